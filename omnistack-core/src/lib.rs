@@ -1,1 +1,51 @@
-//! x
+//! The seam OmniStack's modules share.
+//!
+//! A backend is an [`App`](app::App) of [`Module`](app::Module)s. Core holds what every module needs and none should bring
+//! along:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`app`] | the builder, the module contract, the command line, the server |
+//! | [`config`] | typed settings that document themselves |
+//! | [`db`] | one handle over PostgreSQL and SQLite |
+//! | [`crud`] | the ordinary resource in under 100 lines |
+//! | [`http`] | errors, extractors, lists, layers |
+//! | [`identity`] | who is calling, and for which tenant |
+//! | [`health`] | whether the app can serve |
+//! | [`audit`], [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`clock`], [`id`] | time and identifiers |
+//!
+//! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
+//! is a small type or trait here: [`Identity`](identity::Identity), [`Entitlements`](identity::Entitlements),
+//! [`UsageSink`](usage::UsageSink), [`AuditLog`](audit::AuditLog), [`Mailer`](email::Mailer),
+//! [`Publisher`](pubsub::Publisher).
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `sqlite` | yes | SQLite, compiled in |
+//! | `postgres` | no | PostgreSQL |
+//! | `redis` | no | Redis for what several replicas share |
+
+pub mod app;
+pub mod audit;
+pub mod clock;
+pub mod config;
+pub mod crud;
+pub mod db;
+pub mod email;
+pub mod health;
+pub mod http;
+pub mod id;
+pub mod identity;
+pub mod log;
+pub mod pubsub;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod usage;
+
+mod failure;
+
+pub use failure::{Failure, Result};
+pub use secrecy::{ExposeSecret, SecretString};

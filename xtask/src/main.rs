@@ -1,1 +1,133 @@
-fn main() {}
+//! The workspace's own automation: `cargo xtask --help`.
+//!
+//! Runs on Linux and macOS with nothing but Rust, a C compiler and `sh`; whatever else a command needs it finds or
+//! installs, and says which.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks to its terminal"
+)]
+
+mod app;
+mod apt;
+mod bench;
+mod ci;
+mod clock;
+mod command;
+mod failure;
+mod folder;
+mod host;
+mod http;
+mod peers;
+mod report;
+mod servers;
+mod supervise;
+mod template;
+mod test;
+mod tools;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::{bench::Bench, failure::Result};
+
+fn main() -> ExitCode {
+    match dispatch(&cli().get_matches()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(matches: &ArgMatches) -> Result {
+    match matches.subcommand() {
+        Some(("test", matches)) if matches.get_flag("peers") => peers::run(),
+        Some(("test", matches)) => {
+            let nextest: Vec<OsString> = matches.get_many("nextest").unwrap_or_default().cloned().collect();
+            test::run(&nextest)
+        }
+        Some(("ci", matches)) if matches.get_flag("list") => {
+            ci::list();
+            Ok(())
+        }
+        Some(("ci", matches)) => {
+            let only: Vec<String> = matches.get_many("only").unwrap_or_default().cloned().collect();
+            ci::run(&only)
+        }
+        Some(("bench", matches)) => match matches.get_one::<String>("which").map(String::as_str) {
+            Some("http") => bench::run(&[Bench::HTTP]),
+            Some("db") => bench::run(&[Bench::DB]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB]),
+        },
+        Some(("template", _)) => template::run(),
+        _ => unreachable!("clap requires one of the subcommands"),
+    }
+}
+
+fn cli() -> Command {
+    Command::new("cargo xtask")
+        .about("OmniStack's automation: tests, checks, benchmarks")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("test")
+                .about("Runs every test on SQLite, PostgreSQL and Redis")
+                .long_about(
+                    "Runs every unit, integration and documentation test on SQLite, PostgreSQL and Redis.\n\n\
+                     PostgreSQL and Redis are private, throwaway servers on free ports of this machine, stopped and \
+                     deleted at the end. Each comes from the first of: the server TEST_DATABASE_URL or TEST_REDIS_URL \
+                     names, which must be one for tests only; binaries on the PATH or in the usual places; the system's \
+                     packages, when root on Debian or Ubuntu.",
+                )
+                .arg(
+                    Arg::new("peers")
+                        .long("peers")
+                        .action(ArgAction::SetTrue)
+                        .conflicts_with("nextest")
+                        .help("Run the peers written in Python or Node instead, installed privately under target/"),
+                )
+                .arg(
+                    Arg::new("nextest")
+                        .last(true)
+                        .num_args(1..)
+                        .value_name("ARGS")
+                        .value_parser(value_parser!(OsString))
+                        .help("Arguments for cargo nextest, as a filter; documentation tests are then left out"),
+                ),
+        )
+        .subcommand(
+            Command::new("ci")
+                .about("Runs every check a change must pass, and prints what each took")
+                .arg(
+                    Arg::new("only")
+                        .long("only")
+                        .value_name("NAME")
+                        .action(ArgAction::Append)
+                        .value_parser(ci::names())
+                        .help("Run this step alone; may be given several times"),
+                )
+                .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("List the steps and what they run")),
+        )
+        .subcommand(
+            Command::new("bench")
+                .about("Runs benchmarks and writes their tables into docs/benchmarks.md")
+                .arg(
+                    Arg::new("which")
+                        .required(true)
+                        .value_parser(["http", "db", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, or both"),
+                ),
+        )
+        .subcommand(
+            Command::new("template")
+                .about("Generates an app from templates/saas, builds it, boots it and speaks to it")
+                .long_about(
+                    "Generates an app from templates/saas with cargo-generate, builds it against this checkout, boots \
+                     it on a free port and speaks to it over HTTP. Also fails when the template is too long.",
+                ),
+        )
+}

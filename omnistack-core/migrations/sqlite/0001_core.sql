@@ -1,0 +1,2 @@
+-- SQLite has no row-level security; nothing to prepare.
+select 1;

@@ -1,0 +1,229 @@
+//! The app: modules assembled into one server.
+//!
+//! An [`AppBuilder`] takes modules, asks each what it contributes ([`Registry`]), and wires the answers together: routes
+//! under their mounts with the guards that come with them, layers by [`Slot`], migrations, health checks, background
+//! services. [`App::run`] is the whole program: a command line with `serve`, `migrate`, `openapi`, `routes`, `config` and
+//! `doctor`.
+//!
+//! ```no_run
+//! use omnistack_core::app::{App, Api, Module, Mount, Registry};
+//! use utoipa_axum::routes;
+//!
+//! struct Hello;
+//!
+//! impl Module for Hello {
+//!     fn name(&self) -> &'static str {
+//!         "hello"
+//!     }
+//!
+//!     fn register(&self, registry: &mut Registry) {
+//!         registry.routes(Mount::public("/hello"), Api::new().routes(routes!(hello)), |_| Ok(()));
+//!     }
+//! }
+//!
+//! /// Says hello.
+//! #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
+//! async fn hello() -> &'static str {
+//!     "hello"
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> omnistack_core::Result<()> {
+//!     App::from_env().with(Hello).run().await
+//! }
+//! ```
+
+mod api;
+mod banner;
+mod builder;
+mod cli;
+mod commands;
+mod core_routes;
+mod ctx;
+mod docs;
+mod edge;
+mod mount;
+mod openapi;
+mod registry;
+mod routing;
+mod serve;
+mod services;
+mod signal;
+
+pub use api::Api;
+pub use builder::{AppBuilder, BuildError, Problem};
+pub use ctx::{Ctx, Missing};
+pub use edge::Edge;
+pub use mount::{Audience, Mount};
+pub use registry::{Registry, Slot};
+pub use routing::RouteInfo;
+pub use serve::{Server, ServerSettings};
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Environment},
+    db::{Db, DbSettings, Error as DbError, MigrationState, Migrations},
+    health::Health,
+    http::HttpSettings,
+};
+use banner::Banner;
+use services::Service;
+
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks background work to end.
+pub type Shutdown = CancellationToken;
+
+/// A part of an app: what a crate of ours, or the team's own code, adds to it.
+#[async_trait]
+pub trait Module: Send + Sync + 'static {
+    /// Short, unique, stable: it names the migration table, tags the routes and prefixes metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// Says what the module contributes. Data only, no I/O: `openapi`, `routes` and `config` run it without a database.
+    fn register(&self, registry: &mut Registry);
+
+    /// The only place for I/O at boot: after migrations, before the listener opens.
+    ///
+    /// # Errors
+    /// Keeps the app from starting.
+    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+        let _ = ctx;
+        Ok(())
+    }
+}
+
+/// An app, wired and ready to start.
+pub struct App {
+    modules: Vec<Box<dyn Module>>,
+    ctx: Ctx,
+    config: Config,
+    clock: Clock,
+    db: Db,
+    db_settings: DbSettings,
+    http: HttpSettings,
+    health: Health,
+    edge: Edge,
+    openapi: utoipa::openapi::OpenApi,
+    routes: Vec<RouteInfo>,
+    migrations: Vec<(&'static str, Migrations)>,
+    services: Vec<Service>,
+    banner: Banner,
+}
+
+impl App {
+    /// An app with settings from `.env`, `omnistack.toml` and the environment.
+    pub fn from_env() -> AppBuilder {
+        AppBuilder::new(Config::from_env())
+    }
+
+    /// An app with exactly these settings: for tests.
+    pub fn builder(config: Config) -> AppBuilder {
+        AppBuilder::new(config)
+    }
+
+    /// The whole app as a tower service: the default stack around every route. Cheap to clone.
+    pub fn service(&self) -> Edge {
+        self.edge.clone()
+    }
+
+    /// The whole app as an axum router, to mount in another.
+    pub fn router(&self) -> axum::Router {
+        axum::Router::new().fallback_service(self.service())
+    }
+
+    /// The API's description, OpenAPI 3.1.
+    pub fn openapi(&self) -> &utoipa::openapi::OpenApi {
+        &self.openapi
+    }
+
+    /// Every route, by path.
+    pub fn routes(&self) -> &[RouteInfo] {
+        &self.routes
+    }
+
+    /// The app's database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// What modules provided.
+    pub fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
+    /// Where it runs.
+    pub fn environment(&self) -> Environment {
+        self.config.environment()
+    }
+
+    /// Runs what is missing of every module's migrations; returns what ran as `(module, name)`.
+    pub async fn migrate(&self) -> Result<Vec<(&'static str, &'static str)>, DbError> {
+        self.prepare_database().await?;
+        let mut ran = Vec::new();
+        for (module, migrations) in &self.migrations {
+            ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
+        }
+        Ok(ran)
+    }
+
+    /// Which migrations the database has.
+    pub async fn migration_states(&self) -> Result<Vec<MigrationState>, DbError> {
+        self.prepare_database().await?;
+        let mut states = Vec::new();
+        for (module, migrations) in &self.migrations {
+            states.extend(self.db.migration_states(module, migrations).await?);
+        }
+        Ok(states)
+    }
+
+    /// Starts every module. Migrations have run before.
+    ///
+    /// # Errors
+    /// The first module that failed, by name.
+    pub async fn start(&self) -> Result<(), BoxError> {
+        for module in &self.modules {
+            module.start(&self.ctx).await.map_err(|error| format!("module `{}` did not start: {error}", module.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder of a SQLite file and asks the database for an answer.
+    async fn prepare_database(&self) -> Result<(), DbError> {
+        if let Some(folder) = self.db_settings.sqlite_folder() {
+            tokio::fs::create_dir_all(&folder).await.map_err(|error| {
+                DbError::configuration(format!("can't make the folder {} of DATABASE_URL: {error}", folder.display()))
+            })?;
+        }
+        self.db.ping().await.map(drop)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
+        f.debug_struct("App").field("modules", &modules).finish_non_exhaustive()
+    }
+}
+
+/// Shares a module between the app and whoever else holds it.
+#[async_trait]
+impl<M: Module> Module for Arc<M> {
+    fn name(&self) -> &'static str {
+        self.as_ref().name()
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.as_ref().register(registry);
+    }
+
+    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+        self.as_ref().start(ctx).await
+    }
+}

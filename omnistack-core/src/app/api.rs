@@ -1,0 +1,71 @@
+//! A module's routes with their descriptions.
+
+use axum::routing::MethodRouter;
+use utoipa::openapi::{Paths, RefOr, Schema};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+/// Routes and their OpenAPI description, which can't part: both come from `routes!(handler)`.
+///
+/// It is `utoipa_axum::OpenApiRouter` without nesting: a module mounts flat, so that a request is matched once and its
+/// path is never rewritten, which costs a nested axum router about 300 ns.
+///
+/// ```
+/// use omnistack_core::app::Api;
+/// use utoipa_axum::routes;
+///
+/// /// Lists the planets.
+/// #[utoipa::path(get, path = "/", responses((status = 200, body = Vec<String>)))]
+/// async fn list() -> axum::Json<Vec<String>> {
+///     axum::Json(vec!["Mars".into()])
+/// }
+///
+/// let api: Api<()> = Api::new().routes(routes!(list));
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Api<S = ()> {
+    pub(super) routes: Vec<(Paths, MethodRouter<S>)>,
+    pub(super) hidden: Vec<(String, MethodRouter<S>)>,
+    pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+}
+
+impl<S> Api<S> {
+    /// No routes yet.
+    pub fn new() -> Self {
+        Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new() }
+    }
+
+    /// Adds the handlers of one path, as `routes!(get_it, change_it)`.
+    pub fn routes(mut self, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
+        self.routes.push((paths, router));
+        self.schemas.extend(schemas);
+        self
+    }
+
+    /// Adds a route that the API's description leaves out: a page, a stream, an asset.
+    pub fn hidden(mut self, path: impl Into<String>, router: MethodRouter<S>) -> Self {
+        self.hidden.push((path.into(), router));
+        self
+    }
+
+    /// Adds the routes of another.
+    pub fn merge(mut self, other: Self) -> Self {
+        self.routes.extend(other.routes);
+        self.hidden.extend(other.hidden);
+        self.schemas.extend(other.schemas);
+        self
+    }
+}
+
+impl<S> Default for Api<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> std::fmt::Debug for Api<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let paths: Vec<_> = self.routes.iter().flat_map(|(paths, _)| paths.paths.keys()).collect();
+        f.debug_struct("Api").field("paths", &paths).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! What `serve` prints at start: one screen.
+
+use std::fmt::{self, Write as _};
+
+type Text = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Labels and texts, in columns.
+#[derive(Default)]
+pub(super) struct Banner {
+    lines: Vec<(&'static str, Text)>,
+}
+
+impl Banner {
+    pub(super) fn line(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) {
+        self.lines.push((label, Box::new(text)));
+    }
+
+    /// The title, then each line that has a text.
+    pub(super) fn render(&self, title: &str) -> String {
+        let mut screen = format!("\n  {title}\n\n");
+        for (label, text) in &self.lines {
+            let text = text();
+            if !text.is_empty() {
+                _ = writeln!(screen, "  {label:<14}{text}");
+            }
+        }
+        screen
+    }
+}
+
+impl fmt::Debug for Banner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.lines.iter().map(|(label, _)| label)).finish()
+    }
+}

@@ -1,0 +1,327 @@
+//! From modules to an app, or to everything that keeps them from being one.
+
+use std::fmt;
+
+use super::{
+    App, Edge, Module, Registry, banner::Banner, core_routes, edge, openapi,
+    registry::{Applied, Slot},
+    routing,
+};
+use crate::{
+    audit::AuditLog,
+    clock::Clock,
+    config::{Config, ConfigProblem, Environment},
+    db::{Db, DbSettings},
+    email::Mailer,
+    health::Health,
+    http::{HttpSettings, VersionPolicy},
+    identity::{Authenticator, Entitlements},
+    pubsub::Publisher,
+    usage::UsageSink,
+};
+
+/// Takes modules and settings; [`build`](Self::build) or [`run`](Self::run) makes the app of them.
+#[must_use]
+pub struct AppBuilder {
+    modules: Vec<Box<dyn Module>>,
+    config: Config,
+    clock: Clock,
+    db: Option<Db>,
+    title: String,
+    version: String,
+    policies: Vec<VersionPolicy>,
+}
+
+crate::section! {
+    /// The app.
+    pub struct AppSettings {
+        /// Where the app runs. In production development secrets are refused, migrations are not run at start and logs
+        /// are JSON.
+        pub environment: Environment = "APP_ENV", default "development";
+    }
+}
+
+impl AppBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            modules: Vec::new(),
+            config,
+            clock: Clock::system(),
+            db: None,
+            title: "OmniStack app".into(),
+            version: "0.1.0".into(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// Adds a module. The order in which modules are added never matters.
+    pub fn with(mut self, module: impl Module) -> Self {
+        self.modules.push(Box::new(module));
+        self
+    }
+
+    /// The name and version in the API's description and at start: `.named(env!("CARGO_PKG_NAME"),
+    /// env!("CARGO_PKG_VERSION"))`.
+    pub fn named(mut self, title: impl Into<String>, version: impl Into<String>) -> Self {
+        self.title = title.into();
+        self.version = version.into();
+        self
+    }
+
+    /// Deprecates a version of the API.
+    pub fn version(mut self, policy: VersionPolicy) -> Self {
+        self.policies.push(policy);
+        self
+    }
+
+    /// Takes the time from this clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Uses this database, whatever `DATABASE_URL` says.
+    pub fn db(mut self, db: Db) -> Self {
+        self.db = Some(db);
+        self
+    }
+
+    /// Sets one setting, above every other source.
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config = self.config.with(name, value);
+        self
+    }
+
+    /// Runs the app as its command line says; `serve` when it says nothing.
+    ///
+    /// # Errors
+    /// What kept it from running, printed in full by returning it from `main`.
+    pub async fn run(self) -> crate::Result<()> {
+        super::cli::run(self).await
+    }
+
+    /// Wires the app. No I/O; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// Every problem there is, each with the line that fixes it.
+    pub fn build(self) -> Result<App, BuildError> {
+        let mut registry = Registry::new(self.config, self.clock);
+        let settings = Settings::read(&mut registry);
+        let db = open(self.db, settings.as_ref(), &mut registry);
+        let health = Health::new(registry.clock());
+        if let (Some(settings), Some(db)) = (&settings, &db) {
+            registry.ctx.insert(db.clone());
+            registry.ctx.insert(registry.clock.clone());
+            registry.ctx.insert(registry.config.clone());
+            registry.ctx.insert(health.clone());
+            core_routes::register(&mut registry, db, &settings.db);
+            #[cfg(feature = "redis")]
+            crate::redis::register(&mut registry);
+        }
+        for (index, module) in self.modules.iter().enumerate() {
+            registry.module = module.name();
+            if self.modules[..index].iter().any(|other| other.name() == module.name()) {
+                registry.problem("was added twice", format!("remove one `.with(…)` of module `{}`", module.name()));
+                continue;
+            }
+            module.register(&mut registry);
+        }
+        registry.module = "core";
+        registry
+            .default(Entitlements::default())
+            .default(UsageSink::default())
+            .default(AuditLog::default())
+            .default(Mailer::default())
+            .default(Publisher::default());
+        unmet(&mut registry);
+        for problem in registry.config.problems() {
+            registry.problems.push(Problem::setting("core", &problem));
+        }
+        routing::conflicts(&mut registry);
+
+        let (Some(settings), Some(db), true) = (settings, db, registry.problems.is_empty()) else {
+            return Err(BuildError(registry.problems));
+        };
+        let openapi = openapi::document(&registry, &self.title, &self.version);
+        let routes = routing::list(&registry);
+        let wired = wire(&mut registry);
+        let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
+            return Err(BuildError(registry.problems));
+        };
+        for check in wired.checks {
+            health.add(check);
+        }
+        let versions = openapi::versions(&openapi);
+        let router = routing::router(wired.routes, &wired.layers, &settings.http, &registry.clock, &registry.ctx);
+        let router = core_routes::documents(router, &openapi, &self.title);
+        let router = wired.layers.iter().filter(|(slot, _)| *slot == Slot::Edge).fold(router, |router, (_, layer)| (layer.router)(router));
+        let edge: Edge = edge::around(router, &settings.http, &registry, versions, &self.policies);
+        let mut banner = Banner::default();
+        std::mem::swap(&mut banner, &mut registry.banner);
+        Ok(App {
+            modules: self.modules,
+            ctx: registry.ctx,
+            config: registry.config,
+            clock: registry.clock,
+            db,
+            db_settings: settings.db,
+            http: settings.http,
+            health,
+            edge,
+            openapi,
+            routes,
+            migrations: registry.migrations,
+            services: wired.services,
+            banner,
+        })
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn title(&self) -> (&str, &str) {
+        (&self.title, &self.version)
+    }
+}
+
+/// Core's own settings.
+struct Settings {
+    db: DbSettings,
+    http: HttpSettings,
+}
+
+impl Settings {
+    fn read(registry: &mut Registry) -> Option<Self> {
+        let app = registry.config::<AppSettings>();
+        let log = registry.config::<crate::log::LogSettings>();
+        let (db, http) = (registry.config(), registry.config());
+        app.and(log).and(Some(Self { db: db?, http: http? }))
+    }
+}
+
+fn open(given: Option<Db>, settings: Option<&Settings>, registry: &mut Registry) -> Option<Db> {
+    if given.is_some() {
+        return given;
+    }
+    match Db::open(&settings?.db, registry.clock()) {
+        Ok(db) => Some(db),
+        Err(error) => {
+            registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
+            None
+        }
+    }
+}
+
+fn unmet(registry: &mut Registry) {
+    let guarded = registry.routes.iter().find(|routes| routes.mount.audience() != super::Audience::Public);
+    if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
+        registry.problems.push(Problem {
+            module: routes.module,
+            what: format!("mounts routes for signed-in callers at {}, and no module signs anybody in", routes.mount.prefix()),
+            fix: "add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing".into(),
+        });
+    }
+    for (module, id, name) in std::mem::take(&mut registry.requirements) {
+        if !registry.ctx.has(id) {
+            registry.problems.push(Problem {
+                module,
+                what: format!("needs `{name}`, which no module provides"),
+                fix: format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`"),
+            });
+        }
+    }
+}
+
+/// The contributions, made real.
+struct Wired {
+    routes: Vec<routing::Wired>,
+    layers: Vec<(Slot, Applied)>,
+    checks: Vec<crate::health::Check>,
+    services: Vec<super::services::Service>,
+}
+
+fn wire(registry: &mut Registry) -> Option<Wired> {
+    let ctx = registry.ctx.clone();
+    let mut problems = Vec::new();
+    let mut keep = |module, missing: super::Missing| problems.push(Problem::missing(module, missing));
+    let mut wired = Wired { routes: Vec::new(), layers: Vec::new(), checks: Vec::new(), services: Vec::new() };
+    for routes in registry.routes.drain(..) {
+        match (routes.wire)(&ctx) {
+            Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
+            Err(missing) => keep(routes.module, missing),
+        }
+    }
+    for (slot, module, layer) in registry.layers.drain(..) {
+        match layer(&ctx) {
+            Ok(layer) => wired.layers.push((slot, layer)),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    for (_, module, check) in registry.checks.drain(..) {
+        match check(&ctx) {
+            Ok(check) => wired.checks.push(check),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    for (module, service) in registry.services.drain(..) {
+        match service(&ctx) {
+            Ok(service) => wired.services.push(service),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    // Innermost first: layers are put on in this order.
+    wired.layers.sort_by_key(|(slot, _)| std::cmp::Reverse(*slot));
+    registry.problems.extend(problems);
+    registry.problems.is_empty().then_some(wired)
+}
+
+/// One thing that keeps the app from being built, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whose it is.
+    pub module: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Problem {
+    pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
+        let fix = format!("set {} in the environment, .env or omnistack.toml", problem.name);
+        Self { module, what: problem.to_string(), fix }
+    }
+
+    fn missing(module: &'static str, missing: super::Missing) -> Self {
+        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
+        Self { module, what: missing.to_string(), fix }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n      fix: {}", self.module, self.what, self.fix)
+    }
+}
+
+/// Everything that keeps the app from being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError(pub Vec<Problem>);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "the app can't be built: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl fmt::Debug for AppBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
+        f.debug_struct("AppBuilder").field("modules", &modules).finish_non_exhaustive()
+    }
+}

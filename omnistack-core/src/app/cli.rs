@@ -1,0 +1,47 @@
+//! The command line every app has.
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{AppBuilder, commands};
+
+pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
+    let (title, version) = builder.title();
+    let command = command(title.to_owned(), version.to_owned());
+    let matches = command.get_matches();
+    crate::log::install(builder.config());
+    let app = builder.build()?;
+    match matches.subcommand() {
+        Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
+        Some(("openapi", _)) => commands::openapi(&app),
+        Some(("routes", _)) => {
+            commands::routes(&app);
+            Ok(())
+        }
+        Some(("config", matches)) => {
+            commands::config(&app, matches.get_flag("reference"));
+            Ok(())
+        }
+        Some(("doctor", _)) => commands::doctor(&app).await,
+        _ => commands::serve(app).await,
+    }
+}
+
+fn command(title: String, version: String) -> Command {
+    Command::new(title)
+        .version(version)
+        .about("Serves when no command is given. Settings come from .env, omnistack.toml and the environment.")
+        .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
+        .subcommand(
+            Command::new("migrate").about("Runs the migrations this database is missing").arg(
+                Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only lists them, with those that have run"),
+            ),
+        )
+        .subcommand(Command::new("openapi").about("Prints the API's description (OpenAPI 3.1, JSON)"))
+        .subcommand(Command::new("routes").about("Lists every route: method, path, audience, module"))
+        .subcommand(
+            Command::new("config").about("Lists every setting with its value and where it comes from; secrets stay hidden").arg(
+                Arg::new("reference").long("reference").action(ArgAction::SetTrue).help("Prints the reference as Markdown"),
+            ),
+        )
+        .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and says what to fix"))
+}

@@ -1,0 +1,209 @@
+//! What each command does.
+
+#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use super::{App, Server, ServerSettings, Shutdown, services, signal::asked_to_end};
+use crate::{Failure, config};
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) async fn serve(app: App) -> crate::Result<()> {
+    migrate_or_refuse(&app).await?;
+    app.start().await?;
+    let address = SocketAddr::new(app.http.host, app.http.port);
+    let settings = ServerSettings { header_timeout: app.http.header_timeout, grace: app.http.shutdown_grace };
+    let server = Server::bind(address, settings).await.map_err(|error| cannot_listen(address, &error))?;
+    let address = server.local_addr()?;
+    println!("{}", screen(&app, address));
+
+    let shutdown = Shutdown::new();
+    let mut services = services::spawn(&app.services, &shutdown);
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            asked_to_end().await;
+            tracing::info!(target: "omnistack", "asked to end; finishing open requests");
+            shutdown.cancel();
+            // Who asks twice means it.
+            asked_to_end().await;
+            std::process::exit(130);
+        }
+    });
+    let grace = app.http.shutdown_grace;
+    let cut = server.run(app.service(), shutdown).await;
+    if cut > 0 {
+        tracing::warn!(target: "omnistack", connections = cut, ?grace, "ended with requests still open");
+    }
+    let ended = tokio::time::timeout(grace, async { while services.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(target: "omnistack", services = services.len(), ?grace, "ended with background work still running");
+    }
+    _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
+    tracing::info!(target: "omnistack", "ended");
+    Ok(())
+}
+
+/// Development migrates itself; production is told what to run.
+async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
+    if !app.environment().is_production() {
+        app.migrate().await?;
+        return Ok(());
+    }
+    let missing: Vec<_> = app.migration_states().await?.into_iter().filter(|state| !state.applied).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|state| format!("{}/{}", state.module, state.name)).collect();
+    let message = format!("the database lacks {} migrations ({}); run `migrate` first", names.len(), names.join(", "));
+    Err(Failure::new(message))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let port = address.port();
+    Failure::new(match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {port} is in use; set PORT to another, or 0 for a free one"),
+        io::ErrorKind::PermissionDenied => format!("not allowed to listen on port {port}; set PORT above 1023"),
+        io::ErrorKind::AddrNotAvailable => format!("{} is no address of this machine; set HOST", address.ip()),
+        _ => format!("can't listen on {address}: {error}"),
+    })
+}
+
+fn screen(app: &App, address: SocketAddr) -> String {
+    let mut banner = super::banner::Banner::default();
+    let shown = if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+    let base = format!("http://{shown}");
+    let info = &app.openapi.info;
+    for (label, path) in [("api", "/api"), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")] {
+        let url = format!("{base}{path}");
+        banner.line(label, move || url.clone());
+    }
+    let mut text = banner.render(&format!("{} {} ({})", info.title, info.version, app.environment()));
+    text.push_str(&app.banner.render("embedded").replacen("\n  embedded\n", "", 1));
+    text
+}
+
+/// Runs or lists migrations.
+pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
+    if list {
+        for state in app.migration_states().await? {
+            println!("{:<8} {:<16} {}", if state.applied { "applied" } else { "missing" }, state.module, state.name);
+        }
+        return Ok(());
+    }
+    let ran = app.migrate().await?;
+    for (module, name) in &ran {
+        println!("applied  {module:<16} {name}");
+    }
+    if ran.is_empty() {
+        println!("nothing to do: the database is up to date");
+    }
+    Ok(())
+}
+
+/// Prints the API's description.
+pub(super) fn openapi(app: &App) -> crate::Result<()> {
+    println!("{}", app.openapi().to_pretty_json().map_err(|error| Failure::new(error.to_string()))?);
+    Ok(())
+}
+
+/// Lists routes.
+pub(super) fn routes(app: &App) {
+    let width = app.routes().iter().map(|route| route.path.len()).max().unwrap_or(0);
+    println!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE");
+    for route in app.routes() {
+        println!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module);
+    }
+}
+
+/// Lists settings, or prints their reference.
+pub(super) fn config(app: &App, reference: bool) {
+    let sections = app.config.sections();
+    if reference {
+        println!("{}", config::reference(&sections));
+        return;
+    }
+    for (title, settings) in sections {
+        println!("# {}", title.trim());
+        for setting in settings {
+            let found = app.config.get(setting.name);
+            let value = match (found, setting.default.or(setting.development)) {
+                _ if setting.secret && found.is_some() => "(hidden)".into(),
+                (Some((text, _)), _) => text.to_owned(),
+                (None, Some(default)) if !setting.secret => default.to_owned(),
+                (None, _) => "-".into(),
+            };
+            let origin = found.map_or_else(|| "default".into(), |(_, origin)| origin.to_string());
+            println!("{:<28} {value:<32} {origin}", setting.name);
+        }
+        println!();
+    }
+}
+
+/// Checks what the app stands on; fails when something must be fixed.
+pub(super) async fn doctor(app: &App) -> crate::Result<()> {
+    println!("ok       settings    {} sections read, environment {}", app.config.sections().len(), app.environment());
+    let mut wrong = 0;
+    let mut say = |good: bool, what: &str, text: String| {
+        println!("{}  {what:<11} {text}", if good { "ok     " } else { "FAILING" });
+        wrong += usize::from(!good);
+    };
+    match app.prepare_database().await {
+        Err(error) => say(false, "database", format!("{}: {error}\n                     fix: start it, or set DATABASE_URL", app.db_settings.display_url())),
+        Ok(()) => {
+            let latency = app.db.ping().await.unwrap_or_default();
+            say(true, "database", format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()));
+            match app.migration_states().await {
+                Err(error) => say(false, "migrations", error.to_string()),
+                Ok(states) => {
+                    let missing = states.iter().filter(|state| !state.applied).count();
+                    let text = format!("{} applied, {missing} missing", states.len() - missing);
+                    let fix = if missing == 0 { "" } else { "\n                     fix: run `migrate`" };
+                    say(missing == 0 || !app.environment().is_production(), "migrations", text + fix);
+                }
+            }
+            if let Some(warning) = row_security(app).await {
+                say(true, "isolation", warning);
+            }
+        }
+    }
+    if let Some(folder) = app.db_settings.sqlite_folder() {
+        match writable(&folder) {
+            Ok(()) => say(true, "disk", format!("{} can be written", folder.display())),
+            Err(error) => say(false, "disk", format!("{}: {error}\n                     fix: make it writable, or move DATABASE_URL", folder.display())),
+        }
+    }
+    #[cfg(feature = "redis")]
+    if let Ok(redis) = app.ctx.get::<crate::redis::Redis>() {
+        match redis.ping().await {
+            Ok(latency) => say(true, "redis", format!("answers in {latency:?}")),
+            Err(error) => say(false, "redis", format!("{error}\n                     fix: start it, or unset REDIS_URL to stay in the process")),
+        }
+    }
+    let report = app.health.report().await;
+    for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
+        say(check.status == crate::health::Status::Ok, "check", check.name.clone());
+    }
+    if wrong > 0 {
+        return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));
+    }
+    Ok(())
+}
+
+/// PostgreSQL lets superusers and roles with BYPASSRLS past row-level security.
+async fn row_security(app: &App) -> Option<String> {
+    if app.db.dialect() != crate::db::Dialect::Postgres {
+        return None;
+    }
+    let query = app.db.query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
+    let (bypasses,): (bool,) = query.fetch_one().await.ok()?;
+    bypasses.then(|| {
+        "the role of DATABASE_URL bypasses row-level security; use one without SUPERUSER and BYPASSRLS in production".into()
+    })
+}
+
+fn writable(folder: &std::path::Path) -> io::Result<()> {
+    let probe = folder.join(".omnistack-doctor");
+    std::fs::write(&probe, b"ok")?;
+    std::fs::remove_file(probe)
+}

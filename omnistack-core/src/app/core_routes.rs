@@ -1,0 +1,100 @@
+//! What every app has: health, its own description, a page that shows it.
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{StatusCode, header},
+    routing::get,
+};
+use serde::Serialize;
+use utoipa::{ToSchema, openapi::OpenApi};
+use utoipa_axum::routes;
+
+use super::{Api, Audience, Mount, Registry, docs, openapi};
+use crate::{
+    db::{Db, DbSettings},
+    health::{Health, HealthReport, Status},
+    http::{Envelope, Json, Meta},
+};
+
+pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) {
+    let url = settings.display_url();
+    registry
+        .migrations(crate::migrations!["0001_core"])
+        .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| ctx.get::<Health>())
+        .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
+        .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
+        .banner("database", move || url.clone());
+    let db = db.clone();
+    registry.health("database", move |_| {
+        Ok(move || {
+            let db = db.clone();
+            async move { Ok(db.ping().await.map(drop)?) }
+        })
+    });
+}
+
+/// Whether the process answers.
+#[derive(Serialize, ToSchema)]
+struct Liveness {
+    /// Always `ok`.
+    status: Status,
+}
+
+/// Tells whether the process answers; touches nothing.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = Liveness)))]
+async fn live() -> Json<Liveness> {
+    Json(Liveness { status: Status::Ok })
+}
+
+/// Tells whether everything the app needs is there.
+#[utoipa::path(get, path = "/health/ready", responses(
+    (status = 200, body = HealthReport),
+    (status = 503, body = HealthReport, description = "Something the app needs is not there."),
+))]
+async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
+    let report = health.report().await;
+    let status = if report.status == Status::Ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report))
+}
+
+/// Shows the state of the app, with uptime and latencies.
+#[utoipa::path(get, path = "/", responses((status = 200, body = HealthReport)))]
+async fn health(State(health): State<Health>) -> Json<HealthReport> {
+    Json(health.report().await)
+}
+
+/// Shows the state of the app, with uptime and latencies.
+#[utoipa::path(get, path = "/", operation_id = "health", responses((status = 200, body = Envelope<HealthReport>)))]
+async fn health_v2(State(health): State<Health>, meta: Meta) -> Json<Envelope<HealthReport>> {
+    Json(meta.wrap(health.report().await))
+}
+
+/// What a newcomer finds at `/`.
+#[derive(Clone, Serialize)]
+struct Index {
+    name: String,
+    docs: &'static str,
+    openapi: &'static str,
+    health: &'static str,
+}
+
+/// Serves the finished description, serialised once.
+pub(super) fn documents(router: Router, document: &OpenApi, title: &str) -> Router {
+    let versions = openapi::by_version(document);
+    let mut router = router.route("/openapi.json", json(document));
+    for (version, document) in &versions {
+        router = router.route(&format!("/openapi/{version}.json"), json(document));
+    }
+    if !document.paths.paths.contains_key("/") {
+        let index = Index { name: title.into(), docs: "/docs", openapi: "/openapi.json", health: "/health" };
+        router = router.route("/", get(|| async { Json(index) }));
+    }
+    docs::add(router)
+}
+
+fn json(document: &OpenApi) -> axum::routing::MethodRouter {
+    let body = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
+    get(|| async { ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], body) })
+}

@@ -1,0 +1,45 @@
+//! What modules provide to each other while the app is wired.
+
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+};
+
+/// Values by type, read while wiring and in [`Module::start`](super::Module::start), never in a handler: handlers get
+/// a small state of their own.
+#[derive(Clone, Default)]
+pub struct Ctx {
+    values: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+impl Ctx {
+    pub(super) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.values.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
+    }
+
+    /// The value some module, or core itself, provides.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub fn get<T: Clone + 'static>(&self) -> Result<T, Missing> {
+        let value = self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>());
+        value.cloned().ok_or(Missing(type_name::<T>()))
+    }
+
+    pub(super) fn has(&self, id: TypeId) -> bool {
+        self.values.contains_key(&id)
+    }
+}
+
+impl fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.values().map(|(name, _)| name)).finish()
+    }
+}
+
+/// No module provides a value of this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no module provides `{0}`")]
+pub struct Missing(pub &'static str);

@@ -1,0 +1,97 @@
+//! The default stack around the whole router, composed as one type: no layer of it is boxed.
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    fmt,
+    task::{Context, Poll},
+};
+
+use axum::Router;
+use http::{HeaderName, HeaderValue, Method, header};
+use tower::{Layer as _, Service, util::Either};
+use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
+
+use super::Registry;
+use crate::http::{
+    ApiVersion, HttpSettings, Request, Response, VersionPolicy,
+    layer::{
+        AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
+        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer,
+        Stepped, no_such_route,
+    },
+};
+
+/// From the outside in. A layer's place is its meaning: the log sees what is sent, errors are rendered before they are
+/// compressed, a panic anywhere within becomes an error, and the version is known before the router looks at the path.
+type Stack = Stepped<Outer, RequestIdLayer>;
+type Outer = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, ClientAddrLayer>;
+type WithCors = Either<Cors<Inner>, Inner>;
+type Inner = Compress<Stepped<CatchPanic<Stepped<Stepped<Router, Option<RateLimitLayer>>, ApiVersionLayer>>, ErrorLayer>>;
+
+/// The whole app as a service: the default stack around every route. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Stack);
+
+pub(super) fn around(
+    router: Router,
+    settings: &HttpSettings,
+    registry: &Registry,
+    versions: BTreeSet<ApiVersion>,
+    policies: &[VersionPolicy],
+) -> Edge {
+    let clock = &registry.clock;
+    let router = router.fallback(no_such_route);
+    let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
+    let service = StepLayer(rate).layer(router);
+    let service = ApiVersionLayer::new(versions, policies).layer(service);
+    let service = ErrorLayer::new(clock.clone()).layer(CatchPanicLayer.layer(service));
+    let service: Inner = CompressionLayer.layer(service);
+    let service: WithCors = match cors(&settings.cors_origins) {
+        Some(cors) => Either::Left(cors.layer(service)),
+        None => Either::Right(service),
+    };
+    let https = registry.environment().is_production();
+    let service = SecurityHeadersLayer::default().https(https).layer(service);
+    let service = AccessLogLayer::new(clock.clone()).layer(service);
+    let service = ClientAddrLayer::new(settings.trusted_proxies.iter().copied()).layer(service);
+    Edge(RequestIdLayer::new(clock.clone()).layer(service))
+}
+
+/// The browsers of these origins may call everything and read the headers we document.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
+    let cors = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT])
+        .expose_headers(named(&["x-request-id", "link", "retry-after", "ratelimit", "ratelimit-policy", "location"]))
+        .max_age(std::time::Duration::from_secs(3600));
+    if origins.iter().any(|origin| origin == "*") {
+        return Some(cors.allow_origin(Any));
+    }
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    Some(cors.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
+}
+
+impl Service<Request> for Edge {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Stack as Service<Request>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! Where routes hang, and for whom.
+
+use std::{fmt, time::Duration};
+
+use crate::http::{ApiVersion, Rate, layer::RateLimitKey};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Audience {
+    /// Anybody.
+    Public,
+    /// Signed-in callers.
+    App,
+    /// Operators of the app.
+    Admin,
+    /// Programs with an API key.
+    Machine,
+}
+
+impl Audience {
+    /// As in the path: `/api/v1/app`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::App => "app",
+            Self::Admin => "admin",
+            Self::Machine => "machine",
+        }
+    }
+}
+
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Where a module's routes hang, who may call them and within which limits. The guard comes with it.
+///
+/// ```
+/// use omnistack_core::app::Mount;
+/// use omnistack_core::http::Rate;
+///
+/// assert_eq!(Mount::app("/projects").prefix(), "/api/v1/app/projects");
+/// assert_eq!(Mount::admin("/projects").v2().prefix(), "/api/v2/admin/projects");
+/// let _ = Mount::public("/contact").body_limit(64 * 1024).rate_limit(Rate::per_minute(5));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Mount {
+    pub(super) audience: Audience,
+    path: String,
+    /// None for a root mount.
+    pub(super) version: Option<ApiVersion>,
+    pub(super) body_limit: Option<u64>,
+    pub(super) timeout: Option<Option<Duration>>,
+    pub(super) rate_limit: Option<(Rate, RateLimitKey)>,
+}
+
+impl Mount {
+    /// For anybody, under `/api/v1/public`.
+    pub fn public(path: impl Into<String>) -> Self {
+        Self::new(Audience::Public, path, Some(ApiVersion(1)))
+    }
+
+    /// For signed-in callers, under `/api/v1/app`.
+    pub fn app(path: impl Into<String>) -> Self {
+        Self::new(Audience::App, path, Some(ApiVersion(1)))
+    }
+
+    /// For operators of the app, under `/api/v1/admin`.
+    pub fn admin(path: impl Into<String>) -> Self {
+        Self::new(Audience::Admin, path, Some(ApiVersion(1)))
+    }
+
+    /// For programs, under `/api/v1/machine`.
+    pub fn machine(path: impl Into<String>) -> Self {
+        Self::new(Audience::Machine, path, Some(ApiVersion(1)))
+    }
+
+    /// Exactly here, for paths a protocol fixes: `Mount::root("/v1", Audience::Machine)`.
+    pub fn root(path: impl Into<String>, audience: Audience) -> Self {
+        Self::new(audience, path, None)
+    }
+
+    fn new(audience: Audience, path: impl Into<String>, version: Option<ApiVersion>) -> Self {
+        Self { audience, path: path.into(), version, body_limit: None, timeout: None, rate_limit: None }
+    }
+
+    /// In version 2 of the API.
+    pub fn v2(self) -> Self {
+        self.in_version(ApiVersion(2))
+    }
+
+    /// In a version of the API. A root mount has none and keeps its path.
+    pub fn in_version(mut self, version: ApiVersion) -> Self {
+        self.version = self.version.map(|_| version);
+        self
+    }
+
+    /// Accepts bodies of this many bytes, in place of `HTTP_BODY_LIMIT`.
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    /// Lets a request take this long, in place of `HTTP_TIMEOUT`.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.timeout = Some(Some(after));
+        self
+    }
+
+    /// Lets a request wait as long as it likes: for long polls.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = Some(None);
+        self
+    }
+
+    /// Limits each caller (or each address, of those not signed in) on these routes together.
+    pub fn rate_limit(mut self, rate: Rate) -> Self {
+        self.rate_limit = Some((rate, RateLimitKey::Identity));
+        self
+    }
+
+    /// Who may call.
+    pub fn audience(&self) -> Audience {
+        self.audience
+    }
+
+    /// The path every route of it begins with.
+    pub fn prefix(&self) -> String {
+        let path = self.path.trim_end_matches('/');
+        match self.version {
+            Some(version) => format!("/api/{version}/{}{path}", self.audience),
+            None => path.to_owned(),
+        }
+    }
+
+    /// The full path of one of its routes.
+    pub(super) fn join(&self, path: &str) -> String {
+        let prefix = self.prefix();
+        match (prefix.as_str(), path) {
+            ("", "" | "/") => "/".into(),
+            (_, "" | "/") => prefix,
+            _ => format!("{prefix}{path}"),
+        }
+    }
+}

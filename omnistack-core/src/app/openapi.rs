@@ -1,0 +1,138 @@
+//! One description of every module's routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{
+        Components, Content, HttpMethod, Info, OpenApi, PathItem, Paths, Ref, RefOr, ResponseBuilder,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+        tag::TagBuilder,
+    },
+};
+
+use super::{Audience, Registry, registry::Routes};
+use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope};
+
+const SCHEME: &str = "bearer";
+
+/// The whole document.
+pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenApi {
+    let mut document = OpenApi::new(Info::new(title, version), Paths::new());
+    let mut components = Components::new();
+    let mut tags = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for routes in &registry.routes {
+        tags.insert(routes.module);
+        components.schemas.extend(routes.schemas.iter().cloned());
+        for paths in &routes.paths {
+            for (path, item) in &paths.paths {
+                let item = described(item.clone(), routes, &mut ids);
+                document.paths.paths.entry(routes.mount.join(path)).or_default().merge_operations(item);
+            }
+        }
+    }
+    let mut schemas = Vec::new();
+    ErrorEnvelope::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    components.schemas.insert(ErrorBody::name().into(), ErrorBody::schema());
+    components.schemas.insert(ErrorEnvelope::name().into(), ErrorEnvelope::schema());
+    let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
+    components.security_schemes.insert(SCHEME.into(), SecurityScheme::Http(scheme.build()).into());
+    document.components = Some(components);
+    document.tags = Some(tags.into_iter().map(|tag| TagBuilder::new().name(tag).build()).collect());
+    document
+}
+
+/// Adds what is true of every operation: a unique id, its module's tag, the errors and who may call.
+fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) -> PathItem {
+    let audience = routes.mount.audience();
+    for (_, operation) in operations_mut(&mut item) {
+        let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
+        operation.operation_id = Some(unique(&format!("{}_{name}", routes.module.replace('-', "_")), routes.mount.version, ids));
+        operation.tags = Some(vec![routes.module.to_owned()]);
+        let responses = &mut operation.responses.responses;
+        responses.entry("default".into()).or_insert_with(|| error("An error, in the form of every error."));
+        if audience != Audience::Public {
+            responses.entry("401".into()).or_insert_with(|| error("Nobody is signed in."));
+            operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+        }
+        if matches!(audience, Audience::Admin | Audience::Machine) {
+            responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
+        }
+    }
+    item
+}
+
+/// `projects_list`; in version 2 `projects_list_v2` when version 1 has it too.
+fn unique(id: &str, version: Option<ApiVersion>, ids: &mut BTreeSet<String>) -> String {
+    let versioned = version.filter(|version| version.0 > 1).map(|version| format!("{id}_{version}"));
+    let numbered = (2..).map(|number| format!("{id}_{number}"));
+    let mut candidates = std::iter::once(id.to_owned()).chain(versioned).chain(numbered);
+    loop {
+        match candidates.next() {
+            Some(candidate) if ids.insert(candidate.clone()) => return candidate,
+            Some(_) => {}
+            None => return id.to_owned(),
+        }
+    }
+}
+
+fn error(description: &str) -> RefOr<utoipa::openapi::Response> {
+    let schema = Ref::from_schema_name(ErrorEnvelope::name());
+    let problem = Content::new(Some(crate::http::problem_schema()));
+    ResponseBuilder::new()
+        .description(description)
+        .content("application/json", Content::new(Some(schema)))
+        .content("application/problem+json", problem)
+        .build()
+        .into()
+}
+
+/// The versions served: those in the paths.
+pub(super) fn versions(document: &OpenApi) -> BTreeSet<ApiVersion> {
+    document.paths.paths.keys().filter_map(|path| version_of(path)).collect()
+}
+
+fn version_of(path: &str) -> Option<ApiVersion> {
+    path.strip_prefix("/api/")?.split('/').next()?.parse().ok()
+}
+
+/// The description of each version alone, `v1` to its document.
+pub(super) fn by_version(document: &OpenApi) -> BTreeMap<String, OpenApi> {
+    let only = |version: ApiVersion| {
+        let mut document = document.clone();
+        document.paths.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
+        (version.to_string(), document)
+    };
+    versions(document).into_iter().map(only).collect()
+}
+
+pub(super) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {
+    let all = [
+        (HttpMethod::Get, &item.get),
+        (HttpMethod::Put, &item.put),
+        (HttpMethod::Post, &item.post),
+        (HttpMethod::Delete, &item.delete),
+        (HttpMethod::Options, &item.options),
+        (HttpMethod::Head, &item.head),
+        (HttpMethod::Patch, &item.patch),
+        (HttpMethod::Trace, &item.trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
+}
+
+fn operations_mut(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {
+    let all = [
+        (HttpMethod::Get, &mut item.get),
+        (HttpMethod::Put, &mut item.put),
+        (HttpMethod::Post, &mut item.post),
+        (HttpMethod::Delete, &mut item.delete),
+        (HttpMethod::Options, &mut item.options),
+        (HttpMethod::Head, &mut item.head),
+        (HttpMethod::Patch, &mut item.patch),
+        (HttpMethod::Trace, &mut item.trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
+}

@@ -1,0 +1,270 @@
+//! What a module contributes.
+
+use std::{
+    any::{TypeId, type_name},
+    convert::Infallible,
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::IntoResponse,
+    routing::{MethodRouter, Route},
+};
+use tower::{Layer, Service};
+use utoipa::openapi::{Paths, RefOr, Schema};
+
+use super::{Api, BoxError, Ctx, Missing, Mount, Problem, Shutdown, banner::Banner, services::Service as Background};
+use crate::{
+    clock::Clock,
+    config::{Config, Environment, Section},
+    db::Migrations,
+    health::Check,
+};
+
+/// Where a layer sits. Slots order layers; the order of `.with(…)` calls never matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// Around everything, unmatched paths included.
+    Edge,
+    /// Around a matched route's guard: the caller is not known yet.
+    Identity,
+    /// Within the guard: the caller and the tenant are known.
+    Tenant,
+    /// Closest to the handler.
+    Route,
+}
+
+type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Missing> + Send>;
+type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
+type WireService = Box<dyn FnOnce(&Ctx) -> Result<Background, Missing> + Send>;
+
+pub(super) struct Routes {
+    pub(super) module: &'static str,
+    pub(super) mount: Mount,
+    pub(super) paths: Vec<Paths>,
+    /// Paths the description leaves out.
+    pub(super) hidden: Vec<String>,
+    pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+    pub(super) wire: WireRoutes,
+}
+
+/// A layer, ready to be put around one route or around the whole router.
+pub(super) struct Applied {
+    pub(super) route: Arc<dyn Fn(MethodRouter) -> MethodRouter + Send + Sync>,
+    pub(super) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
+}
+
+/// Collects what a module contributes. All of it is data or closures: nothing runs until the app is wired.
+///
+/// ```
+/// use omnistack_core::{app::{Api, Module, Mount, Registry}, db::Db};
+///
+/// struct Projects;
+///
+/// impl Module for Projects {
+///     fn name(&self) -> &'static str {
+///         "projects"
+///     }
+///
+///     fn register(&self, registry: &mut Registry) {
+///         registry
+///             .require::<Db>()
+///             .routes(Mount::app("/projects"), Api::<Db>::new(), |ctx| ctx.get::<Db>())
+///             .health("projects", |_ctx| Ok(|| async { Ok(()) }));
+///     }
+/// }
+/// ```
+pub struct Registry {
+    pub(super) module: &'static str,
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) ctx: Ctx,
+    pub(super) routes: Vec<Routes>,
+    pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
+    pub(super) migrations: Vec<(&'static str, Migrations)>,
+    pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
+    pub(super) services: Vec<(&'static str, WireService)>,
+    pub(super) providers: Vec<(TypeId, &'static str)>,
+    pub(super) requirements: Vec<(&'static str, TypeId, &'static str)>,
+    pub(super) banner: Banner,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Registry {
+    pub(super) fn new(config: Config, clock: Clock) -> Self {
+        Self {
+            module: "core",
+            config,
+            clock,
+            ctx: Ctx::default(),
+            routes: Vec::new(),
+            layers: Vec::new(),
+            migrations: Vec::new(),
+            checks: Vec::new(),
+            services: Vec::new(),
+            providers: Vec::new(),
+            requirements: Vec::new(),
+            banner: Banner::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Mounts routes. Their state is made once, while wiring, from what others provide.
+    pub fn routes<S: Clone + Send + Sync + 'static>(
+        &mut self,
+        mount: Mount,
+        api: Api<S>,
+        state: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
+    ) -> &mut Self {
+        let (paths, routers): (Vec<_>, Vec<_>) = api.routes.into_iter().unzip();
+        let (hidden, hidden_routers): (Vec<_>, Vec<_>) = api.hidden.into_iter().unzip();
+        let at: Vec<Vec<String>> = paths
+            .iter()
+            .map(|paths| paths.paths.keys().map(|path| mount.join(path)).collect())
+            .chain(hidden.iter().map(|path| vec![mount.join(path)]))
+            .collect();
+        let wire: WireRoutes = Box::new(move |ctx| {
+            let state = state(ctx)?;
+            let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
+            let routes = at.into_iter().zip(routers);
+            Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
+        });
+        self.routes.push(Routes { module: self.module, mount, paths, hidden, schemas: api.schemas, wire });
+        self
+    }
+
+    /// Puts a tower layer around every route.
+    pub fn layer<L>(&mut self, slot: Slot, layer: impl FnOnce(&Ctx) -> Result<L, Missing> + Send + 'static) -> &mut Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request, Error = Infallible> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        let wire: WireLayer = Box::new(move |ctx| {
+            let layer = layer(ctx)?;
+            let same = layer.clone();
+            Ok(Applied {
+                route: Arc::new(move |router| router.route_layer(layer.clone())),
+                router: Arc::new(move |router| router.layer(same.clone())),
+            })
+        });
+        self.layers.push((slot, self.module, wire));
+        self
+    }
+
+    /// Adds the module's schema changes: `registry.migrations(migrations!["0001_projects"])`.
+    pub fn migrations(&mut self, migrations: Migrations) -> &mut Self {
+        let mut last = 0;
+        for migration in migrations {
+            let version = crate::db::migration_version(migration.name);
+            if version <= last {
+                self.problem(
+                    format!("migration `{}` does not follow number {last}", migration.name),
+                    "begin each name with a number larger than the one before: `0002_archive`",
+                );
+            }
+            last = version;
+        }
+        self.migrations.push((self.module, migrations));
+        self
+    }
+
+    /// Adds a check to `/health/ready`: something the app can't serve without.
+    pub fn health<C, F>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&Ctx) -> Result<C, Missing> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let wire = Box::new(move |ctx: &Ctx| check(ctx).map(|check| Check::new(name, check)));
+        self.checks.push((name, self.module, wire));
+        self
+    }
+
+    /// Runs a future for as long as the app serves. It ends soon after it is told to; one that fails or panics is started
+    /// again, after a pause that grows.
+    pub fn service<C, F>(
+        &mut self,
+        name: &'static str,
+        service: impl FnOnce(&Ctx) -> Result<C, Missing> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn(Shutdown) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let wire: WireService = Box::new(move |ctx| service(ctx).map(|service| Background::new(name, service)));
+        self.services.push((self.module, wire));
+        self
+    }
+
+    /// Offers a value to every module's wiring.
+    pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+        let id = TypeId::of::<T>();
+        if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
+            let what = format!("provides `{}`, as module `{other}` does", type_name::<T>());
+            self.problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
+        }
+        self.providers.push((id, self.module));
+        self.ctx.insert(value);
+        self
+    }
+
+    /// What stands in when no module provides a value of this type: core's embedded defaults.
+    pub(super) fn default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+        if !self.ctx.has(TypeId::of::<T>()) {
+            self.ctx.insert(value);
+        }
+        self
+    }
+
+    /// Makes it a problem of the build when no module provides a `T`.
+    pub fn require<T: 'static>(&mut self) -> &mut Self {
+        self.requirements.push((self.module, TypeId::of::<T>(), type_name::<T>()));
+        self
+    }
+
+    /// Reads the module's settings; `None` after noting what is wrong with them, when the app won't be built.
+    pub fn config<S: Section>(&mut self) -> Option<S> {
+        self.config
+            .section()
+            .map_err(|problems| {
+                let module = self.module;
+                self.problems.extend(problems.into_iter().map(|problem| Problem::setting(module, &problem)));
+            })
+            .ok()
+    }
+
+    /// Where the app runs.
+    pub fn environment(&self) -> Environment {
+        self.config.environment()
+    }
+
+    /// The app's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Keeps the app from being built: what is wrong, and what to do about it.
+    pub fn problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+        self.problems.push(Problem { module: self.module, what: what.into(), fix: fix.into() });
+        self
+    }
+
+    /// Adds a line to what `serve` prints at start.
+    pub fn banner(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> &mut Self {
+        self.banner.line(label, text);
+        self
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("module", &self.module).finish_non_exhaustive()
+    }
+}

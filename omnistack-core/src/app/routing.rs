@@ -1,0 +1,132 @@
+//! From mounts to one router.
+
+use std::collections::BTreeMap;
+
+use axum::{Router, routing::MethodRouter};
+use utoipa::openapi::HttpMethod;
+
+use super::{
+    Audience, Ctx, Mount, Registry,
+    openapi::operations,
+    registry::{Applied, Slot},
+};
+use crate::{
+    clock::Clock,
+    http::{
+        HttpSettings,
+        layer::{BodyLimitLayer, MatchedRouteLayer, RateLimitLayer, TimeoutLayer},
+    },
+    identity::{Authenticator, GuardLayer},
+};
+
+/// One route, as `routes` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteInfo {
+    /// Full path, with `{parameters}`.
+    pub path: String,
+    /// `GET`, or `ANY` for one the API's description leaves out.
+    pub method: String,
+    /// Who may call it.
+    pub audience: Audience,
+    /// Whose it is.
+    pub module: &'static str,
+}
+
+/// The routers of one mount, by full path.
+pub(super) struct Wired {
+    pub(super) mount: Mount,
+    pub(super) routers: Vec<(String, MethodRouter)>,
+}
+
+pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
+    let mut list: Vec<_> = registry.routes.iter().flat_map(infos).collect();
+    list.sort();
+    list
+}
+
+fn infos(routes: &super::registry::Routes) -> Vec<RouteInfo> {
+    let info = |path: &str, method: &str| RouteInfo {
+        path: routes.mount.join(path),
+        method: method.into(),
+        audience: routes.mount.audience(),
+        module: routes.module,
+    };
+    let described = routes.paths.iter().flat_map(|paths| &paths.paths).flat_map(|(path, item)| {
+        operations(item).into_iter().map(|(method, _)| info(path, name(&method))).collect::<Vec<_>>()
+    });
+    described.chain(routes.hidden.iter().map(|path| info(path, "ANY"))).collect()
+}
+
+pub(super) fn name(method: &HttpMethod) -> &'static str {
+    match method {
+        HttpMethod::Get => "GET",
+        HttpMethod::Post => "POST",
+        HttpMethod::Put => "PUT",
+        HttpMethod::Delete => "DELETE",
+        HttpMethod::Options => "OPTIONS",
+        HttpMethod::Head => "HEAD",
+        HttpMethod::Patch => "PATCH",
+        HttpMethod::Trace => "TRACE",
+    }
+}
+
+/// Finds routes that can't stand side by side, by the rules of axum's own matcher.
+pub(super) fn conflicts(registry: &mut Registry) {
+    let mut matcher = matchit::Router::new();
+    let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for info in list(registry) {
+        if let Some(methods) = taken.get_mut(&info.path) {
+            let clash = methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
+            if let Some((_, other)) = clash {
+                problems.push((info.module, format!("{} {} is also mounted by module `{other}`", info.method, info.path)));
+            }
+            methods.push((info.method, info.module));
+            continue;
+        }
+        if let Err(error) = matcher.insert(info.path.clone(), ()) {
+            problems.push((info.module, format!("{} can't be mounted: {error}", info.path)));
+        }
+        taken.insert(info.path, vec![(info.method, info.module)]);
+    }
+    for (module, what) in problems {
+        registry.module = module;
+        registry.problem(what, "mount one of them elsewhere: `Mount::app(\"/another-path\")`");
+    }
+}
+
+/// Puts every mount's limits and guard around its routes.
+pub(super) fn router(
+    mounts: Vec<Wired>,
+    layers: &[(Slot, Applied)],
+    settings: &HttpSettings,
+    clock: &Clock,
+    ctx: &Ctx,
+) -> Router {
+    let authenticator = ctx.get::<Authenticator>().ok();
+    let in_slot = |router: MethodRouter, slot: Slot| {
+        let layers = layers.iter().filter(|(at, _)| *at == slot);
+        layers.fold(router, |router, (_, layer)| (layer.route)(router))
+    };
+    let mut all = Router::new();
+    for Wired { mount, routers } in mounts {
+        let limit = mount.rate_limit.map(|(rate, by)| RateLimitLayer::new(rate, by, clock.clone()));
+        for (path, router) in routers {
+            let mut router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
+            if let Some(limit) = limit.clone() {
+                router = router.route_layer(limit);
+            }
+            if let (Some(authenticator), true) = (&authenticator, mount.audience != Audience::Public) {
+                router = router.route_layer(GuardLayer::new(mount.audience, authenticator.clone()));
+            }
+            router = in_slot(router, Slot::Identity);
+            let body = BodyLimitLayer::new(mount.body_limit.unwrap_or(settings.body_limit.as_u64()));
+            router = match mount.timeout.unwrap_or(Some(settings.timeout)) {
+                Some(after) => router.route_layer((MatchedRouteLayer, body, TimeoutLayer::new(after))),
+                None => router.route_layer((MatchedRouteLayer, body)),
+            };
+            all = all.route(&path, router);
+        }
+    }
+    all
+}

@@ -1,0 +1,51 @@
+//! Background work that lives as long as the app.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::task::JoinSet;
+
+use super::{BoxError, Shutdown};
+
+type Run = Arc<dyn Fn(Shutdown) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+
+/// A named future that is started again when it fails.
+#[derive(Clone)]
+pub(super) struct Service {
+    name: &'static str,
+    run: Run,
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Service {
+    pub(super) fn new<F>(name: &'static str, run: impl Fn(Shutdown) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        Self { name, run: Arc::new(move |shutdown| Box::pin(run(shutdown))) }
+    }
+
+    async fn keep_running(self, shutdown: Shutdown) {
+        let mut pause = Duration::from_secs(1);
+        while !shutdown.is_cancelled() {
+            let run = AssertUnwindSafe((self.run)(shutdown.clone())).catch_unwind();
+            match run.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::error!(service = self.name, %error, ?pause, "a background service failed"),
+                Err(_) => tracing::error!(service = self.name, ?pause, "a background service panicked"),
+            }
+            _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Starts every service; the set ends when all have.
+pub(super) fn spawn(services: &[Service], shutdown: &Shutdown) -> JoinSet<()> {
+    services.iter().map(|service| service.clone().keep_running(shutdown.clone())).collect()
+}

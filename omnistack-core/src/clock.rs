@@ -1,0 +1,96 @@
+//! What time it is, decided in one place.
+//!
+//! Everything that needs the time takes a [`Clock`]. Tests hand in a [`MockClock`]'s and move it:
+//!
+//! ```
+//! use omnistack_core::clock::{MockClock, Timestamp};
+//! use std::time::Duration;
+//!
+//! let mock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
+//! let clock = mock.clock();
+//! mock.advance(Duration::from_secs(90));
+//! assert_eq!(clock.now().to_string(), "2030-01-01T00:01:30Z");
+//! ```
+
+mod timestamp;
+
+pub use timestamp::Timestamp;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The app's clock: wall time for what is stored and shown, and a steady reading for how long something took.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { started: Instant },
+    /// Microseconds since 1970, moved by hand, and where it began.
+    Mock { now: Arc<AtomicI64>, began: i64 },
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    pub fn system() -> Self {
+        Self(Source::System { started: Instant::now() })
+    }
+
+    /// Wall time, in whole microseconds.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { .. } => jiff::Timestamp::now().into(),
+            Source::Mock { now, .. } => Timestamp::from_micros(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Time since the clock was made. Never goes back, whatever happens to the wall time.
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Source::System { started } => started.elapsed(),
+            Source::Mock { now, began } => {
+                Duration::from_micros(u64::try_from(now.load(Ordering::SeqCst) - began).unwrap_or(0))
+            }
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+/// A clock that moves only when told to.
+#[derive(Clone, Debug)]
+pub struct MockClock(Clock, Arc<AtomicI64>);
+
+impl MockClock {
+    /// Stopped at `start`.
+    pub fn at(start: Timestamp) -> Self {
+        let now = Arc::new(AtomicI64::new(start.as_micros()));
+        Self(Clock(Source::Mock { now: Arc::clone(&now), began: start.as_micros() }), now)
+    }
+
+    /// What to hand to the code under test.
+    pub fn clock(&self) -> Clock {
+        self.0.clone()
+    }
+
+    /// Moves it forward.
+    pub fn advance(&self, by: Duration) {
+        self.1.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Moves the wall time to a moment, earlier ones included.
+    pub fn set(&self, now: Timestamp) {
+        self.1.store(now.as_micros(), Ordering::SeqCst);
+    }
+}

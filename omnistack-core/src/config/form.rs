@@ -1,0 +1,143 @@
+//! How the text of a setting becomes a value.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use super::Environment;
+
+/// A type a setting can have.
+pub trait Form: Sized {
+    /// What to write, for messages and the reference: `duration, e.g. 30s`.
+    const FORM: &'static str;
+    /// Whether the value must never be shown.
+    const SECRET: bool = false;
+
+    /// Reads the text, or says what is wrong with it.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The value of an absent setting without a default, if the type has one.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+macro_rules! from_str {
+    ($($ty:ty = $form:literal;)*) => {$(
+        impl Form for $ty {
+            const FORM: &'static str = $form;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!("`{text}` is not a {}", Self::FORM))
+            }
+        }
+    )*};
+}
+
+from_str! {
+    u16 = "number from 0 to 65535";
+    u32 = "whole number";
+    u64 = "whole number";
+    usize = "whole number";
+    i64 = "whole number";
+    f64 = "number";
+    IpAddr = "IP address";
+    SocketAddr = "IP address with a port, e.g. 127.0.0.1:8080";
+    IpNet = "network, e.g. 10.0.0.0/8";
+}
+
+impl Form for String {
+    const FORM: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl Form for PathBuf {
+    const FORM: &'static str = "path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl Form for SecretString {
+    const FORM: &'static str = "secret";
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl Form for bool {
+    const FORM: &'static str = "true or false";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("`{text}` is neither true nor false")),
+        }
+    }
+}
+
+impl Form for Environment {
+    const FORM: &'static str = "development, test or production";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl Form for Duration {
+    const FORM: &'static str = "duration, e.g. 30s, 5m, 1h 30m";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms");
+        let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        Self::try_from(signed).map_err(|_| wrong())
+    }
+}
+
+impl Form for ByteSize {
+    const FORM: &'static str = "size, e.g. 512KiB, 10MiB";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is not a size: write a number with its unit, e.g. 512KiB, 10MiB, 1GiB"))
+    }
+}
+
+impl<T: Form> Form for Option<T> {
+    const FORM: &'static str = T::FORM;
+    const SECRET: bool = T::SECRET;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        T::parse(text).map(Some)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// A comma-separated list; absent is empty.
+impl<T: Form> Form for Vec<T> {
+    const FORM: &'static str = T::FORM;
+    const SECRET: bool = T::SECRET;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Vec::new())
+    }
+}

@@ -1,0 +1,27 @@
+//! The configuration reference, made from the declarations.
+
+use std::fmt::Write as _;
+
+use super::Setting;
+
+/// Markdown: one heading a section, one entry a setting.
+pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
+    let mut text = String::new();
+    for (title, settings) in sections {
+        let title = title.trim().trim_end_matches('.');
+        _ = writeln!(text, "## {title}\n\n| setting | form | default | what it does |\n|---|---|---|---|");
+        for setting in settings {
+            let default = match (setting.default, setting.development) {
+                (Some(""), _) => "empty".into(),
+                (Some(default), _) => format!("`{default}`"),
+                (None, Some(_)) => "in production required".into(),
+                (None, None) if setting.required => "required".into(),
+                (None, None) => "none".into(),
+            };
+            let doc = setting.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+            _ = writeln!(text, "| `{}` | {} | {default} | {doc} |", setting.name, setting.form);
+        }
+        text.push('\n');
+    }
+    text
+}

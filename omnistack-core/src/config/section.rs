@@ -1,0 +1,138 @@
+//! The `section!` macro: a struct of settings that documents itself.
+
+use super::{Config, ConfigProblem, Form};
+
+/// What the reference and error messages know about one setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment variable's name.
+    pub name: &'static str,
+    /// The form its text has.
+    pub form: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// Its value when absent.
+    pub default: Option<&'static str>,
+    /// Its value when absent outside production, where it must be set to something else.
+    pub development: Option<&'static str>,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// Whether the app can't start without it.
+    pub required: bool,
+}
+
+/// A group of settings one module owns. Implemented by [`section!`](crate::section).
+pub trait Section: Sized {
+    /// The heading in the reference.
+    const TITLE: &'static str;
+
+    /// Every setting, in order of declaration.
+    fn settings() -> Vec<Setting>;
+
+    /// Reads every setting and reports every problem.
+    fn read(config: &Config) -> Result<Self, Vec<ConfigProblem>>;
+}
+
+/// Reads the settings of one section and keeps the problems.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    config: &'a Config,
+    problems: Vec<ConfigProblem>,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts with no problems.
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, problems: Vec::new() }
+    }
+
+    /// The value of a setting; `None` after noting a problem.
+    pub fn read<T: Form>(&mut self, setting: Setting) -> Option<T> {
+        let found = self.config.get(setting.name);
+        let production = self.config.environment().is_production();
+        let (text, origin) = match (found, setting.default, setting.development) {
+            (Some((text, origin)), _, Some(development)) if production && text == development => {
+                let message = "holds the development value; set one of your own in production".into();
+                self.problems.push(ConfigProblem { name: setting.name.into(), origin: Some(origin), message });
+                return None;
+            }
+            (Some((text, origin)), ..) => (text, Some(origin)),
+            (None, Some(default), _) => (default, None),
+            (None, None, Some(development)) if !production => (development, None),
+            (None, ..) => {
+                let absent = T::absent().filter(|_| setting.development.is_none());
+                if absent.is_none() {
+                    let message = format!("must be set ({}). {}", setting.form, setting.doc.trim());
+                    self.problems.push(ConfigProblem::new(setting.name, message));
+                }
+                return absent;
+            }
+        };
+        T::parse(text)
+            .map_err(|wrong| {
+                let message = if T::SECRET { format!("is not a {}", setting.form) } else { wrong };
+                self.problems.push(ConfigProblem { name: setting.name.into(), origin, message });
+            })
+            .ok()
+    }
+
+    /// Everything read, or everything wrong.
+    pub fn finish<S>(self, section: Option<S>) -> Result<S, Vec<ConfigProblem>> {
+        match section {
+            Some(section) if self.problems.is_empty() => Ok(section),
+            _ => Err(self.problems),
+        }
+    }
+}
+
+/// Declares a struct of settings: each field has its variable's name and, unless its type has a natural empty value
+/// (`Option`, `Vec`), a `default` or a `development` value that production refuses. Without either it is required.
+///
+/// See [`config`](crate::config) for an example.
+#[macro_export]
+macro_rules! section {
+    (
+        $(#[doc = $title:literal])*
+        $vis:vis struct $name:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $field_vis:vis $field:ident : $ty:ty = $key:literal
+                    $(, default $default:literal)? $(, development $development:literal)? ;
+            )*
+        }
+    ) => {
+        $(#[doc = $title])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            $( $(#[doc = $doc])* #[doc = concat!("\n\nSetting: `", $key, "`.")] $field_vis $field: $ty, )*
+        }
+
+        impl $crate::config::Section for $name {
+            const TITLE: &'static str = concat!($($title),*);
+
+            fn settings() -> Vec<$crate::config::Setting> {
+                vec![$({
+                    let default: Option<&'static str> = None $(.or(Some($default)))?;
+                    let development: Option<&'static str> = None $(.or(Some($development)))?;
+                    $crate::config::Setting {
+                        name: $key,
+                        form: <$ty as $crate::config::Form>::FORM,
+                        doc: concat!($($doc, "\n"),*),
+                        default,
+                        development,
+                        secret: <$ty as $crate::config::Form>::SECRET,
+                        required: default.is_none() && <$ty as $crate::config::Form>::absent().is_none(),
+                    }
+                }),*]
+            }
+
+            fn read(config: &$crate::config::Config) -> Result<Self, Vec<$crate::config::ConfigProblem>> {
+                let mut reader = $crate::config::Reader::new(config);
+                let mut settings = <Self as $crate::config::Section>::settings().into_iter();
+                $( let $field: Option<$ty> = settings.next().and_then(|setting| reader.read(setting)); )*
+                let section = (|| Some(Self { $($field: $field?),* }))();
+                reader.finish(section)
+            }
+        }
+    };
+}

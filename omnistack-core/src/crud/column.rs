@@ -1,0 +1,131 @@
+//! What callers may do with a column.
+
+use serde_json::Value as Json;
+
+use crate::{clock::Timestamp, db::Args};
+
+/// The type of a column's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// Whole numbers.
+    Integer,
+    /// Floating-point numbers.
+    Real,
+    /// True or false.
+    Boolean,
+    /// Moments.
+    Timestamp,
+    /// Ids.
+    Id,
+}
+
+/// A column and what callers may do with it.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Column {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) sorts: bool,
+    pub(super) filters: bool,
+    pub(super) searches: bool,
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $name:ident = $kind:ident;)*) => {$(
+        $(#[doc = $doc])*
+        pub const fn $name(name: &'static str) -> Self {
+            Self { name, kind: Kind::$kind, sorts: false, filters: false, searches: false }
+        }
+    )*};
+}
+
+impl Column {
+    kinds! {
+        /// A column of text.
+        text = Text;
+        /// A column of whole numbers.
+        integer = Integer;
+        /// A column of floating-point numbers.
+        real = Real;
+        /// A column of truth values.
+        boolean = Boolean;
+        /// A column of moments.
+        timestamp = Timestamp;
+        /// A column of ids.
+        id = Id;
+    }
+
+    /// `?sort=name`, `?sort=-name`. The column must be `not null`.
+    pub const fn sorts(mut self) -> Self {
+        self.sorts = true;
+        self
+    }
+
+    /// `?status=open`, several values separated by commas; of numbers and moments also `?size[gte]=10`, `[gt]`, `[lte]`
+    /// and `[lt]`.
+    pub const fn filters(mut self) -> Self {
+        self.filters = true;
+        self
+    }
+
+    /// `?q=words` looks into it, whatever the case of letters (on SQLite, of ASCII letters).
+    pub const fn searches(mut self) -> Self {
+        self.searches = true;
+        self
+    }
+}
+
+impl Kind {
+    pub(super) fn has_order(self) -> bool {
+        matches!(self, Self::Integer | Self::Real | Self::Timestamp)
+    }
+
+    /// What a value looks like, to be read after "must be".
+    pub(super) fn form(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "a whole number",
+            Self::Real => "a number",
+            Self::Boolean => "true or false",
+            Self::Timestamp => "a time as in RFC 3339, e.g. 2030-01-31T12:00:00Z",
+            Self::Id => "a UUID",
+        }
+    }
+
+    /// Whether a parameter's text has its form.
+    pub(super) fn reads(self, text: &str) -> bool {
+        match self {
+            Self::Text => true,
+            Self::Integer => text.parse::<i64>().is_ok(),
+            Self::Real => text.parse::<f64>().is_ok_and(f64::is_finite),
+            Self::Boolean => text.parse::<bool>().is_ok(),
+            Self::Timestamp => text.parse::<Timestamp>().is_ok(),
+            Self::Id => text.parse::<uuid::Uuid>().is_ok(),
+        }
+    }
+
+    /// Binds a parameter's text; `None` when it has another form.
+    pub(super) fn bind_text(self, text: &str, args: &mut Args) -> Option<usize> {
+        Some(match self {
+            Self::Text => args.push(text.to_owned()),
+            Self::Integer => args.push(text.parse::<i64>().ok()?),
+            Self::Real => args.push(text.parse::<f64>().ok().filter(|number| number.is_finite())?),
+            Self::Boolean => args.push(text.parse::<bool>().ok()?),
+            Self::Timestamp => args.push(text.parse::<Timestamp>().ok()?),
+            Self::Id => args.push(text.parse::<uuid::Uuid>().ok()?),
+        })
+    }
+
+    /// Binds a value out of a cursor; `None` when it has another form.
+    pub(super) fn bind_json(self, value: &Json, args: &mut Args) -> Option<usize> {
+        match (self, value) {
+            (Self::Integer, Json::Number(number)) => Some(args.push(number.as_i64()?)),
+            (Self::Real, Json::Number(number)) => Some(args.push(number.as_f64()?)),
+            (Self::Boolean, Json::Bool(truth)) => Some(args.push(*truth)),
+            (Self::Text | Self::Timestamp | Self::Id, Json::String(text)) => self.bind_text(text, args),
+            _ => None,
+        }
+    }
+}

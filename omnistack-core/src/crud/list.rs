@@ -1,0 +1,178 @@
+//! What a caller wants to see of a list.
+
+use std::collections::BTreeMap;
+
+use super::{Column, Resource, resource::columns};
+use crate::{
+    db::{Args, Dialect},
+    http::{Error, FieldProblem, PageRequest, readable},
+};
+
+/// Which rows of a soft-deleting resource are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deleted {
+    /// Those that are not deleted.
+    #[default]
+    Exclude,
+    /// All.
+    Include,
+    /// Those that are.
+    Only,
+}
+
+/// One key of `?sort=`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SortKey {
+    pub(super) column: Column,
+    pub(super) descending: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Filter {
+    column: Column,
+    operator: &'static str,
+    values: Vec<String>,
+}
+
+/// A list as asked for: page, order, filters, search.
+#[derive(Clone, Debug)]
+pub struct ListRequest {
+    pub(super) page: PageRequest,
+    pub(super) sort: Vec<SortKey>,
+    pub(super) filters: Vec<Filter>,
+    pub(super) search: Option<String>,
+    pub(super) deleted: Deleted,
+}
+
+const OPERATORS: [(&str, &str); 4] = [("[gte]", ">="), ("[gt]", ">"), ("[lte]", "<="), ("[lt]", "<")];
+/// Keys of one sort at most.
+const MOST_KEYS: usize = 3;
+/// Values of one filter at most.
+const MOST_VALUES: usize = 50;
+
+impl ListRequest {
+    /// Reads a query string.
+    ///
+    /// # Errors
+    /// 422 naming each parameter that is unknown, repeated or of the wrong form.
+    pub fn parse<R: Resource>(query: &str) -> Result<Self, Error> {
+        readable(query)?;
+        let columns = columns::<R>();
+        let mut given = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, text) in form_urlencoded::parse(query.as_bytes()) {
+            if given.insert(name.to_string(), text.into_owned()).is_some() {
+                problems.push(FieldProblem::new(name, "is given more than once"));
+            }
+        }
+        let mut take = |name: &str| given.remove(name);
+        let (limit, cursor, page, page_size) = (take("limit"), take("cursor"), take("page"), take("page_size"));
+        let (sort, search, deleted) = (take("sort"), take("q"), take("deleted"));
+        let page = PageRequest::from_parameters(limit.as_deref(), cursor.as_deref(), page.as_deref(), page_size.as_deref())?;
+        let sort = read_sort(sort.as_deref().unwrap_or("-created_at"), &columns).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        });
+        if search.is_some() && !columns.iter().any(|column| column.searches) {
+            problems.push(FieldProblem::new("q", "is not a parameter of this route"));
+        }
+        let deleted = read_deleted::<R>(deleted.as_deref()).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Deleted::Exclude
+        });
+        let mut filters = Vec::new();
+        for (name, text) in given {
+            match read_filter(&name, &text, &columns) {
+                Ok(filter) => filters.push(filter),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::invalid(problems));
+        }
+        let search = search.filter(|words| !words.trim().is_empty());
+        Ok(Self { page, sort, filters, search, deleted })
+    }
+
+    /// The conditions of filters and search, with their values.
+    pub(super) fn conditions(&self, columns: &[Column], dialect: Dialect, args: &mut Args) -> Vec<String> {
+        let mut conditions: Vec<_> = self.filters.iter().map(|filter| filter.condition(args)).collect();
+        if let Some(words) = &self.search {
+            let number = args.push(format!("%{}%", escape_like(words)));
+            let like = if dialect == Dialect::Postgres { "ilike" } else { "like" };
+            let searched = columns.iter().filter(|column| column.searches);
+            let any: Vec<_> = searched.map(|column| format!("{} {like} ${number} escape '\\'", column.name)).collect();
+            conditions.push(format!("({})", any.join(" or ")));
+        }
+        match self.deleted {
+            Deleted::Exclude if columns.iter().any(|column| column.name == "deleted_at") => {
+                conditions.push("deleted_at is null".into());
+            }
+            Deleted::Only => conditions.push("deleted_at is not null".into()),
+            _ => {}
+        }
+        conditions
+    }
+}
+
+impl Filter {
+    fn condition(&self, args: &mut Args) -> String {
+        let name = self.column.name;
+        // Every value has been read once already, when the request was parsed.
+        let numbers: Vec<_> = self.values.iter().filter_map(|text| self.column.kind.bind_text(text, args)).collect();
+        match numbers.as_slice() {
+            [number] => format!("{name} {} ${number}", self.operator),
+            many => format!("{name} in ({})", many.iter().map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+fn read_sort(text: &str, columns: &[Column]) -> Result<Vec<SortKey>, FieldProblem> {
+    let mut sort: Vec<SortKey> = Vec::new();
+    for key in text.split(',') {
+        let (descending, name) = key.strip_prefix('-').map_or((false, key), |name| (true, name));
+        let Some(column) = columns.iter().find(|column| column.sorts && column.name == name) else {
+            let known: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
+            return Err(FieldProblem::new("sort", format!("must be one of {}, with `-` for descending", known.join(", "))));
+        };
+        if sort.iter().any(|other| other.column.name == name) || sort.len() == MOST_KEYS {
+            return Err(FieldProblem::new("sort", format!("names at most {MOST_KEYS} columns, each once")));
+        }
+        sort.push(SortKey { column: *column, descending });
+    }
+    Ok(sort)
+}
+
+fn read_deleted<R: Resource>(text: Option<&str>) -> Result<Deleted, FieldProblem> {
+    match text {
+        None => Ok(Deleted::Exclude),
+        Some(_) if !R::SOFT_DELETE => Err(FieldProblem::new("deleted", "is not a parameter of this route")),
+        Some("exclude") => Ok(Deleted::Exclude),
+        Some("include") => Ok(Deleted::Include),
+        Some("only") => Ok(Deleted::Only),
+        Some(_) => Err(FieldProblem::new("deleted", "must be exclude, include or only")),
+    }
+}
+
+fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, FieldProblem> {
+    let (column, operator) = OPERATORS
+        .iter()
+        .find_map(|(suffix, operator)| Some((name.strip_suffix(suffix)?, *operator)))
+        .unwrap_or((name, "="));
+    let column = columns.iter().find(|declared| declared.filters && declared.name == column);
+    let column = column.filter(|column| operator == "=" || column.kind.has_order());
+    let Some(column) = column else { return Err(FieldProblem::new(name, "is not a parameter of this route")) };
+    let values: Vec<String> = if operator == "=" { text.split(',').map(Into::into).collect() } else { vec![text.into()] };
+    if values.len() > MOST_VALUES {
+        return Err(FieldProblem::new(name, format!("takes at most {MOST_VALUES} values")));
+    }
+    if !values.iter().all(|text| column.kind.reads(text)) {
+        return Err(FieldProblem::new(name, format!("must be {}", column.kind.form())));
+    }
+    Ok(Filter { column: *column, operator, values })
+}
+
+/// `%`, `_` and `\` as themselves.
+fn escape_like(words: &str) -> String {
+    words.trim().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}

@@ -1,0 +1,54 @@
+//! What an app says about a resource.
+
+use garde::Validate;
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use super::{Column, Fields};
+use crate::db::Record;
+
+/// Who shares a resource's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All callers: no column.
+    Everyone,
+    /// The members of a tenant: `tenant_id`.
+    Tenant,
+    /// One user within a tenant: `tenant_id` and `owner_id`.
+    Owner,
+}
+
+/// A struct kept in a table. See [`crud`](super) for an example.
+///
+/// The struct's fields bear the columns' names, in Rust and in JSON.
+pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
+    /// What one is called: `project`. It names operations and appears in messages.
+    const NAME: &'static str;
+    /// The table.
+    const TABLE: &'static str;
+    /// Who shares the rows.
+    const SCOPE: Scope = Scope::Tenant;
+    /// Whether deleting keeps the row, to be restored.
+    const SOFT_DELETE: bool = true;
+    /// The columns beside those every table has.
+    const COLUMNS: &'static [Column];
+
+    /// The body of a create.
+    type Create: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
+    /// The body of a change: absent fields stay as they are.
+    type Update: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
+
+    /// The columns of a new row.
+    fn create(new: Self::Create, fields: &mut Fields);
+
+    /// The columns a change sets.
+    fn update(change: Self::Update, fields: &mut Fields);
+}
+
+/// The columns callers see, in the order they are selected.
+pub(super) fn columns<R: Resource>() -> Vec<Column> {
+    let own = R::COLUMNS.iter().copied();
+    let times = [Column::timestamp("created_at").sorts().filters(), Column::timestamp("updated_at").sorts().filters()];
+    let deleted = R::SOFT_DELETE.then_some(Column::timestamp("deleted_at"));
+    std::iter::once(Column::id("id")).chain(own).chain(times).chain(deleted).collect()
+}

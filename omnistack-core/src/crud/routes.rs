@@ -1,0 +1,114 @@
+//! The six routes of a resource.
+
+use axum::{
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use http::{HeaderValue, StatusCode, Uri, header};
+use utoipa::openapi::Paths;
+
+use super::{Crud, ListRequest, Resource, describe};
+use crate::{
+    app::Api,
+    http::{Error, Json, PageRequest, Path},
+    id::Id,
+    identity::Identity,
+};
+
+/// `GET` and `POST /`, `GET`, `PATCH` and `DELETE /{id}`, and `POST /{id}/restore` where deleting keeps the row.
+///
+/// Mount them under [`Mount::app`](crate::app::Mount::app) or [`Mount::admin`](crate::app::Mount::admin): the scope comes
+/// from the caller.
+pub fn routes<R: Resource>() -> Api<Crud<R>> {
+    let mut api = Api::new()
+        .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
+        .routes(described::<R>(describe::item::<R>(), get(get_one::<R>).patch(update::<R>).delete(delete::<R>)));
+    if R::SOFT_DELETE {
+        api = api.routes(described::<R>(describe::restore::<R>(), post(restore::<R>)));
+    }
+    api
+}
+
+fn described<R: Resource>(
+    paths: Paths,
+    router: MethodRouter<Crud<R>>,
+) -> utoipa_axum::router::UtoipaMethodRouter<Crud<R>> {
+    (describe::schemas::<R>(), paths, router)
+}
+
+async fn list<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    uri: axum::extract::OriginalUri,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Error> {
+    let request = ListRequest::parse::<R>(query.as_deref().unwrap_or_default())?;
+    if let PageRequest::Numbered { .. } = request.page {
+        return Ok(Json(crud.numbered(&caller, &request).await?).into_response());
+    }
+    let page = crud.list(&caller, &request).await?;
+    let link = page.next_cursor.as_deref().and_then(|cursor| next_link(&uri.0, cursor));
+    let mut response = Json(page).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// RFC 8288: the same address with another cursor.
+fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).filter(|(name, _)| name != "cursor");
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.extend_pairs(pairs).append_pair("cursor", cursor).finish();
+    HeaderValue::try_from(format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
+}
+
+async fn create<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    uri: axum::extract::OriginalUri,
+    Json(new): Json<R::Create>,
+) -> Result<Response, Error> {
+    let item = crud.create(&caller, new).await?;
+    let body = serde_json::to_value(&item).map_err(Error::internal)?;
+    let location = body["id"].as_str().and_then(|id| HeaderValue::try_from(format!("{}/{id}", uri.0.path())).ok());
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn get_one<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    Path(id): Path<Id<R>>,
+) -> Result<Json<R>, Error> {
+    crud.get(&caller, id).await.map(Json)
+}
+
+async fn update<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    Path(id): Path<Id<R>>,
+    Json(change): Json<R::Update>,
+) -> Result<Json<R>, Error> {
+    crud.update(&caller, id, change).await.map(Json)
+}
+
+async fn delete<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    Path(id): Path<Id<R>>,
+) -> Result<StatusCode, Error> {
+    crud.delete(&caller, id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn restore<R: Resource>(
+    State(crud): State<Crud<R>>,
+    caller: Identity,
+    Path(id): Path<Id<R>>,
+) -> Result<Json<R>, Error> {
+    crud.restore(&caller, id).await.map(Json)
+}

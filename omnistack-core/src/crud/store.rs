@@ -1,0 +1,312 @@
+//! The SQL of a resource.
+
+use std::{fmt, marker::PhantomData};
+
+use sqlx::AssertSqlSafe;
+
+use super::{
+    Column, Fields, ListRequest, Resource, Scope,
+    cursor::{Cursor, ID, refused},
+    list::SortKey,
+    resource::columns,
+};
+use crate::{
+    app::{Ctx, Missing},
+    clock::Clock,
+    db::{self, Args, Db, Tx},
+    http::{Error, FieldProblem, NumberedPage, Page, PageRequest},
+    id::Id,
+    identity::Identity,
+};
+
+/// A resource's rows, for one caller at a time. Cheap to clone.
+///
+/// Each method is one transaction; the `_in` forms take part in the caller's, so that a job, an audit entry and a row
+/// are written together.
+pub struct Crud<R> {
+    db: Db,
+    clock: Clock,
+    resource: PhantomData<fn() -> R>,
+}
+
+impl<R: Resource> Crud<R> {
+    /// In this database.
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock, resource: PhantomData }
+    }
+
+    /// With the app's database and clock.
+    pub fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
+        Ok(Self::new(ctx.get()?, ctx.get()?))
+    }
+
+    /// One row. 404 when there is none, it is deleted or it is somebody else's.
+    pub async fn get(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let mut tx = self.read(caller).await?;
+        let item = self.get_in(&mut tx, caller, id).await?;
+        tx.commit().await?;
+        Ok(item)
+    }
+
+    /// See [`get`](Self::get).
+    pub async fn get_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let mut args = Args::new(tx.dialect());
+        let mut conditions = scope::<R>(caller, &mut args)?;
+        conditions.push(format!("id = ${}", args.push(id)));
+        if R::SOFT_DELETE {
+            conditions.push("deleted_at is null".into());
+        }
+        let sql = format!("select {} from {} where {}", names::<R>(), R::TABLE, conditions.join(" and "));
+        tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await?.ok_or_else(not_found::<R>)
+    }
+
+    /// A list by cursor.
+    pub async fn list(&self, caller: &Identity, request: &ListRequest) -> Result<Page<R>, Error> {
+        let PageRequest::Cursor { limit, cursor } = &request.page else {
+            return Err(Error::internal("a numbered page was asked of `list`; use `numbered`"));
+        };
+        let mut tx = self.read(caller).await?;
+        let mut args = Args::new(tx.dialect());
+        let mut conditions = scope::<R>(caller, &mut args)?;
+        conditions.extend(request.conditions(&columns::<R>(), tx.dialect(), &mut args));
+        if let Some(cursor) = cursor {
+            let cursor = Cursor::decode(cursor, &request.sort)?;
+            conditions.push(after(&cursor, &request.sort, &mut args)?);
+        }
+        // One more than asked for tells whether there is a next page.
+        let most = args.push(i64::from(*limit) + 1);
+        let sql = format!("{}{} limit ${most}", select::<R>(&conditions), order(&request.sort));
+        let mut items: Vec<R> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        tx.commit().await?;
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = match items.last().filter(|_| more) {
+            Some(last) => {
+                let last = serde_json::to_value(last).map_err(Error::internal)?;
+                let cursor = Cursor::after(&last, &request.sort);
+                Some(cursor.ok_or_else(|| Error::internal("a field of the resource does not bear its column's name"))?.encode())
+            }
+            None => None,
+        };
+        Ok(Page { items, next_cursor })
+    }
+
+    /// A list by page number, with the total.
+    pub async fn numbered(&self, caller: &Identity, request: &ListRequest) -> Result<NumberedPage<R>, Error> {
+        let PageRequest::Numbered { page, page_size } = request.page else {
+            return Err(Error::internal("a page by cursor was asked of `numbered`; use `list`"));
+        };
+        let mut tx = self.read(caller).await?;
+        let conditions = |args: &mut Args, dialect| -> Result<Vec<String>, Error> {
+            let mut conditions = scope::<R>(caller, args)?;
+            conditions.extend(request.conditions(&columns::<R>(), dialect, args));
+            Ok(conditions)
+        };
+        let mut args = Args::new(tx.dialect());
+        let sql = format!("select count(*) from {}{}", R::TABLE, filter(&conditions(&mut args, tx.dialect())?));
+        let (total,): (i64,) = tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await?;
+        let mut args = Args::new(tx.dialect());
+        let rows = select::<R>(&conditions(&mut args, tx.dialect())?);
+        let (most, skip) = (args.push(i64::from(page_size)), args.push(i64::from(page - 1) * i64::from(page_size)));
+        let sql = format!("{rows}{} limit ${most} offset ${skip}", order(&request.sort));
+        let items = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        tx.commit().await?;
+        Ok(NumberedPage { items, page, page_size, total: u64::try_from(total).unwrap_or(0) })
+    }
+
+    /// A new row.
+    pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        let mut tx = self.write(caller).await?;
+        let item = self.create_in(&mut tx, caller, new).await?;
+        tx.commit().await?;
+        Ok(item)
+    }
+
+    /// See [`create`](Self::create).
+    pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
+        let now = self.clock.now();
+        let mut fields = Fields::new(tx.dialect());
+        fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
+        if R::SCOPE != Scope::Everyone {
+            fields.set("tenant_id", caller.require_tenant()?);
+        }
+        if R::SCOPE == Scope::Owner {
+            fields.set("owner_id", caller.user);
+        }
+        R::create(new, &mut fields);
+        let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
+        let (into, values) = (fields.columns.join(", "), numbers.join(", "));
+        let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
+        tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(refusal::<R>)
+    }
+
+    /// A changed row. 404 as for [`get`](Self::get).
+    pub async fn update(&self, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
+        let mut tx = self.write(caller).await?;
+        let item = self.update_in(&mut tx, caller, id, change).await?;
+        tx.commit().await?;
+        Ok(item)
+    }
+
+    /// See [`update`](Self::update).
+    pub async fn update_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
+        let mut fields = Fields::new(tx.dialect());
+        R::update(change, &mut fields);
+        if fields.columns.is_empty() {
+            return self.get_in(tx, caller, id).await;
+        }
+        fields.set("updated_at", self.clock.now());
+        self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await
+    }
+
+    /// Deletes a row; one that soft-deletes can be restored. 404 as for [`get`](Self::get).
+    pub async fn delete(&self, caller: &Identity, id: Id<R>) -> Result<(), Error> {
+        let mut tx = self.write(caller).await?;
+        self.delete_in(&mut tx, caller, id).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// See [`delete`](Self::delete).
+    pub async fn delete_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<(), Error> {
+        if R::SOFT_DELETE {
+            let now = self.clock.now();
+            let mut fields = Fields::new(tx.dialect());
+            fields.set("deleted_at", now).set("updated_at", now);
+            return self.set(tx, caller, id, fields, Some("deleted_at is null")).await.map(drop);
+        }
+        let mut args = Args::new(tx.dialect());
+        let mut conditions = scope::<R>(caller, &mut args)?;
+        conditions.push(format!("id = ${}", args.push(id)));
+        let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
+        match tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(refusal::<R>)? {
+            0 => Err(not_found::<R>()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings a deleted row back; one that is not deleted stays as it is. 404 when there is none of the caller's.
+    pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let mut tx = self.write(caller).await?;
+        let mut fields = Fields::new(tx.dialect());
+        fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
+        let item = self.set(&mut tx, caller, id, fields, None).await?;
+        tx.commit().await?;
+        Ok(item)
+    }
+
+    async fn set(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, fields: Fields, only: Option<&str>) -> Result<R, Error> {
+        let Fields { columns, mut args } = fields;
+        let set: Vec<_> = columns.iter().zip(1..).map(|(column, number)| format!("{column} = ${number}")).collect();
+        let mut conditions = scope::<R>(caller, &mut args)?;
+        conditions.push(format!("id = ${}", args.push(id)));
+        conditions.extend(only.map(Into::into));
+        let (set, conditions) = (set.join(", "), conditions.join(" and "));
+        let sql = format!("update {} set {set} where {conditions} returning {}", R::TABLE, names::<R>());
+        let item = tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await.map_err(refusal::<R>)?;
+        item.ok_or_else(not_found::<R>)
+    }
+
+    async fn read(&self, caller: &Identity) -> Result<Tx, Error> {
+        Ok(match R::SCOPE {
+            Scope::Everyone => self.db.begin_read().await?,
+            Scope::Tenant | Scope::Owner => self.db.tenant(caller.require_tenant()?).read().await?,
+        })
+    }
+
+    /// Begins a transaction that may write the caller's rows, for the `_in` forms.
+    pub async fn write(&self, caller: &Identity) -> Result<Tx, Error> {
+        Ok(match R::SCOPE {
+            Scope::Everyone => self.db.begin().await?,
+            Scope::Tenant | Scope::Owner => self.db.tenant(caller.require_tenant()?).begin().await?,
+        })
+    }
+}
+
+/// Whose rows: never left to the database alone, which on SQLite has no policies.
+fn scope<R: Resource>(caller: &Identity, args: &mut Args) -> Result<Vec<String>, Error> {
+    let mut conditions = Vec::new();
+    if R::SCOPE != Scope::Everyone {
+        conditions.push(format!("tenant_id = ${}", args.push(caller.require_tenant()?)));
+    }
+    if R::SCOPE == Scope::Owner {
+        conditions.push(format!("owner_id = ${}", args.push(caller.user)));
+    }
+    Ok(conditions)
+}
+
+fn names<R: Resource>() -> String {
+    columns::<R>().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+}
+
+fn select<R: Resource>(conditions: &[String]) -> String {
+    format!("select {} from {}{}", names::<R>(), R::TABLE, filter(conditions))
+}
+
+fn filter(conditions: &[String]) -> String {
+    if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
+}
+
+/// The id comes last and makes the order total; it follows the direction of the key before it.
+fn keys(sort: &[SortKey]) -> Vec<SortKey> {
+    let descending = sort.last().is_some_and(|key| key.descending);
+    sort.iter().copied().chain([SortKey { column: ID, descending }]).collect()
+}
+
+fn order(sort: &[SortKey]) -> String {
+    let key = |key: SortKey| format!("{}{}", key.column.name, if key.descending { " desc" } else { "" });
+    format!(" order by {}", keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", "))
+}
+
+/// The condition for rows after a place: a row comparison when all keys go one way, which an index serves; else one
+/// alternative a key.
+fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, Error> {
+    let keys = keys(sort);
+    let mut numbers = Vec::new();
+    for (key, value) in keys.iter().zip(&cursor.k) {
+        numbers.push(key.column.kind.bind_json(value, args).ok_or_else(refused)?);
+    }
+    let compare = |key: &SortKey| if key.descending { "<" } else { ">" };
+    if keys.iter().all(|key| key.descending == keys[0].descending) {
+        let columns: Vec<_> = keys.iter().map(|key| key.column.name).collect();
+        let values: Vec<_> = numbers.iter().map(|number| format!("${number}")).collect();
+        return Ok(format!("({}) {} ({})", columns.join(", "), compare(&keys[0]), values.join(", ")));
+    }
+    let alternatives: Vec<_> = (0..keys.len())
+        .map(|at| {
+            let equal = keys[..at].iter().zip(&numbers).map(|(key, number)| format!("{} = ${number}", key.column.name));
+            let beyond = format!("{} {} ${}", keys[at].column.name, compare(&keys[at]), numbers[at]);
+            format!("({})", equal.chain([beyond]).collect::<Vec<_>>().join(" and "))
+        })
+        .collect();
+    Ok(format!("({})", alternatives.join(" or ")))
+}
+
+fn not_found<R: Resource>() -> Error {
+    Error::not_found(format_args!("this {}", R::NAME))
+}
+
+/// A unique value that is taken is named by its column.
+fn refusal<R: Resource>(error: db::Error) -> Error {
+    if error.kind() != db::ErrorKind::Unique {
+        return error.into();
+    }
+    let constraint = error.constraint().unwrap_or_default().to_owned();
+    let named = |column: &&Column| constraint.contains(&format!("_{}_", column.name));
+    let taken: Vec<_> =
+        R::COLUMNS.iter().filter(named).map(|column| FieldProblem::new(column.name, "is taken")).collect();
+    let error = Error::conflict("ALREADY_EXISTS", format!("there is another {} with the same value", R::NAME)).cause(error);
+    if taken.is_empty() { error } else { error.detail("fields", taken) }
+}
+
+impl<R> Clone for Crud<R> {
+    fn clone(&self) -> Self {
+        Self { db: self.db.clone(), clock: self.clock.clone(), resource: PhantomData }
+    }
+}
+
+impl<R: Resource> fmt::Debug for Crud<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crud").field("table", &R::TABLE).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! What went wrong, in terms a caller can act on.
+
+use std::{error::Error as StdError, fmt};
+
+/// A failed statement or connection.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    constraint: Option<String>,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+/// What a database error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// `fetch_one` found no row.
+    NotFound,
+    /// A row with the same unique value exists.
+    Unique,
+    /// A row it refers to does not exist, or rows still refer to it.
+    ForeignKey,
+    /// A `check` constraint refused the value.
+    Check,
+    /// A value that must be there is missing.
+    NotNull,
+    /// A value the database can't hold: NUL in text, a number out of range.
+    InvalidValue,
+    /// Another transaction was faster; the whole transaction may be run again.
+    Conflict,
+    /// The statement ran longer than allowed.
+    Timeout,
+    /// Not to be reached, restarting, out of connections, disk full.
+    Unavailable,
+    /// A table or column is missing: migrations have not run.
+    Schema,
+    /// The settings can't be used.
+    Configuration,
+    /// Anything else; a bug.
+    Other,
+}
+
+impl Error {
+    pub(crate) fn configuration(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Configuration, message.into().into())
+    }
+
+    pub(crate) fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
+        Self(Box::new(Inner { kind, constraint: None, source }))
+    }
+
+    /// What it means.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the same work may succeed if tried again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Conflict | ErrorKind::Unavailable)
+    }
+
+    /// The constraint that refused, by PostgreSQL's naming on both databases: `projects_tenant_id_name_key`.
+    pub fn constraint(&self) -> Option<&str> {
+        self.0.constraint.as_deref()
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        let kind = match &error {
+            E::RowNotFound => ErrorKind::NotFound,
+            E::Database(error) => of_database(error.as_ref()),
+            E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
+                ErrorKind::Unavailable
+            }
+            // A server that goes away in the middle of a message.
+            E::Protocol(_) => ErrorKind::Unavailable,
+            E::Encode(_) | E::InvalidArgument(_) => ErrorKind::InvalidValue,
+            E::Configuration(_) => ErrorKind::Configuration,
+            _ => ErrorKind::Other,
+        };
+        let constraint = match &error {
+            E::Database(error) => constraint(error.as_ref()),
+            _ => None,
+        };
+        Self(Box::new(Inner { kind, constraint, source: Box::new(error) }))
+    }
+}
+
+fn of_database(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
+    use sqlx::error::ErrorKind as K;
+    match error.kind() {
+        K::UniqueViolation => return ErrorKind::Unique,
+        K::ForeignKeyViolation => return ErrorKind::ForeignKey,
+        K::NotNullViolation => return ErrorKind::NotNull,
+        K::CheckViolation => return ErrorKind::Check,
+        _ => {}
+    }
+    let code = error.code().unwrap_or_default();
+    #[cfg(feature = "sqlite")]
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        return of_sqlite(code.parse().unwrap_or(0), error.message());
+    }
+    of_postgres(&code)
+}
+
+/// PostgreSQL manual, appendix A.
+fn of_postgres(code: &str) -> ErrorKind {
+    match code {
+        "57014" => ErrorKind::Timeout,
+        "40001" | "40P01" | "55P03" => ErrorKind::Conflict,
+        "42P01" | "42703" | "3F000" | "42883" => ErrorKind::Schema,
+        // Starting up, shutting down, killed by an operator, idle too long in a transaction.
+        "57P01" | "57P02" | "57P03" | "25P03" | "58030" | "25006" => ErrorKind::Unavailable,
+        _ => match code.get(..2) {
+            Some("22") => ErrorKind::InvalidValue,
+            Some("08" | "53") => ErrorKind::Unavailable,
+            Some("28" | "3D") => ErrorKind::Configuration,
+            _ => ErrorKind::Other,
+        },
+    }
+}
+
+/// <https://www.sqlite.org/rescode.html>: the low byte is the primary code.
+#[cfg(feature = "sqlite")]
+fn of_sqlite(code: i32, message: &str) -> ErrorKind {
+    match code & 0xff {
+        // BUSY, LOCKED
+        5 | 6 => ErrorKind::Conflict,
+        // READONLY, INTERRUPT, IOERR, FULL, CANTOPEN
+        8 | 9 | 10 | 13 | 14 => ErrorKind::Unavailable,
+        // TOOBIG, MISMATCH, RANGE
+        18 | 20 | 25 => ErrorKind::InvalidValue,
+        1 if message.starts_with("no such table") || message.starts_with("no such column") => ErrorKind::Schema,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn constraint(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+    if let Some(name) = error.constraint() {
+        return Some(name.to_owned());
+    }
+    // SQLite: `UNIQUE constraint failed: projects.tenant_id, projects.name`, `CHECK constraint failed: name`
+    let (what, columns) = error.message().split_once(" constraint failed: ")?;
+    if what != "UNIQUE" {
+        return Some(columns.to_owned());
+    }
+    let mut name = String::new();
+    for column in columns.split(", ") {
+        let (table, column) = column.split_once('.')?;
+        if name.is_empty() {
+            name.push_str(table);
+        }
+        name.push('_');
+        name.push_str(column);
+    }
+    Some(name + "_key")
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source.fmt(f)?;
+        match self.kind() {
+            ErrorKind::Schema => f.write_str(" (have the migrations run? `migrate` runs them)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("kind", &self.0.kind).field("source", &self.0.source).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.source()
+    }
+}

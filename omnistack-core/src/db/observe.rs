@@ -1,0 +1,69 @@
+//! Watching statements.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
+
+use super::Error;
+use crate::clock::Clock;
+
+/// A finished statement.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct QueryEvent<'a> {
+    /// Its text; values are never part of it.
+    pub sql: &'a str,
+    /// From asking for a connection to the last row.
+    pub elapsed: Duration,
+    /// Why it failed, if it did.
+    pub error: Option<&'a Error>,
+}
+
+/// Sees every statement when it has ended. Called on the task that ran it, so it must be quick.
+pub trait QueryObserver: Send + Sync + 'static {
+    /// One statement has ended.
+    fn observe(&self, event: QueryEvent<'_>);
+}
+
+pub(super) struct Observers {
+    pub(super) clock: Clock,
+    slow: Duration,
+    /// Empty in most apps: then a statement costs no lock.
+    added: OnceLock<RwLock<Vec<Arc<dyn QueryObserver>>>>,
+}
+
+impl Observers {
+    pub(super) fn new(clock: Clock, slow: Duration) -> Self {
+        Self { clock, slow, added: OnceLock::new() }
+    }
+
+    pub(super) fn add(&self, observer: impl QueryObserver) {
+        let added = self.added.get_or_init(RwLock::default);
+        added.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(observer));
+    }
+
+    /// Times a statement, logs it when slow and tells the observers.
+    pub(super) async fn watch<T>(&self, sql: &str, run: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let before = self.clock.elapsed();
+        let result = run.await;
+        let elapsed = self.clock.elapsed().saturating_sub(before);
+        if elapsed >= self.slow {
+            tracing::warn!(target: "omnistack::db", sql, ?elapsed, "slow query");
+        }
+        if let Some(added) = self.added.get() {
+            let event = QueryEvent { sql, elapsed, error: result.as_ref().err() };
+            for observer in added.read().unwrap_or_else(PoisonError::into_inner).iter() {
+                observer.observe(event);
+            }
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observers").field("slow", &self.slow).finish_non_exhaustive()
+    }
+}

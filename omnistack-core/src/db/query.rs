@@ -1,0 +1,142 @@
+//! One statement and its arguments.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+
+use super::{
+    Args, Dialect, Error, Record, Value,
+    driver::{Bound, on},
+    observe::Observers,
+};
+
+/// The same statement in both dialects, for the few that differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql {
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+    /// For SQLite.
+    pub sqlite: &'static str,
+}
+
+/// What [`Db::query`](super::Db::query) accepts: a literal for both dialects, a pair, or composed text wrapped in
+/// [`AssertSqlSafe`] by whoever made sure that no input became part of it.
+pub trait IntoSql {
+    /// The text for this dialect.
+    fn into_sql(self, dialect: Dialect) -> SqlStr;
+}
+
+impl IntoSql for &'static str {
+    fn into_sql(self, _: Dialect) -> SqlStr {
+        self.into_sql_str()
+    }
+}
+
+impl IntoSql for Sql {
+    fn into_sql(self, dialect: Dialect) -> SqlStr {
+        match dialect {
+            Dialect::Postgres => self.postgres.into_sql_str(),
+            Dialect::Sqlite => self.sqlite.into_sql_str(),
+        }
+    }
+}
+
+impl IntoSql for AssertSqlSafe<String> {
+    fn into_sql(self, _: Dialect) -> SqlStr {
+        self.into_sql_str()
+    }
+}
+
+/// A statement being prepared: bind its values in order, then run it.
+#[must_use = "a query does nothing until it is run"]
+pub struct Query<'a> {
+    sql: SqlStr,
+    bound: Bound<'a>,
+    observers: &'a Arc<Observers>,
+    refused: Option<Error>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(sql: SqlStr, bound: Bound<'a>, observers: &'a Arc<Observers>) -> Self {
+        Self { sql, bound, observers, refused: None }
+    }
+
+    /// Binds the value of the next placeholder.
+    pub fn bind<T: Value>(mut self, value: T) -> Self {
+        let added = on!(&mut self.bound, |_executor, args| sqlx::Arguments::add(args, value));
+        if let Err(error) = added {
+            self.refused.get_or_insert_with(|| sqlx::Error::Encode(error).into());
+        }
+        self
+    }
+
+    /// Takes all values at once, in place of those bound so far.
+    pub fn args(mut self, args: Args) -> Self {
+        if let Some(error) = args.give_to(&mut self.bound) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Runs it and returns how many rows it changed.
+    pub async fn execute(self) -> Result<u64, Error> {
+        let Self { sql, bound, observers, refused } = self;
+        refuse(refused)?;
+        let text = sql.clone();
+        observers
+            .watch(text.as_str(), async {
+                on!(bound, |executor, args| Ok(sqlx::query_with(sql, args).execute(executor).await?.rows_affected()))
+            })
+            .await
+    }
+
+    /// Every row.
+    pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
+        let Self { sql, bound, observers, refused } = self;
+        refuse(refused)?;
+        let text = sql.clone();
+        observers
+            .watch(text.as_str(), async {
+                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_all(executor).await?))
+            })
+            .await
+    }
+
+    /// The first row, if there is one.
+    pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
+        let Self { sql, bound, observers, refused } = self;
+        refuse(refused)?;
+        let text = sql.clone();
+        observers
+            .watch(text.as_str(), async {
+                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_optional(executor).await?))
+            })
+            .await
+    }
+
+    /// The first row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) when there is none.
+    pub async fn fetch_one<T: Record>(self) -> Result<T, Error> {
+        self.fetch_optional().await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// The rows as they come, for results too large to hold. Observers don't see it: its time is the reader's.
+    pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
+        let Self { sql, bound, refused, .. } = self;
+        let rows = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch(executor).err_into().boxed());
+        futures_util::stream::iter(refused.map(Err)).chain(rows)
+    }
+}
+
+fn refuse(refused: Option<Error>) -> Result<(), Error> {
+    refused.map_or(Ok(()), Err)
+}
+
+impl fmt::Debug for Query<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("sql", &self.sql.as_str()).finish_non_exhaustive()
+    }
+}

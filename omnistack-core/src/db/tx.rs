@@ -1,0 +1,88 @@
+//! Transactions, and the database as one tenant sees it.
+
+use std::{fmt, sync::Arc};
+
+use super::{Db, Dialect, Error, IntoSql, Query, driver::Open, observe::Observers};
+use crate::identity::TenantId;
+
+/// Whose rows a transaction sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    /// No tenant's: tables without one only.
+    Unset,
+    Tenant(TenantId),
+    All,
+}
+
+/// A transaction. Dropped without [`commit`](Self::commit), it is rolled back.
+pub struct Tx {
+    open: Open,
+    observers: Arc<Observers>,
+}
+
+impl Tx {
+    pub(super) async fn begin(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
+        let settings = match scope {
+            Scope::Unset => String::new(),
+            // A UUID's text needs no quoting.
+            Scope::Tenant(tenant) => format!("set local omnistack.tenant = '{tenant}'"),
+            Scope::All => "set local omnistack.tenant = '*'".into(),
+        };
+        let observers = Arc::clone(&db.observers);
+        let open = observers.watch("begin", db.pools.begin(writes, &settings)).await?;
+        Ok(Self { open, observers })
+    }
+
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.open.dialect()
+    }
+
+    /// A statement in this transaction.
+    pub fn query(&mut self, sql: impl IntoSql) -> Query<'_> {
+        Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
+    }
+
+    /// Makes its changes durable and visible.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.observers.watch("commit", self.open.commit()).await
+    }
+
+    /// Forgets its changes.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.observers.watch("rollback", self.open.rollback()).await
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").field("dialect", &self.dialect()).finish_non_exhaustive()
+    }
+}
+
+/// The database as one tenant, or an operator, sees it. Made by [`Db::tenant`].
+///
+/// On PostgreSQL the tenant rides with `BEGIN` in one round trip and lasts until the transaction ends; the policies
+/// of the tables (`omnistack_visible(tenant_id)`) use it, so a query that forgets its `where` returns nothing of
+/// others'. SQLite has no such policies: there the `where` alone isolates, which is why every query has one.
+#[derive(Debug)]
+pub struct TenantDb<'a> {
+    db: &'a Db,
+    scope: Scope,
+}
+
+impl<'a> TenantDb<'a> {
+    pub(super) fn new(db: &'a Db, scope: Scope) -> Self {
+        Self { db, scope }
+    }
+
+    /// Begins a transaction that may write.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Tx::begin(self.db, self.scope, true).await
+    }
+
+    /// Begins a transaction that only reads; on SQLite it does not wait for the writer.
+    pub async fn read(&self) -> Result<Tx, Error> {
+        Tx::begin(self.db, self.scope, false).await
+    }
+}

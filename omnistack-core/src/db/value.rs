@@ -1,0 +1,210 @@
+//! What can be bound and what can be read, on every database compiled in.
+
+use std::fmt;
+
+#[cfg(feature = "postgres")]
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+#[cfg(feature = "sqlite")]
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{Decode, Encode, Type, encode::IsNull, error::BoxDynError};
+
+use super::{Dialect, Error, driver::Bound};
+use crate::{clock::Timestamp, id::Id};
+
+/// A value that can be bound: text, numbers, booleans, bytes, [`Timestamp`], [`Id`], `sqlx::types::Json`, and an
+/// `Option` of each. Anything that both drivers can encode.
+pub trait Value: driver::PostgresValue + driver::SqliteValue + Send {}
+
+impl<T: driver::PostgresValue + driver::SqliteValue + Send> Value for T {}
+
+/// A row: any `#[derive(sqlx::FromRow)]` struct, or a tuple.
+pub trait Record: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin {}
+
+impl<T: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin> Record for T {}
+
+/// One trait a driver and purpose, empty when the driver is not compiled in.
+mod driver {
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    use super::*;
+
+    macro_rules! requires {
+        ($feature:literal, $name:ident, $($bound:tt)*) => {
+            #[cfg(feature = $feature)]
+            pub trait $name: $($bound)* {}
+            #[cfg(feature = $feature)]
+            impl<T: $($bound)*> $name for T {}
+            #[cfg(not(feature = $feature))]
+            pub trait $name {}
+            #[cfg(not(feature = $feature))]
+            impl<T> $name for T {}
+        };
+    }
+
+    requires!("postgres", PostgresValue, for<'q> Encode<'q, Postgres> + Type<Postgres>);
+    requires!("sqlite", SqliteValue, for<'q> Encode<'q, Sqlite> + Type<Sqlite>);
+    requires!("postgres", PostgresRecord, for<'r> sqlx::FromRow<'r, PgRow>);
+    requires!("sqlite", SqliteRecord, for<'r> sqlx::FromRow<'r, SqliteRow>);
+}
+
+/// Values collected before the statement is known, for composed SQL.
+pub struct Args {
+    inner: Inner,
+    count: usize,
+    refused: Option<Error>,
+}
+
+enum Inner {
+    #[cfg(feature = "postgres")]
+    Postgres(PgArguments),
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteArguments),
+}
+
+impl Args {
+    /// None yet.
+    ///
+    /// # Panics
+    /// Never: a [`Dialect`] whose driver is not compiled in can't be had from a [`Db`](super::Db).
+    pub fn new(dialect: Dialect) -> Self {
+        let inner = match dialect {
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => Inner::Postgres(PgArguments::default()),
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => Inner::Sqlite(SqliteArguments::default()),
+            #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+            other => unreachable!("{other:?} is not compiled in"),
+        };
+        Self { inner, count: 0, refused: None }
+    }
+
+    /// Adds a value and returns its placeholder's number, counted from 1.
+    pub fn push<T: Value>(&mut self, value: T) -> usize {
+        let added = match &mut self.inner {
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(args) => sqlx::Arguments::add(args, value),
+            #[cfg(feature = "sqlite")]
+            Inner::Sqlite(args) => sqlx::Arguments::add(args, value),
+        };
+        if let Err(error) = added {
+            self.refused.get_or_insert_with(|| sqlx::Error::Encode(error).into());
+        }
+        self.count += 1;
+        self.count
+    }
+
+    /// Replaces the arguments of a statement; returns a value that could not be encoded.
+    pub(super) fn give_to(self, bound: &mut Bound<'_>) -> Option<Error> {
+        match (self.inner, bound) {
+            #[cfg(feature = "postgres")]
+            (Inner::Postgres(from), Bound::PostgresPool(_, to) | Bound::PostgresConnection(_, to)) => *to = from,
+            #[cfg(feature = "sqlite")]
+            (Inner::Sqlite(from), Bound::SqlitePool(_, to) | Bound::SqliteConnection(_, to)) => *to = from,
+            #[cfg(all(feature = "postgres", feature = "sqlite"))]
+            _ => return Some(Error::configuration("these arguments were made for the other database")),
+        }
+        self.refused
+    }
+}
+
+impl fmt::Debug for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Args").field("count", &self.count).finish_non_exhaustive()
+    }
+}
+
+macro_rules! on_driver {
+    ($feature:literal, $database:ident) => {
+        #[cfg(feature = $feature)]
+        impl<T> Type<$database> for Id<T> {
+            fn type_info() -> <$database as sqlx::Database>::TypeInfo {
+                <uuid::Uuid as Type<$database>>::type_info()
+            }
+
+            fn compatible(info: &<$database as sqlx::Database>::TypeInfo) -> bool {
+                <uuid::Uuid as Type<$database>>::compatible(info)
+            }
+        }
+
+        #[cfg(feature = $feature)]
+        impl<T> Encode<'_, $database> for Id<T> {
+            fn encode_by_ref(&self, buffer: &mut <$database as sqlx::Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+                Encode::<$database>::encode(self.uuid(), buffer)
+            }
+        }
+
+        #[cfg(feature = $feature)]
+        impl<'r, T> Decode<'r, $database> for Id<T> {
+            fn decode(value: <$database as sqlx::Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
+                <uuid::Uuid as Decode<$database>>::decode(value).map(Self::from_uuid)
+            }
+        }
+    };
+}
+
+on_driver!("postgres", Postgres);
+on_driver!("sqlite", Sqlite);
+
+#[cfg(feature = "postgres")]
+mod timestamptz {
+    use jiff_sqlx::ToSqlx as _;
+    use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
+
+    use super::*;
+
+    impl Type<Postgres> for Timestamp {
+        fn type_info() -> PgTypeInfo {
+            <jiff_sqlx::Timestamp as Type<Postgres>>::type_info()
+        }
+    }
+
+    impl PgHasArrayType for Timestamp {
+        fn array_type_info() -> PgTypeInfo {
+            <jiff_sqlx::Timestamp as PgHasArrayType>::array_type_info()
+        }
+    }
+
+    impl<T> PgHasArrayType for Id<T> {
+        fn array_type_info() -> PgTypeInfo {
+            <uuid::Uuid as PgHasArrayType>::array_type_info()
+        }
+    }
+
+    impl Encode<'_, Postgres> for Timestamp {
+        fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+            Encode::<Postgres>::encode(self.to_jiff().to_sqlx(), buffer)
+        }
+    }
+
+    impl<'r> Decode<'r, Postgres> for Timestamp {
+        fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+            let moment = <jiff_sqlx::Timestamp as Decode<Postgres>>::decode(value)?;
+            Ok(moment.to_jiff().into())
+        }
+    }
+}
+
+/// Text of fixed width, see [`Timestamp`].
+#[cfg(feature = "sqlite")]
+mod text {
+    use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
+
+    use super::*;
+
+    impl Type<Sqlite> for Timestamp {
+        fn type_info() -> SqliteTypeInfo {
+            <str as Type<Sqlite>>::type_info()
+        }
+    }
+
+    impl Encode<'_, Sqlite> for Timestamp {
+        fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
+            Encode::<Sqlite>::encode(self.to_fixed_width(), buffer)
+        }
+    }
+
+    impl<'r> Decode<'r, Sqlite> for Timestamp {
+        fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
+            Ok(<&str as Decode<Sqlite>>::decode(value)?.parse()?)
+        }
+    }
+}

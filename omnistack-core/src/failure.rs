@@ -1,0 +1,41 @@
+//! What `main` returns.
+
+use std::{error::Error, fmt};
+
+/// Why the program ended. `main` prints an error with `Debug`, so this one's is text for people: the message and what
+/// caused it.
+pub struct Failure(Box<dyn Error + Send + Sync>);
+
+/// The result of `main` and of [`AppBuilder::run`](crate::app::AppBuilder::run).
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// In these words.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into().into())
+    }
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, "\n  because: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether the app can serve.
+//!
+//! - `GET /health` answers as long as the process does, and touches nothing: for the check that restarts it.
+//! - `GET /health/ready` tells whether what the app needs is there: for the check that sends it traffic.
+//! - `GET /api/v1/public/health` (and v2) says the same to people and dashboards, with uptime and latencies.
+//!
+//! Modules add checks with [`Registry::health`](crate::app::Registry::health). Results are kept for five seconds, so
+//! that no number of callers puts load on what is checked; the age is part of the answer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures_util::future::{BoxFuture, join_all};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::{app::BoxError, clock::Clock};
+
+/// How long a result is good.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long a check may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Something the app can't serve without.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
+}
+
+impl Check {
+    /// Named as in the answer.
+    pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        Self { name, run: Arc::new(move || Box::pin(run())) }
+    }
+}
+
+/// The app's checks and their last results. Cheap to clone.
+#[derive(Clone)]
+pub struct Health {
+    clock: Clock,
+    checks: Arc<std::sync::Mutex<Vec<Check>>>,
+    last: Arc<Mutex<Option<(Duration, Vec<CheckResult>)>>>,
+}
+
+impl Health {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, checks: Arc::default(), last: Arc::default() }
+    }
+
+    pub(crate) fn add(&self, check: Check) {
+        self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(check);
+    }
+
+    /// Time since the app was made.
+    pub fn uptime(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// The state of every check, at most five seconds old. Concurrent callers wait for one run.
+    pub async fn report(&self) -> HealthReport {
+        let mut last = self.last.lock().await;
+        let now = self.clock.elapsed();
+        let (at, checks) = match &*last {
+            Some((at, checks)) if now.saturating_sub(*at) < FRESH => (*at, checks.clone()),
+            _ => {
+                let checks = self.run().await;
+                *last = Some((now, checks.clone()));
+                (now, checks)
+            }
+        };
+        let failing = checks.iter().any(|check| check.status == Status::Failing);
+        HealthReport {
+            status: if failing { Status::Failing } else { Status::Ok },
+            uptime_seconds: self.uptime().as_secs(),
+            age_ms: millis(now.saturating_sub(at)),
+            checks,
+        }
+    }
+
+    async fn run(&self) -> Vec<CheckResult> {
+        let checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        join_all(checks.into_iter().map(|check| self.run_one(check))).await
+    }
+
+    async fn run_one(&self, check: Check) -> CheckResult {
+        let began = self.clock.elapsed();
+        let error = match tokio::time::timeout(PATIENCE, (check.run)()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+        };
+        if let Some(error) = &error {
+            tracing::warn!(target: "omnistack::health", check = check.name, error, "a health check failed");
+        }
+        CheckResult {
+            name: check.name.into(),
+            status: if error.is_some() { Status::Failing } else { Status::Ok },
+            latency_ms: millis(self.clock.elapsed().saturating_sub(began)),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").finish_non_exhaustive()
+    }
+}
+
+/// Whether it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It does.
+    Ok,
+    /// It does not, now.
+    Failing,
+}
+
+/// The state of the app.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct HealthReport {
+    /// Failing when any check is.
+    pub status: Status,
+    /// Seconds since the app was made.
+    pub uptime_seconds: u64,
+    /// Milliseconds since the checks ran.
+    pub age_ms: f64,
+    /// Each check. Why one fails is in the log, not here.
+    pub checks: Vec<CheckResult>,
+}
+
+/// The state of one thing the app needs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CheckResult {
+    /// What was checked.
+    #[schema(examples("database"))]
+    pub name: String,
+    /// Whether it works.
+    pub status: Status,
+    /// Milliseconds until it answered.
+    pub latency_ms: f64,
+}

@@ -1,0 +1,59 @@
+//! Everything between the socket and a handler.
+//!
+//! - [`Error`] is what a handler returns when it can't do what was asked, and the form of every error answer.
+//! - [`Json`], [`Query`], [`Path`] and [`Multipart`] read requests. They refuse with [`Error`], and what they read has
+//!   been validated ([`garde`]).
+//! - [`Page`] and [`PageRequest`] are lists; [`Envelope`] wraps answers of version 2 and later.
+//! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
+//!
+//! ```
+//! use garde::Validate;
+//! use omnistack_core::http::{Error, Json};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize, Validate)]
+//! struct Signup {
+//!     #[garde(length(chars, min = 1, max = 100))]
+//!     name: String,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Welcome { greeting: String }
+//!
+//! async fn signup(Json(signup): Json<Signup>) -> Result<Json<Welcome>, Error> {
+//!     Ok(Json(Welcome { greeting: format!("Hello, {}!", signup.name) }))
+//! }
+//! # let _: axum::Router = axum::Router::new().route("/signup", axum::routing::post(signup));
+//! ```
+
+pub mod layer;
+
+mod envelope;
+mod error;
+mod extract;
+mod json;
+mod multipart;
+mod page;
+mod rate;
+mod settings;
+mod version;
+
+pub use envelope::{Envelope, Meta, MetaBody};
+pub use error::{Error, ErrorBody, ErrorEnvelope, FieldProblem};
+pub use extract::{Path, Query};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use json::{Json, Patch};
+pub use multipart::{Field, Multipart};
+pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
+pub use rate::{Rate, RateLimiter, Verdict};
+pub use settings::HttpSettings;
+pub use version::{ApiVersion, VersionPolicy};
+
+pub(crate) use error::{ErrorForm, Rendered, problem_schema};
+pub(crate) use extract::readable;
+pub(crate) use json::too_large;
+
+/// A request as the layers see it.
+pub type Request = axum::extract::Request;
+/// A response as the layers see it.
+pub type Response = axum::response::Response;

@@ -1,0 +1,87 @@
+//! Query strings and path parameters.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{FromRequestParts, rejection::PathRejection};
+use garde::Validate;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::{Error, FieldProblem, json::validate};
+
+/// The query string: read, validated, and without parameters nobody declared.
+///
+/// # Errors
+/// 400 for text that is not UTF-8 or holds NUL; 422 for an unknown or repeated parameter, a value of the wrong form or
+/// one `garde` refuses. Each names the parameter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Query<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate<Context: Default>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let query = parts.uri.query().unwrap_or_default();
+        readable(query)?;
+        let mut unknown = BTreeSet::new();
+        let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        let value: T = serde_ignored::deserialize(reader, |path| _ = unknown.insert(path.to_string()))
+            .map_err(|error| Error::invalid([field_problem(&error.to_string())]))?;
+        if !unknown.is_empty() {
+            let problems = unknown.into_iter().map(|name| FieldProblem::new(name, "is not a parameter of this route"));
+            return Err(Error::invalid(problems));
+        }
+        validate(&value)?;
+        Ok(Self(value))
+    }
+}
+
+/// Parameters of the path, by the names in the route.
+///
+/// # Errors
+/// 422 for one of the wrong form; 400 for text that is not UTF-8 or holds NUL.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Path<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Send,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        readable(parts.uri.path())?;
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(rejection)) if rejection.status().is_client_error() => {
+                Err(Error::invalid([FieldProblem::new("path", rejection.body_text())]))
+            }
+            Err(rejection) => Err(Error::internal(rejection)),
+        }
+    }
+}
+
+/// The address's text must decode to UTF-8 without NUL, which PostgreSQL can't store.
+pub(crate) fn readable(text: &str) -> Result<(), Error> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) if !decoded.contains('\0') => Ok(()),
+        Ok(_) => Err(Error::bad_request("MALFORMED_URL", "the address holds the character NUL (%00)")),
+        Err(_) => Err(Error::bad_request("MALFORMED_URL", "the address is not UTF-8 when decoded")),
+    }
+}
+
+/// serde says ``missing field `name` `` and ``duplicate field `name` ``; other messages name no field.
+fn field_problem(message: &str) -> FieldProblem {
+    let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
+    match named {
+        Some(name) if message.starts_with("missing") => FieldProblem::new(name, "is required"),
+        Some(name) if message.starts_with("duplicate") => FieldProblem::new(name, "is given more than once"),
+        _ => FieldProblem::new("query", message.trim_end()),
+    }
+}

@@ -1,0 +1,236 @@
+//! JSON bodies.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use garde::Validate;
+use http::{StatusCode, header};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
+};
+
+use super::{Error, FieldProblem};
+
+/// A JSON body: read, checked for text the database can't hold, and validated; or an answer.
+///
+/// # Errors
+/// 415 without a JSON `Content-Type`; 413 beyond the route's limit; 400 for what is not JSON (nesting deeper than 128
+/// included) or not UTF-8; 422 for JSON of another shape, for values `garde` refuses, and for `\u0000`, which PostgreSQL
+/// can't store. Every 422 names the field.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json<T>(pub T);
+
+impl<S, T> FromRequest<S> for Json<T>
+where
+    S: Send + Sync,
+    T: DeserializeOwned + Validate<Context: Default>,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if !is_json(&request) {
+            let message = "send the body as `Content-Type: application/json`";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable_body(&rejection))?;
+        let value: T = read(&body)?;
+        validate(&value)?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => Error::internal(error).into_response(),
+        }
+    }
+}
+
+impl<T: PartialSchema> PartialSchema for Json<T> {
+    fn schema() -> RefOr<Schema> {
+        T::schema()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Json<T> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        T::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+fn is_json(request: &Request) -> bool {
+    let Some(Ok(content_type)) = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
+        return false;
+    };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// A body that ended early, came too slowly or is too large.
+pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete"),
+    }
+}
+
+pub(crate) fn too_large() -> Error {
+    let message = "the body is larger than this route accepts";
+    Error::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if holds_nul(body) {
+        return Err(Error::invalid([FieldProblem::new("body", "holds the character NUL (\\u0000), which can't be stored")]));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        refusal(&path, error.inner())
+    })?;
+    reader.end().map_err(|error| refusal(".", &error))?;
+    Ok(value)
+}
+
+fn refusal(path: &str, error: &serde_json::Error) -> Error {
+    if error.is_data() {
+        let field = if path == "." { "body" } else { path };
+        return Error::invalid([FieldProblem::new(field, without_position(error))]);
+    }
+    Error::bad_request("MALFORMED_JSON", format!("the body is not valid JSON: {error}"))
+}
+
+/// The message without ` at line 1 column 7`, which says little beside a field's name.
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&position).unwrap_or(&message).to_owned()
+}
+
+/// Whether a JSON text has the escape `\u0000`; a raw NUL is refused by the parser.
+fn holds_nul(body: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(found) = body[at..].iter().position(|byte| *byte == b'\\') {
+        let escape = &body[at + found + 1..];
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // Past the escaped character, so that `\\u0000` is read as a backslash and text.
+        at += found + 2;
+        if at >= body.len() {
+            break;
+        }
+    }
+    false
+}
+
+/// Runs `garde` and names every field it refuses.
+pub(crate) fn validate<T: Validate<Context: Default>>(value: &T) -> Result<(), Error> {
+    value.validate().map_err(|report| {
+        Error::invalid(report.iter().map(|(path, error)| {
+            let field = path.to_string();
+            FieldProblem::new(if field.is_empty() { "body" } else { &field }, error.to_string())
+        }))
+    })
+}
+
+/// A field of a partial update: absent leaves the value, `null` clears it.
+///
+/// ```
+/// use omnistack_core::http::Patch;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Update {
+///     #[serde(default)]
+///     note: Patch<String>,
+/// }
+/// let read = |text| serde_json::from_str::<Update>(text).unwrap().note;
+/// assert_eq!(read("{}"), Patch::Absent);
+/// assert_eq!(read(r#"{"note": null}"#), Patch::Null);
+/// assert_eq!(read(r#"{"note": "hi"}"#), Patch::Value("hi".to_owned()));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Patch<T> {
+    /// Not mentioned.
+    #[default]
+    Absent,
+    /// To be cleared.
+    Null,
+    /// To be replaced.
+    Value(T),
+}
+
+impl<T> Patch<T> {
+    /// `None` when absent, else what to store.
+    pub fn change(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => None,
+            Self::Null => Some(None),
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+    }
+}
+
+impl<T: Validate> Validate for Patch<T> {
+    type Context = T::Context;
+
+    fn validate_into(
+        &self,
+        context: &Self::Context,
+        parent: &mut dyn FnMut() -> garde::Path,
+        report: &mut garde::Report,
+    ) {
+        if let Self::Value(value) = self {
+            value.validate_into(context, parent, report);
+        }
+    }
+}
+
+impl<T: PartialSchema> PartialSchema for Patch<T> {
+    fn schema() -> RefOr<Schema> {
+        let null = ObjectBuilder::new().schema_type(Type::Null);
+        OneOfBuilder::new().item(T::schema()).item(null).into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Patch<T> {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_nul;
+
+    #[test]
+    fn nul_is_found_only_as_an_escape_of_its_own() {
+        for (text, expected) in [
+            (r#"{"a":"\u0000"}"#, true),
+            (r#"{"a":"\\\u0000"}"#, true),
+            (r#"{"a":"\\u0000"}"#, false),
+            (r#"{"a":"\u00001"}"#, true),
+            (r#"{"a":"\\"#, false),
+            (r#"{"a":"u0000"}"#, false),
+        ] {
+            assert_eq!(holds_nul(text.as_bytes()), expected, "{text}");
+        }
+    }
+}

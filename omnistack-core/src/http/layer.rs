@@ -1,0 +1,193 @@
+//! The tower layers of the default stack.
+//!
+//! Each works alone in a plain axum app:
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use omnistack_core::{clock::Clock, http::layer::{ErrorLayer, RequestIdLayer, SecurityHeadersLayer}};
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(ErrorLayer::new(Clock::system()))
+//!     .layer(SecurityHeadersLayer::default())
+//!     .layer(RequestIdLayer::new(Clock::system()));
+//! # let _ = app;
+//! ```
+//!
+//! Most look at the request, let it pass, and look at the answer. Those are a [`Step`]: two functions, turned into
+//! a layer by [`StepLayer`], whose future is named and allocates nothing.
+
+mod access_log;
+mod api_version;
+mod body_limit;
+mod client_addr;
+mod compression;
+mod errors;
+mod matched_route;
+mod panic;
+mod rate_limit;
+mod request_id;
+mod security_headers;
+mod timeout;
+
+pub use access_log::{AccessLog, AccessLogLayer};
+pub use api_version::ApiVersionLayer;
+pub use body_limit::BodyLimitLayer;
+pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
+pub use compression::{Compress, CompressionLayer};
+pub use errors::ErrorLayer;
+pub(crate) use errors::no_such_route;
+pub use matched_route::MatchedRouteLayer;
+pub use panic::{CatchPanic, CatchPanicLayer};
+pub use rate_limit::{RateLimitKey, RateLimitLayer};
+pub use request_id::{RequestId, RequestIdLayer};
+pub use security_headers::SecurityHeadersLayer;
+pub use timeout::{Timeout, TimeoutLayer};
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::{Request, Response};
+
+/// What happens before and after the inner service.
+pub trait Step: Clone + Send + Sync + 'static {
+    /// What the second function needs to know from the first.
+    type Memo: Send + 'static;
+
+    /// Looks at the request, and may answer it in place of the inner service.
+    ///
+    /// # Errors
+    /// The answer.
+    #[expect(clippy::result_large_err, reason = "an answer is moved once, a box would cost every early one more")]
+    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response>;
+
+    /// Looks at the answer.
+    fn response(&self, memo: Self::Memo, response: &mut Response) {
+        let _ = (memo, response);
+    }
+}
+
+/// Off when `None`.
+impl<T: Step> Step for Option<T> {
+    type Memo = Option<T::Memo>;
+
+    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response> {
+        self.as_ref().map(|step| step.request(request)).transpose()
+    }
+
+    fn response(&self, memo: Self::Memo, response: &mut Response) {
+        if let (Some(step), Some(memo)) = (self, memo) {
+            step.response(memo, response);
+        }
+    }
+}
+
+/// Puts a [`Step`] around a service.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLayer<T>(pub T);
+
+impl<S, T: Clone> Layer<S> for StepLayer<T> {
+    type Service = Stepped<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Stepped { inner, step: self.0.clone() }
+    }
+}
+
+/// A service with a [`Step`] around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stepped<S, T> {
+    inner: S,
+    step: T,
+}
+
+impl<S, T> Service<Request> for Stepped<S, T>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    T: Step,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = SteppedFuture<S::Future, T>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match self.step.request(&mut request) {
+            Ok(memo) => {
+                let after = Some((self.step.clone(), memo));
+                SteppedFuture::Inner { future: self.inner.call(request), after }
+            }
+            Err(response) => SteppedFuture::Answered { response: Some(response) },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Stepped`].
+    #[project = SteppedProjection]
+    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
+    pub enum SteppedFuture<F, T: Step> {
+        Inner {
+            #[pin]
+            future: F,
+            after: Option<(T, T::Memo)>,
+        },
+        Answered { response: Option<Response> },
+    }
+}
+
+impl<F, T: Step> std::fmt::Debug for SteppedFuture<F, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SteppedFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, T> Future for SteppedFuture<F, T>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+    T: Step,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            SteppedProjection::Inner { future, after } => {
+                let Ok(mut response) = ready!(future.poll(cx));
+                if let Some((step, memo)) = after.take() {
+                    step.response(memo, &mut response);
+                }
+                Poll::Ready(Ok(response))
+            }
+            SteppedProjection::Answered { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// Gives a newtype around a step the `Layer` trait, so that users see one type a layer.
+macro_rules! step_layer {
+    ($layer:ident) => {
+        impl<S> tower::Layer<S> for $layer {
+            type Service = $crate::http::layer::Stepped<S, Self>;
+
+            fn layer(&self, inner: S) -> Self::Service {
+                tower::Layer::layer(&$crate::http::layer::StepLayer(self.clone()), inner)
+            }
+        }
+    };
+}
+use step_layer;
+
+#[cfg(test)]
+mod tests;

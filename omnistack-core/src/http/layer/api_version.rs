@@ -1,0 +1,117 @@
+//! Which version of the API answers.
+
+use std::{collections::BTreeMap, str::FromStr as _, sync::Arc};
+
+use axum::response::IntoResponse as _;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, header,
+    uri::{Parts, PathAndQuery},
+};
+
+use super::{Step, step_layer};
+use crate::http::{ApiVersion, Error, Request, Response, VersionPolicy};
+
+const ACCEPT_VERSION: HeaderName = HeaderName::from_static("accept-version");
+const API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
+const LATEST_VERSION: HeaderName = HeaderName::from_static("x-api-latest-version");
+
+/// Finds the version of a request below `/api` and says it in the answer.
+///
+/// `/api/v2/app/projects` names it in the path. `/api/app/projects` takes it from `Accept-Version` or `X-API-Version`, else
+/// the oldest that is served, so that a client that names none keeps what it was built on. Answers carry
+/// `X-API-Version` and `X-API-Latest-Version`; a deprecated version's carry `Deprecation` (RFC 9745), `Sunset`
+/// (RFC 8594) and `Link` as well.
+#[derive(Clone, Debug)]
+pub struct ApiVersionLayer(Arc<Served>);
+
+#[derive(Debug)]
+struct Served {
+    /// The headers of each version's answers.
+    headers: BTreeMap<ApiVersion, HeaderMap>,
+    oldest: ApiVersion,
+}
+
+impl ApiVersionLayer {
+    /// Serves these versions.
+    pub fn new(versions: impl IntoIterator<Item = ApiVersion>, policies: &[VersionPolicy]) -> Self {
+        let mut versions: Vec<_> = versions.into_iter().collect();
+        versions.sort_unstable();
+        let latest = versions.last().copied().unwrap_or_default();
+        let oldest = versions.first().copied().unwrap_or_default();
+        let headers = versions.into_iter().map(|version| {
+            let policy = policies.iter().find(|policy| policy.version == version);
+            (version, headers(version, latest, policy))
+        });
+        Self(Arc::new(Served { headers: headers.collect(), oldest }))
+    }
+
+    /// The version asked for in a header.
+    fn asked(&self, request: &Request) -> Result<ApiVersion, Error> {
+        let asked = request.headers().get(ACCEPT_VERSION).or_else(|| request.headers().get(API_VERSION));
+        let Some(asked) = asked else { return Ok(self.0.oldest) };
+        let asked = ApiVersion::from_str(asked.to_str().unwrap_or_default()).ok();
+        asked.filter(|version| self.0.headers.contains_key(version)).ok_or_else(|| {
+            let served: Vec<_> = self.0.headers.keys().map(ToString::to_string).collect();
+            Error::bad_request("UNSUPPORTED_API_VERSION", format!("this API serves {}", served.join(", ")))
+                .detail("supported", served)
+        })
+    }
+}
+
+step_layer!(ApiVersionLayer);
+
+impl Step for ApiVersionLayer {
+    type Memo = Option<ApiVersion>;
+
+    fn request(&self, request: &mut Request) -> Result<Option<ApiVersion>, Response> {
+        let Some(rest) = request.uri().path().strip_prefix("/api/") else { return Ok(None) };
+        let named = rest.split('/').next().filter(|segment| segment.starts_with('v'));
+        let version = match named.and_then(|segment| ApiVersion::from_str(segment).ok()) {
+            Some(version) => version,
+            None => {
+                let version = self.asked(request).map_err(Error::into_response)?;
+                *request.uri_mut() = with_version(request.uri(), rest, version);
+                version
+            }
+        };
+        request.extensions_mut().insert(version);
+        Ok(Some(version))
+    }
+
+    fn response(&self, version: Option<ApiVersion>, response: &mut Response) {
+        let Some(headers) = version.and_then(|version| self.0.headers.get(&version)) else { return };
+        for (name, value) in headers {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+}
+
+fn with_version(uri: &Uri, rest: &str, version: ApiVersion) -> Uri {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = PathAndQuery::try_from(format!("/api/{version}/{rest}{query}"));
+    let mut parts = Parts::from(uri.clone());
+    parts.path_and_query = path.ok().or(parts.path_and_query);
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+fn headers(version: ApiVersion, latest: ApiVersion, policy: Option<&VersionPolicy>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut add = |name, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(name, value);
+        }
+    };
+    add(API_VERSION, version.to_string());
+    add(LATEST_VERSION, latest.to_string());
+    if let Some(policy) = policy {
+        add(HeaderName::from_static("deprecation"), format!("@{}", policy.deprecated.as_seconds()));
+        if let Some(sunset) = policy.sunset {
+            let date = sunset.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            add(HeaderName::from_static("sunset"), date);
+        }
+        if let Some(link) = &policy.link {
+            add(header::LINK, format!("<{link}>; rel=\"deprecation\"; type=\"text/html\""));
+        }
+    }
+    headers
+}

@@ -1,0 +1,83 @@
+//! Who is calling, behind proxies too.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::extract::ConnectInfo;
+use http::HeaderName;
+use ipnet::IpNet;
+
+use super::{Step, step_layer};
+use crate::http::{Request, Response};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Finds the address of the client and leaves it as [`ClientAddr`].
+///
+/// `X-Forwarded-For` is read from the right, and only as long as each hop is one of the proxies trusted: what a client
+/// writes there itself is never believed. Without trusted proxies it is the peer of the connection.
+#[derive(Clone, Debug, Default)]
+pub struct ClientAddrLayer {
+    trusted: Arc<[IpNet]>,
+}
+
+impl ClientAddrLayer {
+    /// Believes these proxies.
+    pub fn new(trusted: impl IntoIterator<Item = IpNet>) -> Self {
+        Self { trusted: trusted.into_iter().collect() }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+
+    fn client(&self, peer: IpAddr, request: &Request) -> IpAddr {
+        if self.trusted.is_empty() || !self.trusts(peer) {
+            return peer;
+        }
+        let mut client = peer;
+        for header in request.headers().get_all(FORWARDED_FOR).iter().rev() {
+            for hop in header.to_str().unwrap_or_default().rsplit(',') {
+                let Some(address) = parse(hop.trim()) else { return client };
+                client = address;
+                if !self.trusts(address) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+step_layer!(ClientAddrLayer);
+
+/// The client's address, in the request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddr(pub IpAddr);
+
+/// The other end of the connection, put into every request's extensions by the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+impl Step for ClientAddrLayer {
+    type Memo = ();
+
+    fn request(&self, request: &mut Request) -> Result<(), Response> {
+        let extensions = request.extensions();
+        let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let peer = peer.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let client = self.client(peer, request);
+        request.extensions_mut().insert(ClientAddr(client));
+        Ok(())
+    }
+}
+
+/// `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]:567`.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|hop| hop.ip()));
+    let address = address.or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
+    address.map(|address: IpAddr| address.to_canonical())
+}

@@ -1,0 +1,102 @@
+//! Every error in the one form.
+
+use axum::{
+    body::{Body, to_bytes},
+    response::IntoResponse as _,
+};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{RequestId, Step, step_layer};
+use crate::{
+    clock::Clock,
+    http::{Error, ErrorForm, Rendered, Request, Response},
+};
+
+/// Renders errors as the client asked for them, with the request's id and the time; and turns what is not of ours,
+/// such as an axum rejection's plain text or an empty 405, into an [`Error`].
+///
+/// An error that already has a form of its own (JSON, HTML) is left as it is. The text of a foreign 4xx becomes the
+/// message; that of a 5xx is not shown.
+#[derive(Clone, Debug)]
+pub struct ErrorLayer {
+    clock: Clock,
+}
+
+impl ErrorLayer {
+    /// Errors are stamped with the clock's time.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock }
+    }
+}
+
+step_layer!(ErrorLayer);
+
+impl Step for ErrorLayer {
+    type Memo = (ErrorForm, Option<RequestId>);
+
+    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response> {
+        Ok((wanted(request), request.extensions().get::<RequestId>().cloned()))
+    }
+
+    fn response(&self, (form, id): Self::Memo, response: &mut Response) {
+        let status = response.status();
+        if !(status.is_client_error() || status.is_server_error()) {
+            return;
+        }
+        let error = match response.extensions_mut().remove::<Rendered>() {
+            Some(rendered) => rendered.0,
+            None if is_bare(response) => Error::new(status, code(status), message(response)).into(),
+            None => return,
+        };
+        let id = id.as_ref().map(RequestId::as_str);
+        let rendered = error.render(form, id, Some(self.clock.now()));
+        let (parts, body) = rendered.into_parts();
+        *response.body_mut() = body;
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.extend(parts.headers);
+        headers.append(header::VARY, HeaderValue::from_static("accept"));
+    }
+}
+
+/// RFC 9457 to those who name it.
+fn wanted(request: &Request) -> ErrorForm {
+    let accept = request.headers().get(header::ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
+    const PROBLEM: &[u8] = b"application/problem+json";
+    let asked = accept.len() >= PROBLEM.len() && accept.windows(PROBLEM.len()).any(|part| part == PROBLEM);
+    if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
+}
+
+fn is_bare(response: &Response) -> bool {
+    response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+}
+
+/// `Method Not Allowed` as `METHOD_NOT_ALLOWED`.
+fn code(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("Error");
+    reason.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+fn message(response: &mut Response) -> String {
+    let status = response.status();
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    // A rejection's text is there at once; what is not is no rejection's.
+    let text = to_bytes(body, 4096).now_or_never().and_then(Result::ok);
+    let text = text.and_then(|text| String::from_utf8(text.into()).ok()).filter(|text| !text.is_empty());
+    match text {
+        Some(text) if status.is_client_error() => text,
+        _ => match status {
+            StatusCode::METHOD_NOT_ALLOWED => "this route does not answer that method; `Allow` lists those it does".into(),
+            _ => status.canonical_reason().unwrap_or("Error").to_lowercase(),
+        },
+    }
+}
+
+/// The 404 of an address nobody answers.
+pub(crate) async fn no_such_route(uri: http::Uri) -> Response {
+    let message = format!("nothing answers at {}", uri.path());
+    let mut response = Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response();
+    response.headers_mut().remove(HeaderName::from_static("allow"));
+    response
+}

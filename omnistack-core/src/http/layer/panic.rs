@@ -1,0 +1,90 @@
+//! A panic is one request's problem.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::response::IntoResponse as _;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::http::{Error, Request, Response};
+
+/// Answers 500 when a handler panics, and logs the panic with the request's id.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CatchPanicLayer;
+
+impl<S> Layer<S> for CatchPanicLayer {
+    type Service = CatchPanic<S>;
+
+    fn layer(&self, inner: S) -> CatchPanic<S> {
+        CatchPanic { inner }
+    }
+}
+
+/// The service of [`CatchPanicLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct CatchPanic<S> {
+    inner: S,
+}
+
+impl<S> Service<Request> for CatchPanic<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = CatchPanicFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+            Ok(future) => CatchPanicFuture { future: Some(future) },
+            Err(panic) => {
+                log(panic.as_ref());
+                CatchPanicFuture { future: None }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`CatchPanic`]; without an inner one the service itself has panicked.
+    #[derive(Debug)]
+    pub struct CatchPanicFuture<F> {
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for CatchPanicFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = self.project().future.as_pin_mut() else { return Poll::Ready(Ok(answer())) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll,
+            Err(panic) => {
+                log(panic.as_ref());
+                Poll::Ready(Ok(answer()))
+            }
+        }
+    }
+}
+
+fn log(panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(target: "omnistack::http", panic = text, "a handler panicked");
+}
+
+fn answer() -> Response {
+    Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on our side").into_response()
+}

@@ -1,0 +1,133 @@
+//! How often somebody may come.
+
+use std::{fmt, net::IpAddr};
+
+use axum::response::IntoResponse as _;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::{ClientAddr, Step, step_layer};
+use crate::{
+    clock::Clock,
+    http::{Error, Rate, RateLimiter, Request, Response, Verdict},
+    identity::{Identity, TenantId, UserId},
+};
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitKey {
+    /// Each client address; of IPv6 the network of 64 bits, which is one customer's.
+    Address,
+    /// Each signed-in caller, and each address of those who aren't.
+    Identity,
+    /// Each tenant, and each address of callers without one.
+    Tenant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Address(IpAddr),
+    User(UserId),
+    Tenant(TenantId),
+}
+
+/// Answers 429 to those who come too often. Every answer says where one stands: `RateLimit-Policy` and `RateLimit`
+/// (draft-ietf-httpapi-ratelimit-headers), and the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds);
+/// a 429 has `Retry-After`.
+#[derive(Clone)]
+pub struct RateLimitLayer {
+    limiter: RateLimiter<Key>,
+    by: RateLimitKey,
+    cost: u32,
+    policy: HeaderValue,
+    limit: HeaderValue,
+}
+
+impl RateLimitLayer {
+    /// Keeps a rate, counted in this process.
+    pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
+        let policy = format!("\"default\";q={};w={}", rate.burst, rate.window.as_secs().max(1));
+        Self {
+            limiter: RateLimiter::new(rate, clock),
+            by,
+            cost: 1,
+            policy: HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("\"default\"")),
+            limit: HeaderValue::from(rate.burst),
+        }
+    }
+
+    /// What one request counts for.
+    #[must_use]
+    pub fn cost(mut self, cost: u32) -> Self {
+        self.cost = cost;
+        self
+    }
+
+    fn key(&self, request: &Request) -> Key {
+        let identity = request.extensions().get::<Identity>();
+        let known = match self.by {
+            RateLimitKey::Address => None,
+            RateLimitKey::Identity => identity.map(|identity| Key::User(identity.user)),
+            RateLimitKey::Tenant => identity.and_then(|identity| identity.tenant).map(Key::Tenant),
+        };
+        known.unwrap_or_else(|| Key::Address(network(request)))
+    }
+}
+
+step_layer!(RateLimitLayer);
+
+fn network(request: &Request) -> IpAddr {
+    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+    }
+}
+
+impl Step for RateLimitLayer {
+    type Memo = Verdict;
+
+    fn request(&self, request: &mut Request) -> Result<Verdict, Response> {
+        let verdict = self.limiter.check(&self.key(request), self.cost);
+        if verdict.allowed {
+            return Ok(verdict);
+        }
+        let seconds = verdict.retry_after.as_secs() + 1;
+        let message = format!("too many requests; try again in {seconds} s");
+        let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+            .detail("retry_after_seconds", seconds)
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let mut response = error.into_response();
+        self.response(verdict, &mut response);
+        Err(response)
+    }
+
+    fn response(&self, verdict: Verdict, response: &mut Response) {
+        let reset = verdict.reset.as_secs_f64().ceil();
+        let headers = response.headers_mut();
+        // A limit of a route inside this one says more than we do.
+        if headers.contains_key(LIMIT) {
+            return;
+        }
+        if let Ok(state) = HeaderValue::try_from(format!("\"default\";r={};t={reset}", verdict.remaining)) {
+            headers.insert(RATE_LIMIT, state);
+        }
+        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
+        headers.insert(LIMIT, self.limit.clone());
+        headers.insert(REMAINING, HeaderValue::from(verdict.remaining));
+        if let Ok(reset) = HeaderValue::try_from(reset.to_string()) {
+            headers.insert(RESET, reset);
+        }
+    }
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+impl fmt::Debug for RateLimitLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer").field("rate", &self.limiter.rate()).field("by", &self.by).finish_non_exhaustive()
+    }
+}

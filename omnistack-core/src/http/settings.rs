@@ -1,0 +1,33 @@
+//! Settings of the HTTP server.
+
+use std::{net::IpAddr, time::Duration};
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+
+use super::rate::RateSetting;
+
+crate::section! {
+    /// HTTP server.
+    pub struct HttpSettings {
+        /// Address to listen on. `0.0.0.0` or `::` in a container.
+        pub host: IpAddr = "HOST", default "127.0.0.1";
+        /// Port to listen on; 0 takes a free one.
+        pub port: u16 = "PORT", default "8080";
+        /// Largest body a route accepts, unless it says otherwise.
+        pub body_limit: ByteSize = "HTTP_BODY_LIMIT", default "1MiB";
+        /// Longest a request may take from its last header to the answer's first byte, unless its route says otherwise.
+        pub timeout: Duration = "HTTP_TIMEOUT", default "30s";
+        /// Longest a connection may take to send a request's headers, the wait on an idle connection included. Longer
+        /// than the balancer's own idle timeout.
+        pub header_timeout: Duration = "HTTP_HEADER_TIMEOUT", default "75s";
+        /// Requests one address may make.
+        pub rate_limit: RateSetting = "HTTP_RATE_LIMIT", default "6000/minute";
+        /// Networks of the proxies whose `X-Forwarded-For` is believed.
+        pub trusted_proxies: Vec<IpNet> = "TRUSTED_PROXIES";
+        /// Origins of browsers that may call the API, e.g. `https://app.example.com`; `*` for all, without cookies.
+        pub cors_origins: Vec<String> = "CORS_ORIGINS";
+        /// How long requests and background work may go on after SIGTERM.
+        pub shutdown_grace: Duration = "SHUTDOWN_GRACE", default "30s";
+    }
+}

@@ -1,0 +1,71 @@
+//! Versions of the API.
+
+use std::{fmt, str::FromStr};
+
+use crate::clock::Timestamp;
+
+/// A version: the `v1` of `/api/v1/…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiVersion(pub u16);
+
+impl Default for ApiVersion {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+/// `v2` or `2`.
+impl FromStr for ApiVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
+        match digits.parse() {
+            Ok(number) if number > 0 && digits.len() < 4 => Ok(Self(number)),
+            _ => Err(format!("`{text}` is not a version: write v1 or 1")),
+        }
+    }
+}
+
+/// What becomes of a version.
+///
+/// ```
+/// use omnistack_core::http::{ApiVersion, VersionPolicy};
+///
+/// let policy = VersionPolicy::deprecated(ApiVersion(1), "2027-01-01T00:00:00Z".parse().unwrap())
+///     .sunset("2027-07-01T00:00:00Z".parse().unwrap())
+///     .see("https://example.com/docs/moving-to-v2");
+/// # let _ = policy;
+/// ```
+#[derive(Clone, Debug)]
+pub struct VersionPolicy {
+    pub(crate) version: ApiVersion,
+    pub(crate) deprecated: Timestamp,
+    pub(crate) sunset: Option<Timestamp>,
+    pub(crate) link: Option<String>,
+}
+
+impl VersionPolicy {
+    /// Deprecated from a moment on: its answers say so in `Deprecation` (RFC 9745).
+    pub fn deprecated(version: ApiVersion, from: Timestamp) -> Self {
+        Self { version, deprecated: from, sunset: None, link: None }
+    }
+
+    /// When it stops answering: `Sunset` (RFC 8594). Never earlier than the deprecation.
+    pub fn sunset(mut self, at: Timestamp) -> Self {
+        self.sunset = Some(at.max(self.deprecated));
+        self
+    }
+
+    /// Where to read about it: `Link` with `rel="deprecation"`.
+    pub fn see(mut self, url: impl Into<String>) -> Self {
+        self.link = Some(url.into());
+        self
+    }
+}

@@ -1,0 +1,134 @@
+//! One caller for development, until the app has accounts.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use http::request::Parts;
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use super::{Authenticate, Authenticator, Identity, bearer_token};
+use crate::{
+    app::{BoxError, Ctx, Module, Registry},
+    http::Error,
+    id::Id,
+};
+
+/// Signs in whoever presents the development token, as the operator of one tenant.
+///
+/// The token is printed at start. It is made once and kept in `data/dev-token`, or set in `DEV_TOKEN`. With
+/// `APP_ENV=production` the app refuses to build with this module.
+#[derive(Debug, Default)]
+pub struct DevIdentity {
+    token: Token,
+}
+
+crate::section! {
+    /// Development identity.
+    pub struct DevIdentitySettings {
+        /// The bearer token of the development identity; made and kept in `data/dev-token` when absent.
+        pub token: Option<SecretString> = "DEV_TOKEN";
+    }
+}
+
+#[async_trait]
+impl Module for DevIdentity {
+    fn name(&self) -> &'static str {
+        "dev-identity"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let settings = registry.config::<DevIdentitySettings>();
+        if registry.environment().is_production() {
+            registry.problem(
+                "`APP_ENV` is production, and the development identity lets in anybody who reads its token",
+                "replace `DevIdentity` by a module that knows your users, or unset `APP_ENV`",
+            );
+        }
+        let token = self.token.clone();
+        if let Some(token) = settings.and_then(|settings| settings.token) {
+            _ = self.token.0.set(token);
+        }
+        registry.provide(Authenticator::new(token.clone()));
+        registry.banner("sign in with", move || {
+            token.0.get().map(|token| format!("Authorization: Bearer {}", token.expose_secret())).unwrap_or_default()
+        });
+    }
+
+    async fn start(&self, _: &Ctx) -> Result<(), BoxError> {
+        if self.token.0.get().is_none() {
+            let kept = kept_token(Path::new("data/dev-token"));
+            _ = self.token.0.set(kept.map_err(|error| format!("can't keep a token in data/dev-token ({error}); set DEV_TOKEN"))?);
+        }
+        Ok(())
+    }
+}
+
+impl DevIdentity {
+    /// Whom the token signs in: fixed ids, so that what was stored yesterday is there today.
+    pub fn identity() -> Identity {
+        let user = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
+        let tenant = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
+        Identity::user(user).for_tenant(tenant).as_admin()
+    }
+}
+
+/// Known once the module has started.
+#[derive(Clone, Default)]
+struct Token(Arc<OnceLock<SecretString>>);
+
+/// The token of this file; a new one if there is none.
+fn kept_token(path: &Path) -> std::io::Result<SecretString> {
+    match std::fs::read_to_string(path) {
+        Ok(token) if !token.trim().is_empty() => return Ok(token.trim().into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let random: [u8; 24] = rand::random();
+    let token = format!("dev_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    write_private(path, &token)?;
+    Ok(token.into())
+}
+
+#[cfg(unix)]
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(not(unix))]
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[async_trait]
+impl Authenticate for Token {
+    async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
+        let own = self.0.get().map(ExposeSecret::expose_secret).unwrap_or_default();
+        match bearer_token(request) {
+            None => Ok(None),
+            Some(token) if !own.is_empty() && same(token.as_bytes(), own.as_bytes()) => Ok(Some(DevIdentity::identity())),
+            Some(_) => Err(Error::unauthorized("this is not the development token; it was printed when the app started")),
+        }
+    }
+}
+
+/// Compares without telling by its time where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}

@@ -1,0 +1,332 @@
+//! One connection: reads requests and writes their replies, in turn.
+
+use super::{
+    received::Received,
+    reply::{Ending, Reply},
+    script::Script,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use httparse::Status;
+use std::{io, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::sleep,
+};
+
+const MOST_HEADERS: usize = 256;
+
+/// Accepts connections until dropped, which ends them too.
+pub(super) async fn serve(listener: TcpListener, script: Arc<watch::Sender<Script>>) {
+    let mut connections = JoinSet::new();
+    for number in 0.. {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // So that each write leaves at once. Fails only if the client is gone already, and then nothing matters.
+                let _ = stream.set_nodelay(true);
+                let connection = Connection {
+                    stream,
+                    unread: BytesMut::new(),
+                    number,
+                    script: script.clone(),
+                };
+                connections.spawn(connection.run());
+            }
+            // A client that left before its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                return script.send_modify(|script| script.malformed(format!("stopped accepting: {error}")));
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// Bytes received and not used yet.
+    unread: BytesMut,
+    number: usize,
+    script: Arc<watch::Sender<Script>>,
+}
+
+/// Why a request can't be had.
+enum Fault {
+    /// The client left in the middle of it.
+    BrokeOff(String),
+    Malformed(String),
+}
+
+/// The client left before its answer was complete.
+struct Abandoned;
+
+impl From<io::Error> for Abandoned {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+/// The first line and the headers of a request.
+struct Head {
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    keep_alive: bool,
+    length: usize,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        loop {
+            let (request, keep_alive) = match self.request().await {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(Fault::BrokeOff(what)) => return self.script.send_modify(|script| script.broke_off(what)),
+                Err(Fault::Malformed(what)) => {
+                    self.script.send_modify(|script| script.malformed(what.clone()));
+                    let reply = Reply::text(400, what).header("connection", "close");
+                    let _ = self.send(&reply, false).await;
+                    return self.close().await;
+                }
+            };
+            let to_head = request.method == Method::HEAD;
+            let mut reply = None;
+            self.script.send_modify(|script| reply = Some(script.answer(request)));
+            let Some(reply) = reply else { return };
+            match self.send(&reply, to_head).await {
+                Ok(Ending::Next) if keep_alive => {}
+                Ok(Ending::Next | Ending::Close) => return self.close().await,
+                Ok(Ending::Reset) => {
+                    // Closing with nothing to linger for is what makes a reset of it.
+                    let _ = self.stream.set_zero_linger();
+                    return;
+                }
+                Ok(Ending::Hang) => {
+                    while self.fill().await {}
+                    return self.script.send_modify(Script::abandon);
+                }
+                Err(Abandoned) => return self.script.send_modify(Script::abandon),
+            }
+        }
+    }
+
+    async fn send(&mut self, reply: &Reply, to_head: bool) -> Result<Ending, Abandoned> {
+        self.pause(reply.delay).await?;
+        let (writes, ending) = reply.wire(to_head);
+        for (index, bytes) in writes.iter().enumerate() {
+            if index > 0 {
+                self.pause(reply.pause).await?;
+            }
+            self.stream.write_all(bytes).await?;
+        }
+        Ok(ending)
+    }
+
+    /// Lets time pass while the client stays.
+    async fn pause(&mut self, length: Duration) -> Result<(), Abandoned> {
+        if length.is_zero() {
+            return Ok(());
+        }
+        let mut over = pin!(sleep(length));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut over => return Ok(()),
+                stays = self.fill() => if !stays { return Err(Abandoned) },
+            }
+        }
+    }
+
+    /// Ends our side, and waits for the client's end: closing over unread bytes would reset the connection.
+    async fn close(mut self) {
+        let _ = self.stream.shutdown().await;
+        while self.fill().await {
+            self.unread.clear();
+        }
+    }
+
+    /// Reads some more. False when there is no more. Cancel safe.
+    async fn fill(&mut self) -> bool {
+        self.unread.reserve(8 * 1024);
+        self.stream.read_buf(&mut self.unread).await.is_ok_and(|read| read > 0)
+    }
+
+    /// The next request and whether its connection may be used again, or nothing when the client is done.
+    async fn request(&mut self) -> Result<Option<(Received, bool)>, Fault> {
+        let head = loop {
+            match Head::parse(&self.unread)? {
+                Some(head) => break head,
+                None if self.fill().await => {}
+                None if self.unread.is_empty() => return Ok(None),
+                None => return Err(Fault::BrokeOff(format!("after {} bytes of a head", self.unread.len()))),
+            }
+        };
+        self.unread.advance(head.length);
+        let Head {
+            method,
+            target,
+            mut headers,
+            keep_alive,
+            ..
+        } = head;
+        let body = self.body(&mut headers).await.map_err(|fault| match fault {
+            Fault::BrokeOff(what) => Fault::BrokeOff(format!("{method} {target} {what}")),
+            Fault::Malformed(what) => Fault::Malformed(format!("{method} {target} {what}")),
+        })?;
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (target, None),
+        };
+        Ok(Some((
+            Received {
+                method,
+                path,
+                query,
+                headers,
+                body,
+                connection: self.number,
+            },
+            keep_alive,
+        )))
+    }
+
+    /// The body (RFC 9112, section 6).
+    async fn body(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
+        let malformed = |what: &str| Err(Fault::Malformed(format!("has {what}")));
+        let lengths: Vec<&HeaderValue> = headers.get_all("content-length").iter().collect();
+        let length = match (headers.get("transfer-encoding"), lengths.as_slice()) {
+            (None, []) => return Ok(Bytes::new()),
+            (None, [length, others @ ..]) if others.iter().all(|other| other == length) => {
+                // Digits only: parsing alone would let a sign pass.
+                let digits = length
+                    .to_str()
+                    .ok()
+                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+                match digits.and_then(|digits| digits.parse().ok()) {
+                    Some(length) => Some(length),
+                    None => return malformed("a content-length that is no number"),
+                }
+            }
+            (None, _) => return malformed("two different content-lengths"),
+            (Some(coding), []) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => None,
+            (Some(_), []) => return malformed("a transfer-encoding other than chunked"),
+            (Some(_), _) => return malformed("both a content-length and a transfer-encoding"),
+        };
+        let asks = headers
+            .get("expect")
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if asks && self.unread.is_empty() {
+            // A client that is gone shows when the body is read.
+            let _ = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+        }
+        match length {
+            Some(length) => self.exactly(length).await,
+            None => self.chunks(headers).await,
+        }
+    }
+
+    /// A chunked body (RFC 9112, section 7.1). Its trailers join the headers.
+    async fn chunks(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
+        let malformed = |what: &str| Fault::Malformed(format!("has {what}"));
+        let mut body = BytesMut::new();
+        loop {
+            let (line, size) = loop {
+                match httparse::parse_chunk_size(&self.unread) {
+                    Ok(Status::Complete(found)) => break found,
+                    Ok(Status::Partial) => self.more(body.len()).await?,
+                    Err(_) => return Err(malformed("a chunk size that is no hexadecimal number")),
+                }
+            };
+            self.unread.advance(line);
+            if size == 0 {
+                break;
+            }
+            body.extend_from_slice(&self.exactly(usize::try_from(size).unwrap_or(usize::MAX)).await?);
+            if self.exactly(2).await? != "\r\n" {
+                return Err(malformed("a chunk that is longer than it says"));
+            }
+        }
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
+            match httparse::parse_headers(&self.unread, &mut fields) {
+                Ok(Status::Complete((length, fields))) => {
+                    append(headers, fields).ok_or_else(|| malformed("a trailer that is none"))?;
+                    self.unread.advance(length);
+                    return Ok(body.freeze());
+                }
+                Ok(Status::Partial) => {}
+                Err(error) => return Err(malformed(&format!("trailers that are none: {error}"))),
+            }
+            self.more(body.len()).await?;
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> Result<Bytes, Fault> {
+        while self.unread.len() < length {
+            self.more(self.unread.len()).await?;
+        }
+        Ok(self.unread.split_to(length).freeze())
+    }
+
+    /// Reads some more of a body that has `so_far` bytes.
+    async fn more(&mut self, so_far: usize) -> Result<(), Fault> {
+        if self.fill().await {
+            Ok(())
+        } else {
+            Err(Fault::BrokeOff(format!("after {so_far} bytes of the body")))
+        }
+    }
+}
+
+impl Head {
+    /// The head at the beginning of `bytes`, or nothing if there is not all of it yet.
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
+        let malformed = |what: &str| {
+            let text = String::from_utf8_lossy(bytes);
+            Fault::Malformed(format!("{what}: {}", text.lines().next().unwrap_or_default()))
+        };
+        let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut request = httparse::Request::new(&mut fields);
+        let length = match request.parse(bytes) {
+            Ok(Status::Complete(length)) => length,
+            Ok(Status::Partial) => return Ok(None),
+            Err(error) => return Err(malformed(&error.to_string())),
+        };
+        let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+            return Err(malformed("no request line"));
+        };
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed("no method"))?;
+        let mut headers = HeaderMap::new();
+        append(&mut headers, request.headers).ok_or_else(|| malformed("a header that is none"))?;
+        let says = |what: &str| {
+            let mut values = headers
+                .get_all("connection")
+                .iter()
+                .filter_map(|value| value.to_str().ok());
+            values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(what)))
+        };
+        let keep_alive = if version == 0 {
+            says("keep-alive")
+        } else {
+            !says("close")
+        };
+        Ok(Some(Self {
+            method,
+            target: target.to_owned(),
+            headers,
+            keep_alive,
+            length,
+        }))
+    }
+}
+
+fn append(headers: &mut HeaderMap, fields: &[httparse::Header<'_>]) -> Option<()> {
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some(())
+}

@@ -1,0 +1,256 @@
+//! Which requests are expected, how often, and what answers them.
+
+use super::{received::Received, reply::Reply, script::Script};
+use std::{
+    fmt,
+    ops::{RangeFrom, RangeFull, RangeInclusive, RangeToInclusive},
+    panic::Location,
+};
+use tokio::sync::watch;
+
+/// An expectation in the making, from [`Upstream::expect`](super::Upstream::expect). Everything asked for must hold.
+///
+/// ```
+/// # use omnistack_testkit::upstream::{Reply, Upstream};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let upstream = Upstream::start().await;
+/// upstream
+///     .expect("POST", "/v1/messages")
+///     .query("beta", "true")
+///     .header("authorization", "Bearer key")
+///     .body_contains(r#""stream":true"#)
+///     .matching("no more than 1 KiB", |request| request.body.len() <= 1024)
+///     .times(..=3)
+///     .reply(Reply::status(529));
+/// # }
+/// ```
+#[must_use = "an expectation counts once it has a reply"]
+pub struct Expect<'upstream> {
+    script: &'upstream watch::Sender<Script>,
+    expectation: Expectation,
+    /// What joins the next condition to the description.
+    joint: &'static str,
+}
+
+impl<'upstream> Expect<'upstream> {
+    pub(super) fn any(script: &'upstream watch::Sender<Script>, declared: &'static Location<'static>) -> Self {
+        let answer = Box::new(|_: &Received| Reply::status(200));
+        let expectation = Expectation {
+            what: "any request".into(),
+            declared,
+            conditions: vec![],
+            times: 1.into(),
+            used: 0,
+            answer,
+        };
+        Self {
+            script,
+            expectation,
+            joint: " with ",
+        }
+    }
+
+    pub(super) fn request(
+        script: &'upstream watch::Sender<Script>,
+        declared: &'static Location<'static>,
+        method: &str,
+        target: &str,
+    ) -> Self {
+        let mut expect = Self::any(script, declared);
+        expect.expectation.what = format!("{method} {target}");
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (target.to_owned(), None),
+        };
+        let method = method.to_owned();
+        expect
+            .expectation
+            .require("method", move |request| request.method.as_str() == method);
+        expect.expectation.require("path", move |request| request.path == path);
+        if let Some(query) = query {
+            expect
+                .expectation
+                .require("query", move |request| request.query.as_ref() == Some(&query));
+        }
+        expect
+    }
+
+    /// A query parameter with this value, decoded as a form is. Others may be there.
+    pub fn query(self, name: &str, value: &str) -> Self {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.matching(&format!("query {name}={value}"), move |request| {
+            request.query_values(&name).any(|v| v == value)
+        })
+    }
+
+    /// A header with exactly this value. The name's case doesn't matter, and other values and headers may be there.
+    pub fn header(self, name: &str, value: &str) -> Self {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.matching(&format!("header {name}: {value}"), move |request| {
+            request.headers.get_all(&name).iter().any(|v| v == value.as_str())
+        })
+    }
+
+    /// A body with these bytes somewhere in it.
+    pub fn body_contains(self, part: impl AsRef<[u8]>) -> Self {
+        let part = part.as_ref().to_vec();
+        self.matching(
+            &format!("body containing {}", String::from_utf8_lossy(&part)),
+            move |request| part.is_empty() || request.body.windows(part.len()).any(|window| window == part),
+        )
+    }
+
+    /// Anything else that can be said of a request. `what` names it where the test's failure is told.
+    pub fn matching(mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) -> Self {
+        self.expectation
+            .what
+            .extend([std::mem::replace(&mut self.joint, ", "), what]);
+        self.expectation.require(what, holds);
+        self
+    }
+
+    /// How often: `2` for exactly twice, `1..` for at least once, `..=3`, `2..=3`, or `..` for as often as it likes.
+    /// Once unless said.
+    pub fn times(mut self, times: impl Into<Times>) -> Self {
+        self.expectation.times = times.into();
+        self
+    }
+
+    /// Answers with `reply`, every time. From here on the expectation counts.
+    pub fn reply(self, reply: Reply) {
+        self.reply_with(move |_| reply.clone());
+    }
+
+    /// Answers with what `answer` makes of the request, to echo an id for instance.
+    ///
+    /// ```
+    /// # use omnistack_testkit::upstream::{Reply, Upstream};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let upstream = Upstream::start().await;
+    /// upstream.expect("POST", "/echo").times(..).reply_with(|request| Reply::text(200, &request.body));
+    /// # }
+    /// ```
+    pub fn reply_with(mut self, answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) {
+        self.expectation.answer = Box::new(answer);
+        self.script.send_modify(|script| script.expect(self.expectation));
+    }
+}
+
+impl fmt::Debug for Expect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expect").field(&self.expectation).finish()
+    }
+}
+
+/// How often a request is expected. Made from a number or a range by [`Expect::times`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    least: usize,
+    most: usize,
+}
+
+impl From<usize> for Times {
+    fn from(times: usize) -> Self {
+        Self {
+            least: times,
+            most: times,
+        }
+    }
+}
+
+impl From<RangeFull> for Times {
+    fn from(_: RangeFull) -> Self {
+        Self {
+            least: 0,
+            most: usize::MAX,
+        }
+    }
+}
+
+impl From<RangeFrom<usize>> for Times {
+    fn from(times: RangeFrom<usize>) -> Self {
+        Self {
+            least: times.start,
+            most: usize::MAX,
+        }
+    }
+}
+
+impl From<RangeToInclusive<usize>> for Times {
+    fn from(times: RangeToInclusive<usize>) -> Self {
+        Self {
+            least: 0,
+            most: times.end,
+        }
+    }
+}
+
+impl From<RangeInclusive<usize>> for Times {
+    fn from(times: RangeInclusive<usize>) -> Self {
+        Self {
+            least: *times.start(),
+            most: *times.end(),
+        }
+    }
+}
+
+type Condition = Box<dyn Fn(&Received) -> bool + Send + Sync>;
+type Answer = Box<dyn Fn(&Received) -> Reply + Send + Sync>;
+
+pub(super) struct Expectation {
+    what: String,
+    declared: &'static Location<'static>,
+    conditions: Vec<(String, Condition)>,
+    times: Times,
+    used: usize,
+    answer: Answer,
+}
+
+impl Expectation {
+    fn require(&mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) {
+        self.conditions.push((what.to_owned(), Box::new(holds)));
+    }
+
+    /// The reply, if this expectation is for such a request and has a use left, which is then spent.
+    pub(super) fn answer(&mut self, request: &Received) -> Option<Reply> {
+        let mine = self.used < self.times.most && self.conditions.iter().all(|(_, holds)| holds(request));
+        mine.then(|| {
+            self.used += 1;
+            (self.answer)(request)
+        })
+    }
+
+    /// Why [`answer`](Self::answer) refuses.
+    pub(super) fn objection(&self, request: &Received) -> String {
+        let different: Vec<&str> = self
+            .conditions
+            .iter()
+            .filter(|(_, holds)| !holds(request))
+            .map(|(what, _)| what.as_str())
+            .collect();
+        match different.as_slice() {
+            [] => format!("{self} is used up, {} of {}", self.used, self.times.most),
+            different => format!("{self} differs: {}", different.join(", ")),
+        }
+    }
+
+    pub(super) fn unmet(&self) -> Option<String> {
+        let (least, used) = (self.times.least, self.used);
+        let at_least = if self.times.most > least { "at least " } else { "" };
+        (used < least).then(|| format!("{self} was to come {at_least}{least}x, and came {used}x"))
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}:{})", self.what, self.declared.file(), self.declared.line())
+    }
+}
+
+impl fmt::Debug for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}, {} of {:?}", self.used, self.times)
+    }
+}

@@ -1,0 +1,104 @@
+//! What is expected, what came, and what is wrong with it.
+
+use super::{expectation::Expectation, received::Received, reply::Reply};
+use std::fmt::Write as _;
+
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    expectations: Vec<Expectation>,
+    arrived: Vec<Received>,
+    unexpected: Vec<String>,
+    malformed: Vec<String>,
+    broken_off: Vec<String>,
+    abandoned: usize,
+}
+
+impl Script {
+    pub(super) fn expect(&mut self, expectation: Expectation) {
+        self.expectations.push(expectation);
+    }
+
+    /// Remembers a request and finds its reply.
+    pub(super) fn answer(&mut self, request: Received) -> Reply {
+        self.arrived.push(request.clone());
+        if let Some(reply) = self
+            .expectations
+            .iter_mut()
+            .find_map(|expectation| expectation.answer(&request))
+        {
+            return reply;
+        }
+        let objections = self
+            .expectations
+            .iter()
+            .map(|expectation| expectation.objection(&request));
+        let expected = match list(objections) {
+            list if list.is_empty() => "  nothing\n".to_owned(),
+            list => list,
+        };
+        let mut report = format!("nobody expected {request}\nexpected was:\n{expected}");
+        self.unexpected.push(report.clone());
+        report.push_str("received was:\n");
+        for (name, value) in &request.headers {
+            let _ = writeln!(report, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()));
+        }
+        let _ = writeln!(report, "\n{}", request.text());
+        Reply::text(501, report)
+    }
+
+    pub(super) fn malformed(&mut self, what: String) {
+        self.malformed.push(what);
+    }
+
+    pub(super) fn broke_off(&mut self, what: String) {
+        self.broken_off.push(what);
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.abandoned += 1;
+    }
+
+    pub(super) fn requests(&self) -> Vec<Received> {
+        self.arrived.clone()
+    }
+
+    pub(super) fn arrived(&self) -> usize {
+        self.arrived.len()
+    }
+
+    pub(super) fn abandoned(&self) -> usize {
+        self.abandoned
+    }
+
+    /// What fails the test, and for context all that came; nothing when all is well.
+    pub(super) fn problems(&self) -> Option<String> {
+        let unmet = self.expectations.iter().filter_map(Expectation::unmet);
+        let unexpected = self
+            .unexpected
+            .iter()
+            .map(|report| report.trim_end().replace('\n', "\n  "));
+        let malformed = self.malformed.iter().map(|what| format!("malformed: {what}"));
+        let problems: Vec<String> = unmet.chain(unexpected).chain(malformed).collect();
+        (!problems.is_empty()).then(|| {
+            format!(
+                "{} thing(s) wrong\n{}{}",
+                problems.len(),
+                list(problems.iter()),
+                self.arrivals()
+            )
+        })
+    }
+
+    pub(super) fn arrivals(&self) -> String {
+        let broken_off = self.broken_off.iter().map(|what| format!("broke off: {what}"));
+        match list(self.arrived.iter().map(ToString::to_string).chain(broken_off)) {
+            list if list.is_empty() => "no request came".to_owned(),
+            list => format!("these requests came:\n{list}"),
+        }
+    }
+}
+
+/// One indented line each.
+fn list(items: impl Iterator<Item = impl AsRef<str>>) -> String {
+    items.fold(String::new(), |list, item| list + "  " + item.as_ref() + "\n")
+}

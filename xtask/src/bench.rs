@@ -1,0 +1,130 @@
+//! `cargo xtask bench`: runs benchmarks and keeps their tables in `docs/benchmarks.md`.
+
+use std::{fs, process::Command};
+
+use crate::{
+    command,
+    failure::{Context, Failure, Result},
+    host,
+    report::Report,
+    servers::Servers,
+};
+
+/// A benchmark of the workspace. It prints each table between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// What `cargo bench` is told after its own name.
+    arguments: &'static [&'static str],
+    /// Whether it needs PostgreSQL and Redis.
+    servers: bool,
+}
+
+impl Bench {
+    /// The HTTP stack beside a bare axum handler.
+    pub(crate) const HTTP: Self = Self {
+        arguments: &["-p", "saas", "--bench", "http"],
+        servers: false,
+    };
+    /// `Db` beside plain sqlx.
+    pub(crate) const DB: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
+        servers: true,
+    };
+
+    fn run(&self, servers: Option<&Servers>) -> Result<String> {
+        let mut bench = command::cargo();
+        bench.arg("bench").args(self.arguments);
+        if let Some(servers) = servers {
+            servers.tell(&mut bench);
+        }
+        command::capture(&mut bench)
+    }
+}
+
+/// Runs the benchmarks, prints their tables and writes them into the page, in place of those of the run before.
+pub(crate) fn run(benches: &[Bench]) -> Result {
+    let mut report = Report::default();
+    let servers = benches
+        .iter()
+        .any(|bench| bench.servers)
+        .then(|| Servers::start(&mut report))
+        .transpose()?;
+    let mut fresh = vec![machine()?];
+    for bench in benches {
+        let printed = bench.run(servers.as_ref().filter(|_| bench.servers))?;
+        let found = sections(&printed);
+        if found.is_empty() {
+            return Err(Failure::new(
+                "the benchmark printed no table between `<!-- begin NAME -->` and its end",
+            ));
+        }
+        fresh.extend(found);
+    }
+
+    let path = host::root().join("docs/benchmarks.md");
+    let page = fs::read_to_string(&path).unwrap_or_else(|_| "# Benchmarks\n".to_owned());
+    let page = fresh.iter().fold(page, |page, section| section.replace_in(&page));
+    fs::write(&path, page).context(format_args!("writing {}", path.display()))?;
+    for section in &fresh {
+        println!("\n{}", section.body.trim());
+    }
+    eprintln!("\nWritten to {}", path.display());
+    Ok(())
+}
+
+/// A part of the page that a run replaces.
+#[derive(Debug, PartialEq)]
+struct Section {
+    name: String,
+    body: String,
+}
+
+impl Section {
+    /// The page with this section in place of the one of the same name, or at its end.
+    fn replace_in(&self, page: &str) -> String {
+        let (begin, end) = (
+            format!("<!-- begin {} -->", self.name),
+            format!("<!-- end {} -->", self.name),
+        );
+        let section = format!("{begin}\n{}\n{end}", self.body.trim_matches('\n'));
+        let old = page
+            .split_once(&begin)
+            .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+        match old {
+            Some((before, after)) => format!("{before}{section}{after}"),
+            None => format!("{}\n\n{section}\n", page.trim_end()),
+        }
+    }
+}
+
+/// The sections in a benchmark's output.
+fn sections(printed: &str) -> Vec<Section> {
+    printed
+        .split("<!-- begin ")
+        .skip(1)
+        .filter_map(|part| {
+            let (name, rest) = part.split_once(" -->")?;
+            let (body, _) = rest.split_once(&format!("<!-- end {name} -->"))?;
+            Some(Section {
+                name: name.to_owned(),
+                body: body.trim_matches('\n').to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// What the figures depend on beside the code.
+fn machine() -> Result<Section> {
+    let cores = std::thread::available_parallelism().context("counting cores")?;
+    let rustc = command::quiet(Command::new("rustc").arg("--version"))?;
+    let version = rustc.split_whitespace().nth(1).unwrap_or_default();
+    let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
+    let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, release profile.");
+    Ok(Section {
+        name: "machine".to_owned(),
+        body,
+    })
+}
+
+#[cfg(test)]
+mod tests;

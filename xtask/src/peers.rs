@@ -1,0 +1,80 @@
+//! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
+
+mod python;
+mod schemathesis;
+
+use std::path::{Path, PathBuf};
+
+use crate::{command, failure::Result, host, report::Report, servers::Servers};
+
+/// One foreign program.
+struct Peer {
+    name: &'static str,
+    ecosystem: Ecosystem,
+    run: fn(&Setting, &mut Report) -> Result,
+}
+
+/// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
+const PEERS: &[Peer] = &[Peer {
+    name: "schemathesis",
+    ecosystem: Ecosystem::Python,
+    run: schemathesis::run,
+}];
+
+/// Where a peer's packages come from.
+#[derive(Debug, Clone, Copy)]
+enum Ecosystem {
+    Python,
+}
+
+impl Ecosystem {
+    /// Installs the pinned packages under `target/peers`, and answers the folder of their programs.
+    fn install(self) -> Result<PathBuf> {
+        match self {
+            Self::Python => python::install(),
+        }
+    }
+}
+
+/// What a peer works with.
+#[derive(Debug)]
+struct Setting<'a> {
+    /// The folder with the peer's programs.
+    programs: &'a Path,
+    /// The built `examples/saas`.
+    app: &'a Path,
+    servers: &'a Servers,
+}
+
+/// Installs the peers, builds the example app, and lets each peer at it.
+pub(crate) fn run() -> Result {
+    let mut report = Report::default();
+    let outcome = steps(&mut report);
+    report.print();
+    outcome
+}
+
+fn steps(report: &mut Report) -> Result {
+    let servers = Servers::start(report)?;
+    report.step("build examples/saas", || {
+        // As the tests build it, so that nothing is compiled twice.
+        command::run(command::cargo().args(["build", "--workspace", "--all-features", "--bin", "saas"]))
+    })?;
+    let app = host::target().join("debug/saas");
+    for Peer { name, ecosystem, run } in PEERS {
+        let programs = report.step_with_note(&format!("install {name}"), || {
+            ecosystem
+                .install()
+                .map(|folder| (folder.clone(), folder.display().to_string()))
+        })?;
+        run(
+            &Setting {
+                programs: &programs,
+                app: &app,
+                servers: &servers,
+            },
+            report,
+        )?;
+    }
+    Ok(())
+}

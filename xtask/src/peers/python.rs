@@ -1,0 +1,50 @@
+//! Python packages in an environment of their own.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::{
+    apt, command,
+    failure::{Context, Failure, Result},
+    host,
+};
+
+const REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
+
+/// Installs `peers/requirements.txt` into `target/peers/python`, and answers its folder of programs.
+pub(super) fn install() -> Result<PathBuf> {
+    let folder = host::target().join("peers/python");
+    let programs = folder.join("bin");
+    let done = folder.join("requirements.installed");
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS) {
+        return Ok(programs);
+    }
+    if !can_make_environments() {
+        eprintln!("Python 3 with venv is not on this machine.");
+        if !apt::install(&["python3", "python3-venv"])? || !can_make_environments() {
+            return Err(Failure::new(
+                "peers need Python 3 with venv: install it with the system's packages (on Debian and Ubuntu: \
+                 `apt-get install python3 python3-venv`)",
+            ));
+        }
+    }
+    command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let requirements = host::root().join("xtask/peers/requirements.txt");
+    command::run(
+        Command::new(programs.join("python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--requirement",
+            ])
+            .arg(requirements),
+    )?;
+    fs::write(&done, REQUIREMENTS).context(format_args!("writing {}", done.display()))?;
+    Ok(programs)
+}
+
+fn can_make_environments() -> bool {
+    command::quiet(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_ok()
+}

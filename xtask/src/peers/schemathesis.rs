@@ -1,0 +1,31 @@
+//! schemathesis: reads the OpenAPI document, invents requests good and bad, and holds every answer to it.
+
+use std::process::Command;
+
+use super::Setting;
+use crate::{app::App, command, failure::Result, folder::Temporary, report::Report};
+
+/// Runs every check against every operation of `examples/saas`, on each database.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    let databases = [
+        ("SQLite", None),
+        ("PostgreSQL", Some(setting.servers.postgres.url.as_str())),
+    ];
+    for (database, url) in databases {
+        report.step(&format!("schemathesis on {database}"), || {
+            let app = App::start(setting.app, url)?;
+            // It leaves files where it runs.
+            let folder = Temporary::create("schemathesis")?;
+            let mut schemathesis = Command::new(setting.programs.join("schemathesis"));
+            schemathesis
+                .current_dir(folder.path())
+                .arg("run")
+                .arg(format!("http://127.0.0.1:{}/openapi.json", app.port))
+                .args(["--header", &app.authorization()])
+                .args(["--checks", "all", "--max-examples", "80", "--seed", "20250101"])
+                .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
+            command::run(&mut schemathesis).map_err(|failure| app.explain(&failure))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The PostgreSQL and Redis the tests speak to: the user's own, or private ones that live as long as the command.
+
+mod postgres;
+mod redis;
+
+use std::{
+    net::{TcpStream, ToSocketAddrs},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    apt,
+    failure::{Context, Failure, Result},
+    report::Report,
+    supervise::Supervised,
+};
+
+pub(crate) use self::{postgres::URL as POSTGRES_URL, redis::URL as REDIS_URL};
+
+/// A running server and what the tests are told about it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Where it answers, with credentials.
+    pub(crate) url: String,
+    /// Version and origin, for people.
+    about: String,
+    environment: Vec<(&'static str, String)>,
+    /// Ours, and stopped when this is dropped; `None` for a server that was given.
+    _process: Option<Supervised>,
+}
+
+/// Every server the tests need.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    /// A database `omnistack` whose owner may create more.
+    pub(crate) postgres: Server,
+    /// Empty at the start.
+    pub(crate) redis: Server,
+}
+
+impl Servers {
+    /// Finds or installs, starts and awaits them.
+    pub(crate) fn start(report: &mut Report) -> Result<Self> {
+        let mut step = |name, start: fn() -> Result<Server>| {
+            report.step_with_note(name, || {
+                let server = start()?;
+                let about = server.about.clone();
+                Ok((server, about))
+            })
+        };
+        let servers = Self {
+            postgres: step("PostgreSQL", postgres::start)?,
+            redis: step("Redis", redis::start)?,
+        };
+        report.note("SQLite", "ok", "bundled with sqlx");
+        Ok(servers)
+    }
+
+    /// Sets the variables that tests find the servers by.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        for server in [&self.postgres, &self.redis] {
+            command.envs(server.environment.iter().map(|(name, value)| (name, value)));
+        }
+    }
+}
+
+/// Where a program was found.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    how: &'static str,
+}
+
+/// Looks for a program with `look`, and when there is none installs `packages` and looks again.
+fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str]) -> Result<Found> {
+    if let Some(path) = look() {
+        return Ok(Found { path, how: "found" });
+    }
+    eprintln!("{what} is not on this machine.");
+    if apt::install(packages)?
+        && let Some(path) = look()
+    {
+        return Ok(Found { path, how: "installed" });
+    }
+    Err(Failure::new(format!(
+        "{what} was not found and cannot be installed from here. Either install it with the system's packages (on \
+         Debian and Ubuntu: `apt-get install {}`), or run servers in containers and name them:\n\n    \
+         docker compose -f deploy/compose.yaml up -d\n    \
+         export {POSTGRES_URL}=postgres://omnistack:omnistack@127.0.0.1:5432/omnistack\n    \
+         export {REDIS_URL}=redis://127.0.0.1:6379\n\n\
+         These must be servers for tests only.",
+        packages.join(" ")
+    )))
+}
+
+/// The `host:port` of a URL, without the credentials before and the path after.
+fn address(url: &str, default_port: u16) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    // The colons of an IPv6 address are inside brackets.
+    if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
+        host.to_owned()
+    } else {
+        format!("{host}:{default_port}")
+    }
+}
+
+/// Opens a connection, to see whether something listens.
+fn connect(address: &str) -> Result<TcpStream> {
+    let mut addresses = address
+        .to_socket_addrs()
+        .context(format_args!("looking up {address}"))?;
+    let first = addresses
+        .next()
+        .ok_or_else(|| Failure::new(format!("{address} has no address")))?;
+    let timeout = std::time::Duration::from_secs(5);
+    let stream = TcpStream::connect_timeout(&first, timeout).context(format_args!("connecting to {address}"))?;
+    let limited = stream
+        .set_read_timeout(Some(timeout))
+        .and_then(|()| stream.set_write_timeout(Some(timeout)));
+    limited.context("limiting the time to wait")?;
+    Ok(stream)
+}
+
+fn folder_of(program: &Path) -> &Path {
+    program.parent().unwrap_or(program)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! PostgreSQL.
+
+use std::{
+    fs,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{Found, Server, address, connect, find_or_install, folder_of};
+use crate::{
+    command,
+    failure::{Context, Failure, Result},
+    folder::Temporary,
+    host::{self, User},
+    supervise::Recipe,
+};
+
+/// Names a server to use instead of starting one, and tells the tests which was used.
+pub(crate) const URL: &str = "TEST_DATABASE_URL";
+/// The folder with `initdb` and `postgres`, for tests that start, stop and kill a server of their own.
+const BINARIES: &str = "TEST_POSTGRES_BIN";
+/// The user such a test runs PostgreSQL as, because PostgreSQL refuses root; empty when this isn't root.
+const USER: &str = "TEST_POSTGRES_USER";
+
+/// Settings that make a server fast and its data worthless after a crash, which is what a test wants.
+const THROWAWAY: [&str; 5] = [
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=200",
+    "unix_socket_directories=",
+];
+
+/// The server in `TEST_DATABASE_URL`, or a private one.
+pub(super) fn start() -> Result<Server> {
+    match host::variable(URL) {
+        Some(url) => given(url),
+        None => private(find_or_install("PostgreSQL", find, &["postgresql"])?),
+    }
+}
+
+fn given(url: String) -> Result<Server> {
+    let address = address(&url, 5432);
+    connect(&address).context(format_args!("{URL} is set, but that server does not answer"))?;
+    let mut environment = vec![(URL, url.clone())];
+    let binaries = match find() {
+        Some(initdb) => {
+            let user = unprivileged_user()?;
+            environment.push((BINARIES, folder_of(&initdb).display().to_string()));
+            environment.push((USER, user.map_or("", |(name, _)| name).to_owned()));
+            ""
+        }
+        None => "; no binaries here, so TEST_POSTGRES_BIN is not set for tests that need a server of their own",
+    };
+    Ok(Server {
+        about: format!("at {address}, from {URL}{binaries}"),
+        url,
+        environment,
+        _process: None,
+    })
+}
+
+fn private(Found { path: initdb, how }: Found) -> Result<Server> {
+    let bin = folder_of(&initdb);
+    let user = unprivileged_user()?;
+    let folder = Temporary::create("postgres")?;
+    if let Some((_, user)) = user {
+        let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
+        owned.context(format_args!("giving {} to PostgreSQL's user", folder.path().display()))?;
+    }
+    let become_user = |command: &mut Command| {
+        if let Some((_, user)) = user {
+            command.uid(user.uid).gid(user.gid);
+        }
+    };
+
+    let admin_password = host::random_hex()?;
+    let password_file = folder.path().join("password");
+    fs::write(&password_file, &admin_password).context("writing the password file")?;
+    if let Some((_, user)) = user {
+        chown(&password_file, Some(user.uid), Some(user.gid)).context("giving the password file away")?;
+    }
+    let data = folder.path().join("data");
+    let mut create = Command::new(&initdb);
+    create
+        .args([
+            "--username=admin",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-sync",
+        ])
+        .arg(if cfg!(target_os = "macos") {
+            "--locale=en_US.UTF-8"
+        } else {
+            "--locale=C.UTF-8"
+        })
+        .arg("--pwfile")
+        .arg(&password_file)
+        .arg("--pgdata")
+        .arg(&data)
+        .current_dir(folder.path());
+    become_user(&mut create);
+    command::quiet(&mut create)?;
+
+    let port = host::free_port()?;
+    // INT is PostgreSQL's fast shutdown: it doesn't wait for clients to leave.
+    let mut recipe = Recipe::new(bin.join("postgres"), folder, "INT");
+    recipe
+        .command
+        .arg("-D")
+        .arg(&data)
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    recipe
+        .command
+        .args(THROWAWAY.iter().flat_map(|setting| ["-c", setting]));
+    become_user(&mut recipe.command);
+    let process = recipe.start()?;
+
+    let admin = |sql: &str| psql(bin, port, &admin_password, sql);
+    let version = process.wait_for("PostgreSQL", || admin("show server_version"))?;
+    let password = host::random_hex()?;
+    admin(&format!(
+        "create role omnistack login createdb nosuperuser password '{password}'"
+    ))?;
+    admin("create database omnistack owner omnistack")?;
+
+    let version = version.split_whitespace().next().unwrap_or_default();
+    let url = format!("postgres://omnistack:{password}@127.0.0.1:{port}/omnistack");
+    Ok(Server {
+        about: format!("{version}, {how} in {}, private on port {port}", bin.display()),
+        environment: vec![
+            (URL, url.clone()),
+            (BINARIES, bin.display().to_string()),
+            (USER, user.map_or("", |(name, _)| name).to_owned()),
+        ],
+        url,
+        _process: Some(process),
+    })
+}
+
+/// Whom to run PostgreSQL as when this is root.
+fn unprivileged_user() -> Result<Option<(&'static str, User)>> {
+    if !host::is_root() {
+        return Ok(None);
+    }
+    let user = ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| Some((name, User::named(name)?)));
+    user.map(Some)
+        .ok_or_else(|| Failure::new("PostgreSQL refuses to run as root, and there is no user `postgres`"))
+}
+
+/// `initdb` beside `postgres` and `psql`, from the PATH or where packages put the servers they don't link there.
+fn find() -> Option<PathBuf> {
+    let on_path = host::program("initdb").and_then(|path| fs::canonicalize(path).ok());
+    let packaged = [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/opt/homebrew/opt", "postgresql"),
+        ("/usr/local/opt", "postgresql"),
+    ];
+    let packaged = packaged
+        .into_iter()
+        .flat_map(|(parent, prefix)| host::versions(parent, prefix));
+    on_path
+        .into_iter()
+        .chain(packaged.map(|folder| folder.join("bin/initdb")))
+        .find(|initdb| {
+            ["initdb", "postgres", "psql"]
+                .iter()
+                .all(|name| folder_of(initdb).join(name).is_file())
+        })
+}
+
+fn psql(bin: &Path, port: u16, password: &str, sql: &str) -> Result<String> {
+    let answer = command::quiet(
+        Command::new(bin.join("psql"))
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--set=ON_ERROR_STOP=1",
+            ])
+            .args([
+                "--host=127.0.0.1",
+                "--username=admin",
+                "--dbname=postgres",
+                "--command",
+                sql,
+            ])
+            .arg(format!("--port={port}"))
+            .env("PGPASSWORD", password)
+            .env("PGCONNECT_TIMEOUT", "5"),
+    )?;
+    Ok(answer.trim().to_owned())
+}

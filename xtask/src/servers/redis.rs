@@ -1,0 +1,96 @@
+//! Redis.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    path::PathBuf,
+};
+
+use super::{Found, Server, address, connect, find_or_install};
+use crate::{
+    failure::{Context, Failure, Result},
+    folder::Temporary,
+    host,
+    supervise::Recipe,
+};
+
+/// Names a server to use instead of starting one, and tells the tests which was used.
+pub(crate) const URL: &str = "TEST_REDIS_URL";
+/// The path of `redis-server`, for tests that start, stop and kill a server of their own.
+const BINARY: &str = "TEST_REDIS_BIN";
+
+/// The server in `TEST_REDIS_URL`, or a private one.
+pub(super) fn start() -> Result<Server> {
+    match host::variable(URL) {
+        Some(url) => given(url),
+        None => private(find_or_install("Redis", find, &["redis-server"])?),
+    }
+}
+
+fn given(url: String) -> Result<Server> {
+    let address = address(&url, 6379);
+    connect(&address).context(format_args!("{URL} is set, but that server does not answer"))?;
+    let mut environment = vec![(URL, url.clone())];
+    let binary = match find() {
+        Some(path) => {
+            environment.push((BINARY, path.display().to_string()));
+            ""
+        }
+        None => "; no binary here, so TEST_REDIS_BIN is not set for tests that need a server of their own",
+    };
+    Ok(Server {
+        about: format!("at {address}, from {URL}{binary}"),
+        url,
+        environment,
+        _process: None,
+    })
+}
+
+fn private(Found { path: binary, how }: Found) -> Result<Server> {
+    let port = host::free_port()?;
+    let mut recipe = Recipe::new(&binary, Temporary::create("redis")?, "TERM");
+    recipe
+        .command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."]);
+    recipe.command.args(["--save", "", "--appendonly", "no"]);
+    let process = recipe.start()?;
+    let version = process.wait_for("Redis", || version(port))?;
+    let url = format!("redis://127.0.0.1:{port}");
+    Ok(Server {
+        about: format!("{version}, {how} as {}, private on port {port}", binary.display()),
+        environment: vec![(URL, url.clone()), (BINARY, binary.display().to_string())],
+        url,
+        _process: Some(process),
+    })
+}
+
+fn find() -> Option<PathBuf> {
+    let usual = [
+        "/usr/bin",
+        "/usr/local/bin",
+        "/opt/homebrew/bin",
+        "/opt/homebrew/opt/redis/bin",
+    ];
+    let usual = usual.map(|folder| PathBuf::from(folder).join("redis-server"));
+    host::program("redis-server").or_else(|| usual.into_iter().find(|path| path.is_file()))
+}
+
+/// Asks a server for its version, which it tells only once it serves.
+fn version(port: u16) -> Result<String> {
+    let mut stream = connect(&format!("127.0.0.1:{port}"))?;
+    stream.write_all(b"INFO server\r\n").context("asking Redis")?;
+    // A bulk string: `$<length>\r\n<length bytes>\r\n`.
+    let mut answer = BufReader::new(stream);
+    let mut head = String::new();
+    answer.read_line(&mut head).context("reading Redis's answer")?;
+    let length = head.trim_end().strip_prefix('$').and_then(|length| length.parse().ok());
+    let length = length.ok_or_else(|| Failure::new(format!("Redis answered {head}")))?;
+    let mut info = String::new();
+    answer
+        .take(length)
+        .read_to_string(&mut info)
+        .context("reading Redis's answer")?;
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+    version
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new("Redis did not tell its version"))
+}

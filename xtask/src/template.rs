@@ -1,0 +1,138 @@
+//! `cargo xtask template`: what `cargo generate` gives a newcomer must build, serve, and stay short.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    app::App,
+    command,
+    failure::{Context, Failure, Result},
+    folder::Temporary,
+    host,
+    http::{self, Response},
+    report::Report,
+    tools::Tool,
+};
+
+/// Lines of Rust a generated app may have: what is fixed for users must reach them by `cargo update`, not by hand.
+const MOST_LINES: usize = 149;
+
+/// Generates, counts, builds, boots and asks.
+pub(crate) fn run() -> Result {
+    let mut report = Report::default();
+    let outcome = steps(&mut report);
+    report.print();
+    outcome
+}
+
+fn steps(report: &mut Report) -> Result {
+    // Outside the repository, whose workspace the new app is no part of.
+    let folder = Temporary::create("template")?;
+    let app = folder.path().join("acme");
+    report.step("generate from templates/saas", || generate(folder.path()))?;
+    report.step_with_note("count its Rust", || {
+        let lines = count(&app.join("src"))?;
+        if lines > MOST_LINES {
+            return Err(Failure::new(format!(
+                "the template has {lines} lines of Rust: at most {MOST_LINES}"
+            )));
+        }
+        Ok(((), format!("{lines} lines")))
+    })?;
+    report.step("build it", || build(&app))?;
+    report.step("speak to it", || {
+        let app = App::start(&host::target().join("debug/acme"), None)?;
+        speak(&app).map_err(|failure| app.explain(&failure))
+    })
+}
+
+fn generate(destination: &Path) -> Result {
+    // The template's default is the published version.
+    let checkout = format!(
+        "omnistack_dependency=path = \"{}\"",
+        host::root().join("omnistack").display()
+    );
+    let mut generate = Tool::GENERATE.command()?;
+    generate.args([
+        "generate",
+        "--path",
+        "templates/saas",
+        "--name",
+        "acme",
+        "--vcs",
+        "none",
+    ]);
+    generate
+        .args(["--silent", "--define", &checkout, "--destination"])
+        .arg(destination);
+    command::run(&mut generate)
+}
+
+fn build(app: &Path) -> Result {
+    // The versions and settings of this workspace, in its target folder: only the app itself is compiled anew.
+    let lock = (host::root().join("Cargo.lock"), app.join("Cargo.lock"));
+    fs::copy(&lock.0, &lock.1).context("copying Cargo.lock")?;
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = command::cargo();
+        cargo
+            .args(arguments)
+            .current_dir(app)
+            .env("CARGO_TARGET_DIR", host::target());
+        command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
+    };
+    // Left by the run before, which had another path and so another name.
+    cargo(&["clean", "--quiet", "--package", "acme"])?;
+    cargo(&["build"])
+}
+
+/// What the README promises of a new app.
+fn speak(app: &App) -> Result {
+    const PROJECTS: &str = "/api/v1/app/projects";
+    let signed_in = app.authorization();
+    let ask = |method, path, headers: &[&str], body, status, contains: &str| {
+        let answer: Response = http::request(app.port, method, path, headers, body)?;
+        if answer.status == status && answer.body.contains(contains) {
+            eprintln!("{method} {path}: {status}");
+            return Ok(());
+        }
+        let expected = format!("{method} {path}: expected {status} with `{contains}`");
+        Err(Failure::new(format!(
+            "{expected}, got {} {}",
+            answer.status, answer.body
+        )))
+    };
+    ask("GET", "/health", &[], "", 200, "")?;
+    ask("GET", "/openapi.json", &[], "", 200, PROJECTS)?;
+    ask("GET", PROJECTS, &[], "", 401, "\"error\"")?;
+    ask(
+        "POST",
+        PROJECTS,
+        &[&signed_in],
+        r#"{"name":"Northwind"}"#,
+        201,
+        "Northwind",
+    )?;
+    ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")
+}
+
+/// Lines of Rust under a folder, blank lines and comments left out.
+fn count(folder: &Path) -> Result<usize> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut lines = 0;
+    for entry in entries.context(format_args!("reading {}", folder.display()))? {
+        let path: PathBuf = entry.path();
+        if path.is_dir() {
+            lines += count(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).context(format_args!("reading {}", path.display()))?;
+            lines += text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with("//"))
+                .count();
+        }
+    }
+    Ok(lines)
+}

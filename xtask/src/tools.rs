@@ -1,0 +1,62 @@
+//! Cargo's companions that checks need: one from the PATH, else a pinned one built under `target/`.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::{command, failure::Result, host};
+
+/// A program published as a crate of the same name.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl Tool {
+    /// Checks every combination of features.
+    pub(crate) const HACK: Self = Self {
+        name: "cargo-hack",
+        version: "0.6.46",
+    };
+    /// Checks licences, sources and forbidden crates.
+    pub(crate) const DENY: Self = Self {
+        name: "cargo-deny",
+        version: "0.20.2",
+    };
+    /// Builds the book.
+    pub(crate) const MDBOOK: Self = Self {
+        name: "mdbook",
+        version: "0.5.4",
+    };
+    /// Makes an app from a template. The last release whose locked dependencies build on our `rust-version`.
+    pub(crate) const GENERATE: Self = Self {
+        name: "cargo-generate",
+        version: "0.23.8",
+    };
+
+    /// A command that runs it in the repository.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let mut command = Command::new(self.find_or_install()?);
+        command.current_dir(host::root());
+        Ok(command)
+    }
+
+    fn find_or_install(&self) -> Result<PathBuf> {
+        if let Some(path) = host::program(self.name) {
+            return Ok(path);
+        }
+        let crate_version = format!("{}@{}", self.name, self.version);
+        let root = host::target().join("tools").join(&crate_version);
+        let path = root.join("bin").join(self.name);
+        if !path.is_file() {
+            eprintln!("{} is not on this machine.", self.name);
+            command::run(
+                command::cargo()
+                    .args(["install", "--quiet", "--locked", "--debug", &crate_version, "--root"])
+                    .arg(&root)
+                    // One for all tools: they share dependencies.
+                    .env("CARGO_TARGET_DIR", host::target().join("tools-build")),
+            )?;
+        }
+        Ok(path)
+    }
+}
