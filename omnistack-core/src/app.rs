@@ -65,7 +65,6 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
     config::{Config, Environment},
     db::{Db, DbSettings, Error as DbError, MigrationState, Migrations},
     health::Health,
@@ -104,7 +103,6 @@ pub struct App {
     modules: Vec<Box<dyn Module>>,
     ctx: Ctx,
     config: Config,
-    clock: Clock,
     db: Db,
     db_settings: DbSettings,
     http: HttpSettings,

@@ -38,6 +38,12 @@ impl Check {
     }
 }
 
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// The app's checks and their last results. Cheap to clone.
 #[derive(Clone)]
 pub struct Health {

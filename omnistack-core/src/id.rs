@@ -4,7 +4,8 @@ use std::{cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
-    PartialSchema, ToSchema,
+    ToSchema,
+    __dev::ComposeSchema,
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 use uuid::Uuid;
@@ -112,8 +113,9 @@ impl<'de, T> Deserialize<'de> for Id<T> {
     }
 }
 
-impl<T> PartialSchema for Id<T> {
-    fn schema() -> RefOr<Schema> {
+/// What `#[derive(ToSchema)]` asks of the type of a field that has parameters.
+impl<T> ComposeSchema for Id<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))

@@ -1,1 +1,37 @@
-//! x
+//! A whole SaaS backend from crates.
+//!
+//! Add `omnistack`, switch on the features you want, hand modules to the builder, and own the rest as plain axum:
+//!
+//! ```no_run
+//! use omnistack::prelude::*;
+//!
+//! #[tokio::main]
+//! async fn main() -> omnistack::Result<()> {
+//!     App::from_env().with(DevIdentity::default()).run().await
+//! }
+//! ```
+//!
+//! With nothing set it runs on SQLite and in one process; `DATABASE_URL` and `REDIS_URL` let the same program grow.
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `sqlite` | yes | SQLite, compiled in |
+//! | `postgres` | no | PostgreSQL |
+//! | `redis` | no | Redis for what several replicas share |
+//! | `full` | no | all of them |
+
+pub use omnistack_core::*;
+
+/// What most files of an app need.
+pub mod prelude {
+    pub use omnistack_core::{
+        app::{Api, App, Audience, Ctx, Missing, Module, Mount, Registry, Slot},
+        clock::{Clock, Timestamp},
+        crud::{self, Column, Crud, Fields, Resource, Scope},
+        db::{Db, Tx},
+        http::{Error, Json, Meta, Patch, Path, Query},
+        id::Id,
+        identity::{DevIdentity, Identity, TenantId, UserId},
+        migrations,
+    };
+}

@@ -15,7 +15,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<bool> {
             .args(["install", "--quiet", "--yes", "--no-install-recommends"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
-            // The maintenance runlevel: packages leave the services they bring stopped.
+            // The maintenance runlevel: packages leave services stopped. One that starts all the same is not used.
             .env("RUNLEVEL", "1"),
     )?;
     Ok(true)

@@ -67,7 +67,8 @@ fn generate(destination: &Path) -> Result {
     generate
         .args(["--silent", "--define", &checkout, "--destination"])
         .arg(destination);
-    command::run(&mut generate)
+    // The author, whom it would ask git and the system for.
+    command::run(generate.env("CARGO_NAME", "acme"))
 }
 
 fn build(app: &Path) -> Result {

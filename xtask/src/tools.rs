@@ -53,6 +53,7 @@ impl Tool {
                 command::cargo()
                     .args(["install", "--quiet", "--locked", "--debug", &crate_version, "--root"])
                     .arg(&root)
+                    .env("CARGO_PROFILE_DEV_DEBUG", "false")
                     // One for all tools: they share dependencies.
                     .env("CARGO_TARGET_DIR", host::target().join("tools-build")),
             )?;

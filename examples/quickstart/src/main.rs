@@ -1,1 +1,27 @@
-fn main() {}
+//! The smallest app: one route of its own beside health, docs and the API's description.
+
+use omnistack::prelude::*;
+use utoipa_axum::routes;
+
+struct Hello;
+
+impl Module for Hello {
+    fn name(&self) -> &'static str {
+        "hello"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.routes(Mount::public("/hello"), Api::new().routes(routes!(hello)), |_| Ok(()));
+    }
+}
+
+/// Says hello.
+#[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
+async fn hello() -> Json<&'static str> {
+    Json("hello")
+}
+
+#[tokio::main]
+async fn main() -> omnistack::Result<()> {
+    App::from_env().with(Hello).run().await
+}

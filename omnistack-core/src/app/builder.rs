@@ -34,10 +34,10 @@ pub struct AppBuilder {
 
 crate::section! {
     /// The app.
-    pub struct AppSettings {
+    struct AppSettings {
         /// Where the app runs. In production development secrets are refused, migrations are not run at start and logs
         /// are JSON.
-        pub environment: Environment = "APP_ENV", default "development";
+        environment: Environment = "APP_ENV", default "development";
     }
 }
 
@@ -162,7 +162,6 @@ impl AppBuilder {
             modules: self.modules,
             ctx: registry.ctx,
             config: registry.config,
-            clock: registry.clock,
             db,
             db_settings: settings.db,
             http: settings.http,
@@ -193,10 +192,12 @@ struct Settings {
 
 impl Settings {
     fn read(registry: &mut Registry) -> Option<Self> {
-        let app = registry.config::<AppSettings>();
-        let log = registry.config::<crate::log::LogSettings>();
+        let (app, log) = (registry.config::<AppSettings>(), registry.config::<crate::log::LogSettings>());
         let (db, http) = (registry.config(), registry.config());
-        app.and(log).and(Some(Self { db: db?, http: http? }))
+        // Read for their problems: their values are needed before there is an app.
+        let _ = (app?.environment, log?);
+        Some(Self { db: db?, http: http? })
+
     }
 }
 

@@ -84,6 +84,7 @@ impl Pools {
             Some("postgres" | "postgresql") => open_postgres(url, settings).map(Self::Postgres),
             #[cfg(feature = "sqlite")]
             Some("sqlite") => open_sqlite(url, settings),
+            #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
             Some(scheme @ ("postgres" | "postgresql" | "sqlite")) => {
                 let feature = if scheme == "sqlite" { "sqlite" } else { "postgres" };
                 let message = format!("this build can't open {scheme}: URLs; enable the cargo feature `{feature}`");

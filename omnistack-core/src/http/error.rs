@@ -160,7 +160,8 @@ impl Error {
 
 /// How a client wants its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ErrorForm {
+pub enum ErrorForm {
+    /// Ours.
     Envelope,
     /// RFC 9457.
     Problem,

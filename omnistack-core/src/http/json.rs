@@ -10,6 +10,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use utoipa::{
     PartialSchema, ToSchema,
+    __dev::ComposeSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
@@ -203,8 +204,9 @@ impl<T: Validate> Validate for Patch<T> {
     }
 }
 
-impl<T: PartialSchema> PartialSchema for Patch<T> {
-    fn schema() -> RefOr<Schema> {
+/// What `#[derive(ToSchema)]` asks of the type of a field that has parameters.
+impl<T: PartialSchema> ComposeSchema for Patch<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         let null = ObjectBuilder::new().schema_type(Type::Null);
         OneOfBuilder::new().item(T::schema()).item(null).into()
     }

@@ -58,7 +58,6 @@ where
 pin_project! {
     /// The future of [`Compress`].
     #[project = CompressProjection]
-    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum CompressFuture<F> {
         Plain { #[pin] future: F },
         Compressed { #[pin] future: ResponseFuture<F, DefaultPredicate> },
