@@ -43,6 +43,10 @@
 //!     type Create = NewNote;
 //!     type Update = NoteChange;
 //!
+//!     fn id(&self) -> Id<Self> {
+//!         self.id
+//!     }
+//!
 //!     fn create(new: NewNote, fields: &mut Fields) {
 //!         fields.set("title", new.title).set("text", new.text);
 //!     }

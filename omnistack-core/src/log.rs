@@ -68,9 +68,10 @@ pub(crate) fn install(config: &Config) {
     };
     let registry = tracing_subscriber::registry().with(targets);
     // An error means that the program's own subscriber is in place.
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     _ = if json {
         registry.with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
     } else {
-        registry.with(fmt::layer().compact()).try_init()
+        registry.with(fmt::layer().compact().with_ansi(terminal)).try_init()
     };
 }

@@ -1,1 +1,89 @@
-//! x
+//! Tests of OmniStack apps, yours as much as ours.
+//!
+//! - [`TestApp`] starts a set of modules on a fresh database, with a clock that moves when told to, and gives clients for
+//!   as many callers as a test needs.
+//! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL.
+//! - [`upstream`] is an HTTP server that answers as scripted, byte by byte, for tests of what calls out.
+//!
+//! ```
+//! use omnistack_core::app::{Api, Module, Mount, Registry};
+//! use omnistack_core::{http::{Json, StatusCode}, identity::Identity};
+//! use omnistack_testkit::{TestApp, TestDatabase};
+//! use utoipa_axum::routes;
+//!
+//! struct Me;
+//!
+//! impl Module for Me {
+//!     fn name(&self) -> &'static str {
+//!         "me"
+//!     }
+//!
+//!     fn register(&self, registry: &mut Registry) {
+//!         registry.routes(Mount::app("/me"), Api::new().routes(routes!(me)), |_| Ok(()));
+//!     }
+//! }
+//!
+//! /// Tells who is calling.
+//! #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
+//! async fn me(caller: Identity) -> Json<String> {
+//!     Json(caller.user.to_string())
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() {
+//! let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Me)).await;
+//! let alice = app.user();
+//! let answer = alice.get("/api/v1/app/me").await;
+//! assert_eq!(answer.expect(StatusCode::OK).json(), alice.identity().unwrap().user.to_string());
+//! app.anonymous().get("/api/v1/app/me").await.expect(StatusCode::UNAUTHORIZED);
+//! # }
+//! ```
+//!
+//! PostgreSQL is found by `TEST_DATABASE_URL`, a role that may create databases; `cargo xtask test` starts a server and
+//! sets it. A test that needs it and has none fails with these words: nothing is skipped silently.
+
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test that can't go on panics, and says why")]
+
+mod app;
+mod client;
+mod database;
+pub mod upstream;
+
+pub use app::TestApp;
+pub use client::{Answer, Client, RequestBuilder};
+pub use database::TestDatabase;
+
+/// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.
+///
+/// ```
+/// use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+///
+/// on_each_database! {
+///     async fn health_is_public(database: TestDatabase) {
+///         let app = TestApp::start(database, |app| app).await;
+///         app.anonymous().get("/health").await.expect_ok();
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_each_database {
+    ($($(#[$attribute:meta])* async fn $name:ident($database:ident: $kind:ty) $body:block)+) => {$(
+        $(#[$attribute])*
+        mod $name {
+            use super::*;
+
+            async fn body($database: $kind) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                body($crate::TestDatabase::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                body($crate::TestDatabase::postgres().await).await;
+            }
+        }
+    )+};
+}

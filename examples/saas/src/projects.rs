@@ -74,6 +74,10 @@ impl Resource for Project {
     type Create = NewProject;
     type Update = ProjectChange;
 
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
     fn create(new: NewProject, fields: &mut Fields) {
         fields.set("name", new.name).set("description", new.description);
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    App, Edge, Module, Registry, banner::Banner, core_routes, edge, openapi,
+    App, Ctx, Edge, Module, Registry, banner::Banner, core_routes, edge, openapi,
     registry::{Applied, Slot},
     routing,
 };
@@ -30,7 +30,10 @@ pub struct AppBuilder {
     title: String,
     version: String,
     policies: Vec<VersionPolicy>,
+    replaced: Vec<Replace>,
 }
+
+type Replace = Box<dyn FnOnce(&mut Ctx) + Send>;
 
 crate::section! {
     /// The app.
@@ -51,6 +54,7 @@ impl AppBuilder {
             title: "OmniStack app".into(),
             version: "0.1.0".into(),
             policies: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -83,6 +87,12 @@ impl AppBuilder {
     /// Uses this database, whatever `DATABASE_URL` says.
     pub fn db(mut self, db: Db) -> Self {
         self.db = Some(db);
+        self
+    }
+
+    /// Uses this value in place of whatever modules provide of its type: for tests.
+    pub fn replace<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.replaced.push(Box::new(move |ctx| ctx.insert(value)));
         self
     }
 
@@ -127,6 +137,9 @@ impl AppBuilder {
             module.register(&mut registry);
         }
         registry.module = "core";
+        for replace in self.replaced {
+            replace(&mut registry.ctx);
+        }
         registry
             .default(Entitlements::default())
             .default(UsageSink::default())

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
 use super::{Column, Fields};
-use crate::db::Record;
+use crate::{db::Record, id::Id};
 
 /// Who shares a resource's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     type Create: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
     /// The body of a change: absent fields stay as they are.
     type Update: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
+
+    /// Its id.
+    fn id(&self) -> Id<Self>;
 
     /// The columns of a new row.
     fn create(new: Self::Create, fields: &mut Fields);

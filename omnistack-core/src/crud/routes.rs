@@ -71,9 +71,8 @@ async fn create<R: Resource>(
     Json(new): Json<R::Create>,
 ) -> Result<Response, Error> {
     let item = crud.create(&caller, new).await?;
-    let body = serde_json::to_value(&item).map_err(Error::internal)?;
-    let location = body["id"].as_str().and_then(|id| HeaderValue::try_from(format!("{}/{id}", uri.0.path())).ok());
-    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    let location = HeaderValue::try_from(format!("{}/{}", uri.0.path(), item.id())).ok();
+    let mut response = (StatusCode::CREATED, Json(item)).into_response();
     if let Some(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }

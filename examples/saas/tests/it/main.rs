@@ -1,0 +1,3 @@
+//! The example app, through its public door.
+
+mod projects;

@@ -1,0 +1,39 @@
+//! Projects on each database.
+
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use serde_json::json;
+
+const PROJECTS: &str = "/api/v1/app/projects";
+
+on_each_database! {
+    async fn a_project_lives_is_deleted_and_restored(database: TestDatabase) {
+        let app = TestApp::start(database, saas::app).await;
+        let (alice, bob) = (app.user(), app.user());
+
+        let created = alice.post(PROJECTS, json!({"name": "Apollo"})).await.expect(201);
+        let id = created.json()["id"].as_str().unwrap().to_owned();
+        let one = format!("{PROJECTS}/{id}");
+        assert_eq!(created.header("location"), Some(one.as_str()));
+        assert_eq!(alice.get(&one).await.expect(200).json(), created.json());
+
+        alice.post(PROJECTS, json!({"name": "Apollo"})).await.expect_error(409, "ALREADY_EXISTS");
+        bob.post(PROJECTS, json!({"name": "Apollo"})).await.expect(201);
+        bob.get(&one).await.expect_error(404, "NOT_FOUND");
+        bob.patch(&one, json!({"name": "Mine"})).await.expect_error(404, "NOT_FOUND");
+        bob.delete(&one).await.expect_error(404, "NOT_FOUND");
+
+        let changed = alice.patch(&one, json!({"description": "to the moon"})).await.expect(200).json();
+        assert_eq!((&changed["name"], &changed["description"]), (&json!("Apollo"), &json!("to the moon")));
+        let cleared = alice.patch(&one, json!({"description": null})).await.expect(200).json();
+        assert_eq!(cleared["description"], json!(null));
+
+        alice.delete(&one).await.expect(204);
+        alice.get(&one).await.expect_error(404, "NOT_FOUND");
+        alice.delete(&one).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(alice.get(PROJECTS).await.expect(200).json()["items"], json!([]));
+        let only = alice.get(format!("{PROJECTS}?deleted=only")).await.expect(200).json();
+        assert_eq!(only["items"][0]["id"], json!(id));
+        alice.request(http::Method::POST, format!("{one}/restore")).await.expect(200);
+        alice.get(&one).await.expect(200);
+    }
+}

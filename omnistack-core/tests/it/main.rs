@@ -1,0 +1,4 @@
+//! Core through its public door.
+
+mod database;
+mod http;

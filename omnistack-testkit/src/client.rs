@@ -1,0 +1,213 @@
+//! A client that speaks to the app in this process.
+
+use std::{fmt, future::IntoFuture, net::Ipv4Addr, pin::Pin};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use omnistack_core::{app::Edge, http::layer::PeerAddr, identity::Identity};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// Sends requests as one caller, through the whole stack of the app.
+#[derive(Clone)]
+pub struct Client {
+    service: Edge,
+    token: Option<String>,
+    identity: Option<Identity>,
+}
+
+impl Client {
+    pub(crate) fn new(service: Edge, token: Option<String>, identity: Option<Identity>) -> Self {
+        Self { service, token, identity }
+    }
+
+    /// Who it is; `None` for nobody.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// A GET, sent when awaited.
+    pub fn get(&self, path: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// A POST with a JSON body, sent when awaited.
+    pub fn post(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
+        self.request(Method::POST, path).json(body)
+    }
+
+    /// A PATCH with a JSON body, sent when awaited.
+    pub fn patch(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
+        self.request(Method::PATCH, path).json(body)
+    }
+
+    /// A DELETE, sent when awaited.
+    pub fn delete(&self, path: impl AsRef<str>) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any request, sent when awaited.
+    ///
+    /// # Panics
+    /// For a path that is no URI.
+    #[track_caller]
+    pub fn request(&self, method: Method, path: impl AsRef<str>) -> RequestBuilder {
+        let path = path.as_ref();
+        let request = match Request::builder().method(method).uri(path).body(Body::empty()) {
+            Ok(request) => request,
+            Err(error) => panic!("`{path}` is no URI: {error}"),
+        };
+        let mut builder = RequestBuilder { service: self.service.clone(), request };
+        builder.request.extensions_mut().insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
+        match &self.token {
+            Some(token) => builder.header("authorization", format!("Bearer {token}")),
+            None => builder,
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// A request to be sent by awaiting it.
+#[must_use = "a request is sent when awaited"]
+#[derive(Debug)]
+pub struct RequestBuilder {
+    service: Edge,
+    request: Request<Body>,
+}
+
+impl RequestBuilder {
+    /// Sets a header.
+    ///
+    /// # Panics
+    /// For a name or value no header can have.
+    #[track_caller]
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_ref())) else {
+            panic!("`{name}` can't be a header with this value");
+        };
+        self.request.headers_mut().insert(name, value);
+        self
+    }
+
+    /// Sets a JSON body and its type.
+    ///
+    /// # Panics
+    /// For a value that can't be JSON.
+    #[track_caller]
+    pub fn json(mut self, body: impl Serialize) -> Self {
+        match serde_json::to_vec(&body) {
+            Ok(body) => *self.request.body_mut() = Body::from(body),
+            Err(error) => panic!("the body can't be JSON: {error}"),
+        }
+        self.header("content-type", "application/json")
+    }
+
+    /// Sets a body as it is.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    /// Comes from another address.
+    pub fn from_address(mut self, address: std::net::IpAddr) -> Self {
+        self.request.extensions_mut().insert(PeerAddr((address, 1).into()));
+        self
+    }
+}
+
+impl IntoFuture for RequestBuilder {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let sent = format!("{} {}", self.request.method(), self.request.uri());
+            let Ok(response) = self.service.oneshot(self.request).await;
+            let (parts, body) = response.into_parts();
+            let body = match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(error) => panic!("{sent}: the answer broke off: {error}"),
+            };
+            Answer { sent, status: parts.status, headers: parts.headers, body }
+        })
+    }
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    sent: String,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Asserts the status.
+    #[track_caller]
+    pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
+        let Ok(status) = status.try_into() else { panic!("no status") };
+        assert_eq!(self.status, status, "{}: {}", self.sent, self.text());
+        self
+    }
+
+    /// Asserts a 2xx.
+    #[track_caller]
+    pub fn expect_ok(self) -> Self {
+        assert!(self.status.is_success(), "{}: {} {}", self.sent, self.status, self.text());
+        self
+    }
+
+    /// Asserts an error in the one form, with this status and code, and the id of the request in it.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Self {
+        let body = self.json();
+        assert_eq!((self.status.as_u16(), body["error"]["code"].as_str()), (status, Some(code)), "{}: {body}", self.sent);
+        assert_eq!(body["error"]["request_id"].as_str(), self.header("x-request-id"), "{}: {body}", self.sent);
+        assert!(body["error"]["timestamp"].is_string() && body["error"]["message"].is_string(), "{}: {body}", self.sent);
+        assert!(self.header("content-type").is_some_and(|kind| kind.starts_with("application/json")), "{}", self.sent);
+        self
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        self.read()
+    }
+
+    /// The body as JSON of a type.
+    #[track_caller]
+    pub fn read<T: DeserializeOwned>(&self) -> T {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("{}: {} {error}: {}", self.sent, self.status, self.text()),
+        }
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A header's text; `None` when it is absent.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The path of `Link: <…>; rel="next"`.
+    pub fn next_link(&self) -> Option<&str> {
+        let link = self.headers.get(header::LINK)?.to_str().ok()?;
+        link.strip_prefix('<')?.split_once(">; rel=\"next\"").map(|(path, _)| path)
+    }
+}
