@@ -2,7 +2,7 @@
 
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
-    fmt,
+    fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
@@ -55,9 +55,14 @@ impl Form for LogFormat {
     }
 }
 
-/// Starts logging, unless the program has set up a subscriber of its own. Settings that can't be read are left to the
-/// report of the build, and logged by their defaults meanwhile.
-pub(crate) fn install(config: &Config) {
+/// Starts logging on standard output, unless the program has set up a subscriber of its own. Settings that can't be read
+/// are left to the report of the build, and logged by their defaults meanwhile.
+pub fn install(config: &Config) {
+    install_to(config, std::io::stdout, std::io::IsTerminal::is_terminal(&std::io::stdout()));
+}
+
+/// As [`install`], to another writer, with colours or without.
+pub fn install_to(config: &Config, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static, colours: bool) {
     let settings = config.section::<LogSettings>().ok();
     let targets = settings.as_ref().map_or_else(|| Targets::new().with_default(LevelFilter::INFO), |settings| settings.level.0.clone());
     let format = settings.map_or(LogFormat::Auto, |settings| settings.format);
@@ -68,10 +73,10 @@ pub(crate) fn install(config: &Config) {
     };
     let registry = tracing_subscriber::registry().with(targets);
     // An error means that the program's own subscriber is in place.
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     _ = if json {
-        registry.with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
+        let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+        registry.with(json.with_writer(writer)).try_init()
     } else {
-        registry.with(fmt::layer().compact().with_ansi(terminal)).try_init()
+        registry.with(fmt::layer().compact().with_ansi(colours).with_writer(writer)).try_init()
     };
 }

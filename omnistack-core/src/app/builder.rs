@@ -14,7 +14,7 @@ use crate::{
     db::{Db, DbSettings},
     email::Mailer,
     health::Health,
-    http::{HttpSettings, VersionPolicy},
+    http::{HttpSettings, VersionPolicy, layer::no_such_route},
     identity::{Authenticator, Entitlements},
     pubsub::Publisher,
     usage::UsageSink,
@@ -166,7 +166,7 @@ impl AppBuilder {
         }
         let versions = openapi::versions(&openapi);
         let router = routing::router(wired.routes, &wired.layers, &settings.http, &registry.clock, &registry.ctx);
-        let router = core_routes::documents(router, &openapi, &self.title);
+        let router = core_routes::documents(router, &openapi, &self.title).fallback(no_such_route);
         let router = wired.layers.iter().filter(|(slot, _)| *slot == Slot::Edge).fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: Edge = edge::around(router, &settings.http, &registry, versions, &self.policies);
         let mut banner = Banner::default();
@@ -266,6 +266,8 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
             Err(missing) => keep(routes.module, missing),
         }
     }
+    // Innermost first: layers are put on in this order. By name within a slot, so that the order of modules never matters.
+    registry.layers.sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
     for (slot, module, layer) in registry.layers.drain(..) {
         match layer(&ctx) {
             Ok(layer) => wired.layers.push((slot, layer)),
@@ -284,8 +286,6 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
             Err(missing) => keep(module, missing),
         }
     }
-    // Innermost first: layers are put on in this order.
-    wired.layers.sort_by_key(|(slot, _)| std::cmp::Reverse(*slot));
     registry.problems.extend(problems);
     registry.problems.is_empty().then_some(wired)
 }

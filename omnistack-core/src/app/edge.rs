@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::Router;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method};
 use tower::{Layer as _, Service, util::Either};
 use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
@@ -17,8 +17,7 @@ use crate::http::{
     ApiVersion, HttpSettings, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer,
-        Stepped, no_such_route,
+        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer, Stepped,
     },
 };
 
@@ -41,7 +40,6 @@ pub(super) fn around(
     policies: &[VersionPolicy],
 ) -> Edge {
     let clock = &registry.clock;
-    let router = router.fallback(no_such_route);
     let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
     let service = StepLayer(rate).layer(router);
     let service = ApiVersionLayer::new(versions, policies).layer(service);
@@ -66,8 +64,11 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let cors = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT])
-        .expose_headers(named(&["x-request-id", "link", "retry-after", "ratelimit", "ratelimit-policy", "location"]))
+        .allow_headers(named(&["authorization", "content-type", "accept", "accept-version", "x-api-version", "x-request-id"]))
+        .expose_headers(named(&[
+            "x-request-id", "link", "retry-after", "location", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",
+            "x-ratelimit-remaining", "x-ratelimit-reset", "x-api-version", "x-api-latest-version", "deprecation", "sunset",
+        ]))
         .max_age(std::time::Duration::from_secs(3600));
     if origins.iter().any(|origin| origin == "*") {
         return Some(cors.allow_origin(Any));

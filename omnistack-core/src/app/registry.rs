@@ -147,7 +147,7 @@ impl Registry {
             let layer = layer(ctx)?;
             let same = layer.clone();
             Ok(Applied {
-                route: Arc::new(move |router| router.route_layer(layer.clone())),
+                route: Arc::new(move |router| router.layer(layer.clone())),
                 router: Arc::new(move |router| router.layer(same.clone())),
             })
         });

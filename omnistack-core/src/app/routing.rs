@@ -95,7 +95,8 @@ pub(super) fn conflicts(registry: &mut Registry) {
     }
 }
 
-/// Puts every mount's limits and guard around its routes.
+/// Puts every mount's limits and guard around its routes, and around their fallbacks too (`any(…)`, `.fallback(…)`, the
+/// 405): `route_layer` would leave those unguarded.
 pub(super) fn router(
     mounts: Vec<Wired>,
     layers: &[(Slot, Applied)],
@@ -114,16 +115,16 @@ pub(super) fn router(
         for (path, router) in routers {
             let mut router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
             if let Some(limit) = limit.clone() {
-                router = router.route_layer(limit);
+                router = router.layer(limit);
             }
             if let (Some(authenticator), true) = (&authenticator, mount.audience != Audience::Public) {
-                router = router.route_layer(GuardLayer::new(mount.audience, authenticator.clone()));
+                router = router.layer(GuardLayer::new(mount.audience, authenticator.clone()));
             }
             router = in_slot(router, Slot::Identity);
             let body = BodyLimitLayer::new(mount.body_limit.unwrap_or(settings.body_limit.as_u64()));
             router = match mount.timeout.unwrap_or(Some(settings.timeout)) {
-                Some(after) => router.route_layer((MatchedRouteLayer, body, TimeoutLayer::new(after))),
-                None => router.route_layer((MatchedRouteLayer, body)),
+                Some(after) => router.layer((MatchedRouteLayer, body, TimeoutLayer::new(after))),
+                None => router.layer((MatchedRouteLayer, body)),
             };
             all = all.route(&path, router);
         }

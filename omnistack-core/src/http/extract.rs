@@ -30,8 +30,12 @@ where
         readable(query)?;
         let mut unknown = BTreeSet::new();
         let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        let value: T = serde_ignored::deserialize(reader, |path| _ = unknown.insert(path.to_string()))
-            .map_err(|error| Error::invalid([field_problem(&error.to_string())]))?;
+        let mut track = serde_path_to_error::Track::new();
+        let reader = serde_path_to_error::Deserializer::new(reader, &mut track);
+        let value: Result<T, _> = serde_ignored::deserialize(reader, |path| _ = unknown.insert(path.to_string()));
+        let value = value.map_err(|error| {
+            Error::invalid([field_problem("query", &track.path().to_string(), error.to_string().trim_end())])
+        })?;
         if !unknown.is_empty() {
             let problems = unknown.into_iter().map(|name| FieldProblem::new(name, "is not a parameter of this route"));
             return Err(Error::invalid(problems));
@@ -76,12 +80,14 @@ pub(crate) fn readable(text: &str) -> Result<(), Error> {
     }
 }
 
-/// serde says ``missing field `name` `` and ``duplicate field `name` ``; other messages name no field.
-fn field_problem(message: &str) -> FieldProblem {
+/// serde says ``missing field `name` `` and ``duplicate field `name` `` of what holds the field, at `path`; other
+/// messages are about what is at `path`, which is `.` for `whole`.
+pub(super) fn field_problem(whole: &str, path: &str, message: &str) -> FieldProblem {
+    let within = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
     let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
     match named {
-        Some(name) if message.starts_with("missing") => FieldProblem::new(name, "is required"),
-        Some(name) if message.starts_with("duplicate") => FieldProblem::new(name, "is given more than once"),
-        _ => FieldProblem::new("query", message.trim_end()),
+        Some(name) if message.starts_with("missing") => FieldProblem::new(within(name), "is required"),
+        Some(name) if message.starts_with("duplicate") => FieldProblem::new(within(name), "is given more than once"),
+        _ => FieldProblem::new(if path == "." { whole } else { path }, message),
     }
 }

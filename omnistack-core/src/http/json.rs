@@ -14,7 +14,7 @@ use utoipa::{
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
-use super::{Error, FieldProblem};
+use super::{Error, FieldProblem, extract::field_problem};
 
 /// A JSON body: read, checked for text the database can't hold, and validated; or an answer.
 ///
@@ -79,10 +79,15 @@ fn is_json(request: &Request) -> bool {
 
 /// A body that ended early, came too slowly or is too large.
 pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete"),
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE || beyond_limit(rejection) {
+        return too_large();
     }
+    Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete")
+}
+
+/// Whether a body was cut by a limit, however many layers have wrapped the error since.
+pub(super) fn beyond_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 pub(crate) fn too_large() -> Error {
@@ -105,8 +110,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 
 fn refusal(path: &str, error: &serde_json::Error) -> Error {
     if error.is_data() {
-        let field = if path == "." { "body" } else { path };
-        return Error::invalid([FieldProblem::new(field, without_position(error))]);
+        return Error::invalid([field_problem("body", path, &without_position(error))]);
     }
     Error::bad_request("MALFORMED_JSON", format!("the body is not valid JSON: {error}"))
 }

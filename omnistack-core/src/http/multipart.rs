@@ -6,7 +6,7 @@ use axum::{
 };
 use http::StatusCode;
 
-use super::{Error, json::too_large};
+use super::{Error, json::{beyond_limit, too_large}};
 
 /// A form with files, read field by field as it arrives.
 ///
@@ -76,7 +76,7 @@ impl Field<'_> {
 }
 
 fn unreadable(error: &inner::MultipartError) -> Error {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+    if beyond_limit(error) {
         return too_large();
     }
     Error::bad_request("MALFORMED_MULTIPART", format!("the form can't be read: {}", error.body_text()))

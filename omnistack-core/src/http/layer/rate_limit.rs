@@ -91,7 +91,7 @@ impl Step for RateLimitLayer {
         if verdict.allowed {
             return Ok(verdict);
         }
-        let seconds = verdict.retry_after.as_secs() + 1;
+        let seconds = verdict.retry_after.as_millis().div_ceil(1000).max(1);
         let message = format!("too many requests; try again in {seconds} s");
         let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
             .detail("retry_after_seconds", seconds)

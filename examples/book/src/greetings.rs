@@ -1,0 +1,139 @@
+//! A module that contributes a little of everything.
+
+use std::time::Duration;
+
+use axum::{extract::State, middleware::Next};
+use garde::Validate;
+use omnistack::{
+    app::{BoxError, Shutdown},
+    http::{Envelope, HeaderValue, Rate, Request, Response},
+    prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+// ANCHOR: settings
+omnistack::section! {
+    /// Greetings.
+    pub struct GreetingSettings {
+        /// Who is greeted when the caller names nobody.
+        pub name: String = "GREETING_NAME", default "world";
+        /// How often the log shows that it still greets.
+        pub every: Duration = "GREETING_EVERY", default "1m";
+    }
+}
+// ANCHOR_END: settings
+
+// ANCHOR: register
+/// Greets whoever asks.
+#[derive(Debug)]
+pub struct Greetings;
+
+impl Module for Greetings {
+    fn name(&self) -> &'static str {
+        "greetings"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<GreetingSettings>() else { return };
+        let every = settings.every;
+        registry
+            .provide(Greeter { name: settings.name.into() })
+            .routes(
+                Mount::public("/greetings").rate_limit(Rate::per_minute(60)),
+                Api::new().routes(routes!(greet)),
+                |ctx| ctx.get::<Greeter>(),
+            )
+            .routes(
+                Mount::public("/greetings").v2(),
+                Api::new().routes(routes!(greet_v2)),
+                |ctx| ctx.get::<Greeter>(),
+            )
+            .layer(Slot::Route, |_| Ok(axum::middleware::from_fn(in_english)))
+            .health("greeter", |ctx| {
+                let greeter = ctx.get::<Greeter>()?;
+                Ok(move || {
+                    let greeter = greeter.clone();
+                    async move { greeter.check() }
+                })
+            })
+            .service("greeter", move |ctx| {
+                let greeter = ctx.get::<Greeter>()?;
+                Ok(move |shutdown| keep_greeting(greeter.clone(), every, shutdown))
+            })
+            .banner("greets", || "GET /api/v1/public/greetings".into());
+    }
+}
+// ANCHOR_END: register
+
+// ANCHOR: handler
+/// What the handlers need. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Greeter {
+    name: std::sync::Arc<str>,
+}
+
+/// Whom to greet.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+pub struct Whom {
+    /// A name.
+    #[garde(inner(length(chars, min = 1, max = 100)))]
+    #[param(min_length = 1, max_length = 100)]
+    pub name: Option<String>,
+}
+
+/// A greeting.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Greeting {
+    /// The words.
+    pub text: String,
+}
+
+/// Greets somebody.
+#[utoipa::path(get, path = "/", params(Whom), responses((status = 200, body = Greeting)))]
+async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json<Greeting> {
+    Json(greeter.greet(whom.name.as_deref()))
+}
+// ANCHOR_END: handler
+
+// ANCHOR: v2
+/// Greets somebody.
+#[utoipa::path(get, path = "/", operation_id = "greet", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
+async fn greet_v2(
+    State(greeter): State<Greeter>,
+    Query(whom): Query<Whom>,
+    meta: Meta,
+) -> Json<Envelope<Greeting>> {
+    Json(meta.wrap(greeter.greet(whom.name.as_deref())))
+}
+// ANCHOR_END: v2
+
+impl Greeter {
+    fn greet(&self, name: Option<&str>) -> Greeting {
+        Greeting { text: format!("Hello, {}!", name.unwrap_or(&self.name)) }
+    }
+
+    fn check(&self) -> Result<(), BoxError> {
+        if self.name.is_empty() { Err("nobody to greet".into()) } else { Ok(()) }
+    }
+}
+
+// ANCHOR: service
+async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) -> Result<(), BoxError> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => tracing::info!(greeting = greeter.greet(None).text, "still here"),
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+}
+// ANCHOR_END: service
+
+// ANCHOR: layer
+async fn in_english(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert("content-language", HeaderValue::from_static("en"));
+    response
+}
+// ANCHOR_END: layer

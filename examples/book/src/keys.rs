@@ -1,0 +1,58 @@
+//! A module that recognises callers by a key.
+
+use async_trait::async_trait;
+use axum::http::request::Parts;
+use omnistack::{
+    ExposeSecret, SecretString,
+    identity::{Authenticate, Authenticator, bearer_token},
+    prelude::*,
+};
+
+omnistack::section! {
+    /// Keys.
+    pub struct KeySettings {
+        /// The key of the one program that may call.
+        pub key: SecretString = "PARTNER_KEY", development "let-me-in";
+        /// The tenant it calls for.
+        pub tenant: String = "PARTNER_TENANT", default "01900000-0000-7000-8000-000000000002";
+    }
+}
+
+// ANCHOR: identity
+/// Signs in one program by its key.
+#[derive(Debug)]
+pub struct Keys;
+
+impl Module for Keys {
+    fn name(&self) -> &'static str {
+        "keys"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<KeySettings>() else { return };
+        match settings.tenant.parse() {
+            Ok(tenant) => _ = registry.provide(Authenticator::new(ByKey { key: settings.key, tenant })),
+            Err(_) => _ = registry.problem("`PARTNER_TENANT` is not a UUID", "set it to the tenant's id"),
+        }
+    }
+}
+
+struct ByKey {
+    key: SecretString,
+    tenant: TenantId,
+}
+
+#[async_trait]
+impl Authenticate for ByKey {
+    async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
+        match bearer_token(request) {
+            None => Ok(None),
+            Some(key) if key == self.key.expose_secret() => {
+                let user = UserId::from_uuid(self.tenant.uuid());
+                Ok(Some(Identity::user(user).for_tenant(self.tenant).as_machine()))
+            }
+            Some(_) => Err(Error::unauthorized("no program has this key")),
+        }
+    }
+}
+// ANCHOR_END: identity

@@ -1,0 +1,73 @@
+//! SQL by hand, beside what `crud` does.
+
+use omnistack::{
+    audit::{AuditEntry, AuditLog},
+    db::Sql,
+    prelude::*,
+};
+use saas::projects::Project;
+
+// ANCHOR: transaction
+/// Puts a prefix before the name of every project of the caller's tenant and records who did it, in one transaction.
+pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: String) -> Result<u64, Error> {
+    let tenant = caller.require_tenant()?;
+    let mut tx = db.tenant(tenant).begin().await?;
+    let changed = tx
+        .query("update projects set name = $1 || name where tenant_id = $2 and deleted_at is null")
+        .bind(prefix)
+        .bind(tenant)
+        .execute()
+        .await?;
+    audit.record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller)).await?;
+    tx.commit().await?;
+    Ok(changed)
+}
+// ANCHOR_END: transaction
+
+// ANCHOR: pair
+/// Projects created on each day (UTC).
+const BY_DAY: Sql = Sql {
+    postgres: "select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as day, count(*) as projects
+               from projects where tenant_id = $1 group by 1 order by 1",
+    sqlite: "select substr(created_at, 1, 10) as day, count(*) as projects
+             from projects where tenant_id = $1 group by 1 order by 1",
+};
+
+/// One day's number.
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Day {
+    /// `2030-01-31`.
+    pub day: String,
+    /// How many were created.
+    pub projects: i64,
+}
+
+/// A tenant's projects by the day of their creation.
+pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<Day>, Error> {
+    let mut tx = db.tenant(tenant).read().await?;
+    let days = tx.query(BY_DAY).bind(tenant).fetch_all().await?;
+    tx.commit().await?;
+    Ok(days)
+}
+// ANCHOR_END: pair
+
+// ANCHOR: crud
+/// Copies a project; the copy and its audit entry are written together.
+pub async fn copy(
+    crud: &Crud<Project>,
+    audit: &AuditLog,
+    caller: &Identity,
+    id: Id<Project>,
+) -> Result<Project, Error> {
+    let mut tx = crud.write(caller).await?;
+    let original = crud.get_in(&mut tx, caller, id).await?;
+    let new = saas::projects::NewProject {
+        name: format!("Copy of {}", original.name),
+        description: original.description,
+    };
+    let copy = crud.create_in(&mut tx, caller, new).await?;
+    audit.record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id)).await?;
+    tx.commit().await?;
+    Ok(copy)
+}
+// ANCHOR_END: crud

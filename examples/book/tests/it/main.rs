@@ -1,0 +1,4 @@
+//! The book's examples, run.
+
+mod greetings;
+mod reports;

@@ -1,0 +1,50 @@
+//! What the default stack costs, beside a bare axum handler in the same run: `cargo xtask bench http`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program for the terminal, run by hand")]
+
+mod http {
+    pub(crate) mod in_process;
+    pub(crate) mod loopback;
+    pub(crate) mod start;
+}
+
+use axum::{Router, routing::get};
+use omnistack::{config::Config, prelude::*};
+use serde::Serialize;
+
+fn main() {
+    // Children of the loopback part: the servers under load.
+    if let Some(server) = std::env::args().nth(1).filter(|argument| argument.starts_with("serve-")) {
+        return http::loopback::serve(&server);
+    }
+    println!("<!-- begin http -->");
+    http::in_process::run();
+    http::loopback::run();
+    http::start::run();
+    println!("<!-- end http -->");
+}
+
+/// The bare handler: what `GET /health` does, without anything around it.
+fn bare() -> Router {
+    #[derive(Serialize)]
+    struct Liveness {
+        status: &'static str,
+    }
+    Router::new().route("/health", get(|| async { axum::Json(Liveness { status: "ok" }) }))
+}
+
+/// The app as `cargo run -p saas` mounts it, its log going to a file that keeps nothing. Only the rate is raised, since
+/// one address sends every request.
+fn saas_app() -> App {
+    let settings = [("LOG_LEVEL", "warn"), ("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", TOKEN), ("HTTP_RATE_LIMIT", "1000000000/second")];
+    let config = Config::from_pairs(settings);
+    let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    omnistack::log::install_to(&config, std::sync::Mutex::new(nowhere), false);
+    saas::app(App::builder(config)).build().unwrap()
+}
+
+const TOKEN: &str = "bench";
+
+/// The smallest of several runs: what is left when nothing else wanted the machine.
+fn least<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {
+    runs.into_iter().reduce(|least, run| if run < least { run } else { least }).unwrap()
+}

@@ -1,0 +1,102 @@
+//! Requests a second over loopback, each server in a process of its own, the same load on both.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use omnistack::app::{Server, ServerSettings, Shutdown};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{bare, saas_app};
+
+const CONNECTIONS: usize = 32;
+const RUN: Duration = Duration::from_secs(3);
+const RUNS: usize = 5;
+
+pub(crate) fn run() {
+    let (mut bare, mut saas) = (Serving::start("serve-bare"), Serving::start("serve-saas"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut rates = [0.0_f64; 2];
+    for _ in 0..RUNS {
+        rates[0] = rates[0].max(runtime.block_on(load(bare.address)));
+        rates[1] = rates[1].max(runtime.block_on(load(saas.address)));
+    }
+    bare.child.kill().unwrap();
+    saas.child.kill().unwrap();
+    let [bare, saas] = rates;
+    println!("\n### Requests a second, over loopback\n");
+    println!("`GET /health` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load on the same cores. The target is 85 %.\n");
+    println!("| what | requests/s | of bare axum |\n|---|---:|---:|");
+    println!("| bare axum, `axum::serve` | {bare:.0} | 100 % |");
+    println!("| saas, the whole default stack | {saas:.0} | {:.0} % |", 100.0 * saas / bare);
+}
+
+struct Serving {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Serving {
+    fn start(what: &str) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new(program).arg(what).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().parse().unwrap() }
+    }
+}
+
+/// In the child: serves until killed.
+pub(crate) fn serve(what: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        if what == "serve-bare" {
+            let listener = TcpListener::bind(local).await.unwrap();
+            println!("{}", listener.local_addr().unwrap());
+            axum::serve(listener, bare()).await.unwrap();
+        } else {
+            let app = saas_app();
+            app.migrate().await.unwrap();
+            app.start().await.unwrap();
+            let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(1) };
+            let server = Server::bind(local, settings).await.unwrap();
+            println!("{}", server.local_addr().unwrap());
+            server.run(app.service(), Shutdown::new()).await;
+        }
+    });
+}
+
+async fn load(address: SocketAddr) -> f64 {
+    let connections = (0..CONNECTIONS).map(|_| tokio::spawn(requests(address)));
+    let mut done = 0;
+    for connection in connections.collect::<Vec<_>>() {
+        done += connection.await.unwrap();
+    }
+    f64::from(done) / RUN.as_secs_f64()
+}
+
+/// One request after the other until the time is up.
+async fn requests(address: SocketAddr) -> u32 {
+    const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut buffer = vec![0; 8192];
+    let mut done = 0;
+    let work = async {
+        loop {
+            stream.write_all(REQUEST).await.unwrap();
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..read].starts_with(b"HTTP/1.1 200") && buffer[..read].ends_with(b"{\"status\":\"ok\"}"));
+            done += 1;
+        }
+    };
+    _ = tokio::time::timeout(RUN, work).await;
+    done
+}

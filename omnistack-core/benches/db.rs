@@ -1,0 +1,99 @@
+//! What `Db` costs over plain sqlx, on both databases: `cargo xtask bench db`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program for the terminal, run by hand")]
+
+use std::time::{Duration, Instant};
+
+use omnistack_core::db::{Db, Dialect};
+use omnistack_testkit::TestDatabase;
+use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+
+const ONE: &str = "select id, name, size from items where id = $1";
+const MANY: &str = "select id, name, size from items order by id limit 1000";
+const RUNS: usize = 60;
+
+#[derive(sqlx::FromRow)]
+#[expect(dead_code, reason = "read, as a handler would, and dropped")]
+struct Item {
+    id: i64,
+    name: String,
+    size: i64,
+}
+
+enum Plain {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("<!-- begin db -->\n\n### `Db` over plain sqlx\n");
+        println!("Time a query, {RUNS} alternating runs, median. The target is under 3 %.\n");
+        println!("| query | plain sqlx | `Db` | more |\n|---|---:|---:|---:|");
+        for database in [TestDatabase::sqlite(), TestDatabase::postgres().await] {
+            measure(&database).await;
+        }
+        println!("\n<!-- end db -->");
+    });
+}
+
+async fn measure(database: &TestDatabase) {
+    let db = database.open();
+    db.query("create table items (id bigint primary key, name text not null, size bigint not null)").execute().await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    for id in 0..1000_i64 {
+        let insert = tx.query("insert into items (id, name, size) values ($1, $2, $3)");
+        insert.bind(id).bind(format!("item {id}")).bind(id * 7).execute().await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let (plain, name) = match database.dialect() {
+        Dialect::Postgres => {
+            let pool = PgPoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
+            (Plain::Postgres(pool.await.unwrap()), "PostgreSQL")
+        }
+        Dialect::Sqlite => {
+            let pool = SqlitePoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
+            (Plain::Sqlite(pool.await.unwrap()), "SQLite")
+        }
+    };
+    for (what, queries, many) in [("one row", 400, false), ("1,000 rows", 20, true)] {
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            without.push(time(queries, async |id| plain_query(&plain, many, id).await).await);
+            with.push(time(queries, async |id| db_query(&db, many, id).await).await);
+        }
+        let (without, with) = (median(without), median(with));
+        println!("| {name}, {what} | {without:.2?} | {with:.2?} | {:+.1} % |", 100.0 * (with.as_secs_f64() / without.as_secs_f64() - 1.0));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+async fn time(queries: u32, query: impl AsyncFn(i64) -> usize) -> Duration {
+    let before = Instant::now();
+    for id in 0..queries {
+        assert!(query(id.into()).await > 0);
+    }
+    before.elapsed() / queries
+}
+
+async fn db_query(db: &Db, many: bool, id: i64) -> usize {
+    if many {
+        db.query(MANY).fetch_all::<Item>().await.unwrap().len()
+    } else {
+        db.query(ONE).bind(id).fetch_all::<Item>().await.unwrap().len()
+    }
+}
+
+async fn plain_query(plain: &Plain, many: bool, id: i64) -> usize {
+    match (plain, many) {
+        (Plain::Postgres(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
+        (Plain::Postgres(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
+        (Plain::Sqlite(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
+        (Plain::Sqlite(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
+    }
+}
+
+fn median(mut runs: Vec<Duration>) -> Duration {
+    runs.sort_unstable();
+    runs[runs.len() / 2]
+}
