@@ -1,5 +1,5 @@
 //! What `Db` costs over plain sqlx, on both databases: `cargo xtask bench db`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program for the terminal, run by hand")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
 
 use std::time::{Duration, Instant};
 

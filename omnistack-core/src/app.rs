@@ -38,6 +38,7 @@ mod banner;
 mod builder;
 mod cli;
 mod commands;
+mod connections;
 mod core_routes;
 mod ctx;
 mod docs;
@@ -154,6 +155,11 @@ impl App {
     /// What modules provided.
     pub fn ctx(&self) -> &Ctx {
         &self.ctx
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Where it runs.

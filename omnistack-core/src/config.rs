@@ -53,7 +53,7 @@ pub enum Environment {
     /// Migrations run at start, development secrets are accepted, log lines are for people.
     #[default]
     Development,
-    /// As development, without its conveniences that print or listen.
+    /// As development; for tests.
     Test,
     /// Nothing is assumed: secrets must be set and schema changes are run by hand.
     Production,

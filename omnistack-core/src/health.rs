@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Check {
     name: &'static str,
+    required: bool,
     run: Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>,
 }
 
@@ -34,7 +35,13 @@ impl Check {
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self { name, run: Arc::new(move || Box::pin(run())) }
+        Self { name, required: true, run: Arc::new(move || Box::pin(run())) }
+    }
+
+    /// The app serves without it, less well.
+    pub fn optional(mut self) -> Self {
+        self.required = false;
+        self
     }
 }
 
@@ -78,9 +85,8 @@ impl Health {
                 (now, checks)
             }
         };
-        let failing = checks.iter().any(|check| check.status == Status::Failing);
         HealthReport {
-            status: if failing { Status::Failing } else { Status::Ok },
+            status: checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok),
             uptime_seconds: self.uptime().as_secs(),
             age_ms: millis(now.saturating_sub(at)),
             checks,
@@ -104,7 +110,11 @@ impl Health {
         }
         CheckResult {
             name: check.name.into(),
-            status: if error.is_some() { Status::Failing } else { Status::Ok },
+            status: match error {
+                None => Status::Ok,
+                Some(_) if check.required => Status::Failing,
+                Some(_) => Status::Degraded,
+            },
             latency_ms: millis(self.clock.elapsed().saturating_sub(began)),
         }
     }
@@ -121,19 +131,21 @@ impl fmt::Debug for Health {
 }
 
 /// Whether it works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It does.
     Ok,
-    /// It does not, now.
+    /// It does not, and the app serves without it.
+    Degraded,
+    /// It does not, and the app can't serve without it.
     Failing,
 }
 
 /// The state of the app.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
-    /// Failing when any check is.
+    /// That of the worst check.
     pub status: Status,
     /// Seconds since the app was made.
     pub uptime_seconds: u64,

@@ -35,8 +35,8 @@ pub type TenantId = Id<Tenant>;
 
 /// A caller who has been recognised.
 ///
-/// Extract it in a handler. On a public mount, where nobody needs to be signed in, extract `Option<Identity>`… which is
-/// `None` there: a public route that wants to know its caller belongs under [`Mount::app`](crate::app::Mount::app).
+/// Extract it in a handler. On a public mount nobody is recognised, and extracting it answers 401: a route that wants to
+/// know its caller belongs under [`Mount::app`](crate::app::Mount::app).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {

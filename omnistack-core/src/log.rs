@@ -1,13 +1,26 @@
 //! Log lines on standard output.
+//!
+//! One line an event: `key=value` for people, or a JSON object for machines, with the fields of the spans it happened in,
+//! so that every line of a request carries its id. Lines are collected and written by a thread of their own, at most
+//! 20 ms later; warnings and errors are written at once. That, and a line format without layout, make a request's access
+//! log cost under a microsecond.
+//!
+//! A program that sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run) keeps its own.
+
+mod line;
+mod sink;
+mod subscriber;
 
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
-    fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
 use crate::config::{Config, Form};
+use line::Shape;
+use sink::Sink;
+use subscriber::LineLayer;
 
 crate::section! {
     /// Logging.
@@ -56,27 +69,35 @@ impl Form for LogFormat {
 }
 
 /// Starts logging on standard output, unless the program has set up a subscriber of its own. Settings that can't be read
-/// are left to the report of the build, and logged by their defaults meanwhile.
-pub fn install(config: &Config) {
-    install_to(config, std::io::stdout, std::io::IsTerminal::is_terminal(&std::io::stdout()));
+/// are left to the report of the build, and logged by their defaults meanwhile. Keep what it returns until the program
+/// ends: dropped, it writes the last lines.
+pub fn install(config: &Config) -> Logging {
+    install_to(config, std::io::stdout())
 }
 
-/// As [`install`], to another writer, with colours or without.
-pub fn install_to(config: &Config, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static, colours: bool) {
+/// As [`install`], to another writer.
+pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> Logging {
     let settings = config.section::<LogSettings>().ok();
-    let targets = settings.as_ref().map_or_else(|| Targets::new().with_default(LevelFilter::INFO), |settings| settings.level.0.clone());
-    let format = settings.map_or(LogFormat::Auto, |settings| settings.format);
-    let json = match format {
-        LogFormat::Auto => config.environment().is_production(),
-        LogFormat::Text => false,
-        LogFormat::Json => true,
+    let info = || Targets::new().with_default(LevelFilter::INFO);
+    let targets = settings.as_ref().map_or_else(info, |settings| settings.level.0.clone());
+    let shape = match settings.map_or(LogFormat::Auto, |settings| settings.format) {
+        LogFormat::Auto if config.environment().is_production() => Shape::Json,
+        LogFormat::Json => Shape::Json,
+        LogFormat::Auto | LogFormat::Text => Shape::Text,
     };
-    let registry = tracing_subscriber::registry().with(targets);
+    let sink = Sink::start(writer);
     // An error means that the program's own subscriber is in place.
-    _ = if json {
-        let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-        registry.with(json.with_writer(writer)).try_init()
-    } else {
-        registry.with(fmt::layer().compact().with_ansi(colours).with_writer(writer)).try_init()
-    };
+    _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
+    Logging(sink)
+}
+
+/// Writes the last lines when dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it writes the lines so far"]
+pub struct Logging(Sink);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
 }

@@ -80,7 +80,7 @@ impl fmt::Debug for Redis {
 pub(crate) fn register(registry: &mut Registry) {
     let Some(settings) = registry.config::<RedisSettings>() else { return };
     let Some(url) = settings.url else {
-        registry.banner("redis", || "in this process (set REDIS_URL to share with other replicas)".into());
+        registry.banner("redis", || "none: one replica (set REDIS_URL to run several)".into());
         return;
     };
     match Redis::new(url.expose_secret(), settings.command_timeout, registry.clock()) {
@@ -88,8 +88,8 @@ pub(crate) fn register(registry: &mut Registry) {
         Ok(redis) => {
             registry
                 .provide(redis.clone())
-                .banner("redis", || "shared with other replicas".into())
-                .health("redis", {
+                .banner("redis", || "as REDIS_URL says".into())
+                .health_optional("redis", {
                     let redis = redis.clone();
                     move |_| {
                         Ok(move || {

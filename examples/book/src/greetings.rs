@@ -36,19 +36,23 @@ impl Module for Greetings {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let Some(settings) = registry.config::<GreetingSettings>() else { return };
+        let Some(settings) = registry.config::<GreetingSettings>() else {
+            return;
+        };
         let every = settings.every;
         registry
-            .provide(Greeter { name: settings.name.into() })
+            .provide(Greeter {
+                name: settings.name.into(),
+            })
             .routes(
                 Mount::public("/greetings").rate_limit(Rate::per_minute(60)),
                 Api::new().routes(routes!(greet)),
-                |ctx| ctx.get::<Greeter>(),
+                Ctx::get,
             )
             .routes(
                 Mount::public("/greetings").v2(),
                 Api::new().routes(routes!(greet_v2)),
-                |ctx| ctx.get::<Greeter>(),
+                Ctx::get,
             )
             .layer(Slot::Route, |_| Ok(axum::middleware::from_fn(in_english)))
             .health("greeter", |ctx| {
@@ -100,22 +104,24 @@ async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json
 // ANCHOR: v2
 /// Greets somebody.
 #[utoipa::path(get, path = "/", operation_id = "greet", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
-async fn greet_v2(
-    State(greeter): State<Greeter>,
-    Query(whom): Query<Whom>,
-    meta: Meta,
-) -> Json<Envelope<Greeting>> {
+async fn greet_v2(State(greeter): State<Greeter>, Query(whom): Query<Whom>, meta: Meta) -> Json<Envelope<Greeting>> {
     Json(meta.wrap(greeter.greet(whom.name.as_deref())))
 }
 // ANCHOR_END: v2
 
 impl Greeter {
     fn greet(&self, name: Option<&str>) -> Greeting {
-        Greeting { text: format!("Hello, {}!", name.unwrap_or(&self.name)) }
+        Greeting {
+            text: format!("Hello, {}!", name.unwrap_or(&self.name)),
+        }
     }
 
     fn check(&self) -> Result<(), BoxError> {
-        if self.name.is_empty() { Err("nobody to greet".into()) } else { Ok(()) }
+        if self.name.is_empty() {
+            Err("nobody to greet".into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -133,7 +139,9 @@ async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) ->
 // ANCHOR: layer
 async fn in_english(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response.headers_mut().insert("content-language", HeaderValue::from_static("en"));
+    response
+        .headers_mut()
+        .insert("content-language", HeaderValue::from_static("en"));
     response
 }
 // ANCHOR_END: layer

@@ -29,11 +29,15 @@ impl Module for Keys {
     }
 
     fn register(&self, registry: &mut Registry) {
-        let Some(settings) = registry.config::<KeySettings>() else { return };
-        match settings.tenant.parse() {
-            Ok(tenant) => _ = registry.provide(Authenticator::new(ByKey { key: settings.key, tenant })),
-            Err(_) => _ = registry.problem("`PARTNER_TENANT` is not a UUID", "set it to the tenant's id"),
-        }
+        let Some(settings) = registry.config::<KeySettings>() else {
+            return;
+        };
+        let Ok(tenant) = settings.tenant.parse() else {
+            registry.problem("`PARTNER_TENANT` is not a UUID", "set it to the tenant's id");
+            return;
+        };
+        let key = settings.key;
+        registry.provide(Authenticator::new(ByKey { key, tenant }));
     }
 }
 

@@ -18,7 +18,9 @@ pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: St
         .bind(tenant)
         .execute()
         .await?;
-    audit.record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller)).await?;
+    audit
+        .record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller))
+        .await?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -66,7 +68,9 @@ pub async fn copy(
         description: original.description,
     };
     let copy = crud.create_in(&mut tx, caller, new).await?;
-    audit.record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id)).await?;
+    audit
+        .record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id))
+        .await?;
     tx.commit().await?;
     Ok(copy)
 }

@@ -1,5 +1,5 @@
 //! What the default stack costs, beside a bare axum handler in the same run: `cargo xtask bench http`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program for the terminal, run by hand")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
 
 mod http {
     pub(crate) mod in_process;
@@ -35,10 +35,10 @@ fn bare() -> Router {
 /// The app as `cargo run -p saas` mounts it, its log going to a file that keeps nothing. Only the rate is raised, since
 /// one address sends every request.
 fn saas_app() -> App {
-    let settings = [("LOG_LEVEL", "warn"), ("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", TOKEN), ("HTTP_RATE_LIMIT", "1000000000/second")];
+    let settings = [("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", TOKEN), ("HTTP_RATE_LIMIT", "1000000000/second")];
     let config = Config::from_pairs(settings);
     let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
-    omnistack::log::install_to(&config, std::sync::Mutex::new(nowhere), false);
+    std::mem::forget(omnistack::log::install_to(&config, nowhere));
     saas::app(App::builder(config)).build().unwrap()
 }
 

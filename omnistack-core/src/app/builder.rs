@@ -1,6 +1,6 @@
 //! From modules to an app, or to everything that keeps them from being one.
 
-use std::fmt;
+use std::{any::TypeId, fmt};
 
 use super::{
     App, Ctx, Edge, Module, Registry, banner::Banner, core_routes, edge, openapi,
@@ -119,15 +119,15 @@ impl AppBuilder {
         let settings = Settings::read(&mut registry);
         let db = open(self.db, settings.as_ref(), &mut registry);
         let health = Health::new(registry.clock());
+        registry.ctx.insert(registry.clock.clone());
+        registry.ctx.insert(registry.config.clone());
+        registry.ctx.insert(health.clone());
         if let (Some(settings), Some(db)) = (&settings, &db) {
             registry.ctx.insert(db.clone());
-            registry.ctx.insert(registry.clock.clone());
-            registry.ctx.insert(registry.config.clone());
-            registry.ctx.insert(health.clone());
             core_routes::register(&mut registry, db, &settings.db);
-            #[cfg(feature = "redis")]
-            crate::redis::register(&mut registry);
         }
+        #[cfg(feature = "redis")]
+        crate::redis::register(&mut registry);
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -166,7 +166,7 @@ impl AppBuilder {
         }
         let versions = openapi::versions(&openapi);
         let router = routing::router(wired.routes, &wired.layers, &settings.http, &registry.clock, &registry.ctx);
-        let router = core_routes::documents(router, &openapi, &self.title).fallback(no_such_route);
+        let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
         let router = wired.layers.iter().filter(|(slot, _)| *slot == Slot::Edge).fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: Edge = edge::around(router, &settings.http, &registry, versions, &self.policies);
         let mut banner = Banner::default();
@@ -237,7 +237,8 @@ fn unmet(registry: &mut Registry) {
         });
     }
     for (module, id, name) in std::mem::take(&mut registry.requirements) {
-        if !registry.ctx.has(id) {
+        // Without a database its settings are among the problems already.
+        if !registry.ctx.has(id) && id != TypeId::of::<Db>() {
             registry.problems.push(Problem {
                 module,
                 what: format!("needs `{name}`, which no module provides"),

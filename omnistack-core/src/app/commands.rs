@@ -19,29 +19,36 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
 
     let shutdown = Shutdown::new();
     let mut services = services::spawn(&app.services, &shutdown);
-    tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            asked_to_end().await;
-            tracing::info!(target: "omnistack", "asked to end; finishing open requests");
-            shutdown.cancel();
-            // Who asks twice means it.
-            asked_to_end().await;
-            std::process::exit(130);
-        }
-    });
+    tokio::spawn(end_when_asked(shutdown.clone()));
+    // One grace for both: requests end first, since they may still need what runs in the background.
     let grace = app.http.shutdown_grace;
+    let deadline = {
+        let asked = shutdown.clone();
+        tokio::spawn(async move {
+            asked.cancelled().await;
+            tokio::time::Instant::now() + grace
+        })
+    };
     let cut = server.run(app.service(), shutdown).await;
     if cut > 0 {
         tracing::warn!(target: "omnistack", connections = cut, ?grace, "ended with requests still open");
     }
-    let ended = tokio::time::timeout(grace, async { while services.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
+    let ended = async { while services.join_next().await.is_some() {} };
+    if tokio::time::timeout_at(deadline.await?, ended).await.is_err() {
         tracing::warn!(target: "omnistack", services = services.len(), ?grace, "ended with background work still running");
     }
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
     tracing::info!(target: "omnistack", "ended");
     Ok(())
+}
+
+/// The first signal ends gracefully; who asks twice means it.
+async fn end_when_asked(shutdown: Shutdown) {
+    asked_to_end().await;
+    tracing::info!(target: "omnistack", "asked to end; finishing open requests");
+    shutdown.cancel();
+    asked_to_end().await;
+    std::process::exit(130);
 }
 
 /// Development migrates itself; production is told what to run.
@@ -74,7 +81,7 @@ fn screen(app: &App, address: SocketAddr) -> String {
     let shown = if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
     let base = format!("http://{shown}");
     let info = &app.openapi.info;
-    for (label, path) in [("api", "/api"), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")] {
+    for (label, path) in [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")] {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
     }
@@ -130,7 +137,7 @@ pub(super) fn config(app: &App, reference: bool) {
             let value = match (found, setting.default.or(setting.development)) {
                 _ if setting.secret && found.is_some() => "(hidden)".into(),
                 (Some((text, _)), _) => text.to_owned(),
-                (None, Some(default)) if !setting.secret => default.to_owned(),
+                (None, Some(default)) => default.to_owned(),
                 (None, _) => "-".into(),
             };
             let origin = found.map_or_else(|| "default".into(), |(_, origin)| origin.to_string());
@@ -182,7 +189,7 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     }
     let report = app.health.report().await;
     for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
-        say(check.status == crate::health::Status::Ok, "check", check.name.clone());
+        say(check.status != crate::health::Status::Failing, "check", check.name.clone());
     }
     if wrong > 0 {
         return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));

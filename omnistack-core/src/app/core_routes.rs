@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::{ToSchema, openapi::OpenApi};
 use utoipa_axum::routes;
 
-use super::{Api, Audience, Mount, Registry, docs, openapi};
+use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi};
 use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, Status},
@@ -25,7 +25,10 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| ctx.get::<Health>())
         .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
         .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
-        .banner("database", move || url.clone());
+        .banner("database", move || {
+            let grow = if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to grow)" } else { "" };
+            format!("{url}{grow}")
+        });
     let db = db.clone();
     registry.health("database", move |_| {
         Ok(move || {
@@ -55,7 +58,7 @@ async fn live() -> Json<Liveness> {
 ))]
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     let report = health.report().await;
-    let status = if report.status == Status::Ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.status == Status::Failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(report))
 }
 
@@ -80,14 +83,14 @@ struct Index {
     health: &'static str,
 }
 
-/// Serves the finished description, serialised once.
-pub(super) fn documents(router: Router, document: &OpenApi, title: &str) -> Router {
+/// Serves the finished description, serialised once; and an index, unless a module has one.
+pub(super) fn documents(router: Router, document: &OpenApi, title: &str, routes: &[RouteInfo]) -> Router {
     let versions = openapi::by_version(document);
     let mut router = router.route("/openapi.json", json(document));
     for (version, document) in &versions {
         router = router.route(&format!("/openapi/{version}.json"), json(document));
     }
-    if !document.paths.paths.contains_key("/") {
+    if !routes.iter().any(|route| route.path == "/") {
         let index = Index { name: title.into(), docs: "/docs", openapi: "/openapi.json", health: "/health" };
         router = router.route("/", get(|| async { Json(index) }));
     }

@@ -22,11 +22,12 @@ use crate::http::{
 };
 
 /// From the outside in. A layer's place is its meaning: the log sees what is sent, errors are rendered before they are
-/// compressed, a panic anywhere within becomes an error, and the version is known before the router looks at the path.
+/// compressed, the version is known before the router looks at the path, and a panic in a route or a module's layer
+/// becomes an error with the headers of any other.
 type Stack = Stepped<Outer, RequestIdLayer>;
 type Outer = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, ClientAddrLayer>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<CatchPanic<Stepped<Stepped<Router, Option<RateLimitLayer>>, ApiVersionLayer>>, ErrorLayer>>;
+type Inner = Compress<Stepped<Stepped<Stepped<CatchPanic<Router>, Option<RateLimitLayer>>, ApiVersionLayer>, ErrorLayer>>;
 
 /// The whole app as a service: the default stack around every route. Cheap to clone.
 #[derive(Clone)]
@@ -41,9 +42,9 @@ pub(super) fn around(
 ) -> Edge {
     let clock = &registry.clock;
     let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
-    let service = StepLayer(rate).layer(router);
+    let service = StepLayer(rate).layer(CatchPanicLayer.layer(router));
     let service = ApiVersionLayer::new(versions, policies).layer(service);
-    let service = ErrorLayer::new(clock.clone()).layer(CatchPanicLayer.layer(service));
+    let service = ErrorLayer::new(clock.clone()).layer(service);
     let service: Inner = CompressionLayer.layer(service);
     let service: WithCors = match cors(&settings.cors_origins) {
         Some(cors) => Either::Left(cors.layer(service)),

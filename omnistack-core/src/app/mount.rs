@@ -84,7 +84,12 @@ impl Mount {
     }
 
     fn new(audience: Audience, path: impl Into<String>, version: Option<ApiVersion>) -> Self {
-        Self { audience, path: path.into(), version, body_limit: None, timeout: None, rate_limit: None }
+        let path = path.into();
+        let path = match path.trim_matches('/') {
+            "" => String::new(),
+            path => format!("/{path}"),
+        };
+        Self { audience, path, version, body_limit: None, timeout: None, rate_limit: None }
     }
 
     /// In version 2 of the API.
@@ -129,20 +134,19 @@ impl Mount {
 
     /// The path every route of it begins with.
     pub fn prefix(&self) -> String {
-        let path = self.path.trim_end_matches('/');
         match self.version {
-            Some(version) => format!("/api/{version}/{}{path}", self.audience),
-            None => path.to_owned(),
+            Some(version) => format!("/api/{version}/{}{}", self.audience, self.path),
+            None => self.path.clone(),
         }
     }
 
     /// The full path of one of its routes.
     pub(super) fn join(&self, path: &str) -> String {
         let prefix = self.prefix();
-        match (prefix.as_str(), path) {
-            ("", "" | "/") => "/".into(),
-            (_, "" | "/") => prefix,
-            _ => format!("{prefix}{path}"),
+        match (prefix.as_str(), path.strip_prefix('/').unwrap_or(path)) {
+            ("", "") => "/".into(),
+            (_, "") => prefix,
+            (_, path) => format!("{prefix}/{path}"),
         }
     }
 }

@@ -50,6 +50,7 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
     let audience = routes.mount.audience();
     for (_, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
+        operation.summary.get_or_insert_with(|| sentence(&name));
         operation.operation_id = Some(unique(&format!("{}_{name}", routes.module.replace('-', "_")), routes.mount.version, ids));
         operation.tags = Some(vec![routes.module.to_owned()]);
         let responses = &mut operation.responses.responses;
@@ -63,6 +64,13 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
         }
     }
     item
+}
+
+/// `list_projects` as `List projects`: for a handler nobody has described.
+fn sentence(name: &str) -> String {
+    let words = name.replace('_', " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// `projects_list`; in version 2 `projects_list_v2` when version 1 has it too.
@@ -95,7 +103,7 @@ pub(super) fn versions(document: &OpenApi) -> BTreeSet<ApiVersion> {
     document.paths.paths.keys().filter_map(|path| version_of(path)).collect()
 }
 
-fn version_of(path: &str) -> Option<ApiVersion> {
+pub(super) fn version_of(path: &str) -> Option<ApiVersion> {
     path.strip_prefix("/api/")?.split('/').next()?.parse().ok()
 }
 

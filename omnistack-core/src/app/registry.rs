@@ -166,7 +166,7 @@ impl Registry {
                     "begin each name with a number larger than the one before: `0002_archive`",
                 );
             }
-            last = version;
+            last = last.max(version);
         }
         self.migrations.push((self.module, migrations));
         self
@@ -182,8 +182,25 @@ impl Registry {
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let wire = Box::new(move |ctx: &Ctx| check(ctx).map(|check| Check::new(name, check)));
-        self.checks.push((name, self.module, wire));
+        self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check)))
+    }
+
+    /// As [`health`](Self::health), of something the app serves without, less well: the answer says `degraded`, and is
+    /// 200 all the same.
+    pub fn health_optional<C, F>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&Ctx) -> Result<C, Missing> + Send + 'static,
+    ) -> &mut Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check).optional()))
+    }
+
+    fn check(&mut self, name: &'static str, wire: impl FnOnce(&Ctx) -> Result<Check, Missing> + Send + 'static) -> &mut Self {
+        self.checks.push((name, self.module, Box::new(wire)));
         self
     }
 

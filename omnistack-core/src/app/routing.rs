@@ -1,13 +1,14 @@
 //! From mounts to one router.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Router, routing::MethodRouter};
+use matchit::InsertError;
 use utoipa::openapi::HttpMethod;
 
 use super::{
     Audience, Ctx, Mount, Registry,
-    openapi::operations,
+    openapi::{operations, version_of},
     registry::{Applied, Slot},
 };
 use crate::{
@@ -40,6 +41,14 @@ pub(super) struct Wired {
 
 pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(infos).collect();
+    let pages = ["/docs", "/docs/", "/docs/{*file}", "/openapi.json", "/openapi/{version}"];
+    let index = Some("/").filter(|index| !list.iter().any(|info| info.path == *index));
+    list.extend(pages.into_iter().chain(index).map(|path| RouteInfo {
+        path: path.into(),
+        method: "GET".into(),
+        audience: Audience::Public,
+        module: "core",
+    }));
     list.sort();
     list
 }
@@ -70,28 +79,41 @@ pub(super) fn name(method: &HttpMethod) -> &'static str {
     }
 }
 
-/// Finds routes that can't stand side by side, by the rules of axum's own matcher.
+/// Finds routes that can't stand side by side, with core's own pages among them, by the rules of axum's own matcher.
 pub(super) fn conflicts(registry: &mut Registry) {
+    const ELSEWHERE: &str = "mount one of them elsewhere: `Mount::app(\"/another-path\")`";
+    const PARAMETERS: &str = "write a parameter as `{name}`, and all the rest of a path as `{*name}`";
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for info in list(registry) {
+    let list = list(registry);
+    let versions: BTreeSet<_> = list.iter().filter_map(|info| version_of(&info.path)).collect();
+    let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].map(Into::into).into_iter();
+    for page in pages.chain(versions.iter().map(|version| format!("/openapi/{version}.json"))) {
+        _ = matcher.insert(page.clone(), ());
+        taken.insert(page, vec![("ANY".into(), "core")]);
+    }
+    for info in list {
         if let Some(methods) = taken.get_mut(&info.path) {
             let clash = methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
             if let Some((_, other)) = clash {
-                problems.push((info.module, format!("{} {} is also mounted by module `{other}`", info.method, info.path)));
+                let what = format!("{} {} is also mounted by module `{other}`", info.method, info.path);
+                problems.push((info.module, what, ELSEWHERE));
             }
             methods.push((info.method, info.module));
             continue;
         }
-        if let Err(error) = matcher.insert(info.path.clone(), ()) {
-            problems.push((info.module, format!("{} can't be mounted: {error}", info.path)));
+        if info.path.split('/').any(|segment| segment.starts_with([':', '*'])) {
+            problems.push((info.module, format!("{} is in the style of an older axum", info.path), PARAMETERS));
+        } else if let Err(error) = matcher.insert(info.path.clone(), ()) {
+            let fix = if matches!(error, InsertError::Conflict { .. }) { ELSEWHERE } else { PARAMETERS };
+            problems.push((info.module, format!("{} can't be mounted: {error}", info.path), fix));
         }
         taken.insert(info.path, vec![(info.method, info.module)]);
     }
-    for (module, what) in problems {
+    for (module, what, fix) in problems {
         registry.module = module;
-        registry.problem(what, "mount one of them elsewhere: `Mount::app(\"/another-path\")`");
+        registry.problem(what, fix);
     }
 }
 

@@ -1,32 +1,41 @@
 //! The listener: connections in, requests to the app, and a graceful end.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use axum::body::Body;
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
-use tokio::net::TcpListener;
-use tower::{Service, ServiceExt as _};
+use pin_project_lite::pin_project;
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Service, ServiceExt as _, util::Oneshot};
 
-use super::Shutdown;
+use super::{
+    Shutdown,
+    connections::{Busy, Connection, Connections, Order},
+};
 use crate::http::{Request, Response, layer::PeerAddr};
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// Longest until a request's headers are there, the wait on an idle connection included.
+    /// Longest a connection may do nothing: until a request's headers are there, idle ones included, and until the client
+    /// takes more of an answer. It is ended within a quarter of the time more. An open request doesn't count as idle: the
+    /// app's own timeouts are for that.
     pub header_timeout: Duration,
     /// How long open requests may go on once the server is told to end.
     pub grace: Duration,
@@ -34,8 +43,8 @@ pub struct ServerSettings {
 
 /// An HTTP/1.1 and HTTP/2 server for any tower service.
 ///
-/// axum's own `serve` has no timeout for headers, so that a client which opens connections and sends nothing keeps them
-/// for ever; that and the deadline for shutting down are the reasons for this one.
+/// axum's own `serve` lets a client that opens connections and sends nothing keep them for ever, and waits for open
+/// requests without a deadline when it ends.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -61,43 +70,57 @@ impl Server {
         S::Future: Send,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.settings.header_timeout)
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(20));
-        let graceful = GracefulShutdown::new();
-        let open = Arc::new(AtomicUsize::new(0));
-        loop {
-            let (stream, peer) = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        pause_after(&error).await;
-                        continue;
-                    }
-                },
-                () = shutdown.cancelled() => break,
+        builder.http1().header_read_timeout(None);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+        let connections = Arc::new(Connections::default());
+        let ended = Shutdown::new();
+        let _ended = ended.clone().drop_guard();
+        tokio::spawn({
+            let (connections, after) = (Arc::clone(&connections), self.settings.header_timeout);
+            async move { connections.cut_idle(after, ended).await }
+        });
+        while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
             };
             _ = stream.set_nodelay(true);
-            let io = TokioIo::new(stream);
-            let connection = builder.serve_connection(io, Adapter { service: service.clone(), peer: PeerAddr(peer) });
-            let connection = graceful.watch(connection.into_owned());
-            let open = Counted::new(&open);
+            let (connection, place) = connections.enter();
+            let io = Watched { inner: TokioIo::new(stream), connection: Arc::clone(&connection) };
+            let adapter = Adapter { service: RefCell::new(service.clone()), peer: PeerAddr(peer), connection: Arc::clone(&connection) };
+            let serving = builder.serve_connection_with_upgrades(io, adapter).into_owned();
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
+                let mut serving = std::pin::pin!(serving);
+                let mut finishing = false;
+                let end = std::future::poll_fn(|cx| {
+                    match connection.order(cx) {
+                        Order::Serve => {}
+                        Order::Finish if finishing => {}
+                        Order::Finish => {
+                            serving.as_mut().graceful_shutdown();
+                            finishing = true;
+                        }
+                        Order::Cut => return Poll::Ready(Ok(())),
+                    }
+                    serving.as_mut().poll(cx)
+                });
+                if let Err(error) = end.await {
                     tracing::debug!(target: "omnistack::http", %error, %peer, "a connection ended early");
                 }
-                drop(open);
+                drop(place);
             });
         }
         drop(self.listener);
-        match tokio::time::timeout(self.settings.grace, graceful.shutdown()).await {
-            Ok(()) => 0,
-            Err(_) => open.load(Ordering::Relaxed),
+        connections.tell_all(Order::Finish);
+        if tokio::time::timeout(self.settings.grace, connections.all_closed()).await.is_ok() {
+            return 0;
         }
+        let open = connections.len();
+        connections.tell_all(Order::Cut);
+        open
     }
 }
 
@@ -111,26 +134,11 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-/// Counts open connections, whichever way they end.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// hyper's view of a tower service: one clone a request.
+/// hyper's view of a tower service: one clone a connection, and another only for a request that finds it not ready.
 struct Adapter<S> {
-    service: S,
+    service: RefCell<S>,
     peer: PeerAddr,
+    connection: Arc<Connection>,
 }
 
 impl<S> hyper::service::Service<hyper::Request<Incoming>> for Adapter<S>
@@ -139,11 +147,97 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = tower::util::Oneshot<S, Request>;
+    type Future = Answering<S>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let busy = Some(Busy::new(&self.connection));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
-        self.service.clone().oneshot(request)
+        let mut service = self.service.borrow_mut();
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(_) => Answering::Called { future: service.call(request), busy },
+            Poll::Pending => Answering::Waiting { future: service.clone().oneshot(request), busy },
+        }
+    }
+}
+
+pin_project! {
+    #[project = AnsweringProjection]
+    enum Answering<S: Service<Request>> {
+        Called {
+            #[pin]
+            future: S::Future,
+            busy: Option<Busy>,
+        },
+        Waiting {
+            #[pin]
+            future: Oneshot<S, Request>,
+            busy: Option<Busy>,
+        },
+    }
+}
+
+impl<S: Service<Request, Response = Response, Error = Infallible>> Future for Answering<S> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (Ok(response), busy) = match self.project() {
+            AnsweringProjection::Called { future, busy } => (ready!(future.poll(cx)), busy),
+            AnsweringProjection::Waiting { future, busy } => (ready!(future.poll(cx)), busy),
+        };
+        Poll::Ready(Ok(match busy.take() {
+            Some(busy) => busy.until_sent(response),
+            None => response,
+        }))
+    }
+}
+
+/// A stream whose writes show that the client is taking its answer.
+struct Watched {
+    inner: TokioIo<TcpStream>,
+    connection: Arc<Connection>,
+}
+
+impl Watched {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(_) => self.connection.touch(),
+            Poll::Pending => self.connection.block(),
+        }
+        written
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.wrote(written)
     }
 }

@@ -81,7 +81,7 @@ impl Config {
         self.values.get(name).map(|(text, origin)| (text.as_str(), *origin)).filter(|(text, _)| !text.is_empty())
     }
 
-    /// `APP_ENV`, and development when it is absent or misspelled (which [`Section::read`] reports).
+    /// `APP_ENV`; development when it is absent, and production when it is misspelled, until the report says so.
     pub fn environment(&self) -> Environment {
         match self.get("APP_ENV") {
             // Misspelled is treated as the strictest, so that `APP_ENV=produciton` opens nothing before the report.

@@ -118,13 +118,15 @@ impl Kind {
         })
     }
 
-    /// Binds a value out of a cursor; `None` when it has another form.
+    /// Binds a value out of a cursor; `None` when it has another form or holds NUL, which PostgreSQL can't store.
     pub(super) fn bind_json(self, value: &Json, args: &mut Args) -> Option<usize> {
         match (self, value) {
             (Self::Integer, Json::Number(number)) => Some(args.push(number.as_i64()?)),
             (Self::Real, Json::Number(number)) => Some(args.push(number.as_f64()?)),
             (Self::Boolean, Json::Bool(truth)) => Some(args.push(*truth)),
-            (Self::Text | Self::Timestamp | Self::Id, Json::String(text)) => self.bind_text(text, args),
+            (Self::Text | Self::Timestamp | Self::Id, Json::String(text)) if !text.contains('\0') => {
+                self.bind_text(text, args)
+            }
             _ => None,
         }
     }

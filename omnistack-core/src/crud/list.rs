@@ -68,7 +68,11 @@ impl ListRequest {
         let mut take = |name: &str| given.remove(name);
         let (limit, cursor, page, page_size) = (take("limit"), take("cursor"), take("page"), take("page_size"));
         let (sort, search, deleted) = (take("sort"), take("q"), take("deleted"));
-        let page = PageRequest::from_parameters(limit.as_deref(), cursor.as_deref(), page.as_deref(), page_size.as_deref())?;
+        let page = PageRequest::from_parameters(limit.as_deref(), cursor.as_deref(), page.as_deref(), page_size.as_deref());
+        let page = page.unwrap_or_else(|problem| {
+            problems.push(problem);
+            PageRequest::Numbered { page: 1, page_size: 1 }
+        });
         let sort = read_sort(sort.as_deref().unwrap_or("-created_at"), &columns).unwrap_or_else(|problem| {
             problems.push(problem);
             Vec::new()

@@ -14,7 +14,7 @@ use crate::{
     app::{Ctx, Missing},
     clock::Clock,
     db::{self, Args, Db, Tx},
-    http::{Error, FieldProblem, NumberedPage, Page, PageRequest},
+    http::{Error, FieldProblem, NumberedPage, Page, PageRequest, StatusCode},
     id::Id,
     identity::Identity,
 };
@@ -190,7 +190,10 @@ impl<R: Resource> Crud<R> {
         let mut tx = self.write(caller).await?;
         let mut fields = Fields::new(tx.dialect());
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
-        let item = self.set(&mut tx, caller, id, fields, None).await?;
+        let item = match self.set(&mut tx, caller, id, fields, Some("deleted_at is not null")).await {
+            Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(&mut tx, caller, id).await?,
+            restored => restored?,
+        };
         tx.commit().await?;
         Ok(item)
     }

@@ -3,15 +3,24 @@
 #[cfg(feature = "sqlite")]
 use std::str::FromStr as _;
 use std::time::Duration;
+#[cfg(feature = "postgres")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
+#[cfg(feature = "postgres")]
+use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
 #[cfg(feature = "sqlite")]
 use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+#[cfg(feature = "postgres")]
+use sqlx::SqlSafeStr as _;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Transaction};
 
 use super::{DbSettings, Error};
@@ -84,12 +93,10 @@ impl Pools {
             Some("postgres" | "postgresql") => open_postgres(url, settings).map(Self::Postgres),
             #[cfg(feature = "sqlite")]
             Some("sqlite") => open_sqlite(url, settings),
-            #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-            Some(scheme @ ("postgres" | "postgresql" | "sqlite")) => {
-                let feature = if scheme == "sqlite" { "sqlite" } else { "postgres" };
-                let message = format!("this build can't open {scheme}: URLs; enable the cargo feature `{feature}`");
-                Err(Error::configuration(message))
-            }
+            #[cfg(not(feature = "postgres"))]
+            Some("postgres" | "postgresql") => Err(not_compiled_in("postgres")),
+            #[cfg(not(feature = "sqlite"))]
+            Some("sqlite") => Err(not_compiled_in("sqlite")),
             _ => Err(Error::configuration("expected a postgres://… or sqlite:… URL")),
         }
     }
@@ -120,12 +127,15 @@ impl Pools {
 
     /// Begins a transaction; `settings` is SQL that PostgreSQL runs in the same round trip.
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> Result<Open, Error> {
+        #[cfg(not(feature = "postgres"))]
+        let _ = settings;
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(pool) => {
                 let begin = if writes { "begin" } else { "begin read only" };
-                let tx = pool.begin_with(AssertSqlSafe(format!("{begin};{settings}"))).await?;
-                Ok(Open::Postgres(tx))
+                let sql = AssertSqlSafe(format!("{begin};{settings}")).into_sql_str();
+                let connection = pool.acquire().await?;
+                Ok(Open::Postgres(Begin(Some(Transaction::begin(connection, Some(sql)))).await?))
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite { read, write } => {
@@ -188,6 +198,37 @@ impl Open {
     }
 }
 
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+fn not_compiled_in(feature: &str) -> Error {
+    Error::configuration(format!("this build can't open such a URL; enable the cargo feature `{feature}`"))
+}
+
+/// sqlx rolls back only what it knows to have begun. A `begin` dropped while it waits for its answer would hand the next
+/// caller a connection with an open transaction and its tenant, so it is finished, and then rolled back, on its own.
+#[cfg(feature = "postgres")]
+struct Begin(Option<BoxFuture<'static, sqlx::Result<Transaction<'static, Postgres>>>>);
+
+#[cfg(feature = "postgres")]
+impl Future for Begin {
+    type Output = sqlx::Result<Transaction<'static, Postgres>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(begin) = &mut self.0 else { return Poll::Pending };
+        let result = ready!(begin.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(result)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Drop for Begin {
+    fn drop(&mut self) {
+        if let (Some(begin), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(begin);
+        }
+    }
+}
+
 #[cfg(feature = "postgres")]
 fn open_postgres(url: &str, settings: &DbSettings) -> Result<PgPool, Error> {
     let options: PgConnectOptions = url.parse().map_err(Error::from)?;
@@ -222,22 +263,49 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
         .map_err(Error::from)?
         .create_if_missing(true)
         .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .busy_timeout(settings.statement_timeout.min(settings.acquire_timeout))
         .optimize_on_close(true, None)
         .disable_statement_logging();
-    let pool = SqlitePoolOptions::new().acquire_timeout(settings.acquire_timeout).test_before_acquire(false);
     let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    let pool = SqlitePoolOptions::new()
+        .acquire_timeout(settings.acquire_timeout)
+        .test_before_acquire(false)
+        // When the disk is full SQLite ends the transaction by itself. sqlx goes on believing in it and would refuse every
+        // one after it on this connection, so another is opened; one in memory can't be, for it is the database.
+        .before_acquire(move |connection, _| {
+            Box::pin(async move { Ok(in_memory || !sqlx::Connection::is_in_transaction(connection)) })
+        });
     // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
     let writer = pool.clone().max_connections(1).min_connections(u32::from(in_memory)).idle_timeout(None).max_lifetime(None);
+    let writer = writer.after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
     let write = writer.connect_lazy_with(options.clone());
     let read = if in_memory {
         write.clone()
     } else {
         // Not opened read-only: a reader may be the first to find the WAL files of a crash and has to recover them.
         let readers = pool.max_connections(settings.max_connections.max(1)).max_lifetime(None);
-        readers.idle_timeout(Duration::from_secs(600)).connect_lazy_with(options.pragma("query_only", "on"))
+        let readers = readers.after_connect(|connection, _| Box::pin(write_ahead(connection, "on")));
+        readers.idle_timeout(Duration::from_mins(10)).connect_lazy_with(options)
     };
     Ok(Pools::Sqlite { read, write })
+}
+
+/// Turns to WAL mode, for which SQLite needs the file alone and doesn't wait: of two that open a new database at once, one is
+/// refused and has to ask again.
+#[cfg(feature = "sqlite")]
+async fn write_ahead(connection: &mut SqliteConnection, query_only: &'static str) -> sqlx::Result<()> {
+    for attempt in 1.. {
+        match sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await {
+            Err(sqlx::Error::Database(error)) if attempt < 500 && error.code().as_deref() == Some("5") => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            turned => {
+                turned?;
+                break;
+            }
+        }
+    }
+    let query_only = AssertSqlSafe(format!("pragma query_only = {query_only}"));
+    sqlx::query(query_only).execute(connection).await.map(drop)
 }

@@ -110,6 +110,8 @@ fn of_database(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
 fn of_postgres(code: &str) -> ErrorKind {
     match code {
         "57014" => ErrorKind::Timeout,
+        // A number of values that is not the statement's.
+        "08P01" => ErrorKind::Other,
         "40001" | "40P01" | "55P03" => ErrorKind::Conflict,
         "42P01" | "42703" | "3F000" | "42883" => ErrorKind::Schema,
         // Starting up, shutting down, killed by an operator, idle too long in a transaction.
@@ -133,7 +135,11 @@ fn of_sqlite(code: i32, message: &str) -> ErrorKind {
         8 | 9 | 10 | 13 | 14 => ErrorKind::Unavailable,
         // TOOBIG, MISMATCH, RANGE
         18 | 20 | 25 => ErrorKind::InvalidValue,
-        1 if message.starts_with("no such table") || message.starts_with("no such column") => ErrorKind::Schema,
+        1 if ["no such table", "no such column", " has no column named "].iter().any(|says| message.contains(says)) => {
+            ErrorKind::Schema
+        }
+        // CONSTRAINT_DATATYPE
+        19 if code == 3091 => ErrorKind::InvalidValue,
         _ => ErrorKind::Other,
     }
 }
@@ -144,8 +150,14 @@ fn constraint(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
     }
     // SQLite: `UNIQUE constraint failed: projects.tenant_id, projects.name`, `CHECK constraint failed: name`
     let (what, columns) = error.message().split_once(" constraint failed: ")?;
-    if what != "UNIQUE" {
-        return Some(columns.to_owned());
+    match what {
+        // CONSTRAINT_PRIMARYKEY
+        "UNIQUE" if error.code().as_deref() == Some("1555") => {
+            return columns.split_once('.').map(|(table, _)| format!("{table}_pkey"));
+        }
+        "UNIQUE" => {}
+        "CHECK" => return Some(columns.to_owned()),
+        _ => return None,
     }
     let mut name = String::new();
     for column in columns.split(", ") {
@@ -164,6 +176,9 @@ impl fmt::Display for Error {
         self.0.source.fmt(f)?;
         match self.kind() {
             ErrorKind::Schema => f.write_str(" (have the migrations run? `migrate` runs them)"),
+            ErrorKind::Unavailable if matches!(self.0.source.downcast_ref(), Some(sqlx::Error::PoolTimedOut)) => {
+                f.write_str(" (is the server of DATABASE_URL up, and DATABASE_MAX_CONNECTIONS enough?)")
+            }
             _ => Ok(()),
         }
     }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use sqlx::{
-    SqlSafeStr as _,
-    migrate::{Migrate, MigrateError, MigrationType, Migrator},
+    AssertSqlSafe, SqlSafeStr as _,
+    migrate::{MigrateError, MigrationType, Migrator},
 };
 
-use super::{Db, Dialect, Error, ErrorKind, driver::Pools};
+use super::{Db, Dialect, Error, ErrorKind, Sql, driver::Pools};
 
 /// One schema change in both dialects. Made by [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
@@ -53,20 +53,44 @@ pub struct MigrationState {
 }
 
 impl Db {
-    /// Runs what is missing of a module's migrations and returns the names of those that ran. Several processes may
-    /// call it at once on PostgreSQL: an advisory lock lets one through at a time.
+    /// Runs what is missing of a module's migrations and returns the names of those that were missing. Several processes
+    /// may call it at once: a lock lets one through at a time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when a migration was changed after it ran, or this build is older than the database.
     pub async fn migrate(&self, module: &'static str, migrations: Migrations) -> Result<Vec<&'static str>, Error> {
-        let missing = self.migration_states(module, migrations).await?;
-        let missing: Vec<_> = missing.into_iter().filter(|state| !state.applied).map(|state| state.name).collect();
+        let applied = self.history(module).await?;
+        let migrator = migrator(module, migrations, self.dialect());
+        for (version, checksum) in &applied {
+            let wrong = match migrator.iter().find(|migration| migration.version == *version) {
+                None => MigrateError::VersionMissing(*version),
+                Some(migration) if *migration.checksum != **checksum => MigrateError::VersionMismatch(*version),
+                Some(_) => continue,
+            };
+            return Err(in_module(module, wrong));
+        }
+        let known = |name| applied.iter().any(|(known, _)| *known == version(name));
+        let missing: Vec<_> = migrations.iter().map(|migration| migration.name).filter(|name| !known(name)).collect();
         if missing.is_empty() {
             return Ok(missing);
         }
-        let migrator = migrator(module, migrations, self.dialect());
         let ran = match &self.pools {
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => migrator.run(pool).await,
+            Pools::Postgres(pool) => {
+                let mut connection = pool.acquire().await?;
+                // The lock and the setting end with the connection, whatever happens.
+                connection.close_on_drop();
+                sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
+                migrator.run(&mut *connection).await
+            }
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { write, .. } => migrator.run(write).await,
+            Pools::Sqlite { write, .. } => {
+                let mut tx = write.begin_with("begin immediate").await?;
+                match migrator.run(&mut *tx).await {
+                    Ok(()) => tx.commit().await.map_err(MigrateError::Execute),
+                    failed => failed,
+                }
+            }
         };
         ran.map_err(|error| in_module(module, error))?;
         Ok(missing)
@@ -78,26 +102,27 @@ impl Db {
         module: &'static str,
         migrations: Migrations,
     ) -> Result<Vec<MigrationState>, Error> {
-        let table = table(module);
-        let applied = match &self.pools {
-            #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => applied(&mut *pool.acquire().await?, &table).await,
-            #[cfg(feature = "sqlite")]
-            Pools::Sqlite { write, .. } => applied(&mut *write.acquire().await?, &table).await,
-        };
-        let applied = applied.map_err(|error| in_module(module, error))?;
+        let applied = self.history(module).await?;
         let state = |migration: &Migration| MigrationState {
             module,
             name: migration.name,
-            applied: applied.contains(&version(migration.name)),
+            applied: applied.iter().any(|(known, _)| *known == version(migration.name)),
         };
         Ok(migrations.iter().map(state).collect())
     }
-}
 
-async fn applied(connection: &mut impl Migrate, table: &str) -> Result<Vec<i64>, MigrateError> {
-    connection.ensure_migrations_table(table).await?;
-    Ok(connection.list_applied_migrations(table).await?.into_iter().map(|migration| migration.version).collect())
+    /// Version and checksum of every migration that has run; changes nothing.
+    async fn history(&self, module: &str) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+        let table = table(module);
+        let exists = Sql {
+            postgres: "select cast(1 as bigint) where to_regclass($1) is not null",
+            sqlite: "select 1 from sqlite_master where type = 'table' and name = $1",
+        };
+        if self.query(exists).bind(table.as_str()).fetch_optional::<(i64,)>().await?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.query(AssertSqlSafe(format!("select version, checksum from {table}"))).fetch_all().await
+    }
 }
 
 fn migrator(module: &str, migrations: Migrations, dialect: Dialect) -> Migrator {

@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::{
-    Args, Dialect, Error, Record, Value,
+    Args, Dialect, Error, ErrorKind, Record, Value,
     driver::{Bound, on},
     observe::Observers,
 };
@@ -82,7 +82,7 @@ impl<'a> Query<'a> {
     /// Runs it and returns how many rows it changed.
     pub async fn execute(self) -> Result<u64, Error> {
         let Self { sql, bound, observers, refused } = self;
-        refuse(refused)?;
+        complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
@@ -94,7 +94,7 @@ impl<'a> Query<'a> {
     /// Every row.
     pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
-        refuse(refused)?;
+        complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
@@ -106,7 +106,7 @@ impl<'a> Query<'a> {
     /// The first row, if there is one.
     pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
-        refuse(refused)?;
+        complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
@@ -126,13 +126,31 @@ impl<'a> Query<'a> {
     /// The rows as they come, for results too large to hold. Observers don't see it: its time is the reader's.
     pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
         let Self { sql, bound, refused, .. } = self;
-        let rows = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch(executor).err_into().boxed());
-        futures_util::stream::iter(refused.map(Err)).chain(rows)
+        match complete(&sql, &bound, refused) {
+            Err(refused) => futures_util::stream::iter([Err(refused)]).boxed(),
+            Ok(()) => on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch(executor).err_into().boxed()),
+        }
     }
 }
 
-fn refuse(refused: Option<Error>) -> Result<(), Error> {
-    refused.map_or(Ok(()), Err)
+/// Refuses a statement whose values could not be encoded, or are fewer than its placeholders: SQLite would take those that
+/// are missing for null.
+fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(), Error> {
+    let given = on!(bound, |_executor, args| sqlx::Arguments::len(args));
+    match refused {
+        Some(error) => Err(error),
+        None if given < placeholders(sql.as_str()) => {
+            Err(Error::new(ErrorKind::Other, format!("{given} values for `{}`", sql.as_str()).into()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The highest `$n` outside of quotes.
+fn placeholders(sql: &str) -> usize {
+    let unquoted = sql.split('\'').step_by(2).flat_map(|text| text.split('$').skip(1));
+    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    unquoted.filter_map(number).max().unwrap_or(0)
 }
 
 impl fmt::Debug for Query<'_> {

@@ -160,7 +160,7 @@ impl Error {
 
 /// How a client wants its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorForm {
+pub(crate) enum ErrorForm {
     /// Ours.
     Envelope,
     /// RFC 9457.

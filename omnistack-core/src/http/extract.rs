@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use axum::extract::{FromRequestParts, rejection::PathRejection};
+use axum::extract::{
+    FromRequestParts,
+    path::{ErrorKind as PathError, FailedToDeserializePathParams},
+    rejection::PathRejection,
+};
 use garde::Validate;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -64,10 +68,19 @@ where
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(rejection)) if rejection.status().is_client_error() => {
-                Err(Error::invalid([FieldProblem::new("path", rejection.body_text())]))
+                Err(Error::invalid([path_problem(&rejection)]))
             }
             Err(rejection) => Err(Error::internal(rejection)),
         }
+    }
+}
+
+/// Names the parameter where axum knows it.
+fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
+    match rejection.kind() {
+        PathError::DeserializeError { key, message, .. } => FieldProblem::new(key, message),
+        PathError::ParseErrorAtKey { key, expected_type, .. } => FieldProblem::new(key, format!("must be a {expected_type}")),
+        _ => FieldProblem::new("path", rejection.body_text()),
     }
 }
 

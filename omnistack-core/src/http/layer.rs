@@ -14,8 +14,8 @@
 //! # let _ = app;
 //! ```
 //!
-//! Most look at the request, let it pass, and look at the answer. Those are a [`Step`]: two functions, turned into
-//! a layer by [`StepLayer`], whose future is named and allocates nothing.
+//! Most look at the request, let it pass, and look at the answer. Those are a [`Step`] and an [`After`], turned into a
+//! layer by [`StepLayer`], whose future is named and allocates nothing.
 
 mod access_log;
 mod api_version;
@@ -55,35 +55,46 @@ use tower::{Layer, Service};
 
 use super::{Request, Response};
 
-/// What happens before and after the inner service.
+/// What happens before the inner service is called; what happens after is the value it returns.
+///
+/// The two halves share nothing but that value, so a request copies no settings and touches no counter that another core
+/// is touching too.
 pub trait Step: Clone + Send + Sync + 'static {
-    /// What the second function needs to know from the first.
-    type Memo: Send + 'static;
+    /// The second half.
+    type After: After;
 
     /// Looks at the request, and may answer it in place of the inner service.
     ///
     /// # Errors
     /// The answer.
     #[expect(clippy::result_large_err, reason = "an answer is moved once, a box would cost every early one more")]
-    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response>;
+    fn request(&self, request: &mut Request) -> Result<Self::After, Response>;
+}
 
+/// What happens when the inner service has answered.
+pub trait After: Send + 'static {
     /// Looks at the answer.
-    fn response(&self, memo: Self::Memo, response: &mut Response) {
-        let _ = (memo, response);
-    }
+    fn response(self, response: &mut Response);
+}
+
+/// Nothing.
+impl After for () {
+    fn response(self, _: &mut Response) {}
 }
 
 /// Off when `None`.
 impl<T: Step> Step for Option<T> {
-    type Memo = Option<T::Memo>;
+    type After = Option<T::After>;
 
-    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response> {
+    fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
         self.as_ref().map(|step| step.request(request)).transpose()
     }
+}
 
-    fn response(&self, memo: Self::Memo, response: &mut Response) {
-        if let (Some(step), Some(memo)) = (self, memo) {
-            step.response(memo, response);
+impl<T: After> After for Option<T> {
+    fn response(self, response: &mut Response) {
+        if let Some(after) = self {
+            after.response(response);
         }
     }
 }
@@ -114,7 +125,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = SteppedFuture<S::Future, T>;
+    type Future = SteppedFuture<S::Future, T::After>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -122,10 +133,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.step.request(&mut request) {
-            Ok(memo) => {
-                let after = Some((self.step.clone(), memo));
-                SteppedFuture::Inner { future: self.inner.call(request), after }
-            }
+            Ok(after) => SteppedFuture::Inner { future: self.inner.call(request), after: Some(after) },
             Err(response) => SteppedFuture::Answered { response: Some(response) },
         }
     }
@@ -135,26 +143,26 @@ pin_project! {
     /// The future of [`Stepped`].
     #[project = SteppedProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
-    pub enum SteppedFuture<F, T: Step> {
+    pub enum SteppedFuture<F, A> {
         Inner {
             #[pin]
             future: F,
-            after: Option<(T, T::Memo)>,
+            after: Option<A>,
         },
         Answered { response: Option<Response> },
     }
 }
 
-impl<F, T: Step> std::fmt::Debug for SteppedFuture<F, T> {
+impl<F, A> std::fmt::Debug for SteppedFuture<F, A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SteppedFuture").finish_non_exhaustive()
     }
 }
 
-impl<F, T> Future for SteppedFuture<F, T>
+impl<F, A> Future for SteppedFuture<F, A>
 where
     F: Future<Output = Result<Response, Infallible>>,
-    T: Step,
+    A: After,
 {
     type Output = Result<Response, Infallible>;
 
@@ -162,9 +170,7 @@ where
         match self.project() {
             SteppedProjection::Inner { future, after } => {
                 let Ok(mut response) = ready!(future.poll(cx));
-                if let Some((step, memo)) = after.take() {
-                    step.response(memo, &mut response);
-                }
+                after.take().response(&mut response);
                 Poll::Ready(Ok(response))
             }
             SteppedProjection::Answered { response } => match response.take() {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Error, FieldProblem};
+use super::FieldProblem;
 
 /// The most items one answer holds.
 pub const MAX_PAGE_SIZE: u32 = 100;
@@ -57,20 +57,20 @@ impl PageRequest {
     /// Reads the four parameters as they came.
     ///
     /// # Errors
-    /// 422 for a number out of range, or when both ways are mixed.
+    /// A number out of range, or both ways mixed.
     pub fn from_parameters(
         limit: Option<&str>,
         cursor: Option<&str>,
         page: Option<&str>,
         page_size: Option<&str>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, FieldProblem> {
         if page.is_none() && page_size.is_none() {
             let limit = number("limit", limit, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?;
             return Ok(Self::Cursor { limit, cursor: cursor.map(Into::into) });
         }
         if limit.is_some() || cursor.is_some() {
             let message = "can't be combined with `limit` or `cursor`";
-            return Err(Error::invalid([FieldProblem::new("page", message)]));
+            return Err(FieldProblem::new("page", message));
         }
         Ok(Self::Numbered {
             page: number("page", page, 1, 1_000_000)?,
@@ -79,10 +79,10 @@ impl PageRequest {
     }
 }
 
-fn number(name: &str, text: Option<&str>, default: u32, most: u32) -> Result<u32, Error> {
+fn number(name: &str, text: Option<&str>, default: u32, most: u32) -> Result<u32, FieldProblem> {
     let Some(text) = text else { return Ok(default) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(Error::invalid([FieldProblem::new(name, format!("must be a number from 1 to {most}"))])),
+        _ => Err(FieldProblem::new(name, format!("must be a number from 1 to {most}"))),
     }
 }

@@ -18,8 +18,8 @@ crate::section! {
         pub body_limit: ByteSize = "HTTP_BODY_LIMIT", default "1MiB";
         /// Longest a request may take from its last header to the answer's first byte, unless its route says otherwise.
         pub timeout: Duration = "HTTP_TIMEOUT", default "30s";
-        /// Longest a connection may take to send a request's headers, the wait on an idle connection included. Longer
-        /// than the balancer's own idle timeout.
+        /// Longest a connection may do nothing: until a request's headers are there, idle ones included, and until the
+        /// client takes more of an answer. Longer than the balancer's own idle timeout.
         pub header_timeout: Duration = "HTTP_HEADER_TIMEOUT", default "75s";
         /// Requests one address may make.
         pub rate_limit: RateSetting = "HTTP_RATE_LIMIT", default "6000/minute";

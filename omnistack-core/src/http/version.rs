@@ -2,11 +2,25 @@
 
 use std::{fmt, str::FromStr};
 
+use http::HeaderValue;
+
 use crate::clock::Timestamp;
 
 /// A version: the `v1` of `/api/v1/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiVersion(pub u16);
+
+impl ApiVersion {
+    /// As a header's value; the usual ones without an allocation.
+    pub(crate) fn header(self) -> HeaderValue {
+        match self.0 {
+            1 => HeaderValue::from_static("v1"),
+            2 => HeaderValue::from_static("v2"),
+            3 => HeaderValue::from_static("v3"),
+            _ => HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static("v0")),
+        }
+    }
+}
 
 impl Default for ApiVersion {
     fn default() -> Self {

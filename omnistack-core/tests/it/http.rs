@@ -1,1 +1,23 @@
 //! Requests and answers.
+
+#![cfg(test)]
+
+mod bodies;
+mod build;
+mod client_addr;
+mod compression;
+mod cors;
+mod docs;
+mod errors;
+mod guards;
+mod health;
+mod layers;
+mod openapi;
+mod queries;
+mod rate_limit;
+mod request_id;
+mod security_headers;
+mod support;
+mod timeouts;
+mod versions;
+mod wire;

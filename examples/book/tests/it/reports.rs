@@ -5,6 +5,7 @@ use omnistack::{audit::AuditLog, crud::Crud};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;
 
+// ANCHOR: test
 on_each_database! {
     async fn reports_see_one_tenant(database: TestDatabase) {
         let app = TestApp::start(database, saas::app).await;
@@ -24,3 +25,4 @@ on_each_database! {
         assert_eq!(left["items"][0]["name"], "Gemini");
     }
 }
+// ANCHOR_END: test

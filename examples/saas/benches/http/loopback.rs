@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Bytes, http::Request};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
 use omnistack::app::{Server, ServerSettings, Shutdown};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{bare, saas_app};
 
@@ -31,7 +31,7 @@ pub(crate) fn run() {
     saas.child.kill().unwrap();
     let [bare, saas] = rates;
     println!("\n### Requests a second, over loopback\n");
-    println!("`GET /health` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load on the same cores. The target is 85 %.\n");
+    println!("`GET /health` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load (hyper's client) on the same cores. The target is 85 %.\n");
     println!("| what | requests/s | of bare axum |\n|---|---:|---:|");
     println!("| bare axum, `axum::serve` | {bare:.0} | 100 % |");
     println!("| saas, the whole default stack | {saas:.0} | {:.0} % |", 100.0 * saas / bare);
@@ -82,21 +82,23 @@ async fn load(address: SocketAddr) -> f64 {
     f64::from(done) / RUN.as_secs_f64()
 }
 
-/// One request after the other until the time is up.
+/// One request after the other until the time is up, by hyper's client: it reads what a client reads.
 async fn requests(address: SocketAddr) -> u32 {
-    const REQUEST: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let mut buffer = vec![0; 8192];
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
     let mut done = 0;
     let work = async {
         loop {
-            stream.write_all(REQUEST).await.unwrap();
-            let read = stream.read(&mut buffer).await.unwrap();
-            assert!(buffer[..read].starts_with(b"HTTP/1.1 200") && buffer[..read].ends_with(b"{\"status\":\"ok\"}"));
+            let request = Request::builder().uri("/health").header("host", "localhost").header("accept", "*/*");
+            let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{\"status\":\"ok\"}");
             done += 1;
         }
     };
     _ = tokio::time::timeout(RUN, work).await;
+    connection.abort();
     done
 }

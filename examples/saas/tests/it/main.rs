@@ -1,3 +1,4 @@
 //! The example app, through its public door.
 
+mod docs;
 mod projects;

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -11,7 +10,7 @@ use std::{
 use axum::extract::MatchedPath;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
-use tracing::{Level, Span};
+use tracing::Span;
 
 use super::{ClientAddr, RequestId};
 use crate::{
@@ -19,8 +18,9 @@ use crate::{
     http::{Request, Response},
 };
 
-/// Runs each request in a span `request` with its id, and logs one line when it has been answered: method, path, route,
-/// status, milliseconds and client address. The query string is left out: it may hold what should not be logged.
+/// Runs each request in a span `request` with its id, method, path and client address, and logs one event in it when it
+/// has been answered: status, milliseconds and route. The query string is left out: it may hold what should not be
+/// logged.
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
     clock: Clock,
@@ -61,28 +61,23 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let id = request.extensions().get::<RequestId>();
-        let span = tracing::info_span!(target: "omnistack::http", "request", id = id.map(RequestId::as_str));
-        // Nothing is kept for a line nobody will read.
-        let line = tracing::enabled!(target: "omnistack::http", Level::INFO).then(|| Line {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            client: request.extensions().get::<ClientAddr>().map(|client| client.0),
-            began: self.clock.elapsed(),
-            clock: self.clock.clone(),
-        });
-        let future = span.in_scope(|| self.inner.call(request));
-        AccessLogFuture { future, span, line }
+        let extensions = request.extensions();
+        let span = tracing::info_span!(
+            target: "omnistack::http",
+            "request",
+            method = request.method().as_str(),
+            path = request.uri().path(),
+            client = extensions.get::<ClientAddr>().map(|client| tracing::field::display(client.0)),
+            id = extensions.get::<RequestId>().map(RequestId::as_str),
+        );
+        // Nobody's line, nobody's clock.
+        let timed = (!span.is_disabled()).then(|| (self.clock.clone(), self.clock.elapsed()));
+        let future = {
+            let _entered = span.enter();
+            self.inner.call(request)
+        };
+        AccessLogFuture { future, span, timed }
     }
-}
-
-#[derive(Debug)]
-struct Line {
-    method: http::Method,
-    uri: http::Uri,
-    client: Option<IpAddr>,
-    began: Duration,
-    clock: Clock,
 }
 
 pin_project! {
@@ -92,7 +87,7 @@ pin_project! {
         #[pin]
         future: F,
         span: Span,
-        line: Option<Line>,
+        timed: Option<(Clock, Duration)>,
     }
 }
 
@@ -103,16 +98,14 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for AccessLogFutur
         let this = self.project();
         let _entered = this.span.enter();
         let Ok(response) = ready!(this.future.poll(cx));
-        if let Some(line) = this.line.take() {
-            let ms = line.clock.elapsed().saturating_sub(line.began).as_secs_f64() * 1000.0;
+        if let Some((clock, began)) = this.timed.take() {
+            let micros = clock.elapsed().saturating_sub(began).as_micros();
             tracing::info!(
                 target: "omnistack::http",
-                method = line.method.as_str(),
-                path = line.uri.path(),
-                route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
                 status = response.status().as_u16(),
-                ms = (ms * 1000.0).round() / 1000.0,
-                client = line.client.map(tracing::field::display),
+                micros = u64::try_from(micros).unwrap_or(u64::MAX),
+                route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
+                "answered"
             );
         }
         Poll::Ready(Ok(response))

@@ -8,7 +8,7 @@ use http::{
     uri::{Parts, PathAndQuery},
 };
 
-use super::{Step, step_layer};
+use super::{After, Step, step_layer};
 use crate::http::{ApiVersion, Error, Request, Response, VersionPolicy};
 
 const ACCEPT_VERSION: HeaderName = HeaderName::from_static("accept-version");
@@ -26,23 +26,20 @@ pub struct ApiVersionLayer(Arc<Served>);
 
 #[derive(Debug)]
 struct Served {
-    /// The headers of each version's answers.
-    headers: BTreeMap<ApiVersion, HeaderMap>,
+    /// By version: what its answers carry besides, if it is deprecated.
+    versions: BTreeMap<ApiVersion, Option<Arc<HeaderMap>>>,
     oldest: ApiVersion,
+    latest: ApiVersion,
 }
 
 impl ApiVersionLayer {
     /// Serves these versions.
     pub fn new(versions: impl IntoIterator<Item = ApiVersion>, policies: &[VersionPolicy]) -> Self {
-        let mut versions: Vec<_> = versions.into_iter().collect();
-        versions.sort_unstable();
-        let latest = versions.last().copied().unwrap_or_default();
-        let oldest = versions.first().copied().unwrap_or_default();
-        let headers = versions.into_iter().map(|version| {
-            let policy = policies.iter().find(|policy| policy.version == version);
-            (version, headers(version, latest, policy))
-        });
-        Self(Arc::new(Served { headers: headers.collect(), oldest }))
+        let deprecation = |version| policies.iter().find(|policy| policy.version == version).map(|policy| Arc::new(deprecation(policy)));
+        let versions: BTreeMap<_, _> = versions.into_iter().map(|version| (version, deprecation(version))).collect();
+        let oldest = versions.keys().next().copied().unwrap_or_default();
+        let latest = versions.keys().next_back().copied().unwrap_or_default();
+        Self(Arc::new(Served { versions, oldest, latest }))
     }
 
     /// The version asked for in a header.
@@ -50,8 +47,8 @@ impl ApiVersionLayer {
         let asked = request.headers().get(ACCEPT_VERSION).or_else(|| request.headers().get(API_VERSION));
         let Some(asked) = asked else { return Ok(self.0.oldest) };
         let asked = ApiVersion::from_str(asked.to_str().unwrap_or_default()).ok();
-        asked.filter(|version| self.0.headers.contains_key(version)).ok_or_else(|| {
-            let served: Vec<_> = self.0.headers.keys().map(ToString::to_string).collect();
+        asked.filter(|version| self.0.versions.contains_key(version)).ok_or_else(|| {
+            let served: Vec<_> = self.0.versions.keys().map(ToString::to_string).collect();
             Error::bad_request("UNSUPPORTED_API_VERSION", format!("this API serves {}", served.join(", ")))
                 .detail("supported", served)
         })
@@ -61,9 +58,9 @@ impl ApiVersionLayer {
 step_layer!(ApiVersionLayer);
 
 impl Step for ApiVersionLayer {
-    type Memo = Option<ApiVersion>;
+    type After = Option<Answered>;
 
-    fn request(&self, request: &mut Request) -> Result<Option<ApiVersion>, Response> {
+    fn request(&self, request: &mut Request) -> Result<Option<Answered>, Response> {
         let Some(rest) = request.uri().path().strip_prefix("/api/") else { return Ok(None) };
         let named = rest.split('/').next().filter(|segment| segment.starts_with('v'));
         let version = match named.and_then(|segment| ApiVersion::from_str(segment).ok()) {
@@ -75,13 +72,26 @@ impl Step for ApiVersionLayer {
             }
         };
         request.extensions_mut().insert(version);
-        Ok(Some(version))
+        let served = self.0.versions.get(&version);
+        Ok(served.map(|deprecation| Answered { version, latest: self.0.latest, deprecation: deprecation.clone() }))
     }
+}
 
-    fn response(&self, version: Option<ApiVersion>, response: &mut Response) {
-        let Some(headers) = version.and_then(|version| self.0.headers.get(&version)) else { return };
-        for (name, value) in headers {
-            response.headers_mut().append(name.clone(), value.clone());
+/// Says which version answered.
+#[derive(Debug)]
+pub struct Answered {
+    version: ApiVersion,
+    latest: ApiVersion,
+    deprecation: Option<Arc<HeaderMap>>,
+}
+
+impl After for Answered {
+    fn response(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(API_VERSION, self.version.header());
+        headers.insert(LATEST_VERSION, self.latest.header());
+        for (name, value) in self.deprecation.iter().flat_map(|headers| headers.iter()) {
+            headers.append(name.clone(), value.clone());
         }
     }
 }
@@ -94,24 +104,20 @@ fn with_version(uri: &Uri, rest: &str, version: ApiVersion) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-fn headers(version: ApiVersion, latest: ApiVersion, policy: Option<&VersionPolicy>) -> HeaderMap {
+fn deprecation(policy: &VersionPolicy) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut add = |name, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.append(name, value);
         }
     };
-    add(API_VERSION, version.to_string());
-    add(LATEST_VERSION, latest.to_string());
-    if let Some(policy) = policy {
-        add(HeaderName::from_static("deprecation"), format!("@{}", policy.deprecated.as_seconds()));
-        if let Some(sunset) = policy.sunset {
-            let date = sunset.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-            add(HeaderName::from_static("sunset"), date);
-        }
-        if let Some(link) = &policy.link {
-            add(header::LINK, format!("<{link}>; rel=\"deprecation\"; type=\"text/html\""));
-        }
+    add(HeaderName::from_static("deprecation"), format!("@{}", policy.deprecated.as_seconds()));
+    if let Some(sunset) = policy.sunset {
+        let date = sunset.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        add(HeaderName::from_static("sunset"), date);
+    }
+    if let Some(link) = &policy.link {
+        add(header::LINK, format!("<{link}>; rel=\"deprecation\"; type=\"text/html\""));
     }
     headers
 }

@@ -24,7 +24,7 @@ impl BodyLimitLayer {
 step_layer!(BodyLimitLayer);
 
 impl Step for BodyLimitLayer {
-    type Memo = ();
+    type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {
         if request.body().is_end_stream() {

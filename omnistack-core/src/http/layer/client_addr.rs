@@ -62,7 +62,7 @@ pub struct ClientAddr(pub IpAddr);
 pub struct PeerAddr(pub SocketAddr);
 
 impl Step for ClientAddrLayer {
-    type Memo = ();
+    type After = ();
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {
         let extensions = request.extensions();

@@ -7,7 +7,7 @@ use axum::{
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{RequestId, Step, step_layer};
+use super::{After, RequestId, Step, step_layer};
 use crate::{
     clock::Clock,
     http::{Error, ErrorForm, Rendered, Request, Response},
@@ -33,13 +33,24 @@ impl ErrorLayer {
 step_layer!(ErrorLayer);
 
 impl Step for ErrorLayer {
-    type Memo = (ErrorForm, Option<RequestId>);
+    type After = Render;
 
-    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response> {
-        Ok((wanted(request), request.extensions().get::<RequestId>().cloned()))
+    fn request(&self, request: &mut Request) -> Result<Render, Response> {
+        let id = request.extensions().get::<RequestId>().cloned();
+        Ok(Render { form: wanted(request), id, clock: self.clock.clone() })
     }
+}
 
-    fn response(&self, (form, id): Self::Memo, response: &mut Response) {
+/// Renders what turns out to be an error.
+#[derive(Debug)]
+pub struct Render {
+    form: ErrorForm,
+    id: Option<RequestId>,
+    clock: Clock,
+}
+
+impl After for Render {
+    fn response(self, response: &mut Response) {
         let status = response.status();
         if !(status.is_client_error() || status.is_server_error()) {
             return;
@@ -49,8 +60,8 @@ impl Step for ErrorLayer {
             None if is_bare(response) => Error::new(status, code(status), message(response)).into(),
             None => return,
         };
-        let id = id.as_ref().map(RequestId::as_str);
-        let rendered = error.render(form, id, Some(self.clock.now()));
+        let id = self.id.as_ref().map(RequestId::as_str);
+        let rendered = error.render(self.form, id, Some(self.clock.now()));
         let (parts, body) = rendered.into_parts();
         *response.body_mut() = body;
         let headers = response.headers_mut();
@@ -62,9 +73,9 @@ impl Step for ErrorLayer {
 
 /// RFC 9457 to those who name it.
 fn wanted(request: &Request) -> ErrorForm {
-    let accept = request.headers().get(header::ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
     const PROBLEM: &[u8] = b"application/problem+json";
-    let asked = accept.len() >= PROBLEM.len() && accept.windows(PROBLEM.len()).any(|part| part == PROBLEM);
+    let accepted = request.headers().get_all(header::ACCEPT).into_iter().map(HeaderValue::as_bytes);
+    let asked = accepted.flat_map(|accept| accept.windows(PROBLEM.len())).any(|part| part.eq_ignore_ascii_case(PROBLEM));
     if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::MatchedPath;
 
-use super::{Step, step_layer};
+use super::{After, Step, step_layer};
 use crate::http::{Request, Response};
 
 /// Repeats the pattern of the matched route (`/projects/{id}`) in the answer's extensions, so that layers around the
@@ -13,15 +13,19 @@ pub struct MatchedRouteLayer;
 step_layer!(MatchedRouteLayer);
 
 impl Step for MatchedRouteLayer {
-    type Memo = Option<MatchedPath>;
+    type After = Option<Matched>;
 
-    fn request(&self, request: &mut Request) -> Result<Self::Memo, Response> {
-        Ok(request.extensions().get::<MatchedPath>().cloned())
+    fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
+        Ok(request.extensions().get::<MatchedPath>().cloned().map(Matched))
     }
+}
 
-    fn response(&self, route: Self::Memo, response: &mut Response) {
-        if let Some(route) = route {
-            response.extensions_mut().insert(route);
-        }
+/// Repeats the pattern.
+#[derive(Debug)]
+pub struct Matched(MatchedPath);
+
+impl After for Matched {
+    fn response(self, response: &mut Response) {
+        response.extensions_mut().insert(self.0);
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use axum::response::IntoResponse as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::{ClientAddr, Step, step_layer};
+use super::{After, ClientAddr, Step, step_layer};
 use crate::{
     clock::Clock,
     http::{Error, Rate, RateLimiter, Request, Response, Verdict},
@@ -33,25 +33,22 @@ enum Key {
 /// Answers 429 to those who come too often. Every answer says where one stands: `RateLimit-Policy` and `RateLimit`
 /// (draft-ietf-httpapi-ratelimit-headers), and the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds);
 /// a 429 has `Retry-After`.
-#[derive(Clone)]
 pub struct RateLimitLayer {
     limiter: RateLimiter<Key>,
     by: RateLimitKey,
     cost: u32,
     policy: HeaderValue,
-    limit: HeaderValue,
 }
 
 impl RateLimitLayer {
     /// Keeps a rate, counted in this process.
     pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
-        let policy = format!("\"default\";q={};w={}", rate.burst, rate.window.as_secs().max(1));
+        let policy = format!("\"default\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
         Self {
             limiter: RateLimiter::new(rate, clock),
             by,
             cost: 1,
             policy: HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("\"default\"")),
-            limit: HeaderValue::from(rate.burst),
         }
     }
 
@@ -62,6 +59,10 @@ impl RateLimitLayer {
         self
     }
 
+    fn tell(&self, verdict: Verdict) -> Tell {
+        Tell { verdict, policy: self.policy.clone(), limit: self.limiter.rate().quota }
+    }
+
     fn key(&self, request: &Request) -> Key {
         let identity = request.extensions().get::<Identity>();
         let known = match self.by {
@@ -70,6 +71,20 @@ impl RateLimitLayer {
             RateLimitKey::Tenant => identity.and_then(|identity| identity.tenant).map(Key::Tenant),
         };
         known.unwrap_or_else(|| Key::Address(network(request)))
+    }
+}
+
+/// With a header value of its own: the server clones the stack once a connection, and connections on different cores
+/// then share no counter.
+impl Clone for RateLimitLayer {
+    fn clone(&self) -> Self {
+        let policy = HeaderValue::from_bytes(self.policy.as_bytes());
+        Self {
+            limiter: self.limiter.clone(),
+            by: self.by,
+            cost: self.cost,
+            policy: policy.unwrap_or_else(|_| self.policy.clone()),
+        }
     }
 }
 
@@ -84,40 +99,59 @@ fn network(request: &Request) -> IpAddr {
 }
 
 impl Step for RateLimitLayer {
-    type Memo = Verdict;
+    type After = Tell;
 
-    fn request(&self, request: &mut Request) -> Result<Verdict, Response> {
+    fn request(&self, request: &mut Request) -> Result<Tell, Response> {
         let verdict = self.limiter.check(&self.key(request), self.cost);
         if verdict.allowed {
-            return Ok(verdict);
+            return Ok(self.tell(verdict));
         }
-        let seconds = verdict.retry_after.as_millis().div_ceil(1000).max(1);
+        let seconds = verdict.retry_after.as_secs() + u64::from(verdict.retry_after.subsec_nanos() > 0);
         let message = format!("too many requests; try again in {seconds} s");
         let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
             .detail("retry_after_seconds", seconds)
             .header(header::RETRY_AFTER, HeaderValue::from(seconds));
         let mut response = error.into_response();
-        self.response(verdict, &mut response);
+        self.tell(verdict).response(&mut response);
         Err(response)
     }
+}
 
-    fn response(&self, verdict: Verdict, response: &mut Response) {
-        let reset = verdict.reset.as_secs_f64().ceil();
+/// Tells where one stands.
+#[derive(Debug)]
+pub struct Tell {
+    verdict: Verdict,
+    policy: HeaderValue,
+    limit: u32,
+}
+
+impl After for Tell {
+    fn response(self, response: &mut Response) {
+        let verdict = self.verdict;
+        let reset = verdict.reset.as_millis().div_ceil(1000);
+        let reset = u64::try_from(reset).unwrap_or(u64::MAX);
         let headers = response.headers_mut();
         // A limit of a route inside this one says more than we do.
         if headers.contains_key(LIMIT) {
             return;
         }
-        if let Ok(state) = HeaderValue::try_from(format!("\"default\";r={};t={reset}", verdict.remaining)) {
-            headers.insert(RATE_LIMIT, state);
-        }
-        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
-        headers.insert(LIMIT, self.limit.clone());
+        headers.reserve(ROOM);
+        headers.insert(RATE_LIMIT, state(verdict.remaining, reset));
+        headers.insert(RATE_LIMIT_POLICY, self.policy);
+        headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(verdict.remaining));
-        if let Ok(reset) = HeaderValue::try_from(reset.to_string()) {
-            headers.insert(RESET, reset);
-        }
+        headers.insert(RESET, HeaderValue::from(reset));
     }
+}
+
+/// Headers the default stack adds around a handler's own: room for all at once instead of growing step by step.
+const ROOM: usize = 24;
+
+/// `"default";r=99;t=1`
+fn state(remaining: u32, reset: u64) -> HeaderValue {
+    let (mut one, mut other) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let text = ["\"default\";r=", one.format(remaining), ";t=", other.format(reset)].concat();
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("\"default\""))
 }
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");

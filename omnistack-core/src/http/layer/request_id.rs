@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::{Step, step_layer};
+use super::{After, Step, step_layer};
 use crate::{
     clock::{Clock, Timestamp},
     http::{Request, Response},
@@ -46,18 +46,24 @@ impl RequestId {
 }
 
 impl Step for RequestIdLayer {
-    type Memo = HeaderValue;
+    type After = AddId;
 
-    fn request(&self, request: &mut Request) -> Result<HeaderValue, Response> {
+    fn request(&self, request: &mut Request) -> Result<AddId, Response> {
         let received = self.clock.now();
         let given = request.headers().get(HEADER).filter(|id| is_plain(id)).cloned();
         let id = given.unwrap_or_else(|| new_id(received));
         request.extensions_mut().insert(RequestId { id: id.clone(), received });
-        Ok(id)
+        Ok(AddId(id))
     }
+}
 
-    fn response(&self, id: HeaderValue, response: &mut Response) {
-        response.headers_mut().insert(HEADER, id);
+/// Repeats the id.
+#[derive(Debug)]
+pub struct AddId(HeaderValue);
+
+impl After for AddId {
+    fn response(self, response: &mut Response) {
+        response.headers_mut().insert(HEADER, self.0);
     }
 }
 

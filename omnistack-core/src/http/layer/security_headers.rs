@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{Step, step_layer};
+use super::{After, Step, step_layer};
 use crate::http::{Request, Response};
 
 /// Adds security headers to answers that don't set them: the set of the OWASP HTTP Headers cheat sheet for an API that
@@ -37,15 +37,17 @@ const HEADERS: [(HeaderName, HeaderValue); 8] = [
 const TWO_YEARS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
 impl Step for SecurityHeadersLayer {
-    type Memo = ();
+    type After = Self;
 
-    fn request(&self, _: &mut Request) -> Result<(), Response> {
-        Ok(())
+    fn request(&self, _: &mut Request) -> Result<Self, Response> {
+        Ok(*self)
     }
+}
 
-    fn response(&self, (): (), response: &mut Response) {
+impl After for SecurityHeadersLayer {
+    fn response(self, response: &mut Response) {
         let headers = response.headers_mut();
-        headers.reserve(HEADERS.len() + 8);
+        headers.reserve(HEADERS.len() + 2);
         for (name, value) in HEADERS {
             add(headers, name, value);
         }

@@ -1,0 +1,202 @@
+//! The open connections, and what ends them.
+//!
+//! hyper's own timeout for headers arms and disarms a timer a request, and a future that waits for the shutdown is polled
+//! with every read: together about 2 µs a request. Here a connection says that it is alive by one store, one task looks
+//! at all of them now and then, and an order to end wakes exactly those it is for.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes};
+use futures_util::task::AtomicWaker;
+use http_body::{Body as _, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::sync::Notify;
+
+use super::Shutdown;
+use crate::http::Response;
+
+/// Looks within one idle time. More make the timeout more exact.
+const LOOKS: u8 = 4;
+
+/// What a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Nothing.
+    Serve,
+    /// To end after the open requests.
+    Finish,
+    /// To end now.
+    Cut,
+}
+
+/// One connection, as others see it.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// Requests without a whole answer.
+    requests: AtomicUsize,
+    /// How often it was seen idle since it last did something.
+    idle: AtomicU8,
+    /// Whether the client takes no more of an answer for now.
+    blocked: AtomicBool,
+    order: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl Connection {
+    /// It did something.
+    pub(super) fn touch(&self) {
+        self.idle.store(0, Ordering::Relaxed);
+        self.blocked.store(false, Ordering::Relaxed);
+    }
+
+    /// It would write, and the client doesn't read.
+    pub(super) fn block(&self) {
+        self.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// What it is told; wakes `cx` when that changes.
+    pub(super) fn order(&self, cx: &Context<'_>) -> Order {
+        self.waker.register(cx.waker());
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Serve,
+            1 => Order::Finish,
+            _ => Order::Cut,
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// A request being answered: its connection is not idle.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Connection>);
+
+impl Busy {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        connection.requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(connection))
+    }
+
+    /// Until the answer's last byte, where its length is not known before.
+    pub(super) fn until_sent(self, response: Response) -> Response {
+        if response.body().size_hint().exact().is_some() {
+            return response;
+        }
+        response.map(|inner| Body::new(Streaming { inner, _busy: self }))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    struct Streaming {
+        #[pin]
+        inner: Body,
+        _busy: Busy,
+    }
+}
+
+impl http_body::Body for Streaming {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    closed: Notify,
+}
+
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new one, and its place here, which it leaves when the place is dropped.
+    pub(super) fn enter(self: &Arc<Self>) -> (Arc<Connection>, Place) {
+        let connection = Arc::new(Connection::default());
+        let key = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open().insert(key, Arc::clone(&connection));
+        (connection, Place { connections: Arc::clone(self), key })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open().len()
+    }
+
+    pub(super) fn tell_all(&self, order: Order) {
+        self.open().values().for_each(|connection| connection.tell(order));
+    }
+
+    /// Cuts connections that have been idle for this long, until told to stop.
+    pub(super) async fn cut_idle(&self, after: Duration, stop: Shutdown) {
+        let mut looks = tokio::time::interval((after / LOOKS.into()).max(Duration::from_millis(1)));
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(looks.tick()).await.is_some() {
+            for connection in self.open().values() {
+                if connection.requests.load(Ordering::Relaxed) > 0 && !connection.blocked.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if connection.idle.fetch_add(1, Ordering::Relaxed) >= LOOKS {
+                    connection.tell(Order::Cut);
+                }
+            }
+        }
+    }
+
+    /// Returns when all have ended.
+    pub(super) async fn all_closed(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.open().is_empty() {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+/// A connection's place in the table.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    key: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.open().remove(&self.key);
+        self.connections.closed.notify_waiters();
+    }
+}

@@ -1,0 +1,251 @@
+//! Three resources, one for each scope.
+
+use garde::Validate;
+use omnistack_core::{
+    app::{Module, Mount, Registry},
+    clock::Timestamp,
+    crud::{self, Column, Crud, Fields, Resource, Scope},
+    db::Migration,
+    http::Patch,
+    id::Id,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+pub(super) const BOOKS: &str = "/api/v1/app/books";
+pub(super) const DRAFTS: &str = "/api/v1/app/drafts";
+pub(super) const NOTICES: &str = "/api/v1/app/notices";
+
+/// The module.
+pub(super) struct Shelf;
+
+impl Module for Shelf {
+    fn name(&self) -> &'static str {
+        "shelf"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry
+            .migrations(&[Migration {
+                name: "0001_shelf",
+                postgres: POSTGRES,
+                sqlite: SQLITE,
+            }])
+            .routes(Mount::app("/books"), crud::routes::<Book>(), Crud::from_ctx)
+            .routes(Mount::app("/drafts"), crud::routes::<Draft>(), Crud::from_ctx)
+            .routes(Mount::app("/notices"), crud::routes::<Notice>(), Crud::from_ctx);
+    }
+}
+
+const POSTGRES: &str = "
+create table books (
+    id uuid primary key, tenant_id uuid not null, code text not null, title text not null, note text,
+    pages bigint not null default 0, rating double precision not null default 0, in_print boolean not null default true,
+    published timestamptz not null default '2000-01-01T00:00:00Z', series uuid,
+    created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz,
+    unique (tenant_id, code)
+);
+alter table books enable row level security;
+alter table books force row level security;
+create policy tenant on books using (omnistack_visible(tenant_id));
+create table drafts (
+    id uuid primary key, tenant_id uuid not null, owner_id uuid not null, title text not null,
+    created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz
+);
+create unique index drafts_owner_id_title_key on drafts (owner_id, title) where deleted_at is null;
+alter table drafts enable row level security;
+alter table drafts force row level security;
+create policy tenant on drafts using (omnistack_visible(tenant_id));
+create table notices (
+    id uuid primary key, words text not null unique, created_at timestamptz not null, updated_at timestamptz not null
+);";
+
+const SQLITE: &str = "
+create table books (
+    id blob primary key, tenant_id blob not null, code text not null, title text not null, note text,
+    pages integer not null default 0, rating real not null default 0, in_print integer not null default true,
+    published text not null default '2000-01-01T00:00:00.000000Z', series blob,
+    created_at text not null, updated_at text not null, deleted_at text,
+    unique (tenant_id, code)
+) strict;
+create table drafts (
+    id blob primary key, tenant_id blob not null, owner_id blob not null, title text not null,
+    created_at text not null, updated_at text not null, deleted_at text
+) strict;
+create unique index drafts_owner_id_title_key on drafts (owner_id, title) where deleted_at is null;
+create table notices (
+    id blob primary key, words text not null unique, created_at text not null, updated_at text not null
+) strict;";
+
+/// A tenant's, with a column of every kind.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+struct Book {
+    id: Id<Book>,
+    code: String,
+    title: String,
+    note: Option<String>,
+    pages: i64,
+    rating: f64,
+    in_print: bool,
+    published: Timestamp,
+    series: Option<Uuid>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    deleted_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct NewBook {
+    #[garde(length(min = 1))]
+    code: String,
+    #[serde(default)]
+    title: String,
+    note: Option<String>,
+    #[serde(default)]
+    pages: i64,
+    #[serde(default)]
+    rating: f64,
+    #[serde(default)]
+    in_print: bool,
+    #[serde(default)]
+    published: Timestamp,
+    series: Option<Uuid>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct BookChange {
+    code: Option<String>,
+    title: Option<String>,
+    #[serde(default)]
+    note: Patch<String>,
+}
+
+impl Resource for Book {
+    const NAME: &'static str = "book";
+    const TABLE: &'static str = "books";
+    const COLUMNS: &'static [Column] = &[
+        Column::text("code"),
+        Column::text("title").sorts().filters().searches(),
+        Column::text("note").searches(),
+        Column::integer("pages").sorts().filters(),
+        Column::real("rating").sorts().filters(),
+        Column::boolean("in_print").sorts().filters(),
+        Column::timestamp("published").sorts().filters(),
+        Column::id("series").filters(),
+    ];
+    type Create = NewBook;
+    type Update = BookChange;
+
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
+    fn create(new: NewBook, fields: &mut Fields) {
+        fields
+            .set("code", new.code)
+            .set("title", new.title)
+            .set("note", new.note)
+            .set("pages", new.pages);
+        fields
+            .set("rating", new.rating)
+            .set("in_print", new.in_print)
+            .set("published", new.published);
+        fields.set("series", new.series);
+    }
+
+    fn update(change: BookChange, fields: &mut Fields) {
+        fields
+            .change("code", change.code)
+            .change("title", change.title)
+            .change("note", change.note.change());
+    }
+}
+
+/// One user's.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+struct Draft {
+    id: Id<Draft>,
+    title: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    deleted_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct NewDraft {
+    title: String,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct DraftChange {
+    title: Option<String>,
+}
+
+impl Resource for Draft {
+    const NAME: &'static str = "draft";
+    const TABLE: &'static str = "drafts";
+    const SCOPE: Scope = Scope::Owner;
+    const COLUMNS: &'static [Column] = &[Column::text("title")];
+    type Create = NewDraft;
+    type Update = DraftChange;
+
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
+    fn create(new: NewDraft, fields: &mut Fields) {
+        fields.set("title", new.title);
+    }
+
+    fn update(change: DraftChange, fields: &mut Fields) {
+        fields.change("title", change.title);
+    }
+}
+
+/// Everyone's, and gone when deleted.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+struct Notice {
+    id: Id<Notice>,
+    words: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct NewNotice {
+    words: String,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[garde(allow_unvalidated)]
+struct NoticeChange {
+    words: Option<String>,
+}
+
+impl Resource for Notice {
+    const NAME: &'static str = "notice";
+    const TABLE: &'static str = "notices";
+    const SCOPE: Scope = Scope::Everyone;
+    const SOFT_DELETE: bool = false;
+    const COLUMNS: &'static [Column] = &[Column::text("words").filters()];
+    type Create = NewNotice;
+    type Update = NoticeChange;
+
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
+    fn create(new: NewNotice, fields: &mut Fields) {
+        fields.set("words", new.words);
+    }
+
+    fn update(change: NoticeChange, fields: &mut Fields) {
+        fields.change("words", change.words);
+    }
+}

@@ -1,0 +1,282 @@
+//! What keeps an app from being built: all of it at once, each with what to do about it.
+
+mod paths;
+
+use axum::routing::{get, post};
+use omnistack_core::{
+    app::{Api, App, AppBuilder, Audience, Ctx, Mount, Slot},
+    config::Config,
+    db::{Db, Migration},
+    identity::{Authenticate, Authenticator, DevIdentity, Identity},
+};
+
+use super::support::{Made, module, routes};
+
+fn builder(settings: &[(&str, &str)]) -> AppBuilder {
+    let memory = [("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", "test")];
+    App::builder(Config::from_pairs(memory.into_iter().chain(settings.iter().copied())))
+}
+
+#[track_caller]
+fn refused(builder: AppBuilder, expected: &str) {
+    let text = builder.build().err().map(|error| error.to_string()).unwrap_or_default();
+    // Named by the test binary it is in.
+    let text = text.replace(std::any::type_name::<Payments>(), "Payments");
+    assert_eq!(text.trim_end(), expected.trim(), "\n{text}\n");
+}
+
+fn hello() -> Api {
+    Api::new().hidden("/hello", get(|| async { "hello" }))
+}
+
+fn named(name: &'static str, mount: Mount, api: Api) -> Made {
+    module(name, move |registry| {
+        registry.routes(mount.clone(), api.clone(), |_| Ok(()));
+    })
+}
+
+#[tokio::test]
+async fn an_app_without_problems_is_built() {
+    builder(&[]).build().unwrap();
+    App::builder(Config::default()).build().unwrap();
+    builder(&[("APP_ENV", "production")]).build().unwrap();
+}
+
+#[tokio::test]
+async fn every_bad_setting_is_named() {
+    let settings = [
+        ("APP_ENV", "produciton"),
+        ("HTTP_TIMEOUT", "long"),
+        ("HTTP_BODY_LIMIT", "a lot"),
+        ("PORT", "eighty"),
+        ("HTTP_RATE_LIMIT", "5/fortnight"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, everybody"),
+        ("DATABASE_MAX_CONNECTIONS", "-1"),
+    ];
+    refused(builder(&settings), "
+the app can't be built: 7 problems
+
+  - core: `APP_ENV` (from the program): expected `development`, `test` or `production`
+      fix: set APP_ENV in the environment, .env or omnistack.toml
+  - core: `DATABASE_MAX_CONNECTIONS` (from the program): `-1` is not a whole number
+      fix: set DATABASE_MAX_CONNECTIONS in the environment, .env or omnistack.toml
+  - core: `PORT` (from the program): `eighty` is not a number from 0 to 65535
+      fix: set PORT in the environment, .env or omnistack.toml
+  - core: `HTTP_BODY_LIMIT` (from the program): `a lot` is not a size: write a number with its unit, e.g. 512KiB, 10MiB, 1GiB
+      fix: set HTTP_BODY_LIMIT in the environment, .env or omnistack.toml
+  - core: `HTTP_TIMEOUT` (from the program): `long` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
+      fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
+  - core: `HTTP_RATE_LIMIT` (from the program): `5/fortnight` is not a rate: write e.g. 100/minute, 10/second, 5/hour burst 2
+      fix: set HTTP_RATE_LIMIT in the environment, .env or omnistack.toml
+  - core: `TRUSTED_PROXIES` (from the program): `everybody` is not a network, e.g. 10.0.0.0/8
+      fix: set TRUSTED_PROXIES in the environment, .env or omnistack.toml
+");
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_is_one_problem() {
+    let needs_db = module("notes", |registry| {
+        registry
+            .require::<Db>()
+            .routes(Mount::public("/notes"), Api::<Db>::new(), Ctx::get::<Db>);
+    });
+    refused(
+        builder(&[("DATABASE_URL", "mysql://localhost/app")]).with(needs_db),
+        "
+the app can't be built: 1 problem
+
+  - core: `DATABASE_URL`: expected a postgres://… or sqlite:… URL
+      fix: set it to postgres://… or sqlite:path/to/file.db
+",
+    );
+}
+
+#[tokio::test]
+async fn a_bad_setting_brings_no_problem_of_another() {
+    let needs_db = module("notes", |registry| _ = registry.require::<Db>());
+    refused(
+        builder(&[("PORT", "eighty")]).with(needs_db),
+        "
+the app can't be built: 1 problem
+
+  - core: `PORT` (from the program): `eighty` is not a number from 0 to 65535
+      fix: set PORT in the environment, .env or omnistack.toml
+",
+    );
+}
+
+#[tokio::test]
+async fn a_guarded_route_needs_somebody_who_knows_callers() {
+    for (mount, at) in [
+        (Mount::app("/hello"), "/api/v1/app/hello"),
+        (Mount::admin("/hello"), "/api/v1/admin/hello"),
+        (Mount::machine("/hello").v2(), "/api/v2/machine/hello"),
+        (Mount::root("/v1/hello", Audience::Machine), "/v1/hello"),
+    ] {
+        let expected = format!(
+            "
+the app can't be built: 1 problem
+
+  - test: mounts routes for signed-in callers at {at}, and no module signs anybody in
+      fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
+"
+        );
+        refused(builder(&[]).with(routes(mount, hello())), &expected);
+    }
+}
+
+#[tokio::test]
+async fn the_development_identity_is_refused_in_production() {
+    for (environment, refused) in [
+        ("development", false),
+        ("test", false),
+        ("production", true),
+        ("prod", true),
+    ] {
+        let built = builder(&[("APP_ENV", environment), ("DEV_TOKEN", "x")])
+            .with(DevIdentity::default())
+            .build();
+        let text = built.err().map(|error| error.to_string()).unwrap_or_default();
+        let expected = "the app can't be built: 1 problem\n\n  - dev-identity: `APP_ENV` is production, and the development \
+                        identity lets in anybody who reads its token\n      fix: replace `DevIdentity` by a module that knows \
+                        your users, or unset `APP_ENV`";
+        assert_eq!(text, if refused { expected } else { "" }, "{environment}");
+    }
+}
+
+#[derive(Clone)]
+struct Payments;
+
+struct Nobody;
+
+#[async_trait::async_trait]
+impl Authenticate for Nobody {
+    async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, omnistack_core::http::Error> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_there_twice_is_named() {
+    let payments = || module("billing", |registry| _ = registry.provide(Payments));
+    let other = module("paypal", |registry| _ = registry.provide(Payments));
+    let auth = module("auth", |registry| _ = registry.provide(Authenticator::new(Nobody)));
+    let needy = module("orders", |registry| _ = registry.require::<String>());
+    refused(
+        builder(&[])
+            .with(payments())
+            .with(other)
+            .with(payments())
+            .with(needy)
+            .with(auth)
+            .with(DevIdentity::default()),
+        "
+the app can't be built: 4 problems
+
+  - paypal: provides `Payments`, as module `billing` does
+      fix: remove one of the modules `billing` and `paypal`
+  - billing: was added twice
+      fix: remove one `.with(…)` of module `billing`
+  - dev-identity: provides `omnistack_core::identity::Authenticator`, as module `auth` does
+      fix: remove one of the modules `auth` and `dev-identity`
+  - orders: needs `alloc::string::String`, which no module provides
+      fix: add the module that provides `alloc::string::String`, or provide one with `registry.provide(…)`
+",
+    );
+}
+
+#[tokio::test]
+async fn what_wiring_misses_is_named_wherever_it_is_missed() {
+    let hungry = module("orders", |registry| {
+        registry
+            .routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| {
+                ctx.get::<Payments>()
+            })
+            .layer(Slot::Route, |ctx| {
+                ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new())
+            })
+            .health("orders", |ctx| ctx.get::<Payments>().map(|_| || async { Ok(()) }))
+            .service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
+    });
+    let error = builder(&[]).with(hungry).build().unwrap_err();
+    assert_eq!(error.0.len(), 4, "{error}");
+    for problem in &error.0 {
+        assert_eq!(problem.module, "orders");
+        assert!(
+            problem.what.starts_with("no module provides `") && problem.what.contains("Payments"),
+            "{problem}"
+        );
+        assert!(problem.fix.starts_with("add the module that provides `"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn migrations_are_numbered_upwards() {
+    const fn migration(name: &'static str) -> Migration {
+        Migration {
+            name,
+            postgres: "",
+            sqlite: "",
+        }
+    }
+    const GOOD: &[Migration] = &[migration("0001_a"), migration("0002_b"), migration("0010_c")];
+    const BAD: &[Migration] = &[
+        migration("0002_b"),
+        migration("0001_a"),
+        migration("0002_again"),
+        migration("late"),
+    ];
+    builder(&[])
+        .with(module("good", |registry| _ = registry.migrations(GOOD)))
+        .build()
+        .unwrap();
+    refused(
+        builder(&[]).with(module("bad", |registry| _ = registry.migrations(BAD))),
+        "
+the app can't be built: 3 problems
+
+  - bad: migration `0001_a` does not follow number 2
+      fix: begin each name with a number larger than the one before: `0002_archive`
+  - bad: migration `0002_again` does not follow number 2
+      fix: begin each name with a number larger than the one before: `0002_archive`
+  - bad: migration `late` does not follow number 2
+      fix: begin each name with a number larger than the one before: `0002_archive`
+",
+    );
+}
+
+#[tokio::test]
+async fn problems_of_all_kinds_come_together() {
+    omnistack_core::section! {
+        /// Billing.
+        struct BillingSettings {
+            /// The key of the payment provider.
+            key: omnistack_core::SecretString = "BILLING_KEY";
+            /// Days a trial lasts.
+            trial_days: u16 = "BILLING_TRIAL_DAYS", default "14";
+        }
+    }
+    let billing = module("billing", |registry| {
+        if let Some(settings) = registry.config::<BillingSettings>() {
+            _ = (settings.key, settings.trial_days);
+        }
+        registry.problem("has no plan", "call `.plans(…)`").require::<Vec<u8>>();
+    });
+    let app = builder(&[("BILLING_TRIAL_DAYS", "a few"), ("HTTP_TIMEOUT", "30")]);
+    refused(app.with(billing).with(routes(Mount::app(""), hello())), "
+the app can't be built: 6 problems
+
+  - core: `HTTP_TIMEOUT` (from the program): `30` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
+      fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
+  - billing: `BILLING_KEY`: must be set (secret). The key of the payment provider.
+      fix: set BILLING_KEY in the environment, .env or omnistack.toml
+  - billing: `BILLING_TRIAL_DAYS` (from the program): `a few` is not a number from 0 to 65535
+      fix: set BILLING_TRIAL_DAYS in the environment, .env or omnistack.toml
+  - billing: has no plan
+      fix: call `.plans(…)`
+  - test: mounts routes for signed-in callers at /api/v1/app, and no module signs anybody in
+      fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
+  - billing: needs `alloc::vec::Vec<u8>`, which no module provides
+      fix: add the module that provides `alloc::vec::Vec<u8>`, or provide one with `registry.provide(…)`
+");
+}

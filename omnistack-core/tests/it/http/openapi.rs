@@ -1,0 +1,254 @@
+//! The description is the routes.
+
+use std::collections::BTreeSet;
+
+use omnistack_core::{
+    app::{Api, Mount},
+    http::{ErrorEnvelope, Json, Page, Patch},
+    id::Id,
+};
+use omnistack_testkit::{Client, TestApp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::support::{module, start};
+
+/// Something.
+#[derive(Serialize, ToSchema)]
+struct Thing {
+    id: Id<Thing>,
+    parent: Option<Box<Inner>>,
+}
+
+/// Something in it.
+#[derive(Serialize, ToSchema)]
+struct Inner {
+    name: String,
+}
+
+/// What to change.
+#[derive(Deserialize, ToSchema, garde::Validate)]
+struct Change {
+    #[garde(skip)]
+    #[expect(dead_code, reason = "described only")]
+    note: Patch<String>,
+}
+
+/// Lists things.
+#[utoipa::path(get, path = "/", responses((status = 200, body = Page<Thing>)))]
+async fn list() -> Json<Page<Thing>> {
+    let inner = Inner { name: "a".into() };
+    let thing = Thing {
+        id: Id::from_uuid(uuid::Uuid::nil()),
+        parent: Some(Box::new(inner)),
+    };
+    Json(Page {
+        items: vec![thing],
+        next_cursor: None,
+    })
+}
+
+/// Changes a thing.
+#[utoipa::path(patch, path = "/{id}", params(("id" = Id<Thing>, Path, description = "Whose.")), request_body = Change,
+    responses((status = 204), (status = 409, body = ErrorEnvelope)))]
+async fn change(Json(change): Json<Change>) {
+    drop(change);
+}
+
+#[utoipa::path(delete, path = "/{id}", params(("id" = Id<Thing>, Path, description = "Whose.")), responses((status = 204)))]
+async fn undocumented_removal() {}
+
+async fn app() -> TestApp {
+    let things = module("the-things", |registry| {
+        let api = || {
+            Api::new()
+                .routes(routes!(list))
+                .routes(routes!(change, undocumented_removal))
+                .hidden("/page", axum::routing::get(|| async {}))
+        };
+        registry
+            .routes(Mount::app("/things"), api(), |_| Ok(()))
+            .routes(Mount::app("/things").v2(), api(), |_| Ok(()))
+            .routes(Mount::admin("/things"), api(), |_| Ok(()))
+            .routes(Mount::public("/things"), Api::new().routes(routes!(list)), |_| Ok(()));
+    });
+    start(|app| app.named("Things", "1.2.3").with(things)).await
+}
+
+async fn document(client: &Client, path: &str) -> Value {
+    let answer = client.get(path).await.expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    answer.json()
+}
+
+/// Path, method and operation of each.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+    let paths = document["paths"].as_object().unwrap().iter();
+    let all = paths.flat_map(|(path, item)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(move |(method, of)| (path.as_str(), method.as_str(), of))
+    });
+    all.filter(|(_, method, _)| METHODS.contains(method)).collect()
+}
+
+const DOCUMENTS: [&str; 3] = ["/openapi.json", "/openapi/v1.json", "/openapi/v2.json"];
+
+#[tokio::test]
+async fn it_is_openapi_3_1_of_this_app() {
+    let client = app().await.anonymous();
+    for path in DOCUMENTS {
+        let document = document(&client, path).await;
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{path}");
+        assert_eq!(
+            (&document["info"]["title"], &document["info"]["version"]),
+            (&"Things".into(), &"1.2.3".into())
+        );
+    }
+    client.get("/openapi/v3.json").await.expect_error(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
+    let client = app().await.anonymous();
+    for path in DOCUMENTS {
+        let document = document(&client, path).await;
+        let tags: BTreeSet<_> = document["tags"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tag| &tag["name"])
+            .map(Value::to_string)
+            .collect();
+        let mut ids = BTreeSet::new();
+        for (path, method, operation) in operations(&document) {
+            let name = format!("{method} {path}");
+            assert!(
+                ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                "{name}: {} twice",
+                operation["operationId"]
+            );
+            assert!(tags.contains(&operation["tags"][0].to_string()), "{name}");
+            assert!(
+                operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()),
+                "{name} has no summary"
+            );
+            let responses = operation["responses"].as_object().unwrap();
+            let guarded = !path.starts_with("/api/") || !path.contains("/public");
+            let guarded = guarded && path.starts_with("/api/");
+            assert!(responses.contains_key("default"), "{name}");
+            assert_eq!(responses.contains_key("401"), guarded, "{name}");
+            assert_eq!(responses.contains_key("403"), path.contains("/admin/"), "{name}");
+            assert_eq!(
+                operation["security"],
+                if guarded {
+                    serde_json::json!([{"bearer": []}])
+                } else {
+                    Value::Null
+                },
+                "{name}"
+            );
+            for kind in ["application/json", "application/problem+json"] {
+                assert!(
+                    responses["default"]["content"][kind]["schema"].is_object(),
+                    "{name} {kind}"
+                );
+            }
+        }
+        assert!(!ids.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(entries) => entries.iter().for_each(|(key, value)| match value {
+                Value::String(to) if key == "$ref" => _ = found.insert(to),
+                value => references(value, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let client = app().await.anonymous();
+    for path in DOCUMENTS {
+        let document = document(&client, path).await;
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for name in ["Thing", "Inner", "Change", "Error", "ErrorBody"] {
+            assert!(document["components"]["schemas"][name].is_object(), "{path}: {name}");
+        }
+        assert!(found.len() > 3);
+        for reference in found {
+            let pointer = reference
+                .strip_prefix('#')
+                .unwrap_or_else(|| panic!("{reference} leaves the document"));
+            assert!(document.pointer(pointer).is_some(), "{path}: {reference} leads nowhere");
+        }
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    }
+}
+
+#[tokio::test]
+async fn each_version_is_described_alone() {
+    let client = app().await.anonymous();
+    let all = document(&client, "/openapi.json").await;
+    for (path, own, other) in [
+        ("/openapi/v1.json", "/api/v1/", "/api/v2/"),
+        ("/openapi/v2.json", "/api/v2/", "/api/v1/"),
+    ] {
+        let document = document(&client, path).await;
+        let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+        assert!(paths.iter().any(|path| path.starts_with(own)), "{path}");
+        assert!(!paths.iter().any(|path| path.starts_with(other)), "{path}");
+        assert!(
+            paths.iter().any(|path| *path == "/health"),
+            "{path}: what has no version is in each"
+        );
+        for path in paths {
+            assert_eq!(document["paths"][path], all["paths"][path], "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_described_answers_and_what_is_hidden_is_not_described() {
+    let app = app().await;
+    let document = document(&app.anonymous(), "/openapi.json").await;
+    for (path, method, _) in operations(&document) {
+        let path = path.replace("{id}", &uuid::Uuid::nil().to_string());
+        let answer = app.admin().request(method.to_uppercase().parse().unwrap(), &path).await;
+        assert!(
+            ![404, 405, 500].contains(&answer.status.as_u16()),
+            "{method} {path}: {}",
+            answer.status
+        );
+    }
+    assert!(
+        !document["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .any(|path| path.ends_with("/page"))
+    );
+    let listed = app
+        .app()
+        .routes()
+        .iter()
+        .filter(|route| route.path.ends_with("/page"))
+        .count();
+    assert_eq!(listed, 3, "`routes` lists them all");
+}
+
+#[tokio::test]
+async fn the_index_shows_the_way() {
+    let index = document(&app().await.anonymous(), "/").await;
+    let expected =
+        serde_json::json!({"name": "Things", "docs": "/docs", "openapi": "/openapi.json", "health": "/health"});
+    assert_eq!(index, expected);
+}

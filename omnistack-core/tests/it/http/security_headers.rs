@@ -1,0 +1,93 @@
+//! The response headers OWASP recommends.
+
+use axum::routing::get;
+use omnistack_core::{
+    app::{Api, Mount},
+    http::Method,
+};
+use omnistack_testkit::TestApp;
+
+use super::support::{routes, start};
+
+async fn panics() {
+    panic!("oh no");
+}
+
+const EXPECTED: [(&str, &str); 8] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cache-control", "no-store"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];
+
+async fn app(environment: &str) -> TestApp {
+    let api = Api::new()
+        .hidden("/plain", get(|| async { "hello" }))
+        .hidden("/panic", get(panics))
+        .hidden(
+            "/own",
+            get(|| async {
+                (
+                    [
+                        ("cache-control", "public, max-age=60"),
+                        ("x-frame-options", "SAMEORIGIN"),
+                    ],
+                    "hello",
+                )
+            }),
+        );
+    start(|app| app.with(routes(Mount::public(""), api)).set("APP_ENV", environment)).await
+}
+
+#[tokio::test]
+async fn they_are_on_every_answer() {
+    let client = app("test").await.anonymous();
+    for (method, path, status) in [
+        (Method::GET, "/api/v1/public/plain", 200),
+        (Method::HEAD, "/api/v1/public/plain", 200),
+        (Method::DELETE, "/api/v1/public/plain", 405),
+        (Method::GET, "/api/v1/public/panic", 500),
+        (Method::GET, "/nowhere", 404),
+        (Method::GET, "/health", 200),
+    ] {
+        let answer = client.request(method, path).await.expect(status);
+        for (name, value) in EXPECTED {
+            assert_eq!(answer.header(name), Some(value), "{path}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handlers_own_are_kept() {
+    let client = app("test").await.anonymous();
+    let answer = client.get("/api/v1/public/own").await.expect(200);
+    for (name, value) in [
+        ("cache-control", "public, max-age=60"),
+        ("x-frame-options", "SAMEORIGIN"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.headers.get_all(name).iter().collect::<Vec<_>>(), [value]);
+    }
+}
+
+#[tokio::test]
+async fn https_is_demanded_in_production_only() {
+    for (environment, expected) in [
+        ("development", None),
+        ("test", None),
+        ("production", Some("max-age=63072000; includeSubDomains")),
+    ] {
+        let client = app(environment).await.anonymous();
+        for path in ["/api/v1/public/plain", "/nowhere"] {
+            assert_eq!(
+                client.get(path).await.header("strict-transport-security"),
+                expected,
+                "{environment} {path}"
+            );
+        }
+    }
+}

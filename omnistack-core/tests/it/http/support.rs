@@ -1,0 +1,59 @@
+//! Apps of modules made on the spot, and what a socket says.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use omnistack_core::app::{Api, AppBuilder, Module, Mount, Registry};
+use omnistack_testkit::{TestApp, TestDatabase};
+
+/// A module of a name and a closure.
+pub(super) struct Made {
+    name: &'static str,
+    register: Box<dyn Fn(&mut Registry) + Send + Sync>,
+}
+
+pub(super) fn module(name: &'static str, register: impl Fn(&mut Registry) + Send + Sync + 'static) -> Made {
+    Made {
+        name,
+        register: Box::new(register),
+    }
+}
+
+/// A module of nothing but routes.
+pub(super) fn routes(mount: Mount, api: Api) -> Made {
+    module("test", move |registry| {
+        registry.routes(mount.clone(), api.clone(), |_| Ok(()));
+    })
+}
+
+impl Module for Made {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        (self.register)(registry);
+    }
+}
+
+/// An app of what `assemble` adds, on SQLite.
+pub(super) async fn start(assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
+    TestApp::start(TestDatabase::sqlite(), assemble).await
+}
+
+/// An app of these routes for anybody, under `/api/v1/public`.
+pub(super) async fn public(api: Api) -> TestApp {
+    start(|app| app.with(routes(Mount::public(""), api))).await
+}
+
+/// A body that comes in these pieces, without saying how long it is.
+pub(super) fn pieces<const N: usize>(pieces: [&'static [u8]; N]) -> Body {
+    Body::from_stream(futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+}
+
+/// What must happen soon; it panics after a time no working machine needs.
+pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .expect("it should have happened long ago")
+}

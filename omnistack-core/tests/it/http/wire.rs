@@ -1,0 +1,120 @@
+//! What only shows on a socket: good clients and bad ones.
+
+mod idle;
+mod peer;
+mod refused;
+mod requests;
+mod shutdown;
+mod slow;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension,
+    body::Body,
+    routing::{get, post},
+};
+use omnistack_core::{
+    app::{Api, Mount, ServerSettings},
+    http::{Error, Json, layer::ClientAddr},
+};
+use omnistack_testkit::TestApp;
+use tokio::sync::{Notify, mpsc};
+
+use super::support::{routes, soon, start};
+
+/// Short, so that tests need not wait, and long enough for a machine that is busy.
+const QUICK: ServerSettings = ServerSettings {
+    header_timeout: Duration::from_millis(400),
+    grace: Duration::from_millis(200),
+};
+const PATIENT: ServerSettings = ServerSettings {
+    header_timeout: Duration::from_mins(1),
+    grace: Duration::from_mins(1),
+};
+
+#[derive(serde::Deserialize, garde::Validate)]
+#[serde(transparent)]
+struct Text(#[garde(skip)] String);
+
+/// Says when it is dropped.
+struct Guard(mpsc::UnboundedSender<String>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        _ = self.0.send("dropped".into());
+    }
+}
+
+/// Routes under a test's control.
+struct Wire {
+    app: TestApp,
+    /// Lets `/held` and `/stream` go on.
+    release: Arc<Notify>,
+    /// What handlers noticed.
+    noticed: mpsc::UnboundedReceiver<String>,
+}
+
+impl Wire {
+    async fn noticed(&mut self) -> String {
+        soon(self.noticed.recv()).await.unwrap()
+    }
+}
+
+async fn wire() -> Wire {
+    let release = Arc::new(Notify::new());
+    let (notice, noticed) = mpsc::unbounded_channel();
+    let held = {
+        let (release, notice) = (Arc::clone(&release), notice.clone());
+        move || async move {
+            let guard = Guard(notice.clone());
+            _ = notice.send("held".into());
+            release.notified().await;
+            drop(guard);
+            "released"
+        }
+    };
+    let stream = {
+        let release = Arc::clone(&release);
+        move || async move {
+            Body::from_stream(futures_util::stream::unfold(0, move |count| {
+                let release = Arc::clone(&release);
+                async move {
+                    if count > 0 {
+                        release.notified().await;
+                    }
+                    (count < 2).then(|| (Ok::<_, std::io::Error>(format!("piece {count}")), count + 1))
+                }
+            }))
+        }
+    };
+    let body = move |body: Result<Json<Text>, Error>| async move {
+        let (code, answer) = match body {
+            Ok(Json(Text(text))) => (text, Ok("read")),
+            Err(error) => (error.code().to_owned(), Err(error)),
+        };
+        _ = notice.send(code);
+        answer
+    };
+    let flood = || async {
+        Body::from_stream(futures_util::stream::repeat_with(|| {
+            Ok::<_, std::io::Error>(vec![b'x'; 1 << 16])
+        }))
+    };
+    let api = Api::new()
+        .hidden("/held", get(held))
+        .hidden("/stream", get(stream))
+        .hidden("/body", post(body))
+        .hidden("/flood", get(flood))
+        .hidden("/large", get(|| async { vec![b'x'; 64 << 20] }))
+        .hidden(
+            "/address",
+            get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }),
+        );
+    let app = start(|app| {
+        app.with(routes(Mount::root("", omnistack_core::app::Audience::Public), api))
+            .set("TRUSTED_PROXIES", "127.0.0.0/8")
+    })
+    .await;
+    Wire { app, release, noticed }
+}

@@ -1,0 +1,101 @@
+//! A client that says exactly what it is told, byte by byte.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+use crate::http::support::soon;
+
+pub(super) struct Peer(BufReader<TcpStream>);
+
+/// An answer as it came over the wire.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    head: String,
+    pub(super) body: String,
+}
+
+impl Reply {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields
+            .find(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+impl Peer {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        Self(BufReader::new(soon(TcpStream::connect(address)).await.unwrap()))
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        soon(self.0.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// As much as the other end takes: it may hang up.
+    pub(super) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        _ = soon(self.0.write_all(bytes.as_ref())).await;
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Reply {
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
+        self.reply().await
+    }
+
+    /// The next answer, its body as long as `Content-Length` says.
+    pub(super) async fn reply(&mut self) -> Reply {
+        soon(self.read_reply(true)).await
+    }
+
+    /// The next answer to a `HEAD`.
+    pub(super) async fn reply_to_head(&mut self) -> Reply {
+        soon(self.read_reply(false)).await
+    }
+
+    async fn read_reply(&mut self, with_body: bool) -> Reply {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(self.0.read_line(&mut head).await.unwrap() > 0, "hung up after {head:?}");
+        }
+        let status = u16::from_str(head.split(' ').nth(1).unwrap()).unwrap();
+        let mut reply = Reply {
+            status,
+            head,
+            body: String::new(),
+        };
+        let length = reply
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; if with_body { length } else { 0 }];
+        self.0.read_exact(&mut body).await.unwrap();
+        reply.body = String::from_utf8(body).unwrap();
+        reply
+    }
+
+    /// The next bytes, however many.
+    pub(super) async fn some(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 1024];
+        let length = soon(self.0.read(&mut bytes)).await.unwrap();
+        bytes.truncate(length);
+        bytes
+    }
+
+    /// How many bytes come next; 0 at the end, and a reset is an end as well.
+    pub(super) async fn try_some(&mut self) -> usize {
+        let mut bytes = vec![0; 1 << 16];
+        soon(self.0.read(&mut bytes)).await.unwrap_or(0)
+    }
+
+    /// What still comes until the other end hangs up.
+    pub(super) async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        _ = soon(self.0.read_to_end(&mut rest)).await;
+        rest
+    }
+}

@@ -1,0 +1,16 @@
+create table projects (
+    id          uuid primary key,
+    tenant_id   uuid not null,
+    name        text not null,
+    description text,
+    created_at  timestamptz not null,
+    updated_at  timestamptz not null,
+    deleted_at  timestamptz,
+    unique (tenant_id, name)
+);
+
+create index projects_by_creation on projects (tenant_id, created_at, id);
+
+alter table projects enable row level security;
+alter table projects force row level security;
+create policy tenant on projects using (omnistack_visible(tenant_id));
