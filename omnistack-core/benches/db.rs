@@ -1,5 +1,9 @@
 //! What `Db` costs over plain sqlx, on both databases: `cargo xtask bench db`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program for the terminal, run by hand"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +29,11 @@ enum Plain {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         println!("<!-- begin db -->\n\n### `Db` over plain sqlx\n");
         println!("Time a query, {RUNS} alternating runs, median. The target is under 3 %.\n");
@@ -39,20 +47,35 @@ fn main() {
 
 async fn measure(database: &TestDatabase) {
     let db = database.open();
-    db.query("create table items (id bigint primary key, name text not null, size bigint not null)").execute().await.unwrap();
+    db.query("create table items (id bigint primary key, name text not null, size bigint not null)")
+        .execute()
+        .await
+        .unwrap();
     let mut tx = db.begin().await.unwrap();
     for id in 0..1000_i64 {
         let insert = tx.query("insert into items (id, name, size) values ($1, $2, $3)");
-        insert.bind(id).bind(format!("item {id}")).bind(id * 7).execute().await.unwrap();
+        insert
+            .bind(id)
+            .bind(format!("item {id}"))
+            .bind(id * 7)
+            .execute()
+            .await
+            .unwrap();
     }
     tx.commit().await.unwrap();
     let (plain, name) = match database.dialect() {
         Dialect::Postgres => {
-            let pool = PgPoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
+            let pool = PgPoolOptions::new()
+                .max_connections(10)
+                .test_before_acquire(false)
+                .connect(database.url());
             (Plain::Postgres(pool.await.unwrap()), "PostgreSQL")
         }
         Dialect::Sqlite => {
-            let pool = SqlitePoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
+            let pool = SqlitePoolOptions::new()
+                .max_connections(10)
+                .test_before_acquire(false)
+                .connect(database.url());
             (Plain::Sqlite(pool.await.unwrap()), "SQLite")
         }
     };
@@ -63,7 +86,10 @@ async fn measure(database: &TestDatabase) {
             with.push(time(queries, async |id| db_query(&db, many, id).await).await);
         }
         let (without, with) = (median(without), median(with));
-        println!("| {name}, {what} | {without:.2?} | {with:.2?} | {:+.1} % |", 100.0 * (with.as_secs_f64() / without.as_secs_f64() - 1.0));
+        println!(
+            "| {name}, {what} | {without:.2?} | {with:.2?} | {:+.1} % |",
+            100.0 * (with.as_secs_f64() / without.as_secs_f64() - 1.0)
+        );
     }
 }
 
@@ -87,9 +113,19 @@ async fn db_query(db: &Db, many: bool, id: i64) -> usize {
 async fn plain_query(plain: &Plain, many: bool, id: i64) -> usize {
     match (plain, many) {
         (Plain::Postgres(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
-        (Plain::Postgres(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
+        (Plain::Postgres(pool), false) => sqlx::query_as::<_, Item>(ONE)
+            .bind(id)
+            .fetch_all(pool)
+            .await
+            .unwrap()
+            .len(),
         (Plain::Sqlite(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
-        (Plain::Sqlite(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
+        (Plain::Sqlite(pool), false) => sqlx::query_as::<_, Item>(ONE)
+            .bind(id)
+            .fetch_all(pool)
+            .await
+            .unwrap()
+            .len(),
     }
 }
 

@@ -172,7 +172,13 @@ impl App {
         self.prepare_database().await?;
         let mut ran = Vec::new();
         for (module, migrations) in &self.migrations {
-            ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
+            ran.extend(
+                self.db
+                    .migrate(module, migrations)
+                    .await?
+                    .into_iter()
+                    .map(|name| (*module, name)),
+            );
         }
         Ok(ran)
     }
@@ -193,7 +199,10 @@ impl App {
     /// The first module that failed, by name.
     pub async fn start(&self) -> Result<(), BoxError> {
         for module in &self.modules {
-            module.start(&self.ctx).await.map_err(|error| format!("module `{}` did not start: {error}", module.name()))?;
+            module
+                .start(&self.ctx)
+                .await
+                .map_err(|error| format!("module `{}` did not start: {error}", module.name()))?;
         }
         Ok(())
     }
@@ -202,7 +211,10 @@ impl App {
     async fn prepare_database(&self) -> Result<(), DbError> {
         if let Some(folder) = self.db_settings.sqlite_folder() {
             tokio::fs::create_dir_all(&folder).await.map_err(|error| {
-                DbError::configuration(format!("can't make the folder {} of DATABASE_URL: {error}", folder.display()))
+                DbError::configuration(format!(
+                    "can't make the folder {} of DATABASE_URL: {error}",
+                    folder.display()
+                ))
             })?;
         }
         self.db.ping().await.map(drop)

@@ -30,16 +30,23 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System { started: Instant },
+    System {
+        started: Instant,
+    },
     /// Microseconds since 1970, moved by hand, and where it began.
-    Mock { now: Arc<AtomicI64>, began: i64 },
+    Mock {
+        now: Arc<AtomicI64>,
+        began: i64,
+    },
 }
 
 impl Clock {
     /// The machine's clock.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     pub fn system() -> Self {
-        Self(Source::System { started: Instant::now() })
+        Self(Source::System {
+            started: Instant::now(),
+        })
     }
 
     /// Wall time, in whole microseconds.
@@ -76,7 +83,13 @@ impl MockClock {
     /// Stopped at `start`.
     pub fn at(start: Timestamp) -> Self {
         let now = Arc::new(AtomicI64::new(start.as_micros()));
-        Self(Clock(Source::Mock { now: Arc::clone(&now), began: start.as_micros() }), now)
+        Self(
+            Clock(Source::Mock {
+                now: Arc::clone(&now),
+                began: start.as_micros(),
+            }),
+            now,
+        )
     }
 
     /// What to hand to the code under test.
@@ -86,7 +99,8 @@ impl MockClock {
 
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
-        self.1.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.1
+            .fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
     /// Moves the wall time to a moment, earlier ones included.

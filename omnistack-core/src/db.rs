@@ -47,8 +47,8 @@ mod value;
 
 pub use driver::Dialect;
 pub use error::{Error, ErrorKind};
-pub use migrate::{Migration, MigrationState, Migrations};
 pub(crate) use migrate::version as migration_version;
+pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
 pub use query::{IntoSql, Query, Sql};
 pub use settings::DbSettings;
@@ -86,7 +86,9 @@ impl Db {
     #[cfg(feature = "sqlite")]
     pub fn memory() -> Result<Self, Error> {
         let config = crate::config::Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-        let settings = config.section().map_err(|problems| Error::configuration(problems[0].to_string()))?;
+        let settings = config
+            .section()
+            .map_err(|problems| Error::configuration(problems[0].to_string()))?;
         Self::open(&settings, Clock::system())
     }
 
@@ -138,7 +140,10 @@ impl Db {
     /// The server's own name and version.
     pub async fn version(&self) -> Result<String, Error> {
         let (version,): (String,) = self
-            .query(Sql { postgres: "select version()", sqlite: "select 'SQLite ' || sqlite_version()" })
+            .query(Sql {
+                postgres: "select version()",
+                sqlite: "select 'SQLite ' || sqlite_version()",
+            })
             .fetch_one()
             .await?;
         Ok(version.split(" on ").next().unwrap_or_default().to_owned())
@@ -152,6 +157,8 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("dialect", &self.dialect()).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("dialect", &self.dialect())
+            .finish_non_exhaustive()
     }
 }

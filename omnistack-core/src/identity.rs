@@ -53,7 +53,12 @@ pub struct Identity {
 impl Identity {
     /// A signed-in user without a tenant.
     pub fn user(user: UserId) -> Self {
-        Self { user, tenant: None, admin: false, machine: false }
+        Self {
+            user,
+            tenant: None,
+            admin: false,
+            machine: false,
+        }
     }
 
     /// For this tenant.
@@ -63,13 +68,13 @@ impl Identity {
     }
 
     /// With the right to operate the app.
-    pub fn as_admin(mut self) -> Self {
+    pub fn into_admin(mut self) -> Self {
         self.admin = true;
         self
     }
 
     /// A program with an API key.
-    pub fn as_machine(mut self) -> Self {
+    pub fn into_machine(mut self) -> Self {
         self.machine = true;
         self
     }
@@ -80,7 +85,11 @@ impl Identity {
     /// 403 `TENANT_REQUIRED` for a caller without one.
     pub fn require_tenant(&self) -> Result<TenantId, Error> {
         self.tenant.ok_or_else(|| {
-            Error::new(http::StatusCode::FORBIDDEN, "TENANT_REQUIRED", "this is done for a tenant, and you have chosen none")
+            Error::new(
+                http::StatusCode::FORBIDDEN,
+                "TENANT_REQUIRED",
+                "this is done for a tenant, and you have chosen none",
+            )
         })
     }
 }
@@ -89,7 +98,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Error::unauthorized("sign in first"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Error::unauthorized("sign in first"))
     }
 }
 

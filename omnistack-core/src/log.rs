@@ -40,7 +40,9 @@ impl Form for LogLevel {
     const FORM: &'static str = "off, error, warn, info, debug or trace, also by target";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("`{text}` is not a level: write e.g. info, or info,omnistack::db=debug"))
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not a level: write e.g. info, or info,omnistack::db=debug"))
     }
 }
 
@@ -87,7 +89,10 @@ pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static)
     };
     let sink = Sink::start(writer);
     // An error means that the program's own subscriber is in place.
-    _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
+    _ = tracing_subscriber::registry()
+        .with(targets)
+        .with(LineLayer::new(shape, sink.clone()))
+        .try_init();
     Logging(sink)
 }
 

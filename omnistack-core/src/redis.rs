@@ -78,13 +78,20 @@ impl fmt::Debug for Redis {
 
 /// With `REDIS_URL`: the connection for every module, kept open while the app serves, and a health check.
 pub(crate) fn register(registry: &mut Registry) {
-    let Some(settings) = registry.config::<RedisSettings>() else { return };
+    let Some(settings) = registry.config::<RedisSettings>() else {
+        return;
+    };
     let Some(url) = settings.url else {
         registry.banner("redis", || "none: one replica (set REDIS_URL to run several)".into());
         return;
     };
     match Redis::new(url.expose_secret(), settings.command_timeout, registry.clock()) {
-        Err(error) => _ = registry.problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it"),
+        Err(error) => {
+            _ = registry.problem(
+                format!("`REDIS_URL`: {error}"),
+                "set it to redis://host:6379, or unset it",
+            )
+        }
         Ok(redis) => {
             registry
                 .provide(redis.clone())

@@ -21,7 +21,11 @@ pub struct Client {
 
 impl Client {
     pub(crate) fn new(service: Edge, token: Option<String>, identity: Option<Identity>) -> Self {
-        Self { service, token, identity }
+        Self {
+            service,
+            token,
+            identity,
+        }
     }
 
     /// Who it is; `None` for nobody.
@@ -60,8 +64,14 @@ impl Client {
             Ok(request) => request,
             Err(error) => panic!("`{path}` is no URI: {error}"),
         };
-        let mut builder = RequestBuilder { service: self.service.clone(), request };
-        builder.request.extensions_mut().insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
+        let mut builder = RequestBuilder {
+            service: self.service.clone(),
+            request,
+        };
+        builder
+            .request
+            .extensions_mut()
+            .insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
         match &self.token {
             Some(token) => builder.header("authorization", format!("Bearer {token}")),
             None => builder,
@@ -71,7 +81,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +129,7 @@ impl RequestBuilder {
     }
 
     /// Comes from another address.
-    pub fn from_address(mut self, address: std::net::IpAddr) -> Self {
+    pub fn peer(mut self, address: std::net::IpAddr) -> Self {
         self.request.extensions_mut().insert(PeerAddr((address, 1).into()));
         self
     }
@@ -136,7 +148,12 @@ impl IntoFuture for RequestBuilder {
                 Ok(body) => body.to_bytes(),
                 Err(error) => panic!("{sent}: the answer broke off: {error}"),
             };
-            Answer { sent, status: parts.status, headers: parts.headers, body }
+            Answer {
+                sent,
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            }
         })
     }
 }
@@ -157,7 +174,9 @@ impl Answer {
     /// Asserts the status.
     #[track_caller]
     pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
-        let Ok(status) = status.try_into() else { panic!("no status") };
+        let Ok(status) = status.try_into() else {
+            panic!("no status")
+        };
         assert_eq!(self.status, status, "{}: {}", self.sent, self.text());
         self
     }
@@ -165,7 +184,13 @@ impl Answer {
     /// Asserts a 2xx.
     #[track_caller]
     pub fn expect_ok(self) -> Self {
-        assert!(self.status.is_success(), "{}: {} {}", self.sent, self.status, self.text());
+        assert!(
+            self.status.is_success(),
+            "{}: {} {}",
+            self.sent,
+            self.status,
+            self.text()
+        );
         self
     }
 
@@ -173,10 +198,29 @@ impl Answer {
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         let body = self.json();
-        assert_eq!((self.status.as_u16(), body["error"]["code"].as_str()), (status, Some(code)), "{}: {body}", self.sent);
-        assert_eq!(body["error"]["request_id"].as_str(), self.header("x-request-id"), "{}: {body}", self.sent);
-        assert!(body["error"]["timestamp"].is_string() && body["error"]["message"].is_string(), "{}: {body}", self.sent);
-        assert!(self.header("content-type").is_some_and(|kind| kind.starts_with("application/json")), "{}", self.sent);
+        assert_eq!(
+            (self.status.as_u16(), body["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{}: {body}",
+            self.sent
+        );
+        assert_eq!(
+            body["error"]["request_id"].as_str(),
+            self.header("x-request-id"),
+            "{}: {body}",
+            self.sent
+        );
+        assert!(
+            body["error"]["timestamp"].is_string() && body["error"]["message"].is_string(),
+            "{}: {body}",
+            self.sent
+        );
+        assert!(
+            self.header("content-type")
+                .is_some_and(|kind| kind.starts_with("application/json")),
+            "{}",
+            self.sent
+        );
         self
     }
 
@@ -208,6 +252,8 @@ impl Answer {
     /// The path of `Link: <…>; rel="next"`.
     pub fn next_link(&self) -> Option<&str> {
         let link = self.headers.get(header::LINK)?.to_str().ok()?;
-        link.strip_prefix('<')?.split_once(">; rel=\"next\"").map(|(path, _)| path)
+        link.strip_prefix('<')?
+            .split_once(">; rel=\"next\"")
+            .map(|(path, _)| path)
     }
 }

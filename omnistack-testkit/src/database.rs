@@ -19,8 +19,13 @@ pub struct TestDatabase {
 
 #[derive(Debug)]
 enum Kind {
-    Sqlite { folder: PathBuf },
-    Postgres { server: Box<PgConnectOptions>, name: String },
+    Sqlite {
+        folder: PathBuf,
+    },
+    Postgres {
+        server: Box<PgConnectOptions>,
+        name: String,
+    },
 }
 
 impl TestDatabase {
@@ -31,7 +36,10 @@ impl TestDatabase {
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't make {}: {error}", folder.display());
         }
-        Self { url: format!("sqlite:{}/test.db", folder.display()), kind: Kind::Sqlite { folder } }
+        Self {
+            url: format!("sqlite:{}/test.db", folder.display()),
+            kind: Kind::Sqlite { folder },
+        }
     }
 
     /// A database on the server of `TEST_DATABASE_URL`.
@@ -40,7 +48,9 @@ impl TestDatabase {
     /// Without that variable, or when its role can't create a database.
     pub async fn postgres() -> Self {
         let Some(url) = variable("TEST_DATABASE_URL") else {
-            panic!("this test needs PostgreSQL: run `cargo xtask test`, or set TEST_DATABASE_URL to a role with CREATEDB");
+            panic!(
+                "this test needs PostgreSQL: run `cargo xtask test`, or set TEST_DATABASE_URL to a role with CREATEDB"
+            );
         };
         let server = match PgConnectOptions::from_str(&url) {
             Ok(server) => server.disable_statement_logging(),
@@ -55,7 +65,13 @@ impl TestDatabase {
             (Some(slash), None) => format!("{}/{name}", &url[..slash]),
             (None, _) => panic!("TEST_DATABASE_URL names no database"),
         };
-        Self { url, kind: Kind::Postgres { server: Box::new(server), name } }
+        Self {
+            url,
+            kind: Kind::Postgres {
+                server: Box::new(server),
+                name,
+            },
+        }
     }
 
     /// Its `DATABASE_URL`.
@@ -105,7 +121,9 @@ impl Drop for TestDatabase {
                 let (server, name) = (server.clone(), name.clone());
                 let dropped = std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    runtime.map(|runtime| runtime.block_on(on_server(&server, format!("drop database {name} with (force)"))))
+                    runtime.map(|runtime| {
+                        runtime.block_on(on_server(&server, format!("drop database {name} with (force)")))
+                    })
                 });
                 _ = dropped.join();
             }
@@ -119,7 +137,10 @@ async fn on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
     connection.close().await
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told where the servers are by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told where the servers are by the environment"
+)]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

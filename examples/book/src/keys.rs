@@ -53,7 +53,7 @@ impl Authenticate for ByKey {
             None => Ok(None),
             Some(key) if key == self.key.expose_secret() => {
                 let user = UserId::from_uuid(self.tenant.uuid());
-                Ok(Some(Identity::user(user).for_tenant(self.tenant).as_machine()))
+                Ok(Some(Identity::user(user).for_tenant(self.tenant).into_machine()))
             }
             Some(_) => Err(Error::unauthorized("no program has this key")),
         }

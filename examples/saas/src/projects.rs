@@ -15,9 +15,11 @@ impl Module for Projects {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry
-            .migrations(migrations!["0001_projects"])
-            .routes(Mount::app("/projects"), crud::routes::<Project>(), Crud::from_ctx);
+        registry.migrations(migrations!["0001_projects"]).routes(
+            Mount::app("/projects"),
+            crud::routes::<Project>(),
+            Crud::from_ctx,
+        );
     }
 }
 
@@ -61,7 +63,7 @@ pub struct ProjectChange {
     pub name: Option<String>,
     /// A new description; `null` clears it.
     #[serde(default)]
-    #[garde(custom(short))]
+    #[garde(inner(length(chars, max = 10_000)))]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\x00]*$")]
     pub description: Patch<String>,
 }
@@ -69,8 +71,10 @@ pub struct ProjectChange {
 impl Resource for Project {
     const NAME: &'static str = "project";
     const TABLE: &'static str = "projects";
-    const COLUMNS: &'static [Column] =
-        &[Column::text("name").sorts().filters().searches(), Column::text("description").searches()];
+    const COLUMNS: &'static [Column] = &[
+        Column::text("name").sorts().filters().searches(),
+        Column::text("description").searches(),
+    ];
     type Create = NewProject;
     type Update = ProjectChange;
 
@@ -83,13 +87,8 @@ impl Resource for Project {
     }
 
     fn update(change: ProjectChange, fields: &mut Fields) {
-        fields.change("name", change.name).change("description", change.description.change());
-    }
-}
-
-fn short(text: &Patch<String>, _: &()) -> garde::Result {
-    match text {
-        Patch::Value(text) if text.chars().count() > 10_000 => Err(garde::Error::new("length is greater than 10000")),
-        _ => Ok(()),
+        fields
+            .change("name", change.name)
+            .change("description", change.description.change());
     }
 }

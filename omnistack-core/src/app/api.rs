@@ -10,13 +10,13 @@ use utoipa_axum::router::UtoipaMethodRouter;
 /// path is never rewritten, which costs a nested axum router about 300 ns.
 ///
 /// ```
-/// use omnistack_core::app::Api;
+/// use omnistack_core::{app::Api, http::Json};
 /// use utoipa_axum::routes;
 ///
 /// /// Lists the planets.
 /// #[utoipa::path(get, path = "/", responses((status = 200, body = Vec<String>)))]
-/// async fn list() -> axum::Json<Vec<String>> {
-///     axum::Json(vec!["Mars".into()])
+/// async fn list() -> Json<Vec<String>> {
+///     Json(vec!["Mars".into()])
 /// }
 ///
 /// let api: Api<()> = Api::new().routes(routes!(list));
@@ -32,7 +32,11 @@ pub struct Api<S = ()> {
 impl<S> Api<S> {
     /// No routes yet.
     pub fn new() -> Self {
-        Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new() }
+        Self {
+            routes: Vec::new(),
+            hidden: Vec::new(),
+            schemas: Vec::new(),
+        }
     }
 
     /// Adds the handlers of one path, as `routes!(get_it, change_it)`.

@@ -32,16 +32,26 @@ fn command(title: String, version: String) -> Command {
         .about("Serves when no command is given. Settings come from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
         .subcommand(
-            Command::new("migrate").about("Runs the migrations this database is missing").arg(
-                Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only lists them, with those that have run"),
-            ),
+            Command::new("migrate")
+                .about("Runs the migrations this database is missing")
+                .arg(
+                    Arg::new("list")
+                        .long("list")
+                        .action(ArgAction::SetTrue)
+                        .help("Only lists them, with those that have run"),
+                ),
         )
         .subcommand(Command::new("openapi").about("Prints the API's description (OpenAPI 3.1, JSON)"))
         .subcommand(Command::new("routes").about("Lists every route: method, path, audience, module"))
         .subcommand(
-            Command::new("config").about("Lists every setting with its value and where it comes from; secrets stay hidden").arg(
-                Arg::new("reference").long("reference").action(ArgAction::SetTrue).help("Prints the reference as Markdown"),
-            ),
+            Command::new("config")
+                .about("Lists every setting with its value and where it comes from; secrets stay hidden")
+                .arg(
+                    Arg::new("reference")
+                        .long("reference")
+                        .action(ArgAction::SetTrue)
+                        .help("Prints the reference as Markdown"),
+                ),
         )
         .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and says what to fix"))
 }

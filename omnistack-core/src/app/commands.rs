@@ -12,8 +12,13 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     migrate_or_refuse(&app).await?;
     app.start().await?;
     let address = SocketAddr::new(app.http.host, app.http.port);
-    let settings = ServerSettings { header_timeout: app.http.header_timeout, grace: app.http.shutdown_grace };
-    let server = Server::bind(address, settings).await.map_err(|error| cannot_listen(address, &error))?;
+    let settings = ServerSettings {
+        header_timeout: app.http.header_timeout,
+        grace: app.http.shutdown_grace,
+    };
+    let server = Server::bind(address, settings)
+        .await
+        .map_err(|error| cannot_listen(address, &error))?;
     let address = server.local_addr()?;
     println!("{}", screen(&app, address));
 
@@ -57,12 +62,24 @@ async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
         app.migrate().await?;
         return Ok(());
     }
-    let missing: Vec<_> = app.migration_states().await?.into_iter().filter(|state| !state.applied).collect();
+    let missing: Vec<_> = app
+        .migration_states()
+        .await?
+        .into_iter()
+        .filter(|state| !state.applied)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = missing.iter().map(|state| format!("{}/{}", state.module, state.name)).collect();
-    let message = format!("the database lacks {} migrations ({}); run `migrate` first", names.len(), names.join(", "));
+    let names: Vec<_> = missing
+        .iter()
+        .map(|state| format!("{}/{}", state.module, state.name))
+        .collect();
+    let message = format!(
+        "the database lacks {} migrations ({}); run `migrate` first",
+        names.len(),
+        names.join(", ")
+    );
     Err(Failure::new(message))
 }
 
@@ -78,10 +95,19 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 
 fn screen(app: &App, address: SocketAddr) -> String {
     let mut banner = super::banner::Banner::default();
-    let shown = if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+    let shown = if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
     let base = format!("http://{shown}");
     let info = &app.openapi.info;
-    for (label, path) in [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")] {
+    for (label, path) in [
+        ("serves", ""),
+        ("docs", "/docs"),
+        ("description", "/openapi.json"),
+        ("health", "/health/ready"),
+    ] {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
     }
@@ -94,7 +120,12 @@ fn screen(app: &App, address: SocketAddr) -> String {
 pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
     if list {
         for state in app.migration_states().await? {
-            println!("{:<8} {:<16} {}", if state.applied { "applied" } else { "missing" }, state.module, state.name);
+            println!(
+                "{:<8} {:<16} {}",
+                if state.applied { "applied" } else { "missing" },
+                state.module,
+                state.name
+            );
         }
         return Ok(());
     }
@@ -110,7 +141,12 @@ pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
 
 /// Prints the API's description.
 pub(super) fn openapi(app: &App) -> crate::Result<()> {
-    println!("{}", app.openapi().to_pretty_json().map_err(|error| Failure::new(error.to_string()))?);
+    println!(
+        "{}",
+        app.openapi()
+            .to_pretty_json()
+            .map_err(|error| Failure::new(error.to_string()))?
+    );
     Ok(())
 }
 
@@ -119,7 +155,10 @@ pub(super) fn routes(app: &App) {
     let width = app.routes().iter().map(|route| route.path.len()).max().unwrap_or(0);
     println!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE");
     for route in app.routes() {
-        println!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module);
+        println!(
+            "{:<7} {:<width$}  {:<8} {}",
+            route.method, route.path, route.audience, route.module
+        );
     }
 }
 
@@ -149,24 +188,47 @@ pub(super) fn config(app: &App, reference: bool) {
 
 /// Checks what the app stands on; fails when something must be fixed.
 pub(super) async fn doctor(app: &App) -> crate::Result<()> {
-    println!("ok       settings    {} sections read, environment {}", app.config.sections().len(), app.environment());
+    println!(
+        "ok       settings    {} sections read, environment {}",
+        app.config.sections().len(),
+        app.environment()
+    );
     let mut wrong = 0;
     let mut say = |good: bool, what: &str, text: String| {
         println!("{}  {what:<11} {text}", if good { "ok     " } else { "FAILING" });
         wrong += usize::from(!good);
     };
     match app.prepare_database().await {
-        Err(error) => say(false, "database", format!("{}: {error}\n                     fix: start it, or set DATABASE_URL", app.db_settings.display_url())),
+        Err(error) => say(
+            false,
+            "database",
+            format!(
+                "{}: {error}\n                     fix: start it, or set DATABASE_URL",
+                app.db_settings.display_url()
+            ),
+        ),
         Ok(()) => {
             let latency = app.db.ping().await.unwrap_or_default();
-            say(true, "database", format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()));
+            say(
+                true,
+                "database",
+                format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()),
+            );
             match app.migration_states().await {
                 Err(error) => say(false, "migrations", error.to_string()),
                 Ok(states) => {
                     let missing = states.iter().filter(|state| !state.applied).count();
                     let text = format!("{} applied, {missing} missing", states.len() - missing);
-                    let fix = if missing == 0 { "" } else { "\n                     fix: run `migrate`" };
-                    say(missing == 0 || !app.environment().is_production(), "migrations", text + fix);
+                    let fix = if missing == 0 {
+                        ""
+                    } else {
+                        "\n                     fix: run `migrate`"
+                    };
+                    say(
+                        missing == 0 || !app.environment().is_production(),
+                        "migrations",
+                        text + fix,
+                    );
                 }
             }
             if let Some(warning) = row_security(app).await {
@@ -177,22 +239,44 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     if let Some(folder) = app.db_settings.sqlite_folder() {
         match writable(&folder) {
             Ok(()) => say(true, "disk", format!("{} can be written", folder.display())),
-            Err(error) => say(false, "disk", format!("{}: {error}\n                     fix: make it writable, or move DATABASE_URL", folder.display())),
+            Err(error) => say(
+                false,
+                "disk",
+                format!(
+                    "{}: {error}\n                     fix: make it writable, or move DATABASE_URL",
+                    folder.display()
+                ),
+            ),
         }
     }
     #[cfg(feature = "redis")]
     if let Ok(redis) = app.ctx.get::<crate::redis::Redis>() {
         match redis.ping().await {
             Ok(latency) => say(true, "redis", format!("answers in {latency:?}")),
-            Err(error) => say(false, "redis", format!("{error}\n                     fix: start it, or unset REDIS_URL to stay in the process")),
+            Err(error) => say(
+                false,
+                "redis",
+                format!("{error}\n                     fix: start it, or unset REDIS_URL to stay in the process"),
+            ),
         }
     }
     let report = app.health.report().await;
-    for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
-        say(check.status != crate::health::Status::Failing, "check", check.name.clone());
+    for check in report
+        .checks
+        .iter()
+        .filter(|check| check.name != "database" && check.name != "redis")
+    {
+        say(
+            check.status != crate::health::Status::Failing,
+            "check",
+            check.name.clone(),
+        );
     }
     if wrong > 0 {
-        return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));
+        return Err(Failure::new(format!(
+            "{wrong} thing{} to fix",
+            if wrong == 1 { "" } else { "s" }
+        )));
     }
     Ok(())
 }
@@ -202,7 +286,9 @@ async fn row_security(app: &App) -> Option<String> {
     if app.db.dialect() != crate::db::Dialect::Postgres {
         return None;
     }
-    let query = app.db.query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
+    let query = app
+        .db
+        .query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
     let (bypasses,): (bool,) = query.fetch_one().await.ok()?;
     bypasses.then(|| {
         "the role of DATABASE_URL bypasses row-level security; use one without SUPERUSER and BYPASSRLS in production".into()

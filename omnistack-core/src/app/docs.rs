@@ -20,19 +20,28 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 /// `/docs` and everything below it.
 pub(super) fn add(router: Router) -> Router {
-    let config = Config::new(["/openapi.json"]).try_it_out_enabled(true).persist_authorization(true).display_request_duration(true);
+    let config = Config::new(["/openapi.json"])
+        .try_it_out_enabled(true)
+        .persist_authorization(true)
+        .display_request_duration(true);
     let (config, index) = (Arc::new(config.clone()), Arc::new(config));
     router
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(move || async move { asset("index.html", index) }))
-        .route("/docs/{*file}", get(move |Path(file): Path<String>| async move { asset(&file, config) }))
+        .route(
+            "/docs/{*file}",
+            get(move |Path(file): Path<String>| async move { asset(&file, config) }),
+        )
 }
 
 fn asset(file: &str, config: Arc<Config<'static>>) -> Response {
     match utoipa_swagger_ui::serve(file, config) {
         Ok(Some(file)) => {
             let headers = [
-                (header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).unwrap_or(HeaderValue::from_static("text/plain"))),
+                (
+                    header::CONTENT_TYPE,
+                    HeaderValue::try_from(file.content_type).unwrap_or(HeaderValue::from_static("text/plain")),
+                ),
                 (header::CONTENT_SECURITY_POLICY, POLICY),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
             ];

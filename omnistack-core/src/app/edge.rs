@@ -17,7 +17,8 @@ use crate::http::{
     ApiVersion, HttpSettings, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer, Stepped,
+        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer,
+        Stepped,
     },
 };
 
@@ -27,7 +28,8 @@ use crate::http::{
 type Stack = Stepped<Outer, RequestIdLayer>;
 type Outer = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, ClientAddrLayer>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<Stepped<Stepped<CatchPanic<Router>, Option<RateLimitLayer>>, ApiVersionLayer>, ErrorLayer>>;
+type Inner =
+    Compress<Stepped<Stepped<Stepped<CatchPanic<Router>, Option<RateLimitLayer>>, ApiVersionLayer>, ErrorLayer>>;
 
 /// The whole app as a service: the default stack around every route. Cheap to clone.
 #[derive(Clone)]
@@ -41,7 +43,10 @@ pub(super) fn around(
     policies: &[VersionPolicy],
 ) -> Edge {
     let clock = &registry.clock;
-    let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
+    let rate = settings
+        .rate_limit
+        .0
+        .map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
     let service = StepLayer(rate).layer(CatchPanicLayer.layer(router));
     let service = ApiVersionLayer::new(versions, policies).layer(service);
     let service = ErrorLayer::new(clock.clone()).layer(service);
@@ -62,19 +67,44 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
+    let named = |names: &[&'static str]| {
+        names
+            .iter()
+            .map(|name| HeaderName::from_static(name))
+            .collect::<Vec<_>>()
+    };
     let cors = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(named(&["authorization", "content-type", "accept", "accept-version", "x-api-version", "x-request-id"]))
+        .allow_headers(named(&[
+            "authorization",
+            "content-type",
+            "accept",
+            "accept-version",
+            "x-api-version",
+            "x-request-id",
+        ]))
         .expose_headers(named(&[
-            "x-request-id", "link", "retry-after", "location", "ratelimit", "ratelimit-policy", "x-ratelimit-limit",
-            "x-ratelimit-remaining", "x-ratelimit-reset", "x-api-version", "x-api-latest-version", "deprecation", "sunset",
+            "x-request-id",
+            "link",
+            "retry-after",
+            "location",
+            "ratelimit",
+            "ratelimit-policy",
+            "x-ratelimit-limit",
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset",
+            "x-api-version",
+            "x-api-latest-version",
+            "deprecation",
+            "sunset",
         ]))
         .max_age(std::time::Duration::from_secs(3600));
     if origins.iter().any(|origin| origin == "*") {
         return Some(cors.allow_origin(Any));
     }
-    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     Some(cors.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
 }
 

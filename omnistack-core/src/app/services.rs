@@ -1,10 +1,6 @@
 //! Background work that lives as long as the app.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::task::JoinSet;
@@ -27,7 +23,10 @@ impl Service {
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self { name, run: Arc::new(move |shutdown| Box::pin(run(shutdown))) }
+        Self {
+            name,
+            run: Arc::new(move |shutdown| Box::pin(run(shutdown))),
+        }
     }
 
     async fn keep_running(self, shutdown: Shutdown) {
@@ -47,5 +46,8 @@ impl Service {
 
 /// Starts every service; the set ends when all have.
 pub(super) fn spawn(services: &[Service], shutdown: &Shutdown) -> JoinSet<()> {
-    services.iter().map(|service| service.clone().keep_running(shutdown.clone())).collect()
+    services
+        .iter()
+        .map(|service| service.clone().keep_running(shutdown.clone()))
+        .collect()
 }

@@ -111,7 +111,8 @@ impl Form for ByteSize {
     const FORM: &'static str = "size, e.g. 512KiB, 10MiB";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("`{text}` is not a size: write a number with its unit, e.g. 512KiB, 10MiB, 1GiB"))
+        text.parse()
+            .map_err(|_| format!("`{text}` is not a size: write a number with its unit, e.g. 512KiB, 10MiB, 1GiB"))
     }
 }
 
@@ -134,7 +135,11 @@ impl<T: Form> Form for Vec<T> {
     const SECRET: bool = T::SECRET;
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(T::parse)
+            .collect()
     }
 
     fn absent() -> Option<Self> {

@@ -15,34 +15,50 @@ use super::{Kind, Resource, resource::columns};
 use crate::http::{ErrorEnvelope, MAX_PAGE_SIZE, PageRequest};
 
 pub(super) fn collection<R: Resource>() -> Paths {
-    let list = operation::<R>("list", &format!("Lists {}.", R::TABLE))
+    let list = operation("list", &format!("Lists {}.", R::TABLE))
         .parameters(Some(list_parameters::<R>()))
         .response("200", json("A page of the list.", page_schema::<R>()))
         .response("422", error("A parameter is unknown or of the wrong form."));
-    let create = operation::<R>("create", &format!("Creates a {}.", R::NAME))
+    let create = operation("create", &format!("Creates a {}.", R::NAME))
         .request_body(Some(body::<R::Create>()))
-        .response("201", json("It was created; `Location` is its address.", reference::<R>()))
+        .response(
+            "201",
+            json("It was created; `Location` is its address.", reference::<R>()),
+        )
         .response("409", error("A value that must be unique is taken."))
         .response("422", error("A field is missing or not acceptable."));
-    path("/", [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())])
+    path(
+        "/",
+        [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())],
+    )
 }
 
 pub(super) fn item<R: Resource>() -> Paths {
     let get = one::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("It.", reference::<R>()));
-    let update = one::<R>("update", &format!("Changes a {}: absent fields stay as they are.", R::NAME))
-        .request_body(Some(body::<R::Update>()))
-        .response("200", json("As it is now.", reference::<R>()))
-        .response("409", error("A value that must be unique is taken."));
+    let update = one::<R>(
+        "update",
+        &format!("Changes a {}: absent fields stay as they are.", R::NAME),
+    )
+    .request_body(Some(body::<R::Update>()))
+    .response("200", json("As it is now.", reference::<R>()))
+    .response("409", error("A value that must be unique is taken."));
     let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
     let delete = one::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
         .response("204", ResponseBuilder::new().description("It is deleted."));
-    let operations = [(HttpMethod::Get, get), (HttpMethod::Patch, update), (HttpMethod::Delete, delete)];
-    path("/{id}", operations.map(|(method, operation)| (method, operation.build())))
+    let operations = [
+        (HttpMethod::Get, get),
+        (HttpMethod::Patch, update),
+        (HttpMethod::Delete, delete),
+    ];
+    path(
+        "/{id}",
+        operations.map(|(method, operation)| (method, operation.build())),
+    )
 }
 
 pub(super) fn restore<R: Resource>() -> Paths {
-    let restore =
-        one::<R>("restore", &format!("Restores a deleted {}.", R::NAME)).response("200", json("As it is now.", reference::<R>()));
+    let restore = one::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
+        .response("200", json("As it is now.", reference::<R>()));
     path("/{id}/restore", [(HttpMethod::Post, restore.build())])
 }
 
@@ -70,8 +86,10 @@ fn path(path: &str, operations: impl IntoIterator<Item = (HttpMethod, Operation)
     paths
 }
 
-fn operation<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
-    OperationBuilder::new().operation_id(Some(verb)).summary(Some(summary.trim_end_matches('.')))
+fn operation(verb: &str, summary: &str) -> OperationBuilder {
+    OperationBuilder::new()
+        .operation_id(Some(verb))
+        .summary(Some(summary.trim_end_matches('.')))
 }
 
 /// An operation on one row.
@@ -82,7 +100,7 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
         .required(Required::True)
         .description(Some(format!("The {}'s id.", R::NAME)))
         .schema(Some(of_kind(Kind::Id)));
-    operation::<R>(verb, summary)
+    operation(verb, summary)
         .parameter(id)
         .response("404", error("There is none with this id, or it is not the caller's."))
         .response("422", error("The id or a field is not acceptable."))
@@ -91,16 +109,42 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
 fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
     let integer = |least: u32, most: Option<u32>, default: u32| {
-        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(most);
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(least))
+            .maximum(most);
         number.default(Some(default.into()))
     };
-    let sorts: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
+    let sorts: Vec<_> = columns
+        .iter()
+        .filter(|column| column.sorts)
+        .map(|column| column.name)
+        .collect();
     let mut parameters = vec![
-        query("limit", "Items in the answer at most; not with `page`.", integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE)),
+        query(
+            "limit",
+            "Items in the answer at most; not with `page`.",
+            integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
+        ),
         query("cursor", "`next_cursor` of the page before.", text()),
-        query("page", "Number of the page, counted from 1; answers with the total.", integer(1, Some(1_000_000), 1)),
-        query("page_size", "Items a page; only with `page`.", integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE)),
-        query("sort", &format!("Up to three of {}, separated by commas; `-` for descending.", sorts.join(", ")), text()),
+        query(
+            "page",
+            "Number of the page, counted from 1; answers with the total.",
+            integer(1, Some(1_000_000), 1),
+        ),
+        query(
+            "page_size",
+            "Items a page; only with `page`.",
+            integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
+        ),
+        query(
+            "sort",
+            &format!(
+                "Up to three of {}, separated by commas; `-` for descending.",
+                sorts.join(", ")
+            ),
+            text(),
+        ),
     ];
     if columns.iter().any(|column| column.searches) {
         parameters.push(query("q", "Words to look for.", text()));
@@ -113,9 +157,18 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
         let doc = format!("Only with this {}; several values separated by commas.", column.name);
         parameters.push(query(column.name, &doc, text()));
         if column.kind.has_order() {
-            for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
+            for (operator, words) in [
+                ("gte", "at least"),
+                ("gt", "above"),
+                ("lte", "at most"),
+                ("lt", "below"),
+            ] {
                 let doc = format!("Only with {} {words} this.", column.name);
-                parameters.push(query(&format!("{}[{operator}]", column.name), &doc, of_kind(column.kind)));
+                parameters.push(query(
+                    &format!("{}[{operator}]", column.name),
+                    &doc,
+                    of_kind(column.kind),
+                ));
             }
         }
     }
@@ -123,7 +176,10 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
 }
 
 fn query(name: &str, doc: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
-    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False);
     parameter.description(Some(doc)).schema(Some(schema)).build()
 }
 
@@ -135,8 +191,12 @@ fn of_kind(kind: Kind) -> ObjectBuilder {
     let format = |format| Some(SchemaFormat::KnownFormat(format));
     match kind {
         Kind::Text => text(),
-        Kind::Integer => ObjectBuilder::new().schema_type(Type::Integer).format(format(KnownFormat::Int64)),
-        Kind::Real => ObjectBuilder::new().schema_type(Type::Number).format(format(KnownFormat::Double)),
+        Kind::Integer => ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(format(KnownFormat::Int64)),
+        Kind::Real => ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .format(format(KnownFormat::Double)),
         Kind::Boolean => ObjectBuilder::new().schema_type(Type::Boolean),
         Kind::Timestamp => text().format(format(KnownFormat::DateTime)),
         Kind::Id => text().format(format(KnownFormat::Uuid)),
@@ -167,7 +227,9 @@ fn body<T: PartialSchema + ToSchema>() -> utoipa::openapi::request_body::Request
 }
 
 fn json(doc: &str, schema: RefOr<Schema>) -> ResponseBuilder {
-    ResponseBuilder::new().description(doc).content("application/json", Content::new(Some(schema)))
+    ResponseBuilder::new()
+        .description(doc)
+        .content("application/json", Content::new(Some(schema)))
 }
 
 fn error(doc: &str) -> ResponseBuilder {

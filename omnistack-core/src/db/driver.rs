@@ -13,14 +13,13 @@ use std::{
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 #[cfg(feature = "postgres")]
+use sqlx::SqlSafeStr as _;
+#[cfg(feature = "postgres")]
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
 #[cfg(feature = "sqlite")]
 use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-#[cfg(feature = "postgres")]
-use sqlx::SqlSafeStr as _;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Transaction};
 
 use super::{DbSettings, Error};
@@ -119,7 +118,10 @@ impl Pools {
             Self::Postgres(pool) => Bound::PostgresPool(pool, PgArguments::default()),
             #[cfg(feature = "sqlite")]
             Self::Sqlite { read, write } => {
-                let reads = sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"));
+                let reads = sql
+                    .trim_start()
+                    .get(..6)
+                    .is_some_and(|verb| verb.eq_ignore_ascii_case("select"));
                 Bound::SqlitePool(if reads { read } else { write }, SqliteArguments::default())
             }
         }
@@ -135,11 +137,17 @@ impl Pools {
                 let begin = if writes { "begin" } else { "begin read only" };
                 let sql = AssertSqlSafe(format!("{begin};{settings}")).into_sql_str();
                 let connection = pool.acquire().await?;
-                Ok(Open::Postgres(Begin(Some(Transaction::begin(connection, Some(sql)))).await?))
+                Ok(Open::Postgres(
+                    Begin(Some(Transaction::begin(connection, Some(sql)))).await?,
+                ))
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite { read, write } => {
-                let tx = if writes { write.begin_with("begin immediate").await? } else { read.begin().await? };
+                let tx = if writes {
+                    write.begin_with("begin immediate").await?
+                } else {
+                    read.begin().await?
+                };
                 Ok(Open::Sqlite(tx))
             }
         }
@@ -200,7 +208,9 @@ impl Open {
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 fn not_compiled_in(feature: &str) -> Error {
-    Error::configuration(format!("this build can't open such a URL; enable the cargo feature `{feature}`"))
+    Error::configuration(format!(
+        "this build can't open such a URL; enable the cargo feature `{feature}`"
+    ))
 }
 
 /// sqlx rolls back only what it knows to have begun. A `begin` dropped while it waits for its answer would hand the next
@@ -235,7 +245,10 @@ fn open_postgres(url: &str, settings: &DbSettings) -> Result<PgPool, Error> {
     let timeout = settings.statement_timeout.as_millis().to_string();
     let options = options
         .application_name("omnistack")
-        .options([("statement_timeout", timeout.as_str()), ("idle_in_transaction_session_timeout", "60000")])
+        .options([
+            ("statement_timeout", timeout.as_str()),
+            ("idle_in_transaction_session_timeout", "60000"),
+        ])
         .disable_statement_logging();
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)
@@ -257,7 +270,11 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
         "full" => SqliteSynchronous::Full,
         "normal" => SqliteSynchronous::Normal,
         "off" => SqliteSynchronous::Off,
-        _ => return Err(Error::configuration("DATABASE_SYNCHRONOUS is `full`, `normal` or `off`")),
+        _ => {
+            return Err(Error::configuration(
+                "DATABASE_SYNCHRONOUS is `full`, `normal` or `off`",
+            ));
+        }
     };
     let options = SqliteConnectOptions::from_str(url)
         .map_err(Error::from)?
@@ -277,7 +294,12 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
             Box::pin(async move { Ok(in_memory || !sqlx::Connection::is_in_transaction(connection)) })
         });
     // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
-    let writer = pool.clone().max_connections(1).min_connections(u32::from(in_memory)).idle_timeout(None).max_lifetime(None);
+    let writer = pool
+        .clone()
+        .max_connections(1)
+        .min_connections(u32::from(in_memory))
+        .idle_timeout(None)
+        .max_lifetime(None);
     let writer = writer.after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
     let write = writer.connect_lazy_with(options.clone());
     let read = if in_memory {

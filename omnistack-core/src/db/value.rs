@@ -74,7 +74,11 @@ impl Args {
             #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
             other => unreachable!("{other:?} is not compiled in"),
         };
-        Self { inner, count: 0, refused: None }
+        Self {
+            inner,
+            count: 0,
+            refused: None,
+        }
     }
 
     /// Adds a value and returns its placeholder's number, counted from 1.
@@ -108,7 +112,9 @@ impl Args {
 
 impl fmt::Debug for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Args").field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("Args")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +133,10 @@ macro_rules! on_driver {
 
         #[cfg(feature = $feature)]
         impl<T> Encode<'_, $database> for Id<T> {
-            fn encode_by_ref(&self, buffer: &mut <$database as sqlx::Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+            fn encode_by_ref(
+                &self,
+                buffer: &mut <$database as sqlx::Database>::ArgumentBuffer,
+            ) -> Result<IsNull, BoxDynError> {
                 Encode::<$database>::encode(self.uuid(), buffer)
             }
         }

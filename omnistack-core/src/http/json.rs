@@ -9,8 +9,8 @@ use garde::Validate;
 use http::{StatusCode, header};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use utoipa::{
-    PartialSchema, ToSchema,
     __dev::ComposeSchema,
+    PartialSchema, ToSchema,
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
@@ -35,9 +35,15 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         if !is_json(&request) {
             let message = "send the body as `Content-Type: application/json`";
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
+            return Err(Error::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                message,
+            ));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable_body(&rejection))?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| unreadable_body(&rejection))?;
         let value: T = read(&body)?;
         validate(&value)?;
         Ok(Self(value))
@@ -73,7 +79,12 @@ fn is_json(request: &Request) -> bool {
     let Some(Ok(content_type)) = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
         return false;
     };
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
@@ -87,7 +98,8 @@ pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejecti
 
 /// Whether a body was cut by a limit, however many layers have wrapped the error since.
 pub(super) fn beyond_limit(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 pub(crate) fn too_large() -> Error {
@@ -97,7 +109,10 @@ pub(crate) fn too_large() -> Error {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if holds_nul(body) {
-        return Err(Error::invalid([FieldProblem::new("body", "holds the character NUL (\\u0000), which can't be stored")]));
+        return Err(Error::invalid([FieldProblem::new(
+            "body",
+            "holds the character NUL (\\u0000), which can't be stored",
+        )]));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -193,6 +208,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
+/// `#[garde(dive)]` looks into the value, if there is one.
 impl<T: Validate> Validate for Patch<T> {
     type Context = T::Context;
 
@@ -204,6 +220,17 @@ impl<T: Validate> Validate for Patch<T> {
     ) {
         if let Self::Value(value) = self {
             value.validate_into(context, parent, report);
+        }
+    }
+}
+
+/// `#[garde(inner(length(max = 100)))]` is about the value, if there is one.
+impl<T> garde::rules::inner::Inner<T> for Patch<T> {
+    type Key = garde::error::NoKey;
+
+    fn validate_inner<F: FnMut(&T, &Self::Key)>(&self, mut validate: F) {
+        if let Self::Value(value) = self {
+            validate(value, &garde::error::NoKey::default());
         }
     }
 }

@@ -67,7 +67,10 @@ pub trait Step: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The answer.
-    #[expect(clippy::result_large_err, reason = "an answer is moved once, a box would cost every early one more")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "an answer is moved once, a box would cost every early one more"
+    )]
     fn request(&self, request: &mut Request) -> Result<Self::After, Response>;
 }
 
@@ -87,7 +90,10 @@ impl<T: Step> Step for Option<T> {
     type After = Option<T::After>;
 
     fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
-        self.as_ref().map(|step| step.request(request)).transpose()
+        match self {
+            Some(step) => step.request(request).map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -107,7 +113,10 @@ impl<S, T: Clone> Layer<S> for StepLayer<T> {
     type Service = Stepped<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Stepped { inner, step: self.0.clone() }
+        Stepped {
+            inner,
+            step: self.0.clone(),
+        }
     }
 }
 
@@ -133,8 +142,13 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.step.request(&mut request) {
-            Ok(after) => SteppedFuture::Inner { future: self.inner.call(request), after: Some(after) },
-            Err(response) => SteppedFuture::Answered { response: Some(response) },
+            Ok(after) => SteppedFuture::Inner {
+                future: self.inner.call(request),
+                after: Some(after),
+            },
+            Err(response) => SteppedFuture::Answered {
+                response: Some(response),
+            },
         }
     }
 }

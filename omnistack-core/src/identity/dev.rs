@@ -56,14 +56,21 @@ impl Module for DevIdentity {
         }
         registry.provide(Authenticator::new(token.clone()));
         registry.banner("sign in with", move || {
-            token.0.get().map(|token| format!("Authorization: Bearer {}", token.expose_secret())).unwrap_or_default()
+            token
+                .0
+                .get()
+                .map(|token| format!("Authorization: Bearer {}", token.expose_secret()))
+                .unwrap_or_default()
         });
     }
 
     async fn start(&self, _: &Ctx) -> Result<(), BoxError> {
         if self.token.0.get().is_none() {
             let kept = kept_token(Path::new("data/dev-token"));
-            _ = self.token.0.set(kept.map_err(|error| format!("can't keep a token in data/dev-token ({error}); set DEV_TOKEN"))?);
+            _ = self
+                .token
+                .0
+                .set(kept.map_err(|error| format!("can't keep a token in data/dev-token ({error}); set DEV_TOKEN"))?);
         }
         Ok(())
     }
@@ -74,7 +81,7 @@ impl DevIdentity {
     pub fn identity() -> Identity {
         let user = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
         let tenant = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
-        Identity::user(user).for_tenant(tenant).as_admin()
+        Identity::user(user).for_tenant(tenant).into_admin()
     }
 }
 
@@ -90,7 +97,10 @@ fn kept_token(path: &Path) -> std::io::Result<SecretString> {
         _ => {}
     }
     let random: [u8; 24] = rand::random();
-    let token = format!("dev_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random));
+    let token = format!(
+        "dev_{}",
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
+    );
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -102,7 +112,13 @@ fn kept_token(path: &Path) -> std::io::Result<SecretString> {
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 #[cfg(not(unix))]
@@ -122,8 +138,12 @@ impl Authenticate for Token {
         let own = self.0.get().map(ExposeSecret::expose_secret).unwrap_or_default();
         match bearer_token(request) {
             None => Ok(None),
-            Some(token) if !own.is_empty() && same(token.as_bytes(), own.as_bytes()) => Ok(Some(DevIdentity::identity())),
-            Some(_) => Err(Error::unauthorized("this is not the development token; it was printed when the app started")),
+            Some(token) if !own.is_empty() && same(token.as_bytes(), own.as_bytes()) => {
+                Ok(Some(DevIdentity::identity()))
+            }
+            Some(_) => Err(Error::unauthorized(
+                "this is not the development token; it was printed when the app started",
+            )),
         }
     }
 }

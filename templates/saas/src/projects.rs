@@ -61,7 +61,7 @@ pub struct ProjectChange {
     pub name: Option<String>,
     /// A new description; `null` clears it.
     #[serde(default)]
-    #[garde(custom(short))]
+    #[garde(inner(length(chars, max = 10_000)))]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\x00]*$")]
     pub description: Patch<String>,
 }
@@ -84,12 +84,5 @@ impl Resource for Project {
 
     fn update(change: ProjectChange, fields: &mut Fields) {
         fields.change("name", change.name).change("description", change.description.change());
-    }
-}
-
-fn short(text: &Patch<String>, _: &()) -> garde::Result {
-    match text {
-        Patch::Value(text) if text.chars().count() > 10_000 => Err(garde::Error::new("length is greater than 10000")),
-        _ => Ok(()),
     }
 }

@@ -21,7 +21,9 @@ pub(crate) fn run() {
     let first = least(runs.iter().map(|run| run.0.as_secs_f64() * 1e3));
     let memory = least(runs.iter().map(|run| run.1));
     println!("\n### Start and memory\n");
-    println!("The release binary on an existing SQLite database, least of {RUNS} starts. The targets are 100 ms and 30 MiB.\n");
+    println!(
+        "The release binary on an existing SQLite database, least of {RUNS} starts. The targets are 100 ms and 30 MiB.\n"
+    );
     println!("| what | |\n|---|---:|");
     println!("| first answer after the start | {first:.0} ms |");
     println!("| resident memory at rest | {memory:.1} MiB |");
@@ -33,25 +35,42 @@ fn start(folder: &std::path::Path) -> (Duration, f64) {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let began = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_saas")).current_dir(folder).env("PORT", port.to_string()).stdout(Stdio::null()).spawn();
+    let child = Command::new(env!("CARGO_BIN_EXE_saas"))
+        .current_dir(folder)
+        .env("PORT", port.to_string())
+        .stdout(Stdio::null())
+        .spawn();
     let mut child = Killed(child.unwrap());
     let first = loop {
         if answers(port) {
             break began.elapsed();
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "the app did not answer within 10 s");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the app did not answer within 10 s"
+        );
     };
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let resident = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<f64>()
+            .ok()
+    });
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     (first, resident.unwrap_or(f64::NAN) / 1024.0)
 }
 
 fn answers(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
     let mut answer = [0; 12];
-    stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").is_ok()
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .is_ok()
         && stream.read_exact(&mut answer).is_ok()
         && answer == *b"HTTP/1.1 200"
 }

@@ -12,7 +12,10 @@ fn read(path: &str) -> String {
 /// What stands between two lines.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("`{begin}` is missing"));
-    rest.split_once(end).unwrap_or_else(|| panic!("`{end}` is missing")).0.trim()
+    rest.split_once(end)
+        .unwrap_or_else(|| panic!("`{end}` is missing"))
+        .0
+        .trim()
 }
 
 #[test]
@@ -20,7 +23,10 @@ fn the_readme_shows_the_quickstart_as_it_compiles() {
     let file = "examples/quickstart/src/main.rs";
     let readme = read("README.md");
     let shown = between(&readme, &format!("<!-- include {file} -->"), "<!-- end include -->");
-    let shown = shown.strip_prefix("```rust\n").and_then(|code| code.strip_suffix("```")).unwrap();
+    let shown = shown
+        .strip_prefix("```rust\n")
+        .and_then(|code| code.strip_suffix("```"))
+        .unwrap();
     assert_eq!(shown, read(file));
 }
 
@@ -30,12 +36,20 @@ async fn the_configuration_reference_is_generated() {
     let page = read("docs/src/configuration.md");
     let shown = between(&page, "<!-- begin generated -->", "<!-- end generated -->");
     let made = config::reference(&app.config().sections());
-    assert_eq!(shown, made.trim(), "run `cargo run -p saas -- config --reference` and put it into docs/src/configuration.md");
+    assert_eq!(
+        shown,
+        made.trim(),
+        "run `cargo run -p saas -- config --reference` and put it into docs/src/configuration.md"
+    );
 }
 
 #[test]
 fn the_template_is_the_example() {
-    for file in ["src/projects.rs", "migrations/postgres/0001_projects.sql", "migrations/sqlite/0001_projects.sql"] {
+    for file in [
+        "src/projects.rs",
+        "migrations/postgres/0001_projects.sql",
+        "migrations/sqlite/0001_projects.sql",
+    ] {
         // The first line of each says where it is.
         let body = |folder: &str| read(&format!("{folder}/{file}")).split_once('\n').unwrap().1.to_owned();
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
@@ -52,7 +66,10 @@ async fn every_operation_is_described() {
             for part in ["operationId", "summary", "tags", "responses"] {
                 assert!(!operation[part].is_null(), "{method} {path} has no {part}");
             }
-            assert!(operation["responses"]["default"].is_object(), "{method} {path} has no error response");
+            assert!(
+                operation["responses"]["default"].is_object(),
+                "{method} {path} has no error response"
+            );
         }
     }
 }

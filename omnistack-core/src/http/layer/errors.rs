@@ -37,7 +37,11 @@ impl Step for ErrorLayer {
 
     fn request(&self, request: &mut Request) -> Result<Render, Response> {
         let id = request.extensions().get::<RequestId>().cloned();
-        Ok(Render { form: wanted(request), id, clock: self.clock.clone() })
+        Ok(Render {
+            form: wanted(request),
+            id,
+            clock: self.clock.clone(),
+        })
     }
 }
 
@@ -74,19 +78,37 @@ impl After for Render {
 /// RFC 9457 to those who name it.
 fn wanted(request: &Request) -> ErrorForm {
     const PROBLEM: &[u8] = b"application/problem+json";
-    let accepted = request.headers().get_all(header::ACCEPT).into_iter().map(HeaderValue::as_bytes);
-    let asked = accepted.flat_map(|accept| accept.windows(PROBLEM.len())).any(|part| part.eq_ignore_ascii_case(PROBLEM));
+    let accepted = request
+        .headers()
+        .get_all(header::ACCEPT)
+        .into_iter()
+        .map(HeaderValue::as_bytes);
+    let asked = accepted
+        .flat_map(|accept| accept.windows(PROBLEM.len()))
+        .any(|part| part.eq_ignore_ascii_case(PROBLEM));
     if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
 }
 
 fn is_bare(response: &Response) -> bool {
-    response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
 /// `Method Not Allowed` as `METHOD_NOT_ALLOWED`.
 fn code(status: StatusCode) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
-    reason.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }).collect()
+    reason
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 fn message(response: &mut Response) -> String {
@@ -94,11 +116,15 @@ fn message(response: &mut Response) -> String {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     // A rejection's text is there at once; what is not is no rejection's.
     let text = to_bytes(body, 4096).now_or_never().and_then(Result::ok);
-    let text = text.and_then(|text| String::from_utf8(text.into()).ok()).filter(|text| !text.is_empty());
+    let text = text
+        .and_then(|text| String::from_utf8(text.into()).ok())
+        .filter(|text| !text.is_empty());
     match text {
         Some(text) if status.is_client_error() => text,
         _ => match status {
-            StatusCode::METHOD_NOT_ALLOWED => "this route does not answer that method; `Allow` lists those it does".into(),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                "this route does not answer that method; `Allow` lists those it does".into()
+            }
             _ => status.canonical_reason().unwrap_or("Error").to_lowercase(),
         },
     }

@@ -60,7 +60,11 @@ impl RateLimitLayer {
     }
 
     fn tell(&self, verdict: Verdict) -> Tell {
-        Tell { verdict, policy: self.policy.clone(), limit: self.limiter.rate().quota }
+        Tell {
+            verdict,
+            policy: self.policy.clone(),
+            limit: self.limiter.rate().quota,
+        }
     }
 
     fn key(&self, request: &Request) -> Key {
@@ -91,7 +95,10 @@ impl Clone for RateLimitLayer {
 step_layer!(RateLimitLayer);
 
 fn network(request: &Request) -> IpAddr {
-    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
+    let address = request
+        .extensions()
+        .get::<ClientAddr>()
+        .map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
@@ -162,6 +169,9 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 impl fmt::Debug for RateLimitLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("rate", &self.limiter.rate()).field("by", &self.by).finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer")
+            .field("rate", &self.limiter.rate())
+            .field("by", &self.by)
+            .finish_non_exhaustive()
     }
 }

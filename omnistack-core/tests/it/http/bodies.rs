@@ -25,6 +25,9 @@ struct Order {
     #[garde(dive)]
     note: Patch<Note>,
     #[serde(default)]
+    #[garde(inner(length(chars, max = 5)))]
+    label: Patch<String>,
+    #[serde(default)]
     #[garde(skip)]
     free: Value,
 }
@@ -165,7 +168,7 @@ async fn deep_nesting_is_refused_and_never_overflows_the_stack() {
 async fn json_of_another_shape_is_422_and_names_the_field() {
     let client = app().await.anonymous();
     for (body, field, message) in [
-        ("[]", "body", "invalid length 0, expected struct Order with 4 elements"),
+        ("[]", "body", "invalid length 0, expected struct Order with 5 elements"),
         ("7", "body", "invalid type: integer `7`, expected struct Order"),
         ("{}", "name", "is required"),
         (
@@ -202,6 +205,7 @@ async fn json_of_another_shape_is_422_and_names_the_field() {
             "lower than 1",
         ),
         (r#"{"name":"a","note":"longer"}"#, "note", "length is greater than 5"),
+        (r#"{"name":"a","label":"longer"}"#, "label", "length is greater than 5"),
         (
             r#"{"name":"a\u0000"}"#,
             "body",

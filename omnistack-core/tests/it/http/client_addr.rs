@@ -25,7 +25,7 @@ type Case = (&'static str, &'static str, &'static str);
 async fn check(trusted: &str, cases: &[Case]) {
     let client = client(trusted).await;
     for (peer, forwarded, expected) in cases {
-        let request = client.get("/api/v1/public/address").from_address(peer.parse().unwrap());
+        let request = client.get("/api/v1/public/address").peer(peer.parse().unwrap());
         let answer = request.header("x-forwarded-for", forwarded).await.expect(200);
         assert_eq!(
             answer.text(),

@@ -39,8 +39,8 @@ async fn each_audience_admits_its_own() {
     let callers = [
         app.anonymous(),
         app.caller(user()),
-        app.caller(user().as_admin()),
-        app.caller(user().as_machine()),
+        app.caller(user().into_admin()),
+        app.caller(user().into_machine()),
     ];
     for (path, expected) in [
         ("/api/v1/public/who", [200, 200, 200, 200]),

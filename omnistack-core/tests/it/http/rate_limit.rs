@@ -151,7 +151,7 @@ async fn addresses_are_counted_apart_and_networks_of_ipv6_together() {
         let request = app
             .anonymous()
             .get("/api/v1/public/hello")
-            .from_address(address.parse::<IpAddr>().unwrap());
+            .peer(address.parse::<IpAddr>().unwrap());
         assert_eq!(request.await.status, status, "{address}");
     }
 }
