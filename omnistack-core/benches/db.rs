@@ -1,9 +1,5 @@
 //! What `Db` costs over plain sqlx, on both databases: `cargo xtask bench db`.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program for the terminal, run by hand"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
 
 use std::time::{Duration, Instant};
 
@@ -29,11 +25,7 @@ enum Plain {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         println!("<!-- begin db -->\n\n### `Db` over plain sqlx\n");
         println!("Time a query, {RUNS} alternating runs, median. The target is under 3 %.\n");
@@ -54,28 +46,16 @@ async fn measure(database: &TestDatabase) {
     let mut tx = db.begin().await.unwrap();
     for id in 0..1000_i64 {
         let insert = tx.query("insert into items (id, name, size) values ($1, $2, $3)");
-        insert
-            .bind(id)
-            .bind(format!("item {id}"))
-            .bind(id * 7)
-            .execute()
-            .await
-            .unwrap();
+        insert.bind(id).bind(format!("item {id}")).bind(id * 7).execute().await.unwrap();
     }
     tx.commit().await.unwrap();
     let (plain, name) = match database.dialect() {
         Dialect::Postgres => {
-            let pool = PgPoolOptions::new()
-                .max_connections(10)
-                .test_before_acquire(false)
-                .connect(database.url());
+            let pool = PgPoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
             (Plain::Postgres(pool.await.unwrap()), "PostgreSQL")
         }
         Dialect::Sqlite => {
-            let pool = SqlitePoolOptions::new()
-                .max_connections(10)
-                .test_before_acquire(false)
-                .connect(database.url());
+            let pool = SqlitePoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
             (Plain::Sqlite(pool.await.unwrap()), "SQLite")
         }
     };
@@ -113,19 +93,9 @@ async fn db_query(db: &Db, many: bool, id: i64) -> usize {
 async fn plain_query(plain: &Plain, many: bool, id: i64) -> usize {
     match (plain, many) {
         (Plain::Postgres(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
-        (Plain::Postgres(pool), false) => sqlx::query_as::<_, Item>(ONE)
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .unwrap()
-            .len(),
+        (Plain::Postgres(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
         (Plain::Sqlite(pool), true) => sqlx::query_as::<_, Item>(MANY).fetch_all(pool).await.unwrap().len(),
-        (Plain::Sqlite(pool), false) => sqlx::query_as::<_, Item>(ONE)
-            .bind(id)
-            .fetch_all(pool)
-            .await
-            .unwrap()
-            .len(),
+        (Plain::Sqlite(pool), false) => sqlx::query_as::<_, Item>(ONE).bind(id).fetch_all(pool).await.unwrap().len(),
     }
 }
 

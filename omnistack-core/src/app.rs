@@ -172,13 +172,7 @@ impl App {
         self.prepare_database().await?;
         let mut ran = Vec::new();
         for (module, migrations) in &self.migrations {
-            ran.extend(
-                self.db
-                    .migrate(module, migrations)
-                    .await?
-                    .into_iter()
-                    .map(|name| (*module, name)),
-            );
+            ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
         }
         Ok(ran)
     }
@@ -207,14 +201,41 @@ impl App {
         Ok(())
     }
 
+    /// How its settings want connections treated.
+    pub fn server_settings(&self) -> ServerSettings {
+        ServerSettings { header_timeout: self.http.header_timeout, grace: self.http.shutdown_grace }
+    }
+
+    /// Serves HTTP and runs the background services until told to end; returns how many connections were cut. Requests
+    /// end first, since they may still need what runs in the background; both have one grace.
+    pub async fn serve(&self, server: Server, shutdown: Shutdown) -> usize {
+        let grace = self.http.shutdown_grace;
+        let mut services = services::spawn(&self.services, &shutdown);
+        let over = Shutdown::new();
+        tokio::spawn({
+            let (asked, over) = (shutdown.clone(), over.clone());
+            async move {
+                asked.cancelled().await;
+                tokio::time::sleep(grace).await;
+                over.cancel();
+            }
+        });
+        let cut = server.run(self.service(), shutdown).await;
+        if cut > 0 {
+            tracing::warn!(target: "omnistack", connections = cut, ?grace, "ended with requests still open");
+        }
+        let ended = async { while services.join_next().await.is_some() {} };
+        if over.run_until_cancelled(ended).await.is_none() {
+            tracing::warn!(target: "omnistack", ?grace, "ended with background work still running");
+        }
+        cut
+    }
+
     /// Makes the folder of a SQLite file and asks the database for an answer.
     async fn prepare_database(&self) -> Result<(), DbError> {
         if let Some(folder) = self.db_settings.sqlite_folder() {
             tokio::fs::create_dir_all(&folder).await.map_err(|error| {
-                DbError::configuration(format!(
-                    "can't make the folder {} of DATABASE_URL: {error}",
-                    folder.display()
-                ))
+                DbError::configuration(format!("can't make the folder {} of DATABASE_URL: {error}", folder.display()))
             })?;
         }
         self.db.ping().await.map(drop)

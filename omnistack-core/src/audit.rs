@@ -29,13 +29,7 @@ pub struct AuditEntry {
 impl AuditEntry {
     /// Of an action.
     pub fn new(action: impl Into<String>) -> Self {
-        Self {
-            action: action.into(),
-            actor: None,
-            tenant: None,
-            resource: None,
-            details: None,
-        }
+        Self { action: action.into(), actor: None, tenant: None, resource: None, details: None }
     }
 
     /// Done by a caller, in the caller's tenant.
@@ -98,13 +92,7 @@ struct Logged;
 #[async_trait]
 impl AuditSink for Logged {
     async fn record(&self, _: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
-        let AuditEntry {
-            action,
-            actor,
-            tenant,
-            resource,
-            ..
-        } = entry;
+        let AuditEntry { action, actor, tenant, resource, .. } = entry;
         tracing::info!(target: "omnistack::audit", action, ?actor, ?tenant, resource);
         Ok(())
     }

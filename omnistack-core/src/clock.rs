@@ -44,9 +44,7 @@ impl Clock {
     /// The machine's clock.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
     pub fn system() -> Self {
-        Self(Source::System {
-            started: Instant::now(),
-        })
+        Self(Source::System { started: Instant::now() })
     }
 
     /// Wall time, in whole microseconds.
@@ -83,13 +81,7 @@ impl MockClock {
     /// Stopped at `start`.
     pub fn at(start: Timestamp) -> Self {
         let now = Arc::new(AtomicI64::new(start.as_micros()));
-        Self(
-            Clock(Source::Mock {
-                now: Arc::clone(&now),
-                began: start.as_micros(),
-            }),
-            now,
-        )
+        Self(Clock(Source::Mock { now: Arc::clone(&now), began: start.as_micros() }), now)
     }
 
     /// What to hand to the code under test.
@@ -99,8 +91,7 @@ impl MockClock {
 
     /// Moves it forward.
     pub fn advance(&self, by: Duration) {
-        self.1
-            .fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.1.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
     /// Moves the wall time to a moment, earlier ones included.

@@ -104,11 +104,7 @@ pub struct ConfigProblem {
 impl ConfigProblem {
     /// A problem with a setting whose value reads well but can't be used.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            origin: None,
-            message: message.into(),
-        }
+        Self { name: name.into(), origin: None, message: message.into() }
     }
 }
 

@@ -76,19 +76,14 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Configuration`] when the URL can't be read or names a database that is not compiled in.
     pub fn open(settings: &DbSettings, clock: Clock) -> Result<Self, Error> {
-        Ok(Self {
-            pools: Pools::open(settings)?,
-            observers: Arc::new(Observers::new(clock, settings.slow_query)),
-        })
+        Ok(Self { pools: Pools::open(settings)?, observers: Arc::new(Observers::new(clock, settings.slow_query)) })
     }
 
     /// A private SQLite database in memory that is gone with its last clone.
     #[cfg(feature = "sqlite")]
     pub fn memory() -> Result<Self, Error> {
         let config = crate::config::Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
-        let settings = config
-            .section()
-            .map_err(|problems| Error::configuration(problems[0].to_string()))?;
+        let settings = config.section().map_err(|problems| Error::configuration(problems[0].to_string()))?;
         Self::open(&settings, Clock::system())
     }
 
@@ -140,10 +135,7 @@ impl Db {
     /// The server's own name and version.
     pub async fn version(&self) -> Result<String, Error> {
         let (version,): (String,) = self
-            .query(Sql {
-                postgres: "select version()",
-                sqlite: "select 'SQLite ' || sqlite_version()",
-            })
+            .query(Sql { postgres: "select version()", sqlite: "select 'SQLite ' || sqlite_version()" })
             .fetch_one()
             .await?;
         Ok(version.split(" on ").next().unwrap_or_default().to_owned())
@@ -157,8 +149,6 @@ impl Db {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db")
-            .field("dialect", &self.dialect())
-            .finish_non_exhaustive()
+        f.debug_struct("Db").field("dialect", &self.dialect()).finish_non_exhaustive()
     }
 }

@@ -19,11 +19,7 @@ pub struct Email {
 impl Email {
     /// A mail of plain text.
     pub fn new(to: impl Into<String>, subject: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            to: to.into(),
-            subject: subject.into(),
-            text: text.into(),
-        }
+        Self { to: to.into(), subject: subject.into(), text: text.into() }
     }
 }
 

@@ -35,11 +35,7 @@ impl Check {
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self {
-            name,
-            required: true,
-            run: Arc::new(move || Box::pin(run())),
-        }
+        Self { name, required: true, run: Arc::new(move || Box::pin(run())) }
     }
 
     /// The app serves without it, less well.
@@ -51,9 +47,7 @@ impl Check {
 
 impl fmt::Debug for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Check")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Check").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -67,18 +61,11 @@ pub struct Health {
 
 impl Health {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            checks: Arc::default(),
-            last: Arc::default(),
-        }
+        Self { clock, checks: Arc::default(), last: Arc::default() }
     }
 
     pub(crate) fn add(&self, check: Check) {
-        self.checks
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push(check);
+        self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(check);
     }
 
     /// Time since the app was made.
@@ -107,11 +94,7 @@ impl Health {
     }
 
     async fn run(&self) -> Vec<CheckResult> {
-        let checks = self
-            .checks
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         join_all(checks.into_iter().map(|check| self.run_one(check))).await
     }
 

@@ -116,10 +116,7 @@ impl<'de, T> Deserialize<'de> for Id<T> {
 /// What `#[derive(ToSchema)]` asks of the type of a field that has parameters.
 impl<T> ComposeSchema for Id<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
-            .into()
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).into()
     }
 }
 

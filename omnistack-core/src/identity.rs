@@ -53,12 +53,7 @@ pub struct Identity {
 impl Identity {
     /// A signed-in user without a tenant.
     pub fn user(user: UserId) -> Self {
-        Self {
-            user,
-            tenant: None,
-            admin: false,
-            machine: false,
-        }
+        Self { user, tenant: None, admin: false, machine: false }
     }
 
     /// For this tenant.
@@ -98,11 +93,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| Error::unauthorized("sign in first"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Error::unauthorized("sign in first"))
     }
 }
 

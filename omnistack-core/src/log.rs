@@ -17,7 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::config::{Config, Form};
+use crate::config::{Config, Form, Section as _};
 use line::Shape;
 use sink::Sink;
 use subscriber::LineLayer;
@@ -79,7 +79,7 @@ pub fn install(config: &Config) -> Logging {
 
 /// As [`install`], to another writer.
 pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> Logging {
-    let settings = config.section::<LogSettings>().ok();
+    let settings = LogSettings::read(config).ok();
     let info = || Targets::new().with_default(LevelFilter::INFO);
     let targets = settings.as_ref().map_or_else(info, |settings| settings.level.0.clone());
     let shape = match settings.map_or(LogFormat::Auto, |settings| settings.format) {
@@ -89,10 +89,7 @@ pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static)
     };
     let sink = Sink::start(writer);
     // An error means that the program's own subscriber is in place.
-    _ = tracing_subscriber::registry()
-        .with(targets)
-        .with(LineLayer::new(shape, sink.clone()))
-        .try_init();
+    _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
     Logging(sink)
 }
 

@@ -86,9 +86,6 @@ impl Broker for InProcess {
 
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics
-            .entry(topic.to_owned())
-            .or_insert_with(|| broadcast::channel(BACKLOG).0)
-            .subscribe()
+        topics.entry(topic.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
 }

@@ -86,12 +86,7 @@ pub(crate) fn register(registry: &mut Registry) {
         return;
     };
     match Redis::new(url.expose_secret(), settings.command_timeout, registry.clock()) {
-        Err(error) => {
-            _ = registry.problem(
-                format!("`REDIS_URL`: {error}"),
-                "set it to redis://host:6379, or unset it",
-            )
-        }
+        Err(error) => _ = registry.problem(format!("`REDIS_URL`: {error}"), "set it to redis://host:6379, or unset it"),
         Ok(redis) => {
             registry
                 .provide(redis.clone())

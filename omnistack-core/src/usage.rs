@@ -25,13 +25,7 @@ pub struct UsageEvent {
 impl UsageEvent {
     /// So much of a meter.
     pub fn new(tenant: TenantId, meter: &'static str, quantity: i64, at: Timestamp) -> Self {
-        Self {
-            tenant,
-            meter,
-            quantity,
-            at,
-            key: None,
-        }
+        Self { tenant, meter, quantity, at, key: None }
     }
 
     /// Counted once for this key.
@@ -81,12 +75,7 @@ struct Logged;
 #[async_trait]
 impl Meter for Logged {
     async fn record(&self, event: UsageEvent) {
-        let UsageEvent {
-            tenant,
-            meter,
-            quantity,
-            ..
-        } = event;
+        let UsageEvent { tenant, meter, quantity, .. } = event;
         tracing::debug!(target: "omnistack::usage", %tenant, meter, quantity);
     }
 }

@@ -53,12 +53,7 @@ impl TestApp {
         if let Err(error) = app.start().await {
             panic!("{error}");
         }
-        Self {
-            app,
-            clock,
-            callers,
-            database,
-        }
+        Self { app, clock, callers, database }
     }
 
     /// The clock, to be moved.
@@ -109,25 +104,15 @@ impl TestApp {
             Ok(server) => server,
             Err(error) => panic!("can't listen: {error}"),
         };
-        let Ok(address) = server.local_addr() else {
-            panic!("a bound listener has an address")
-        };
+        let Ok(address) = server.local_addr() else { panic!("a bound listener has an address") };
         let shutdown = Shutdown::new();
         let ended = tokio::spawn(server.run(self.app.service(), shutdown.clone()));
-        Listening {
-            address,
-            shutdown,
-            ended,
-        }
+        Listening { address, shutdown, ended }
     }
 
     /// As [`listen`](Self::listen), with the settings an app has by default.
     pub async fn listen_by_default(&self) -> Listening {
-        self.listen(ServerSettings {
-            header_timeout: Duration::from_secs(75),
-            grace: Duration::from_secs(30),
-        })
-        .await
+        self.listen(ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) }).await
     }
 }
 
@@ -174,8 +159,6 @@ impl Authenticate for Callers {
             return Ok(None);
         };
         let identity = self.known().get(token).cloned();
-        identity
-            .map(Some)
-            .ok_or_else(|| Error::unauthorized("the test knows no caller with this token"))
+        identity.map(Some).ok_or_else(|| Error::unauthorized("the test knows no caller with this token"))
     }
 }

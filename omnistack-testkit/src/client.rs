@@ -21,11 +21,7 @@ pub struct Client {
 
 impl Client {
     pub(crate) fn new(service: Edge, token: Option<String>, identity: Option<Identity>) -> Self {
-        Self {
-            service,
-            token,
-            identity,
-        }
+        Self { service, token, identity }
     }
 
     /// Who it is; `None` for nobody.
@@ -64,14 +60,8 @@ impl Client {
             Ok(request) => request,
             Err(error) => panic!("`{path}` is no URI: {error}"),
         };
-        let mut builder = RequestBuilder {
-            service: self.service.clone(),
-            request,
-        };
-        builder
-            .request
-            .extensions_mut()
-            .insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
+        let mut builder = RequestBuilder { service: self.service.clone(), request };
+        builder.request.extensions_mut().insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
         match &self.token {
             Some(token) => builder.header("authorization", format!("Bearer {token}")),
             None => builder,
@@ -81,9 +71,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -148,12 +136,7 @@ impl IntoFuture for RequestBuilder {
                 Ok(body) => body.to_bytes(),
                 Err(error) => panic!("{sent}: the answer broke off: {error}"),
             };
-            Answer {
-                sent,
-                status: parts.status,
-                headers: parts.headers,
-                body,
-            }
+            Answer { sent, status: parts.status, headers: parts.headers, body }
         })
     }
 }
@@ -174,9 +157,7 @@ impl Answer {
     /// Asserts the status.
     #[track_caller]
     pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
-        let Ok(status) = status.try_into() else {
-            panic!("no status")
-        };
+        let Ok(status) = status.try_into() else { panic!("no status") };
         assert_eq!(self.status, status, "{}: {}", self.sent, self.text());
         self
     }
@@ -184,13 +165,7 @@ impl Answer {
     /// Asserts a 2xx.
     #[track_caller]
     pub fn expect_ok(self) -> Self {
-        assert!(
-            self.status.is_success(),
-            "{}: {} {}",
-            self.sent,
-            self.status,
-            self.text()
-        );
+        assert!(self.status.is_success(), "{}: {} {}", self.sent, self.status, self.text());
         self
     }
 
@@ -204,23 +179,13 @@ impl Answer {
             "{}: {body}",
             self.sent
         );
-        assert_eq!(
-            body["error"]["request_id"].as_str(),
-            self.header("x-request-id"),
-            "{}: {body}",
-            self.sent
-        );
+        assert_eq!(body["error"]["request_id"].as_str(), self.header("x-request-id"), "{}: {body}", self.sent);
         assert!(
             body["error"]["timestamp"].is_string() && body["error"]["message"].is_string(),
             "{}: {body}",
             self.sent
         );
-        assert!(
-            self.header("content-type")
-                .is_some_and(|kind| kind.starts_with("application/json")),
-            "{}",
-            self.sent
-        );
+        assert!(self.header("content-type").is_some_and(|kind| kind.starts_with("application/json")), "{}", self.sent);
         self
     }
 
@@ -252,8 +217,6 @@ impl Answer {
     /// The path of `Link: <…>; rel="next"`.
     pub fn next_link(&self) -> Option<&str> {
         let link = self.headers.get(header::LINK)?.to_str().ok()?;
-        link.strip_prefix('<')?
-            .split_once(">; rel=\"next\"")
-            .map(|(path, _)| path)
+        link.strip_prefix('<')?.split_once(">; rel=\"next\"").map(|(path, _)| path)
     }
 }

@@ -19,13 +19,8 @@ pub struct TestDatabase {
 
 #[derive(Debug)]
 enum Kind {
-    Sqlite {
-        folder: PathBuf,
-    },
-    Postgres {
-        server: Box<PgConnectOptions>,
-        name: String,
-    },
+    Sqlite { folder: PathBuf },
+    Postgres { server: Box<PgConnectOptions>, name: String },
 }
 
 impl TestDatabase {
@@ -36,10 +31,7 @@ impl TestDatabase {
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't make {}: {error}", folder.display());
         }
-        Self {
-            url: format!("sqlite:{}/test.db", folder.display()),
-            kind: Kind::Sqlite { folder },
-        }
+        Self { url: format!("sqlite:{}/test.db", folder.display()), kind: Kind::Sqlite { folder } }
     }
 
     /// A database on the server of `TEST_DATABASE_URL`.
@@ -65,13 +57,7 @@ impl TestDatabase {
             (Some(slash), None) => format!("{}/{name}", &url[..slash]),
             (None, _) => panic!("TEST_DATABASE_URL names no database"),
         };
-        Self {
-            url,
-            kind: Kind::Postgres {
-                server: Box::new(server),
-                name,
-            },
-        }
+        Self { url, kind: Kind::Postgres { server: Box::new(server), name } }
     }
 
     /// Its `DATABASE_URL`.
@@ -137,10 +123,7 @@ async fn on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
     connection.close().await
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told where the servers are by the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told where the servers are by the environment")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -42,11 +42,7 @@
 //! PostgreSQL is found by `TEST_DATABASE_URL`, a role that may create databases; `cargo xtask test` starts a server and
 //! sets it. A test that needs it and has none fails with these words: nothing is skipped silently.
 
-#![expect(
-    clippy::panic,
-    clippy::missing_panics_doc,
-    reason = "a test that can't go on panics, and says why"
-)]
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test that can't go on panics, and says why")]
 
 mod app;
 mod client;

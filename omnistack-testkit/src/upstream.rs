@@ -140,12 +140,7 @@ impl Upstream {
         let script = Arc::new(watch::Sender::new(Script::default()));
         let mut server = JoinSet::new();
         server.spawn(connection::serve(listener, script.clone()));
-        Self {
-            address,
-            url: format!("http://{address}"),
-            script,
-            _server: server,
-        }
+        Self { address, url: format!("http://{address}"), script, _server: server }
     }
 
     /// Starts an upstream that gives these replies in order, one a request, whatever the requests are.
@@ -253,13 +248,7 @@ impl Upstream {
     /// When they have not after 10 seconds of real time.
     #[track_caller]
     pub fn abandoned(&self, count: usize) -> impl Future<Output = ()> + Send + use<> {
-        self.until(
-            Location::caller(),
-            "was abandoned by",
-            count,
-            Script::abandoned,
-            PATIENCE,
-        )
+        self.until(Location::caller(), "was abandoned by", count, Script::abandoned, PATIENCE)
     }
 
     /// Fails the test if an expectation was not met, if a request came that nobody expected, or if something came that

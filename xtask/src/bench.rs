@@ -21,15 +21,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// The HTTP stack beside a bare axum handler.
-    pub(crate) const HTTP: Self = Self {
-        arguments: &["-p", "saas", "--bench", "http"],
-        servers: false,
-    };
+    pub(crate) const HTTP: Self = Self { arguments: &["-p", "saas", "--bench", "http"], servers: false };
     /// `Db` beside plain sqlx.
-    pub(crate) const DB: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
-        servers: true,
-    };
+    pub(crate) const DB: Self =
+        Self { arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"], servers: true };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
@@ -44,19 +39,13 @@ impl Bench {
 /// Runs the benchmarks, prints their tables and writes them into the page, in place of those of the run before.
 pub(crate) fn run(benches: &[Bench]) -> Result {
     let mut report = Report::default();
-    let servers = benches
-        .iter()
-        .any(|bench| bench.servers)
-        .then(|| Servers::start(&mut report))
-        .transpose()?;
+    let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report)).transpose()?;
     let mut fresh = vec![machine()?];
     for bench in benches {
         let printed = bench.run(servers.as_ref().filter(|_| bench.servers))?;
         let found = sections(&printed);
         if found.is_empty() {
-            return Err(Failure::new(
-                "the benchmark printed no table between `<!-- begin NAME -->` and its end",
-            ));
+            return Err(Failure::new("the benchmark printed no table between `<!-- begin NAME -->` and its end"));
         }
         fresh.extend(found);
     }
@@ -82,14 +71,9 @@ struct Section {
 impl Section {
     /// The page with this section in place of the one of the same name, or at its end.
     fn replace_in(&self, page: &str) -> String {
-        let (begin, end) = (
-            format!("<!-- begin {} -->", self.name),
-            format!("<!-- end {} -->", self.name),
-        );
+        let (begin, end) = (format!("<!-- begin {} -->", self.name), format!("<!-- end {} -->", self.name));
         let section = format!("{begin}\n{}\n{end}", self.body.trim_matches('\n'));
-        let old = page
-            .split_once(&begin)
-            .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+        let old = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
         match old {
             Some((before, after)) => format!("{before}{section}{after}"),
             None => format!("{}\n\n{section}\n", page.trim_end()),
@@ -105,10 +89,7 @@ fn sections(printed: &str) -> Vec<Section> {
         .filter_map(|part| {
             let (name, rest) = part.split_once(" -->")?;
             let (body, _) = rest.split_once(&format!("<!-- end {name} -->"))?;
-            Some(Section {
-                name: name.to_owned(),
-                body: body.trim_matches('\n').to_owned(),
-            })
+            Some(Section { name: name.to_owned(), body: body.trim_matches('\n').to_owned() })
         })
         .collect()
 }
@@ -120,10 +101,7 @@ fn machine() -> Result<Section> {
     let version = rustc.split_whitespace().nth(1).unwrap_or_default();
     let (os, architecture) = (std::env::consts::OS, std::env::consts::ARCH);
     let body = format!("{cores} cores, {os} on {architecture}, rustc {version}, release profile.");
-    Ok(Section {
-        name: "machine".to_owned(),
-        body,
-    })
+    Ok(Section { name: "machine".to_owned(), body })
 }
 
 #[cfg(test)]

@@ -21,9 +21,7 @@ const STEPS: &[Step] = &[
     Step("test", "what `cargo xtask test` does", || test::run(&[]).map(|()| "")),
     Step("doc", "the API's documentation, warnings as errors", doc),
     Step("book", "the book under docs/", book),
-    Step("template", "what `cargo xtask template` does", || {
-        template::run().map(|()| "")
-    }),
+    Step("template", "what `cargo xtask template` does", || template::run().map(|()| "")),
 ];
 
 /// The names `--only` takes.
@@ -55,10 +53,7 @@ pub(crate) fn run(only: &[String]) -> Result {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "{} failed: run `cargo xtask ci --only NAME` to see one alone",
-        failed.join(", ")
-    )))
+    Err(Failure::new(format!("{} failed: run `cargo xtask ci --only NAME` to see one alone", failed.join(", "))))
 }
 
 fn run_step(mut command: Command, arguments: &str) -> Result<&'static str> {
@@ -70,10 +65,7 @@ fn fmt() -> Result<&'static str> {
 }
 
 fn clippy() -> Result<&'static str> {
-    run_step(
-        command::cargo(),
-        "clippy --workspace --all-targets --all-features -- -D warnings",
-    )
+    run_step(command::cargo(), "clippy --workspace --all-targets --all-features -- -D warnings")
 }
 
 fn deny() -> Result<&'static str> {

@@ -42,10 +42,7 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     match check(&line, Ok(output.status)) {
         Ok(()) => Ok(text),
-        Err(failure) => Err(Failure::new(format!(
-            "{failure}\n{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        ))),
+        Err(failure) => Err(Failure::new(format!("{failure}\n{text}{}", String::from_utf8_lossy(&output.stderr)))),
     }
 }
 

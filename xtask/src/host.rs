@@ -20,9 +20,7 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 pub(crate) fn root() -> PathBuf {
     // At run time first: a build shared between checkouts may have been compiled in another one.
     let manifest = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
-    Path::new(&manifest)
-        .parent()
-        .map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(&manifest).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Cargo's target folder, `CARGO_TARGET_DIR` respected.
@@ -33,9 +31,7 @@ pub(crate) fn target() -> PathBuf {
 
 /// The first program of that name on the PATH.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&variable("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    env::split_paths(&variable("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// The folders `parent/prefix*`, the highest version first.
@@ -47,11 +43,7 @@ pub(crate) fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            let digits: String = name
-                .strip_prefix(prefix)?
-                .chars()
-                .filter(char::is_ascii_digit)
-                .collect();
+            let digits: String = name.strip_prefix(prefix)?.chars().filter(char::is_ascii_digit).collect();
             Some((digits.parse().unwrap_or(0), entry.path()))
         })
         .collect();
@@ -71,10 +63,7 @@ pub(crate) struct User {
 impl User {
     /// Looks a user up by name.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Some(Self {
-            uid: id(&["-u", name])?,
-            gid: id(&["-g", name])?,
-        })
+        Some(Self { uid: id(&["-u", name])?, gid: id(&["-g", name])? })
     }
 }
 
@@ -84,11 +73,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn id(arguments: &[&str]) -> Option<u32> {
-    let output = Command::new("id")
-        .args(arguments)
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = Command::new("id").args(arguments).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 

@@ -22,10 +22,7 @@ pub(crate) fn request(port: u16, method: &str, path: &str, headers: &[&str], bod
     let doing = format!("{method} {path}");
     exchange(port, method, path, headers, body)
         .context(&doing)?
-        .map_or_else(
-            |answer| Err(Failure::new(format!("{doing}: not an HTTP response: {answer}"))),
-            Ok,
-        )
+        .map_or_else(|answer| Err(Failure::new(format!("{doing}: not an HTTP response: {answer}"))), Ok)
 }
 
 fn exchange(
@@ -41,10 +38,7 @@ fn exchange(
     let mut lines = vec![format!("{method} {path} HTTP/1.0"), format!("Host: 127.0.0.1:{port}")];
     lines.extend(headers.iter().map(ToString::to_string));
     if !body.is_empty() {
-        lines.extend([
-            "Content-Type: application/json".to_owned(),
-            format!("Content-Length: {}", body.len()),
-        ]);
+        lines.extend(["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())]);
     }
     stream.write_all(format!("{}\r\n\r\n{body}", lines.join("\r\n")).as_bytes())?;
     let mut answer = Vec::new();
@@ -56,8 +50,5 @@ fn exchange(
 fn parse(answer: &str) -> Option<Response> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Response {
-        status,
-        body: body.to_owned(),
-    })
+    Some(Response { status, body: body.to_owned() })
 }

@@ -3,11 +3,7 @@
 //! Runs on Linux and macOS with nothing but Rust, a C compiler and `sh`; whatever else a command needs it finds or
 //! installs, and says which.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line tool speaks to its terminal"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
 
 mod app;
 mod apt;

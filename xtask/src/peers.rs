@@ -15,11 +15,7 @@ struct Peer {
 }
 
 /// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
-const PEERS: &[Peer] = &[Peer {
-    name: "schemathesis",
-    ecosystem: Ecosystem::Python,
-    run: schemathesis::run,
-}];
+const PEERS: &[Peer] = &[Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run }];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]
@@ -63,18 +59,9 @@ fn steps(report: &mut Report) -> Result {
     let app = host::target().join("debug/saas");
     for Peer { name, ecosystem, run } in PEERS {
         let programs = report.step_with_note(&format!("install {name}"), || {
-            ecosystem
-                .install()
-                .map(|folder| (folder.clone(), folder.display().to_string()))
+            ecosystem.install().map(|folder| (folder.clone(), folder.display().to_string()))
         })?;
-        run(
-            &Setting {
-                programs: &programs,
-                app: &app,
-                servers: &servers,
-            },
-            report,
-        )?;
+        run(&Setting { programs: &programs, app: &app, servers: &servers }, report)?;
     }
     Ok(())
 }

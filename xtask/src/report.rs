@@ -35,41 +35,22 @@ impl Report {
             took.as_secs_f64(),
             if note.is_empty() { "" } else { ": " }
         );
-        self.0.push(Row {
-            name: name.to_owned(),
-            outcome,
-            took: Some(took),
-            note,
-        });
+        self.0.push(Row { name: name.to_owned(), outcome, took: Some(took), note });
         result.map(|(value, _)| value)
     }
 
     /// Records something that took no time of its own.
     pub(crate) fn note(&mut self, name: &str, outcome: &'static str, note: impl Into<String>) {
-        self.0.push(Row {
-            name: name.to_owned(),
-            outcome,
-            took: None,
-            note: note.into(),
-        });
+        self.0.push(Row { name: name.to_owned(), outcome, took: None, note: note.into() });
     }
 
     /// Prints the table.
     pub(crate) fn print(&self) {
         let width = self.0.iter().map(|row| row.name.len()).max().unwrap_or_default();
         println!();
-        for Row {
-            name,
-            outcome,
-            took,
-            note,
-        } in &self.0
-        {
+        for Row { name, outcome, took, note } in &self.0 {
             let took = took.map_or_else(String::new, |took| format!("{:.1} s", took.as_secs_f64()));
-            println!(
-                "{}",
-                format!("{name:width$}  {outcome:7}  {took:>9}  {note}").trim_end()
-            );
+            println!("{}", format!("{name:width$}  {outcome:7}  {took:>9}  {note}").trim_end());
         }
         println!();
     }

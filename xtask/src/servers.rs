@@ -49,10 +49,7 @@ impl Servers {
                 Ok((server, about))
             })
         };
-        let servers = Self {
-            postgres: step("PostgreSQL", postgres::start)?,
-            redis: step("Redis", redis::start)?,
-        };
+        let servers = Self { postgres: step("PostgreSQL", postgres::start)?, redis: step("Redis", redis::start)? };
         report.note("SQLite", "ok", "bundled with sqlx");
         Ok(servers)
     }
@@ -109,17 +106,11 @@ fn address(url: &str, default_port: u16) -> String {
 
 /// Opens a connection, to see whether something listens.
 fn connect(address: &str) -> Result<TcpStream> {
-    let mut addresses = address
-        .to_socket_addrs()
-        .context(format_args!("looking up {address}"))?;
-    let first = addresses
-        .next()
-        .ok_or_else(|| Failure::new(format!("{address} has no address")))?;
+    let mut addresses = address.to_socket_addrs().context(format_args!("looking up {address}"))?;
+    let first = addresses.next().ok_or_else(|| Failure::new(format!("{address} has no address")))?;
     let timeout = std::time::Duration::from_secs(5);
     let stream = TcpStream::connect_timeout(&first, timeout).context(format_args!("connecting to {address}"))?;
-    let limited = stream
-        .set_read_timeout(Some(timeout))
-        .and_then(|()| stream.set_write_timeout(Some(timeout)));
+    let limited = stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
     limited.context("limiting the time to wait")?;
     Ok(stream)
 }

@@ -55,10 +55,7 @@ impl Recipe {
             // Ctrl-C reaches this process, and through the closed pipe the program: in order, not both at once.
             .process_group(0);
         let shell = self.command.spawn().context("starting sh")?;
-        Ok(Supervised {
-            shell,
-            folder: self.folder,
-        })
+        Ok(Supervised { shell, folder: self.folder })
     }
 }
 
@@ -80,10 +77,7 @@ impl Supervised {
                     continue;
                 }
             };
-            return Err(Failure::new(format!(
-                "{what} did not start: {why}\n{}",
-                self.log_tail()
-            )));
+            return Err(Failure::new(format!("{what} did not start: {why}\n{}", self.log_tail())));
         }
     }
 

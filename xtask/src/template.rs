@@ -35,9 +35,7 @@ fn steps(report: &mut Report) -> Result {
     report.step_with_note("count its Rust", || {
         let lines = count(&app.join("src"))?;
         if lines > MOST_LINES {
-            return Err(Failure::new(format!(
-                "the template has {lines} lines of Rust: at most {MOST_LINES}"
-            )));
+            return Err(Failure::new(format!("the template has {lines} lines of Rust: at most {MOST_LINES}")));
         }
         Ok(((), format!("{lines} lines")))
     })?;
@@ -50,23 +48,10 @@ fn steps(report: &mut Report) -> Result {
 
 fn generate(destination: &Path) -> Result {
     // The template's default is the published version.
-    let checkout = format!(
-        "omnistack_dependency=path = \"{}\"",
-        host::root().join("omnistack").display()
-    );
+    let checkout = format!("omnistack_dependency=path = \"{}\"", host::root().join("omnistack").display());
     let mut generate = Tool::GENERATE.command()?;
-    generate.args([
-        "generate",
-        "--path",
-        "templates/saas",
-        "--name",
-        "acme",
-        "--vcs",
-        "none",
-    ]);
-    generate
-        .args(["--silent", "--define", &checkout, "--destination"])
-        .arg(destination);
+    generate.args(["generate", "--path", "templates/saas", "--name", "acme", "--vcs", "none"]);
+    generate.args(["--silent", "--define", &checkout, "--destination"]).arg(destination);
     // The author, whom it would ask git and the system for.
     command::run(generate.env("CARGO_NAME", "acme"))
 }
@@ -77,10 +62,7 @@ fn build(app: &Path) -> Result {
     fs::copy(&lock.0, &lock.1).context("copying Cargo.lock")?;
     let cargo = |arguments: &[&str]| {
         let mut cargo = command::cargo();
-        cargo
-            .args(arguments)
-            .current_dir(app)
-            .env("CARGO_TARGET_DIR", host::target());
+        cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
         command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
     };
     // Left by the run before, which had another path and so another name.
@@ -99,22 +81,12 @@ fn speak(app: &App) -> Result {
             return Ok(());
         }
         let expected = format!("{method} {path}: expected {status} with `{contains}`");
-        Err(Failure::new(format!(
-            "{expected}, got {} {}",
-            answer.status, answer.body
-        )))
+        Err(Failure::new(format!("{expected}, got {} {}", answer.status, answer.body)))
     };
     ask("GET", "/health", &[], "", 200, "")?;
     ask("GET", "/openapi.json", &[], "", 200, PROJECTS)?;
     ask("GET", PROJECTS, &[], "", 401, "\"error\"")?;
-    ask(
-        "POST",
-        PROJECTS,
-        &[&signed_in],
-        r#"{"name":"Northwind"}"#,
-        201,
-        "Northwind",
-    )?;
+    ask("POST", PROJECTS, &[&signed_in], r#"{"name":"Northwind"}"#, 201, "Northwind")?;
     ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")
 }
 
@@ -128,11 +100,7 @@ fn count(folder: &Path) -> Result<usize> {
             lines += count(&path)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).context(format_args!("reading {}", path.display()))?;
-            lines += text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with("//"))
-                .count();
+            lines += text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
         }
     }
     Ok(lines)

@@ -25,9 +25,7 @@ fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
             eprintln!(
                 "cargo-nextest is not installed: cargo test runs them, one after another and without time limits."
             );
-            tests
-                .args(["test", "--all-features", "--lib", "--bins", "--tests"])
-                .args(nextest);
+            tests.args(["test", "--all-features", "--lib", "--bins", "--tests"]).args(nextest);
         }
         servers.tell(&mut tests);
         command::run(&mut tests)

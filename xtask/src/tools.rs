@@ -13,25 +13,13 @@ pub(crate) struct Tool {
 
 impl Tool {
     /// Checks every combination of features.
-    pub(crate) const HACK: Self = Self {
-        name: "cargo-hack",
-        version: "0.6.46",
-    };
+    pub(crate) const HACK: Self = Self { name: "cargo-hack", version: "0.6.46" };
     /// Checks licences, sources and forbidden crates.
-    pub(crate) const DENY: Self = Self {
-        name: "cargo-deny",
-        version: "0.20.2",
-    };
+    pub(crate) const DENY: Self = Self { name: "cargo-deny", version: "0.20.2" };
     /// Builds the book.
-    pub(crate) const MDBOOK: Self = Self {
-        name: "mdbook",
-        version: "0.5.4",
-    };
+    pub(crate) const MDBOOK: Self = Self { name: "mdbook", version: "0.5.4" };
     /// Makes an app from a template. The last release whose locked dependencies build on our `rust-version`.
-    pub(crate) const GENERATE: Self = Self {
-        name: "cargo-generate",
-        version: "0.23.8",
-    };
+    pub(crate) const GENERATE: Self = Self { name: "cargo-generate", version: "0.23.8" };
 
     /// A command that runs it in the repository.
     pub(crate) fn command(&self) -> Result<Command> {

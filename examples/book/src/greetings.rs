@@ -41,19 +41,13 @@ impl Module for Greetings {
         };
         let every = settings.every;
         registry
-            .provide(Greeter {
-                name: settings.name.into(),
-            })
+            .provide(Greeter { name: settings.name.into() })
             .routes(
                 Mount::public("/greetings").rate_limit(Rate::per_minute(60)),
                 Api::new().routes(routes!(greet)),
                 Ctx::get,
             )
-            .routes(
-                Mount::public("/greetings").v2(),
-                Api::new().routes(routes!(greet_v2)),
-                Ctx::get,
-            )
+            .routes(Mount::public("/greetings").v2(), Api::new().routes(routes!(greet_v2)), Ctx::get)
             .layer(Slot::Route, |_| Ok(axum::middleware::from_fn(in_english)))
             .health("greeter", |ctx| {
                 let greeter = ctx.get::<Greeter>()?;
@@ -111,17 +105,11 @@ async fn greet_v2(State(greeter): State<Greeter>, Query(whom): Query<Whom>, meta
 
 impl Greeter {
     fn greet(&self, name: Option<&str>) -> Greeting {
-        Greeting {
-            text: format!("Hello, {}!", name.unwrap_or(&self.name)),
-        }
+        Greeting { text: format!("Hello, {}!", name.unwrap_or(&self.name)) }
     }
 
     fn check(&self) -> Result<(), BoxError> {
-        if self.name.is_empty() {
-            Err("nobody to greet".into())
-        } else {
-            Ok(())
-        }
+        if self.name.is_empty() { Err("nobody to greet".into()) } else { Ok(()) }
     }
 }
 
@@ -139,9 +127,7 @@ async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) ->
 // ANCHOR: layer
 async fn in_english(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert("content-language", HeaderValue::from_static("en"));
+    response.headers_mut().insert("content-language", HeaderValue::from_static("en"));
     response
 }
 // ANCHOR_END: layer

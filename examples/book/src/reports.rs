@@ -18,9 +18,7 @@ pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: St
         .bind(tenant)
         .execute()
         .await?;
-    audit
-        .record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller))
-        .await?;
+    audit.record_in(&mut tx, AuditEntry::new("projects.prefixed").by(caller)).await?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -63,14 +61,10 @@ pub async fn copy(
 ) -> Result<Project, Error> {
     let mut tx = crud.write(caller).await?;
     let original = crud.get_in(&mut tx, caller, id).await?;
-    let new = saas::projects::NewProject {
-        name: format!("Copy of {}", original.name),
-        description: original.description,
-    };
+    let new =
+        saas::projects::NewProject { name: format!("Copy of {}", original.name), description: original.description };
     let copy = crud.create_in(&mut tx, caller, new).await?;
-    audit
-        .record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id))
-        .await?;
+    audit.record_in(&mut tx, AuditEntry::new("project.copied").by(caller).on("project", id)).await?;
     tx.commit().await?;
     Ok(copy)
 }

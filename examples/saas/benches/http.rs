@@ -1,9 +1,5 @@
 //! What the default stack costs, beside a bare axum handler in the same run: `cargo xtask bench http`.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a program for the terminal, run by hand"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
 
 mod http {
     pub(crate) mod in_process;
@@ -17,10 +13,7 @@ use serde::Serialize;
 
 fn main() {
     // Children of the loopback part: the servers under load.
-    if let Some(server) = std::env::args()
-        .nth(1)
-        .filter(|argument| argument.starts_with("serve-"))
-    {
+    if let Some(server) = std::env::args().nth(1).filter(|argument| argument.starts_with("serve-")) {
         return http::loopback::serve(&server);
     }
     println!("<!-- begin http -->");
@@ -42,11 +35,8 @@ fn bare() -> Router {
 /// The app as `cargo run -p saas` mounts it, its log going to a file that keeps nothing. Only the rate is raised, since
 /// one address sends every request.
 fn saas_app() -> App {
-    let settings = [
-        ("DATABASE_URL", "sqlite::memory:"),
-        ("DEV_TOKEN", TOKEN),
-        ("HTTP_RATE_LIMIT", "1000000000/second"),
-    ];
+    let settings =
+        [("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", TOKEN), ("HTTP_RATE_LIMIT", "1000000000/second")];
     let config = Config::from_pairs(settings);
     let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
     std::mem::forget(omnistack::log::install_to(&config, nowhere));
@@ -57,7 +47,5 @@ const TOKEN: &str = "bench";
 
 /// The smallest of several runs: what is left when nothing else wanted the machine.
 fn least<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {
-    runs.into_iter()
-        .reduce(|least, run| if run < least { run } else { least })
-        .unwrap()
+    runs.into_iter().reduce(|least, run| if run < least { run } else { least }).unwrap()
 }

@@ -7,8 +7,5 @@ use projects::Projects;
 
 /// The app, as `main` runs it and the tests drive it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
-    builder
-        .named("Acme", env!("CARGO_PKG_VERSION"))
-        .with(DevIdentity::default())
-        .with(Projects)
+    builder.named("Acme", env!("CARGO_PKG_VERSION")).with(DevIdentity::default()).with(Projects)
 }

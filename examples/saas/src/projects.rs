@@ -43,6 +43,7 @@ pub struct Project {
 
 /// A project to be.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewProject {
     /// Unique among the tenant's projects.
     #[garde(length(chars, min = 1, max = 100))]
@@ -56,6 +57,7 @@ pub struct NewProject {
 
 /// What to change of a project.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ProjectChange {
     /// A new name.
     #[garde(inner(length(chars, min = 1, max = 100)))]
@@ -71,10 +73,8 @@ pub struct ProjectChange {
 impl Resource for Project {
     const NAME: &'static str = "project";
     const TABLE: &'static str = "projects";
-    const COLUMNS: &'static [Column] = &[
-        Column::text("name").sorts().filters().searches(),
-        Column::text("description").searches(),
-    ];
+    const COLUMNS: &'static [Column] =
+        &[Column::text("name").sorts().filters().searches(), Column::text("description").searches()];
     type Create = NewProject;
     type Update = ProjectChange;
 
@@ -87,8 +87,6 @@ impl Resource for Project {
     }
 
     fn update(change: ProjectChange, fields: &mut Fields) {
-        fields
-            .change("name", change.name)
-            .change("description", change.description.change());
+        fields.change("name", change.name).change("description", change.description.change());
     }
 }

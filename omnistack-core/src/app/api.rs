@@ -32,11 +32,7 @@ pub struct Api<S = ()> {
 impl<S> Api<S> {
     /// No routes yet.
     pub fn new() -> Self {
-        Self {
-            routes: Vec::new(),
-            hidden: Vec::new(),
-            schemas: Vec::new(),
-        }
+        Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new() }
     }
 
     /// Adds the handlers of one path, as `routes!(get_it, change_it)`.

@@ -30,8 +30,6 @@ impl Banner {
 
 impl fmt::Debug for Banner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.lines.iter().map(|(label, _)| label))
-            .finish()
+        f.debug_list().entries(self.lines.iter().map(|(label, _)| label)).finish()
     }
 }

@@ -133,10 +133,7 @@ impl AppBuilder {
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
-                registry.problem(
-                    "was added twice",
-                    format!("remove one `.with(…)` of module `{}`", module.name()),
-                );
+                registry.problem("was added twice", format!("remove one `.with(…)` of module `{}`", module.name()));
                 continue;
             }
             module.register(&mut registry);
@@ -170,13 +167,7 @@ impl AppBuilder {
             health.add(check);
         }
         let versions = openapi::versions(&openapi);
-        let router = routing::router(
-            wired.routes,
-            &wired.layers,
-            &settings.http,
-            &registry.clock,
-            &registry.ctx,
-        );
+        let router = routing::router(wired.routes, &wired.layers, &settings.http, &registry.clock, &registry.ctx);
         let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
         let router = wired
             .layers
@@ -220,10 +211,7 @@ struct Settings {
 
 impl Settings {
     fn read(registry: &mut Registry) -> Option<Self> {
-        let (app, log) = (
-            registry.config::<AppSettings>(),
-            registry.config::<crate::log::LogSettings>(),
-        );
+        let (app, log) = (registry.config::<AppSettings>(), registry.config::<crate::log::LogSettings>());
         let (db, http) = (registry.config(), registry.config());
         // Read for their problems: their values are needed before there is an app.
         let _ = (app?.environment, log?);
@@ -238,20 +226,14 @@ fn open(given: Option<Db>, settings: Option<&Settings>, registry: &mut Registry)
     match Db::open(&settings?.db, registry.clock()) {
         Ok(db) => Some(db),
         Err(error) => {
-            registry.problem(
-                format!("`DATABASE_URL`: {error}"),
-                "set it to postgres://… or sqlite:path/to/file.db",
-            );
+            registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
             None
         }
     }
 }
 
 fn unmet(registry: &mut Registry) {
-    let guarded = registry
-        .routes
-        .iter()
-        .find(|routes| routes.mount.audience() != super::Audience::Public);
+    let guarded = registry.routes.iter().find(|routes| routes.mount.audience() != super::Audience::Public);
     if let Some(routes) = guarded.filter(|_| registry.ctx.get::<Authenticator>().is_err()) {
         registry.problems.push(Problem {
             module: routes.module,
@@ -286,25 +268,15 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
     let ctx = registry.ctx.clone();
     let mut problems = Vec::new();
     let mut keep = |module, missing: super::Missing| problems.push(Problem::missing(module, missing));
-    let mut wired = Wired {
-        routes: Vec::new(),
-        layers: Vec::new(),
-        checks: Vec::new(),
-        services: Vec::new(),
-    };
+    let mut wired = Wired { routes: Vec::new(), layers: Vec::new(), checks: Vec::new(), services: Vec::new() };
     for routes in registry.routes.drain(..) {
         match (routes.wire)(&ctx) {
-            Ok(routers) => wired.routes.push(routing::Wired {
-                mount: routes.mount,
-                routers,
-            }),
+            Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
             Err(missing) => keep(routes.module, missing),
         }
     }
     // Innermost first: layers are put on in this order. By name within a slot, so that the order of modules never matters.
-    registry
-        .layers
-        .sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
+    registry.layers.sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
     for (slot, module, layer) in registry.layers.drain(..) {
         match layer(&ctx) {
             Ok(layer) => wired.layers.push((slot, layer)),
@@ -341,23 +313,12 @@ pub struct Problem {
 impl Problem {
     pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
         let fix = format!("set {} in the environment, .env or omnistack.toml", problem.name);
-        Self {
-            module,
-            what: problem.to_string(),
-            fix,
-        }
+        Self { module, what: problem.to_string(), fix }
     }
 
     fn missing(module: &'static str, missing: super::Missing) -> Self {
-        let fix = format!(
-            "add the module that provides `{}`, or provide one with `registry.provide(…)`",
-            missing.0
-        );
-        Self {
-            module,
-            what: missing.to_string(),
-            fix,
-        }
+        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
+        Self { module, what: missing.to_string(), fix }
     }
 }
 
@@ -374,11 +335,7 @@ pub struct BuildError(pub Vec<Problem>);
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        writeln!(
-            f,
-            "the app can't be built: {count} problem{}",
-            if count == 1 { "" } else { "s" }
-        )?;
+        writeln!(f, "the app can't be built: {count} problem{}", if count == 1 { "" } else { "s" })?;
         self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
     }
 }
@@ -388,8 +345,6 @@ impl std::error::Error for BuildError {}
 impl fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modules: Vec<_> = self.modules.iter().map(|module| module.name()).collect();
-        f.debug_struct("AppBuilder")
-            .field("modules", &modules)
-            .finish_non_exhaustive()
+        f.debug_struct("AppBuilder").field("modules", &modules).finish_non_exhaustive()
     }
 }

@@ -31,16 +31,9 @@ fn command(title: String, version: String) -> Command {
         .version(version)
         .about("Serves when no command is given. Settings come from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
-        .subcommand(
-            Command::new("migrate")
-                .about("Runs the migrations this database is missing")
-                .arg(
-                    Arg::new("list")
-                        .long("list")
-                        .action(ArgAction::SetTrue)
-                        .help("Only lists them, with those that have run"),
-                ),
-        )
+        .subcommand(Command::new("migrate").about("Runs the migrations this database is missing").arg(
+            Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only lists them, with those that have run"),
+        ))
         .subcommand(Command::new("openapi").about("Prints the API's description (OpenAPI 3.1, JSON)"))
         .subcommand(Command::new("routes").about("Lists every route: method, path, audience, module"))
         .subcommand(

@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, ServerSettings, Shutdown, services, signal::asked_to_end};
+use super::{App, Server, Shutdown, signal::asked_to_end};
 use crate::{Failure, config};
 
 /// Serves until SIGTERM or SIGINT.
@@ -12,36 +12,13 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     migrate_or_refuse(&app).await?;
     app.start().await?;
     let address = SocketAddr::new(app.http.host, app.http.port);
-    let settings = ServerSettings {
-        header_timeout: app.http.header_timeout,
-        grace: app.http.shutdown_grace,
-    };
-    let server = Server::bind(address, settings)
-        .await
-        .map_err(|error| cannot_listen(address, &error))?;
+    let server = Server::bind(address, app.server_settings()).await.map_err(|error| cannot_listen(address, &error))?;
     let address = server.local_addr()?;
     println!("{}", screen(&app, address));
 
     let shutdown = Shutdown::new();
-    let mut services = services::spawn(&app.services, &shutdown);
     tokio::spawn(end_when_asked(shutdown.clone()));
-    // One grace for both: requests end first, since they may still need what runs in the background.
-    let grace = app.http.shutdown_grace;
-    let deadline = {
-        let asked = shutdown.clone();
-        tokio::spawn(async move {
-            asked.cancelled().await;
-            tokio::time::Instant::now() + grace
-        })
-    };
-    let cut = server.run(app.service(), shutdown).await;
-    if cut > 0 {
-        tracing::warn!(target: "omnistack", connections = cut, ?grace, "ended with requests still open");
-    }
-    let ended = async { while services.join_next().await.is_some() {} };
-    if tokio::time::timeout_at(deadline.await?, ended).await.is_err() {
-        tracing::warn!(target: "omnistack", services = services.len(), ?grace, "ended with background work still running");
-    }
+    app.serve(server, shutdown).await;
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
     tracing::info!(target: "omnistack", "ended");
     Ok(())
@@ -62,24 +39,12 @@ async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
         app.migrate().await?;
         return Ok(());
     }
-    let missing: Vec<_> = app
-        .migration_states()
-        .await?
-        .into_iter()
-        .filter(|state| !state.applied)
-        .collect();
+    let missing: Vec<_> = app.migration_states().await?.into_iter().filter(|state| !state.applied).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = missing
-        .iter()
-        .map(|state| format!("{}/{}", state.module, state.name))
-        .collect();
-    let message = format!(
-        "the database lacks {} migrations ({}); run `migrate` first",
-        names.len(),
-        names.join(", ")
-    );
+    let names: Vec<_> = missing.iter().map(|state| format!("{}/{}", state.module, state.name)).collect();
+    let message = format!("the database lacks {} migrations ({}); run `migrate` first", names.len(), names.join(", "));
     Err(Failure::new(message))
 }
 
@@ -95,19 +60,13 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
 
 fn screen(app: &App, address: SocketAddr) -> String {
     let mut banner = super::banner::Banner::default();
-    let shown = if address.ip().is_unspecified() {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
-    };
+    let shown =
+        if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
     let base = format!("http://{shown}");
     let info = &app.openapi.info;
-    for (label, path) in [
-        ("serves", ""),
-        ("docs", "/docs"),
-        ("description", "/openapi.json"),
-        ("health", "/health/ready"),
-    ] {
+    for (label, path) in
+        [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")]
+    {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
     }
@@ -120,12 +79,7 @@ fn screen(app: &App, address: SocketAddr) -> String {
 pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
     if list {
         for state in app.migration_states().await? {
-            println!(
-                "{:<8} {:<16} {}",
-                if state.applied { "applied" } else { "missing" },
-                state.module,
-                state.name
-            );
+            println!("{:<8} {:<16} {}", if state.applied { "applied" } else { "missing" }, state.module, state.name);
         }
         return Ok(());
     }
@@ -141,12 +95,7 @@ pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
 
 /// Prints the API's description.
 pub(super) fn openapi(app: &App) -> crate::Result<()> {
-    println!(
-        "{}",
-        app.openapi()
-            .to_pretty_json()
-            .map_err(|error| Failure::new(error.to_string()))?
-    );
+    println!("{}", app.openapi().to_pretty_json().map_err(|error| Failure::new(error.to_string()))?);
     Ok(())
 }
 
@@ -155,10 +104,7 @@ pub(super) fn routes(app: &App) {
     let width = app.routes().iter().map(|route| route.path.len()).max().unwrap_or(0);
     println!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE");
     for route in app.routes() {
-        println!(
-            "{:<7} {:<width$}  {:<8} {}",
-            route.method, route.path, route.audience, route.module
-        );
+        println!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module);
     }
 }
 
@@ -188,11 +134,7 @@ pub(super) fn config(app: &App, reference: bool) {
 
 /// Checks what the app stands on; fails when something must be fixed.
 pub(super) async fn doctor(app: &App) -> crate::Result<()> {
-    println!(
-        "ok       settings    {} sections read, environment {}",
-        app.config.sections().len(),
-        app.environment()
-    );
+    println!("ok       settings    {} sections read, environment {}", app.config.sections().len(), app.environment());
     let mut wrong = 0;
     let mut say = |good: bool, what: &str, text: String| {
         println!("{}  {what:<11} {text}", if good { "ok     " } else { "FAILING" });
@@ -209,26 +151,14 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
         ),
         Ok(()) => {
             let latency = app.db.ping().await.unwrap_or_default();
-            say(
-                true,
-                "database",
-                format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()),
-            );
+            say(true, "database", format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()));
             match app.migration_states().await {
                 Err(error) => say(false, "migrations", error.to_string()),
                 Ok(states) => {
                     let missing = states.iter().filter(|state| !state.applied).count();
                     let text = format!("{} applied, {missing} missing", states.len() - missing);
-                    let fix = if missing == 0 {
-                        ""
-                    } else {
-                        "\n                     fix: run `migrate`"
-                    };
-                    say(
-                        missing == 0 || !app.environment().is_production(),
-                        "migrations",
-                        text + fix,
-                    );
+                    let fix = if missing == 0 { "" } else { "\n                     fix: run `migrate`" };
+                    say(missing == 0 || !app.environment().is_production(), "migrations", text + fix);
                 }
             }
             if let Some(warning) = row_security(app).await {
@@ -261,22 +191,11 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
         }
     }
     let report = app.health.report().await;
-    for check in report
-        .checks
-        .iter()
-        .filter(|check| check.name != "database" && check.name != "redis")
-    {
-        say(
-            check.status != crate::health::Status::Failing,
-            "check",
-            check.name.clone(),
-        );
+    for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
+        say(check.status != crate::health::Status::Failing, "check", check.name.clone());
     }
     if wrong > 0 {
-        return Err(Failure::new(format!(
-            "{wrong} thing{} to fix",
-            if wrong == 1 { "" } else { "s" }
-        )));
+        return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));
     }
     Ok(())
 }
@@ -286,9 +205,7 @@ async fn row_security(app: &App) -> Option<String> {
     if app.db.dialect() != crate::db::Dialect::Postgres {
         return None;
     }
-    let query = app
-        .db
-        .query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
+    let query = app.db.query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
     let (bypasses,): (bool,) = query.fetch_one().await.ok()?;
     bypasses.then(|| {
         "the role of DATABASE_URL bypasses row-level security; use one without SUPERUSER and BYPASSRLS in production".into()

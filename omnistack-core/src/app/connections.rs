@@ -148,13 +148,7 @@ impl Connections {
         let connection = Arc::new(Connection::default());
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(key, Arc::clone(&connection));
-        (
-            connection,
-            Place {
-                connections: Arc::clone(self),
-                key,
-            },
-        )
+        (connection, Place { connections: Arc::clone(self), key })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -22,25 +22,13 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
     let url = settings.display_url();
     registry
         .migrations(crate::migrations!["0001_core"])
-        .routes(
-            Mount::root("", Audience::Public),
-            Api::new().routes(routes!(live)).routes(routes!(ready)),
-            |ctx| ctx.get::<Health>(),
-        )
-        .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| {
+        .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()
         })
-        .routes(
-            Mount::public("/health").v2(),
-            Api::new().routes(routes!(health_v2)),
-            |ctx| ctx.get::<Health>(),
-        )
+        .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
+        .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
         .banner("database", move || {
-            let grow = if url.starts_with("sqlite:") {
-                " (set DATABASE_URL=postgres://… to grow)"
-            } else {
-                ""
-            };
+            let grow = if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to grow)" } else { "" };
             format!("{url}{grow}")
         });
     let db = db.clone();
@@ -72,11 +60,7 @@ async fn live() -> Json<Liveness> {
 ))]
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     let report = health.report().await;
-    let status = if report.status == Status::Failing {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::OK
-    };
+    let status = if report.status == Status::Failing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(report))
 }
 
@@ -109,12 +93,7 @@ pub(super) fn documents(router: Router, document: &OpenApi, title: &str, routes:
         router = router.route(&format!("/openapi/{version}.json"), json(document));
     }
     if routes.iter().any(|route| route.path == "/" && route.module == "core") {
-        let index = Index {
-            name: title.into(),
-            docs: "/docs",
-            openapi: "/openapi.json",
-            health: "/health",
-        };
+        let index = Index { name: title.into(), docs: "/docs", openapi: "/openapi.json", health: "/health" };
         router = router.route("/", get(|| async { Json(index) }));
     }
     docs::add(router)
@@ -122,13 +101,5 @@ pub(super) fn documents(router: Router, document: &OpenApi, title: &str, routes:
 
 fn json(document: &OpenApi) -> axum::routing::MethodRouter {
     let body = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
-    get(|| async {
-        (
-            [
-                (header::CONTENT_TYPE, "application/json"),
-                (header::CACHE_CONTROL, "no-cache"),
-            ],
-            body,
-        )
-    })
+    get(|| async { ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], body) })
 }

@@ -16,8 +16,7 @@ pub struct Ctx {
 
 impl Ctx {
     pub(super) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.values
-            .insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
+        self.values.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
     }
 
     /// The value some module, or core itself, provides.
@@ -25,10 +24,7 @@ impl Ctx {
     /// # Errors
     /// Nobody does.
     pub fn get<T: Clone + 'static>(&self) -> Result<T, Missing> {
-        let value = self
-            .values
-            .get(&TypeId::of::<T>())
-            .and_then(|(_, value)| value.downcast_ref::<T>());
+        let value = self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>());
         value.cloned().ok_or(Missing(type_name::<T>()))
     }
 
@@ -39,9 +35,7 @@ impl Ctx {
 
 impl fmt::Debug for Ctx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.values.values().map(|(name, _)| name))
-            .finish()
+        f.debug_set().entries(self.values.values().map(|(name, _)| name)).finish()
     }
 }
 

@@ -28,10 +28,7 @@ pub(super) fn add(router: Router) -> Router {
     router
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(move || async move { asset("index.html", index) }))
-        .route(
-            "/docs/{*file}",
-            get(move |Path(file): Path<String>| async move { asset(&file, config) }),
-        )
+        .route("/docs/{*file}", get(move |Path(file): Path<String>| async move { asset(&file, config) }))
 }
 
 fn asset(file: &str, config: Arc<Config<'static>>) -> Response {

@@ -43,10 +43,7 @@ pub(super) fn around(
     policies: &[VersionPolicy],
 ) -> Edge {
     let clock = &registry.clock;
-    let rate = settings
-        .rate_limit
-        .0
-        .map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
+    let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
     let service = StepLayer(rate).layer(CatchPanicLayer.layer(router));
     let service = ApiVersionLayer::new(versions, policies).layer(service);
     let service = ErrorLayer::new(clock.clone()).layer(service);
@@ -67,12 +64,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
-    let named = |names: &[&'static str]| {
-        names
-            .iter()
-            .map(|name| HeaderName::from_static(name))
-            .collect::<Vec<_>>()
-    };
+    let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let cors = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(named(&[
@@ -102,9 +94,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.iter().any(|origin| origin == "*") {
         return Some(cors.allow_origin(Any));
     }
-    let origins = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
     Some(cors.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
 }
 

@@ -89,14 +89,7 @@ impl Mount {
             "" => String::new(),
             path => format!("/{path}"),
         };
-        Self {
-            audience,
-            path,
-            version,
-            body_limit: None,
-            timeout: None,
-            rate_limit: None,
-        }
+        Self { audience, path, version, body_limit: None, timeout: None, rate_limit: None }
     }
 
     /// In version 2 of the API.

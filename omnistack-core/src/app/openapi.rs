@@ -29,12 +29,7 @@ pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenA
         for paths in &routes.paths {
             for (path, item) in &paths.paths {
                 let item = described(item.clone(), routes, &mut ids);
-                document
-                    .paths
-                    .paths
-                    .entry(routes.mount.join(path))
-                    .or_default()
-                    .merge_operations(item);
+                document.paths.paths.entry(routes.mount.join(path)).or_default().merge_operations(item);
             }
         }
     }
@@ -42,21 +37,11 @@ pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenA
     ErrorEnvelope::schemas(&mut schemas);
     components.schemas.extend(schemas);
     components.schemas.insert(ErrorBody::name().into(), ErrorBody::schema());
-    components
-        .schemas
-        .insert(ErrorEnvelope::name().into(), ErrorEnvelope::schema());
-    let scheme = Http::builder()
-        .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A token of a signed-in caller."));
-    components
-        .security_schemes
-        .insert(SCHEME.into(), SecurityScheme::Http(scheme.build()).into());
+    components.schemas.insert(ErrorEnvelope::name().into(), ErrorEnvelope::schema());
+    let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
+    components.security_schemes.insert(SCHEME.into(), SecurityScheme::Http(scheme.build()).into());
     document.components = Some(components);
-    document.tags = Some(
-        tags.into_iter()
-            .map(|tag| TagBuilder::new().name(tag).build())
-            .collect(),
-    );
+    document.tags = Some(tags.into_iter().map(|tag| TagBuilder::new().name(tag).build()).collect());
     document
 }
 
@@ -66,26 +51,17 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
     for (_, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
         operation.summary.get_or_insert_with(|| sentence(&name));
-        operation.operation_id = Some(unique(
-            &format!("{}_{name}", routes.module.replace('-', "_")),
-            routes.mount.version,
-            ids,
-        ));
+        operation.operation_id =
+            Some(unique(&format!("{}_{name}", routes.module.replace('-', "_")), routes.mount.version, ids));
         operation.tags = Some(vec![routes.module.to_owned()]);
         let responses = &mut operation.responses.responses;
-        responses
-            .entry("default".into())
-            .or_insert_with(|| error("An error, in the form of every error."));
+        responses.entry("default".into()).or_insert_with(|| error("An error, in the form of every error."));
         if audience != Audience::Public {
-            responses
-                .entry("401".into())
-                .or_insert_with(|| error("Nobody is signed in."));
+            responses.entry("401".into()).or_insert_with(|| error("Nobody is signed in."));
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
         }
         if matches!(audience, Audience::Admin | Audience::Machine) {
-            responses
-                .entry("403".into())
-                .or_insert_with(|| error("The caller may not do this."));
+            responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
         }
     }
     item
@@ -95,17 +71,12 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
 fn sentence(name: &str) -> String {
     let words = name.replace('_', " ");
     let mut letters = words.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// `projects_list`; in version 2 `projects_list_v2` when version 1 has it too.
 fn unique(id: &str, version: Option<ApiVersion>, ids: &mut BTreeSet<String>) -> String {
-    let versioned = version
-        .filter(|version| version.0 > 1)
-        .map(|version| format!("{id}_{version}"));
+    let versioned = version.filter(|version| version.0 > 1).map(|version| format!("{id}_{version}"));
     let numbered = (2..).map(|number| format!("{id}_{number}"));
     let mut candidates = std::iter::once(id.to_owned()).chain(versioned).chain(numbered);
     loop {
@@ -130,12 +101,7 @@ fn error(description: &str) -> RefOr<utoipa::openapi::Response> {
 
 /// The versions served: those in the paths.
 pub(super) fn versions(document: &OpenApi) -> BTreeSet<ApiVersion> {
-    document
-        .paths
-        .paths
-        .keys()
-        .filter_map(|path| version_of(path))
-        .collect()
+    document.paths.paths.keys().filter_map(|path| version_of(path)).collect()
 }
 
 pub(super) fn version_of(path: &str) -> Option<ApiVersion> {
@@ -146,10 +112,7 @@ pub(super) fn version_of(path: &str) -> Option<ApiVersion> {
 pub(super) fn by_version(document: &OpenApi) -> BTreeMap<String, OpenApi> {
     let only = |version: ApiVersion| {
         let mut document = document.clone();
-        document
-            .paths
-            .paths
-            .retain(|path, _| version_of(path).is_none_or(|of| of == version));
+        document.paths.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
         (version.to_string(), document)
     };
     versions(document).into_iter().map(only).collect()
@@ -166,9 +129,7 @@ pub(super) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {
         (HttpMethod::Patch, &item.patch),
         (HttpMethod::Trace, &item.trace),
     ];
-    all.into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
-        .collect()
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
 }
 
 fn operations_mut(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {
@@ -182,7 +143,5 @@ fn operations_mut(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {
         (HttpMethod::Patch, &mut item.patch),
         (HttpMethod::Trace, &mut item.trace),
     ];
-    all.into_iter()
-        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-        .collect()
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }

@@ -84,11 +84,7 @@ pub struct Registry {
     pub(super) routes: Vec<Routes>,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(super) migrations: Vec<(&'static str, Migrations)>,
-    pub(super) checks: Vec<(
-        &'static str,
-        &'static str,
-        Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>,
-    )>,
+    pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
     pub(super) services: Vec<(&'static str, WireService)>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
     pub(super) requirements: Vec<(&'static str, TypeId, &'static str)>,
@@ -131,23 +127,11 @@ impl Registry {
             .collect();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
-            let routers = routers
-                .into_iter()
-                .chain(hidden_routers)
-                .map(|router| router.with_state(state.clone()));
+            let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
-            Ok(routes
-                .flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone())))
-                .collect())
+            Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
         });
-        self.routes.push(Routes {
-            module: self.module,
-            mount,
-            paths,
-            hidden,
-            schemas: api.schemas,
-            wire,
-        });
+        self.routes.push(Routes { module: self.module, mount, paths, hidden, schemas: api.schemas, wire });
         self
     }
 
@@ -212,9 +196,7 @@ impl Registry {
         C: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        self.check(name, move |ctx| {
-            check(ctx).map(|check| Check::new(name, check).optional())
-        })
+        self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check).optional()))
     }
 
     fn check(
@@ -247,10 +229,7 @@ impl Registry {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
             let what = format!("provides `{}`, as module `{other}` does", type_name::<T>());
-            self.problem(
-                what,
-                format!("remove one of the modules `{other}` and `{}`", self.module),
-            );
+            self.problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));
         self.ctx.insert(value);
@@ -267,8 +246,7 @@ impl Registry {
 
     /// Makes it a problem of the build when no module provides a `T`.
     pub fn require<T: 'static>(&mut self) -> &mut Self {
-        self.requirements
-            .push((self.module, TypeId::of::<T>(), type_name::<T>()));
+        self.requirements.push((self.module, TypeId::of::<T>(), type_name::<T>()));
         self
     }
 
@@ -278,8 +256,7 @@ impl Registry {
             .section()
             .map_err(|problems| {
                 let module = self.module;
-                self.problems
-                    .extend(problems.into_iter().map(|problem| Problem::setting(module, &problem)));
+                self.problems.extend(problems.into_iter().map(|problem| Problem::setting(module, &problem)));
             })
             .ok()
     }
@@ -296,11 +273,7 @@ impl Registry {
 
     /// Keeps the app from being built: what is wrong, and what to do about it.
     pub fn problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
-        self.problems.push(Problem {
-            module: self.module,
-            what: what.into(),
-            fix: fix.into(),
-        });
+        self.problems.push(Problem { module: self.module, what: what.into(), fix: fix.into() });
         self
     }
 
@@ -313,8 +286,6 @@ impl Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry")
-            .field("module", &self.module)
-            .finish_non_exhaustive()
+        f.debug_struct("Registry").field("module", &self.module).finish_non_exhaustive()
     }
 }

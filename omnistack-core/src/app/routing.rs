@@ -43,19 +43,9 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     let mut list: Vec<_> = registry.routes.iter().flat_map(infos).collect();
     let versions: BTreeSet<_> = list.iter().filter_map(|info| version_of(&info.path)).collect();
     let index = (!list.iter().any(|info| info.path == "/")).then_some("/");
-    let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"]
-        .into_iter()
-        .chain(index)
-        .map(Into::into);
-    let pages: Vec<String> = pages
-        .chain(versions.iter().map(|version| format!("/openapi/{version}.json")))
-        .collect();
-    let page = |path| RouteInfo {
-        path,
-        method: "GET".into(),
-        audience: Audience::Public,
-        module: "core",
-    };
+    let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].into_iter().chain(index).map(Into::into);
+    let pages: Vec<String> = pages.chain(versions.iter().map(|version| format!("/openapi/{version}.json"))).collect();
+    let page = |path| RouteInfo { path, method: "GET".into(), audience: Audience::Public, module: "core" };
     list.extend(pages.into_iter().map(page));
     list.sort();
     list
@@ -68,19 +58,10 @@ fn infos(routes: &super::registry::Routes) -> Vec<RouteInfo> {
         audience: routes.mount.audience(),
         module: routes.module,
     };
-    let described = routes
-        .paths
-        .iter()
-        .flat_map(|paths| &paths.paths)
-        .flat_map(|(path, item)| {
-            operations(item)
-                .into_iter()
-                .map(|(method, _)| info(path, name(&method)))
-                .collect::<Vec<_>>()
-        });
-    described
-        .chain(routes.hidden.iter().map(|path| info(path, "ANY")))
-        .collect()
+    let described = routes.paths.iter().flat_map(|paths| &paths.paths).flat_map(|(path, item)| {
+        operations(item).into_iter().map(|(method, _)| info(path, name(&method))).collect::<Vec<_>>()
+    });
+    described.chain(routes.hidden.iter().map(|path| info(path, "ANY"))).collect()
 }
 
 pub(super) fn name(method: &HttpMethod) -> &'static str {
@@ -105,9 +86,8 @@ pub(super) fn conflicts(registry: &mut Registry) {
     let mut problems = Vec::new();
     for info in list(registry) {
         if let Some(methods) = taken.get_mut(&info.path) {
-            let clash = methods
-                .iter()
-                .find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
+            let clash =
+                methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
             if let Some((_, other)) = clash {
                 let what = format!("{} {} is also mounted by module `{other}`", info.method, info.path);
                 problems.push((info.module, what, ELSEWHERE));
@@ -116,17 +96,9 @@ pub(super) fn conflicts(registry: &mut Registry) {
             continue;
         }
         if info.path.split('/').any(|segment| segment.starts_with([':', '*'])) {
-            problems.push((
-                info.module,
-                format!("{} is in the style of an older axum", info.path),
-                PARAMETERS,
-            ));
+            problems.push((info.module, format!("{} is in the style of an older axum", info.path), PARAMETERS));
         } else if let Err(error) = matcher.insert(info.path.clone(), ()) {
-            let fix = if matches!(error, InsertError::Conflict { .. }) {
-                ELSEWHERE
-            } else {
-                PARAMETERS
-            };
+            let fix = if matches!(error, InsertError::Conflict { .. }) { ELSEWHERE } else { PARAMETERS };
             problems.push((info.module, format!("{} can't be mounted: {error}", info.path), fix));
         }
         taken.insert(info.path, vec![(info.method, info.module)]);
@@ -153,9 +125,7 @@ pub(super) fn router(
     };
     let mut all = Router::new();
     for Wired { mount, routers } in mounts {
-        let limit = mount
-            .rate_limit
-            .map(|(rate, by)| RateLimitLayer::new(rate, by, clock.clone()));
+        let limit = mount.rate_limit.map(|(rate, by)| RateLimitLayer::new(rate, by, clock.clone()));
         for (path, router) in routers {
             let mut router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
             if let Some(limit) = limit.clone() {

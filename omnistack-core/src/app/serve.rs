@@ -54,10 +54,7 @@ pub struct Server {
 impl Server {
     /// Listens on an address; port 0 takes a free one.
     pub async fn bind(address: SocketAddr, settings: ServerSettings) -> io::Result<Self> {
-        Ok(Self {
-            listener: TcpListener::bind(address).await?,
-            settings,
-        })
+        Ok(Self { listener: TcpListener::bind(address).await?, settings })
     }
 
     /// Where it listens.
@@ -74,10 +71,7 @@ impl Server {
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().header_read_timeout(None);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(20));
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let connections = Arc::new(Connections::default());
         let ended = Shutdown::new();
         let _ended = ended.clone().drop_guard();
@@ -95,10 +89,7 @@ impl Server {
             };
             _ = stream.set_nodelay(true);
             let (connection, place) = connections.enter();
-            let io = Watched {
-                inner: TokioIo::new(stream),
-                connection: Arc::clone(&connection),
-            };
+            let io = Watched { inner: TokioIo::new(stream), connection: Arc::clone(&connection) };
             let adapter = Adapter {
                 service: RefCell::new(service.clone()),
                 peer: PeerAddr(peer),
@@ -128,10 +119,7 @@ impl Server {
         }
         drop(self.listener);
         connections.tell_all(Order::Finish);
-        if tokio::time::timeout(self.settings.grace, connections.all_closed())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(self.settings.grace, connections.all_closed()).await.is_ok() {
             return 0;
         }
         let open = connections.len();
@@ -144,10 +132,7 @@ impl Server {
 /// passes when some are closed.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind as K;
-    if !matches!(
-        error.kind(),
-        K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset
-    ) {
+    if !matches!(error.kind(), K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset) {
         tracing::error!(target: "omnistack::http", %error, "can't accept connections; trying again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -174,14 +159,8 @@ where
         request.extensions_mut().insert(self.peer);
         let mut service = self.service.borrow_mut();
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(_) => Answering::Called {
-                future: service.call(request),
-                busy,
-            },
-            Poll::Pending => Answering::Waiting {
-                future: service.clone().oneshot(request),
-                busy,
-            },
+            Poll::Ready(_) => Answering::Called { future: service.call(request), busy },
+            Poll::Pending => Answering::Waiting { future: service.clone().oneshot(request), busy },
         }
     }
 }

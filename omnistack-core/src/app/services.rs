@@ -23,10 +23,7 @@ impl Service {
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self {
-            name,
-            run: Arc::new(move |shutdown| Box::pin(run(shutdown))),
-        }
+        Self { name, run: Arc::new(move |shutdown| Box::pin(run(shutdown))) }
     }
 
     async fn keep_running(self, shutdown: Shutdown) {
@@ -46,8 +43,5 @@ impl Service {
 
 /// Starts every service; the set ends when all have.
 pub(super) fn spawn(services: &[Service], shutdown: &Shutdown) -> JoinSet<()> {
-    services
-        .iter()
-        .map(|service| service.clone().keep_running(shutdown.clone()))
-        .collect()
+    services.iter().map(|service| service.clone().keep_running(shutdown.clone())).collect()
 }

@@ -101,8 +101,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|_| D::Error::custom("expected a time as in RFC 3339, e.g. 2030-01-31T12:00:00Z"))
+        text.parse().map_err(|_| D::Error::custom("expected a time as in RFC 3339, e.g. 2030-01-31T12:00:00Z"))
     }
 }
 

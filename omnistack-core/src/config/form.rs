@@ -135,11 +135,7 @@ impl<T: Form> Form for Vec<T> {
     const SECRET: bool = T::SECRET;
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(T::parse)
-            .collect()
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
     }
 
     fn absent() -> Option<Self> {

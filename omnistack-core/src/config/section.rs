@@ -43,10 +43,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts with no problems.
     pub fn new(config: &'a Config) -> Self {
-        Self {
-            config,
-            problems: Vec::new(),
-        }
+        Self { config, problems: Vec::new() }
     }
 
     /// The value of a setting; `None` after noting a problem.
@@ -56,11 +53,7 @@ impl<'a> Reader<'a> {
         let (text, origin) = match (found, setting.default, setting.development) {
             (Some((text, origin)), _, Some(development)) if production && text == development => {
                 let message = "holds the development value; set one of your own in production".into();
-                self.problems.push(ConfigProblem {
-                    name: setting.name.into(),
-                    origin: Some(origin),
-                    message,
-                });
+                self.problems.push(ConfigProblem { name: setting.name.into(), origin: Some(origin), message });
                 return None;
             }
             (Some((text, origin)), ..) => (text, Some(origin)),
@@ -77,16 +70,8 @@ impl<'a> Reader<'a> {
         };
         T::parse(text)
             .map_err(|wrong| {
-                let message = if T::SECRET {
-                    format!("is not a {}", setting.form)
-                } else {
-                    wrong
-                };
-                self.problems.push(ConfigProblem {
-                    name: setting.name.into(),
-                    origin,
-                    message,
-                });
+                let message = if T::SECRET { format!("is not a {}", setting.form) } else { wrong };
+                self.problems.push(ConfigProblem { name: setting.name.into(), origin, message });
             })
             .ok()
     }

@@ -52,13 +52,8 @@ impl Config {
 
     /// Exactly these values and no others: for tests and for programs that keep their settings elsewhere.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        let values = pairs
-            .into_iter()
-            .map(|(name, text)| (name.into(), (text.into(), Origin::Code)));
-        Self {
-            values: Arc::new(values.collect()),
-            ..Self::default()
-        }
+        let values = pairs.into_iter().map(|(name, text)| (name.into(), (text.into(), Origin::Code)));
+        Self { values: Arc::new(values.collect()), ..Self::default() }
     }
 
     pub(super) fn read(folder: &Path, environment: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -70,16 +65,8 @@ impl Config {
         if let Err(problem) = toml_file(&folder.join("omnistack.toml"), &mut values) {
             problems.push(problem);
         }
-        values.extend(
-            environment
-                .into_iter()
-                .map(|(name, text)| (name, (text, Origin::Environment))),
-        );
-        Self {
-            values: Arc::new(values),
-            problems: Arc::new(problems),
-            sections: Arc::default(),
-        }
+        values.extend(environment.into_iter().map(|(name, text)| (name, (text, Origin::Environment))));
+        Self { values: Arc::new(values), problems: Arc::new(problems), sections: Arc::default() }
     }
 
     /// The same settings with one changed.
@@ -91,10 +78,7 @@ impl Config {
 
     /// The text of a setting and its origin; `None` when absent or empty.
     pub fn get(&self, name: &str) -> Option<(&str, Origin)> {
-        self.values
-            .get(name)
-            .map(|(text, origin)| (text.as_str(), *origin))
-            .filter(|(text, _)| !text.is_empty())
+        self.values.get(name).map(|(text, origin)| (text.as_str(), *origin)).filter(|(text, _)| !text.is_empty())
     }
 
     /// `APP_ENV`; development when it is absent, and production when it is misspelled, until the report says so.
@@ -124,29 +108,18 @@ impl Config {
     /// Problems with the files themselves, and settings in `omnistack.toml` that no section read so far knows.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let sections = self.sections();
-        let known: BTreeSet<&str> = sections
-            .iter()
-            .flat_map(|(_, settings)| settings)
-            .map(|setting| setting.name)
-            .collect();
-        let unknown = self
-            .values
-            .iter()
-            .filter(|(name, (_, origin))| *origin == Origin::Toml && !known.contains(name.as_str()));
+        let known: BTreeSet<&str> =
+            sections.iter().flat_map(|(_, settings)| settings).map(|setting| setting.name).collect();
+        let unknown =
+            self.values.iter().filter(|(name, (_, origin))| *origin == Origin::Toml && !known.contains(name.as_str()));
         let unknown = unknown.map(|(name, (_, origin))| {
-            let near = known
-                .iter()
-                .filter(|other| distance(name, other) <= 3)
-                .min_by_key(|other| distance(name, other));
+            let near =
+                known.iter().filter(|other| distance(name, other) <= 3).min_by_key(|other| distance(name, other));
             let message = match near {
                 Some(near) => format!("is not a setting; did you mean `{near}`?"),
                 None => "is not a setting of any module of this app; `config` lists them".into(),
             };
-            ConfigProblem {
-                name: name.clone(),
-                origin: Some(*origin),
-                message,
-            }
+            ConfigProblem { name: name.clone(), origin: Some(*origin), message }
         });
         self.problems.iter().cloned().chain(unknown).collect()
     }
@@ -181,9 +154,8 @@ fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Re
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(ConfigProblem::new("omnistack.toml", error.to_string())),
     };
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigProblem::new("omnistack.toml", error.to_string()))?;
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| ConfigProblem::new("omnistack.toml", error.to_string()))?;
     flatten("", &toml::Value::Table(table), values);
     Ok(())
 }
@@ -194,11 +166,7 @@ fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (Strin
         toml::Value::Table(table) => {
             for (key, value) in table {
                 let key = key.to_uppercase().replace('-', "_");
-                flatten(
-                    &if name.is_empty() { key } else { format!("{name}_{key}") },
-                    value,
-                    values,
-                );
+                flatten(&if name.is_empty() { key } else { format!("{name}_{key}") }, value, values);
             }
         }
         other => _ = values.insert(name.into(), (scalar(other), Origin::Toml)),

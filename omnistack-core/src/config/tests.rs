@@ -29,16 +29,9 @@ crate::section! {
 fn later_sources_win_and_toml_paths_are_names() {
     let folder = std::env::temp_dir().join(format!("omnistack-config-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(
-        folder.join(".env"),
-        "SAMPLE_PORT=1\nSAMPLE_NEEDED=env-file\nSAMPLE_SECRET=s\n",
-    )
-    .unwrap();
-    std::fs::write(
-        folder.join("omnistack.toml"),
-        "[sample]\nport = 2\nnames = [\"a\", \"b\"]\nwiat = \"3s\"\n",
-    )
-    .unwrap();
+    std::fs::write(folder.join(".env"), "SAMPLE_PORT=1\nSAMPLE_NEEDED=env-file\nSAMPLE_SECRET=s\n").unwrap();
+    std::fs::write(folder.join("omnistack.toml"), "[sample]\nport = 2\nnames = [\"a\", \"b\"]\nwiat = \"3s\"\n")
+        .unwrap();
     let config = Config::read(&folder, [("SAMPLE_SIZE".to_owned(), "1KiB".to_owned())]);
     std::fs::remove_dir_all(&folder).unwrap();
 
@@ -66,9 +59,7 @@ fn every_problem_is_reported_at_once_and_names_its_setting() {
 
 #[test]
 fn production_refuses_development_secrets() {
-    let development = Config::from_pairs([("SAMPLE_NEEDED", "x")])
-        .section::<Sample>()
-        .unwrap();
+    let development = Config::from_pairs([("SAMPLE_NEEDED", "x")]).section::<Sample>().unwrap();
     assert_eq!(development.secret.expose_secret(), "dev-secret");
     for secret in [None, Some("dev-secret")] {
         let mut config = Config::from_pairs([("SAMPLE_NEEDED", "x"), ("APP_ENV", "production")]);

@@ -20,15 +20,8 @@ pub(super) struct Cursor {
 impl Cursor {
     /// The place after an item, as it was serialised.
     pub(super) fn after(item: &Value, sort: &[SortKey]) -> Option<Self> {
-        let values = sort
-            .iter()
-            .map(|key| key.column.name)
-            .chain(["id"])
-            .map(|name| item.get(name).cloned());
-        Some(Self {
-            s: text(sort),
-            k: values.collect::<Option<_>>()?,
-        })
+        let values = sort.iter().map(|key| key.column.name).chain(["id"]).map(|name| item.get(name).cloned());
+        Some(Self { s: text(sort), k: values.collect::<Option<_>>()? })
     }
 
     pub(super) fn encode(&self) -> String {
@@ -38,28 +31,17 @@ impl Cursor {
     /// # Errors
     /// 422 for text that is no cursor, or one of a list sorted otherwise.
     pub(super) fn decode(encoded: &str, sort: &[SortKey]) -> Result<Self, Error> {
-        let cursor = URL_SAFE_NO_PAD
-            .decode(encoded)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        let cursor = cursor
-            .filter(|cursor| cursor.k.len() == sort.len() + 1)
-            .ok_or_else(refused)?;
+        let cursor = URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        let cursor = cursor.filter(|cursor| cursor.k.len() == sort.len() + 1).ok_or_else(refused)?;
         if cursor.s != text(sort) {
-            return Err(Error::invalid([FieldProblem::new(
-                "cursor",
-                "belongs to a list with another `sort`",
-            )]));
+            return Err(Error::invalid([FieldProblem::new("cursor", "belongs to a list with another `sort`")]));
         }
         Ok(cursor)
     }
 }
 
 pub(super) fn refused() -> Error {
-    Error::invalid([FieldProblem::new(
-        "cursor",
-        "is not a cursor of this list; use `next_cursor` as it came",
-    )])
+    Error::invalid([FieldProblem::new("cursor", "is not a cursor of this list; use `next_cursor` as it came")])
 }
 
 /// As in `?sort=`.

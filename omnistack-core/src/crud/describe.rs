@@ -21,39 +21,23 @@ pub(super) fn collection<R: Resource>() -> Paths {
         .response("422", error("A parameter is unknown or of the wrong form."));
     let create = operation("create", &format!("Creates a {}.", R::NAME))
         .request_body(Some(body::<R::Create>()))
-        .response(
-            "201",
-            json("It was created; `Location` is its address.", reference::<R>()),
-        )
+        .response("201", json("It was created; `Location` is its address.", reference::<R>()))
         .response("409", error("A value that must be unique is taken."))
         .response("422", error("A field is missing or not acceptable."));
-    path(
-        "/",
-        [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())],
-    )
+    path("/", [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())])
 }
 
 pub(super) fn item<R: Resource>() -> Paths {
     let get = one::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("It.", reference::<R>()));
-    let update = one::<R>(
-        "update",
-        &format!("Changes a {}: absent fields stay as they are.", R::NAME),
-    )
-    .request_body(Some(body::<R::Update>()))
-    .response("200", json("As it is now.", reference::<R>()))
-    .response("409", error("A value that must be unique is taken."));
+    let update = one::<R>("update", &format!("Changes a {}: absent fields stay as they are.", R::NAME))
+        .request_body(Some(body::<R::Update>()))
+        .response("200", json("As it is now.", reference::<R>()))
+        .response("409", error("A value that must be unique is taken."));
     let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
     let delete = one::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
         .response("204", ResponseBuilder::new().description("It is deleted."));
-    let operations = [
-        (HttpMethod::Get, get),
-        (HttpMethod::Patch, update),
-        (HttpMethod::Delete, delete),
-    ];
-    path(
-        "/{id}",
-        operations.map(|(method, operation)| (method, operation.build())),
-    )
+    let operations = [(HttpMethod::Get, get), (HttpMethod::Patch, update), (HttpMethod::Delete, delete)];
+    path("/{id}", operations.map(|(method, operation)| (method, operation.build())))
 }
 
 pub(super) fn restore<R: Resource>() -> Paths {
@@ -87,9 +71,7 @@ fn path(path: &str, operations: impl IntoIterator<Item = (HttpMethod, Operation)
 }
 
 fn operation(verb: &str, summary: &str) -> OperationBuilder {
-    OperationBuilder::new()
-        .operation_id(Some(verb))
-        .summary(Some(summary.trim_end_matches('.')))
+    OperationBuilder::new().operation_id(Some(verb)).summary(Some(summary.trim_end_matches('.')))
 }
 
 /// An operation on one row.
@@ -109,29 +91,18 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
 fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
     let integer = |least: u32, most: Option<u32>, default: u32| {
-        let number = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(least))
-            .maximum(most);
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(most);
         number.default(Some(default.into()))
     };
-    let sorts: Vec<_> = columns
-        .iter()
-        .filter(|column| column.sorts)
-        .map(|column| column.name)
-        .collect();
+    let sorts: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
     let mut parameters = vec![
         query(
             "limit",
             "Items in the answer at most; not with `page`.",
             integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
         ),
-        query("cursor", "`next_cursor` of the page before.", text()),
-        query(
-            "page",
-            "Number of the page, counted from 1; answers with the total.",
-            integer(1, Some(1_000_000), 1),
-        ),
+        query("cursor", "`next_cursor` of the page before.", text().pattern(Some("^[A-Za-z0-9_-]+$"))),
+        query("page", "Number of the page, counted from 1; answers with the total.", integer(1, Some(1_000_000), 1)),
         query(
             "page_size",
             "Items a page; only with `page`.",
@@ -139,15 +110,12 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
         ),
         query(
             "sort",
-            &format!(
-                "Up to three of {}, separated by commas; `-` for descending.",
-                sorts.join(", ")
-            ),
-            text(),
+            &format!("Up to three of {}, separated by commas; `-` for descending.", sorts.join(", ")),
+            text().pattern(Some(format!("^-?({0})(,-?({0})){{0,2}}$", sorts.join("|")))),
         ),
     ];
     if columns.iter().any(|column| column.searches) {
-        parameters.push(query("q", "Words to look for.", text()));
+        parameters.push(query("q", "Words to look for.", text().pattern(Some(WITHOUT_NUL))));
     }
     if R::SOFT_DELETE {
         let choice = text().enum_values(Some(["exclude", "include", "only"]));
@@ -155,20 +123,11 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     }
     for column in columns.iter().filter(|column| column.filters) {
         let doc = format!("Only with this {}; several values separated by commas.", column.name);
-        parameters.push(query(column.name, &doc, text()));
+        parameters.push(query(column.name, &doc, of_kind(column.kind)));
         if column.kind.has_order() {
-            for (operator, words) in [
-                ("gte", "at least"),
-                ("gt", "above"),
-                ("lte", "at most"),
-                ("lt", "below"),
-            ] {
+            for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
                 let doc = format!("Only with {} {words} this.", column.name);
-                parameters.push(query(
-                    &format!("{}[{operator}]", column.name),
-                    &doc,
-                    of_kind(column.kind),
-                ));
+                parameters.push(query(&format!("{}[{operator}]", column.name), &doc, of_kind(column.kind)));
             }
         }
     }
@@ -176,12 +135,12 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
 }
 
 fn query(name: &str, doc: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
-    let parameter = ParameterBuilder::new()
-        .name(name)
-        .parameter_in(ParameterIn::Query)
-        .required(Required::False);
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
     parameter.description(Some(doc)).schema(Some(schema)).build()
 }
+
+/// PostgreSQL can't store NUL, so it is refused everywhere.
+const WITHOUT_NUL: &str = "^[^\\x00]*$";
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
@@ -190,13 +149,9 @@ fn text() -> ObjectBuilder {
 fn of_kind(kind: Kind) -> ObjectBuilder {
     let format = |format| Some(SchemaFormat::KnownFormat(format));
     match kind {
-        Kind::Text => text(),
-        Kind::Integer => ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .format(format(KnownFormat::Int64)),
-        Kind::Real => ObjectBuilder::new()
-            .schema_type(Type::Number)
-            .format(format(KnownFormat::Double)),
+        Kind::Text => text().pattern(Some(WITHOUT_NUL)),
+        Kind::Integer => ObjectBuilder::new().schema_type(Type::Integer).format(format(KnownFormat::Int64)),
+        Kind::Real => ObjectBuilder::new().schema_type(Type::Number).format(format(KnownFormat::Double)),
         Kind::Boolean => ObjectBuilder::new().schema_type(Type::Boolean),
         Kind::Timestamp => text().format(format(KnownFormat::DateTime)),
         Kind::Id => text().format(format(KnownFormat::Uuid)),
@@ -227,9 +182,7 @@ fn body<T: PartialSchema + ToSchema>() -> utoipa::openapi::request_body::Request
 }
 
 fn json(doc: &str, schema: RefOr<Schema>) -> ResponseBuilder {
-    ResponseBuilder::new()
-        .description(doc)
-        .content("application/json", Content::new(Some(schema)))
+    ResponseBuilder::new().description(doc).content("application/json", Content::new(Some(schema)))
 }
 
 fn error(doc: &str) -> ResponseBuilder {

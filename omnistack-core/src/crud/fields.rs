@@ -11,10 +11,7 @@ pub struct Fields {
 
 impl Fields {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self {
-            columns: Vec::new(),
-            args: Args::new(dialect),
-        }
+        Self { columns: Vec::new(), args: Args::new(dialect) }
     }
 
     /// Sets a column.

@@ -68,12 +68,8 @@ impl ListRequest {
         let mut take = |name: &str| given.remove(name);
         let (limit, cursor, page, page_size) = (take("limit"), take("cursor"), take("page"), take("page_size"));
         let (sort, search, deleted) = (take("sort"), take("q"), take("deleted"));
-        let page = PageRequest::from_parameters(
-            limit.as_deref(),
-            cursor.as_deref(),
-            page.as_deref(),
-            page_size.as_deref(),
-        );
+        let page =
+            PageRequest::from_parameters(limit.as_deref(), cursor.as_deref(), page.as_deref(), page_size.as_deref());
         let page = page.unwrap_or_else(|problem| {
             problems.push(problem);
             PageRequest::Numbered { page: 1, page_size: 1 }
@@ -100,13 +96,7 @@ impl ListRequest {
             return Err(Error::invalid(problems));
         }
         let search = search.filter(|words| !words.trim().is_empty());
-        Ok(Self {
-            page,
-            sort,
-            filters,
-            search,
-            deleted,
-        })
+        Ok(Self { page, sort, filters, search, deleted })
     }
 
     /// The conditions of filters and search, with their values.
@@ -116,9 +106,7 @@ impl ListRequest {
             let number = args.push(format!("%{}%", escape_like(words)));
             let like = if dialect == Dialect::Postgres { "ilike" } else { "like" };
             let searched = columns.iter().filter(|column| column.searches);
-            let any: Vec<_> = searched
-                .map(|column| format!("{} {like} ${number} escape '\\'", column.name))
-                .collect();
+            let any: Vec<_> = searched.map(|column| format!("{} {like} ${number} escape '\\'", column.name)).collect();
             conditions.push(format!("({})", any.join(" or ")));
         }
         match self.deleted {
@@ -136,20 +124,12 @@ impl Filter {
     fn condition(&self, args: &mut Args) -> String {
         let name = self.column.name;
         // Every value has been read once already, when the request was parsed.
-        let numbers: Vec<_> = self
-            .values
-            .iter()
-            .filter_map(|text| self.column.kind.bind_text(text, args))
-            .collect();
+        let numbers: Vec<_> = self.values.iter().filter_map(|text| self.column.kind.bind_text(text, args)).collect();
         match numbers.as_slice() {
             [number] => format!("{name} {} ${number}", self.operator),
-            many => format!(
-                "{name} in ({})",
-                many.iter()
-                    .map(|number| format!("${number}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+            many => {
+                format!("{name} in ({})", many.iter().map(|number| format!("${number}")).collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -159,26 +139,16 @@ fn read_sort(text: &str, columns: &[Column]) -> Result<Vec<SortKey>, FieldProble
     for key in text.split(',') {
         let (descending, name) = key.strip_prefix('-').map_or((false, key), |name| (true, name));
         let Some(column) = columns.iter().find(|column| column.sorts && column.name == name) else {
-            let known: Vec<_> = columns
-                .iter()
-                .filter(|column| column.sorts)
-                .map(|column| column.name)
-                .collect();
+            let known: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
             return Err(FieldProblem::new(
                 "sort",
                 format!("must be one of {}, with `-` for descending", known.join(", ")),
             ));
         };
         if sort.iter().any(|other| other.column.name == name) || sort.len() == MOST_KEYS {
-            return Err(FieldProblem::new(
-                "sort",
-                format!("names at most {MOST_KEYS} columns, each once"),
-            ));
+            return Err(FieldProblem::new("sort", format!("names at most {MOST_KEYS} columns, each once")));
         }
-        sort.push(SortKey {
-            column: *column,
-            descending,
-        });
+        sort.push(SortKey { column: *column, descending });
     }
     Ok(sort)
 }
@@ -199,36 +169,23 @@ fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, Fie
         .iter()
         .find_map(|(suffix, operator)| Some((name.strip_suffix(suffix)?, *operator)))
         .unwrap_or((name, "="));
-    let column = columns
-        .iter()
-        .find(|declared| declared.filters && declared.name == column);
+    let column = columns.iter().find(|declared| declared.filters && declared.name == column);
     let column = column.filter(|column| operator == "=" || column.kind.has_order());
     let Some(column) = column else {
         return Err(FieldProblem::new(name, "is not a parameter of this route"));
     };
-    let values: Vec<String> = if operator == "=" {
-        text.split(',').map(Into::into).collect()
-    } else {
-        vec![text.into()]
-    };
+    let values: Vec<String> =
+        if operator == "=" { text.split(',').map(Into::into).collect() } else { vec![text.into()] };
     if values.len() > MOST_VALUES {
         return Err(FieldProblem::new(name, format!("takes at most {MOST_VALUES} values")));
     }
     if !values.iter().all(|text| column.kind.reads(text)) {
         return Err(FieldProblem::new(name, format!("must be {}", column.kind.form())));
     }
-    Ok(Filter {
-        column: *column,
-        operator,
-        values,
-    })
+    Ok(Filter { column: *column, operator, values })
 }
 
 /// `%`, `_` and `\` as themselves.
 fn escape_like(words: &str) -> String {
-    words
-        .trim()
-        .replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_")
+    words.trim().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

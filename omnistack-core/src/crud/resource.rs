@@ -51,14 +51,7 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
 /// The columns callers see, in the order they are selected.
 pub(super) fn columns<R: Resource>() -> Vec<Column> {
     let own = R::COLUMNS.iter().copied();
-    let times = [
-        Column::timestamp("created_at").sorts().filters(),
-        Column::timestamp("updated_at").sorts().filters(),
-    ];
+    let times = [Column::timestamp("created_at").sorts().filters(), Column::timestamp("updated_at").sorts().filters()];
     let deleted = R::SOFT_DELETE.then_some(Column::timestamp("deleted_at"));
-    std::iter::once(Column::id("id"))
-        .chain(own)
-        .chain(times)
-        .chain(deleted)
-        .collect()
+    std::iter::once(Column::id("id")).chain(own).chain(times).chain(deleted).collect()
 }

@@ -22,14 +22,8 @@ use crate::{
 /// from the caller.
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
     let mut api = Api::new()
-        .routes(described::<R>(
-            describe::collection::<R>(),
-            get(list::<R>).post(create::<R>),
-        ))
-        .routes(described::<R>(
-            describe::item::<R>(),
-            get(get_one::<R>).patch(update::<R>).delete(delete::<R>),
-        ));
+        .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
+        .routes(described::<R>(describe::item::<R>(), get(get_one::<R>).patch(update::<R>).delete(delete::<R>)));
     if R::SOFT_DELETE {
         api = api.routes(described::<R>(describe::restore::<R>(), post(restore::<R>)));
     }

@@ -32,11 +32,7 @@ pub struct Crud<R> {
 impl<R: Resource> Crud<R> {
     /// In this database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self {
-            db,
-            clock,
-            resource: PhantomData,
-        }
+        Self { db, clock, resource: PhantomData }
     }
 
     /// With the app's database and clock.
@@ -60,17 +56,8 @@ impl<R: Resource> Crud<R> {
         if R::SOFT_DELETE {
             conditions.push("deleted_at is null".into());
         }
-        let sql = format!(
-            "select {} from {} where {}",
-            names::<R>(),
-            R::TABLE,
-            conditions.join(" and ")
-        );
-        tx.query(AssertSqlSafe(sql))
-            .args(args)
-            .fetch_optional()
-            .await?
-            .ok_or_else(not_found::<R>)
+        let sql = format!("select {} from {} where {}", names::<R>(), R::TABLE, conditions.join(" and "));
+        tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await?.ok_or_else(not_found::<R>)
     }
 
     /// A list by cursor.
@@ -121,27 +108,15 @@ impl<R: Resource> Crud<R> {
             Ok(conditions)
         };
         let mut args = Args::new(tx.dialect());
-        let sql = format!(
-            "select count(*) from {}{}",
-            R::TABLE,
-            filter(&conditions(&mut args, tx.dialect())?)
-        );
+        let sql = format!("select count(*) from {}{}", R::TABLE, filter(&conditions(&mut args, tx.dialect())?));
         let (total,): (i64,) = tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await?;
         let mut args = Args::new(tx.dialect());
         let rows = select::<R>(&conditions(&mut args, tx.dialect())?);
-        let (most, skip) = (
-            args.push(i64::from(page_size)),
-            args.push(i64::from(page - 1) * i64::from(page_size)),
-        );
+        let (most, skip) = (args.push(i64::from(page_size)), args.push(i64::from(page - 1) * i64::from(page_size)));
         let sql = format!("{rows}{} limit ${most} offset ${skip}", order(&request.sort));
         let items = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
         tx.commit().await?;
-        Ok(NumberedPage {
-            items,
-            page,
-            page_size,
-            total: u64::try_from(total).unwrap_or(0),
-        })
+        Ok(NumberedPage { items, page, page_size, total: u64::try_from(total).unwrap_or(0) })
     }
 
     /// A new row.
@@ -156,10 +131,7 @@ impl<R: Resource> Crud<R> {
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let now = self.clock.now();
         let mut fields = Fields::new(tx.dialect());
-        fields
-            .set("id", Id::<R>::new(now))
-            .set("created_at", now)
-            .set("updated_at", now);
+        fields.set("id", Id::<R>::new(now)).set("created_at", now).set("updated_at", now);
         if R::SCOPE != Scope::Everyone {
             fields.set("tenant_id", caller.require_tenant()?);
         }
@@ -169,16 +141,8 @@ impl<R: Resource> Crud<R> {
         R::create(new, &mut fields);
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
-        let sql = format!(
-            "insert into {} ({into}) values ({values}) returning {}",
-            R::TABLE,
-            names::<R>()
-        );
-        tx.query(AssertSqlSafe(sql))
-            .args(fields.args)
-            .fetch_one()
-            .await
-            .map_err(refusal::<R>)
+        let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
+        tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(refusal::<R>)
     }
 
     /// A changed row. 404 as for [`get`](Self::get).
@@ -197,8 +161,7 @@ impl<R: Resource> Crud<R> {
             return self.get_in(tx, caller, id).await;
         }
         fields.set("updated_at", self.clock.now());
-        self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null"))
-            .await
+        self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await
     }
 
     /// Deletes a row; one that soft-deletes can be restored. 404 as for [`get`](Self::get).
@@ -214,22 +177,13 @@ impl<R: Resource> Crud<R> {
             let now = self.clock.now();
             let mut fields = Fields::new(tx.dialect());
             fields.set("deleted_at", now).set("updated_at", now);
-            return self
-                .set(tx, caller, id, fields, Some("deleted_at is null"))
-                .await
-                .map(drop);
+            return self.set(tx, caller, id, fields, Some("deleted_at is null")).await.map(drop);
         }
         let mut args = Args::new(tx.dialect());
         let mut conditions = scope::<R>(caller, &mut args)?;
         conditions.push(format!("id = ${}", args.push(id)));
         let sql = format!("delete from {} where {}", R::TABLE, conditions.join(" and "));
-        match tx
-            .query(AssertSqlSafe(sql))
-            .args(args)
-            .execute()
-            .await
-            .map_err(refusal::<R>)?
-        {
+        match tx.query(AssertSqlSafe(sql)).args(args).execute().await.map_err(refusal::<R>)? {
             0 => Err(not_found::<R>()),
             _ => Ok(()),
         }
@@ -239,13 +193,8 @@ impl<R: Resource> Crud<R> {
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut tx = self.write(caller).await?;
         let mut fields = Fields::new(tx.dialect());
-        fields
-            .set("deleted_at", None::<crate::clock::Timestamp>)
-            .set("updated_at", self.clock.now());
-        let item = match self
-            .set(&mut tx, caller, id, fields, Some("deleted_at is not null"))
-            .await
-        {
+        fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
+        let item = match self.set(&mut tx, caller, id, fields, Some("deleted_at is not null")).await {
             Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(&mut tx, caller, id).await?,
             restored => restored?,
         };
@@ -262,26 +211,13 @@ impl<R: Resource> Crud<R> {
         only: Option<&str>,
     ) -> Result<R, Error> {
         let Fields { columns, mut args } = fields;
-        let set: Vec<_> = columns
-            .iter()
-            .zip(1..)
-            .map(|(column, number)| format!("{column} = ${number}"))
-            .collect();
+        let set: Vec<_> = columns.iter().zip(1..).map(|(column, number)| format!("{column} = ${number}")).collect();
         let mut conditions = scope::<R>(caller, &mut args)?;
         conditions.push(format!("id = ${}", args.push(id)));
         conditions.extend(only.map(Into::into));
         let (set, conditions) = (set.join(", "), conditions.join(" and "));
-        let sql = format!(
-            "update {} set {set} where {conditions} returning {}",
-            R::TABLE,
-            names::<R>()
-        );
-        let item = tx
-            .query(AssertSqlSafe(sql))
-            .args(args)
-            .fetch_optional()
-            .await
-            .map_err(refusal::<R>)?;
+        let sql = format!("update {} set {set} where {conditions} returning {}", R::TABLE, names::<R>());
+        let item = tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await.map_err(refusal::<R>)?;
         item.ok_or_else(not_found::<R>)
     }
 
@@ -314,11 +250,7 @@ fn scope<R: Resource>(caller: &Identity, args: &mut Args) -> Result<Vec<String>,
 }
 
 fn names<R: Resource>() -> String {
-    columns::<R>()
-        .iter()
-        .map(|column| column.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    columns::<R>().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
 fn select<R: Resource>(conditions: &[String]) -> String {
@@ -326,28 +258,18 @@ fn select<R: Resource>(conditions: &[String]) -> String {
 }
 
 fn filter(conditions: &[String]) -> String {
-    if conditions.is_empty() {
-        String::new()
-    } else {
-        format!(" where {}", conditions.join(" and "))
-    }
+    if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
 }
 
 /// The id comes last and makes the order total; it follows the direction of the key before it.
 fn keys(sort: &[SortKey]) -> Vec<SortKey> {
     let descending = sort.last().is_some_and(|key| key.descending);
-    sort.iter()
-        .copied()
-        .chain([SortKey { column: ID, descending }])
-        .collect()
+    sort.iter().copied().chain([SortKey { column: ID, descending }]).collect()
 }
 
 fn order(sort: &[SortKey]) -> String {
     let key = |key: SortKey| format!("{}{}", key.column.name, if key.descending { " desc" } else { "" });
-    format!(
-        " order by {}",
-        keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", ")
-    )
+    format!(" order by {}", keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", "))
 }
 
 /// The condition for rows after a place: a row comparison when all keys go one way, which an index serves; else one
@@ -362,19 +284,11 @@ fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, E
     if keys.iter().all(|key| key.descending == keys[0].descending) {
         let columns: Vec<_> = keys.iter().map(|key| key.column.name).collect();
         let values: Vec<_> = numbers.iter().map(|number| format!("${number}")).collect();
-        return Ok(format!(
-            "({}) {} ({})",
-            columns.join(", "),
-            compare(&keys[0]),
-            values.join(", ")
-        ));
+        return Ok(format!("({}) {} ({})", columns.join(", "), compare(&keys[0]), values.join(", ")));
     }
     let alternatives: Vec<_> = (0..keys.len())
         .map(|at| {
-            let equal = keys[..at]
-                .iter()
-                .zip(&numbers)
-                .map(|(key, number)| format!("{} = ${number}", key.column.name));
+            let equal = keys[..at].iter().zip(&numbers).map(|(key, number)| format!("{} = ${number}", key.column.name));
             let beyond = format!("{} {} ${}", keys[at].column.name, compare(&keys[at]), numbers[at]);
             format!("({})", equal.chain([beyond]).collect::<Vec<_>>().join(" and "))
         })
@@ -393,30 +307,16 @@ fn refusal<R: Resource>(error: db::Error) -> Error {
     }
     let constraint = error.constraint().unwrap_or_default().to_owned();
     let named = |column: &&Column| constraint.contains(&format!("_{}_", column.name));
-    let taken: Vec<_> = R::COLUMNS
-        .iter()
-        .filter(named)
-        .map(|column| FieldProblem::new(column.name, "is taken"))
-        .collect();
-    let error = Error::conflict(
-        "ALREADY_EXISTS",
-        format!("there is another {} with the same value", R::NAME),
-    )
-    .cause(error);
-    if taken.is_empty() {
-        error
-    } else {
-        error.detail("fields", taken)
-    }
+    let taken: Vec<_> =
+        R::COLUMNS.iter().filter(named).map(|column| FieldProblem::new(column.name, "is taken")).collect();
+    let error =
+        Error::conflict("ALREADY_EXISTS", format!("there is another {} with the same value", R::NAME)).cause(error);
+    if taken.is_empty() { error } else { error.detail("fields", taken) }
 }
 
 impl<R> Clone for Crud<R> {
     fn clone(&self) -> Self {
-        Self {
-            db: self.db.clone(),
-            clock: self.clock.clone(),
-            resource: PhantomData,
-        }
+        Self { db: self.db.clone(), clock: self.clock.clone(), resource: PhantomData }
     }
 }
 

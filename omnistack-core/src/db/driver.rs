@@ -118,10 +118,7 @@ impl Pools {
             Self::Postgres(pool) => Bound::PostgresPool(pool, PgArguments::default()),
             #[cfg(feature = "sqlite")]
             Self::Sqlite { read, write } => {
-                let reads = sql
-                    .trim_start()
-                    .get(..6)
-                    .is_some_and(|verb| verb.eq_ignore_ascii_case("select"));
+                let reads = sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"));
                 Bound::SqlitePool(if reads { read } else { write }, SqliteArguments::default())
             }
         }
@@ -137,17 +134,11 @@ impl Pools {
                 let begin = if writes { "begin" } else { "begin read only" };
                 let sql = AssertSqlSafe(format!("{begin};{settings}")).into_sql_str();
                 let connection = pool.acquire().await?;
-                Ok(Open::Postgres(
-                    Begin(Some(Transaction::begin(connection, Some(sql)))).await?,
-                ))
+                Ok(Open::Postgres(Begin(Some(Transaction::begin(connection, Some(sql)))).await?))
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite { read, write } => {
-                let tx = if writes {
-                    write.begin_with("begin immediate").await?
-                } else {
-                    read.begin().await?
-                };
+                let tx = if writes { write.begin_with("begin immediate").await? } else { read.begin().await? };
                 Ok(Open::Sqlite(tx))
             }
         }
@@ -208,9 +199,7 @@ impl Open {
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 fn not_compiled_in(feature: &str) -> Error {
-    Error::configuration(format!(
-        "this build can't open such a URL; enable the cargo feature `{feature}`"
-    ))
+    Error::configuration(format!("this build can't open such a URL; enable the cargo feature `{feature}`"))
 }
 
 /// sqlx rolls back only what it knows to have begun. A `begin` dropped while it waits for its answer would hand the next
@@ -245,10 +234,7 @@ fn open_postgres(url: &str, settings: &DbSettings) -> Result<PgPool, Error> {
     let timeout = settings.statement_timeout.as_millis().to_string();
     let options = options
         .application_name("omnistack")
-        .options([
-            ("statement_timeout", timeout.as_str()),
-            ("idle_in_transaction_session_timeout", "60000"),
-        ])
+        .options([("statement_timeout", timeout.as_str()), ("idle_in_transaction_session_timeout", "60000")])
         .disable_statement_logging();
     Ok(PgPoolOptions::new()
         .max_connections(settings.max_connections)
@@ -271,9 +257,7 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
         "normal" => SqliteSynchronous::Normal,
         "off" => SqliteSynchronous::Off,
         _ => {
-            return Err(Error::configuration(
-                "DATABASE_SYNCHRONOUS is `full`, `normal` or `off`",
-            ));
+            return Err(Error::configuration("DATABASE_SYNCHRONOUS is `full`, `normal` or `off`"));
         }
     };
     let options = SqliteConnectOptions::from_str(url)
@@ -294,12 +278,8 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
             Box::pin(async move { Ok(in_memory || !sqlx::Connection::is_in_transaction(connection)) })
         });
     // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
-    let writer = pool
-        .clone()
-        .max_connections(1)
-        .min_connections(u32::from(in_memory))
-        .idle_timeout(None)
-        .max_lifetime(None);
+    let writer =
+        pool.clone().max_connections(1).min_connections(u32::from(in_memory)).idle_timeout(None).max_lifetime(None);
     let writer = writer.after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
     let write = writer.connect_lazy_with(options.clone());
     let read = if in_memory {

@@ -47,11 +47,7 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            constraint: None,
-            source,
-        }))
+        Self(Box::new(Inner { kind, constraint: None, source }))
     }
 
     /// What it means.
@@ -89,11 +85,7 @@ impl From<sqlx::Error> for Error {
             E::Database(error) => constraint(error.as_ref()),
             _ => None,
         };
-        Self(Box::new(Inner {
-            kind,
-            constraint,
-            source: Box::new(error),
-        }))
+        Self(Box::new(Inner { kind, constraint, source: Box::new(error) }))
     }
 }
 
@@ -143,10 +135,7 @@ fn of_sqlite(code: i32, message: &str) -> ErrorKind {
         8 | 9 | 10 | 13 | 14 => ErrorKind::Unavailable,
         // TOOBIG, MISMATCH, RANGE
         18 | 20 | 25 => ErrorKind::InvalidValue,
-        1 if ["no such table", "no such column", " has no column named "]
-            .iter()
-            .any(|says| message.contains(says)) =>
-        {
+        1 if ["no such table", "no such column", " has no column named "].iter().any(|says| message.contains(says)) => {
             ErrorKind::Schema
         }
         // CONSTRAINT_DATATYPE
@@ -197,10 +186,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("source", &self.0.source)
-            .finish()
+        f.debug_struct("Error").field("kind", &self.0.kind).field("source", &self.0.source).finish()
     }
 }
 

@@ -70,11 +70,7 @@ impl Db {
             return Err(in_module(module, wrong));
         }
         let known = |name| applied.iter().any(|(known, _)| *known == version(name));
-        let missing: Vec<_> = migrations
-            .iter()
-            .map(|migration| migration.name)
-            .filter(|name| !known(name))
-            .collect();
+        let missing: Vec<_> = migrations.iter().map(|migration| migration.name).filter(|name| !known(name)).collect();
         if missing.is_empty() {
             return Ok(missing);
         }
@@ -84,9 +80,7 @@ impl Db {
                 let mut connection = pool.acquire().await?;
                 // The lock and the setting end with the connection, whatever happens.
                 connection.close_on_drop();
-                sqlx::query("set statement_timeout = 0")
-                    .execute(&mut *connection)
-                    .await?;
+                sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
                 migrator.run(&mut *connection).await
             }
             #[cfg(feature = "sqlite")]
@@ -124,18 +118,10 @@ impl Db {
             postgres: "select cast(1 as bigint) where to_regclass($1) is not null",
             sqlite: "select 1 from sqlite_master where type = 'table' and name = $1",
         };
-        if self
-            .query(exists)
-            .bind(table.as_str())
-            .fetch_optional::<(i64,)>()
-            .await?
-            .is_none()
-        {
+        if self.query(exists).bind(table.as_str()).fetch_optional::<(i64,)>().await?.is_none() {
             return Ok(Vec::new());
         }
-        self.query(AssertSqlSafe(format!("select version, checksum from {table}")))
-            .fetch_all()
-            .await
+        self.query(AssertSqlSafe(format!("select version, checksum from {table}"))).fetch_all().await
     }
 }
 
@@ -146,13 +132,7 @@ fn migrator(module: &str, migrations: Migrations, dialect: Dialect) -> Migrator 
             Dialect::Sqlite => migration.sqlite,
         };
         let name = Cow::Borrowed(migration.name);
-        sqlx::migrate::Migration::new(
-            version(migration.name),
-            name,
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
+        sqlx::migrate::Migration::new(version(migration.name), name, MigrationType::Simple, sql.into_sql_str(), false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
     migrator.dangerous_set_table_name(table(module));
@@ -165,10 +145,7 @@ fn table(module: &str) -> String {
 
 /// The number a name begins with; [`Registry::migrations`](crate::app::Registry::migrations) refuses a name without.
 pub(crate) fn version(name: &str) -> i64 {
-    name.split('_')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn in_module(module: &str, error: MigrateError) -> Error {

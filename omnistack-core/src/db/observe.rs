@@ -36,19 +36,12 @@ pub(super) struct Observers {
 
 impl Observers {
     pub(super) fn new(clock: Clock, slow: Duration) -> Self {
-        Self {
-            clock,
-            slow,
-            added: OnceLock::new(),
-        }
+        Self { clock, slow, added: OnceLock::new() }
     }
 
     pub(super) fn add(&self, observer: impl QueryObserver) {
         let added = self.added.get_or_init(RwLock::default);
-        added
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::new(observer));
+        added.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(observer));
     }
 
     /// Times a statement, logs it when slow and tells the observers.
@@ -60,11 +53,7 @@ impl Observers {
             tracing::warn!(target: "omnistack::db", sql, ?elapsed, "slow query");
         }
         if let Some(added) = self.added.get() {
-            let event = QueryEvent {
-                sql,
-                elapsed,
-                error: result.as_ref().err(),
-            };
+            let event = QueryEvent { sql, elapsed, error: result.as_ref().err() };
             for observer in added.read().unwrap_or_else(PoisonError::into_inner).iter() {
                 observer.observe(event);
             }
@@ -75,8 +64,6 @@ impl Observers {
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observers")
-            .field("slow", &self.slow)
-            .finish_non_exhaustive()
+        f.debug_struct("Observers").field("slow", &self.slow).finish_non_exhaustive()
     }
 }

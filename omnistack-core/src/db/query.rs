@@ -59,12 +59,7 @@ pub struct Query<'a> {
 
 impl<'a> Query<'a> {
     pub(super) fn new(sql: SqlStr, bound: Bound<'a>, observers: &'a Arc<Observers>) -> Self {
-        Self {
-            sql,
-            bound,
-            observers,
-            refused: None,
-        }
+        Self { sql, bound, observers, refused: None }
     }
 
     /// Binds the value of the next placeholder.
@@ -86,58 +81,36 @@ impl<'a> Query<'a> {
 
     /// Runs it and returns how many rows it changed.
     pub async fn execute(self) -> Result<u64, Error> {
-        let Self {
-            sql,
-            bound,
-            observers,
-            refused,
-        } = self;
+        let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_with(sql, args)
-                    .execute(executor)
-                    .await?
-                    .rows_affected()))
+                on!(bound, |executor, args| Ok(sqlx::query_with(sql, args).execute(executor).await?.rows_affected()))
             })
             .await
     }
 
     /// Every row.
     pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
-        let Self {
-            sql,
-            bound,
-            observers,
-            refused,
-        } = self;
+        let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args)
-                    .fetch_all(executor)
-                    .await?))
+                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_all(executor).await?))
             })
             .await
     }
 
     /// The first row, if there is one.
     pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
-        let Self {
-            sql,
-            bound,
-            observers,
-            refused,
-        } = self;
+        let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let text = sql.clone();
         observers
             .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args)
-                    .fetch_optional(executor)
-                    .await?))
+                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_optional(executor).await?))
             })
             .await
     }
@@ -147,22 +120,15 @@ impl<'a> Query<'a> {
     /// # Errors
     /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) when there is none.
     pub async fn fetch_one<T: Record>(self) -> Result<T, Error> {
-        self.fetch_optional()
-            .await?
-            .ok_or_else(|| sqlx::Error::RowNotFound.into())
+        self.fetch_optional().await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
     /// The rows as they come, for results too large to hold. Observers don't see it: its time is the reader's.
     pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
-        let Self {
-            sql, bound, refused, ..
-        } = self;
+        let Self { sql, bound, refused, .. } = self;
         match complete(&sql, &bound, refused) {
             Err(refused) => futures_util::stream::iter([Err(refused)]).boxed(),
-            Ok(()) => on!(bound, |executor, args| sqlx::query_as_with(sql, args)
-                .fetch(executor)
-                .err_into()
-                .boxed()),
+            Ok(()) => on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch(executor).err_into().boxed()),
         }
     }
 }
@@ -173,10 +139,9 @@ fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(
     let given = on!(bound, |_executor, args| sqlx::Arguments::len(args));
     match refused {
         Some(error) => Err(error),
-        None if given < placeholders(sql.as_str()) => Err(Error::new(
-            ErrorKind::Other,
-            format!("{given} values for `{}`", sql.as_str()).into(),
-        )),
+        None if given < placeholders(sql.as_str()) => {
+            Err(Error::new(ErrorKind::Other, format!("{given} values for `{}`", sql.as_str()).into()))
+        }
         None => Ok(()),
     }
 }
@@ -184,18 +149,12 @@ fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(
 /// The highest `$n` outside of quotes.
 fn placeholders(sql: &str) -> usize {
     let unquoted = sql.split('\'').step_by(2).flat_map(|text| text.split('$').skip(1));
-    let number = |text: &str| {
-        text.split(|c: char| !c.is_ascii_digit())
-            .next()
-            .and_then(|digits| digits.parse().ok())
-    };
+    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
     unquoted.filter_map(number).max().unwrap_or(0)
 }
 
 impl fmt::Debug for Query<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query")
-            .field("sql", &self.sql.as_str())
-            .finish_non_exhaustive()
+        f.debug_struct("Query").field("sql", &self.sql.as_str()).finish_non_exhaustive()
     }
 }

@@ -31,13 +31,11 @@ impl DbSettings {
         if path == ":memory:" {
             return None;
         }
-        PathBuf::from(path).parent().map(|folder| {
-            if folder.as_os_str().is_empty() {
-                ".".into()
-            } else {
-                folder.into()
-            }
-        })
+        PathBuf::from(path).parent().map(
+            |folder| {
+                if folder.as_os_str().is_empty() { ".".into() } else { folder.into() }
+            },
+        )
     }
 
     /// The URL without its password.

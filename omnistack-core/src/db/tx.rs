@@ -56,9 +56,7 @@ impl Tx {
 
 impl fmt::Debug for Tx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tx")
-            .field("dialect", &self.dialect())
-            .finish_non_exhaustive()
+        f.debug_struct("Tx").field("dialect", &self.dialect()).finish_non_exhaustive()
     }
 }
 

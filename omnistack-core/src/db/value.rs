@@ -74,11 +74,7 @@ impl Args {
             #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
             other => unreachable!("{other:?} is not compiled in"),
         };
-        Self {
-            inner,
-            count: 0,
-            refused: None,
-        }
+        Self { inner, count: 0, refused: None }
     }
 
     /// Adds a value and returns its placeholder's number, counted from 1.
@@ -112,9 +108,7 @@ impl Args {
 
 impl fmt::Debug for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Args")
-            .field("count", &self.count)
-            .finish_non_exhaustive()
+        f.debug_struct("Args").field("count", &self.count).finish_non_exhaustive()
     }
 }
 

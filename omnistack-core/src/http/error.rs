@@ -43,14 +43,7 @@ impl Error {
     /// An error with a code of your own, in `UPPER_SNAKE_CASE`.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         let (code, message) = (code.into(), message.into());
-        Self(Box::new(Parts {
-            status,
-            code,
-            message,
-            details: None,
-            headers: HeaderMap::new(),
-            source: None,
-        }))
+        Self(Box::new(Parts { status, code, message, details: None, headers: HeaderMap::new(), source: None }))
     }
 
     /// 400: the request can't be read.
@@ -97,20 +90,12 @@ impl Error {
 
     /// 500: our fault. The cause is logged; the client learns only the request id.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL_ERROR",
-            "something went wrong on our side",
-        )
-        .cause(source)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on our side").cause(source)
     }
 
     /// Adds one entry to `details`.
     pub fn detail(mut self, key: &str, value: impl Serialize) -> Self {
-        let details = self
-            .0
-            .details
-            .get_or_insert_with(|| Value::Object(serde_json::Map::default()));
+        let details = self.0.details.get_or_insert_with(|| Value::Object(serde_json::Map::default()));
         details[key] = serde_json::to_value(value).unwrap_or(Value::Null);
         self
     }
@@ -194,10 +179,7 @@ pub struct FieldProblem {
 impl FieldProblem {
     /// Names a field and what is wrong with it.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -238,12 +220,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.0.status.is_server_error() {
             let source = self.0.source.as_deref().map(tracing::field::display);
-            let caused_by = self
-                .0
-                .source
-                .as_deref()
-                .and_then(StdError::source)
-                .map(tracing::field::display);
+            let caused_by = self.0.source.as_deref().and_then(StdError::source).map(tracing::field::display);
             tracing::error!(target: "omnistack::http", code = %self.0.code, cause = source, caused_by, "{}", self.0.message);
         }
         let mut response = self.render(ErrorForm::Envelope, None, None);
@@ -258,19 +235,17 @@ impl From<db::Error> for Error {
         match error.kind() {
             K::NotFound => Self::not_found("it"),
             K::Unique => Self::conflict("ALREADY_EXISTS", "a record with the same unique value exists"),
-            K::ForeignKey => Self::conflict(
-                "REFERENCE_CONFLICT",
-                "it refers to a record that is not there, or is still in use",
-            ),
+            K::ForeignKey => {
+                Self::conflict("REFERENCE_CONFLICT", "it refers to a record that is not there, or is still in use")
+            }
             K::Check | K::NotNull | K::InvalidValue => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "INVALID_VALUE",
                 "the database can't hold one of the values",
             ),
-            K::Conflict => Self::unavailable(
-                "CONCURRENT_UPDATE",
-                "somebody else changed it at the same moment; try again",
-            ),
+            K::Conflict => {
+                Self::unavailable("CONCURRENT_UPDATE", "somebody else changed it at the same moment; try again")
+            }
             K::Timeout => Self::unavailable("DATABASE_TIMEOUT", "the database took too long; try again"),
             K::Unavailable => Self::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),
             K::Schema | K::Configuration | K::Other => return Self::internal(error),
@@ -309,11 +284,8 @@ pub(crate) fn problem_schema() -> utoipa::openapi::Schema {
         schema::{SchemaType, Type},
     };
     let text = |optional: bool| {
-        let kinds = if optional {
-            SchemaType::from_iter([Type::String, Type::Null])
-        } else {
-            SchemaType::Type(Type::String)
-        };
+        let kinds =
+            if optional { SchemaType::from_iter([Type::String, Type::Null]) } else { SchemaType::Type(Type::String) };
         ObjectBuilder::new().schema_type(kinds)
     };
     let problem = ObjectBuilder::new()
@@ -326,10 +298,7 @@ pub(crate) fn problem_schema() -> utoipa::openapi::Schema {
         .property("detail", text(false))
         .property("code", text(false))
         .required("code")
-        .property(
-            "details",
-            ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null])),
-        )
+        .property("details", ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null])))
         .property("request_id", text(true))
         .property("timestamp", text(true));
     Schema::Object(problem.build())

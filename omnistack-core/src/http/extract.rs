@@ -38,16 +38,10 @@ where
         let reader = serde_path_to_error::Deserializer::new(reader, &mut track);
         let value: Result<T, _> = serde_ignored::deserialize(reader, |path| _ = unknown.insert(path.to_string()));
         let value = value.map_err(|error| {
-            Error::invalid([field_problem(
-                "query",
-                &track.path().to_string(),
-                error.to_string().trim_end(),
-            )])
+            Error::invalid([field_problem("query", &track.path().to_string(), error.to_string().trim_end())])
         })?;
         if !unknown.is_empty() {
-            let problems = unknown
-                .into_iter()
-                .map(|name| FieldProblem::new(name, "is not a parameter of this route"));
+            let problems = unknown.into_iter().map(|name| FieldProblem::new(name, "is not a parameter of this route"));
             return Err(Error::invalid(problems));
         }
         validate(&value)?;
@@ -96,14 +90,8 @@ fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
 pub(crate) fn readable(text: &str) -> Result<(), Error> {
     match percent_decode_str(text).decode_utf8() {
         Ok(decoded) if !decoded.contains('\0') => Ok(()),
-        Ok(_) => Err(Error::bad_request(
-            "MALFORMED_URL",
-            "the address holds the character NUL (%00)",
-        )),
-        Err(_) => Err(Error::bad_request(
-            "MALFORMED_URL",
-            "the address is not UTF-8 when decoded",
-        )),
+        Ok(_) => Err(Error::bad_request("MALFORMED_URL", "the address holds the character NUL (%00)")),
+        Err(_) => Err(Error::bad_request("MALFORMED_URL", "the address is not UTF-8 when decoded")),
     }
 }
 
@@ -111,11 +99,7 @@ pub(crate) fn readable(text: &str) -> Result<(), Error> {
 /// messages are about what is at `path`, which is `.` for `whole`.
 pub(super) fn field_problem(whole: &str, path: &str, message: &str) -> FieldProblem {
     let within = |name: &str| {
-        if path == "." {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
+        if path == "." { name.to_owned() } else { format!("{path}.{name}") }
     };
     let named = message.split('`').nth(1).filter(|_| message.contains(" field `"));
     match named {

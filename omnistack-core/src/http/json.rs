@@ -7,7 +7,10 @@ use axum::{
 };
 use garde::Validate;
 use http::{StatusCode, header};
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Visitor},
+};
 use utoipa::{
     __dev::ComposeSchema,
     PartialSchema, ToSchema,
@@ -35,15 +38,9 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         if !is_json(&request) {
             let message = "send the body as `Content-Type: application/json`";
-            return Err(Error::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
-                message,
-            ));
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
         }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unreadable_body(&rejection))?;
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable_body(&rejection))?;
         let value: T = read(&body)?;
         validate(&value)?;
         Ok(Self(value))
@@ -79,12 +76,7 @@ fn is_json(request: &Request) -> bool {
     let Some(Ok(content_type)) = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
         return false;
     };
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
@@ -115,12 +107,54 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         )]));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Named(&mut reader)).map_err(|error| {
         let path = error.path().to_string();
         refusal(&path, error.inner())
     })?;
     reader.end().map_err(|error| refusal(".", &error))?;
     Ok(value)
+}
+
+/// Reads a struct from an object only: serde would take an array of its fields in order, too.
+struct Named<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_option(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_newtype_struct(name, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
 }
 
 fn refusal(path: &str, error: &serde_json::Error) -> Error {

@@ -67,10 +67,7 @@ pub trait Step: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The answer.
-    #[expect(
-        clippy::result_large_err,
-        reason = "an answer is moved once, a box would cost every early one more"
-    )]
+    #[expect(clippy::result_large_err, reason = "an answer is moved once, a box would cost every early one more")]
     fn request(&self, request: &mut Request) -> Result<Self::After, Response>;
 }
 
@@ -113,10 +110,7 @@ impl<S, T: Clone> Layer<S> for StepLayer<T> {
     type Service = Stepped<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Stepped {
-            inner,
-            step: self.0.clone(),
-        }
+        Stepped { inner, step: self.0.clone() }
     }
 }
 
@@ -142,13 +136,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         match self.step.request(&mut request) {
-            Ok(after) => SteppedFuture::Inner {
-                future: self.inner.call(request),
-                after: Some(after),
-            },
-            Err(response) => SteppedFuture::Answered {
-                response: Some(response),
-            },
+            Ok(after) => SteppedFuture::Inner { future: self.inner.call(request), after: Some(after) },
+            Err(response) => SteppedFuture::Answered { response: Some(response) },
         }
     }
 }

@@ -23,25 +23,17 @@ impl<S: Send + Sync> FromRequest<S> for Multipart {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        inner::Multipart::from_request(request, state)
-            .await
-            .map(Self)
-            .map_err(|_| {
-                let message = "send the body as `Content-Type: multipart/form-data` with a boundary";
-                Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
-            })
+        inner::Multipart::from_request(request, state).await.map(Self).map_err(|_| {
+            let message = "send the body as `Content-Type: multipart/form-data` with a boundary";
+            Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+        })
     }
 }
 
 impl Multipart {
     /// The next field, once the one before was read or dropped.
     pub async fn next_field(&mut self) -> Result<Option<Field<'_>>, Error> {
-        Ok(self
-            .0
-            .next_field()
-            .await
-            .map_err(|error| unreadable(&error))?
-            .map(Field))
+        Ok(self.0.next_field().await.map_err(|error| unreadable(&error))?.map(Field))
     }
 }
 
@@ -81,10 +73,7 @@ impl Field<'_> {
         let bytes = self.bytes().await?;
         match String::from_utf8(bytes.into()) {
             Ok(text) if !text.contains('\0') => Ok(text),
-            _ => Err(Error::invalid([super::FieldProblem::new(
-                name,
-                "is not UTF-8 text without NUL",
-            )])),
+            _ => Err(Error::invalid([super::FieldProblem::new(name, "is not UTF-8 text without NUL")])),
         }
     }
 }
@@ -93,8 +82,5 @@ fn unreadable(error: &inner::MultipartError) -> Error {
     if beyond_limit(error) {
         return too_large();
     }
-    Error::bad_request(
-        "MALFORMED_MULTIPART",
-        format!("the form can't be read: {}", error.body_text()),
-    )
+    Error::bad_request("MALFORMED_MULTIPART", format!("the form can't be read: {}", error.body_text()))
 }

@@ -66,10 +66,7 @@ impl PageRequest {
     ) -> Result<Self, FieldProblem> {
         if page.is_none() && page_size.is_none() {
             let limit = number("limit", limit, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?;
-            return Ok(Self::Cursor {
-                limit,
-                cursor: cursor.map(Into::into),
-            });
+            return Ok(Self::Cursor { limit, cursor: cursor.map(Into::into) });
         }
         if limit.is_some() || cursor.is_some() {
             let message = "can't be combined with `limit` or `cursor`";

@@ -26,11 +26,7 @@ pub struct Rate {
 impl Rate {
     /// So many a period, all of them at once if they like.
     pub const fn new(quota: u32, window: Duration) -> Self {
-        Self {
-            quota,
-            window,
-            burst: quota,
-        }
+        Self { quota, window, burst: quota }
     }
 
     /// So many a minute.
@@ -47,9 +43,7 @@ impl Rate {
 
     /// Nanoseconds one request uses up.
     fn interval(self) -> u64 {
-        u64::try_from(self.window.as_nanos() / u128::from(self.quota.max(1)))
-            .unwrap_or(u64::MAX)
-            .max(1)
+        u64::try_from(self.window.as_nanos() / u128::from(self.quota.max(1))).unwrap_or(u64::MAX).max(1)
     }
 }
 
@@ -63,11 +57,7 @@ impl fmt::Display for Rate {
             86_400 => write!(f, "{}/day", self.quota)?,
             _ => write!(f, "{}/{seconds}s", self.quota)?,
         }
-        if self.burst == self.quota {
-            Ok(())
-        } else {
-            write!(f, " burst {}", self.burst)
-        }
+        if self.burst == self.quota { Ok(()) } else { write!(f, " burst {}", self.burst) }
     }
 }
 
@@ -146,12 +136,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Nobody has come yet.
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let shards = Arc::new(std::array::from_fn(|_| Mutex::default()));
-        Self {
-            rate,
-            clock,
-            shards,
-            hasher: RandomState::new(),
-        }
+        Self { rate, clock, shards, hasher: RandomState::new() }
     }
 
     /// The rate it keeps.
@@ -196,33 +181,15 @@ fn judge(rate: Rate, now: u64, earned: u64, cost: u32) -> (Verdict, u64) {
         let reset = Duration::from_nanos(from - now);
         let retry_after = Duration::from_nanos(used - capacity);
         let remaining = u32::try_from(capacity.saturating_sub(from - now) / interval).unwrap_or(u32::MAX);
-        return (
-            Verdict {
-                allowed: false,
-                remaining,
-                reset,
-                retry_after,
-            },
-            earned,
-        );
+        return (Verdict { allowed: false, remaining, reset, retry_after }, earned);
     }
     let remaining = u32::try_from((capacity - used) / interval).unwrap_or(u32::MAX);
-    (
-        Verdict {
-            allowed: true,
-            remaining,
-            reset: Duration::from_nanos(used),
-            retry_after: Duration::ZERO,
-        },
-        after,
-    )
+    (Verdict { allowed: true, remaining, reset: Duration::from_nanos(used), retry_after: Duration::ZERO }, after)
 }
 
 impl<K> fmt::Debug for RateLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter")
-            .field("rate", &self.rate)
-            .finish_non_exhaustive()
+        f.debug_struct("RateLimiter").field("rate", &self.rate).finish_non_exhaustive()
     }
 }
 

@@ -68,12 +68,7 @@ pub struct VersionPolicy {
 impl VersionPolicy {
     /// Deprecated from a moment on: its answers say so in `Deprecation` (RFC 9745).
     pub fn deprecated(version: ApiVersion, from: Timestamp) -> Self {
-        Self {
-            version,
-            deprecated: from,
-            sunset: None,
-            link: None,
-        }
+        Self { version, deprecated: from, sunset: None, link: None }
     }
 
     /// When it stops answering: `Sunset` (RFC 8594). Never earlier than the deprecation.

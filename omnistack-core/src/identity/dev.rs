@@ -56,11 +56,7 @@ impl Module for DevIdentity {
         }
         registry.provide(Authenticator::new(token.clone()));
         registry.banner("sign in with", move || {
-            token
-                .0
-                .get()
-                .map(|token| format!("Authorization: Bearer {}", token.expose_secret()))
-                .unwrap_or_default()
+            token.0.get().map(|token| format!("Authorization: Bearer {}", token.expose_secret())).unwrap_or_default()
         });
     }
 
@@ -97,10 +93,7 @@ fn kept_token(path: &Path) -> std::io::Result<SecretString> {
         _ => {}
     }
     let random: [u8; 24] = rand::random();
-    let token = format!(
-        "dev_{}",
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
-    );
+    let token = format!("dev_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -112,13 +105,7 @@ fn kept_token(path: &Path) -> std::io::Result<SecretString> {
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(text.as_bytes())
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(not(unix))]
@@ -141,9 +128,9 @@ impl Authenticate for Token {
             Some(token) if !own.is_empty() && same(token.as_bytes(), own.as_bytes()) => {
                 Ok(Some(DevIdentity::identity()))
             }
-            Some(_) => Err(Error::unauthorized(
-                "this is not the development token; it was printed when the app started",
-            )),
+            Some(_) => {
+                Err(Error::unauthorized("this is not the development token; it was printed when the app started"))
+            }
         }
     }
 }

@@ -25,10 +25,7 @@ pub struct GuardLayer {
 impl GuardLayer {
     /// Guards for an audience other than the public.
     pub fn new(audience: Audience, authenticator: Authenticator) -> Self {
-        Self {
-            audience,
-            authenticator,
-        }
+        Self { audience, authenticator }
     }
 }
 
@@ -36,10 +33,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, inner: S) -> Guard<S> {
-        Guard {
-            inner,
-            layer: self.clone(),
-        }
+        Guard { inner, layer: self.clone() }
     }
 }
 
@@ -67,10 +61,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let GuardLayer {
-            audience,
-            authenticator,
-        } = self.layer.clone();
+        let GuardLayer { audience, authenticator } = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let identity = match authenticator.authenticate(&parts).await {
@@ -112,9 +103,7 @@ mod tests {
         let (admin, machine) = (user.clone().into_admin(), user.clone().into_machine());
         let callers = [None, Some(user), Some(admin), Some(machine)];
         let status = |audience| {
-            callers
-                .clone()
-                .map(|caller| admit(audience, caller).map_or_else(|error| error.status().as_u16(), |_| 200))
+            callers.clone().map(|caller| admit(audience, caller).map_or_else(|error| error.status().as_u16(), |_| 200))
         };
         assert_eq!(status(Audience::Public), [200, 200, 200, 200]);
         assert_eq!(status(Audience::App), [401, 200, 200, 200]);

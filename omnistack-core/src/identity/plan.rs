@@ -22,10 +22,7 @@ pub struct Plan {
 impl Plan {
     /// A plan without features or limits yet.
     pub fn new(key: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            ..Self::default()
-        }
+        Self { key: key.into(), ..Self::default() }
     }
 
     /// Includes a feature.
@@ -42,9 +39,7 @@ impl Plan {
 
     /// Whether it includes a feature.
     pub fn has(&self, feature: &str) -> bool {
-        self.features
-            .iter()
-            .any(|included| included == feature || included == "*")
+        self.features.iter().any(|included| included == feature || included == "*")
     }
 }
 

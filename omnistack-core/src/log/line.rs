@@ -183,11 +183,7 @@ mod tests {
 
     #[test]
     fn time_is_written_to_the_millisecond() {
-        for at in [
-            "2030-01-31T12:00:00.007Z",
-            "2030-01-31T12:00:00.990Z",
-            "1969-12-31T23:59:59.500Z",
-        ] {
+        for at in ["2030-01-31T12:00:00.007Z", "2030-01-31T12:00:00.990Z", "1969-12-31T23:59:59.500Z"] {
             let mut text = String::new();
             timestamp(&mut text, at.parse().unwrap());
             assert_eq!(text, at);

@@ -25,22 +25,15 @@ struct Shared {
 
 impl Sink {
     pub(super) fn start(writer: impl Write + Send + 'static) -> Self {
-        let shared = Shared {
-            lines: Mutex::default(),
-            came: Condvar::new(),
-            writer: Mutex::new(Box::new(writer)),
-        };
+        let shared = Shared { lines: Mutex::default(), came: Condvar::new(), writer: Mutex::new(Box::new(writer)) };
         let sink = Self(Arc::new(shared));
         let writing = sink.clone();
         // Without the thread lines are written when there are many, or at once when they matter.
         _ = std::thread::Builder::new().name("log".into()).spawn(move || {
             loop {
                 let lines = guard(&writing.0.lines);
-                let lines = writing
-                    .0
-                    .came
-                    .wait_while(lines, |lines| lines.is_empty())
-                    .unwrap_or_else(PoisonError::into_inner);
+                let lines =
+                    writing.0.came.wait_while(lines, |lines| lines.is_empty()).unwrap_or_else(PoisonError::into_inner);
                 // Nobody announces the end of the pause: others may come meanwhile.
                 drop(writing.0.came.wait_timeout(lines, PAUSE));
                 writing.flush();

@@ -26,11 +26,7 @@ pub(super) struct LineLayer {
 
 impl LineLayer {
     pub(super) fn new(shape: Shape, sink: Sink) -> Self {
-        Self {
-            shape,
-            sink,
-            clock: Clock::system(),
-        }
+        Self { shape, sink, clock: Clock::system() }
     }
 }
 
@@ -45,20 +41,14 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         let mut text = String::with_capacity(128);
-        attributes.record(&mut Line {
-            shape: self.shape,
-            text: &mut text,
-        });
+        attributes.record(&mut Line { shape: self.shape, text: &mut text });
         span.extensions_mut().insert(Fields(text));
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         if let Some(Fields(text)) = span.extensions_mut().get_mut() {
-            record.record(&mut Line {
-                shape: self.shape,
-                text,
-            });
+            record.record(&mut Line { shape: self.shape, text });
         }
     }
 
@@ -70,10 +60,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
             let mut kept = line.try_borrow_mut();
             let text = kept.as_deref_mut().unwrap_or(&mut own);
             text.clear();
-            let mut line = Line {
-                shape: self.shape,
-                text,
-            };
+            let mut line = Line { shape: self.shape, text };
             line.begin(self.clock.now(), metadata.level().as_str(), metadata.target());
             event.record(&mut line);
             for span in context.event_scope(event).into_iter().flatten() {

@@ -1,10 +1,6 @@
 //! The database and the resources kept in it, on both kinds.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that can't go on panics, and says why"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on panics, and says why")]
 
 mod cancellation;
 mod crud;
@@ -28,11 +24,7 @@ use omnistack_testkit::TestDatabase;
 
 /// A handle on a test's database with other settings, and pools of its own: another process, as the database sees it.
 fn open_with<const N: usize>(database: &TestDatabase, settings: [(&str, &str); N]) -> Db {
-    open(
-        settings
-            .into_iter()
-            .fold(database.config(), |config, (name, value)| config.with(name, value)),
-    )
+    open(settings.into_iter().fold(database.config(), |config, (name, value)| config.with(name, value)))
 }
 
 fn open(config: Config) -> Db {

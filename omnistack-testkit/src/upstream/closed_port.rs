@@ -38,10 +38,7 @@ impl ClosedPort {
             Ok((socket.local_addr()?, socket))
         });
         let (address, socket) = bound.unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"));
-        Self {
-            address,
-            _socket: socket,
-        }
+        Self { address, _socket: socket }
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.

@@ -27,12 +27,7 @@ pub(super) async fn serve(listener: TcpListener, script: Arc<watch::Sender<Scrip
             Ok((stream, _)) => {
                 // So that each write leaves at once. Fails only if the client is gone already, and then nothing matters.
                 let _ = stream.set_nodelay(true);
-                let connection = Connection {
-                    stream,
-                    unread: BytesMut::new(),
-                    number,
-                    script: script.clone(),
-                };
+                let connection = Connection { stream, unread: BytesMut::new(), number, script: script.clone() };
                 connections.spawn(connection.run());
             }
             // A client that left before its turn.
@@ -165,13 +160,7 @@ impl Connection {
             }
         };
         self.unread.advance(head.length);
-        let Head {
-            method,
-            target,
-            mut headers,
-            keep_alive,
-            ..
-        } = head;
+        let Head { method, target, mut headers, keep_alive, .. } = head;
         let body = self.body(&mut headers).await.map_err(|fault| match fault {
             Fault::BrokeOff(what) => Fault::BrokeOff(format!("{method} {target} {what}")),
             Fault::Malformed(what) => Fault::Malformed(format!("{method} {target} {what}")),
@@ -180,17 +169,7 @@ impl Connection {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (target, None),
         };
-        Ok(Some((
-            Received {
-                method,
-                path,
-                query,
-                headers,
-                body,
-                connection: self.number,
-            },
-            keep_alive,
-        )))
+        Ok(Some((Received { method, path, query, headers, body, connection: self.number }, keep_alive)))
     }
 
     /// The body (RFC 9112, section 6).
@@ -201,10 +180,7 @@ impl Connection {
             (None, []) => return Ok(Bytes::new()),
             (None, [length, others @ ..]) if others.iter().all(|other| other == length) => {
                 // Digits only: parsing alone would let a sign pass.
-                let digits = length
-                    .to_str()
-                    .ok()
-                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+                let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
                 match digits.and_then(|digits| digits.parse().ok()) {
                     Some(length) => Some(length),
                     None => return malformed("a content-length that is no number"),
@@ -215,9 +191,7 @@ impl Connection {
             (Some(_), []) => return malformed("a transfer-encoding other than chunked"),
             (Some(_), _) => return malformed("both a content-length and a transfer-encoding"),
         };
-        let asks = headers
-            .get("expect")
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let asks = headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if asks && self.unread.is_empty() {
             // A client that is gone shows when the body is read.
             let _ = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
@@ -273,11 +247,7 @@ impl Connection {
 
     /// Reads some more of a body that has `so_far` bytes.
     async fn more(&mut self, so_far: usize) -> Result<(), Fault> {
-        if self.fill().await {
-            Ok(())
-        } else {
-            Err(Fault::BrokeOff(format!("after {so_far} bytes of the body")))
-        }
+        if self.fill().await { Ok(()) } else { Err(Fault::BrokeOff(format!("after {so_far} bytes of the body"))) }
     }
 }
 
@@ -302,24 +272,11 @@ impl Head {
         let mut headers = HeaderMap::new();
         append(&mut headers, request.headers).ok_or_else(|| malformed("a header that is none"))?;
         let says = |what: &str| {
-            let mut values = headers
-                .get_all("connection")
-                .iter()
-                .filter_map(|value| value.to_str().ok());
+            let mut values = headers.get_all("connection").iter().filter_map(|value| value.to_str().ok());
             values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(what)))
         };
-        let keep_alive = if version == 0 {
-            says("keep-alive")
-        } else {
-            !says("close")
-        };
-        Ok(Some(Self {
-            method,
-            target: target.to_owned(),
-            headers,
-            keep_alive,
-            length,
-        }))
+        let keep_alive = if version == 0 { says("keep-alive") } else { !says("close") };
+        Ok(Some(Self { method, target: target.to_owned(), headers, keep_alive, length }))
     }
 }
 

@@ -36,19 +36,9 @@ pub struct Expect<'upstream> {
 impl<'upstream> Expect<'upstream> {
     pub(super) fn any(script: &'upstream watch::Sender<Script>, declared: &'static Location<'static>) -> Self {
         let answer = Box::new(|_: &Received| Reply::status(200));
-        let expectation = Expectation {
-            what: "any request".into(),
-            declared,
-            conditions: vec![],
-            times: 1.into(),
-            used: 0,
-            answer,
-        };
-        Self {
-            script,
-            expectation,
-            joint: " with ",
-        }
+        let expectation =
+            Expectation { what: "any request".into(), declared, conditions: vec![], times: 1.into(), used: 0, answer };
+        Self { script, expectation, joint: " with " }
     }
 
     pub(super) fn request(
@@ -64,14 +54,10 @@ impl<'upstream> Expect<'upstream> {
             None => (target.to_owned(), None),
         };
         let method = method.to_owned();
-        expect
-            .expectation
-            .require("method", move |request| request.method.as_str() == method);
+        expect.expectation.require("method", move |request| request.method.as_str() == method);
         expect.expectation.require("path", move |request| request.path == path);
         if let Some(query) = query {
-            expect
-                .expectation
-                .require("query", move |request| request.query.as_ref() == Some(&query));
+            expect.expectation.require("query", move |request| request.query.as_ref() == Some(&query));
         }
         expect
     }
@@ -79,9 +65,7 @@ impl<'upstream> Expect<'upstream> {
     /// A query parameter with this value, decoded as a form is. Others may be there.
     pub fn query(self, name: &str, value: &str) -> Self {
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.matching(&format!("query {name}={value}"), move |request| {
-            request.query_values(&name).any(|v| v == value)
-        })
+        self.matching(&format!("query {name}={value}"), move |request| request.query_values(&name).any(|v| v == value))
     }
 
     /// A header with exactly this value. The name's case doesn't matter, and other values and headers may be there.
@@ -95,17 +79,14 @@ impl<'upstream> Expect<'upstream> {
     /// A body with these bytes somewhere in it.
     pub fn body_contains(self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref().to_vec();
-        self.matching(
-            &format!("body containing {}", String::from_utf8_lossy(&part)),
-            move |request| part.is_empty() || request.body.windows(part.len()).any(|window| window == part),
-        )
+        self.matching(&format!("body containing {}", String::from_utf8_lossy(&part)), move |request| {
+            part.is_empty() || request.body.windows(part.len()).any(|window| window == part)
+        })
     }
 
     /// Anything else that can be said of a request. `what` names it where the test's failure is told.
     pub fn matching(mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) -> Self {
-        self.expectation
-            .what
-            .extend([std::mem::replace(&mut self.joint, ", "), what]);
+        self.expectation.what.extend([std::mem::replace(&mut self.joint, ", "), what]);
         self.expectation.require(what, holds);
         self
     }
@@ -153,46 +134,31 @@ pub struct Times {
 
 impl From<usize> for Times {
     fn from(times: usize) -> Self {
-        Self {
-            least: times,
-            most: times,
-        }
+        Self { least: times, most: times }
     }
 }
 
 impl From<RangeFull> for Times {
     fn from(_: RangeFull) -> Self {
-        Self {
-            least: 0,
-            most: usize::MAX,
-        }
+        Self { least: 0, most: usize::MAX }
     }
 }
 
 impl From<RangeFrom<usize>> for Times {
     fn from(times: RangeFrom<usize>) -> Self {
-        Self {
-            least: times.start,
-            most: usize::MAX,
-        }
+        Self { least: times.start, most: usize::MAX }
     }
 }
 
 impl From<RangeToInclusive<usize>> for Times {
     fn from(times: RangeToInclusive<usize>) -> Self {
-        Self {
-            least: 0,
-            most: times.end,
-        }
+        Self { least: 0, most: times.end }
     }
 }
 
 impl From<RangeInclusive<usize>> for Times {
     fn from(times: RangeInclusive<usize>) -> Self {
-        Self {
-            least: *times.start(),
-            most: *times.end(),
-        }
+        Self { least: *times.start(), most: *times.end() }
     }
 }
 
@@ -224,12 +190,8 @@ impl Expectation {
 
     /// Why [`answer`](Self::answer) refuses.
     pub(super) fn objection(&self, request: &Received) -> String {
-        let different: Vec<&str> = self
-            .conditions
-            .iter()
-            .filter(|(_, holds)| !holds(request))
-            .map(|(what, _)| what.as_str())
-            .collect();
+        let different: Vec<&str> =
+            self.conditions.iter().filter(|(_, holds)| !holds(request)).map(|(what, _)| what.as_str()).collect();
         match different.as_slice() {
             [] => format!("{self} is used up, {} of {}", self.used, self.times.most),
             different => format!("{self} differs: {}", different.join(", ")),

@@ -42,14 +42,10 @@ impl Received {
 
     /// All values of a query parameter, decoded, in order.
     pub(super) fn query_values(&self, name: &str) -> impl Iterator<Item = String> {
-        self.query
-            .as_deref()
-            .unwrap_or_default()
-            .split('&')
-            .filter_map(move |pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (form_decoded(key) == name).then(|| form_decoded(value))
-            })
+        self.query.as_deref().unwrap_or_default().split('&').filter_map(move |pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decoded(key) == name).then(|| form_decoded(value))
+        })
     }
 }
 

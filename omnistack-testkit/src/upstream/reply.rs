@@ -66,11 +66,7 @@ impl Reply {
     /// Status 200 with a chunked body (RFC 9112, section 7.1): each item one chunk and, on the wire, one write. Empty
     /// items are left out, since an empty chunk ends the body.
     pub fn chunked(chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let chunks = chunks
-            .into_iter()
-            .map(copied)
-            .filter(|chunk| !chunk.is_empty())
-            .collect();
+        let chunks = chunks.into_iter().map(copied).filter(|chunk| !chunk.is_empty()).collect();
         Self::new(200, Body::Chunks(chunks)).header("transfer-encoding", "chunked")
     }
 
@@ -115,10 +111,7 @@ impl Reply {
     /// When the reply is [raw](Self::raw), a [reset](Self::reset) or a [hang](Self::hang): it has only its bytes.
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        assert!(
-            !matches!(self.body, Body::Raw(_)),
-            "a raw reply has no headers but those in its bytes: {name}"
-        );
+        assert!(!matches!(self.body, Body::Raw(_)), "a raw reply has no headers but those in its bytes: {name}");
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -137,10 +130,7 @@ impl Reply {
     /// When `bytes` is 0.
     #[track_caller]
     pub fn drip(mut self, bytes: usize, pause: Duration) -> Self {
-        assert!(
-            bytes > 0,
-            "a body dripped 0 bytes at a time never ends: use `Reply::hang_after(0)`"
-        );
+        assert!(bytes > 0, "a body dripped 0 bytes at a time never ends: use `Reply::hang_after(0)`");
         self.drip = Some(bytes);
         self.spaced(pause)
     }
@@ -190,15 +180,7 @@ impl Reply {
     fn new(status: u16, body: Body) -> Self {
         assert!((100..=999).contains(&status), "a status has three digits: {status}");
         let (delay, pause) = (Duration::ZERO, Duration::ZERO);
-        Self {
-            status,
-            headers: vec![],
-            body,
-            stop: None,
-            drip: None,
-            delay,
-            pause,
-        }
+        Self { status, headers: vec![], body, stop: None, drip: None, delay, pause }
     }
 
     /// The writes that make up this reply, each to be followed by the pause but for the last, and what comes then.
@@ -211,15 +193,9 @@ impl Reply {
             Body::Whole(bytes) => vec![bytes.slice(..bytes.len().min(limit))],
             Body::Chunks(chunks) => framed(chunks, limit, self.stop.is_none()),
         };
-        let mut writes = self
-            .drip
-            .map_or_else(|| body.clone(), |bytes| dripped(&body.concat(), bytes));
+        let mut writes = self.drip.map_or_else(|| body.clone(), |bytes| dripped(&body.concat(), bytes));
         if !matches!(self.body, Body::Raw(_)) {
-            let first = if writes.is_empty() {
-                Bytes::new()
-            } else {
-                writes.remove(0)
-            };
+            let first = if writes.is_empty() { Bytes::new() } else { writes.remove(0) };
             writes.insert(0, [self.head().as_bytes(), &first].concat().into());
         }
         let closes = match &self.body {
@@ -229,17 +205,11 @@ impl Reply {
                 .iter()
                 .any(|(name, value)| name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")),
         };
-        (
-            writes,
-            self.stop
-                .map_or(if closes { Ending::Close } else { Ending::Next }, |(_, ending)| ending),
-        )
+        (writes, self.stop.map_or(if closes { Ending::Close } else { Ending::Next }, |(_, ending)| ending))
     }
 
     fn head(&self) -> String {
-        let reason = StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason());
+        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or_default());
         for (name, value) in &self.headers {
             head.extend([name, ": ", value, "\r\n"]);
@@ -349,10 +319,7 @@ fn complete(bytes: &[u8], to_head: bool) -> bool {
         return false;
     };
     let value = |name: &str| {
-        let header = response
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         str::from_utf8(header.value).ok().map(str::to_ascii_lowercase)
     };
     let body = &bytes[head..];

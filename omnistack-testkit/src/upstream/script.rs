@@ -21,17 +21,10 @@ impl Script {
     /// Remembers a request and finds its reply.
     pub(super) fn answer(&mut self, request: Received) -> Reply {
         self.arrived.push(request.clone());
-        if let Some(reply) = self
-            .expectations
-            .iter_mut()
-            .find_map(|expectation| expectation.answer(&request))
-        {
+        if let Some(reply) = self.expectations.iter_mut().find_map(|expectation| expectation.answer(&request)) {
             return reply;
         }
-        let objections = self
-            .expectations
-            .iter()
-            .map(|expectation| expectation.objection(&request));
+        let objections = self.expectations.iter().map(|expectation| expectation.objection(&request));
         let expected = match list(objections) {
             list if list.is_empty() => "  nothing\n".to_owned(),
             list => list,
@@ -73,20 +66,11 @@ impl Script {
     /// What fails the test, and for context all that came; nothing when all is well.
     pub(super) fn problems(&self) -> Option<String> {
         let unmet = self.expectations.iter().filter_map(Expectation::unmet);
-        let unexpected = self
-            .unexpected
-            .iter()
-            .map(|report| report.trim_end().replace('\n', "\n  "));
+        let unexpected = self.unexpected.iter().map(|report| report.trim_end().replace('\n', "\n  "));
         let malformed = self.malformed.iter().map(|what| format!("malformed: {what}"));
         let problems: Vec<String> = unmet.chain(unexpected).chain(malformed).collect();
-        (!problems.is_empty()).then(|| {
-            format!(
-                "{} thing(s) wrong\n{}{}",
-                problems.len(),
-                list(problems.iter()),
-                self.arrivals()
-            )
-        })
+        (!problems.is_empty())
+            .then(|| format!("{} thing(s) wrong\n{}{}", problems.len(), list(problems.iter()), self.arrivals()))
     }
 
     pub(super) fn arrivals(&self) -> String {

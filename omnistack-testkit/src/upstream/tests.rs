@@ -42,11 +42,7 @@ async fn reads(stream: &mut TcpStream, expected: &str) {
 /// One exchange on a connection of its own, which the client asks to be closed.
 async fn exchange(upstream: &Upstream, request_line: &str, more: &str) -> String {
     let request = format!("{request_line} HTTP/1.1\r\nconnection: close\r\n{more}");
-    let request = if more.contains("\r\n\r\n") {
-        request
-    } else {
-        request + "\r\n"
-    };
+    let request = if more.contains("\r\n\r\n") { request } else { request + "\r\n" };
     let (answer, end) = rest(&mut send(upstream, request).await).await;
     assert_eq!(end, None);
     answer
@@ -82,14 +78,8 @@ async fn replies_are_the_scripted_bytes() {
             close(Reply::status(503).header("retry-after", "1")),
             "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nConnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
-        (
-            close(Reply::status(599)),
-            "HTTP/1.1 599 \r\nConnection: close\r\ncontent-length: 0\r\n\r\n",
-        ),
-        (
-            close(Reply::status(204)),
-            "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
-        ),
+        (close(Reply::status(599)), "HTTP/1.1 599 \r\nConnection: close\r\ncontent-length: 0\r\n\r\n"),
+        (close(Reply::status(204)), "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
         (
             close(Reply::content(200, "x/y", b"abc").header("Content-Length", "9")),
             "HTTP/1.1 200 OK\r\ncontent-type: x/y\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabc",
@@ -108,12 +98,7 @@ async fn replies_are_the_scripted_bytes() {
 
 #[tokio::test]
 async fn events_are_framed_as_server_sent_events() {
-    let events: [Event; 4] = [
-        "two\nlines".into(),
-        ("stop", "{}").into(),
-        Event::verbatim(": ping\n\n"),
-        "é".into(),
-    ];
+    let events: [Event; 4] = ["two\nlines".into(), ("stop", "{}").into(), Event::verbatim(": ping\n\n"), "é".into()];
     let (answer, _) = answer_to(Reply::sse(events).header("connection", "close")).await;
     let body = "17\r\ndata: two\ndata: lines\n\n\r\n16\r\nevent: stop\ndata: {}\n\n\r\n8\r\n: ping\n\n\r\na\r\ndata: é\n\n\r\n0\r\n\r\n";
     assert!(answer.contains("content-type: text/event-stream\r\n"), "{answer}");
@@ -131,26 +116,13 @@ async fn head_has_the_length_and_not_the_body() {
 async fn a_connection_is_reused_and_pipelined() {
     let raw = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
-    let upstream = Upstream::script([
-        Reply::raw(raw),
-        Reply::raw(chunked),
-        Reply::status(204),
-        Reply::raw(raw),
-    ])
-    .await;
+    let upstream = Upstream::script([Reply::raw(raw), Reply::raw(chunked), Reply::status(204), Reply::raw(raw)]).await;
     let mut stream = send(&upstream, format!("{GET}{GET}")).await;
     reads(&mut stream, &format!("{raw}{chunked}")).await;
     stream.write_all(GET.as_bytes()).await.unwrap();
     reads(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(exchange(&upstream, "GET /", "").await, raw);
-    assert_eq!(
-        upstream
-            .requests()
-            .iter()
-            .map(|request| request.connection)
-            .collect::<Vec<_>>(),
-        [0, 0, 0, 1]
-    );
+    assert_eq!(upstream.requests().iter().map(|request| request.connection).collect::<Vec<_>>(), [0, 0, 0, 1]);
 }
 
 #[tokio::test]
@@ -168,18 +140,10 @@ async fn http_1_0_closes_unless_asked_to_stay() {
 #[tokio::test]
 async fn requests_are_kept_as_they_came() {
     let upstream = Upstream::script([Reply::status(204)]).await;
-    exchange(
-        &upstream,
-        "PATCH /a%20b?q=c%2Bd+e&q=2&empty",
-        "X-Id: 7\r\nContent-Length: 3\r\n\r\nabc",
-    )
-    .await;
+    exchange(&upstream, "PATCH /a%20b?q=c%2Bd+e&q=2&empty", "X-Id: 7\r\nContent-Length: 3\r\n\r\nabc").await;
     let request = &upstream.requests()[0];
     assert_eq!(request.to_string(), "PATCH /a%20b?q=c%2Bd+e&q=2&empty");
-    assert_eq!(
-        (request.path.as_str(), request.query.as_deref()),
-        ("/a%20b", Some("q=c%2Bd+e&q=2&empty"))
-    );
+    assert_eq!((request.path.as_str(), request.query.as_deref()), ("/a%20b", Some("q=c%2Bd+e&q=2&empty")));
     assert_eq!((request.header("x-id"), request.text().as_ref()), (Some("7"), "abc"));
     assert_eq!(request.query_value("q").as_deref(), Some("c+d e"));
     assert_eq!(request.query_value("empty").as_deref(), Some(""));
@@ -198,10 +162,7 @@ async fn chunked_bodies_are_put_together_however_they_arrive() {
     }
     assert_eq!(status(&rest(&mut stream).await.0), "204");
     let request = &upstream.requests()[0];
-    assert_eq!(
-        (request.text().as_ref(), request.header("x-sum")),
-        ("Wikipedia in\r\n\r\n", Some("9"))
-    );
+    assert_eq!((request.text().as_ref(), request.header("x-sum")), ("Wikipedia in\r\n\r\n", Some("9")));
 }
 
 #[tokio::test]
@@ -221,27 +182,12 @@ async fn what_is_not_http_is_refused_and_fails_the_test() {
     let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n";
     let cases = [
         ("nonsense\r\n\r\n".to_owned(), "nonsense"),
-        (
-            "POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\na".to_owned(),
-            "a content-length that is no number",
-        ),
-        (
-            "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na".to_owned(),
-            "two different",
-        ),
-        (
-            format!("{chunked}content-length: 1\r\n\r\n"),
-            "both a content-length and a transfer-encoding",
-        ),
-        (
-            format!("{chunked}\r\nxyz\r\n"),
-            "a chunk size that is no hexadecimal number",
-        ),
+        ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\na".to_owned(), "a content-length that is no number"),
+        ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na".to_owned(), "two different"),
+        (format!("{chunked}content-length: 1\r\n\r\n"), "both a content-length and a transfer-encoding"),
+        (format!("{chunked}\r\nxyz\r\n"), "a chunk size that is no hexadecimal number"),
         (format!("{chunked}\r\n1\r\nabc"), "a chunk that is longer than it says"),
-        (
-            "POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(),
-            "other than chunked",
-        ),
+        ("POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(), "other than chunked"),
     ];
     for (request, why) in cases {
         let upstream = Upstream::start().await;
@@ -294,27 +240,17 @@ async fn conditions_narrow_an_expectation() {
     let length = "content-length: 10\r\n\r\namount=123";
     let body = |key: &str| format!("x-key: other\r\nx-key: {key}\r\n{length}");
 
-    assert!(
-        exchange(&upstream, "POST /x?p=1&q=a+b", &body("k"))
-            .await
-            .ends_with("\r\n\r\nother")
-    );
+    assert!(exchange(&upstream, "POST /x?p=1&q=a+b", &body("k")).await.ends_with("\r\n\r\nother"));
     let told = exchange(&upstream, "POST /x?q=a%20b", &body("k")).await;
     assert!(told.contains("is used up, 1 of 1"), "{told}");
     let told = exchange(&upstream, "PUT /y", &body("K")).await;
     assert_eq!(status(&told), "501");
     assert!(told.contains("nobody expected PUT /y\n"), "{told}");
-    assert!(
-        told.contains("differs: method, path, query q=a b, header X-Key: k\n"),
-        "{told}"
-    );
+    assert!(told.contains("differs: method, path, query q=a b, header X-Key: k\n"), "{told}");
     assert!(told.contains("POST /x with query q=a b, header X-Key: k, body containing ount=12, an even length ("));
     assert!(told.contains("x-key: K\n") && told.contains("amount=123"), "{told}");
     let wrong = failure(upstream);
-    assert!(
-        wrong.contains("2 thing(s) wrong") && wrong.contains("nobody expected PUT /y"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("2 thing(s) wrong") && wrong.contains("nobody expected PUT /y"), "{wrong}");
 }
 
 #[tokio::test]
@@ -336,10 +272,7 @@ async fn unmet_expectations_fail_the_test() {
     assert!(catch_unwind(AssertUnwindSafe(|| upstream.verify())).is_err());
     let wrong = failure(upstream);
     assert!(wrong.contains("2 thing(s) wrong"), "{wrong}");
-    assert!(
-        wrong.contains(&format!("GET /a ({}:{line}) was to come 2x, and came 1x", file!())),
-        "{wrong}"
-    );
+    assert!(wrong.contains(&format!("GET /a ({}:{line}) was to come 2x, and came 1x", file!())), "{wrong}");
     assert!(wrong.contains("was to come at least 1x, and came 0x"), "{wrong}");
     assert!(wrong.contains("these requests came:\n  GET /a\n"), "{wrong}");
 }
@@ -359,10 +292,7 @@ async fn a_test_that_fails_already_is_not_failed_twice() {
 
 #[tokio::test]
 async fn a_reset_is_a_reset() {
-    assert_eq!(
-        answer_to(Reply::reset()).await,
-        (String::new(), Some(ErrorKind::ConnectionReset))
-    );
+    assert_eq!(answer_to(Reply::reset()).await, (String::new(), Some(ErrorKind::ConnectionReset)));
 }
 
 #[tokio::test]
@@ -374,31 +304,16 @@ async fn bodies_end_where_the_script_says() {
     let text = || Reply::text(200, "0123456789");
     assert_eq!(answer_to(text().cut_after(4)).await, (format!("{head}0123"), None));
     assert_eq!(answer_to(text().cut_after(0)).await, (head.to_owned(), None));
-    assert_eq!(
-        answer_to(text().cut_after(99)).await,
-        (format!("{head}0123456789"), None)
-    );
+    assert_eq!(answer_to(text().cut_after(99)).await, (format!("{head}0123456789"), None));
     assert_eq!(answer_to(text().reset_after(4)).await, (format!("{head}0123"), reset));
-    assert_eq!(
-        answer_to(Reply::raw("HTTP/1.1 2").cut_after(6)).await,
-        ("HTTP/1".to_owned(), None)
-    );
+    assert_eq!(answer_to(Reply::raw("HTTP/1.1 2").cut_after(6)).await, ("HTTP/1".to_owned(), None));
 
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunks = || Reply::chunked(["abc", "def"]);
     assert_eq!(answer_to(chunks().cut_after(2)).await, (format!("{head}3\r\nab"), None));
-    assert_eq!(
-        answer_to(chunks().cut_after(3)).await,
-        (format!("{head}3\r\nabc\r\n"), None)
-    );
-    assert_eq!(
-        answer_to(chunks().reset_after(4)).await,
-        (format!("{head}3\r\nabc\r\n3\r\nd"), reset)
-    );
-    assert_eq!(
-        answer_to(chunks().cut_after(usize::MAX)).await,
-        (format!("{head}3\r\nabc\r\n3\r\ndef\r\n"), None)
-    );
+    assert_eq!(answer_to(chunks().cut_after(3)).await, (format!("{head}3\r\nabc\r\n"), None));
+    assert_eq!(answer_to(chunks().reset_after(4)).await, (format!("{head}3\r\nabc\r\n3\r\nd"), reset));
+    assert_eq!(answer_to(chunks().cut_after(usize::MAX)).await, (format!("{head}3\r\nabc\r\n3\r\ndef\r\n"), None));
 }
 
 #[tokio::test]
@@ -406,10 +321,7 @@ async fn a_closed_port_refuses() {
     let port = ClosedPort::reserve();
     assert_eq!(port.url(), format!("http://{}", port.address()));
     for _ in 0..2 {
-        assert_eq!(
-            TcpStream::connect(port.address()).await.unwrap_err().kind(),
-            ErrorKind::ConnectionRefused
-        );
+        assert_eq!(TcpStream::connect(port.address()).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 }
 
@@ -466,11 +378,7 @@ async fn dropping_the_upstream_ends_its_connections() {
 async fn delays_are_of_tokios_clock() {
     let began = Instant::now();
     assert_eq!(
-        status(
-            &answer_to(Reply::json(200, "{}").delay(60 * SECOND).header("connection", "close"))
-                .await
-                .0
-        ),
+        status(&answer_to(Reply::json(200, "{}").delay(60 * SECOND).header("connection", "close")).await.0),
         "200"
     );
     assert_eq!(began.elapsed(), 60 * SECOND);
@@ -488,49 +396,26 @@ async fn timed_reads(reply: Reply) -> Vec<(u64, String)> {
         if length == 0 {
             return reads;
         }
-        reads.push((
-            began.elapsed().as_secs(),
-            String::from_utf8_lossy(&bytes[..length]).into_owned(),
-        ));
+        reads.push((began.elapsed().as_secs(), String::from_utf8_lossy(&bytes[..length]).into_owned()));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drip_is_paced_to_the_second() {
-    let reply = || {
-        Reply::text(200, "abcdefgh")
-            .header("connection", "close")
-            .drip(3, SECOND)
-    };
-    for reads in [
-        timed_reads(reply()).await,
-        tokio::spawn(timed_reads(reply())).await.unwrap(),
-    ] {
-        let [(0, head), (1, second), (2, third)] = reads.as_slice() else {
-            panic!("{reads:?}")
-        };
+    let reply = || Reply::text(200, "abcdefgh").header("connection", "close").drip(3, SECOND);
+    for reads in [timed_reads(reply()).await, tokio::spawn(timed_reads(reply())).await.unwrap()] {
+        let [(0, head), (1, second), (2, third)] = reads.as_slice() else { panic!("{reads:?}") };
         assert!(head.ends_with("\r\n\r\nabc"), "{head}");
         assert_eq!((second.as_str(), third.as_str()), ("def", "gh"));
     }
     let raw = timed_reads(Reply::raw("HTTP").drip(1, SECOND)).await;
-    assert_eq!(
-        raw,
-        [(0, "H".into()), (1, "T".into()), (2, "T".into()), (3, "P".into())]
-    );
+    assert_eq!(raw, [(0, "H".into()), (1, "T".into()), (2, "T".into()), (3, "P".into())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_are_spaced_and_the_end_comes_with_the_last() {
-    let reads = timed_reads(
-        Reply::sse(["1", "2"])
-            .header("connection", "close")
-            .spaced(SECOND)
-            .delay(SECOND),
-    )
-    .await;
-    let [(1, first), (2, second)] = reads.as_slice() else {
-        panic!("{reads:?}")
-    };
+    let reads = timed_reads(Reply::sse(["1", "2"]).header("connection", "close").spaced(SECOND).delay(SECOND)).await;
+    let [(1, first), (2, second)] = reads.as_slice() else { panic!("{reads:?}") };
     assert!(first.ends_with("data: 1\n\n\r\n"), "{first}");
     assert_eq!(second, "9\r\ndata: 2\n\n\r\n0\r\n\r\n");
 }
@@ -550,16 +435,8 @@ async fn waiting_is_of_real_time_and_has_an_end() {
 
     let patience = Duration::from_millis(20);
     let wait = upstream.until(Location::caller(), "received", 3, Script::arrived, patience);
-    let panic = tokio::spawn(wait)
-        .await
-        .unwrap_err()
-        .into_panic()
-        .downcast::<String>()
-        .unwrap();
-    assert!(
-        panic.contains("received 2 of the 3 requests") && panic.contains(file!()),
-        "{panic}"
-    );
+    let panic = tokio::spawn(wait).await.unwrap_err().into_panic().downcast::<String>().unwrap();
+    assert!(panic.contains("received 2 of the 3 requests") && panic.contains(file!()), "{panic}");
 }
 
 #[test]

@@ -15,9 +15,11 @@ impl Module for Projects {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry
-            .migrations(migrations!["0001_projects"])
-            .routes(Mount::app("/projects"), crud::routes::<Project>(), Crud::from_ctx);
+        registry.migrations(migrations!["0001_projects"]).routes(
+            Mount::app("/projects"),
+            crud::routes::<Project>(),
+            Crud::from_ctx,
+        );
     }
 }
 
@@ -41,6 +43,7 @@ pub struct Project {
 
 /// A project to be.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewProject {
     /// Unique among the tenant's projects.
     #[garde(length(chars, min = 1, max = 100))]
@@ -54,6 +57,7 @@ pub struct NewProject {
 
 /// What to change of a project.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ProjectChange {
     /// A new name.
     #[garde(inner(length(chars, min = 1, max = 100)))]

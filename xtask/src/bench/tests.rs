@@ -1,10 +1,7 @@
 use super::{Section, sections};
 
 fn section(name: &str, body: &str) -> Section {
-    Section {
-        name: name.to_owned(),
-        body: body.to_owned(),
-    }
+    Section { name: name.to_owned(), body: body.to_owned() }
 }
 
 #[test]

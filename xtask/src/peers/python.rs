@@ -31,14 +31,7 @@ pub(super) fn install() -> Result<PathBuf> {
     let requirements = host::root().join("xtask/peers/requirements.txt");
     command::run(
         Command::new(programs.join("python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements),
     )?;
     fs::write(&done, REQUIREMENTS).context(format_args!("writing {}", done.display()))?;

@@ -7,10 +7,7 @@ use crate::{app::App, command, failure::Result, folder::Temporary, report::Repor
 
 /// Runs every check against every operation of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
-    let databases = [
-        ("SQLite", None),
-        ("PostgreSQL", Some(setting.servers.postgres.url.as_str())),
-    ];
+    let databases = [("SQLite", None), ("PostgreSQL", Some(setting.servers.postgres.url.as_str()))];
     for (database, url) in databases {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, url)?;
@@ -22,7 +19,10 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
                 .arg("run")
                 .arg(format!("http://127.0.0.1:{}/openapi.json", app.port))
                 .args(["--header", &app.authorization()])
-                .args(["--checks", "all", "--max-examples", "80", "--seed", "20250101"])
+                // Two checks assume what isn't so: that a schema says all there is to know about what is accepted (a cursor
+                // is any text, and only those we gave are good), and that what was deleted can't be restored.
+                .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
+                .args(["--max-examples", "80", "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
             command::run(&mut schemathesis).map_err(|failure| app.explain(&failure))
         })?;

@@ -24,13 +24,8 @@ const BINARIES: &str = "TEST_POSTGRES_BIN";
 const USER: &str = "TEST_POSTGRES_USER";
 
 /// Settings that make a server fast and its data worthless after a crash, which is what a test wants.
-const THROWAWAY: [&str; 5] = [
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "max_connections=200",
-    "unix_socket_directories=",
-];
+const THROWAWAY: [&str; 5] =
+    ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "unix_socket_directories="];
 
 /// The server in `TEST_DATABASE_URL`, or a private one.
 pub(super) fn start() -> Result<Server> {
@@ -53,12 +48,7 @@ fn given(url: String) -> Result<Server> {
         }
         None => "; no binaries here, so TEST_POSTGRES_BIN is not set for tests that need a server of their own",
     };
-    Ok(Server {
-        about: format!("at {address}, from {URL}{binaries}"),
-        url,
-        environment,
-        _process: None,
-    })
+    Ok(Server { about: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
 }
 
 fn private(Found { path: initdb, how }: Found) -> Result<Server> {
@@ -84,17 +74,8 @@ fn private(Found { path: initdb, how }: Found) -> Result<Server> {
     let data = folder.path().join("data");
     let mut create = Command::new(&initdb);
     create
-        .args([
-            "--username=admin",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--no-sync",
-        ])
-        .arg(if cfg!(target_os = "macos") {
-            "--locale=en_US.UTF-8"
-        } else {
-            "--locale=C.UTF-8"
-        })
+        .args(["--username=admin", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"])
+        .arg(if cfg!(target_os = "macos") { "--locale=en_US.UTF-8" } else { "--locale=C.UTF-8" })
         .arg("--pwfile")
         .arg(&password_file)
         .arg("--pgdata")
@@ -106,23 +87,15 @@ fn private(Found { path: initdb, how }: Found) -> Result<Server> {
     let port = host::free_port()?;
     // INT is PostgreSQL's fast shutdown: it doesn't wait for clients to leave.
     let mut recipe = Recipe::new(bin.join("postgres"), folder, "INT");
-    recipe
-        .command
-        .arg("-D")
-        .arg(&data)
-        .args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    recipe
-        .command
-        .args(THROWAWAY.iter().flat_map(|setting| ["-c", setting]));
+    recipe.command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+    recipe.command.args(THROWAWAY.iter().flat_map(|setting| ["-c", setting]));
     become_user(&mut recipe.command);
     let process = recipe.start()?;
 
     let admin = |sql: &str| psql(bin, port, &admin_password, sql);
     let version = process.wait_for("PostgreSQL", || admin("show server_version"))?;
     let password = host::random_hex()?;
-    admin(&format!(
-        "create role omnistack login createdb nosuperuser password '{password}'"
-    ))?;
+    admin(&format!("create role omnistack login createdb nosuperuser password '{password}'"))?;
     admin("create database omnistack owner omnistack")?;
 
     let version = version.split_whitespace().next().unwrap_or_default();
@@ -144,11 +117,8 @@ fn unprivileged_user() -> Result<Option<(&'static str, User)>> {
     if !host::is_root() {
         return Ok(None);
     }
-    let user = ["postgres", "nobody"]
-        .into_iter()
-        .find_map(|name| Some((name, User::named(name)?)));
-    user.map(Some)
-        .ok_or_else(|| Failure::new("PostgreSQL refuses to run as root, and there is no user `postgres`"))
+    let user = ["postgres", "nobody"].into_iter().find_map(|name| Some((name, User::named(name)?)));
+    user.map(Some).ok_or_else(|| Failure::new("PostgreSQL refuses to run as root, and there is no user `postgres`"))
 }
 
 /// `initdb` beside `postgres` and `psql`, from the PATH or where packages put the servers they don't link there.
@@ -160,36 +130,18 @@ fn find() -> Option<PathBuf> {
         ("/opt/homebrew/opt", "postgresql"),
         ("/usr/local/opt", "postgresql"),
     ];
-    let packaged = packaged
-        .into_iter()
-        .flat_map(|(parent, prefix)| host::versions(parent, prefix));
+    let packaged = packaged.into_iter().flat_map(|(parent, prefix)| host::versions(parent, prefix));
     on_path
         .into_iter()
         .chain(packaged.map(|folder| folder.join("bin/initdb")))
-        .find(|initdb| {
-            ["initdb", "postgres", "psql"]
-                .iter()
-                .all(|name| folder_of(initdb).join(name).is_file())
-        })
+        .find(|initdb| ["initdb", "postgres", "psql"].iter().all(|name| folder_of(initdb).join(name).is_file()))
 }
 
 fn psql(bin: &Path, port: u16, password: &str, sql: &str) -> Result<String> {
     let answer = command::quiet(
         Command::new(bin.join("psql"))
-            .args([
-                "--no-psqlrc",
-                "--quiet",
-                "--tuples-only",
-                "--no-align",
-                "--set=ON_ERROR_STOP=1",
-            ])
-            .args([
-                "--host=127.0.0.1",
-                "--username=admin",
-                "--dbname=postgres",
-                "--command",
-                sql,
-            ])
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
+            .args(["--host=127.0.0.1", "--username=admin", "--dbname=postgres", "--command", sql])
             .arg(format!("--port={port}"))
             .env("PGPASSWORD", password)
             .env("PGCONNECT_TIMEOUT", "5"),

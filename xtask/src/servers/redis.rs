@@ -37,20 +37,13 @@ fn given(url: String) -> Result<Server> {
         }
         None => "; no binary here, so TEST_REDIS_BIN is not set for tests that need a server of their own",
     };
-    Ok(Server {
-        about: format!("at {address}, from {URL}{binary}"),
-        url,
-        environment,
-        _process: None,
-    })
+    Ok(Server { about: format!("at {address}, from {URL}{binary}"), url, environment, _process: None })
 }
 
 fn private(Found { path: binary, how }: Found) -> Result<Server> {
     let port = host::free_port()?;
     let mut recipe = Recipe::new(&binary, Temporary::create("redis")?, "TERM");
-    recipe
-        .command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."]);
+    recipe.command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", "."]);
     recipe.command.args(["--save", "", "--appendonly", "no"]);
     let process = recipe.start()?;
     let version = process.wait_for("Redis", || version(port))?;
@@ -64,12 +57,7 @@ fn private(Found { path: binary, how }: Found) -> Result<Server> {
 }
 
 fn find() -> Option<PathBuf> {
-    let usual = [
-        "/usr/bin",
-        "/usr/local/bin",
-        "/opt/homebrew/bin",
-        "/opt/homebrew/opt/redis/bin",
-    ];
+    let usual = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/opt/redis/bin"];
     let usual = usual.map(|folder| PathBuf::from(folder).join("redis-server"));
     host::program("redis-server").or_else(|| usual.into_iter().find(|path| path.is_file()))
 }
@@ -85,12 +73,7 @@ fn version(port: u16) -> Result<String> {
     let length = head.trim_end().strip_prefix('$').and_then(|length| length.parse().ok());
     let length = length.ok_or_else(|| Failure::new(format!("Redis answered {head}")))?;
     let mut info = String::new();
-    answer
-        .take(length)
-        .read_to_string(&mut info)
-        .context("reading Redis's answer")?;
+    answer.take(length).read_to_string(&mut info).context("reading Redis's answer")?;
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-    version
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::new("Redis did not tell its version"))
+    version.map(str::to_owned).ok_or_else(|| Failure::new("Redis did not tell its version"))
 }

@@ -37,10 +37,7 @@ async fn the_sixty_first_greeting_of_a_minute_is_refused() {
     for _ in 0..60 {
         anybody.get("/api/v1/public/greetings").await.expect(200);
     }
-    anybody
-        .get("/api/v1/public/greetings")
-        .await
-        .expect_error(429, "RATE_LIMIT_EXCEEDED");
+    anybody.get("/api/v1/public/greetings").await.expect_error(429, "RATE_LIMIT_EXCEEDED");
     app.clock().advance(std::time::Duration::from_secs(1));
     anybody.get("/api/v1/public/greetings").await.expect(200);
 }
@@ -48,47 +45,24 @@ async fn the_sixty_first_greeting_of_a_minute_is_refused() {
 
 #[tokio::test]
 async fn every_problem_comes_in_one_report() {
-    let config = Config::from_pairs([
-        ("DATABASE_URL", "sqlite::memory:"),
-        ("GREETING_EVERY", "often"),
-        ("HTTP_TIMEOUT", "30"),
-    ]);
-    let report = App::builder(config)
-        .with(Greetings)
-        .with(saas::projects::Projects)
-        .build()
-        .unwrap_err()
-        .to_string();
+    let config =
+        Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("GREETING_EVERY", "often"), ("HTTP_TIMEOUT", "30")]);
+    let report = App::builder(config).with(Greetings).with(saas::projects::Projects).build().unwrap_err().to_string();
     assert_eq!(report, include_str!("report.txt").trim_end());
 }
 
 #[tokio::test]
 async fn a_program_is_known_by_its_key() {
     let config = TestDatabase::sqlite().config();
-    let app = App::builder(config)
-        .with(Keys)
-        .with(saas::projects::Projects)
-        .build()
-        .unwrap();
+    let app = App::builder(config).with(Keys).with(saas::projects::Projects).build().unwrap();
     let authenticator: omnistack::identity::Authenticator = app.ctx().get().unwrap();
     let request = |key: &str| {
         let request = axum::http::Request::builder().header("authorization", format!("Bearer {key}"));
         request.body(()).unwrap().into_parts().0
     };
-    let known = authenticator
-        .authenticate(&request("let-me-in"))
-        .await
-        .unwrap()
-        .unwrap();
+    let known = authenticator.authenticate(&request("let-me-in")).await.unwrap().unwrap();
     assert!(known.machine && known.tenant.is_some());
-    assert_eq!(
-        authenticator
-            .authenticate(&request("guess"))
-            .await
-            .unwrap_err()
-            .status(),
-        401
-    );
+    assert_eq!(authenticator.authenticate(&request("guess")).await.unwrap_err().status(), 401);
 }
 
 #[tokio::test]
@@ -97,9 +71,6 @@ async fn the_parameters_are_described() {
     let description = app.anonymous().get("/openapi.json").await.expect(200).json();
     for version in ["v1", "v2"] {
         let parameters = &description["paths"][format!("/api/{version}/public/greetings")]["get"]["parameters"];
-        assert_eq!(
-            (&parameters[0]["name"], parameters.as_array().map(Vec::len)),
-            (&json!("name"), Some(1))
-        );
+        assert_eq!((&parameters[0]["name"], parameters.as_array().map(Vec::len)), (&json!("name"), Some(1)));
     }
 }

@@ -14,10 +14,7 @@ const REQUESTS: u32 = 20_000;
 const RUNS: usize = 15;
 
 pub(crate) fn run() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let app = saas_app();
         app.migrate().await.unwrap();
@@ -54,11 +51,8 @@ where
 
 /// As the server hands it over: with the peer's address and the headers curl sends.
 fn request(path: &'static str) -> Request {
-    let request = Request::builder()
-        .uri(path)
-        .header("host", "localhost")
-        .header("user-agent", "bench")
-        .header("accept", "*/*");
+    let request =
+        Request::builder().uri(path).header("host", "localhost").header("user-agent", "bench").header("accept", "*/*");
     let request = request.header("authorization", format!("Bearer {TOKEN}"));
     let mut request = request.body(Body::empty()).unwrap();
     request.extensions_mut().insert(PeerAddr(([127, 0, 0, 1], 1).into()));

@@ -21,10 +21,7 @@ const RUNS: usize = 5;
 
 pub(crate) fn run() {
     let (mut bare, mut saas) = (Serving::start("serve-bare"), Serving::start("serve-saas"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut rates = [0.0_f64; 2];
     for _ in 0..RUNS {
         rates[0] = rates[0].max(runtime.block_on(load(bare.address)));
@@ -39,10 +36,7 @@ pub(crate) fn run() {
     );
     println!("| what | requests/s | of bare axum |\n|---|---:|---:|");
     println!("| bare axum, `axum::serve` | {bare:.0} | 100 % |");
-    println!(
-        "| saas, the whole default stack | {saas:.0} | {:.0} % |",
-        100.0 * saas / bare
-    );
+    println!("| saas, the whole default stack | {saas:.0} | {:.0} % |", 100.0 * saas / bare);
 }
 
 struct Serving {
@@ -55,22 +49,14 @@ impl Serving {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program).arg(what).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        Self {
-            child,
-            address: line.trim().parse().unwrap(),
-        }
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().parse().unwrap() }
     }
 }
 
 /// In the child: serves until killed.
 pub(crate) fn serve(what: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         if what == "serve-bare" {
@@ -81,10 +67,7 @@ pub(crate) fn serve(what: &str) {
             let app = saas_app();
             app.migrate().await.unwrap();
             app.start().await.unwrap();
-            let settings = ServerSettings {
-                header_timeout: Duration::from_secs(75),
-                grace: Duration::from_secs(1),
-            };
+            let settings = ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(1) };
             let server = Server::bind(local, settings).await.unwrap();
             println!("{}", server.local_addr().unwrap());
             server.run(app.service(), Shutdown::new()).await;
@@ -105,26 +88,15 @@ async fn load(address: SocketAddr) -> f64 {
 async fn requests(address: SocketAddr) -> u32 {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut done = 0;
     let work = async {
         loop {
-            let request = Request::builder()
-                .uri("/health")
-                .header("host", "localhost")
-                .header("accept", "*/*");
-            let response = sender
-                .send_request(request.body(Empty::<Bytes>::new()).unwrap())
-                .await
-                .unwrap();
+            let request = Request::builder().uri("/health").header("host", "localhost").header("accept", "*/*");
+            let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
             assert_eq!(response.status(), 200);
-            assert_eq!(
-                response.into_body().collect().await.unwrap().to_bytes(),
-                "{\"status\":\"ok\"}"
-            );
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{\"status\":\"ok\"}");
             done += 1;
         }
     };

@@ -45,19 +45,11 @@ fn start(folder: &std::path::Path) -> (Duration, f64) {
         if answers(port) {
             break began.elapsed();
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "the app did not answer within 10 s"
-        );
+        assert!(began.elapsed() < Duration::from_secs(10), "the app did not answer within 10 s");
     };
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap_or_default();
-    let resident = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<f64>()
-            .ok()
-    });
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     (first, resident.unwrap_or(f64::NAN) / 1024.0)
@@ -68,9 +60,7 @@ fn answers(port: u16) -> bool {
         return false;
     };
     let mut answer = [0; 12];
-    stream
-        .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .is_ok()
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").is_ok()
         && stream.read_exact(&mut answer).is_ok()
         && answer == *b"HTTP/1.1 200"
 }

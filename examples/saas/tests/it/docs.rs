@@ -12,10 +12,7 @@ fn read(path: &str) -> String {
 /// What stands between two lines.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("`{begin}` is missing"));
-    rest.split_once(end)
-        .unwrap_or_else(|| panic!("`{end}` is missing"))
-        .0
-        .trim()
+    rest.split_once(end).unwrap_or_else(|| panic!("`{end}` is missing")).0.trim()
 }
 
 #[test]
@@ -23,10 +20,7 @@ fn the_readme_shows_the_quickstart_as_it_compiles() {
     let file = "examples/quickstart/src/main.rs";
     let readme = read("README.md");
     let shown = between(&readme, &format!("<!-- include {file} -->"), "<!-- end include -->");
-    let shown = shown
-        .strip_prefix("```rust\n")
-        .and_then(|code| code.strip_suffix("```"))
-        .unwrap();
+    let shown = shown.strip_prefix("```rust\n").and_then(|code| code.strip_suffix("```")).unwrap();
     assert_eq!(shown, read(file));
 }
 
@@ -45,11 +39,7 @@ async fn the_configuration_reference_is_generated() {
 
 #[test]
 fn the_template_is_the_example() {
-    for file in [
-        "src/projects.rs",
-        "migrations/postgres/0001_projects.sql",
-        "migrations/sqlite/0001_projects.sql",
-    ] {
+    for file in ["src/projects.rs", "migrations/postgres/0001_projects.sql", "migrations/sqlite/0001_projects.sql"] {
         // The first line of each says where it is.
         let body = |folder: &str| read(&format!("{folder}/{file}")).split_once('\n').unwrap().1.to_owned();
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
@@ -66,10 +56,7 @@ async fn every_operation_is_described() {
             for part in ["operationId", "summary", "tags", "responses"] {
                 assert!(!operation[part].is_null(), "{method} {path} has no {part}");
             }
-            assert!(
-                operation["responses"]["default"].is_object(),
-                "{method} {path} has no error response"
-            );
+            assert!(operation["responses"]["default"].is_object(), "{method} {path} has no error response");
         }
     }
 }

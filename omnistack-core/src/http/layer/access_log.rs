@@ -37,10 +37,7 @@ impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog {
-            inner,
-            clock: self.clock.clone(),
-        }
+        AccessLog { inner, clock: self.clock.clone() }
     }
 }
 

@@ -36,42 +36,24 @@ impl ApiVersionLayer {
     /// Serves these versions.
     pub fn new(versions: impl IntoIterator<Item = ApiVersion>, policies: &[VersionPolicy]) -> Self {
         let deprecation = |version| {
-            policies
-                .iter()
-                .find(|policy| policy.version == version)
-                .map(|policy| Arc::new(deprecation(policy)))
+            policies.iter().find(|policy| policy.version == version).map(|policy| Arc::new(deprecation(policy)))
         };
-        let versions: BTreeMap<_, _> = versions
-            .into_iter()
-            .map(|version| (version, deprecation(version)))
-            .collect();
+        let versions: BTreeMap<_, _> = versions.into_iter().map(|version| (version, deprecation(version))).collect();
         let oldest = versions.keys().next().copied().unwrap_or_default();
         let latest = versions.keys().next_back().copied().unwrap_or_default();
-        Self(Arc::new(Served {
-            versions,
-            oldest,
-            latest,
-        }))
+        Self(Arc::new(Served { versions, oldest, latest }))
     }
 
     /// The version asked for in a header.
     fn asked(&self, request: &Request) -> Result<ApiVersion, Error> {
-        let asked = request
-            .headers()
-            .get(ACCEPT_VERSION)
-            .or_else(|| request.headers().get(API_VERSION));
+        let asked = request.headers().get(ACCEPT_VERSION).or_else(|| request.headers().get(API_VERSION));
         let Some(asked) = asked else { return Ok(self.0.oldest) };
         let asked = ApiVersion::from_str(asked.to_str().unwrap_or_default()).ok();
-        asked
-            .filter(|version| self.0.versions.contains_key(version))
-            .ok_or_else(|| {
-                let served: Vec<_> = self.0.versions.keys().map(ToString::to_string).collect();
-                Error::bad_request(
-                    "UNSUPPORTED_API_VERSION",
-                    format!("this API serves {}", served.join(", ")),
-                )
+        asked.filter(|version| self.0.versions.contains_key(version)).ok_or_else(|| {
+            let served: Vec<_> = self.0.versions.keys().map(ToString::to_string).collect();
+            Error::bad_request("UNSUPPORTED_API_VERSION", format!("this API serves {}", served.join(", ")))
                 .detail("supported", served)
-            })
+        })
     }
 }
 
@@ -95,11 +77,7 @@ impl Step for ApiVersionLayer {
         };
         request.extensions_mut().insert(version);
         let served = self.0.versions.get(&version);
-        Ok(served.map(|deprecation| Answered {
-            version,
-            latest: self.0.latest,
-            deprecation: deprecation.clone(),
-        }))
+        Ok(served.map(|deprecation| Answered { version, latest: self.0.latest, deprecation: deprecation.clone() }))
     }
 }
 
@@ -137,19 +115,13 @@ fn deprecation(policy: &VersionPolicy) -> HeaderMap {
             headers.append(name, value);
         }
     };
-    add(
-        HeaderName::from_static("deprecation"),
-        format!("@{}", policy.deprecated.as_seconds()),
-    );
+    add(HeaderName::from_static("deprecation"), format!("@{}", policy.deprecated.as_seconds()));
     if let Some(sunset) = policy.sunset {
         let date = sunset.to_jiff().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         add(HeaderName::from_static("sunset"), date);
     }
     if let Some(link) = &policy.link {
-        add(
-            header::LINK,
-            format!("<{link}>; rel=\"deprecation\"; type=\"text/html\""),
-        );
+        add(header::LINK, format!("<{link}>; rel=\"deprecation\"; type=\"text/html\""));
     }
     headers
 }

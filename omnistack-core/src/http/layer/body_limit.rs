@@ -17,9 +17,7 @@ pub struct BodyLimitLayer {
 impl BodyLimitLayer {
     /// At most this many bytes.
     pub fn new(bytes: u64) -> Self {
-        Self {
-            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        }
+        Self { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
     }
 }
 
@@ -34,10 +32,7 @@ impl Step for BodyLimitLayer {
         }
         // The limit is ours; axum's own of 2 MiB would cut a larger one short.
         DefaultBodyLimit::disable().apply(request);
-        let announced = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok());
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         match announced.and_then(|length| length.parse::<usize>().ok()) {
             Some(length) if length > self.bytes => Err(crate::http::too_large().into_response()),
             // The server reads no more than was announced.

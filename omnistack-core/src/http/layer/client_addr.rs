@@ -26,9 +26,7 @@ pub struct ClientAddrLayer {
 impl ClientAddrLayer {
     /// Believes these proxies.
     pub fn new(trusted: impl IntoIterator<Item = IpNet>) -> Self {
-        Self {
-            trusted: trusted.into_iter().collect(),
-        }
+        Self { trusted: trusted.into_iter().collect() }
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -81,10 +79,7 @@ impl Step for ClientAddrLayer {
 
 /// `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]:567`.
 fn parse(hop: &str) -> Option<IpAddr> {
-    let address = hop
-        .parse()
-        .ok()
-        .or_else(|| hop.parse::<SocketAddr>().ok().map(|hop| hop.ip()));
+    let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|hop| hop.ip()));
     let address = address.or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok());
     address.map(|address: IpAddr| address.to_canonical())
 }

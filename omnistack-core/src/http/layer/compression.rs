@@ -24,9 +24,7 @@ impl<S> Layer<S> for CompressionLayer {
     type Service = Compress<S>;
 
     fn layer(&self, inner: S) -> Compress<S> {
-        Compress {
-            inner: Compression::new(inner),
-        }
+        Compress { inner: Compression::new(inner) }
     }
 }
 
@@ -50,13 +48,9 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         if request.headers().contains_key(header::ACCEPT_ENCODING) {
-            CompressFuture::Compressed {
-                future: self.inner.call(request),
-            }
+            CompressFuture::Compressed { future: self.inner.call(request) }
         } else {
-            CompressFuture::Plain {
-                future: self.inner.get_mut().call(request),
-            }
+            CompressFuture::Plain { future: self.inner.get_mut().call(request) }
         }
     }
 }

@@ -37,11 +37,7 @@ impl Step for ErrorLayer {
 
     fn request(&self, request: &mut Request) -> Result<Render, Response> {
         let id = request.extensions().get::<RequestId>().cloned();
-        Ok(Render {
-            form: wanted(request),
-            id,
-            clock: self.clock.clone(),
-        })
+        Ok(Render { form: wanted(request), id, clock: self.clock.clone() })
     }
 }
 
@@ -78,22 +74,14 @@ impl After for Render {
 /// RFC 9457 to those who name it.
 fn wanted(request: &Request) -> ErrorForm {
     const PROBLEM: &[u8] = b"application/problem+json";
-    let accepted = request
-        .headers()
-        .get_all(header::ACCEPT)
-        .into_iter()
-        .map(HeaderValue::as_bytes);
-    let asked = accepted
-        .flat_map(|accept| accept.windows(PROBLEM.len()))
-        .any(|part| part.eq_ignore_ascii_case(PROBLEM));
+    let accepted = request.headers().get_all(header::ACCEPT).into_iter().map(HeaderValue::as_bytes);
+    let asked =
+        accepted.flat_map(|accept| accept.windows(PROBLEM.len())).any(|part| part.eq_ignore_ascii_case(PROBLEM));
     if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
 }
 
 fn is_bare(response: &Response) -> bool {
-    response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+    response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
 /// `Method Not Allowed` as `METHOD_NOT_ALLOWED`.
@@ -101,13 +89,7 @@ fn code(status: StatusCode) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     reason
         .chars()
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() {
-                letter.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' })
         .collect()
 }
 
@@ -116,9 +98,7 @@ fn message(response: &mut Response) -> String {
     let body = std::mem::replace(response.body_mut(), Body::empty());
     // A rejection's text is there at once; what is not is no rejection's.
     let text = to_bytes(body, 4096).now_or_never().and_then(Result::ok);
-    let text = text
-        .and_then(|text| String::from_utf8(text.into()).ok())
-        .filter(|text| !text.is_empty());
+    let text = text.and_then(|text| String::from_utf8(text.into()).ok()).filter(|text| !text.is_empty());
     match text {
         Some(text) if status.is_client_error() => text,
         _ => match status {

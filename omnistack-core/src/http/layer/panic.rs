@@ -83,17 +83,11 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for CatchPanicFutu
 
 fn log(panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     tracing::error!(target: "omnistack::http", panic = text, "a handler panicked");
 }
 
 fn answer() -> Response {
-    Error::new(
-        http::StatusCode::INTERNAL_SERVER_ERROR,
-        "INTERNAL_ERROR",
-        "something went wrong on our side",
-    )
-    .into_response()
+    Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on our side")
+        .into_response()
 }

@@ -60,11 +60,7 @@ impl RateLimitLayer {
     }
 
     fn tell(&self, verdict: Verdict) -> Tell {
-        Tell {
-            verdict,
-            policy: self.policy.clone(),
-            limit: self.limiter.rate().quota,
-        }
+        Tell { verdict, policy: self.policy.clone(), limit: self.limiter.rate().quota }
     }
 
     fn key(&self, request: &Request) -> Key {
@@ -95,10 +91,7 @@ impl Clone for RateLimitLayer {
 step_layer!(RateLimitLayer);
 
 fn network(request: &Request) -> IpAddr {
-    let address = request
-        .extensions()
-        .get::<ClientAddr>()
-        .map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
+    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),

@@ -52,10 +52,7 @@ impl Step for RequestIdLayer {
         let received = self.clock.now();
         let given = request.headers().get(HEADER).filter(|id| is_plain(id)).cloned();
         let id = given.unwrap_or_else(|| new_id(received));
-        request.extensions_mut().insert(RequestId {
-            id: id.clone(),
-            received,
-        });
+        request.extensions_mut().insert(RequestId { id: id.clone(), received });
         Ok(AddId(id))
     }
 }
@@ -73,10 +70,7 @@ impl After for AddId {
 /// Nothing that could forge a log line or fill one.
 fn is_plain(id: &HeaderValue) -> bool {
     let id = id.as_bytes();
-    (1..=128).contains(&id.len())
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+    (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
 fn new_id(now: Timestamp) -> HeaderValue {

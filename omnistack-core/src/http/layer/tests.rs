@@ -26,11 +26,7 @@ use crate::{
 };
 
 async fn send(router: &Router, request: http::request::Builder, body: impl Into<Body>) -> Response {
-    router
-        .clone()
-        .oneshot(request.body(body.into()).unwrap())
-        .await
-        .unwrap()
+    router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
 }
 
 async fn fetch(router: &Router, path: &str) -> Response {
@@ -63,57 +59,32 @@ async fn a_body_limit_counts_what_is_not_announced() {
     let router = Router::new().route("/", post(read)).layer(BodyLimitLayer::new(3));
     let announced = |length: &str| http::Request::post("/").header("content-length", length);
     assert_eq!(send(&router, announced("3"), "abc").await.status(), StatusCode::OK);
-    assert_eq!(
-        send(&router, announced("4"), "abcd").await.status(),
-        StatusCode::PAYLOAD_TOO_LARGE
-    );
+    assert_eq!(send(&router, announced("4"), "abcd").await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let pieces = |all: &'static str| {
-        Body::from_stream(futures_util::stream::iter(
-            all.split_inclusive(' ').map(Ok::<_, std::io::Error>),
-        ))
+        Body::from_stream(futures_util::stream::iter(all.split_inclusive(' ').map(Ok::<_, std::io::Error>)))
     };
-    assert_eq!(
-        send(&router, http::Request::post("/"), pieces("a b")).await.status(),
-        StatusCode::OK
-    );
+    assert_eq!(send(&router, http::Request::post("/"), pieces("a b")).await.status(), StatusCode::OK);
     let counted = send(&router, http::Request::post("/"), pieces("a b c")).await;
-    assert_eq!(
-        counted.status(),
-        StatusCode::IM_A_TEAPOT,
-        "the handler sees that its body was cut"
-    );
+    assert_eq!(counted.status(), StatusCode::IM_A_TEAPOT, "the handler sees that its body was cut");
 }
 
 #[tokio::test]
 async fn a_limit_lifts_axums_own() {
     let router = Router::new().route("/", post(|body: String| async move { body.len().to_string() }));
     let router = router.layer(BodyLimitLayer::new(8 << 20));
-    assert_eq!(
-        text(send(&router, http::Request::post("/"), "x".repeat(4 << 20)).await).await,
-        (4 << 20).to_string()
-    );
+    assert_eq!(text(send(&router, http::Request::post("/"), "x".repeat(4 << 20)).await).await, (4 << 20).to_string());
 }
 
 #[tokio::test]
 async fn axums_own_connect_info_names_the_client_as_well() {
     let address = |Extension(client): Extension<ClientAddr>| async move { client.0.to_string() };
-    let router = Router::new()
-        .route("/", get(address))
-        .layer(ClientAddrLayer::new(["10.0.0.0/8".parse().unwrap()]));
+    let router = Router::new().route("/", get(address)).layer(ClientAddrLayer::new(["10.0.0.0/8".parse().unwrap()]));
     let from = |peer: &str| http::Request::get("/").extension(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
     for (request, expected) in [
         (from("9.9.9.9:1").header("x-forwarded-for", "1.2.3.4"), "9.9.9.9"),
         (from("10.0.0.1:1").header("x-forwarded-for", "1.2.3.4"), "1.2.3.4"),
-        (
-            from("10.0.0.1:1")
-                .header("x-forwarded-for", "6.6.6.6")
-                .header("x-forwarded-for", "1.2.3.4"),
-            "1.2.3.4",
-        ),
-        (
-            from("10.0.0.1:1").extension(PeerAddr("8.8.8.8:1".parse().unwrap())),
-            "8.8.8.8",
-        ),
+        (from("10.0.0.1:1").header("x-forwarded-for", "6.6.6.6").header("x-forwarded-for", "1.2.3.4"), "1.2.3.4"),
+        (from("10.0.0.1:1").extension(PeerAddr("8.8.8.8:1".parse().unwrap())), "8.8.8.8"),
         (http::Request::get("/").header("x-forwarded-for", "1.2.3.4"), "0.0.0.0"),
     ] {
         assert_eq!(text(send(&router, request, Body::empty()).await).await, expected);
@@ -122,21 +93,10 @@ async fn axums_own_connect_info_names_the_client_as_well() {
 
 #[tokio::test]
 async fn the_route_is_known_outside_the_router() {
-    let router = Router::new()
-        .route("/things/{id}", get(|| async {}))
-        .layer(MatchedRouteLayer);
+    let router = Router::new().route("/things/{id}", get(|| async {})).layer(MatchedRouteLayer);
     let response = fetch(&router, "/things/7").await;
-    assert_eq!(
-        response.extensions().get::<MatchedPath>().unwrap().as_str(),
-        "/things/{id}"
-    );
-    assert!(
-        fetch(&router, "/nowhere")
-            .await
-            .extensions()
-            .get::<MatchedPath>()
-            .is_none()
-    );
+    assert_eq!(response.extensions().get::<MatchedPath>().unwrap().as_str(), "/things/{id}");
+    assert!(fetch(&router, "/nowhere").await.extensions().get::<MatchedPath>().is_none());
 }
 
 #[tokio::test]
@@ -156,15 +116,9 @@ async fn a_version_outside_api_is_nobodys_business() {
     ] {
         let request = http::Request::builder().uri(path).body(Body::empty()).unwrap();
         let response = service.clone().oneshot(request).await.unwrap();
-        let said = response
-            .headers()
-            .get("x-api-version")
-            .map(|version| version.to_str().unwrap().to_owned());
+        let said = response.headers().get("x-api-version").map(|version| version.to_str().unwrap().to_owned());
         assert_eq!(said.as_deref(), version, "{path}");
-        let latest = response
-            .headers()
-            .get("x-api-latest-version")
-            .is_some_and(|latest| latest == "v10");
+        let latest = response.headers().get("x-api-latest-version").is_some_and(|latest| latest == "v10");
         assert_eq!(latest, version.is_some(), "{path}: versions are numbers, not text");
         assert_eq!(text(response).await, body, "{path}");
     }
@@ -172,9 +126,8 @@ async fn a_version_outside_api_is_nobodys_business() {
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_wakes_a_handler_that_never_will() {
-    let router = Router::new()
-        .route("/", get(std::future::pending::<()>))
-        .layer(TimeoutLayer::new(Duration::from_secs(7)));
+    let router =
+        Router::new().route("/", get(std::future::pending::<()>)).layer(TimeoutLayer::new(Duration::from_secs(7)));
     let began = tokio::time::Instant::now();
     assert_eq!(fetch(&router, "/").await.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(began.elapsed().as_secs(), 7);
@@ -184,10 +137,8 @@ async fn a_timeout_wakes_a_handler_that_never_will() {
 async fn a_rate_may_be_counted_by_cost_and_by_tenant() {
     let clock = MockClock::at(Timestamp::default());
     let user = || crate::id::Id::from_uuid(uuid::Uuid::new_v4());
-    let (tenant, other) = (
-        crate::id::Id::from_uuid(uuid::Uuid::new_v4()),
-        crate::id::Id::from_uuid(uuid::Uuid::new_v4()),
-    );
+    let (tenant, other) =
+        (crate::id::Id::from_uuid(uuid::Uuid::new_v4()), crate::id::Id::from_uuid(uuid::Uuid::new_v4()));
     let router = hello().layer(RateLimitLayer::new(Rate::per_minute(4), RateLimitKey::Tenant, clock.clock()).cost(2));
     for (identity, status) in [
         (Identity::user(user()).for_tenant(tenant), 200),
@@ -200,12 +151,7 @@ async fn a_rate_may_be_counted_by_cost_and_by_tenant() {
     }
     // Callers without a tenant are known by their address.
     let nobody = |address: [u8; 4]| http::Request::get("/").extension(ClientAddr(IpAddr::from(address)));
-    for (address, status) in [
-        ([1, 1, 1, 1], 200),
-        ([1, 1, 1, 1], 200),
-        ([1, 1, 1, 1], 429),
-        ([2, 2, 2, 2], 200),
-    ] {
+    for (address, status) in [([1, 1, 1, 1], 200), ([1, 1, 1, 1], 200), ([1, 1, 1, 1], 429), ([2, 2, 2, 2], 200)] {
         assert_eq!(send(&router, nobody(address), Body::empty()).await.status(), status);
     }
 }
@@ -244,9 +190,7 @@ impl Step for Mark {
 
 impl After for Mark {
     fn response(self, response: &mut Response) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("marked"), self.0.parse().unwrap());
+        response.headers_mut().insert(HeaderName::from_static("marked"), self.0.parse().unwrap());
     }
 }
 
@@ -256,10 +200,7 @@ async fn a_step_is_a_layer_and_may_be_off() {
     assert_eq!(fetch(&router, "/").await.headers()["marked"], "seen");
     let refused = send(&router, http::Request::get("/").header("refuse", "1"), Body::empty()).await;
     assert_eq!(refused.status(), StatusCode::IM_A_TEAPOT);
-    assert!(
-        !refused.headers().contains_key("marked"),
-        "a refusal is not looked at again"
-    );
+    assert!(!refused.headers().contains_key("marked"), "a refusal is not looked at again");
     let off = hello().layer(StepLayer(None::<Mark>));
     assert!(!fetch(&off, "/").await.headers().contains_key("marked"));
 }

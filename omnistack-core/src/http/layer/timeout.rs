@@ -43,10 +43,7 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
 
     fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout {
-            inner,
-            after: self.after,
-        }
+        Timeout { inner, after: self.after }
     }
 }
 
@@ -72,12 +69,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let (request, reading) = watch_body(request);
-        TimeoutFuture {
-            future: self.inner.call(request),
-            after: self.after,
-            timer: None,
-            reading,
-        }
+        TimeoutFuture { future: self.inner.call(request), after: self.after, timer: None, reading }
     }
 }
 
@@ -88,15 +80,7 @@ fn watch_body(request: Request) -> (Request, Option<Arc<AtomicBool>>) {
     }
     let reading = Arc::new(AtomicBool::new(true));
     let watched = Arc::clone(&reading);
-    (
-        request.map(|inner| {
-            Body::new(Watched {
-                inner,
-                reading: watched,
-            })
-        }),
-        Some(reading),
-    )
+    (request.map(|inner| Body::new(Watched { inner, reading: watched })), Some(reading))
 }
 
 pin_project! {
@@ -133,22 +117,11 @@ where
         if timer.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let reading = this
-            .reading
-            .as_ref()
-            .is_some_and(|reading| reading.load(Ordering::Relaxed));
+        let reading = this.reading.as_ref().is_some_and(|reading| reading.load(Ordering::Relaxed));
         let error = if reading {
-            Error::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "REQUEST_TIMEOUT",
-                "the body did not arrive in time",
-            )
+            Error::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body did not arrive in time")
         } else {
-            Error::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "TIMEOUT",
-                "the request took too long and was given up",
-            )
+            Error::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "the request took too long and was given up")
         };
         Poll::Ready(Ok(error.into_response()))
     }

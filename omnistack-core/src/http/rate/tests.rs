@@ -8,15 +8,7 @@ fn rates_are_read_and_shown_alike() {
     for text in ["100/minute", "5/hour burst 2", "10/second", "3/day", "7/90s"] {
         assert_eq!(Rate::parse(text).unwrap().to_string(), text);
     }
-    for text in [
-        "",
-        "5",
-        "5/fortnight",
-        "0/minute",
-        "5/hour burst 0",
-        "-1/minute",
-        "5/0s",
-    ] {
+    for text in ["", "5", "5/fortnight", "0/minute", "5/hour burst 0", "-1/minute", "5/0s"] {
         assert!(Rate::parse(text).is_err(), "{text}");
     }
 }
@@ -58,13 +50,7 @@ fn in_any_window_no_more_than_burst_and_quota() {
 fn the_table_is_bounded_and_forgets_keys_at_rest() {
     let mock = MockClock::at(Timestamp::default());
     let limiter = RateLimiter::new(Rate::per_minute(60), mock.clock());
-    let held = || {
-        limiter
-            .shards
-            .iter()
-            .map(|shard| shard.lock().unwrap().len())
-            .sum::<usize>()
-    };
+    let held = || limiter.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>();
     for key in 0..300_000_u32 {
         limiter.check(&key, 1);
     }

@@ -101,16 +101,11 @@ async fn cut<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
 }
 
 async fn mark(db: &Db, n: i64) -> Result<u64, Error> {
-    db.query("insert into marks (kind, n) values ('next', $1)")
-        .bind(n)
-        .execute()
-        .await
+    db.query("insert into marks (kind, n) values ('next', $1)").bind(n).execute().await
 }
 
 async fn marks(db: &Db, kind: &'static str, n: i64) -> i64 {
-    let select = db
-        .query("select count(*) from marks where kind = $1 and n = $2")
-        .bind(kind);
+    let select = db.query("select count(*) from marks where kind = $1 and n = $2").bind(kind);
     let (count,): (i64,) = select.bind(n).fetch_one().await.unwrap();
     count
 }

@@ -183,13 +183,7 @@ on_each_database! {
 
 /// Returns where it is.
 async fn create(client: &Client, path: &str, body: Value) -> String {
-    client
-        .post(path, body)
-        .await
-        .expect(201)
-        .header("location")
-        .unwrap()
-        .to_owned()
+    client.post(path, body).await.expect(201).header("location").unwrap().to_owned()
 }
 
 async fn restore(client: &Client, path: &str) -> omnistack_testkit::Answer {

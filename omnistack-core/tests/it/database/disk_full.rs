@@ -35,22 +35,13 @@ async fn a_full_sqlite_disk_is_a_503_until_there_is_room() {
         assert_eq!(total, json!(written), "nothing is half-written");
 
         limit_pages(app.db(), 1_000_000).await;
-        caller
-            .post(BOOKS, json!({"code": format!("{round}-after"), "note": note}))
-            .await
-            .expect(201);
+        caller.post(BOOKS, json!({"code": format!("{round}-after"), "note": note})).await.expect(201);
         written += 1;
     }
     let (state,): (String,) = app.db().query("pragma integrity_check").fetch_one().await.unwrap();
     assert_eq!(state, "ok");
     // What was refused is not there, what was accepted is, to a process of its own too.
-    let (kept,): (i64,) = app
-        .database()
-        .open()
-        .query("select count(*) from books")
-        .fetch_one()
-        .await
-        .unwrap();
+    let (kept,): (i64,) = app.database().open().query("select count(*) from books").fetch_one().await.unwrap();
     assert_eq!(kept, written);
 }
 
@@ -61,10 +52,7 @@ async fn page_count(db: &Db) -> i64 {
 
 /// Holds for the writing connection, of which there is one: as a disk without room for another page.
 async fn limit_pages(db: &Db, pages: i64) {
-    db.query(AssertSqlSafe(format!("pragma max_page_count = {pages}")))
-        .fetch_one::<(i64,)>()
-        .await
-        .unwrap();
+    db.query(AssertSqlSafe(format!("pragma max_page_count = {pages}"))).fetch_one::<(i64,)>().await.unwrap();
 }
 
 /// What SQLite does when the disk fills up while it writes a commit, without a disk to fill.
@@ -72,23 +60,12 @@ async fn limit_pages(db: &Db, pages: i64) {
 async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
     let database = TestDatabase::sqlite();
     let db = database.open();
-    db.query("create table marks (n integer primary key) strict")
-        .execute()
-        .await
-        .unwrap();
+    db.query("create table marks (n integer primary key) strict").execute().await.unwrap();
     db.query("insert into marks values (1)").execute().await.unwrap();
     for n in 2..5 {
         let mut tx = db.begin().await.unwrap();
-        tx.query("insert into marks values ($1)")
-            .bind(100_i64)
-            .execute()
-            .await
-            .unwrap();
-        let error = tx
-            .query("insert or rollback into marks values (1)")
-            .execute()
-            .await
-            .unwrap_err();
+        tx.query("insert into marks values ($1)").bind(100_i64).execute().await.unwrap();
+        let error = tx.query("insert or rollback into marks values (1)").execute().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unique);
         if n == 3 {
             tx.commit().await.unwrap_err();
@@ -96,11 +73,7 @@ async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
             drop(tx);
         }
         let mut tx = db.begin().await.unwrap();
-        tx.query("insert into marks values ($1)")
-            .bind(n)
-            .execute()
-            .await
-            .unwrap();
+        tx.query("insert into marks values ($1)").bind(n).execute().await.unwrap();
         tx.commit().await.unwrap();
     }
     let marks: Vec<(i64,)> = db.query("select n from marks order by n").fetch_all().await.unwrap();

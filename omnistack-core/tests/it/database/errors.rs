@@ -73,16 +73,8 @@ on_each_database! {
 async fn postgres_refuses_values_it_cannot_hold() {
     let database = TestDatabase::postgres().await;
     let db = database.open();
-    db.query("create table small (n smallint, words varchar(3))")
-        .execute()
-        .await
-        .unwrap();
-    let nul = db
-        .query("insert into small (words) values ($1)")
-        .bind("a\0b")
-        .execute()
-        .await
-        .unwrap_err();
+    db.query("create table small (n smallint, words varchar(3))").execute().await.unwrap();
+    let nul = db.query("insert into small (words) values ($1)").bind("a\0b").execute().await.unwrap_err();
     assert_eq!(nul.kind(), ErrorKind::InvalidValue, "{nul}");
     for sql in [
         "insert into small (n) values (70000)",
@@ -111,20 +103,10 @@ async fn a_postgres_statement_that_runs_too_long_is_ended() {
 async fn the_slower_of_two_postgres_transactions_may_try_again() {
     let database = TestDatabase::postgres().await;
     let db = database.open();
-    db.query("create table rows (code bigint, n bigint)")
-        .execute()
-        .await
-        .unwrap();
-    db.query("insert into rows values (1, 0), (2, 0)")
-        .execute()
-        .await
-        .unwrap();
+    db.query("create table rows (code bigint, n bigint)").execute().await.unwrap();
+    db.query("insert into rows values (1, 0), (2, 0)").execute().await.unwrap();
     for error in [serialization_failure(&db).await, deadlock(&db).await] {
-        assert_eq!(
-            (error.kind(), error.is_retryable()),
-            (ErrorKind::Conflict, true),
-            "{error}"
-        );
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, true), "{error}");
         let error = omnistack_core::http::Error::from(error);
         assert_eq!((error.status().as_u16(), error.code()), (503, "CONCURRENT_UPDATE"));
     }
@@ -132,11 +114,7 @@ async fn the_slower_of_two_postgres_transactions_may_try_again() {
 
 async fn serialization_failure(db: &Db) -> Error {
     let mut slower = db.begin().await.unwrap();
-    slower
-        .query("set transaction isolation level repeatable read")
-        .execute()
-        .await
-        .unwrap();
+    slower.query("set transaction isolation level repeatable read").execute().await.unwrap();
     slower.query("select n from rows").execute().await.unwrap();
     db.query("update rows set n = 1").execute().await.unwrap();
     slower.query("update rows set n = 2").execute().await.unwrap_err()
@@ -144,14 +122,8 @@ async fn serialization_failure(db: &Db) -> Error {
 
 async fn deadlock(db: &Db) -> Error {
     let (mut one, mut two) = (db.begin().await.unwrap(), db.begin().await.unwrap());
-    one.query("update rows set n = 1 where code = 1")
-        .execute()
-        .await
-        .unwrap();
-    two.query("update rows set n = 1 where code = 2")
-        .execute()
-        .await
-        .unwrap();
+    one.query("update rows set n = 1 where code = 1").execute().await.unwrap();
+    two.query("update rows set n = 1 where code = 2").execute().await.unwrap();
     let (one, two) = tokio::join!(
         async {
             let result = one.query("update rows set n = 2 where code = 2").execute().await;
@@ -174,15 +146,8 @@ async fn a_locked_sqlite_file_is_a_conflict_to_try_again() {
     db.query("create table rows (n bigint)").execute().await.unwrap();
     let hurried = open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "20ms")]);
     let lock = db.begin().await.unwrap();
-    for error in [
-        hurried.begin().await.unwrap_err(),
-        hurried.query("delete from rows").execute().await.unwrap_err(),
-    ] {
-        assert_eq!(
-            (error.kind(), error.is_retryable()),
-            (ErrorKind::Conflict, true),
-            "{error}"
-        );
+    for error in [hurried.begin().await.unwrap_err(), hurried.query("delete from rows").execute().await.unwrap_err()] {
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, true), "{error}");
     }
     drop(lock);
     hurried.query("delete from rows").execute().await.unwrap();
@@ -192,17 +157,10 @@ async fn a_locked_sqlite_file_is_a_conflict_to_try_again() {
 async fn a_server_that_refuses_connections_is_unavailable() {
     let down = ClosedPort::reserve();
     let url = format!("postgres://nobody:x@{}/nothing", down.address());
-    let config = TestDatabase::sqlite()
-        .config()
-        .with("DATABASE_URL", url)
-        .with("DATABASE_ACQUIRE_TIMEOUT", "200ms");
+    let config = TestDatabase::sqlite().config().with("DATABASE_URL", url).with("DATABASE_ACQUIRE_TIMEOUT", "200ms");
     let db = open(config);
     let error = timeout(Duration::from_secs(5), db.ping()).await.unwrap().unwrap_err();
-    assert_eq!(
-        (error.kind(), error.is_retryable()),
-        (ErrorKind::Unavailable, true),
-        "{error}"
-    );
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error}");
     let error = omnistack_core::http::Error::from(error);
     assert_eq!((error.status().as_u16(), error.code()), (503, "DATABASE_UNAVAILABLE"));
 }
@@ -211,16 +169,10 @@ async fn a_server_that_refuses_connections_is_unavailable() {
 async fn wrong_credentials_and_names_are_settings_to_correct() {
     let server = Server::start().await;
     for (url, named) in [
-        (
-            server.url().replace(":secret@", ":wrong@"),
-            "password authentication failed",
-        ),
+        (server.url().replace(":secret@", ":wrong@"), "password authentication failed"),
         (server.url().replace("/postgres", "/nowhere"), "nowhere"),
     ] {
-        let error = open(TestDatabase::sqlite().config().with("DATABASE_URL", url))
-            .ping()
-            .await
-            .unwrap_err();
+        let error = open(TestDatabase::sqlite().config().with("DATABASE_URL", url)).ping().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Configuration, false));
         assert!(error.to_string().contains(named), "{error}");
     }
@@ -230,10 +182,7 @@ async fn wrong_credentials_and_names_are_settings_to_correct() {
 async fn an_unreadable_url_is_a_setting_to_correct() {
     for url in ["mysql://localhost/app", "nonsense", "postgres://host:port/", ""] {
         let config = TestDatabase::sqlite().config().with("DATABASE_URL", url);
-        let settings = omnistack_core::db::DbSettings {
-            url: url.into(),
-            ..config.section().unwrap()
-        };
+        let settings = omnistack_core::db::DbSettings { url: url.into(), ..config.section().unwrap() };
         let error = Db::open(&settings, omnistack_core::clock::Clock::system()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}: {error}");
     }

@@ -194,10 +194,7 @@ async fn library(database: TestDatabase) -> (TestApp, Client) {
 async fn found(caller: &Client, query: &str) -> String {
     let items = caller.get(format!("{BOOKS}?{query}")).await.expect(200).json();
     let items = items["items"].as_array().unwrap();
-    let mut codes: Vec<_> = items
-        .iter()
-        .map(|item| item["code"].as_str().unwrap().to_owned())
-        .collect();
+    let mut codes: Vec<_> = items.iter().map(|item| item["code"].as_str().unwrap().to_owned()).collect();
     codes.sort();
     codes.concat()
 }

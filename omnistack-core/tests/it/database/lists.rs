@@ -11,15 +11,7 @@ use super::{
     shelf::{BOOKS, NOTICES, Shelf},
 };
 
-const KEYS: [&str; 7] = [
-    "title",
-    "pages",
-    "rating",
-    "in_print",
-    "published",
-    "created_at",
-    "updated_at",
-];
+const KEYS: [&str; 7] = ["title", "pages", "rating", "in_print", "published", "created_at", "updated_at"];
 
 on_each_database! {
     async fn every_sort_walks_each_row_once_and_in_order(database: TestDatabase) {
@@ -174,8 +166,7 @@ on_each_database! {
 async fn fill(app: &TestApp, caller: &Client, dice: &mut Dice, count: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     for _ in 0..count {
-        app.clock()
-            .advance(Duration::from_micros(dice.pick(&[0, 0, 1, 10, 1_000_000])));
+        app.clock().advance(Duration::from_micros(dice.pick(&[0, 0, 1, 10, 1_000_000])));
         let exact = f64::from_bits(0x3ff0_0000_0000_0000 | dice.roll(1 << 52));
         let book = json!({
             "code": format!("{}-{}", dice.roll(u64::MAX), rows.len()),

@@ -7,21 +7,12 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use super::open_with;
 
 const fn both(name: &'static str, sql: &'static str) -> Migration {
-    Migration {
-        name,
-        postgres: sql,
-        sqlite: sql,
-    }
+    Migration { name, postgres: sql, sqlite: sql }
 }
 
-const FIRST: Migration = both(
-    "0001_stars",
-    "create table stars (name text not null); insert into stars values ('Sun');",
-);
-const SECOND: Migration = both(
-    "0002_light",
-    "alter table stars add column light bigint; update stars set light = 1;",
-);
+const FIRST: Migration =
+    both("0001_stars", "create table stars (name text not null); insert into stars values ('Sun');");
+const SECOND: Migration = both("0002_light", "alter table stars add column light bigint; update stars set light = 1;");
 const STARS: Migrations = &[FIRST, SECOND];
 const MOONS: Migrations = &[both("0001_moons", "create table moons (name text not null)")];
 
@@ -133,10 +124,7 @@ on_each_database! {
 async fn states(db: &Db, module: &'static str, migrations: Migrations) -> Vec<bool> {
     let states = db.migration_states(module, migrations).await.unwrap();
     assert!(
-        states
-            .iter()
-            .zip(migrations)
-            .all(|(state, migration)| state.name == migration.name && state.module == module)
+        states.iter().zip(migrations).all(|(state, migration)| state.name == migration.name && state.module == module)
     );
     states.into_iter().map(|state| state.applied).collect()
 }

@@ -33,9 +33,8 @@ async fn requests_are_answered_through_restarts_and_crashes() {
     .await;
     let traffic = Traffic::default();
     let caller = app.user();
-    let flowing: Vec<_> = (0..2 * CONNECTIONS)
-        .map(|lane| tokio::spawn(traffic.clone().flow(caller.clone(), lane)))
-        .collect();
+    let flowing: Vec<_> =
+        (0..2 * CONNECTIONS).map(|lane| tokio::spawn(traffic.clone().flow(caller.clone(), lane))).collect();
 
     traffic.more(Outcome::Served).await;
     for crash in [false, true] {
@@ -60,12 +59,8 @@ async fn requests_are_answered_through_restarts_and_crashes() {
     let accepted = traffic.accepted.lock().unwrap().clone();
     for code in accepted {
         let mut tx = app.db().all_tenants().read().await.unwrap();
-        let (count,): (i64,) = tx
-            .query("select count(*) from books where code = $1")
-            .bind(code.as_str())
-            .fetch_one()
-            .await
-            .unwrap();
+        let (count,): (i64,) =
+            tx.query("select count(*) from books where code = $1").bind(code.as_str()).fetch_one().await.unwrap();
         assert_eq!(count, 1, "{code}");
     }
     app.anonymous().get("/health/ready").await.expect_ok();
@@ -75,9 +70,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
 async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
     let mut server = Server::start().await;
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
-        app.set("DATABASE_URL", server.url())
-            .set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string())
-            .with(Shelf)
+        app.set("DATABASE_URL", server.url()).set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string()).with(Shelf)
     })
     .await;
     let caller = app.user();
@@ -100,18 +93,13 @@ async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
 async fn a_server_that_is_down_at_start_is_said_so() {
     let mut server = Server::start().await;
     server.stop().await;
-    let config = TestDatabase::sqlite()
-        .config()
-        .with("DATABASE_URL", server.url())
-        .with("DATABASE_ACQUIRE_TIMEOUT", "200ms");
+    let config =
+        TestDatabase::sqlite().config().with("DATABASE_URL", server.url()).with("DATABASE_ACQUIRE_TIMEOUT", "200ms");
     let app = App::builder(config).build().unwrap();
     let error = app.migrate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
-    assert!(
-        text.contains("DATABASE_URL") || text.contains("refused"),
-        "says where to look: {text}"
-    );
+    assert!(text.contains("DATABASE_URL") || text.contains("refused"), "says where to look: {text}");
 }
 
 #[derive(Clone, Copy)]
@@ -136,10 +124,8 @@ impl Traffic {
                 break;
             }
             let code = format!("{lane}-{turn}");
-            let answers = [
-                caller.post(BOOKS, json!({"code": code})).await,
-                caller.get(format!("{BOOKS}?limit=3")).await,
-            ];
+            let answers =
+                [caller.post(BOOKS, json!({"code": code})).await, caller.get(format!("{BOOKS}?limit=3")).await];
             if answers[0].status.is_success() {
                 self.accepted.lock().unwrap().push(code);
             }
@@ -168,8 +154,6 @@ impl Traffic {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(Duration::from_secs(30), waiting)
-            .await
-            .expect("the outcome changes in time");
+        timeout(Duration::from_secs(30), waiting).await.expect("the outcome changes in time");
     }
 }

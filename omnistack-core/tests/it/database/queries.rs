@@ -141,14 +141,8 @@ on_each_database! {
 
 async fn planets(database: &TestDatabase) -> Db {
     let db = database.open();
-    db.query("create table planets (name text not null, moons bigint not null)")
-        .execute()
-        .await
-        .unwrap();
-    db.query("insert into planets (name, moons) values ('Earth', 1), ('Mars', 2)")
-        .execute()
-        .await
-        .unwrap();
+    db.query("create table planets (name text not null, moons bigint not null)").execute().await.unwrap();
+    db.query("insert into planets (name, moons) values ('Earth', 1), ('Mars', 2)").execute().await.unwrap();
     db
 }
 
@@ -160,10 +154,7 @@ struct Seen(Arc<Mutex<Vec<Ended>>>);
 
 impl QueryObserver for Seen {
     fn observe(&self, event: QueryEvent<'_>) {
-        self.0
-            .lock()
-            .unwrap()
-            .push((event.sql.to_owned(), event.error.map(omnistack_core::db::Error::kind)));
+        self.0.lock().unwrap().push((event.sql.to_owned(), event.error.map(omnistack_core::db::Error::kind)));
     }
 }
 

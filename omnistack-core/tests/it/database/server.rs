@@ -32,29 +32,12 @@ impl Server {
         if user().is_some() {
             run(Command::new("chown").arg("-R").arg(user().unwrap()).arg(&folder)).await;
         }
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let mut server = Self {
-            folder,
-            port,
-            process: None,
-        };
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let mut server = Self { folder, port, process: None };
         let password = server.folder.join("password");
         run(server
             .program("initdb")
-            .args([
-                "-U",
-                "postgres",
-                "-A",
-                "scram-sha-256",
-                "-N",
-                "-E",
-                "UTF8",
-                "--locale=C",
-            ])
+            .args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C"])
             .arg("--pwfile")
             .arg(password)
             .arg("-D")
@@ -90,34 +73,13 @@ impl Server {
     async fn answer(&mut self) {
         loop {
             // After a crash it refuses to start until the last of its old processes is gone.
-            let running = self
-                .process
-                .as_mut()
-                .is_some_and(|process| process.try_wait().unwrap().is_none());
+            let running = self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none());
             if !running {
                 let mut server = self.program("postgres");
-                server
-                    .arg("-D")
-                    .arg(self.data())
-                    .arg("-k")
-                    .arg(&self.folder)
-                    .args(["-p", &self.port.to_string()]);
-                server.args([
-                    "-c",
-                    "listen_addresses=127.0.0.1",
-                    "-c",
-                    "fsync=off",
-                    "-c",
-                    "max_connections=30",
-                ]);
-                self.process = Some(
-                    server
-                        .stdout(Stdio::null())
-                        .stderr(Stdio::null())
-                        .kill_on_drop(true)
-                        .spawn()
-                        .unwrap(),
-                );
+                server.arg("-D").arg(self.data()).arg("-k").arg(&self.folder).args(["-p", &self.port.to_string()]);
+                server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=30"]);
+                self.process =
+                    Some(server.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap());
             }
             let mut asking = self.program("pg_isready");
             asking.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
@@ -143,9 +105,7 @@ impl Server {
         let mut command = match user() {
             Some(user) => {
                 let mut command = Command::new("setpriv");
-                command
-                    .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
-                    .arg(program);
+                command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).arg(program);
                 command
             }
             None => Command::new(program),
@@ -168,19 +128,12 @@ fn user() -> Option<String> {
     variable("TEST_POSTGRES_USER")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told where programs are by the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told where programs are by the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 async fn run(command: &mut Command) {
     let output = command.output().await.unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

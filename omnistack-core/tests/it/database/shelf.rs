@@ -27,11 +27,7 @@ impl Module for Shelf {
 
     fn register(&self, registry: &mut Registry) {
         registry
-            .migrations(&[Migration {
-                name: "0001_shelf",
-                postgres: POSTGRES,
-                sqlite: SQLITE,
-            }])
+            .migrations(&[Migration { name: "0001_shelf", postgres: POSTGRES, sqlite: SQLITE }])
             .routes(Mount::app("/books"), crud::routes::<Book>(), Crud::from_ctx)
             .routes(Mount::app("/drafts"), crud::routes::<Draft>(), Crud::from_ctx)
             .routes(Mount::app("/notices"), crud::routes::<Notice>(), Crud::from_ctx);
@@ -144,23 +140,13 @@ impl Resource for Book {
     }
 
     fn create(new: NewBook, fields: &mut Fields) {
-        fields
-            .set("code", new.code)
-            .set("title", new.title)
-            .set("note", new.note)
-            .set("pages", new.pages);
-        fields
-            .set("rating", new.rating)
-            .set("in_print", new.in_print)
-            .set("published", new.published);
+        fields.set("code", new.code).set("title", new.title).set("note", new.note).set("pages", new.pages);
+        fields.set("rating", new.rating).set("in_print", new.in_print).set("published", new.published);
         fields.set("series", new.series);
     }
 
     fn update(change: BookChange, fields: &mut Fields) {
-        fields
-            .change("code", change.code)
-            .change("title", change.title)
-            .change("note", change.note.change());
+        fields.change("code", change.code).change("title", change.title).change("note", change.note.change());
     }
 }
 

@@ -18,10 +18,7 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
     let (app, [a, b]) = two_tenants(TestDatabase::postgres().await).await;
     let db = app.db();
     for (tenant, rows) in [(a, 2), (b, 1)] {
-        for mut tx in [
-            db.tenant(tenant).begin().await.unwrap(),
-            db.tenant(tenant).read().await.unwrap(),
-        ] {
+        for mut tx in [db.tenant(tenant).begin().await.unwrap(), db.tenant(tenant).read().await.unwrap()] {
             assert_eq!(seen(&mut tx).await, vec![(tenant,); rows]);
             tx.commit().await.unwrap();
         }
@@ -35,19 +32,10 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
 
     let mut tx = db.tenant(a).begin().await.unwrap();
     let refused = insert(&mut tx, b, "foreign").await.unwrap_err();
-    assert_eq!(
-        (refused.kind(), refused.is_retryable()),
-        (ErrorKind::Other, false),
-        "{refused}"
-    );
+    assert_eq!((refused.kind(), refused.is_retryable()), (ErrorKind::Other, false), "{refused}");
     drop(tx);
     let mut tx = db.tenant(a).begin().await.unwrap();
-    let refused = tx
-        .query("update books set tenant_id = $1")
-        .bind(b)
-        .execute()
-        .await
-        .unwrap_err();
+    let refused = tx.query("update books set tenant_id = $1").bind(b).execute().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Other, "{refused}");
     drop(tx);
 
@@ -57,10 +45,7 @@ async fn postgres_keeps_tenants_apart_even_from_wrong_queries() {
     assert_eq!(db.query("delete from books").execute().await.unwrap(), 0);
     assert!(insert(&mut db.begin().await.unwrap(), a, "unset").await.is_err());
 
-    assert_eq!(
-        seen(&mut db.all_tenants().read().await.unwrap()).await,
-        [(a,), (a,), (b,)]
-    );
+    assert_eq!(seen(&mut db.all_tenants().read().await.unwrap()).await, [(a,), (a,), (b,)]);
 }
 
 #[tokio::test]
@@ -83,10 +68,7 @@ async fn the_tenant_ends_with_its_transaction() {
             }
             let after: Vec<(TenantId,)> = db.query(WRONG).fetch_all().await.unwrap();
             assert!(after.is_empty(), "after {end}");
-            assert!(
-                seen(&mut db.begin_read().await.unwrap()).await.is_empty(),
-                "after {end}"
-            );
+            assert!(seen(&mut db.begin_read().await.unwrap()).await.is_empty(), "after {end}");
             let (pid,): (i32,) = db.query("select pg_backend_pid()").fetch_one().await.unwrap();
             assert_eq!(*connection.get_or_insert(pid), pid, "the same connection all the time");
         }
@@ -97,10 +79,7 @@ async fn the_tenant_ends_with_its_transaction() {
 async fn beginning_for_a_tenant_takes_one_round_trip() {
     let database = TestDatabase::postgres().await;
     let wire = Wire::to(database.url()).await;
-    let db = open_with(
-        &database,
-        [("DATABASE_URL", wire.url()), ("DATABASE_MAX_CONNECTIONS", "1")],
-    );
+    let db = open_with(&database, [("DATABASE_URL", wire.url()), ("DATABASE_MAX_CONNECTIONS", "1")]);
     db.ping().await.unwrap();
     let trips = async |begin: &dyn Fn() -> futures_util::future::BoxFuture<'static, Tx>| {
         // After the check that a connection gets on its way back to the pool.

@@ -123,10 +123,7 @@ async fn a_sqlite_reader_sees_one_state_throughout() {
 #[tokio::test]
 async fn a_database_in_memory_is_one_for_all_clones() {
     let db = Db::memory().unwrap();
-    db.query("create table counter (n bigint not null)")
-        .execute()
-        .await
-        .unwrap();
+    db.query("create table counter (n bigint not null)").execute().await.unwrap();
     db.query("insert into counter values (0)").execute().await.unwrap();
     let adding = (0..20).map(|_| {
         let db = db.clone();
@@ -137,18 +134,12 @@ async fn a_database_in_memory_is_one_for_all_clones() {
     }
     assert_eq!(read(&db).await, 20);
     let other = Db::memory().unwrap();
-    assert_eq!(
-        other.query("select n from counter").execute().await.unwrap_err().kind(),
-        ErrorKind::Schema
-    );
+    assert_eq!(other.query("select n from counter").execute().await.unwrap_err().kind(), ErrorKind::Schema);
 }
 
 async fn counter(database: &TestDatabase) -> Db {
     let db = database.open();
-    db.query("create table counter (n bigint not null)")
-        .execute()
-        .await
-        .unwrap();
+    db.query("create table counter (n bigint not null)").execute().await.unwrap();
     db.query("insert into counter values (0)").execute().await.unwrap();
     db
 }
@@ -161,10 +152,7 @@ async fn read(db: &Db) -> i64 {
 /// Reads, thinks, writes.
 async fn increment(db: &Db) -> Result<(), Error> {
     let mut tx = db.begin().await?;
-    let select = Sql {
-        postgres: "select n from counter for update",
-        sqlite: "select n from counter",
-    };
+    let select = Sql { postgres: "select n from counter for update", sqlite: "select n from counter" };
     let (n,): (i64,) = tx.query(select).fetch_one().await?;
     tokio::task::yield_now().await;
     tx.query("update counter set n = $1").bind(n + 1).execute().await?;

@@ -44,10 +44,7 @@ impl Wire {
         let counting = Arc::clone(&counts);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (client, server) = (
-                    client.into_split(),
-                    TcpStream::connect(&host).await.unwrap().into_split(),
-                );
+                let (client, server) = (client.into_split(), TcpStream::connect(&host).await.unwrap().into_split());
                 tokio::spawn(pass(client.0, server.1, Arc::clone(&counting), 1));
                 tokio::spawn(pass(server.0, client.1, Arc::clone(&counting), 0));
             }
@@ -66,10 +63,7 @@ impl Wire {
 
     /// Waits until nothing has passed for a moment.
     pub(super) async fn quiet(&self) {
-        while timeout(Duration::from_millis(50), self.counts.passed.notified())
-            .await
-            .is_ok()
-        {}
+        while timeout(Duration::from_millis(50), self.counts.passed.notified()).await.is_ok() {}
     }
 }
 

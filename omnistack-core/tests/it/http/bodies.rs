@@ -70,22 +70,14 @@ async fn app() -> TestApp {
 }
 
 async fn send(client: &Client, body: impl Into<Body>) -> Answer {
-    client
-        .request(Method::POST, "/api/v1/public/orders")
-        .header("content-type", "application/json")
-        .body(body)
-        .await
+    client.request(Method::POST, "/api/v1/public/orders").header("content-type", "application/json").body(body).await
 }
 
 #[tokio::test]
 async fn json_is_read() {
     let client = app().await.anonymous();
-    let answer = send(
-        &client,
-        r#"{"name":"héllo","lines":[{"count":2}],"free":{"a":null},"unknown":1}"#,
-    )
-    .await
-    .expect(200);
+    let answer =
+        send(&client, r#"{"name":"héllo","lines":[{"count":2}],"free":{"a":null},"unknown":1}"#).await.expect(200);
     let expected = json!({"name": "héllo", "counts": [2], "note": "absent", "free": {"a": null}});
     assert_eq!(answer.json(), expected);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -95,11 +87,7 @@ async fn json_is_read() {
 #[tokio::test]
 async fn a_patch_tells_absent_from_null() {
     let client = app().await.anonymous();
-    for (text, note) in [
-        ("{}", "absent"),
-        (r#"{"note":null}"#, "null"),
-        (r#"{"note":"hi"}"#, "value hi"),
-    ] {
+    for (text, note) in [("{}", "absent"), (r#"{"note":null}"#, "null"), (r#"{"note":"hi"}"#, "value hi")] {
         let mut body: Value = serde_json::from_str(text).unwrap();
         body["name"] = json!("a");
         assert_eq!(send(&client, body.to_string()).await.expect(200).json()["note"], note);
@@ -138,28 +126,15 @@ async fn deep_nesting_is_refused_and_never_overflows_the_stack() {
     let api = Api::new().hidden("/orders", post(order));
     let app = start(|app| app.with(routes(Mount::public("").body_limit(1 << 20), api))).await;
     let client = app.anonymous();
-    for body in [
-        "{\"a\":".repeat(100_000),
-        format!(r#"{{"name":"a","free":{}"#, "[".repeat(100_000)),
-    ] {
+    for body in ["{\"a\":".repeat(100_000), format!(r#"{{"name":"a","free":{}"#, "[".repeat(100_000))] {
         send(&client, body).await.expect_error(400, "MALFORMED_JSON");
     }
     // Not deep enough to be malformed before it is of another shape.
-    send(&client, "[".repeat(100_000))
-        .await
-        .expect_error(422, "VALIDATION_FAILED");
-    let balanced = format!(
-        r#"{{"name":"a","free":{}{}}}"#,
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    send(&client, "[".repeat(100_000)).await.expect_error(422, "VALIDATION_FAILED");
+    let balanced = format!(r#"{{"name":"a","free":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     send(&client, balanced).await.expect_error(400, "MALFORMED_JSON");
     // What nobody reads is skipped without recursion, however deep.
-    let unread = format!(
-        r#"{{"name":"a","unread":{}{}}}"#,
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let unread = format!(r#"{{"name":"a","unread":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let answer = send(&client, unread).await;
     assert!(answer.status.as_u16() < 500, "{}", answer.text());
 }
@@ -168,21 +143,13 @@ async fn deep_nesting_is_refused_and_never_overflows_the_stack() {
 async fn json_of_another_shape_is_422_and_names_the_field() {
     let client = app().await.anonymous();
     for (body, field, message) in [
-        ("[]", "body", "invalid length 0, expected struct Order with 5 elements"),
+        ("[]", "body", "invalid type: sequence, expected struct Order"),
         ("7", "body", "invalid type: integer `7`, expected struct Order"),
         ("{}", "name", "is required"),
-        (
-            r#"{"name":"a","lines":[{"count":1},{}]}"#,
-            "lines[1].count",
-            "is required",
-        ),
+        (r#"{"name":"a","lines":[{"count":1},{}]}"#, "lines[1].count", "is required"),
         (r#"{"name":null}"#, "name", "invalid type: null, expected a string"),
         (r#"{"name":"a","name":"b"}"#, "name", "is given more than once"),
-        (
-            r#"{"name":"a","lines":[{"count":1,"count":1}]}"#,
-            "lines[0].count",
-            "is given more than once",
-        ),
+        (r#"{"name":"a","lines":[{"count":1,"count":1}]}"#, "lines[0].count", "is given more than once"),
         (
             r#"{"name":"a","lines":[{"count":1,"cuont":1}]}"#,
             "lines[0].cuont",
@@ -193,29 +160,13 @@ async fn json_of_another_shape_is_422_and_names_the_field() {
             "lines[1].count",
             "invalid value: integer `300`, expected u8",
         ),
-        (
-            r#"{"name":"a","note":5}"#,
-            "note",
-            "invalid type: integer `5`, expected a string",
-        ),
+        (r#"{"name":"a","note":5}"#, "note", "invalid type: integer `5`, expected a string"),
         (r#"{"name":""}"#, "name", "length is lower than 1"),
-        (
-            r#"{"name":"a","lines":[{"count":1},{"count":0}]}"#,
-            "lines[1].count",
-            "lower than 1",
-        ),
+        (r#"{"name":"a","lines":[{"count":1},{"count":0}]}"#, "lines[1].count", "lower than 1"),
         (r#"{"name":"a","note":"longer"}"#, "note", "length is greater than 5"),
         (r#"{"name":"a","label":"longer"}"#, "label", "length is greater than 5"),
-        (
-            r#"{"name":"a\u0000"}"#,
-            "body",
-            "holds the character NUL (\\u0000), which can't be stored",
-        ),
-        (
-            r#"{"name":"a","free":{"\u0000":1}}"#,
-            "body",
-            "holds the character NUL (\\u0000), which can't be stored",
-        ),
+        (r#"{"name":"a\u0000"}"#, "body", "holds the character NUL (\\u0000), which can't be stored"),
+        (r#"{"name":"a","free":{"\u0000":1}}"#, "body", "holds the character NUL (\\u0000), which can't be stored"),
     ] {
         let answer = send(&client, body).await;
         println!("{body}: {}", answer.text());
@@ -227,17 +178,10 @@ async fn json_of_another_shape_is_422_and_names_the_field() {
 #[tokio::test]
 async fn every_field_that_is_wrong_is_named() {
     let client = app().await.anonymous();
-    let answer = send(
-        &client,
-        r#"{"name":"","lines":[{"count":0},{"count":10}],"note":"longer"}"#,
-    )
-    .await;
+    let answer = send(&client, r#"{"name":"","lines":[{"count":0},{"count":10}],"note":"longer"}"#).await;
     let answer = answer.expect_error(422, "VALIDATION_FAILED").json();
     let problems = answer["error"]["details"]["fields"].as_array().unwrap();
-    let mut fields: Vec<_> = problems
-        .iter()
-        .map(|problem| problem["field"].as_str().unwrap())
-        .collect();
+    let mut fields: Vec<_> = problems.iter().map(|problem| problem["field"].as_str().unwrap()).collect();
     fields.sort_unstable();
     assert_eq!(fields, ["lines[0].count", "lines[1].count", "name", "note"]);
     assert_eq!(answer["error"]["message"], "4 values are not acceptable");
@@ -257,9 +201,7 @@ async fn json_must_say_that_it_is() {
         (Some(""), 415),
         (None, 415),
     ] {
-        let request = client
-            .request(Method::POST, "/api/v1/public/orders")
-            .body(r#"{"name":"a"}"#);
+        let request = client.request(Method::POST, "/api/v1/public/orders").body(r#"{"name":"a"}"#);
         let answer = match content_type {
             Some(content_type) => request.header("content-type", content_type).await,
             None => request.await,
@@ -277,12 +219,8 @@ async fn a_body_that_is_announced_too_large_is_not_read() {
     let never_read = futures_util::stream::poll_fn(|_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> {
         panic!("the body was read")
     });
-    let request = client
-        .request(Method::POST, "/api/v1/public/orders")
-        .header("content-type", "application/json");
-    let request = request
-        .header("content-length", "1001")
-        .body(Body::from_stream(never_read));
+    let request = client.request(Method::POST, "/api/v1/public/orders").header("content-type", "application/json");
+    let request = request.header("content-length", "1001").body(Body::from_stream(never_read));
     request.await.expect_error(413, "PAYLOAD_TOO_LARGE");
 }
 
@@ -292,14 +230,9 @@ async fn the_limit_is_exact_whether_announced_or_counted() {
     for (length, status) in [(999, 200), (1000, 200), (1001, 413), (100_000, 413)] {
         let frame = r#"{"name":"a","free":""}"#.len();
         let body = format!(r#"{{"name":"a","free":"{}"}}"#, "x".repeat(length - frame));
-        let announced = client
-            .request(Method::POST, "/api/v1/public/orders")
-            .header("content-type", "application/json");
-        announced
-            .header("content-length", length.to_string())
-            .body(body.clone())
-            .await
-            .expect(status);
+        let announced =
+            client.request(Method::POST, "/api/v1/public/orders").header("content-type", "application/json");
+        announced.header("content-length", length.to_string()).body(body.clone()).await.expect(status);
         let halves = [body[..length / 2].to_owned(), body[length / 2..].to_owned()];
         let counted = Body::from_stream(futures_util::stream::iter(halves.map(Ok::<_, std::io::Error>)));
         let answer = send(&client, counted).await.expect(status);
@@ -317,8 +250,7 @@ async fn a_body_that_breaks_off_is_400() {
         Body::from_stream(futures_util::stream::iter(pieces))
     };
     send(&client, broken()).await.expect_error(400, "INCOMPLETE_BODY");
-    let form = client
-        .request(Method::POST, "/api/v1/public/forms")
-        .header("content-type", "multipart/form-data; boundary=x");
+    let form =
+        client.request(Method::POST, "/api/v1/public/forms").header("content-type", "multipart/form-data; boundary=x");
     form.body(broken()).await.expect_error(400, "MALFORMED_MULTIPART");
 }

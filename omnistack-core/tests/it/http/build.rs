@@ -76,9 +76,7 @@ the app can't be built: 7 problems
 #[tokio::test]
 async fn a_database_that_is_none_is_one_problem() {
     let needs_db = module("notes", |registry| {
-        registry
-            .require::<Db>()
-            .routes(Mount::public("/notes"), Api::<Db>::new(), Ctx::get::<Db>);
+        registry.require::<Db>().routes(Mount::public("/notes"), Api::<Db>::new(), Ctx::get::<Db>);
     });
     refused(
         builder(&[("DATABASE_URL", "mysql://localhost/app")]).with(needs_db),
@@ -127,15 +125,8 @@ the app can't be built: 1 problem
 
 #[tokio::test]
 async fn the_development_identity_is_refused_in_production() {
-    for (environment, refused) in [
-        ("development", false),
-        ("test", false),
-        ("production", true),
-        ("prod", true),
-    ] {
-        let built = builder(&[("APP_ENV", environment), ("DEV_TOKEN", "x")])
-            .with(DevIdentity::default())
-            .build();
+    for (environment, refused) in [("development", false), ("test", false), ("production", true), ("prod", true)] {
+        let built = builder(&[("APP_ENV", environment), ("DEV_TOKEN", "x")]).with(DevIdentity::default()).build();
         let text = built.err().map(|error| error.to_string()).unwrap_or_default();
         let expected = "the app can't be built: 1 problem\n\n  - dev-identity: `APP_ENV` is production, and the development \
                         identity lets in anybody who reads its token\n      fix: replace `DevIdentity` by a module that knows \
@@ -163,13 +154,7 @@ async fn what_is_missing_or_there_twice_is_named() {
     let auth = module("auth", |registry| _ = registry.provide(Authenticator::new(Nobody)));
     let needy = module("orders", |registry| _ = registry.require::<String>());
     refused(
-        builder(&[])
-            .with(payments())
-            .with(other)
-            .with(payments())
-            .with(needy)
-            .with(auth)
-            .with(DevIdentity::default()),
+        builder(&[]).with(payments()).with(other).with(payments()).with(needy).with(auth).with(DevIdentity::default()),
         "
 the app can't be built: 4 problems
 
@@ -189,12 +174,8 @@ the app can't be built: 4 problems
 async fn what_wiring_misses_is_named_wherever_it_is_missed() {
     let hungry = module("orders", |registry| {
         registry
-            .routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| {
-                ctx.get::<Payments>()
-            })
-            .layer(Slot::Route, |ctx| {
-                ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new())
-            })
+            .routes(Mount::public("/orders"), Api::<Payments>::new(), |ctx| ctx.get::<Payments>())
+            .layer(Slot::Route, |ctx| ctx.get::<Payments>().map(|_| tower::layer::util::Identity::new()))
             .health("orders", |ctx| ctx.get::<Payments>().map(|_| || async { Ok(()) }))
             .service("orders", |ctx| ctx.get::<Payments>().map(|_| |_| async { Ok(()) }));
     });
@@ -202,10 +183,7 @@ async fn what_wiring_misses_is_named_wherever_it_is_missed() {
     assert_eq!(error.0.len(), 4, "{error}");
     for problem in &error.0 {
         assert_eq!(problem.module, "orders");
-        assert!(
-            problem.what.starts_with("no module provides `") && problem.what.contains("Payments"),
-            "{problem}"
-        );
+        assert!(problem.what.starts_with("no module provides `") && problem.what.contains("Payments"), "{problem}");
         assert!(problem.fix.starts_with("add the module that provides `"), "{problem}");
     }
 }
@@ -213,23 +191,11 @@ async fn what_wiring_misses_is_named_wherever_it_is_missed() {
 #[tokio::test]
 async fn migrations_are_numbered_upwards() {
     const fn migration(name: &'static str) -> Migration {
-        Migration {
-            name,
-            postgres: "",
-            sqlite: "",
-        }
+        Migration { name, postgres: "", sqlite: "" }
     }
     const GOOD: &[Migration] = &[migration("0001_a"), migration("0002_b"), migration("0010_c")];
-    const BAD: &[Migration] = &[
-        migration("0002_b"),
-        migration("0001_a"),
-        migration("0002_again"),
-        migration("late"),
-    ];
-    builder(&[])
-        .with(module("good", |registry| _ = registry.migrations(GOOD)))
-        .build()
-        .unwrap();
+    const BAD: &[Migration] = &[migration("0002_b"), migration("0001_a"), migration("0002_again"), migration("late")];
+    builder(&[]).with(module("good", |registry| _ = registry.migrations(GOOD))).build().unwrap();
     refused(
         builder(&[]).with(module("bad", |registry| _ = registry.migrations(BAD))),
         "

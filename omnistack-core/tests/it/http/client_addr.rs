@@ -10,13 +10,9 @@ use omnistack_testkit::Client;
 use super::support::{routes, start};
 
 async fn client(trusted: &str) -> Client {
-    let api = Api::new().hidden(
-        "/address",
-        get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }),
-    );
-    start(|app| app.with(routes(Mount::public(""), api)).set("TRUSTED_PROXIES", trusted))
-        .await
-        .anonymous()
+    let api = Api::new()
+        .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
+    start(|app| app.with(routes(Mount::public(""), api)).set("TRUSTED_PROXIES", trusted)).await.anonymous()
 }
 
 /// The peer, what it says in `X-Forwarded-For`, and whom we take it for.
@@ -27,11 +23,7 @@ async fn check(trusted: &str, cases: &[Case]) {
     for (peer, forwarded, expected) in cases {
         let request = client.get("/api/v1/public/address").peer(peer.parse().unwrap());
         let answer = request.header("x-forwarded-for", forwarded).await.expect(200);
-        assert_eq!(
-            answer.text(),
-            *expected,
-            "trusting `{trusted}`: {peer} says {forwarded:?}"
-        );
+        assert_eq!(answer.text(), *expected, "trusting `{trusted}`: {peer} says {forwarded:?}");
     }
 }
 

@@ -11,19 +11,12 @@ use super::support::{routes, start};
 
 async fn client(origins: &'static str) -> Client {
     let api = Api::new().hidden("/things", post(|| async { "made" }));
-    start(|app| app.with(routes(Mount::app(""), api)).set("CORS_ORIGINS", origins))
-        .await
-        .user()
+    start(|app| app.with(routes(Mount::app(""), api)).set("CORS_ORIGINS", origins)).await.user()
 }
 
 async fn preflight(client: &Client, origin: &str, headers: &str) -> Answer {
-    let request = client
-        .request(Method::OPTIONS, "/api/v1/app/things")
-        .header("origin", origin);
-    request
-        .header("access-control-request-method", "POST")
-        .header("access-control-request-headers", headers)
-        .await
+    let request = client.request(Method::OPTIONS, "/api/v1/app/things").header("origin", origin);
+    request.header("access-control-request-method", "POST").header("access-control-request-headers", headers).await
 }
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
@@ -32,9 +25,7 @@ const ALLOW_ORIGIN: &str = "access-control-allow-origin";
 async fn a_preflight_needs_no_token_and_allows_what_the_api_reads() {
     let client = client("https://app.example.com, https://admin.example.com/").await;
     for origin in ["https://app.example.com", "https://admin.example.com"] {
-        let answer = preflight(&client, origin, "authorization, content-type")
-            .await
-            .expect(200);
+        let answer = preflight(&client, origin, "authorization, content-type").await.expect(200);
         assert_eq!(answer.header(ALLOW_ORIGIN), Some(origin));
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
         assert_eq!(answer.header("access-control-max-age"), Some("3600"));
@@ -42,19 +33,9 @@ async fn a_preflight_needs_no_token_and_allows_what_the_api_reads() {
         for method in ["get", "post", "put", "patch", "delete"] {
             assert!(list("access-control-allow-methods").contains(method), "{method}");
         }
-        for header in [
-            "authorization",
-            "content-type",
-            "accept",
-            "accept-version",
-            "x-api-version",
-            "x-request-id",
-        ] {
+        for header in ["authorization", "content-type", "accept", "accept-version", "x-api-version", "x-request-id"] {
             let allowed = list("access-control-allow-headers");
-            assert!(
-                allowed.split(',').any(|allowed| allowed == header),
-                "`{header}` in {allowed}"
-            );
+            assert!(allowed.split(',').any(|allowed| allowed == header), "`{header}` in {allowed}");
         }
     }
 }
@@ -69,16 +50,8 @@ async fn another_origin_is_not_allowed() {
         "https://app.example.com:8443",
         "null",
     ] {
-        assert_eq!(
-            preflight(&client, origin, "authorization").await.header(ALLOW_ORIGIN),
-            None,
-            "{origin}"
-        );
-        let answer = client
-            .request(Method::POST, "/api/v1/app/things")
-            .header("origin", origin)
-            .await
-            .expect(200);
+        assert_eq!(preflight(&client, origin, "authorization").await.header(ALLOW_ORIGIN), None, "{origin}");
+        let answer = client.request(Method::POST, "/api/v1/app/things").header("origin", origin).await.expect(200);
         assert_eq!(answer.header(ALLOW_ORIGIN), None, "{origin}");
     }
 }
@@ -91,20 +64,9 @@ async fn errors_can_be_read_as_well() {
         (Method::DELETE, "/api/v1/app/things", 405),
         (Method::GET, "/nowhere", 404),
     ] {
-        let answer = client
-            .request(method, path)
-            .header("origin", "https://app.example.com")
-            .await
-            .expect(status);
+        let answer = client.request(method, path).header("origin", "https://app.example.com").await.expect(status);
         assert_eq!(answer.header(ALLOW_ORIGIN), Some("https://app.example.com"), "{path}");
-        assert!(
-            answer
-                .headers
-                .get_all("vary")
-                .iter()
-                .any(|vary| vary.to_str().unwrap().contains("origin")),
-            "{path}"
-        );
+        assert!(answer.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("origin")), "{path}");
         let exposed = answer.header("access-control-expose-headers").unwrap();
         for header in [
             "x-request-id",
@@ -121,10 +83,7 @@ async fn errors_can_be_read_as_well() {
             "deprecation",
             "sunset",
         ] {
-            assert!(
-                exposed.split(',').any(|exposed| exposed == header),
-                "`{header}` in {exposed}"
-            );
+            assert!(exposed.split(',').any(|exposed| exposed == header), "`{header}` in {exposed}");
         }
     }
 }
@@ -132,9 +91,7 @@ async fn errors_can_be_read_as_well() {
 #[tokio::test]
 async fn a_star_is_everybody_without_cookies() {
     let client = client("*").await;
-    let answer = preflight(&client, "https://any.example", "authorization")
-        .await
-        .expect(200);
+    let answer = preflight(&client, "https://any.example", "authorization").await.expect(200);
     assert_eq!(answer.header(ALLOW_ORIGIN), Some("*"));
     assert_eq!(answer.header("access-control-allow-credentials"), None);
 }
@@ -143,8 +100,5 @@ async fn a_star_is_everybody_without_cookies() {
 async fn it_is_off_by_default() {
     let client = client("").await;
     let answer = preflight(&client, "https://app.example.com", "authorization").await;
-    assert_eq!(
-        answer.expect_error(405, "METHOD_NOT_ALLOWED").header(ALLOW_ORIGIN),
-        None
-    );
+    assert_eq!(answer.expect_error(405, "METHOD_NOT_ALLOWED").header(ALLOW_ORIGIN), None);
 }

@@ -15,11 +15,7 @@ async fn the_page_and_all_it_loads_are_ours() {
     let html = page.text();
     let mut loaded = 0;
     for attribute in ["src=\"", "href=\""] {
-        for link in html
-            .split(attribute)
-            .skip(1)
-            .map(|rest| rest.split('"').next().unwrap())
-        {
+        for link in html.split(attribute).skip(1).map(|rest| rest.split('"').next().unwrap()) {
             let file = link.strip_prefix("./").unwrap_or(link);
             assert!(!file.contains("//"), "{link} is somebody else's");
             let asset = client.get(format!("/docs/{file}")).await.expect(200);
@@ -31,10 +27,7 @@ async fn the_page_and_all_it_loads_are_ours() {
                 "css" => "text/css",
                 _ => "image/",
             };
-            assert!(
-                kind.contains(expected),
-                "{file} is {kind}, and `nosniff` makes browsers believe it"
-            );
+            assert!(kind.contains(expected), "{file} is {kind}, and `nosniff` makes browsers believe it");
             loaded += 1;
         }
     }
@@ -58,13 +51,9 @@ async fn it_shows_our_description() {
 #[tokio::test]
 async fn what_is_not_there_is_404() {
     let client = start(|app| app).await.anonymous();
-    for path in [
-        "/docs/nothing.js",
-        "/docs/../Cargo.toml",
-        "/docs/%2e%2e/%2e%2e/etc/passwd",
-        "/docs//etc/passwd",
-        "/docs/%00",
-    ] {
+    for path in
+        ["/docs/nothing.js", "/docs/../Cargo.toml", "/docs/%2e%2e/%2e%2e/etc/passwd", "/docs//etc/passwd", "/docs/%00"]
+    {
         let answer = client.get(path).await;
         assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
         assert!(answer.json()["error"]["code"].is_string(), "{path}");

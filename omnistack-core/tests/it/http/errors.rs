@@ -28,29 +28,14 @@ async fn app() -> TestApp {
         tower::service_fn(|_| -> Ready<Result<axum::response::Response, _>> { panic!("not even a future") });
     let api = Api::new()
         .hidden("/things", post(|| async {}).put(|| async {}))
-        .hidden(
-            "/foreign",
-            post(|_: ForeignMultipart| async {}).get(|_: ForeignQuery<Needed>| async {}),
-        )
+        .hidden("/foreign", post(|_: ForeignMultipart| async {}).get(|_: ForeignQuery<Needed>| async {}))
         .hidden("/foreign/text", post(|_: String| async {}))
         .hidden("/foreign/{id}", get(|ForeignPath(_): ForeignPath<u32>| async {}))
-        .hidden(
-            "/own",
-            get(|| async { Error::conflict("NO_SEATS_LEFT", "every seat is taken").detail("seats", 0) }),
-        )
-        .hidden(
-            "/internal",
-            get(|| async { Error::internal(std::io::Error::other("password is swordfish")) }),
-        )
+        .hidden("/own", get(|| async { Error::conflict("NO_SEATS_LEFT", "every seat is taken").detail("seats", 0) }))
+        .hidden("/internal", get(|| async { Error::internal(std::io::Error::other("password is swordfish")) }))
         .hidden("/text/{status}", get(text))
-        .hidden(
-            "/page",
-            get(|| async { (StatusCode::BAD_REQUEST, axum::response::Html("<b>own</b>")) }),
-        )
-        .hidden(
-            "/json",
-            get(|| async { (StatusCode::BAD_REQUEST, Json(json!({"own": true}))) }),
-        )
+        .hidden("/page", get(|| async { (StatusCode::BAD_REQUEST, axum::response::Html("<b>own</b>")) }))
+        .hidden("/json", get(|| async { (StatusCode::BAD_REQUEST, Json(json!({"own": true}))) }))
         .hidden("/panic", get(panics))
         .hidden("/panic/later", get(panics_later))
         .hidden("/panic/any", get(panics_with_a_number))
@@ -78,10 +63,7 @@ async fn panics_later() {
 }
 
 async fn text(ForeignPath(status): ForeignPath<u16>) -> impl IntoResponse {
-    (
-        StatusCode::from_u16(status).unwrap(),
-        "as a framework says it: swordfish",
-    )
+    (StatusCode::from_u16(status).unwrap(), "as a framework says it: swordfish")
 }
 
 /// What is asked, and the status and code of the answer.
@@ -89,12 +71,7 @@ type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str);
 
 const CASES: &[Case] = &[
     ("no such route", |c| c.get("/nowhere"), 404, "NOT_FOUND"),
-    (
-        "no such route of a version",
-        |c| c.get("/api/v1/nowhere"),
-        404,
-        "NOT_FOUND",
-    ),
+    ("no such route of a version", |c| c.get("/api/v1/nowhere"), 404, "NOT_FOUND"),
     ("no such version", |c| c.get("/api/v9/public/things"), 404, "NOT_FOUND"),
     ("nothing at /api", |c| c.get("/api"), 404, "NOT_FOUND"),
     ("a trailing slash", |c| c.get(at("/things/")), 404, "NOT_FOUND"),
@@ -108,63 +85,23 @@ const CASES: &[Case] = &[
     ),
     ("the handler's own", |c| c.get(at("/own")), 409, "NO_SEATS_LEFT"),
     ("an internal error", |c| c.get(at("/internal")), 500, "INTERNAL_ERROR"),
-    (
-        "a foreign extractor's form",
-        |c| c.post(at("/foreign"), "{}"),
-        400,
-        "BAD_REQUEST",
-    ),
-    (
-        "a foreign extractor's query",
-        |c| c.get(at("/foreign?x=1")),
-        400,
-        "BAD_REQUEST",
-    ),
+    ("a foreign extractor's form", |c| c.post(at("/foreign"), "{}"), 400, "BAD_REQUEST"),
+    ("a foreign extractor's query", |c| c.get(at("/foreign?x=1")), 400, "BAD_REQUEST"),
     (
         "a foreign extractor's text",
         |c| c.request(Method::POST, at("/foreign/text")).body(&b"\xff"[..]),
         400,
         "BAD_REQUEST",
     ),
-    (
-        "a foreign extractor's path",
-        |c| c.get(at("/foreign/x")),
-        400,
-        "BAD_REQUEST",
-    ),
-    (
-        "a foreign extractor's UTF-8",
-        |c| c.get(at("/foreign/%ff")),
-        400,
-        "BAD_REQUEST",
-    ),
+    ("a foreign extractor's path", |c| c.get(at("/foreign/x")), 400, "BAD_REQUEST"),
+    ("a foreign extractor's UTF-8", |c| c.get(at("/foreign/%ff")), 400, "BAD_REQUEST"),
     ("plain text", |c| c.get(at("/text/418")), 418, "I_M_A_TEAPOT"),
-    (
-        "plain text of our fault",
-        |c| c.get(at("/text/502")),
-        502,
-        "BAD_GATEWAY",
-    ),
+    ("plain text of our fault", |c| c.get(at("/text/502")), 502, "BAD_GATEWAY"),
     ("a status nobody knows", |c| c.get(at("/text/499")), 499, "ERROR"),
     ("a panic", |c| c.get(at("/panic")), 500, "INTERNAL_ERROR"),
-    (
-        "a panic after a wait",
-        |c| c.get(at("/panic/later")),
-        500,
-        "INTERNAL_ERROR",
-    ),
-    (
-        "a panic with a number",
-        |c| c.get(at("/panic/any")),
-        500,
-        "INTERNAL_ERROR",
-    ),
-    (
-        "a panic in a service's call",
-        |c| c.get(at("/panic/now")),
-        500,
-        "INTERNAL_ERROR",
-    ),
+    ("a panic after a wait", |c| c.get(at("/panic/later")), 500, "INTERNAL_ERROR"),
+    ("a panic with a number", |c| c.get(at("/panic/any")), 500, "INTERNAL_ERROR"),
+    ("a panic in a service's call", |c| c.get(at("/panic/now")), 500, "INTERNAL_ERROR"),
 ];
 
 #[tokio::test]
@@ -177,10 +114,7 @@ async fn every_error_has_the_one_form() {
         let error = answer.json()["error"].clone();
         assert_eq!(error["timestamp"], "2030-01-01T00:00:00Z", "{name}");
         assert!(!error["message"].as_str().unwrap().is_empty(), "{name}");
-        assert!(
-            *status < 500 || !answer.text().contains("swordfish"),
-            "{name} tells the cause"
-        );
+        assert!(*status < 500 || !answer.text().contains("swordfish"), "{name} tells the cause");
     }
 }
 
@@ -188,29 +122,16 @@ async fn every_error_has_the_one_form() {
 async fn each_is_a_problem_to_those_who_ask_for_rfc_9457() {
     let client = app().await.anonymous();
     for (name, request, status, code) in CASES {
-        let answer = request(&client)
-            .header("accept", "text/html, application/problem+json;q=0.9")
-            .await
-            .expect(*status);
+        let answer =
+            request(&client).header("accept", "text/html, application/problem+json;q=0.9").await.expect(*status);
         let problem = answer.json();
-        assert_eq!(
-            answer.header("content-type"),
-            Some("application/problem+json"),
-            "{name}"
-        );
-        assert_eq!(
-            (&problem["code"], &problem["status"]),
-            (&json!(code), &json!(status)),
-            "{name}"
-        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{name}");
+        assert_eq!((&problem["code"], &problem["status"]), (&json!(code), &json!(status)), "{name}");
         assert_eq!(problem["type"], "about:blank", "{name}");
         assert!(problem["detail"].is_string(), "{name}");
         assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"), "{name}");
         assert_eq!(problem["timestamp"], "2030-01-01T00:00:00Z", "{name}");
-        assert!(
-            *status < 500 || !answer.text().contains("swordfish"),
-            "{name} tells the cause"
-        );
+        assert!(*status < 500 || !answer.text().contains("swordfish"), "{name} tells the cause");
     }
 }
 
@@ -229,11 +150,7 @@ async fn only_who_names_it_gets_a_problem() {
         ("\u{e9}", "application/json"),
     ] {
         assert_eq!(
-            client
-                .get("/nowhere")
-                .header("accept", accept)
-                .await
-                .header("content-type"),
+            client.get("/nowhere").header("accept", accept).await.header("content-type"),
             Some(expected),
             "{accept}"
         );
@@ -252,17 +169,10 @@ async fn the_form_is_complete() {
         "timestamp": "2030-01-01T00:00:00Z",
     });
     assert_eq!(answer.json(), json!({"error": error}));
-    assert_eq!(
-        answer.header("vary"),
-        Some("accept"),
-        "a cache must not give one form for the other"
-    );
+    assert_eq!(answer.header("vary"), Some("accept"), "a cache must not give one form for the other");
 
-    let problem = client
-        .get(at("/own"))
-        .header("x-request-id", "r-1")
-        .header("accept", "application/problem+json")
-        .await;
+    let problem =
+        client.get(at("/own")).header("x-request-id", "r-1").header("accept", "application/problem+json").await;
     let expected = json!({
         "type": "about:blank",
         "title": "Conflict",
@@ -291,9 +201,7 @@ async fn the_text_of_a_foreign_refusal_is_its_message() {
     let client = app().await.anonymous();
     let answer = client.get(at("/text/418")).await;
     assert_eq!(answer.json()["error"]["message"], "as a framework says it: swordfish");
-    let length: usize = answer
-        .header("content-length")
-        .map_or(answer.body.len(), |length| length.parse().unwrap());
+    let length: usize = answer.header("content-length").map_or(answer.body.len(), |length| length.parse().unwrap());
     assert_eq!(length, answer.body.len(), "the old text's length is gone");
 }
 
@@ -310,11 +218,7 @@ async fn a_panic_is_one_requests_problem() {
     let client = app.anonymous();
     for _ in 0..3 {
         let answer = client.get(at("/panic")).await.expect(500);
-        assert_eq!(
-            answer.header("x-api-version"),
-            Some("v1"),
-            "it has what every answer has"
-        );
+        assert_eq!(answer.header("x-api-version"), Some("v1"), "it has what every answer has");
         client.request(Method::PUT, at("/things")).await.expect(200);
     }
 }

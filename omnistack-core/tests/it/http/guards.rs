@@ -36,12 +36,8 @@ async fn each_audience_admits_its_own() {
     });
     let app = start(|app| app.with(all)).await;
     let user = || Identity::user(Id::from_uuid(Uuid::new_v4()));
-    let callers = [
-        app.anonymous(),
-        app.caller(user()),
-        app.caller(user().into_admin()),
-        app.caller(user().into_machine()),
-    ];
+    let callers =
+        [app.anonymous(), app.caller(user()), app.caller(user().into_admin()), app.caller(user().into_machine())];
     for (path, expected) in [
         ("/api/v1/public/who", [200, 200, 200, 200]),
         ("/api/v1/app/who", [401, 200, 200, 200]),
@@ -68,32 +64,19 @@ async fn each_audience_admits_its_own() {
 #[tokio::test]
 async fn wrong_credentials_are_401_where_it_matters() {
     let routes = module("test", |registry| {
-        registry
-            .routes(Mount::app(""), who(), |_| Ok(()))
-            .routes(Mount::public(""), who(), |_| Ok(()));
+        registry.routes(Mount::app(""), who(), |_| Ok(())).routes(Mount::public(""), who(), |_| Ok(()));
     });
     let client = start(|app| app.with(routes)).await.anonymous();
-    for credentials in [
-        "Bearer wrong",
-        "Bearer ",
-        "bearer wrong",
-        "Bearer a b",
-        "Basic dXNlcjpwYXNz",
-        "Bearer",
-        "",
-        "\u{e9}",
-    ] {
+    for credentials in
+        ["Bearer wrong", "Bearer ", "bearer wrong", "Bearer a b", "Basic dXNlcjpwYXNz", "Bearer", "", "\u{e9}"]
+    {
         let answer = client.get("/api/v1/app/who").header("authorization", credentials).await;
         assert_eq!(
             answer.expect_error(401, "UNAUTHORIZED").header("www-authenticate"),
             Some("Bearer"),
             "{credentials}"
         );
-        client
-            .get("/api/v1/public/who")
-            .header("authorization", credentials)
-            .await
-            .expect(200);
+        client.get("/api/v1/public/who").header("authorization", credentials).await.expect(200);
     }
 }
 
@@ -103,18 +86,9 @@ async fn the_development_identity_signs_in_with_its_token_alone() {
         registry.routes(Mount::admin(""), who(), |_| Ok(()));
     });
     let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", "open-sesame")]);
-    let app = App::builder(config)
-        .with(DevIdentity::default())
-        .with(routes)
-        .build()
-        .unwrap();
+    let app = App::builder(config).with(DevIdentity::default()).with(routes).build().unwrap();
     app.start().await.unwrap();
-    for (token, status) in [
-        ("open-sesame", 200),
-        ("open-sesam", 401),
-        ("open-sesame2", 401),
-        ("", 401),
-    ] {
+    for (token, status) in [("open-sesame", 200), ("open-sesam", 401), ("open-sesame2", 401), ("", 401)] {
         let request = http::Request::get("/api/v1/admin/who").header("authorization", format!("Bearer {token}"));
         let request = request.body(axum::body::Body::empty()).unwrap();
         let response = tower::ServiceExt::oneshot(app.service(), request).await.unwrap();
@@ -137,10 +111,7 @@ async fn nothing_of_a_mount_is_outside_its_guard() {
             assert!(!refused.text().contains("secret"));
             app.user().request(method.clone(), &path).await.expect(403);
             let status = app.admin().request(method.clone(), &path).await.status;
-            assert!(
-                status == 200 || path.contains("files") && status == 405,
-                "{method} {path}: {status}"
-            );
+            assert!(status == 200 || path.contains("files") && status == 405, "{method} {path}: {status}");
         }
     }
 }
@@ -149,10 +120,7 @@ async fn nothing_of_a_mount_is_outside_its_guard() {
 async fn a_caller_without_a_tenant_is_told() {
     let tenant = |caller: Identity| async move { caller.require_tenant().map(|tenant| tenant.to_string()) };
     let app = start(|app| app.with(routes(Mount::app(""), Api::new().hidden("/tenant", get(tenant))))).await;
-    app.admin()
-        .get("/api/v1/app/tenant")
-        .await
-        .expect_error(403, "TENANT_REQUIRED");
+    app.admin().get("/api/v1/app/tenant").await.expect_error(403, "TENANT_REQUIRED");
     let user = app.user();
     let tenant = user.identity().unwrap().tenant.unwrap().to_string();
     assert_eq!(user.get("/api/v1/app/tenant").await.expect(200).text(), tenant);
@@ -162,8 +130,5 @@ async fn a_caller_without_a_tenant_is_told() {
 async fn a_handler_that_wants_a_caller_on_a_public_mount_gets_401() {
     let api = Api::new().hidden("/me", get(|caller: Identity| async move { caller.user.to_string() }));
     let app = start(|app| app.with(routes(Mount::public(""), api))).await;
-    app.user()
-        .get("/api/v1/public/me")
-        .await
-        .expect_error(401, "UNAUTHORIZED");
+    app.user().get("/api/v1/public/me").await.expect_error(401, "UNAUTHORIZED");
 }

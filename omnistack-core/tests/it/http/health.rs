@@ -35,11 +35,7 @@ fn probed(probe: &Probe) -> Made {
                     probe.ran.fetch_add(1, Ordering::SeqCst);
                     // Gives the others a chance to come.
                     tokio::task::yield_now().await;
-                    if probe.failing.load(Ordering::SeqCst) {
-                        Err("the cause: swordfish".into())
-                    } else {
-                        Ok(())
-                    }
+                    if probe.failing.load(Ordering::SeqCst) { Err("the cause: swordfish".into()) } else { Ok(()) }
                 }
             })
         });
@@ -85,10 +81,7 @@ async fn it_is_not_ready_while_a_check_fails_and_says_no_cause() {
     assert_eq!(statuses(&answer.json()), json!({"database": "ok", "probe": "failing"}));
     assert!(!answer.text().contains("swordfish"));
     // People and dashboards are told with a 200.
-    assert_eq!(
-        client.get("/api/v1/public/health").await.expect(200).json()["status"],
-        "failing"
-    );
+    assert_eq!(client.get("/api/v1/public/health").await.expect(200).json()["status"], "failing");
 
     probe.failing.store(false, Ordering::SeqCst);
     app.clock().advance(Duration::from_secs(5));
@@ -100,21 +93,13 @@ async fn results_are_kept_for_five_seconds_and_say_their_age() {
     let probe = Probe::default();
     let app = start(|app| app.with(probed(&probe))).await;
     let client = app.anonymous();
-    for (advance, age, uptime, ran) in [
-        (0, 0.0, 0, 1),
-        (1500, 1500.0, 1, 1),
-        (3499, 4999.0, 4, 1),
-        (1, 0.0, 5, 2),
-        (4000, 4000.0, 9, 2),
-    ] {
+    for (advance, age, uptime, ran) in
+        [(0, 0.0, 0, 1), (1500, 1500.0, 1, 1), (3499, 4999.0, 4, 1), (1, 0.0, 5, 2), (4000, 4000.0, 9, 2)]
+    {
         app.clock().advance(Duration::from_millis(advance));
         for path in ["/health/ready", "/api/v1/public/health"] {
             let report = client.get(path).await.expect(200).json();
-            assert_eq!(
-                (&report["age_ms"], &report["uptime_seconds"]),
-                (&json!(age), &json!(uptime)),
-                "{path}"
-            );
+            assert_eq!((&report["age_ms"], &report["uptime_seconds"]), (&json!(age), &json!(uptime)), "{path}");
         }
         assert_eq!(probe.ran.load(Ordering::SeqCst), ran);
     }
@@ -163,9 +148,6 @@ async fn a_check_that_hangs_fails_after_two_seconds() {
     };
     let (answer, ()) = tokio::join!(ready(&client), release);
     assert_eq!(began.elapsed().as_secs(), 2);
-    assert_eq!(
-        statuses(&answer.expect(503).json()),
-        json!({"database": "ok", "hanging": "failing"})
-    );
+    assert_eq!(statuses(&answer.expect(503).json()), json!({"database": "ok", "hanging": "failing"}));
     _ = held.await;
 }

@@ -40,14 +40,8 @@ struct Change {
 #[utoipa::path(get, path = "/", responses((status = 200, body = Page<Thing>)))]
 async fn list() -> Json<Page<Thing>> {
     let inner = Inner { name: "a".into() };
-    let thing = Thing {
-        id: Id::from_uuid(uuid::Uuid::nil()),
-        parent: Some(Box::new(inner)),
-    };
-    Json(Page {
-        items: vec![thing],
-        next_cursor: None,
-    })
+    let thing = Thing { id: Id::from_uuid(uuid::Uuid::nil()), parent: Some(Box::new(inner)) };
+    Json(Page { items: vec![thing], next_cursor: None })
 }
 
 /// Changes a thing.
@@ -88,10 +82,7 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
     let paths = document["paths"].as_object().unwrap().iter();
     let all = paths.flat_map(|(path, item)| {
-        item.as_object()
-            .unwrap()
-            .iter()
-            .map(move |(method, of)| (path.as_str(), method.as_str(), of))
+        item.as_object().unwrap().iter().map(move |(method, of)| (path.as_str(), method.as_str(), of))
     });
     all.filter(|(_, method, _)| METHODS.contains(method)).collect()
 }
@@ -104,10 +95,7 @@ async fn it_is_openapi_3_1_of_this_app() {
     for path in DOCUMENTS {
         let document = document(&client, path).await;
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1."), "{path}");
-        assert_eq!(
-            (&document["info"]["title"], &document["info"]["version"]),
-            (&"Things".into(), &"1.2.3".into())
-        );
+        assert_eq!((&document["info"]["title"], &document["info"]["version"]), (&"Things".into(), &"1.2.3".into()));
     }
     client.get("/openapi/v3.json").await.expect_error(404, "NOT_FOUND");
 }
@@ -117,13 +105,8 @@ async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
     let client = app().await.anonymous();
     for path in DOCUMENTS {
         let document = document(&client, path).await;
-        let tags: BTreeSet<_> = document["tags"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|tag| &tag["name"])
-            .map(Value::to_string)
-            .collect();
+        let tags: BTreeSet<_> =
+            document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).map(Value::to_string).collect();
         let mut ids = BTreeSet::new();
         for (path, method, operation) in operations(&document) {
             let name = format!("{method} {path}");
@@ -133,10 +116,7 @@ async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
                 operation["operationId"]
             );
             assert!(tags.contains(&operation["tags"][0].to_string()), "{name}");
-            assert!(
-                operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()),
-                "{name} has no summary"
-            );
+            assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{name} has no summary");
             let responses = operation["responses"].as_object().unwrap();
             let guarded = !path.starts_with("/api/") || !path.contains("/public");
             let guarded = guarded && path.starts_with("/api/");
@@ -145,18 +125,11 @@ async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
             assert_eq!(responses.contains_key("403"), path.contains("/admin/"), "{name}");
             assert_eq!(
                 operation["security"],
-                if guarded {
-                    serde_json::json!([{"bearer": []}])
-                } else {
-                    Value::Null
-                },
+                if guarded { serde_json::json!([{"bearer": []}]) } else { Value::Null },
                 "{name}"
             );
             for kind in ["application/json", "application/problem+json"] {
-                assert!(
-                    responses["default"]["content"][kind]["schema"].is_object(),
-                    "{name} {kind}"
-                );
+                assert!(responses["default"]["content"][kind]["schema"].is_object(), "{name} {kind}");
             }
         }
         assert!(!ids.is_empty());
@@ -185,9 +158,7 @@ async fn every_reference_leads_somewhere() {
         }
         assert!(found.len() > 3);
         for reference in found {
-            let pointer = reference
-                .strip_prefix('#')
-                .unwrap_or_else(|| panic!("{reference} leaves the document"));
+            let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leaves the document"));
             assert!(document.pointer(pointer).is_some(), "{path}: {reference} leads nowhere");
         }
         assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
@@ -198,18 +169,14 @@ async fn every_reference_leads_somewhere() {
 async fn each_version_is_described_alone() {
     let client = app().await.anonymous();
     let all = document(&client, "/openapi.json").await;
-    for (path, own, other) in [
-        ("/openapi/v1.json", "/api/v1/", "/api/v2/"),
-        ("/openapi/v2.json", "/api/v2/", "/api/v1/"),
-    ] {
+    for (path, own, other) in
+        [("/openapi/v1.json", "/api/v1/", "/api/v2/"), ("/openapi/v2.json", "/api/v2/", "/api/v1/")]
+    {
         let document = document(&client, path).await;
         let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
         assert!(paths.iter().any(|path| path.starts_with(own)), "{path}");
         assert!(!paths.iter().any(|path| path.starts_with(other)), "{path}");
-        assert!(
-            paths.iter().any(|path| *path == "/health"),
-            "{path}: what has no version is in each"
-        );
+        assert!(paths.iter().any(|path| *path == "/health"), "{path}: what has no version is in each");
         for path in paths {
             assert_eq!(document["paths"][path], all["paths"][path], "{path}");
         }
@@ -223,25 +190,10 @@ async fn what_is_described_answers_and_what_is_hidden_is_not_described() {
     for (path, method, _) in operations(&document) {
         let path = path.replace("{id}", &uuid::Uuid::nil().to_string());
         let answer = app.admin().request(method.to_uppercase().parse().unwrap(), &path).await;
-        assert!(
-            ![404, 405, 500].contains(&answer.status.as_u16()),
-            "{method} {path}: {}",
-            answer.status
-        );
+        assert!(![404, 405, 500].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.status);
     }
-    assert!(
-        !document["paths"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .any(|path| path.ends_with("/page"))
-    );
-    let listed = app
-        .app()
-        .routes()
-        .iter()
-        .filter(|route| route.path.ends_with("/page"))
-        .count();
+    assert!(!document["paths"].as_object().unwrap().keys().any(|path| path.ends_with("/page")));
+    let listed = app.app().routes().iter().filter(|route| route.path.ends_with("/page")).count();
     assert_eq!(listed, 3, "`routes` lists them all");
 }
 

@@ -13,32 +13,20 @@ use serde_json::json;
 use super::support::{module, start};
 
 fn hello() -> Api {
-    Api::new()
-        .hidden("/hello", get(|| async { "hello" }))
-        .hidden("/other", get(|| async { "other" }))
+    Api::new().hidden("/hello", get(|| async { "hello" })).hidden("/other", get(|| async { "other" }))
 }
 
 async fn app(rate: &str) -> TestApp {
     let mounts = module("test", |registry| {
         registry.routes(Mount::public(""), hello(), |_| Ok(()));
         registry.routes(Mount::app("").rate_limit(Rate::per_minute(2)), hello(), |_| Ok(()));
-        registry.routes(
-            Mount::public("/strict").rate_limit(Rate::per_minute(1)),
-            hello(),
-            |_| Ok(()),
-        );
+        registry.routes(Mount::public("/strict").rate_limit(Rate::per_minute(1)), hello(), |_| Ok(()));
     });
     start(|app| app.with(mounts).set("HTTP_RATE_LIMIT", rate)).await
 }
 
-const NAMES: [&str; 6] = [
-    "ratelimit-policy",
-    "ratelimit",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-    "retry-after",
-];
+const NAMES: [&str; 6] =
+    ["ratelimit-policy", "ratelimit", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
 
 fn limits(answer: &Answer) -> [Option<&str>; 6] {
     NAMES.map(|name| answer.header(name))
@@ -50,63 +38,20 @@ async fn every_answer_says_where_one_stands() {
     let client = app.anonymous();
     let policy = Some("\"default\";q=3;w=60");
     for (path, status, expected) in [
-        (
-            "/api/v1/public/hello",
-            200,
-            [
-                policy,
-                Some("\"default\";r=2;t=20"),
-                Some("3"),
-                Some("2"),
-                Some("20"),
-                None,
-            ],
-        ),
-        (
-            "/nowhere",
-            404,
-            [
-                policy,
-                Some("\"default\";r=1;t=40"),
-                Some("3"),
-                Some("1"),
-                Some("40"),
-                None,
-            ],
-        ),
-        (
-            "/openapi.json",
-            200,
-            [
-                policy,
-                Some("\"default\";r=0;t=60"),
-                Some("3"),
-                Some("0"),
-                Some("60"),
-                None,
-            ],
-        ),
+        ("/api/v1/public/hello", 200, [policy, Some("\"default\";r=2;t=20"), Some("3"), Some("2"), Some("20"), None]),
+        ("/nowhere", 404, [policy, Some("\"default\";r=1;t=40"), Some("3"), Some("1"), Some("40"), None]),
+        ("/openapi.json", 200, [policy, Some("\"default\";r=0;t=60"), Some("3"), Some("0"), Some("60"), None]),
         (
             "/api/v1/public/hello",
             429,
-            [
-                policy,
-                Some("\"default\";r=0;t=60"),
-                Some("3"),
-                Some("0"),
-                Some("60"),
-                Some("20"),
-            ],
+            [policy, Some("\"default\";r=0;t=60"), Some("3"), Some("0"), Some("60"), Some("20")],
         ),
     ] {
         let answer = client.get(path).await.expect(status);
         assert_eq!(limits(&answer), expected, "{path}");
     }
     app.clock().advance(Duration::from_millis(500));
-    let refused = client
-        .get("/api/v1/public/hello")
-        .await
-        .expect_error(429, "RATE_LIMIT_EXCEEDED");
+    let refused = client.get("/api/v1/public/hello").await.expect_error(429, "RATE_LIMIT_EXCEEDED");
     assert_eq!(refused.header("retry-after"), Some("20"), "19.5 s, rounded up");
     assert_eq!(refused.json()["error"]["details"], json!({"retry_after_seconds": 20}));
     assert_eq!(refused.header("x-api-version"), Some("v1"));
@@ -148,10 +93,7 @@ async fn addresses_are_counted_apart_and_networks_of_ipv6_together() {
         ("2001:db8:0:1:ffff::2", 429),
         ("2001:db8:0:2::1", 200),
     ] {
-        let request = app
-            .anonymous()
-            .get("/api/v1/public/hello")
-            .peer(address.parse::<IpAddr>().unwrap());
+        let request = app.anonymous().get("/api/v1/public/hello").peer(address.parse::<IpAddr>().unwrap());
         assert_eq!(request.await.status, status, "{address}");
     }
 }
@@ -176,10 +118,7 @@ async fn callers_of_a_mount_are_counted_by_identity_over_all_its_routes() {
     // Another mount has a count of its own, and one without a limit none.
     app.anonymous().get("/api/v1/public/strict/hello").await.expect(200);
     app.anonymous().get("/api/v1/public/strict/other").await.expect(429);
-    assert_eq!(
-        limits(&app.anonymous().get("/api/v1/public/hello").await.expect(200)),
-        [None; 6]
-    );
+    assert_eq!(limits(&app.anonymous().get("/api/v1/public/hello").await.expect(200)), [None; 6]);
 }
 
 #[tokio::test]

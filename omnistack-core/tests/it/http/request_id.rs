@@ -37,14 +37,8 @@ async fn it_is_kept_when_plain_and_replaced_when_not() {
             let answer = client.get(path).header("x-request-id", given).await.expect(status);
             let id = answer.header("x-request-id").unwrap();
             assert_eq!(id.as_bytes() == *given, *kept, "{name}");
-            assert!(
-                *kept || Uuid::parse_str(id).unwrap().get_version() == Some(Version::SortRand),
-                "{name}: {id}"
-            );
-            assert!(
-                status == 404 || answer.text() == id,
-                "{name}: the handler sees the same"
-            );
+            assert!(*kept || Uuid::parse_str(id).unwrap().get_version() == Some(Version::SortRand), "{name}: {id}");
+            assert!(status == 404 || answer.text() == id, "{name}: the handler sees the same");
         }
     }
 }
@@ -59,8 +53,5 @@ async fn each_request_has_its_own_and_the_time_it_came() {
     let second = client.get("/api/v1/public/meta").await.expect(200);
     assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
     assert_eq!(second.json()["meta"]["timestamp"], "2030-01-01T00:00:01Z");
-    assert_eq!(
-        second.json()["meta"]["request_id"].as_str(),
-        second.header("x-request-id")
-    );
+    assert_eq!(second.json()["meta"]["request_id"].as_str(), second.header("x-request-id"));
 }

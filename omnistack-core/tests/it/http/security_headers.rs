@@ -25,21 +25,10 @@ const EXPECTED: [(&str, &str); 8] = [
 ];
 
 async fn app(environment: &str) -> TestApp {
-    let api = Api::new()
-        .hidden("/plain", get(|| async { "hello" }))
-        .hidden("/panic", get(panics))
-        .hidden(
-            "/own",
-            get(|| async {
-                (
-                    [
-                        ("cache-control", "public, max-age=60"),
-                        ("x-frame-options", "SAMEORIGIN"),
-                    ],
-                    "hello",
-                )
-            }),
-        );
+    let api = Api::new().hidden("/plain", get(|| async { "hello" })).hidden("/panic", get(panics)).hidden(
+        "/own",
+        get(|| async { ([("cache-control", "public, max-age=60"), ("x-frame-options", "SAMEORIGIN")], "hello") }),
+    );
     start(|app| app.with(routes(Mount::public(""), api)).set("APP_ENV", environment)).await
 }
 
@@ -76,18 +65,12 @@ async fn a_handlers_own_are_kept() {
 
 #[tokio::test]
 async fn https_is_demanded_in_production_only() {
-    for (environment, expected) in [
-        ("development", None),
-        ("test", None),
-        ("production", Some("max-age=63072000; includeSubDomains")),
-    ] {
+    for (environment, expected) in
+        [("development", None), ("test", None), ("production", Some("max-age=63072000; includeSubDomains"))]
+    {
         let client = app(environment).await.anonymous();
         for path in ["/api/v1/public/plain", "/nowhere"] {
-            assert_eq!(
-                client.get(path).await.header("strict-transport-security"),
-                expected,
-                "{environment} {path}"
-            );
+            assert_eq!(client.get(path).await.header("strict-transport-security"), expected, "{environment} {path}");
         }
     }
 }

@@ -13,10 +13,7 @@ pub(super) struct Made {
 }
 
 pub(super) fn module(name: &'static str, register: impl Fn(&mut Registry) + Send + Sync + 'static) -> Made {
-    Made {
-        name,
-        register: Box::new(register),
-    }
+    Made { name, register: Box::new(register) }
 }
 
 /// A module of nothing but routes.
@@ -53,7 +50,5 @@ pub(super) fn pieces<const N: usize>(pieces: [&'static [u8]; N]) -> Body {
 
 /// What must happen soon; it panics after a time no working machine needs.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it should have happened long ago")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it should have happened long ago")
 }

@@ -36,25 +36,12 @@ async fn streams() -> Body {
 async fn app() -> TestApp {
     let api = Api::new()
         .hidden("/slow", get(slow))
-        .hidden(
-            "/body",
-            post(|_: Bytes| async { "read" })
-                .put(hangs)
-                .patch(|| async { "unread" }),
-        )
+        .hidden("/body", post(|_: Bytes| async { "read" }).put(hangs).patch(|| async { "unread" }))
         .hidden("/stream", get(streams));
     let mounts = module("test", move |registry| {
         registry.routes(Mount::public(""), api.clone(), |_| Ok(()));
-        registry.routes(
-            Mount::public("/hurried").timeout(Duration::from_secs(1)),
-            api.clone(),
-            |_| Ok(()),
-        );
-        registry.routes(
-            Mount::public("/patient").timeout(Duration::from_mins(1)),
-            api.clone(),
-            |_| Ok(()),
-        );
+        registry.routes(Mount::public("/hurried").timeout(Duration::from_secs(1)), api.clone(), |_| Ok(()));
+        registry.routes(Mount::public("/patient").timeout(Duration::from_mins(1)), api.clone(), |_| Ok(()));
         registry.routes(Mount::public("/endless").no_timeout(), api.clone(), |_| Ok(()));
     });
     let app = start(|app| app.with(mounts)).await;
@@ -73,34 +60,10 @@ type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str, u64
 
 const CASES: &[Case] = &[
     ("a slow handler", |c| c.get("/api/v1/public/slow"), 504, "TIMEOUT", 30),
-    (
-        "a slow handler of a hurried mount",
-        |c| c.get("/api/v1/public/hurried/slow"),
-        504,
-        "TIMEOUT",
-        1,
-    ),
-    (
-        "a slow handler of a patient mount",
-        |c| c.get("/api/v1/public/patient/slow"),
-        200,
-        "",
-        45,
-    ),
-    (
-        "a slow handler without a limit",
-        |c| c.get("/api/v1/public/endless/slow"),
-        200,
-        "",
-        45,
-    ),
-    (
-        "a slow body",
-        |c| c.request(Method::POST, "/api/v1/public/body").body(endless()),
-        408,
-        "REQUEST_TIMEOUT",
-        30,
-    ),
+    ("a slow handler of a hurried mount", |c| c.get("/api/v1/public/hurried/slow"), 504, "TIMEOUT", 1),
+    ("a slow handler of a patient mount", |c| c.get("/api/v1/public/patient/slow"), 200, "", 45),
+    ("a slow handler without a limit", |c| c.get("/api/v1/public/endless/slow"), 200, "", 45),
+    ("a slow body", |c| c.request(Method::POST, "/api/v1/public/body").body(endless()), 408, "REQUEST_TIMEOUT", 30),
     (
         "a slow body, hurried",
         |c| c.request(Method::POST, "/api/v1/public/hurried/body").body(endless()),
@@ -115,27 +78,9 @@ const CASES: &[Case] = &[
         "TIMEOUT",
         30,
     ),
-    (
-        "a handler that hangs with an empty body",
-        |c| c.request(Method::PUT, "/api/v1/public/body"),
-        504,
-        "TIMEOUT",
-        30,
-    ),
-    (
-        "a body nobody waits for",
-        |c| c.request(Method::PATCH, "/api/v1/public/body").body(endless()),
-        200,
-        "",
-        0,
-    ),
-    (
-        "an answer that has begun is not cut",
-        |c| c.get("/api/v1/public/stream"),
-        200,
-        "",
-        120,
-    ),
+    ("a handler that hangs with an empty body", |c| c.request(Method::PUT, "/api/v1/public/body"), 504, "TIMEOUT", 30),
+    ("a body nobody waits for", |c| c.request(Method::PATCH, "/api/v1/public/body").body(endless()), 200, "", 0),
+    ("an answer that has begun is not cut", |c| c.get("/api/v1/public/stream"), 200, "", 120),
 ];
 
 #[tokio::test]
@@ -144,12 +89,7 @@ async fn each_is_answered_in_time() {
     for (name, request, status, code, seconds) in CASES {
         let began = Instant::now();
         let answer = request(&client).await;
-        println!(
-            "{name}: {} {} after {:?}",
-            answer.status,
-            answer.text(),
-            began.elapsed()
-        );
+        println!("{name}: {} {} after {:?}", answer.status, answer.text(), began.elapsed());
         assert_eq!(answer.status, *status, "{name}");
         if *status >= 400 {
             answer.expect_error(*status, code);
@@ -169,19 +109,10 @@ async fn what_is_given_up_is_dropped() {
             drop(held.0);
         }
     };
-    let app = start(|app| {
-        app.with(super::support::routes(
-            Mount::public(""),
-            Api::new().hidden("/held", get(held)),
-        ))
-    })
-    .await;
+    let app =
+        start(|app| app.with(super::support::routes(Mount::public(""), Api::new().hidden("/held", get(held))))).await;
     tokio::time::pause();
     app.anonymous().get("/api/v1/public/held").await.expect(504);
     drop(app);
-    assert_eq!(
-        dropped.recv().await,
-        None,
-        "the handler is gone, and what it held with it"
-    );
+    assert_eq!(dropped.recv().await, None, "the handler is gone, and what it held with it");
 }

@@ -16,16 +16,9 @@ async fn app(policies: Vec<VersionPolicy>) -> TestApp {
         let api = Api::new()
             .hidden("/version", get(name))
             .hidden("/query", get(|uri: http::Uri| async move { uri.to_string() }));
-        registry
-            .routes(Mount::public(""), api.clone(), |_| Ok(()))
-            .routes(Mount::public("").v2(), api, |_| Ok(()));
+        registry.routes(Mount::public(""), api.clone(), |_| Ok(())).routes(Mount::public("").v2(), api, |_| Ok(()));
     });
-    start(|app| {
-        policies
-            .into_iter()
-            .fold(app.with(routes), omnistack_core::app::AppBuilder::version)
-    })
-    .await
+    start(|app| policies.into_iter().fold(app.with(routes), omnistack_core::app::AppBuilder::version)).await
 }
 
 #[tokio::test]
@@ -39,18 +32,12 @@ async fn it_is_named_in_the_path_or_in_a_header_or_is_the_oldest() {
         ("/api/public/version", vec![("accept-version", "2")], "v2"),
         ("/api/public/version", vec![("x-api-version", "V2")], "v2"),
         ("/api/public/version", vec![("x-api-version", "1")], "v1"),
-        (
-            "/api/public/version",
-            vec![("accept-version", "v1"), ("x-api-version", "v2")],
-            "v1",
-        ),
+        ("/api/public/version", vec![("accept-version", "v1"), ("x-api-version", "v2")], "v1"),
         // The path is the more exact word.
         ("/api/v1/public/version", vec![("accept-version", "v2")], "v1"),
         ("/api/v1/public/version", vec![("accept-version", "v9")], "v1"),
     ] {
-        let request = headers
-            .iter()
-            .fold(client.get(path), |request, (name, value)| request.header(name, value));
+        let request = headers.iter().fold(client.get(path), |request, (name, value)| request.header(name, value));
         let answer = request.await.expect(200);
         assert_eq!(answer.text(), version, "{path} {headers:?}");
         assert_eq!(answer.header("x-api-version"), Some(version), "{path} {headers:?}");
@@ -61,11 +48,7 @@ async fn it_is_named_in_the_path_or_in_a_header_or_is_the_oldest() {
 #[tokio::test]
 async fn the_query_survives() {
     let client = app(Vec::new()).await.anonymous();
-    let answer = client
-        .get("/api/public/query?a=%20b&c")
-        .header("accept-version", "2")
-        .await
-        .expect(200);
+    let answer = client.get("/api/public/query?a=%20b&c").header("accept-version", "2").await.expect(200);
     assert_eq!(answer.text(), "/api/v2/public/query?a=%20b&c");
 }
 
@@ -80,10 +63,7 @@ async fn one_that_is_not_served_is_400_with_those_that_are() {
             assert_eq!(error["error"]["message"], "this API serves v1, v2");
         }
     }
-    client
-        .get("/api/v3/public/version")
-        .await
-        .expect_error(404, "NOT_FOUND");
+    client.get("/api/v3/public/version").await.expect_error(404, "NOT_FOUND");
 }
 
 #[tokio::test]
@@ -96,11 +76,7 @@ async fn errors_say_it_too_and_other_paths_do_not() {
         ("/nowhere", 404, None),
         ("/apiary", 404, None),
     ] {
-        assert_eq!(
-            client.get(path).await.expect(status).header("x-api-version"),
-            version,
-            "{path}"
-        );
+        assert_eq!(client.get(path).await.expect(status).header("x-api-version"), version, "{path}");
     }
 }
 
@@ -111,22 +87,10 @@ async fn a_deprecated_version_says_until_when() {
         .sunset(moment("2030-07-09T12:34:56Z"))
         .see("https://example.com/docs/v2");
     let client = app(vec![policy]).await.anonymous();
-    for path in [
-        "/api/v1/public/version",
-        "/api/public/version",
-        "/api/v1/public/nowhere",
-    ] {
+    for path in ["/api/v1/public/version", "/api/public/version", "/api/v1/public/nowhere"] {
         let answer = client.get(path).await;
-        assert_eq!(
-            answer.header("deprecation"),
-            Some("@1874966400"),
-            "{path}: RFC 9745, a structured date"
-        );
-        assert_eq!(
-            answer.header("sunset"),
-            Some("Tue, 09 Jul 2030 12:34:56 GMT"),
-            "{path}: RFC 8594, an HTTP date"
-        );
+        assert_eq!(answer.header("deprecation"), Some("@1874966400"), "{path}: RFC 9745, a structured date");
+        assert_eq!(answer.header("sunset"), Some("Tue, 09 Jul 2030 12:34:56 GMT"), "{path}: RFC 8594, an HTTP date");
         assert_eq!(
             answer.header("link"),
             Some("<https://example.com/docs/v2>; rel=\"deprecation\"; type=\"text/html\"")

@@ -24,14 +24,10 @@ use tokio::sync::{Notify, mpsc};
 use super::support::{routes, soon, start};
 
 /// Short, so that tests need not wait, and long enough for a machine that is busy.
-const QUICK: ServerSettings = ServerSettings {
-    header_timeout: Duration::from_millis(400),
-    grace: Duration::from_millis(200),
-};
-const PATIENT: ServerSettings = ServerSettings {
-    header_timeout: Duration::from_mins(1),
-    grace: Duration::from_mins(1),
-};
+const QUICK: ServerSettings =
+    ServerSettings { header_timeout: Duration::from_millis(400), grace: Duration::from_millis(200) };
+const PATIENT: ServerSettings =
+    ServerSettings { header_timeout: Duration::from_mins(1), grace: Duration::from_mins(1) };
 
 #[derive(serde::Deserialize, garde::Validate)]
 #[serde(transparent)]
@@ -97,9 +93,7 @@ async fn wire() -> Wire {
         answer
     };
     let flood = || async {
-        Body::from_stream(futures_util::stream::repeat_with(|| {
-            Ok::<_, std::io::Error>(vec![b'x'; 1 << 16])
-        }))
+        Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 1 << 16])))
     };
     let api = Api::new()
         .hidden("/held", get(held))
@@ -107,10 +101,7 @@ async fn wire() -> Wire {
         .hidden("/body", post(body))
         .hidden("/flood", get(flood))
         .hidden("/large", get(|| async { vec![b'x'; 64 << 20] }))
-        .hidden(
-            "/address",
-            get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }),
-        );
+        .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
     let app = start(|app| {
         app.with(routes(Mount::root("", omnistack_core::app::Audience::Public), api))
             .set("TRUSTED_PROXIES", "127.0.0.0/8")

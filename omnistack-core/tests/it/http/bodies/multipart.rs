@@ -4,10 +4,7 @@ use super::*;
 
 async fn send_form(client: &Client, body: impl Into<Body>) -> Answer {
     let request = client.request(Method::POST, "/api/v1/public/forms");
-    request
-        .header("content-type", "multipart/form-data; boundary=x")
-        .body(body)
-        .await
+    request.header("content-type", "multipart/form-data; boundary=x").body(body).await
 }
 
 fn field(head: &str, content: &str) -> String {
@@ -20,10 +17,7 @@ async fn it_is_read_field_by_field() {
     let file = "--x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"../a.txt\"\r\ncontent-type: text/plain\r\n\r\nhello\r\n";
     let body = format!("{}{file}--x--\r\n", field("name=\"title\"", "Ünïcode"));
     let answer = send_form(&client, body).await.expect(200);
-    let expected = json!([
-        ["title", null, null, "Ünïcode"],
-        ["file", "../a.txt", "text/plain", "hello"]
-    ]);
+    let expected = json!([["title", null, null, "Ünïcode"], ["file", "../a.txt", "text/plain", "hello"]]);
     assert_eq!(answer.json(), expected);
     assert_eq!(send_form(&client, "--x--\r\n").await.expect(200).json(), json!([]));
 }
@@ -39,27 +33,13 @@ async fn it_is_refused_in_the_one_form() {
             400,
             "MALFORMED_MULTIPART",
         ),
-        (
-            "truncated in a head",
-            "--x\r\ncontent-dis".into(),
-            400,
-            "MALFORMED_MULTIPART",
-        ),
+        ("truncated in a head", "--x\r\ncontent-dis".into(), 400, "MALFORMED_MULTIPART"),
         ("no form at all", "{}".into(), 400, "MALFORMED_MULTIPART"),
         ("empty", "".into(), 400, "MALFORMED_MULTIPART"),
-        (
-            "NUL in text",
-            format!("{}--x--\r\n", field("name=\"a\"", "b\0")).into(),
-            422,
-            "VALIDATION_FAILED",
-        ),
+        ("NUL in text", format!("{}--x--\r\n", field("name=\"a\"", "b\0")).into(), 422, "VALIDATION_FAILED"),
         (
             "text that is not UTF-8",
-            pieces([
-                b"--x\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n",
-                b"\xff",
-                b"\r\n--x--\r\n",
-            ]),
+            pieces([b"--x\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n", b"\xff", b"\r\n--x--\r\n"]),
             422,
             "VALIDATION_FAILED",
         ),
@@ -88,12 +68,7 @@ async fn it_is_refused_in_the_one_form() {
 async fn it_must_say_that_it_is() {
     let client = app().await.anonymous();
     for content_type in ["multipart/form-data", "multipart/mixed; boundary=x", "application/json"] {
-        let request = client
-            .request(Method::POST, "/api/v1/public/forms")
-            .header("content-type", content_type);
-        request
-            .body("--x--\r\n")
-            .await
-            .expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
+        let request = client.request(Method::POST, "/api/v1/public/forms").header("content-type", content_type);
+        request.body("--x--\r\n").await.expect_error(415, "UNSUPPORTED_MEDIA_TYPE");
     }
 }

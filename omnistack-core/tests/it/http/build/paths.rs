@@ -32,11 +32,7 @@ async fn routes_that_conflict_are_named() {
         ),
     ];
     for (modules, expected) in cases {
-        let error = modules
-            .into_iter()
-            .fold(builder(&[]), AppBuilder::with)
-            .build()
-            .unwrap_err();
+        let error = modules.into_iter().fold(builder(&[]), AppBuilder::with).build().unwrap_err();
         let expected = format!("{expected}\n      fix: mount one of them elsewhere: `Mount::app(\"/another-path\")`");
         assert_eq!(error.0.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
@@ -61,15 +57,8 @@ async fn paths_that_core_serves_or_axum_refuses_are_problems_and_no_panics() {
         ("/{*rest}/more", PARAMETERS),
     ] {
         let api = Api::new().hidden(path, get(|| async {}));
-        let error = builder(&[])
-            .with(named("a", Mount::root("", Audience::Public), api))
-            .build()
-            .unwrap_err();
-        assert_eq!(
-            error.0.iter().map(|problem| problem.fix.as_str()).collect::<Vec<_>>(),
-            [fix],
-            "{path}: {error}"
-        );
+        let error = builder(&[]).with(named("a", Mount::root("", Audience::Public), api)).build().unwrap_err();
+        assert_eq!(error.0.iter().map(|problem| problem.fix.as_str()).collect::<Vec<_>>(), [fix], "{path}: {error}");
     }
 }
 
@@ -86,16 +75,9 @@ async fn slashes_are_added_where_they_were_left_out() {
         (Mount::root("/", Audience::Public), "/", "/"),
         (Mount::root("", Audience::Public), "", "/"),
     ] {
-        let app = builder(&[])
-            .with(named("a", mount, Api::new().hidden(path, get(|| async {}))))
-            .build()
-            .unwrap();
-        let paths: Vec<_> = app
-            .routes()
-            .iter()
-            .filter(|route| route.module == "a")
-            .map(|route| route.path.as_str())
-            .collect();
+        let app = builder(&[]).with(named("a", mount, Api::new().hidden(path, get(|| async {})))).build().unwrap();
+        let paths: Vec<_> =
+            app.routes().iter().filter(|route| route.module == "a").map(|route| route.path.as_str()).collect();
         assert_eq!(paths, [expected]);
     }
 }

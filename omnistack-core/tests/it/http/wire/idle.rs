@@ -53,46 +53,27 @@ async fn start_server() -> (Child, SocketAddr) {
 /// Kilobytes of memory the process has; Linux tells.
 fn resident(child: &Child) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()?)).ok()?;
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?
-        .trim()
-        .strip_suffix(" kB")?
-        .parse()
-        .ok()
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// As many as were asked for, unless this machine lets a process open fewer files.
 fn attainable(wanted: u64) -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let files = limits.lines().find_map(|line| {
-        line.strip_prefix("Max open files")?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    });
+    let files =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
     wanted.min(files.unwrap_or(u64::MAX).saturating_sub(150))
 }
 
 async fn open(address: SocketAddr, count: u64) -> Vec<Peer> {
     // No more at once than a listener's queue holds.
-    stream::iter(0..count)
-        .map(|_| Peer::connect(address))
-        .buffer_unordered(200)
-        .collect()
-        .await
+    stream::iter(0..count).map(|_| Peer::connect(address)).buffer_unordered(200).collect().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_are_held() {
     let count = attainable(10_000);
     println!("holding {count} connections");
-    assert!(
-        count >= 100,
-        "this machine lets a process open only {} files: raise `ulimit -n`",
-        count + 150
-    );
+    assert!(count >= 100, "this machine lets a process open only {} files: raise `ulimit -n`", count + 150);
     let (mut server, address) = start_server().await;
     // What the first requests need is not a connection's.
     for mut peer in open(address, 50).await {
@@ -111,14 +92,10 @@ async fn ten_thousand_idle_connections_are_held() {
 
     let prompt = Duration::from_secs(2);
     let mut new = Peer::connect(address).await;
-    let answer = tokio::time::timeout(prompt, new.get("/health"))
-        .await
-        .expect("a new connection is served");
+    let answer = tokio::time::timeout(prompt, new.get("/health")).await.expect("a new connection is served");
     assert_eq!(answer.status, 200);
     for index in [0, held.len() / 4, held.len() / 2, held.len() - 1] {
-        let answer = tokio::time::timeout(prompt, held[index].get("/health"))
-            .await
-            .expect("a held one is served");
+        let answer = tokio::time::timeout(prompt, held[index].get("/health")).await.expect("a held one is served");
         assert_eq!(answer.status, 200);
     }
     if let (Some(before), Some(silent), Some(after)) = (before, silent, resident(&server)) {
@@ -126,10 +103,7 @@ async fn ten_thousand_idle_connections_are_held() {
         let (fresh, used) = (each(before, silent, count / 2), each(silent, after, count - count / 2));
         println!("{before} kB before; {fresh:.1} kB each silent, {used:.1} kB each used");
         // hyper keeps two buffers of 8 KiB for a connection that was of use.
-        assert!(
-            fresh < 10.0 && used < 26.0,
-            "{fresh:.1} kB each silent, {used:.1} kB each used"
-        );
+        assert!(fresh < 10.0 && used < 26.0, "{fresh:.1} kB each silent, {used:.1} kB each used");
         assert!(each(before, after, count) < 20.0, "on average");
     }
     // All are still there.

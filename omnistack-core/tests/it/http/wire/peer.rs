@@ -22,9 +22,7 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
-        fields
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        fields.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
@@ -63,14 +61,8 @@ impl Peer {
             assert!(self.0.read_line(&mut head).await.unwrap() > 0, "hung up after {head:?}");
         }
         let status = u16::from_str(head.split(' ').nth(1).unwrap()).unwrap();
-        let mut reply = Reply {
-            status,
-            head,
-            body: String::new(),
-        };
-        let length = reply
-            .header("content-length")
-            .map_or(0, |length| length.parse().unwrap());
+        let mut reply = Reply { status, head, body: String::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; if with_body { length } else { 0 }];
         self.0.read_exact(&mut body).await.unwrap();
         reply.body = String::from_utf8(body).unwrap();

@@ -10,21 +10,12 @@ async fn requests_may_follow_each_other_at_once() {
     let json = "POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 4\r\n\r\n\"ab\"";
     let head = "HEAD /nowhere HTTP/1.1\r\nhost: test\r\n\r\n";
     let last = "GET /health HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
-    peer.send(format!(
-        "{json}GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n{head}{json}{last}"
-    ))
-    .await;
+    peer.send(format!("{json}GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n{head}{json}{last}")).await;
     assert_eq!(peer.reply().await.body, "read");
     let missing = peer.reply().await;
-    assert!(
-        missing.status == 404 && missing.body.contains("NOT_FOUND"),
-        "{missing:?}"
-    );
+    assert!(missing.status == 404 && missing.body.contains("NOT_FOUND"), "{missing:?}");
     let missing = peer.reply_to_head().await;
-    assert!(
-        missing.status == 404 && missing.header("x-request-id").is_some(),
-        "{missing:?}"
-    );
+    assert!(missing.status == 404 && missing.header("x-request-id").is_some(), "{missing:?}");
     assert_eq!(peer.reply().await.body, "read");
     let last = peer.reply().await;
     assert_eq!((last.status, last.header("connection")), (200, Some("close")));
@@ -73,8 +64,7 @@ async fn the_clients_address_is_the_last_one_a_proxy_wrote() {
         ("x-forwarded-for: 6.6.6.6\r\nX-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4"),
         ("x-forwarded-for: 1.2.3.4\r\nx-forwarded-for: 127.0.0.9\r\n", "1.2.3.4"),
     ] {
-        peer.send(format!("GET /address HTTP/1.1\r\nhost: test\r\n{headers}\r\n"))
-            .await;
+        peer.send(format!("GET /address HTTP/1.1\r\nhost: test\r\n{headers}\r\n")).await;
         assert_eq!(peer.reply().await.body, expected, "{headers}");
     }
 }

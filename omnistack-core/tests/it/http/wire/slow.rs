@@ -12,9 +12,7 @@ async fn one_byte_at_a_time_is_cut_off() {
     let mut slow = Peer::connect(listening.address).await;
     let mut other = Peer::connect(listening.address).await;
     let mut pace = tokio::time::interval(QUICK.header_timeout / 8);
-    let head = "GET /health HTTP/1.1\r\nhost: test\r\nx-slow: "
-        .bytes()
-        .chain(std::iter::repeat(b'a'));
+    let head = "GET /health HTTP/1.1\r\nhost: test\r\nx-slow: ".bytes().chain(std::iter::repeat(b'a'));
     let mut sent = 0;
     let drip = async {
         for byte in head {
@@ -98,11 +96,7 @@ async fn an_open_request_is_not_idle() {
     assert_eq!(wire.noticed().await, "held");
     let mut stream = Peer::connect(listening.address).await;
     stream.send("GET /stream HTTP/1.1\r\nhost: test\r\n\r\n").await;
-    assert!(
-        String::from_utf8(stream.some().await)
-            .unwrap()
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(String::from_utf8(stream.some().await).unwrap().starts_with("HTTP/1.1 200"));
     // As long as it takes to end an idle one, twice.
     for _ in 0..2 {
         assert!(Peer::connect(listening.address).await.rest().await.is_empty());
@@ -110,11 +104,7 @@ async fn an_open_request_is_not_idle() {
     wire.release.notify_waiters();
     assert_eq!(held.reply().await.body, "released");
     let rest = stream.some().await;
-    assert!(
-        String::from_utf8_lossy(&rest).contains("piece 1"),
-        "{}",
-        String::from_utf8_lossy(&rest)
-    );
+    assert!(String::from_utf8_lossy(&rest).contains("piece 1"), "{}", String::from_utf8_lossy(&rest));
 }
 
 #[tokio::test]
@@ -123,17 +113,11 @@ async fn a_client_that_hangs_up_is_noticed() {
     let listening = wire.app.listen(PATIENT).await;
     for head in ["content-length: 100", "transfer-encoding: chunked"] {
         let mut peer = Peer::connect(listening.address).await;
-        peer.send(format!(
-            "POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{head}\r\n\r\n"
-        ))
-        .await;
+        peer.send(format!("POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n{head}\r\n\r\n"))
+            .await;
         peer.send("5\r\n\"abcd").await;
         drop(peer);
-        assert_eq!(
-            wire.noticed().await,
-            "INCOMPLETE_BODY",
-            "in the middle of a body, {head}"
-        );
+        assert_eq!(wire.noticed().await, "INCOMPLETE_BODY", "in the middle of a body, {head}");
     }
     let mut peer = Peer::connect(listening.address).await;
     peer.send("GET /held HTTP/1.1\r\nhost: test\r\n\r\n").await;
