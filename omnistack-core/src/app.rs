@@ -2,7 +2,7 @@
 //!
 //! An [`AppBuilder`] takes modules, asks each what it contributes ([`Registry`]), and wires the answers together: routes
 //! under their mounts with the guards that come with them, layers by [`Slot`], migrations, health checks, background
-//! services. [`App::run`] is the whole program: a command line with `serve`, `migrate`, `openapi`, `routes`, `config` and
+//! services. [`AppBuilder::run`] is the whole program: a command line with `serve`, `migrate`, `openapi`, `routes`, `config` and
 //! `doctor`.
 //!
 //! ```no_run
