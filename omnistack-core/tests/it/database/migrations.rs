@@ -92,11 +92,11 @@ on_each_database! {
     async fn a_migration_may_take_longer_than_a_statement(database: TestDatabase) {
         const SLOW: Migrations = &[Migration {
             name: "0001_slow",
-            postgres: "select pg_sleep(0.3)",
+            postgres: "select pg_sleep(0.8)",
             sqlite: "create table numbers as with recursive n (i) as (select 1 union all select i + 1 from n where i < 20000)
                 select i from n",
         }];
-        let db = open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "100ms")]);
+        let db = open_with(&database, [("DATABASE_STATEMENT_TIMEOUT", "400ms")]);
         assert_eq!(db.migrate("slow", SLOW).await.unwrap(), ["0001_slow"]);
     }
 

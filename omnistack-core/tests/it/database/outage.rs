@@ -27,7 +27,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url())
             .set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string())
-            .set("DATABASE_ACQUIRE_TIMEOUT", "500ms")
+            .set("DATABASE_ACQUIRE_TIMEOUT", "2s")
             .with(Shelf)
     })
     .await;
