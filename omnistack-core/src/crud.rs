@@ -59,7 +59,7 @@
 //!
 //! and, in a module's `register`:
 //!
-//! ```ignore
+//! ```text
 //! registry.routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx);
 //! ```
 //!

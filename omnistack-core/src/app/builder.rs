@@ -118,15 +118,17 @@ impl AppBuilder {
     /// Every problem there is, each with the line that fixes it.
     pub fn build(self) -> Result<App, BuildError> {
         let mut registry = Registry::new(self.config, self.clock);
-        let settings = Settings::read(&mut registry);
-        let db = open(self.db, settings.as_ref(), &mut registry);
+        // Read for their problems: their values are needed before there is an app.
+        _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
+        let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
+        let db = self.db.or_else(|| open(db_settings.as_ref()?, &mut registry));
         let health = Health::new(registry.clock());
         registry.ctx.insert(registry.clock.clone());
         registry.ctx.insert(registry.config.clone());
         registry.ctx.insert(health.clone());
-        if let (Some(settings), Some(db)) = (&settings, &db) {
+        if let (Some(settings), Some(db)) = (&db_settings, &db) {
             registry.ctx.insert(db.clone());
-            core_routes::register(&mut registry, db, &settings.db);
+            core_routes::register(&mut registry, db, settings);
         }
         #[cfg(feature = "redis")]
         crate::redis::register(&mut registry);
@@ -154,7 +156,8 @@ impl AppBuilder {
         }
         routing::conflicts(&mut registry);
 
-        let (Some(settings), Some(db), true) = (settings, db, registry.problems.is_empty()) else {
+        let problems = !registry.problems.is_empty();
+        let (Some(db_settings), Some(http), Some(db), false) = (db_settings, http, db, problems) else {
             return Err(BuildError(registry.problems));
         };
         let openapi = openapi::document(&registry, &self.title, &self.version);
@@ -167,14 +170,14 @@ impl AppBuilder {
             health.add(check);
         }
         let versions = openapi::versions(&openapi);
-        let router = routing::router(wired.routes, &wired.layers, &settings.http, &registry.clock, &registry.ctx);
+        let router = routing::router(wired.routes, &wired.layers, &http, &registry.clock, &registry.ctx);
         let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
         let router = wired
             .layers
             .iter()
             .filter(|(slot, _)| *slot == Slot::Edge)
             .fold(router, |router, (_, layer)| (layer.router)(router));
-        let edge: Edge = edge::around(router, &settings.http, &registry, versions, &self.policies);
+        let edge: Edge = edge::around(router, &http, &registry, versions, &self.policies);
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {
@@ -182,8 +185,8 @@ impl AppBuilder {
             ctx: registry.ctx,
             config: registry.config,
             db,
-            db_settings: settings.db,
-            http: settings.http,
+            db_settings,
+            http,
             health,
             edge,
             openapi,
@@ -203,33 +206,12 @@ impl AppBuilder {
     }
 }
 
-/// Core's own settings.
-struct Settings {
-    db: DbSettings,
-    http: HttpSettings,
-}
-
-impl Settings {
-    fn read(registry: &mut Registry) -> Option<Self> {
-        let (app, log) = (registry.config::<AppSettings>(), registry.config::<crate::log::LogSettings>());
-        let (db, http) = (registry.config(), registry.config());
-        // Read for their problems: their values are needed before there is an app.
-        let _ = (app?.environment, log?);
-        Some(Self { db: db?, http: http? })
-    }
-}
-
-fn open(given: Option<Db>, settings: Option<&Settings>, registry: &mut Registry) -> Option<Db> {
-    if given.is_some() {
-        return given;
-    }
-    match Db::open(&settings?.db, registry.clock()) {
-        Ok(db) => Some(db),
-        Err(error) => {
+fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
+    Db::open(settings, registry.clock())
+        .map_err(|error| {
             registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
-            None
-        }
-    }
+        })
+        .ok()
 }
 
 fn unmet(registry: &mut Registry) {

@@ -27,7 +27,7 @@ pub type Migrations = &'static [Migration];
 /// Names the migrations of a module; the files are `migrations/postgres/NAME.sql` and `migrations/sqlite/NAME.sql`
 /// beside its `Cargo.toml`. A migration that has been released is never edited: its checksum is stored.
 ///
-/// ```ignore
+/// ```text
 /// registry.migrations(omnistack_core::migrations!["0001_projects", "0002_archive"]);
 /// ```
 #[macro_export]
