@@ -269,18 +269,20 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
         .optimize_on_close(true, None)
         .disable_statement_logging();
     let in_memory = url.contains(":memory:") || url.contains("mode=memory");
-    let pool = SqlitePoolOptions::new()
-        .acquire_timeout(settings.acquire_timeout)
-        .test_before_acquire(false)
+    let pool = SqlitePoolOptions::new().acquire_timeout(settings.acquire_timeout).test_before_acquire(false);
+    // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
+    let writer = pool
+        .clone()
+        .max_connections(1)
+        .min_connections(u32::from(in_memory))
+        .idle_timeout(None)
+        .max_lifetime(None)
         // When the disk is full SQLite ends the transaction by itself. sqlx goes on believing in it and would refuse every
         // one after it on this connection, so another is opened; one in memory can't be, for it is the database.
         .before_acquire(move |connection, _| {
             Box::pin(async move { Ok(in_memory || !sqlx::Connection::is_in_transaction(connection)) })
-        });
-    // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
-    let writer =
-        pool.clone().max_connections(1).min_connections(u32::from(in_memory)).idle_timeout(None).max_lifetime(None);
-    let writer = writer.after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
+        })
+        .after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
     let write = writer.connect_lazy_with(options.clone());
     let read = if in_memory {
         write.clone()
