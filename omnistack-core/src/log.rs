@@ -2,8 +2,8 @@
 //!
 //! One line an event: `key=value` for people, or a JSON object for machines, with the fields of the spans it happened in,
 //! so that every line of a request carries its id. Lines are collected and written by a thread of their own, at most
-//! 20 ms later; warnings and errors are written at once. That, and a line format without layout, make a request's access
-//! log cost under a microsecond.
+//! 20 ms later; warnings and errors are written at once. That, and a line format without layout, keep a request's access
+//! log cheap.
 //!
 //! A program that sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run) keeps its own.
 

@@ -1,7 +1,7 @@
 //! The open connections, and what ends them.
 //!
 //! hyper's own timeout for headers arms and disarms a timer a request, and a future that waits for the shutdown is polled
-//! with every read: together about 2 µs a request. Here a connection says that it is alive by one store, one task looks
+//! with every read. Here a connection says that it is alive by one store, one task looks
 //! at all of them now and then, and an order to end wakes exactly those it is for.
 
 use std::{
