@@ -2,6 +2,8 @@
 
 use std::{any::TypeId, fmt};
 
+use tower::Layer as _;
+
 use super::{
     App, Ctx, Edge, Module, Registry,
     banner::Banner,
@@ -16,7 +18,10 @@ use crate::{
     db::{Db, DbSettings},
     email::Mailer,
     health::Health,
-    http::{HttpSettings, VersionPolicy, layer::no_such_route},
+    http::{
+        HttpSettings, VersionPolicy,
+        layer::{RouteLayer, RouteLimits, no_such_route},
+    },
     identity::{Authenticator, Entitlements},
     pubsub::Publisher,
     usage::UsageSink,
@@ -170,14 +175,22 @@ impl AppBuilder {
             health.add(check);
         }
         let versions = openapi::versions(&openapi);
-        let router = routing::router(wired.routes, &wired.layers, &http, &registry.clock, &registry.ctx);
+        let elsewhere = RouteLimits { body: http.body_limit.as_u64(), timeout: Some(http.timeout) };
+        let limits = match RouteLayer::new(routing::limits(&wired.routes, elsewhere), elsewhere) {
+            Ok(limits) => limits,
+            Err(error) => {
+                registry.problem(format!("routes clash: {error}"), "mount one of them elsewhere");
+                return Err(BuildError(registry.problems));
+            }
+        };
+        let router = routing::router(wired.routes, &wired.layers, &registry.clock, &registry.ctx);
         let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
         let router = wired
             .layers
             .iter()
             .filter(|(slot, _)| *slot == Slot::Edge)
             .fold(router, |router, (_, layer)| (layer.router)(router));
-        let edge: Edge = edge::around(router, &http, &registry, versions, &self.policies);
+        let edge: Edge = edge::around(limits.layer(router), &http, &registry, versions, &self.policies);
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {

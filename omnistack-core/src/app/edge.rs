@@ -17,26 +17,24 @@ use crate::http::{
     ApiVersion, HttpSettings, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-        CompressionLayer, ErrorLayer, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer, StepLayer,
-        Stepped,
+        CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer,
+        StepLayer, Stepped,
     },
 };
 
 /// From the outside in. A layer's place is its meaning: the log sees what is sent, errors are rendered before they are
 /// compressed, the version is known before the router looks at the path, and a panic in a route or a module's layer
 /// becomes an error with the headers of any other.
-type Stack = Stepped<Outer, RequestIdLayer>;
-type Outer = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, ClientAddrLayer>;
+type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner =
-    Compress<Stepped<Stepped<Stepped<CatchPanic<Router>, Option<RateLimitLayer>>, ApiVersionLayer>, ErrorLayer>>;
+type Inner = Compress<Stepped<CatchPanic<PerRoute<Router>>, (ErrorLayer, ApiVersionLayer, Option<RateLimitLayer>)>>;
 
 /// The whole app as a service: the default stack around every route. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge(Stack);
 
 pub(super) fn around(
-    router: Router,
+    router: PerRoute<Router>,
     settings: &HttpSettings,
     registry: &Registry,
     versions: BTreeSet<ApiVersion>,
@@ -44,9 +42,8 @@ pub(super) fn around(
 ) -> Edge {
     let clock = &registry.clock;
     let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
-    let service = StepLayer(rate).layer(CatchPanicLayer.layer(router));
-    let service = ApiVersionLayer::new(versions, policies).layer(service);
-    let service = ErrorLayer::new(clock.clone()).layer(service);
+    let steps = (ErrorLayer::new(clock.clone()), ApiVersionLayer::new(versions, policies), rate);
+    let service = StepLayer(steps).layer(CatchPanicLayer.layer(router));
     let service: Inner = CompressionLayer.layer(service);
     let service: WithCors = match cors(&settings.cors_origins) {
         Some(cors) => Either::Left(cors.layer(service)),
@@ -55,8 +52,8 @@ pub(super) fn around(
     let https = registry.environment().is_production();
     let service = SecurityHeadersLayer::default().https(https).layer(service);
     let service = AccessLogLayer::new(clock.clone()).layer(service);
-    let service = ClientAddrLayer::new(settings.trusted_proxies.iter().copied()).layer(service);
-    Edge(RequestIdLayer::new(clock.clone()).layer(service))
+    let client = ClientAddrLayer::new(settings.trusted_proxies.iter().copied());
+    Edge(StepLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }
 
 /// The browsers of these origins may call everything and read the headers we document.

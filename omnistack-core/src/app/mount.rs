@@ -103,7 +103,8 @@ impl Mount {
         self
     }
 
-    /// Accepts bodies of this many bytes, in place of `HTTP_BODY_LIMIT`.
+    /// Accepts bodies of this many bytes, in place of `HTTP_BODY_LIMIT`. Where two mounts share a path, each for its own
+    /// methods, the wider of their limits holds for both; so it is with timeouts.
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.body_limit = Some(bytes);
         self

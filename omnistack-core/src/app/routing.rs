@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    http::{
-        HttpSettings,
-        layer::{BodyLimitLayer, MatchedRouteLayer, RateLimitLayer, TimeoutLayer},
-    },
+    http::layer::{RateLimitLayer, RouteLimits},
     identity::{Authenticator, GuardLayer},
 };
 
@@ -109,15 +106,24 @@ pub(super) fn conflicts(registry: &mut Registry) {
     }
 }
 
-/// Puts every mount's limits and guard around its routes, and around their fallbacks too (`any(…)`, `.fallback(…)`, the
+/// The limits of each path. Where mounts share one, each for its own methods, the wider of their limits holds.
+pub(super) fn limits(mounts: &[Wired], elsewhere: RouteLimits) -> BTreeMap<String, RouteLimits> {
+    let mut all = BTreeMap::new();
+    for Wired { mount, routers } in mounts {
+        let own = RouteLimits {
+            body: mount.body_limit.unwrap_or(elsewhere.body),
+            timeout: mount.timeout.unwrap_or(elsewhere.timeout),
+        };
+        for (path, _) in routers {
+            all.entry(path.clone()).and_modify(|limits: &mut RouteLimits| *limits = limits.widest(own)).or_insert(own);
+        }
+    }
+    all
+}
+
+/// Puts every mount's rate and guard around its routes, and around their fallbacks too (`any(…)`, `.fallback(…)`, the
 /// 405): `route_layer` would leave those unguarded.
-pub(super) fn router(
-    mounts: Vec<Wired>,
-    layers: &[(Slot, Applied)],
-    settings: &HttpSettings,
-    clock: &Clock,
-    ctx: &Ctx,
-) -> Router {
+pub(super) fn router(mounts: Vec<Wired>, layers: &[(Slot, Applied)], clock: &Clock, ctx: &Ctx) -> Router {
     let authenticator = ctx.get::<Authenticator>().ok();
     let in_slot = |router: MethodRouter, slot: Slot| {
         let layers = layers.iter().filter(|(at, _)| *at == slot);
@@ -134,13 +140,7 @@ pub(super) fn router(
             if let (Some(authenticator), true) = (&authenticator, mount.audience != Audience::Public) {
                 router = router.layer(GuardLayer::new(mount.audience, authenticator.clone()));
             }
-            router = in_slot(router, Slot::Identity);
-            let body = BodyLimitLayer::new(mount.body_limit.unwrap_or(settings.body_limit.as_u64()));
-            router = match mount.timeout.unwrap_or(Some(settings.timeout)) {
-                Some(after) => router.layer((MatchedRouteLayer, body, TimeoutLayer::new(after))),
-                None => router.layer((MatchedRouteLayer, body)),
-            };
-            all = all.route(&path, router);
+            all = all.route(&path, in_slot(router, Slot::Identity));
         }
     }
     all

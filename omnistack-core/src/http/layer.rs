@@ -23,10 +23,10 @@ mod body_limit;
 mod client_addr;
 mod compression;
 mod errors;
-mod matched_route;
 mod panic;
 mod rate_limit;
 mod request_id;
+mod route;
 mod security_headers;
 mod timeout;
 
@@ -37,10 +37,10 @@ pub use client_addr::{ClientAddr, ClientAddrLayer, PeerAddr};
 pub use compression::{Compress, CompressionLayer};
 pub use errors::ErrorLayer;
 pub(crate) use errors::no_such_route;
-pub use matched_route::MatchedRouteLayer;
 pub use panic::{CatchPanic, CatchPanicLayer};
 pub use rate_limit::{RateLimitKey, RateLimitLayer};
 pub use request_id::{RequestId, RequestIdLayer};
+pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
 pub use security_headers::SecurityHeadersLayer;
 pub use timeout::{Timeout, TimeoutLayer};
 
@@ -99,6 +99,46 @@ impl<T: After> After for Option<T> {
         if let Some(after) = self {
             after.response(response);
         }
+    }
+}
+
+/// One inside the other: the first sees the request first and the answer last.
+///
+/// Steps side by side are one layer with one future, which is moved and polled once for all of them.
+macro_rules! steps {
+    ($($step:ident $at:tt),+) => {
+        impl<$($step: Step),+> Step for ($($step,)+) {
+            type After = ($(Option<$step::After>,)+);
+
+            fn request(&self, request: &mut Request) -> Result<Self::After, Response> {
+                let mut afters = Self::After::default();
+                $(match self.$at.request(request) {
+                    Ok(after) => afters.$at = Some(after),
+                    Err(mut answer) => {
+                        afters.response(&mut answer);
+                        return Err(answer);
+                    }
+                })+
+                Ok(afters)
+            }
+        }
+    };
+}
+steps!(A 0, B 1);
+steps!(A 0, B 1, C 2);
+
+impl<A: After, B: After> After for (A, B) {
+    fn response(self, response: &mut Response) {
+        self.1.response(response);
+        self.0.response(response);
+    }
+}
+
+impl<A: After, B: After, C: After> After for (A, B, C) {
+    fn response(self, response: &mut Response) {
+        self.2.response(response);
+        self.1.response(response);
+        self.0.response(response);
     }
 }
 

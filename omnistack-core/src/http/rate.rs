@@ -1,12 +1,13 @@
 //! How often a caller may come.
 
 use std::{
-    collections::HashMap,
     fmt,
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use hashbrown::HashTable;
 
 use crate::{clock::Clock, config::Form};
 
@@ -128,7 +129,7 @@ const SHARD_KEYS: usize = 4096;
 pub struct RateLimiter<K> {
     rate: Rate,
     clock: Clock,
-    shards: Arc<[Mutex<HashMap<K, u64>>; SHARDS]>,
+    shards: Arc<[Mutex<HashTable<(K, u64)>>; SHARDS]>,
     hasher: RandomState,
 }
 
@@ -147,27 +148,33 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Counts one request of `key` that costs `cost`, if it may come.
     pub fn check(&self, key: &K, cost: u32) -> Verdict {
         let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        // Hashed once, for the shard and for the place in it.
+        let hash = self.hasher.hash_one(key);
+        let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
         let mut keys = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        // The moment at which everything used so far is earned back.
-        let earned = keys.get(key).copied().unwrap_or(0);
-        let (verdict, earned) = judge(self.rate, now, earned, cost);
+        if let Some((_, earned)) = keys.find_mut(place(hash), |(known, _)| known == key) {
+            let (verdict, after) = judge(self.rate, now, *earned, cost);
+            *earned = after;
+            return verdict;
+        }
+        let (verdict, earned) = judge(self.rate, now, 0, cost);
         if verdict.allowed {
-            if let Some(stored) = keys.get_mut(key) {
-                *stored = earned;
-            } else {
-                if keys.len() >= SHARD_KEYS {
-                    keys.retain(|_, earned| *earned > now);
-                }
-                if keys.len() < SHARD_KEYS {
-                    keys.insert(key.clone(), earned);
-                } else if let Some(shared) = keys.values_mut().next() {
-                    *shared = earned.max(*shared);
-                }
+            if keys.len() >= SHARD_KEYS {
+                keys.retain(|(_, earned)| *earned > now);
+            }
+            if keys.len() < SHARD_KEYS {
+                keys.insert_unique(place(hash), (key.clone(), earned), |(key, _)| place(self.hasher.hash_one(key)));
+            } else if let Some((_, shared)) = keys.iter_mut().next() {
+                *shared = earned.max(*shared);
             }
         }
         verdict
     }
+}
+
+/// Where a key is in its shard. Rotated, since all keys of a shard end alike.
+fn place(hash: u64) -> u64 {
+    hash.rotate_right(SHARDS.trailing_zeros())
 }
 
 /// The rule, without time or table: `earned` is when everything used is earned back.

@@ -2,17 +2,18 @@
 
 use std::{
     convert::Infallible,
+    fmt::{self, Write as _},
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::extract::MatchedPath;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::Span;
 
-use super::{ClientAddr, RequestId};
+use super::{ClientAddr, MatchedRoute, RequestId};
 use crate::{
     clock::Clock,
     http::{Request, Response},
@@ -62,12 +63,13 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let extensions = request.extensions();
+        let mut text = AddrText::new();
         let span = tracing::info_span!(
             target: "omnistack::http",
             "request",
             method = request.method().as_str(),
             path = request.uri().path(),
-            client = extensions.get::<ClientAddr>().map(|client| tracing::field::display(client.0)),
+            client = extensions.get::<ClientAddr>().map(|client| text.write(client.0)),
             id = extensions.get::<RequestId>().map(RequestId::as_str),
         );
         // Nobody's line, nobody's clock.
@@ -104,10 +106,43 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for AccessLogFutur
                 target: "omnistack::http",
                 status = response.status().as_u16(),
                 micros = u64::try_from(micros).unwrap_or(u64::MAX),
-                route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str),
+                route = response.extensions().get::<MatchedRoute>().map(MatchedRoute::as_str),
                 "answered"
             );
         }
         Poll::Ready(Ok(response))
+    }
+}
+
+/// An address as text: in place, and for IPv4 without the formatting machinery, which costs more than the rest of a line.
+struct AddrText {
+    bytes: [u8; "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len()],
+    len: usize,
+}
+
+impl AddrText {
+    fn new() -> Self {
+        Self { bytes: [0; _], len: 0 }
+    }
+
+    fn write(&mut self, address: IpAddr) -> &str {
+        let written = match address {
+            IpAddr::V4(address) => address.octets().into_iter().enumerate().try_for_each(|(index, octet)| {
+                self.write_str(if index == 0 { "" } else { "." })?;
+                self.write_str(itoa::Buffer::new().format(octet))
+            }),
+            IpAddr::V6(address) => write!(self, "{address}"),
+        };
+        _ = written;
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for AddrText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{ConnectInfo, MatchedPath},
+    extract::ConnectInfo,
     response::IntoResponse as _,
     routing::{get, post},
 };
@@ -93,10 +93,17 @@ async fn axums_own_connect_info_names_the_client_as_well() {
 
 #[tokio::test]
 async fn the_route_is_known_outside_the_router() {
-    let router = Router::new().route("/things/{id}", get(|| async {})).layer(MatchedRouteLayer);
+    let limits = RouteLimits { body: 3, timeout: None };
+    let route = RouteLayer::new([("/things/{id}".to_owned(), limits)], limits).unwrap();
+    let router = Router::new().route("/things/{id}", get(|| async {})).layer(route);
     let response = fetch(&router, "/things/7").await;
-    assert_eq!(response.extensions().get::<MatchedPath>().unwrap().as_str(), "/things/{id}");
-    assert!(fetch(&router, "/nowhere").await.extensions().get::<MatchedPath>().is_none());
+    assert_eq!(response.extensions().get::<MatchedRoute>().unwrap().as_str(), "/things/{id}");
+    assert!(fetch(&router, "/nowhere").await.extensions().get::<MatchedRoute>().is_none());
+    // One it refuses has met its route as well.
+    let announced = http::Request::get("/things/7").header("content-length", 4);
+    let response = send(&router, announced, Body::from("four")).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(response.extensions().get::<MatchedRoute>().is_some());
 }
 
 #[tokio::test]

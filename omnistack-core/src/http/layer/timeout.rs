@@ -67,20 +67,24 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let (request, reading) = watch_body(request);
-        TimeoutFuture { future: self.inner.call(request), after: self.after, timer: None, reading }
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let reading = watch_body(&mut request);
+        TimeoutFuture::new(self.inner.call(request), Some(self.after), reading)
     }
 }
 
-/// Follows the body of a request that has one, to tell a slow client from a slow handler.
-fn watch_body(request: Request) -> (Request, Option<Arc<AtomicBool>>) {
+/// Whether the client is still sending its body, of a request that has one.
+type Reading = Option<Arc<AtomicBool>>;
+
+/// Follows the body, to tell a slow client from a slow handler.
+pub(super) fn watch_body(request: &mut Request) -> Reading {
     if request.body().is_end_stream() {
-        return (request, None);
+        return None;
     }
     let reading = Arc::new(AtomicBool::new(true));
-    let watched = Arc::clone(&reading);
-    (request.map(|inner| Body::new(Watched { inner, reading: watched })), Some(reading))
+    let inner = std::mem::replace(request.body_mut(), Body::empty());
+    *request.body_mut() = Body::new(Watched { inner, reading: Arc::clone(&reading) });
+    Some(reading)
 }
 
 pin_project! {
@@ -89,10 +93,16 @@ pin_project! {
     pub struct TimeoutFuture<F> {
         #[pin]
         future: F,
-        after: Duration,
-        #[pin]
-        timer: Option<Sleep>,
-        reading: Option<Arc<AtomicBool>>,
+        after: Option<Duration>,
+        // Made when it is armed: the future stays small for the many that need none.
+        timer: Option<Pin<Box<Sleep>>>,
+        reading: Reading,
+    }
+}
+
+impl<F> TimeoutFuture<F> {
+    pub(super) fn new(future: F, after: Option<Duration>, reading: Reading) -> Self {
+        Self { future, after, timer: None, reading }
     }
 }
 
@@ -104,17 +114,13 @@ where
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
         if let Poll::Ready(Ok(response)) = this.future.poll(cx) {
             return Poll::Ready(Ok(response.into_response()));
         }
-        if this.timer.is_none() {
-            this.timer.set(Some(tokio::time::sleep(*this.after)));
-        }
-        let Some(timer) = this.timer.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        if timer.poll(cx).is_pending() {
+        let Some(after) = *this.after else { return Poll::Pending };
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         let reading = this.reading.as_ref().is_some_and(|reading| reading.load(Ordering::Relaxed));

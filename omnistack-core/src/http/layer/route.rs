@@ -1,0 +1,182 @@
+//! What holds for one route: how large its bodies, how long its requests.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use matchit::InsertError;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::{
+    Step as _,
+    body_limit::BodyLimitLayer,
+    timeout::{TimeoutFuture, watch_body},
+};
+use crate::http::{Request, Response};
+
+/// The limits of a route.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteLimits {
+    /// Largest body, in bytes.
+    pub body: u64,
+    /// Longest time until the answer begins; none for as long as it likes.
+    pub timeout: Option<Duration>,
+}
+
+impl RouteLimits {
+    /// What either allows.
+    #[must_use]
+    pub fn widest(self, other: Self) -> Self {
+        let timeout = self.timeout.zip(other.timeout).map(|(one, another)| one.max(another));
+        Self { body: self.body.max(other.body), timeout }
+    }
+}
+
+/// The pattern of the route a request has met (`/projects/{id}`), in the answer's extensions, so that layers around the
+/// router can log and count by route.
+#[derive(Clone, Debug)]
+pub struct MatchedRoute(Arc<str>);
+
+impl MatchedRoute {
+    /// As it was mounted.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Gives each route its own body limit and timeout, from one place around the router: a layer on each route would cost
+/// every request another boxed service and future.
+///
+/// It matches paths as axum does, with axum's own matcher.
+#[derive(Clone)]
+pub struct RouteLayer(Arc<Table>);
+
+struct Table {
+    routes: matchit::Router<(MatchedRoute, RouteLimits)>,
+    elsewhere: RouteLimits,
+}
+
+impl RouteLayer {
+    /// For these routes, by pattern; `elsewhere` is for paths nothing is mounted at.
+    ///
+    /// # Errors
+    /// Two patterns match the same paths, or one can't be read.
+    pub fn new(
+        routes: impl IntoIterator<Item = (String, RouteLimits)>,
+        elsewhere: RouteLimits,
+    ) -> Result<Self, InsertError> {
+        let mut table = Table { routes: matchit::Router::new(), elsewhere };
+        for (pattern, limits) in routes {
+            let matched = MatchedRoute(pattern.as_str().into());
+            table.routes.insert(pattern, (matched, limits))?;
+        }
+        Ok(Self(Arc::new(table)))
+    }
+
+    fn find(&self, path: &str) -> (Option<MatchedRoute>, RouteLimits) {
+        match self.0.routes.at(path) {
+            Ok(found) => (Some(found.value.0.clone()), found.value.1),
+            Err(_) => (None, self.0.elsewhere),
+        }
+    }
+}
+
+impl<S> Layer<S> for RouteLayer {
+    type Service = PerRoute<S>;
+
+    fn layer(&self, inner: S) -> PerRoute<S> {
+        PerRoute { inner, routes: self.clone() }
+    }
+}
+
+/// The service of [`RouteLayer`].
+#[derive(Clone, Debug)]
+pub struct PerRoute<S> {
+    inner: S,
+    routes: RouteLayer,
+}
+
+impl<S> Service<Request> for PerRoute<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = PerRouteFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let (route, limits) = self.routes.find(request.uri().path());
+        let state = match BodyLimitLayer::new(limits.body).request(&mut request) {
+            Ok(()) => {
+                let reading = watch_body(&mut request);
+                State::Called { future: TimeoutFuture::new(self.inner.call(request), limits.timeout, reading) }
+            }
+            Err(answer) => State::Refused { answer: Some(answer) },
+        };
+        PerRouteFuture { state, route }
+    }
+}
+
+pin_project! {
+    /// The future of [`PerRoute`].
+    pub struct PerRouteFuture<F> {
+        #[pin]
+        state: State<F>,
+        route: Option<MatchedRoute>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Called {
+            #[pin]
+            future: TimeoutFuture<F>,
+        },
+        Refused { answer: Option<Response> },
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for PerRouteFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut answer = match this.state.project() {
+            StateProjection::Called { future } => {
+                let Ok(answer) = ready!(future.poll(cx));
+                answer
+            }
+            StateProjection::Refused { answer } => match answer.take() {
+                Some(answer) => answer,
+                None => return Poll::Pending,
+            },
+        };
+        if let Some(route) = this.route.take() {
+            answer.extensions_mut().insert(route);
+        }
+        Poll::Ready(Ok(answer))
+    }
+}
+
+impl fmt::Debug for RouteLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteLayer").field("elsewhere", &self.0.elsewhere).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for PerRouteFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerRouteFuture").field("route", &self.route).finish_non_exhaustive()
+    }
+}
