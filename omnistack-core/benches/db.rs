@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use omnistack_core::db::{Db, Dialect};
 use omnistack_testkit::TestDatabase;
-use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use sqlx::{
+    PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::SqlitePoolOptions,
+};
 
 const ONE: &str = "select id, name, size from items where id = $1";
 const MANY: &str = "select id, name, size from items order by id limit 1000";
@@ -50,7 +54,10 @@ async fn measure(database: &TestDatabase) {
     tx.commit().await.unwrap();
     let (plain, name) = match database.dialect() {
         Dialect::Postgres => {
-            let pool = PgPoolOptions::new().max_connections(10).test_before_acquire(false).connect(database.url());
+            // The limits `Db` gives its connections are the server's work, whoever asks for them.
+            let limits = [("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "60000")];
+            let options = database.url().parse::<PgConnectOptions>().unwrap().options(limits);
+            let pool = PgPoolOptions::new().max_connections(10).test_before_acquire(false).connect_with(options);
             (Plain::Postgres(pool.await.unwrap()), "PostgreSQL")
         }
         Dialect::Sqlite => {

@@ -45,6 +45,7 @@ mod docs;
 mod edge;
 mod mount;
 mod openapi;
+mod refusal;
 mod registry;
 mod routing;
 mod serve;

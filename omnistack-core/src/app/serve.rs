@@ -12,21 +12,19 @@ use std::{
 };
 
 use axum::body::Body;
-use hyper::{
-    body::Incoming,
-    rt::{Read, ReadBufCursor, Write},
-};
+use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
 use pin_project_lite::pin_project;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tower::{Service, ServiceExt as _, util::Oneshot};
 
 use super::{
     Shutdown,
     connections::{Busy, Connection, Connections, Order},
+    refusal::Stream,
 };
 use crate::http::{Request, Response, layer::PeerAddr};
 
@@ -66,7 +64,7 @@ impl Server {
     /// how many connections were cut.
     pub async fn run<S>(self, service: S, shutdown: Shutdown) -> usize
     where
-        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
         S::Future: Send,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -89,12 +87,9 @@ impl Server {
             };
             _ = stream.set_nodelay(true);
             let (connection, place) = connections.enter();
-            let io = Watched { inner: TokioIo::new(stream), connection: Arc::clone(&connection) };
-            let adapter = Adapter {
-                service: RefCell::new(service.clone()),
-                peer: PeerAddr(peer),
-                connection: Arc::clone(&connection),
-            };
+            let peer = PeerAddr(peer);
+            let io = Stream::new(stream, Arc::clone(&connection), service.clone(), peer);
+            let adapter = Adapter { service: RefCell::new(service.clone()), peer, connection: Arc::clone(&connection) };
             let serving = builder.serve_connection_with_upgrades(io, adapter).into_owned();
             tokio::spawn(async move {
                 let mut serving = std::pin::pin!(serving);
@@ -112,7 +107,7 @@ impl Server {
                     serving.as_mut().poll(cx)
                 });
                 if let Err(error) = end.await {
-                    tracing::debug!(target: "omnistack::http", %error, %peer, "a connection ended early");
+                    tracing::debug!(target: "omnistack::http", %error, peer = %peer.0, "a connection ended early");
                 }
                 drop(place);
             });
@@ -193,55 +188,5 @@ impl<S: Service<Request, Response = Response, Error = Infallible>> Future for An
             Some(busy) => busy.until_sent(response),
             None => response,
         }))
-    }
-}
-
-/// A stream whose writes show that the client is taking its answer.
-struct Watched {
-    inner: TokioIo<TcpStream>,
-    connection: Arc<Connection>,
-}
-
-impl Watched {
-    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Ready(_) => self.connection.touch(),
-            Poll::Pending => self.connection.block(),
-        }
-        written
-    }
-}
-
-impl Read for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.wrote(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.wrote(written)
     }
 }

@@ -29,6 +29,7 @@ mod request_id;
 mod route;
 mod security_headers;
 mod timeout;
+mod unreadable;
 
 pub use access_log::{AccessLog, AccessLogLayer};
 pub use api_version::ApiVersionLayer;
@@ -43,6 +44,7 @@ pub use request_id::{RequestId, RequestIdLayer};
 pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
 pub use security_headers::SecurityHeadersLayer;
 pub use timeout::{Timeout, TimeoutLayer};
+pub use unreadable::Unreadable;
 
 use std::{
     convert::Infallible,

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    Step as _,
+    Step as _, Unreadable,
     body_limit::BodyLimitLayer,
     timeout::{TimeoutFuture, watch_body},
 };
@@ -116,7 +116,13 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (route, limits) = self.routes.find(request.uri().path());
-        let state = match BodyLimitLayer::new(limits.body).request(&mut request) {
+        // It has no path, so no route either.
+        let unreadable = route.is_none().then(|| request.extensions().get::<Unreadable>()).flatten();
+        let admitted = match unreadable {
+            Some(unreadable) => Err(unreadable.answer()),
+            None => BodyLimitLayer::new(limits.body).request(&mut request),
+        };
+        let state = match admitted {
             Ok(()) => {
                 let reading = watch_body(&mut request);
                 State::Called { future: TimeoutFuture::new(self.inner.call(request), limits.timeout, reading) }

@@ -8,31 +8,52 @@ async fn what_is_too_large_is_refused_and_the_server_goes_on() {
     let listening = wire.app.listen(PATIENT).await;
     let many = (0..500).fold(String::new(), |all, index| all + &format!("x-{index}: a\r\n"));
     let body = "POST /body HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
-    for (name, request, status) in [
-        ("a header of a megabyte", format!("GET /health HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(1 << 20)), 431),
-        ("500 headers", format!("GET /health HTTP/1.1\r\n{many}\r\n"), 431),
-        ("a path of 100 KB", format!("GET /{} HTTP/1.1\r\nhost: test\r\n\r\n", "a".repeat(100_000)), 414),
-        ("a body announced as 2 MB", format!("{body}content-length: 2000000\r\n\r\n"), 413),
-        ("a body announced as 10 EB", format!("{body}content-length: 10000000000000000000\r\n\r\n"), 413),
-        ("a body announced beyond all numbers", format!("{body}content-length: 99999999999999999999\r\n\r\n"), 400),
+    for (name, request, status, code) in [
+        (
+            "a header of a megabyte",
+            format!("GET /health HTTP/1.1\r\nx-large: {}\r\n\r\n", "a".repeat(1 << 20)),
+            431,
+            "HEADERS_TOO_LARGE",
+        ),
+        ("500 headers", format!("GET /health HTTP/1.1\r\n{many}\r\n"), 431, "HEADERS_TOO_LARGE"),
+        (
+            "a path of 100 KB",
+            format!("GET /{} HTTP/1.1\r\nhost: test\r\n\r\n", "a".repeat(100_000)),
+            414,
+            "URI_TOO_LONG",
+        ),
+        ("a body announced as 2 MB", format!("{body}content-length: 2000000\r\n\r\n"), 413, "PAYLOAD_TOO_LARGE"),
+        (
+            "a body announced as 10 EB",
+            format!("{body}content-length: 10000000000000000000\r\n\r\n"),
+            413,
+            "PAYLOAD_TOO_LARGE",
+        ),
+        (
+            "a body announced beyond all numbers",
+            format!("{body}content-length: 99999999999999999999\r\n\r\n"),
+            400,
+            "MALFORMED_REQUEST",
+        ),
         (
             "a body of 2 MB",
             format!("{body}transfer-encoding: chunked\r\n\r\n1e8480\r\n{}\r\n0\r\n\r\n", "a".repeat(2_000_000)),
             413,
+            "PAYLOAD_TOO_LARGE",
         ),
         (
             "a chunk larger than all numbers",
             format!("{body}transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n"),
             400,
+            "INCOMPLETE_BODY",
         ),
     ] {
         let mut peer = Peer::connect(listening.address).await;
         peer.try_send(&request).await;
         let reply = peer.reply().await;
         assert_eq!(reply.status, status, "{name}: {reply:?}");
-        if status == 413 {
-            assert!(reply.body.contains("PAYLOAD_TOO_LARGE"), "{name}: {reply:?}");
-        }
+        assert!(reply.body.contains(&format!(r#"{{"error":{{"code":"{code}"#)), "{name}: {reply:?}");
+        assert!(reply.body.contains(r#""request_id":""#), "{name}: {reply:?}");
         assert_eq!(Peer::connect(listening.address).await.get("/health").await.status, 200, "after {name}");
     }
 }
@@ -65,6 +86,7 @@ async fn what_is_no_http_is_refused() {
         let rest = peer.rest().await;
         let rest = String::from_utf8_lossy(&rest);
         assert!(rest.starts_with("HTTP/1.1 4") || rest.starts_with("HTTP/1.0 4"), "{}: {rest}", request.escape_ascii());
+        assert!(rest.contains(r#"{"error":{"code":""#), "{}: {rest}", request.escape_ascii());
     }
     assert_eq!(Peer::connect(listening.address).await.get("/health").await.status, 200);
 }

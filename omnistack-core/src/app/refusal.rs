@@ -1,0 +1,177 @@
+//! What hyper refuses before any service sees it: no HTTP, a path too long, headers too large or too many.
+//!
+//! It writes a bare status line by itself then. Such an answer is recognised as it is written and the app is asked for its own,
+//! with a request that says [`Unreadable`], so that it has the one error form, an id, a line in the log and a place in the
+//! rate limit like any other.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::{Body, to_bytes};
+use http::{StatusCode, Uri, header};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower::{Service, ServiceExt as _};
+
+use super::connections::Connection;
+use crate::http::{
+    Request, Response,
+    layer::{PeerAddr, Unreadable},
+};
+
+/// A connection's stream: says when the client takes its answer, and puts the app's refusals in the place of hyper's.
+pub(super) struct Stream<S> {
+    inner: TokioIo<TcpStream>,
+    connection: Arc<Connection>,
+    service: S,
+    peer: PeerAddr,
+    refusal: Refusal,
+}
+
+enum Refusal {
+    /// Nothing was refused.
+    None,
+    /// The app is asked for its answer.
+    Asked(Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>),
+    /// It is being written.
+    Writing(Vec<u8>, usize),
+    /// hyper's own goes out, since the app has none.
+    Bare,
+}
+
+impl<S> Stream<S> {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>, service: S, peer: PeerAddr) -> Self {
+        Self { inner: TokioIo::new(stream), connection, service, peer, refusal: Refusal::None }
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(_) => self.connection.touch(),
+            Poll::Pending => self.connection.block(),
+        }
+        written
+    }
+}
+
+impl<S> Stream<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send,
+{
+    /// Writes the app's refusal where `head` is hyper's; none where it isn't.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<Option<io::Result<()>>> {
+        loop {
+            match &mut self.refusal {
+                Refusal::None => {
+                    let Some(unreadable) = refused(head) else { return Poll::Ready(None) };
+                    self.refusal = Refusal::Asked(Box::pin(ask(self.service.clone(), self.peer, unreadable)));
+                }
+                Refusal::Asked(answer) => {
+                    self.refusal = match ready!(answer.as_mut().poll(cx)) {
+                        Some(bytes) => Refusal::Writing(bytes, 0),
+                        None => Refusal::Bare,
+                    };
+                }
+                Refusal::Writing(bytes, at) if *at < bytes.len() => {
+                    match ready!(Pin::new(&mut self.inner).poll_write(cx, &bytes[*at..])) {
+                        Ok(0) => return Poll::Ready(Some(Err(io::ErrorKind::WriteZero.into()))),
+                        Ok(written) => *at += written,
+                        Err(error) => return Poll::Ready(Some(Err(error))),
+                    }
+                }
+                // The connection ends with it: nothing else is written.
+                Refusal::Writing(..) => return Poll::Ready(Some(Ok(()))),
+                Refusal::Bare => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// Whether these are the bytes of an answer hyper made up: one of three statuses, and no headers but its own three.
+fn refused(head: &[u8]) -> Option<Unreadable> {
+    let rest = head.strip_prefix(b"HTTP/1.1 4").or_else(|| head.strip_prefix(b"HTTP/1.0 4"))?;
+    let unreadable = match rest.first_chunk()? {
+        b"00" => Unreadable::NoHttp,
+        b"14" => Unreadable::PathTooLong,
+        b"31" => Unreadable::HeadersTooLarge,
+        _ => return None,
+    };
+    let mut headers = head.split(|byte| *byte == b'\n').skip(1).take_while(|line| line.len() > 1);
+    let own = [&b"connection:"[..], b"content-length: 0", b"date:"];
+    headers.all(|line| own.iter().any(|own| line.starts_with(own))).then_some(unreadable)
+}
+
+/// The app's answer, as bytes; none if it doesn't know what it is asked.
+async fn ask<S>(service: S, peer: PeerAddr, unreadable: Unreadable) -> Option<Vec<u8>>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = Uri::from_static("*");
+    request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(unreadable);
+    let Ok(response) = service.oneshot(request).await;
+    let known = response.status() == unreadable.status() || response.status() == StatusCode::TOO_MANY_REQUESTS;
+    let (head, body) = known.then(|| response.into_parts())?;
+    let body = to_bytes(body, 64 * 1024).await.ok()?;
+    let mut bytes = Vec::with_capacity(1024);
+    write!(bytes, "HTTP/1.1 {}\r\n", head.status).ok()?;
+    for (name, value) in head.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    write!(bytes, "connection: close\r\ncontent-length: {}\r\n\r\n", body.len()).ok()?;
+    bytes.extend(body);
+    Some(bytes)
+}
+
+impl<S: Unpin> Read for Stream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl<S> Write for Stream<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
+    S::Future: Send,
+{
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = match self.poll_refuse(cx, bytes) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| bytes.len())),
+            Poll::Ready(None) => Pin::new(&mut self.inner).poll_write(cx, bytes),
+        };
+        self.wrote(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match self.poll_refuse(cx, slices.first().map_or(&[], |slice| slice)) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(refused)) => Poll::Ready(refused.map(|()| slices.iter().map(|slice| slice.len()).sum())),
+            Poll::Ready(None) => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
+        };
+        self.wrote(written)
+    }
+}
