@@ -120,6 +120,19 @@ impl Db {
         TenantDb::new(self, Scope::All)
     }
 
+    /// The pool of a PostgreSQL database, for what only PostgreSQL has (`LISTEN`, `COPY`). A connection of it has no tenant,
+    /// so row-level security hides tenants' rows; none on SQLite.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&self) -> Option<&sqlx::PgPool> {
+        self.pools.postgres()
+    }
+
+    /// The reading connections of a SQLite database; none on PostgreSQL.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_readers(&self) -> Option<&sqlx::SqlitePool> {
+        self.pools.sqlite_readers()
+    }
+
     /// Adds an observer of every statement, e.g. for metrics or traces.
     pub fn observe(&self, observer: impl QueryObserver) {
         self.observers.add(observer);

@@ -109,6 +109,24 @@ impl Pools {
         }
     }
 
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres(&self) -> Option<&PgPool> {
+        match self {
+            Self::Postgres(pool) => Some(pool),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite { .. } => None,
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn sqlite_readers(&self) -> Option<&SqlitePool> {
+        match self {
+            Self::Sqlite { read, .. } => Some(read),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// No arguments yet, on the pool this statement belongs to.
     pub(super) fn bound(&self, sql: &str) -> Bound<'_> {
         #[cfg(not(feature = "sqlite"))]

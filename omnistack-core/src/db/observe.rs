@@ -44,15 +44,27 @@ impl Observers {
         added.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(observer));
     }
 
-    /// Times a statement, logs it when slow and tells the observers.
-    pub(super) async fn watch<T>(&self, sql: &str, run: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let before = self.clock.elapsed();
-        let result = run.await;
-        let elapsed = self.clock.elapsed().saturating_sub(before);
-        if elapsed >= self.slow {
+    /// Begins to time a statement.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch { observers: self, before: self.clock.elapsed() }
+    }
+}
+
+/// A statement being timed.
+pub(super) struct Watch<'a> {
+    observers: &'a Observers,
+    before: Duration,
+}
+
+impl Watch<'_> {
+    /// Logs it when it was slow, and tells the observers.
+    pub(super) fn ended<T>(self, sql: &str, result: Result<T, Error>) -> Result<T, Error> {
+        let Self { observers, before } = self;
+        let elapsed = observers.clock.elapsed().saturating_sub(before);
+        if elapsed >= observers.slow {
             tracing::warn!(target: "omnistack::db", sql, ?elapsed, "slow query");
         }
-        if let Some(added) = self.added.get() {
+        if let Some(added) = observers.added.get() {
             let event = QueryEvent { sql, elapsed, error: result.as_ref().err() };
             for observer in added.read().unwrap_or_else(PoisonError::into_inner).iter() {
                 observer.observe(event);

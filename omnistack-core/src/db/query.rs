@@ -83,36 +83,30 @@ impl<'a> Query<'a> {
     pub async fn execute(self) -> Result<u64, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
-        let text = sql.clone();
-        observers
-            .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_with(sql, args).execute(executor).await?.rows_affected()))
-            })
+        let (text, watch) = (sql.clone(), observers.watch());
+        let result = on!(bound, |executor, args| sqlx::query_with(sql, args)
+            .execute(executor)
             .await
+            .map(|done| done.rows_affected()));
+        watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
     /// Every row.
     pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
-        let text = sql.clone();
-        observers
-            .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_all(executor).await?))
-            })
-            .await
+        let (text, watch) = (sql.clone(), observers.watch());
+        let result = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_all(executor).await);
+        watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
     /// The first row, if there is one.
     pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
-        let text = sql.clone();
-        observers
-            .watch(text.as_str(), async {
-                on!(bound, |executor, args| Ok(sqlx::query_as_with(sql, args).fetch_optional(executor).await?))
-            })
-            .await
+        let (text, watch) = (sql.clone(), observers.watch());
+        let result = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_optional(executor).await);
+        watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
     /// The first row.
@@ -133,13 +127,13 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Refuses a statement whose values could not be encoded, or are fewer than its placeholders: SQLite would take those that
-/// are missing for null.
+/// Refuses a statement whose values could not be encoded, or are not as many as its placeholders: SQLite would take those
+/// that are missing for null, and those that are left over for nothing.
 fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(), Error> {
     let given = on!(bound, |_executor, args| sqlx::Arguments::len(args));
     match refused {
         Some(error) => Err(error),
-        None if given < placeholders(sql.as_str()) => {
+        None if given != placeholders(sql.as_str()) => {
             Err(Error::new(ErrorKind::Other, format!("{given} values for `{}`", sql.as_str()).into()))
         }
         None => Ok(()),
@@ -148,9 +142,17 @@ fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(
 
 /// The highest `$n` outside of quotes.
 fn placeholders(sql: &str) -> usize {
-    let unquoted = sql.split('\'').step_by(2).flat_map(|text| text.split('$').skip(1));
-    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
-    unquoted.filter_map(number).max().unwrap_or(0)
+    let (mut highest, mut number, mut quoted) = (0, None, false);
+    for byte in sql.bytes() {
+        number = match (byte, number) {
+            (b'0'..=b'9', Some(number)) => Some(number * 10 + usize::from(byte - b'0')),
+            (b'$', _) if !quoted => Some(0),
+            _ => None,
+        };
+        quoted ^= byte == b'\'';
+        highest = highest.max(number.unwrap_or(0));
+    }
+    highest
 }
 
 impl fmt::Debug for Query<'_> {

@@ -29,7 +29,8 @@ impl Tx {
             Scope::All => "set local omnistack.tenant = '*'".into(),
         };
         let observers = Arc::clone(&db.observers);
-        let open = observers.watch("begin", db.pools.begin(writes, &settings)).await?;
+        let watch = observers.watch();
+        let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
         Ok(Self { open, observers })
     }
 
@@ -45,12 +46,14 @@ impl Tx {
 
     /// Makes its changes durable and visible.
     pub async fn commit(self) -> Result<(), Error> {
-        self.observers.watch("commit", self.open.commit()).await
+        let watch = self.observers.watch();
+        watch.ended("commit", self.open.commit().await)
     }
 
     /// Forgets its changes.
     pub async fn rollback(self) -> Result<(), Error> {
-        self.observers.watch("rollback", self.open.rollback()).await
+        let watch = self.observers.watch();
+        watch.ended("rollback", self.open.rollback().await)
     }
 }
 

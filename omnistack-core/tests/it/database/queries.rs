@@ -76,13 +76,15 @@ on_each_database! {
         assert_eq!(rows[0].as_ref().unwrap_err().kind(), ErrorKind::Schema);
     }
 
-    async fn too_few_values_are_an_error(database: TestDatabase) {
+    async fn values_are_as_many_as_placeholders(database: TestDatabase) {
         let db = planets(&database).await;
         let insert = "insert into planets (name, moons) values ($1, $2)";
         let few = db.query(insert).bind("Venus").execute().await.unwrap_err();
         let none = db.query("select name from planets where moons > $1 or name = $2").bind(1_i64);
         let none = none.fetch_all::<(String,)>().await.unwrap_err();
-        for error in [few, none] {
+        let many = db.query("delete from planets where name = $1").bind("Venus").bind(2_i64);
+        let many = many.execute().await.unwrap_err();
+        for error in [few, none, many] {
             assert_eq!(error.kind(), ErrorKind::Other, "{error}");
         }
         let streamed: Vec<_> = db.query("select moons from planets where name = $1").stream::<(i64,)>().collect().await;
