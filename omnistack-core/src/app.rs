@@ -71,6 +71,7 @@ use crate::{
     db::{Db, DbSettings, Error as DbError, MigrationState, Migrations},
     health::Health,
     http::HttpSettings,
+    jobs::Runner,
 };
 use banner::Banner;
 use services::Service;
@@ -114,6 +115,8 @@ pub struct App {
     routes: Vec<RouteInfo>,
     migrations: Vec<(&'static str, Migrations)>,
     services: Vec<Service>,
+    runner: Runner,
+    jobs_in_serve: bool,
     banner: Banner,
 }
 
@@ -211,7 +214,7 @@ impl App {
     /// end first, since they may still need what runs in the background; both have one grace.
     pub async fn serve(&self, server: Server, shutdown: Shutdown) -> usize {
         let grace = self.http.shutdown_grace;
-        let mut services = services::spawn(&self.services, &shutdown);
+        let mut services = self.background(self.jobs_in_serve, &shutdown);
         let over = Shutdown::new();
         tokio::spawn({
             let (asked, over) = (shutdown.clone(), over.clone());
@@ -230,6 +233,31 @@ impl App {
             tracing::warn!(target: "omnistack", ?grace, "ended with background work still running");
         }
         cut
+    }
+
+    /// Runs jobs and the background services, without HTTP, until told to end.
+    pub async fn work(&self, shutdown: Shutdown) {
+        let mut services = self.background(true, &shutdown);
+        shutdown.cancelled().await;
+        let ended = async { while services.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.http.shutdown_grace, ended).await.is_err() {
+            tracing::warn!(target: "omnistack", grace = ?self.http.shutdown_grace, "ended with background work still running");
+        }
+    }
+
+    /// What runs the app's jobs, for tests and programs of their own.
+    pub fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    fn background(&self, jobs: bool, shutdown: &Shutdown) -> tokio::task::JoinSet<()> {
+        let runner = self.runner.clone();
+        let work = Service::new("jobs", move |shutdown| {
+            let runner = runner.clone();
+            async move { runner.run(shutdown).await }
+        });
+        let services: Vec<_> = self.services.iter().cloned().chain(jobs.then_some(work)).collect();
+        services::spawn(&services, shutdown)
     }
 
     /// Makes the folder of a SQLite file and asks the database for an answer.

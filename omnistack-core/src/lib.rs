@@ -11,6 +11,7 @@
 //! | [`crud`] | the ordinary resource in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`identity`] | who is calling, and for which tenant |
+//! | [`jobs`] | work done later, kept in the database |
 //! | [`health`] | whether the app can serve |
 //! | [`audit`], [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
 //! | [`clock`], [`id`] | time and identifiers |
@@ -39,6 +40,7 @@ pub mod health;
 pub mod http;
 pub mod id;
 pub mod identity;
+pub mod jobs;
 pub mod log;
 pub mod pubsub;
 #[cfg(feature = "redis")]

@@ -23,6 +23,7 @@ use crate::{
         layer::{RouteLayer, RouteLimits, no_such_route},
     },
     identity::{Authenticator, Entitlements},
+    jobs::{Handler, JobSettings, Jobs, Runner},
     pubsub::Publisher,
     usage::UsageSink,
 };
@@ -126,6 +127,7 @@ impl AppBuilder {
         // Read for their problems: their values are needed before there is an app.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
+        let jobs = registry.config::<JobSettings>();
         let db = self.db.or_else(|| open(db_settings.as_ref()?, &mut registry));
         let health = Health::new(registry.clock());
         registry.ctx.insert(registry.clock.clone());
@@ -133,6 +135,7 @@ impl AppBuilder {
         registry.ctx.insert(health.clone());
         if let (Some(settings), Some(db)) = (&db_settings, &db) {
             registry.ctx.insert(db.clone());
+            registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
             core_routes::register(&mut registry, db, settings);
         }
         #[cfg(feature = "redis")]
@@ -162,7 +165,8 @@ impl AppBuilder {
         routing::conflicts(&mut registry);
 
         let problems = !registry.problems.is_empty();
-        let (Some(db_settings), Some(http), Some(db), false) = (db_settings, http, db, problems) else {
+        let (Some(db_settings), Some(http), Some(jobs), Some(db), false) = (db_settings, http, jobs, db, problems)
+        else {
             return Err(BuildError(registry.problems));
         };
         let openapi = openapi::document(&registry, &self.title, &self.version);
@@ -191,6 +195,9 @@ impl AppBuilder {
             .filter(|(slot, _)| *slot == Slot::Edge)
             .fold(router, |router, (_, layer)| (layer.router)(router));
         let edge: Edge = edge::around(limits.layer(router), &http, &registry, versions, &self.policies);
+        let jobs_in_serve = jobs.serve;
+        let queue = registry.ctx.get::<Jobs>().unwrap_or_else(|_| Jobs::new(db.clone(), registry.clock()));
+        let runner = Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs);
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {
@@ -206,6 +213,8 @@ impl AppBuilder {
             routes,
             migrations: registry.migrations,
             services: wired.services,
+            runner,
+            jobs_in_serve,
             banner,
         })
     }
@@ -257,13 +266,20 @@ struct Wired {
     layers: Vec<(Slot, Applied)>,
     checks: Vec<crate::health::Check>,
     services: Vec<super::services::Service>,
+    handlers: Vec<Handler>,
 }
 
 fn wire(registry: &mut Registry) -> Option<Wired> {
     let ctx = registry.ctx.clone();
     let mut problems = Vec::new();
     let mut keep = |module, missing: super::Missing| problems.push(Problem::missing(module, missing));
-    let mut wired = Wired { routes: Vec::new(), layers: Vec::new(), checks: Vec::new(), services: Vec::new() };
+    let mut wired = Wired {
+        routes: Vec::new(),
+        layers: Vec::new(),
+        checks: Vec::new(),
+        services: Vec::new(),
+        handlers: Vec::new(),
+    };
     for routes in registry.routes.drain(..) {
         match (routes.wire)(&ctx) {
             Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
@@ -287,6 +303,18 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
     for (module, service) in registry.services.drain(..) {
         match service(&ctx) {
             Ok(service) => wired.services.push(service),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    for (_, module, handler) in registry.handlers.drain(..) {
+        match handler(&ctx) {
+            Ok(handler) => wired.handlers.push(handler),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    for (module, layer) in registry.job_layers.drain(..) {
+        match layer(&ctx) {
+            Ok(layer) => wired.handlers.iter_mut().for_each(|handler| handler.service = layer(handler.service.clone())),
             Err(missing) => keep(module, missing),
         }
     }

@@ -12,6 +12,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let app = builder.build()?;
     match matches.subcommand() {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
+        Some(("worker", _)) => commands::work(app).await,
         Some(("openapi", _)) => commands::openapi(&app),
         Some(("routes", _)) => {
             commands::routes(&app);
@@ -31,6 +32,7 @@ fn command(title: String, version: String) -> Command {
         .version(version)
         .about("Serves when no command is given. Settings come from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
+        .subcommand(Command::new("worker").about("Runs jobs and other background work, without HTTP"))
         .subcommand(Command::new("migrate").about("Runs the migrations this database is missing").arg(
             Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only lists them, with those that have run"),
         ))

@@ -24,6 +24,19 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     Ok(())
 }
 
+/// Runs jobs until SIGTERM or SIGINT.
+pub(super) async fn work(app: App) -> crate::Result<()> {
+    migrate_or_refuse(&app).await?;
+    app.start().await?;
+    println!("{} works; jobs: {:?}", app.openapi.info.title, app.runner);
+    let shutdown = Shutdown::new();
+    tokio::spawn(end_when_asked(shutdown.clone()));
+    app.work(shutdown).await;
+    _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
+    tracing::info!(target: "omnistack", "ended");
+    Ok(())
+}
+
 /// The first signal ends gracefully; who asks twice means it.
 async fn end_when_asked(shutdown: Shutdown) {
     asked_to_end().await;

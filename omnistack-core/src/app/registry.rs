@@ -21,6 +21,7 @@ use crate::{
     config::{Config, Environment, Section},
     db::Migrations,
     health::Check,
+    jobs::{Cron, CronSpec, Handler, Job, JobError, JobRequest, JobService, Queue},
 };
 
 /// Where a layer sits. Slots order layers; the order of `.with(…)` calls never matters.
@@ -38,6 +39,8 @@ pub enum Slot {
 
 type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Missing> + Send>;
 type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
+type WireHandler = Box<dyn FnOnce(&Ctx) -> Result<Handler, Missing> + Send>;
+type WireJobLayer = Box<dyn FnOnce(&Ctx) -> Result<JobLayer, Missing> + Send>;
 type WireService = Box<dyn FnOnce(&Ctx) -> Result<Background, Missing> + Send>;
 
 pub(super) struct Routes {
@@ -55,6 +58,9 @@ pub(super) struct Applied {
     pub(super) route: Arc<dyn Fn(MethodRouter) -> MethodRouter + Send + Sync>,
     pub(super) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
 }
+
+/// Puts a layer around every job's handler.
+pub(super) type JobLayer = Box<dyn Fn(JobService) -> JobService + Send>;
 
 /// Collects what a module contributes. All of it is data or closures: nothing runs until the app is wired.
 ///
@@ -86,6 +92,10 @@ pub struct Registry {
     pub(super) migrations: Vec<(&'static str, Migrations)>,
     pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
     pub(super) services: Vec<(&'static str, WireService)>,
+    pub(super) handlers: Vec<(&'static str, &'static str, WireHandler)>,
+    pub(super) job_layers: Vec<(&'static str, WireJobLayer)>,
+    pub(super) queues: Vec<Queue>,
+    pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
     pub(super) requirements: Vec<(&'static str, TypeId, &'static str)>,
     pub(super) banner: Banner,
@@ -104,6 +114,10 @@ impl Registry {
             migrations: Vec::new(),
             checks: Vec::new(),
             services: Vec::new(),
+            handlers: Vec::new(),
+            job_layers: Vec::new(),
+            queues: Vec::new(),
+            crons: Vec::new(),
             providers: Vec::new(),
             requirements: Vec::new(),
             banner: Banner::default(),
@@ -221,6 +235,51 @@ impl Registry {
     {
         let wire: WireService = Box::new(move |ctx| service(ctx).map(|service| Background::new(name, service)));
         self.services.push((self.module, wire));
+        self
+    }
+
+    /// Runs jobs of this kind, with a state made once, while wiring.
+    pub fn job<J: Job>(&mut self, state: impl FnOnce(&Ctx) -> Result<J::State, Missing> + Send + 'static) -> &mut Self {
+        if let Some((_, other, _)) = self.handlers.iter().find(|(name, ..)| *name == J::NAME) {
+            let what = format!("job `{}` is also handled by module `{other}`", J::NAME);
+            self.problem(what, "give one of them another `NAME`");
+        }
+        self.handlers.push((J::NAME, self.module, Box::new(move |ctx| state(ctx).map(Handler::new::<J>))));
+        self
+    }
+
+    /// Limits a queue.
+    pub fn queue(&mut self, queue: Queue) -> &mut Self {
+        if self.queues.iter().any(|known| known.name == queue.name) {
+            self.problem(format!("queue `{}` has limits already", queue.name), "say them once");
+        }
+        self.queues.push(queue);
+        self
+    }
+
+    /// Enqueues a job by the clock.
+    pub fn cron(&mut self, cron: Cron) -> &mut Self {
+        match cron.compile() {
+            Ok(cron) => self.crons.push(cron),
+            Err(problem) => {
+                self.problem(problem, "write e.g. `0 3 * * *`, and a zone such as `Europe/Berlin`");
+            }
+        }
+        self
+    }
+
+    /// Puts a tower layer around every job's handler.
+    pub fn job_layer<L>(&mut self, layer: impl FnOnce(&Ctx) -> Result<L, Missing> + Send + 'static) -> &mut Self
+    where
+        L: Layer<JobService> + Send + 'static,
+        L::Service: Service<JobRequest, Response = (), Error = JobError> + Clone + Send + Sync + 'static,
+        <L::Service as Service<JobRequest>>::Future: Send + 'static,
+    {
+        let wire: WireJobLayer = Box::new(move |ctx| {
+            let layer = layer(ctx)?;
+            Ok(Box::new(move |service| JobService::new(layer.layer(service))))
+        });
+        self.job_layers.push((self.module, wire));
         self
     }
 

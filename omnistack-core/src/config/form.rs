@@ -102,7 +102,8 @@ impl Form for Duration {
 
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms");
-        let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+        let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+        let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
         Self::try_from(signed).map_err(|_| wrong())
     }
 }

@@ -18,6 +18,7 @@ pub(super) enum Scope {
 pub struct Tx {
     open: Open,
     observers: Arc<Observers>,
+    committed: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Tx {
@@ -31,7 +32,7 @@ impl Tx {
         let observers = Arc::clone(&db.observers);
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
-        Ok(Self { open, observers })
+        Ok(Self { open, observers, committed: Vec::new() })
     }
 
     /// Which SQL it speaks.
@@ -47,7 +48,14 @@ impl Tx {
     /// Makes its changes durable and visible.
     pub async fn commit(self) -> Result<(), Error> {
         let watch = self.observers.watch();
-        watch.ended("commit", self.open.commit().await)
+        watch.ended("commit", self.open.commit().await)?;
+        self.committed.into_iter().for_each(|then| then());
+        Ok(())
+    }
+
+    /// Calls this when the changes are durable and visible; never when they are not. For waking whoever waits for them.
+    pub fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.committed.push(Box::new(then));
     }
 
     /// Forgets its changes.

@@ -1,0 +1,67 @@
+-- The job queue. Times are microseconds since 1970 UTC, bound by the app, so that both databases compare plain numbers.
+create table jobs (
+    id           blob primary key,
+    name         text not null,
+    queue        text not null,
+    payload      text not null,
+    -- scheduled: not due yet; ready; running: leased; done, dead, cancelled: finished.
+    state        text not null,
+    -- The order among ready jobs: when it was due, plus a minute for each step of priority. So waiting earns priority.
+    rank         integer not null,
+    run_at       integer not null,
+    attempt      integer not null default 0,
+    max_attempts integer not null,
+    -- Counts leases. Who holds an older one can't change the job any more.
+    lease        integer not null default 0,
+    lease_until  integer,
+    worker       blob,
+    timeout      integer,
+    cancel       integer not null default 0,
+    progress     integer,
+    note         text,
+    unique_key   text,
+    unique_until integer,
+    batch        blob,
+    tenant       blob,
+    trace        text,
+    error        text,
+    created_at   integer not null,
+    started_at   integer,
+    finished_at  integer
+) strict;
+
+-- One index a question, of only the rows it is about: finished and scheduled jobs cost the claim nothing.
+create index jobs_ready on jobs (queue, rank) where state = 'ready';
+create index jobs_scheduled on jobs (run_at) where state = 'scheduled';
+create index jobs_running on jobs (lease_until) where state = 'running';
+create index jobs_finished on jobs (state, finished_at) where state in ('done', 'dead', 'cancelled');
+create unique index jobs_unique on jobs (name, unique_key) where unique_key is not null;
+
+create table job_failures (
+    job     blob not null,
+    attempt integer not null,
+    at      integer not null,
+    error   text not null,
+    primary key (job, attempt)
+) strict;
+
+-- Queues that are paused or kept to a rate; others have no row.
+create table job_queues (
+    name   text primary key,
+    paused integer not null default 0,
+    -- When everything taken so far is earned back, by the generic cell rate algorithm.
+    earned integer not null default 0
+) strict;
+
+create table job_batches (
+    id        blob primary key,
+    pending   integer not null,
+    failed    integer not null default 0,
+    -- The job to enqueue when none is pending, as the engine's own JSON.
+    callback  text
+) strict;
+
+create table job_crons (
+    name      text primary key,
+    last_tick integer not null
+) strict;

@@ -1,0 +1,86 @@
+//! One attempt, from its lease to its end.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt as _;
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
+
+use crate::{
+    clock::Clock,
+    jobs::{
+        JobCtx, JobError, JobRequest,
+        job::Kind,
+        service::Handler,
+        store::{Claimed, Finished, Outcome, Store},
+    },
+};
+
+/// Runs a job once and says how that ended. Nothing it does can end the worker.
+pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Finished {
+    let clock = store.clock.clone();
+    let ctx = JobCtx {
+        id: job.id,
+        name: job.name,
+        attempt: job.attempt.unsigned_abs(),
+        max_attempts: job.max_attempts.unsigned_abs(),
+        lease: job.lease,
+        tenant: job.tenant,
+        trace: job.trace,
+        store,
+    };
+    let span = tracing::info_span!(target: "omnistack::jobs", "job", name = ctx.name, id = %ctx.id, attempt = ctx.attempt,
+        trace = ctx.trace);
+    let timeout = job.timeout.map_or(handler.timeout, |micros| Duration::from_micros(micros.unsigned_abs()));
+    let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
+    let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
+    let ended = tokio::time::timeout(timeout, run.instrument(span.clone())).await;
+    let _entered = span.enter();
+    let result = match ended {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", said(panic.as_ref())))),
+        Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
+    };
+    let outcome = match result {
+        Ok(()) => Outcome::Done,
+        Err(error) => judge(&error, last, number, handler.backoff, job.id.uuid().as_u128(), &clock),
+    };
+    Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+}
+
+fn judge(
+    error: &JobError,
+    last: bool,
+    attempt: u32,
+    backoff: fn(u32) -> Duration,
+    seed: u128,
+    clock: &Clock,
+) -> Outcome {
+    let at = |wait: Duration| {
+        let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+        clock.now().as_micros().saturating_add(wait)
+    };
+    match error.kind {
+        Kind::Snooze(wait) => Outcome::Snooze { at: at(wait) },
+        Kind::Retry if !last => {
+            let wait = jittered(backoff(attempt), seed, attempt);
+            tracing::warn!(target: "omnistack::jobs", %error, ?wait, "failed; will be tried again");
+            Outcome::Retry { at: at(wait), error: error.to_string() }
+        }
+        Kind::Retry | Kind::Fatal => {
+            tracing::error!(target: "omnistack::jobs", %error, "failed for good");
+            Outcome::Dead { error: error.to_string() }
+        }
+    }
+}
+
+/// A fifth more or less, by the job's id, whose low bits are random: nothing else need be drawn.
+pub(super) fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
+    let drawn = (seed as u64).wrapping_mul(u64::from(attempt) | 1).rotate_right(attempt) % 401;
+    wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,140 @@
+//! Workers take jobs.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Store, json};
+use crate::{
+    db::{Error, Sql},
+    http::Rate,
+    identity::TenantId,
+    jobs::{BatchId, JobId},
+};
+
+/// A leased job.
+#[derive(Debug, sqlx::FromRow)]
+pub(in crate::jobs) struct Claimed {
+    pub(in crate::jobs) id: JobId,
+    pub(in crate::jobs) name: String,
+    pub(in crate::jobs) payload: String,
+    pub(in crate::jobs) attempt: i32,
+    pub(in crate::jobs) max_attempts: i32,
+    pub(in crate::jobs) lease: i32,
+    pub(in crate::jobs) timeout: Option<i64>,
+    pub(in crate::jobs) batch: Option<BatchId>,
+    pub(in crate::jobs) tenant: Option<TenantId>,
+    pub(in crate::jobs) trace: Option<String>,
+    pub(in crate::jobs) run_at: i64,
+    rank: i64,
+}
+
+/// What a worker wants.
+#[derive(Clone, Debug)]
+pub(in crate::jobs) struct Claim<'a> {
+    pub(in crate::jobs) queue: &'a str,
+    /// A JSON array of the names it has handlers for: others are left to other versions of the app.
+    pub(in crate::jobs) names: &'a str,
+    pub(in crate::jobs) worker: Uuid,
+    pub(in crate::jobs) limit: usize,
+    pub(in crate::jobs) lease: Duration,
+    pub(in crate::jobs) rate: Option<Rate>,
+}
+
+const CLAIM: Sql = Sql {
+    postgres: "with picked as (
+    select id from jobs where queue = $1 and state = 'ready'
+        and name in (select json_array_elements_text($2::json))
+        and not exists (select 1 from job_queues where job_queues.name = $1 and paused)
+    order by rank limit $3 for update skip locked)
+update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5, started_at = $6
+from picked where jobs.id = picked.id
+returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+    sqlite: "update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5,
+    started_at = $6
+where id in (select id from jobs where queue = $1 and state = 'ready' and name in (select value from json_each($2))
+    and not exists (select 1 from job_queues where job_queues.name = $1 and paused) order by rank limit $3)
+returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+};
+
+impl Store {
+    /// Leases jobs that are due, the first first.
+    pub(in crate::jobs) async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Claimed>, Error> {
+        let now = self.clock.now().as_micros();
+        let lease = i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX);
+        let mut tx = match claim.rate {
+            None => None,
+            Some(_) => Some(self.db.begin().await?),
+        };
+        let mut limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
+        let mut earned = 0;
+        if let (Some(tx), Some(rate)) = (&mut tx, claim.rate) {
+            earned = locked(tx, claim.queue).await?;
+            limit = limit.min(allowed(rate, now, earned));
+        }
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let query = match &mut tx {
+            Some(tx) => tx.query(CLAIM),
+            None => self.db.query(CLAIM),
+        };
+        let query = query.bind(claim.queue.to_owned()).bind(claim.names.to_owned()).bind(limit);
+        let query = query.bind(now.saturating_add(lease)).bind(claim.worker).bind(now);
+        let mut claimed: Vec<Claimed> = query.fetch_all().await?;
+        if let (Some(mut tx), Some(rate)) = (tx, claim.rate) {
+            let used = i64::try_from(claimed.len()).unwrap_or(0).saturating_mul(interval(rate));
+            let earned = earned.max(now).saturating_add(used);
+            let update = tx.query("update job_queues set earned = $2 where name = $1");
+            update.bind(claim.queue.to_owned()).bind(earned).execute().await?;
+            tx.commit().await?;
+        }
+        claimed.sort_unstable_by_key(|job| job.rank);
+        Ok(claimed)
+    }
+
+    /// Lengthens leases; gives back those still held, and whether each is asked to stop.
+    pub(in crate::jobs) async fn heartbeat(
+        &self,
+        held: &[(JobId, i32)],
+        lease: Duration,
+    ) -> Result<Vec<(JobId, bool)>, Error> {
+        #[derive(serde::Serialize)]
+        struct Held {
+            id: String,
+            lease: i32,
+        }
+        let held: Vec<_> = held.iter().map(|(id, lease)| Held { id: super::hex(id.uuid()), lease: *lease }).collect();
+        let until = self.clock.now().as_micros().saturating_add(i64::try_from(lease.as_micros()).unwrap_or(0));
+        self.db.query(HEARTBEAT).bind(json(&held)).bind(until).fetch_all().await
+    }
+}
+
+const HEARTBEAT: Sql = Sql {
+    postgres: "update jobs set lease_until = $2
+from json_to_recordset($1::json) as held(id text, lease integer)
+where jobs.id = held.id::uuid and jobs.lease = held.lease and jobs.state = 'running' returning jobs.id, cancel",
+    sqlite: "update jobs set lease_until = $2 from json_each($1) as held
+where jobs.id = unhex(held.value ->> 'id') and jobs.lease = held.value ->> 'lease' and jobs.state = 'running'
+returning jobs.id, cancel",
+};
+
+/// The queue's row, locked until the transaction ends: one replica at a time takes from a queue with a rate.
+async fn locked(tx: &mut crate::db::Tx, queue: &str) -> Result<i64, Error> {
+    let lock = "insert into job_queues (name) values ($1) on conflict (name) do update set name = excluded.name
+        returning earned";
+    let (earned,): (i64,) = tx.query(lock).bind(queue.to_owned()).fetch_one().await?;
+    Ok(earned)
+}
+
+/// Microseconds one job uses up.
+fn interval(rate: Rate) -> i64 {
+    i64::try_from(rate.window.as_micros() / u128::from(rate.quota.max(1))).unwrap_or(i64::MAX).max(1)
+}
+
+/// How many jobs may begin now.
+fn allowed(rate: Rate, now: i64, earned: i64) -> i64 {
+    let capacity = interval(rate).saturating_mul(i64::from(rate.burst));
+    let used = earned.saturating_sub(now).max(0);
+    (capacity - used).max(0) / interval(rate)
+}

@@ -1,0 +1,180 @@
+//! Jobs end: done, tried again, dead, cancelled, or given back.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::{Store, hex, json};
+use crate::{
+    db::{Error, Sql, Tx},
+    jobs::{BatchId, JobId, draft::Row},
+};
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::jobs) enum Outcome {
+    Done,
+    /// Failed, to be tried at this time (microseconds).
+    Retry {
+        at: i64,
+        error: String,
+    },
+    /// Not failed: to be run at this time, the attempt not counted.
+    Snooze {
+        at: i64,
+    },
+    Dead {
+        error: String,
+    },
+    Cancelled,
+}
+
+/// The end of one attempt, under one lease.
+#[derive(Clone, Debug)]
+pub(in crate::jobs) struct Finished {
+    pub(in crate::jobs) id: JobId,
+    pub(in crate::jobs) lease: i32,
+    pub(in crate::jobs) attempt: i32,
+    pub(in crate::jobs) batch: Option<BatchId>,
+    pub(in crate::jobs) outcome: Outcome,
+}
+
+/// Attempts whose lease was taken by another meanwhile: their ends were not stored.
+pub(in crate::jobs) type Lost = Vec<JobId>;
+
+/// What the statement needs to know of each.
+#[derive(Serialize)]
+struct End<'a> {
+    id: String,
+    lease: i32,
+    state: &'static str,
+    /// When it is due again, of those that are.
+    run_at: Option<i64>,
+    error: Option<&'a str>,
+    /// Attempts given back.
+    back: i32,
+}
+
+const FINISH: Sql = Sql {
+    postgres: "update jobs set state = the.state, run_at = coalesce(the.run_at, jobs.run_at),
+    rank = coalesce(the.run_at - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - the.back,
+    error = coalesce(the.error, jobs.error), lease_until = null, worker = null, cancel = false,
+    finished_at = case when the.run_at is null then $2 end,
+    unique_key = case when the.run_at is null and (jobs.unique_until is null or jobs.unique_until <= $2) then null
+        else jobs.unique_key end
+from json_to_recordset($1::json) as the(id text, lease integer, state text, run_at bigint, error text, back integer)
+where jobs.id = the.id::uuid and jobs.lease = the.lease and jobs.state = 'running'
+returning jobs.id",
+    sqlite: "update jobs set state = the.value ->> 'state', run_at = coalesce(the.value ->> 'run_at', jobs.run_at),
+    rank = coalesce((the.value ->> 'run_at') - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - (the.value ->> 'back'),
+    error = coalesce(the.value ->> 'error', jobs.error), lease_until = null, worker = null, cancel = false,
+    finished_at = case when the.value ->> 'run_at' is null then $2 end,
+    unique_key = case when the.value ->> 'run_at' is null and (jobs.unique_until is null or jobs.unique_until <= $2) then null
+        else jobs.unique_key end
+from json_each($1) as the
+where jobs.id = unhex(the.value ->> 'id') and jobs.lease = the.value ->> 'lease' and jobs.state = 'running'
+returning jobs.id",
+};
+
+const FAILURES: Sql = Sql {
+    postgres: "insert into job_failures (job, attempt, at, error)
+select id::uuid, attempt, $2, error from json_to_recordset($1::json) as failed(id text, attempt integer, error text)
+on conflict do nothing",
+    sqlite: "insert into job_failures (job, attempt, at, error)
+select unhex(value ->> 'id'), value ->> 'attempt', $2, value ->> 'error' from json_each($1) where true
+on conflict do nothing",
+};
+
+impl Store {
+    /// Stores how attempts ended, those whose lease still holds; gives back the others.
+    pub(in crate::jobs) async fn finish(&self, finished: &[Finished]) -> Result<Lost, Error> {
+        let now = self.clock.now().as_micros();
+        // The common case needs no transaction of its own: one statement.
+        if finished.iter().all(|job| job.outcome == Outcome::Done && job.batch.is_none()) {
+            let stored = update(self.db.query(FINISH), finished, now).await?;
+            return Ok(lost(finished, &stored));
+        }
+        let mut tx = self.db.begin().await?;
+        let lost = finish_in(&mut tx, finished, now).await?;
+        tx.commit().await?;
+        Ok(lost)
+    }
+}
+
+/// As [`Store::finish`], in a transaction that is open.
+pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> Result<Lost, Error> {
+    #[derive(Serialize)]
+    struct Failed<'a> {
+        id: String,
+        attempt: i32,
+        error: &'a str,
+    }
+    let stored = update(tx.query(FINISH), finished, now).await?;
+    let held: HashSet<_> = stored.iter().map(|(id,)| id.uuid()).collect();
+    let kept = || finished.iter().filter(|job| held.contains(&job.id.uuid()));
+    let failed: Vec<_> = kept()
+        .filter_map(|job| match &job.outcome {
+            Outcome::Retry { error, .. } | Outcome::Dead { error } => {
+                Some(Failed { id: hex(job.id.uuid()), attempt: job.attempt, error })
+            }
+            _ => None,
+        })
+        .collect();
+    if !failed.is_empty() {
+        tx.query(FAILURES).bind(json(&failed)).bind(now).execute().await?;
+    }
+    let mut batches: HashMap<_, (i32, i32)> = HashMap::new();
+    for job in kept() {
+        let ended = matches!(job.outcome, Outcome::Done | Outcome::Dead { .. } | Outcome::Cancelled);
+        if let (Some(batch), true) = (job.batch, ended) {
+            let (count, failed) = batches.entry(batch.uuid()).or_default();
+            *count += 1;
+            *failed += i32::from(job.outcome != Outcome::Done);
+        }
+    }
+    for (batch, (ended, failed)) in batches {
+        end_in_batch(tx, BatchId::from_uuid(batch), ended, failed, now).await?;
+    }
+    Ok(lost(finished, &stored))
+}
+
+/// Counts jobs of a batch that have ended; the last enqueues what comes after it.
+pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed: i32, now: i64) -> Result<(), Error> {
+    let count =
+        "update job_batches set pending = pending - $2, failed = failed + $3 where id = $1 returning pending, callback";
+    let left: Option<(i32, Option<String>)> =
+        tx.query(count).bind(batch).bind(ended).bind(failed).fetch_optional().await?;
+    let Some((0, Some(callback))) = left else { return Ok(()) };
+    let row: Result<Row, _> = serde_json::from_str(&callback);
+    match row {
+        Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,
+        Err(error) => {
+            tracing::error!(target: "omnistack::jobs", %batch, %error, "the callback of a batch can't be read")
+        }
+    }
+    Ok(())
+}
+
+async fn update(query: crate::db::Query<'_>, finished: &[Finished], now: i64) -> Result<Vec<(JobId,)>, Error> {
+    let ends: Vec<_> = finished.iter().map(end).collect();
+    query.bind(json(&ends)).bind(now).fetch_all().await
+}
+
+fn end(finished: &Finished) -> End<'_> {
+    let (state, run_at, error, back) = match &finished.outcome {
+        Outcome::Done => ("done", None, None, 0),
+        Outcome::Retry { at, error } => ("scheduled", Some(*at), Some(error.as_str()), 0),
+        Outcome::Snooze { at } => ("scheduled", Some(*at), None, 1),
+        Outcome::Dead { error } => ("dead", None, Some(error.as_str()), 0),
+        Outcome::Cancelled => ("cancelled", None, None, 0),
+    };
+    End { id: hex(finished.id.uuid()), lease: finished.lease, state, run_at, error, back }
+}
+
+fn lost(finished: &[Finished], stored: &[(JobId,)]) -> Lost {
+    if stored.len() == finished.len() {
+        return Vec::new();
+    }
+    let held: HashSet<_> = stored.iter().map(|(id,)| id.uuid()).collect();
+    finished.iter().map(|job| job.id).filter(|id| !held.contains(&id.uuid())).collect()
+}

@@ -1,0 +1,69 @@
+//! Jobs come in.
+
+use std::collections::HashMap;
+
+use crate::{
+    db::{Error, Sql, Tx},
+    id::Id,
+    jobs::{Enqueued, JobId, draft::Row},
+};
+
+/// Where PostgreSQL announces ready jobs; the payload is the queue.
+pub(in crate::jobs) const CHANNEL: &str = "omnistack_jobs";
+
+/// One statement for any number of jobs. On PostgreSQL it announces each queue that got a ready one, when it commits.
+const INSERT: Sql = Sql {
+    postgres: "with inserted as (
+    insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
+        batch, tenant, trace, created_at)
+    select id::uuid, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
+        batch::uuid, tenant::uuid, trace, created_at
+    from json_to_recordset($1::json) as new(id text, name text, queue text, payload text, state text, rank bigint,
+        run_at bigint, max_attempts integer, timeout bigint, unique_key text, unique_until bigint, batch text, tenant text,
+        trace text, created_at bigint)
+    on conflict (name, unique_key) where unique_key is not null do nothing
+    returning id, queue, state)
+select id, case when state = 'ready' and row_number() over (partition by queue, state) = 1
+    then pg_notify('omnistack_jobs', queue)::text end from inserted",
+    sqlite: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
+    batch, tenant, trace, created_at)
+select unhex(value ->> 'id'), value ->> 'name', value ->> 'queue', value ->> 'payload', value ->> 'state', value ->> 'rank',
+    value ->> 'run_at', value ->> 'max_attempts', value ->> 'timeout', value ->> 'unique_key', value ->> 'unique_until',
+    unhex(value ->> 'batch'), unhex(value ->> 'tenant'), value ->> 'trace', value ->> 'created_at'
+from json_each($1) where true
+on conflict (name, unique_key) where unique_key is not null do nothing
+returning id, null",
+};
+
+/// A finished job keeps its key until its window is over.
+const FREE_KEY: &str = "update jobs set unique_key = null where name = $1 and unique_key = $2
+    and state in ('done', 'dead', 'cancelled') and (unique_until is null or unique_until <= $3)";
+
+const HOLDER: &str = "select id from jobs where name = $1 and unique_key = $2";
+
+/// Inserts jobs; one whose unique key is taken gives back the id of the job that has it.
+pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Result<Vec<Enqueued>, Error> {
+    let keyed = || rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key)));
+    for (row, key) in keyed() {
+        tx.query(FREE_KEY).bind(row.name.clone()).bind(key.clone()).bind(now).execute().await?;
+    }
+    let inserted: Vec<(JobId, Option<String>)> = tx.query(INSERT).bind(super::json(&rows)).fetch_all().await?;
+    if keyed().next().is_none() {
+        return Ok(rows.iter().map(|row| Enqueued { id: row.job, duplicate: false }).collect());
+    }
+    let inserted: HashMap<_, _> = inserted.into_iter().map(|(id, _)| (id.uuid(), ())).collect();
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let taken = row.unique_key.as_ref().filter(|_| !inserted.contains_key(&row.job.uuid()));
+        let id = match taken {
+            None => row.job,
+            Some(key) => {
+                let holder = tx.query(HOLDER).bind(row.name.clone()).bind(key.clone());
+                let (id,): (Id<_>,) = holder.fetch_one().await?;
+                id
+            }
+        };
+        all.push(Enqueued { id, duplicate: taken.is_some() });
+    }
+    Ok(all)
+}

@@ -1,0 +1,123 @@
+//! What time does to jobs: scheduled ones come due, leases end, finished ones are forgotten.
+
+use std::time::Duration;
+
+use super::{
+    Store,
+    finish::{Finished, Outcome, finish_in},
+};
+use crate::{
+    db::{Error, Sql},
+    jobs::{BatchId, JobId},
+};
+
+/// Rows one statement touches at most, so that nobody waits long for it.
+const AT_ONCE: i64 = 1000;
+
+const PROMOTE: Sql = Sql {
+    postgres: "with due as (
+    select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2 for update skip locked)
+update jobs set state = 'ready' from due where jobs.id = due.id",
+    sqlite: "update jobs set state = 'ready'
+where id in (select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2)",
+};
+
+const EXPIRED: Sql = Sql {
+    postgres: "select id, name, lease, attempt, max_attempts, batch, cancel from jobs
+where state = 'running' and lease_until < $1 order by lease_until limit $2 for update skip locked",
+    sqlite: "select id, name, lease, attempt, max_attempts, batch, cancel from jobs
+where state = 'running' and lease_until < $1 order by lease_until limit $2",
+};
+
+const FORGET: Sql = Sql {
+    postgres: "with old as (select id from jobs where state = $1 and finished_at < $2 order by finished_at limit $3
+    for update skip locked), failures as (delete from job_failures using old where job = old.id)
+delete from jobs using old where jobs.id = old.id",
+    sqlite: "delete from jobs
+where id in (select id from jobs where state = $1 and finished_at < $2 order by finished_at limit $3)",
+};
+
+#[derive(sqlx::FromRow)]
+struct Expired {
+    id: JobId,
+    name: String,
+    lease: i32,
+    attempt: i32,
+    max_attempts: i32,
+    batch: Option<BatchId>,
+    cancel: bool,
+}
+
+impl Store {
+    /// Makes scheduled jobs ready whose time has come; returns how many.
+    pub(in crate::jobs) async fn promote(&self) -> Result<u64, Error> {
+        let now = self.clock.now().as_micros();
+        let mut all = 0;
+        loop {
+            let promoted = self.db.query(PROMOTE).bind(now).bind(AT_ONCE).execute().await?;
+            all += promoted;
+            if promoted < AT_ONCE.unsigned_abs() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// How long until the next scheduled job is due.
+    pub(in crate::jobs) async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        let next = self.db.query("select min(run_at) from jobs where state = 'scheduled'");
+        let (next,): (Option<i64>,) = next.fetch_one().await?;
+        let now = self.clock.now().as_micros();
+        Ok(next.map(|next| Duration::from_micros(u64::try_from(next - now).unwrap_or(0))))
+    }
+
+    /// Takes jobs from workers that let their leases end: crashed, frozen or cut off. The attempt counts.
+    pub(in crate::jobs) async fn rescue(&self, backoff: impl Fn(&str, u32) -> Duration) -> Result<usize, Error> {
+        let now = self.clock.now().as_micros();
+        let mut tx = self.db.begin().await?;
+        let expired: Vec<Expired> = tx.query(EXPIRED).bind(now).bind(AT_ONCE).fetch_all().await?;
+        let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &backoff)).collect();
+        if !finished.is_empty() {
+            finish_in(&mut tx, &finished, now).await?;
+        }
+        tx.commit().await?;
+        Ok(finished.len())
+    }
+
+    /// Forgets finished jobs older than these; returns how many.
+    pub(in crate::jobs) async fn forget(&self, done: Duration, dead: Duration) -> Result<u64, Error> {
+        let now = self.clock.now().as_micros();
+        let mut all = 0;
+        for (state, after) in [("done", done), ("cancelled", done), ("dead", dead)] {
+            let before = now.saturating_sub(i64::try_from(after.as_micros()).unwrap_or(i64::MAX));
+            loop {
+                let forgotten = self.db.query(FORGET).bind(state).bind(before).bind(AT_ONCE).execute().await?;
+                all += forgotten;
+                if forgotten < AT_ONCE.unsigned_abs() {
+                    break;
+                }
+            }
+        }
+        if all > 0 && self.db.dialect() == crate::db::Dialect::Sqlite {
+            let orphans = "delete from job_failures where not exists (select 1 from jobs where id = job)";
+            self.db.query(orphans).execute().await?;
+        }
+        let empty = "delete from job_batches where pending = 0 and not exists (select 1 from jobs where batch = job_batches.id)";
+        if all > 0 {
+            self.db.query(empty).execute().await?;
+        }
+        Ok(all)
+    }
+}
+
+fn judge(job: Expired, now: i64, backoff: &impl Fn(&str, u32) -> Duration) -> Finished {
+    let error = format!("attempt {} ended without a word: its worker crashed, or froze past its lease", job.attempt);
+    let outcome = if job.cancel {
+        Outcome::Cancelled
+    } else if job.attempt >= job.max_attempts {
+        Outcome::Dead { error }
+    } else {
+        let wait = backoff(&job.name, job.attempt.unsigned_abs());
+        Outcome::Retry { at: now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)), error }
+    };
+    Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
+}

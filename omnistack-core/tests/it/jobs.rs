@@ -1,0 +1,105 @@
+//! The job queue, on both databases.
+
+mod life;
+mod unique;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::{Module, Registry},
+    jobs::{Job, JobCtx, JobError, Jobs, Queue},
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+use serde::{Deserialize, Serialize};
+
+/// What ran, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Ran(Arc<Mutex<Vec<String>>>);
+
+impl Ran {
+    pub(crate) fn add(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Does as it is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Act {
+    pub(crate) name: String,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum How {
+    Succeed,
+    Fail,
+    FailBefore(u32),
+    Fatal,
+    Panic,
+    Snooze,
+    Hang,
+}
+
+impl Act {
+    pub(crate) fn new(name: &str, how: How) -> Self {
+        Self { name: name.into(), how }
+    }
+}
+
+#[async_trait]
+impl Job for Act {
+    const NAME: &'static str = "act";
+    const MAX_ATTEMPTS: u32 = 3;
+    const TIMEOUT: Duration = Duration::from_millis(200);
+
+    type State = Ran;
+
+    async fn run(self, ran: &Ran, ctx: &JobCtx) -> Result<(), JobError> {
+        ran.add(format!("{}#{}", self.name, ctx.attempt()));
+        match self.how {
+            How::Succeed => Ok(()),
+            How::FailBefore(attempt) if ctx.attempt() >= attempt => Ok(()),
+            How::Fail | How::FailBefore(_) => Err(JobError::retry("no luck")),
+            How::Fatal => Err(JobError::fatal("no hope")),
+            How::Panic => panic!("no manners"),
+            How::Snooze => Err(JobError::snooze(Duration::from_secs(60))),
+            How::Hang => std::future::pending().await,
+        }
+    }
+
+    fn backoff(attempt: u32) -> Duration {
+        Duration::from_secs(u64::from(attempt) * 10)
+    }
+}
+
+pub(crate) struct Acting(pub(crate) Ran);
+
+impl Module for Acting {
+    fn name(&self) -> &'static str {
+        "acting"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let ran = self.0.clone();
+        registry.job::<Act>(move |_| Ok(ran)).queue(Queue::new("slow").concurrency(1));
+    }
+}
+
+pub(crate) async fn acting(database: TestDatabase) -> (TestApp, Jobs, Ran) {
+    let ran = Ran::default();
+    let app = TestApp::start(database, |app| app.with(Acting(ran.clone()))).await;
+    let jobs = app.app().ctx().get::<Jobs>().unwrap();
+    (app, jobs, ran)
+}
+
+pub(crate) async fn run(app: &TestApp) -> usize {
+    app.app().runner().run_until_idle().await.unwrap()
+}

@@ -1,0 +1,143 @@
+//! From enqueued to finished.
+
+use std::time::Duration;
+
+use omnistack_core::jobs::{Draft, EnqueueError, JobFilter, JobInfo, JobState, Jobs, LARGEST_PAYLOAD, Priority};
+use omnistack_testkit::{TestDatabase, on_each_database};
+
+use super::{Act, How, acting, run};
+
+async fn state(jobs: &Jobs, id: omnistack_core::jobs::JobId) -> JobInfo {
+    jobs.get(id).await.unwrap().unwrap().0
+}
+
+on_each_database! {
+    async fn a_job_exists_when_its_transaction_commits(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        let mut tx = app.db().begin().await.unwrap();
+        jobs.enqueue_in(&mut tx, Act::new("never", How::Succeed)).await.unwrap();
+        tx.rollback().await.unwrap();
+        let mut tx = app.db().begin().await.unwrap();
+        let job = jobs.enqueue_in(&mut tx, Act::new("once", How::Succeed)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(run(&app).await, 1);
+        assert_eq!(ran.take(), ["once#1"]);
+        let job = state(&jobs, job.id).await;
+        assert_eq!((job.state, job.attempt, job.error), (JobState::Done, 1, None));
+        assert!(job.finished_at.is_some());
+        assert_eq!(run(&app).await, 0, "it is done");
+    }
+
+    async fn a_failure_is_tried_again_later_and_in_the_end_is_a_dead_letter(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        let job = jobs.enqueue(Act::new("a", How::Fail)).await.unwrap().id;
+        for attempt in 1..=3 {
+            assert_eq!(run(&app).await, 1, "attempt {attempt}");
+            let job = state(&jobs, job).await;
+            assert_eq!(job.attempt, attempt);
+            assert_eq!(job.error.as_deref(), Some("no luck"));
+            let expected = if attempt == 3 { JobState::Dead } else { JobState::Scheduled };
+            assert_eq!(job.state, expected);
+            // Backoff is stored, a fifth more or less.
+            app.clock().advance(Duration::from_secs(u64::from(attempt) * 10) * 79 / 100);
+            assert_eq!(run(&app).await, 0, "too early");
+            app.clock().advance(Duration::from_secs(u64::from(attempt) * 10) * 42 / 100);
+        }
+        assert_eq!(run(&app).await, 0);
+        assert_eq!(ran.take(), ["a#1", "a#2", "a#3"]);
+        let (_, failures) = jobs.get(job).await.unwrap().unwrap();
+        assert_eq!(failures.iter().map(|failure| failure.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(jobs.retry(&JobFilter::id(job)).await.unwrap(), 1);
+        assert_eq!(run(&app).await, 1, "by hand, once more");
+        assert_eq!(state(&jobs, job).await.state, JobState::Dead);
+        assert_eq!(jobs.discard(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
+        assert!(jobs.get(job).await.unwrap().is_none());
+    }
+
+    async fn each_way_to_end_is_stored(database: TestDatabase) {
+        let (app, jobs, _) = acting(database).await;
+        for (how, expected, error, attempt) in [
+            (How::Succeed, JobState::Done, None, 1),
+            (How::Fatal, JobState::Dead, Some("no hope"), 1),
+            (How::Panic, JobState::Scheduled, Some("panicked: no manners"), 1),
+            (How::Snooze, JobState::Scheduled, None, 0),
+            (How::Hang, JobState::Scheduled, Some("took longer than 200ms"), 1),
+        ] {
+            let id = jobs.enqueue(Act::new("a", how.clone())).await.unwrap().id;
+            run(&app).await;
+            let job = state(&jobs, id).await;
+            assert_eq!((job.state, job.error.as_deref(), job.attempt), (expected, error, attempt), "{how:?}");
+            jobs.cancel(&JobFilter::id(id)).await.unwrap();
+        }
+    }
+
+    async fn jobs_run_when_they_are_due_the_most_urgent_first(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        let draft = |name: &str| Draft::new(Act::new(name, How::Succeed)).queue("slow");
+        jobs.enqueue_all([
+            draft("later").after(Duration::from_secs(600)),
+            draft("normal"),
+            draft("low").priority(Priority::Low),
+            draft("high").priority(Priority::High),
+        ]).await.unwrap();
+        run(&app).await;
+        assert_eq!(ran.take(), ["high#1", "normal#1", "low#1"]);
+        app.clock().advance(Duration::from_secs(600));
+        run(&app).await;
+        assert_eq!(ran.take(), ["later#1"]);
+        // Waiting earns priority.
+        jobs.enqueue(draft("low").priority(Priority::Low)).await.unwrap();
+        app.clock().advance(Duration::from_secs(61));
+        jobs.enqueue(draft("normal")).await.unwrap();
+        run(&app).await;
+        assert_eq!(ran.take(), ["low#1", "normal#1"]);
+    }
+
+    async fn what_is_too_large_is_refused_with_advice(database: TestDatabase) {
+        let (app, jobs, _) = acting(database).await;
+        let error = jobs.enqueue(Act::new(&"x".repeat(1 << 20), How::Succeed)).await.unwrap_err();
+        assert!(matches!(error, EnqueueError::TooLarge { name: "act", .. }), "{error}");
+        assert!(error.to_string().contains("its id in the job"), "{error}");
+        jobs.enqueue(Act::new(&"x".repeat(LARGEST_PAYLOAD - 100), How::Succeed)).await.unwrap();
+        assert_eq!(run(&app).await, 1);
+    }
+
+    async fn what_cannot_be_read_any_more_is_a_dead_letter_and_unknown_names_are_left_alone(database: TestDatabase) {
+        let (app, jobs, _) = acting(database).await;
+        let id = jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap().id;
+        let stranger = jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap().id;
+        app.db().query("update jobs set payload = '{\"name\":7}' where id = $1").bind(id).execute().await.unwrap();
+        app.db().query("update jobs set name = 'of_another_version' where id = $1").bind(stranger).execute().await.unwrap();
+        assert_eq!(run(&app).await, 1);
+        let job = state(&jobs, id).await;
+        assert_eq!(job.state, JobState::Dead);
+        assert!(job.error.unwrap().starts_with("the payload is no `act` any more: "));
+        assert_eq!(state(&jobs, stranger).await.state, JobState::Ready);
+    }
+
+    async fn a_batch_is_followed_by_its_callback(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        let mut tx = app.db().begin().await.unwrap();
+        let members = [How::Succeed, How::Fatal, How::FailBefore(2)].map(|how| Act::new("member", how));
+        jobs.enqueue_batch_in(&mut tx, members, Act::new("after", How::Succeed)).await.unwrap();
+        tx.commit().await.unwrap();
+        run(&app).await;
+        assert_eq!(ran.take(), ["member#1"; 3], "one is to be tried again");
+        app.clock().advance(Duration::from_secs(15));
+        run(&app).await;
+        assert_eq!(ran.take(), ["member#2", "after#1"]);
+    }
+
+    async fn a_paused_queue_waits(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        jobs.pause("default").await.unwrap();
+        jobs.enqueue(Act::new("a", How::Succeed)).await.unwrap();
+        assert_eq!(run(&app).await, 0);
+        let queues = jobs.queues().await.unwrap();
+        assert!(queues[0].paused);
+        assert_eq!(queues[0].jobs[&JobState::Ready], 1);
+        jobs.resume("default").await.unwrap();
+        assert_eq!(run(&app).await, 1);
+        assert_eq!(ran.take(), ["a#1"]);
+    }
+}
