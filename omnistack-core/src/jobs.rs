@@ -55,6 +55,7 @@ mod context;
 mod cron;
 mod draft;
 mod handle;
+pub(crate) mod http;
 mod job;
 mod listen;
 mod queue;

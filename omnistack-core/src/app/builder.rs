@@ -152,6 +152,10 @@ impl AppBuilder {
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }
+        // For operators, where anybody can be one.
+        if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
+            crate::jobs::http::register(&mut registry);
+        }
         registry
             .default(Entitlements::default())
             .default(UsageSink::default())

@@ -4,6 +4,8 @@ use clap::{Arg, ArgAction, Command};
 
 use super::{AppBuilder, commands};
 
+mod jobs;
+
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
     let (title, version) = builder.title();
     let command = command(title.to_owned(), version.to_owned());
@@ -22,6 +24,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
             commands::config(&app, matches.get_flag("reference"));
             Ok(())
         }
+        Some(("jobs", matches)) => jobs::run(&app, matches).await,
         Some(("doctor", _)) => commands::doctor(&app).await,
         _ => commands::serve(app).await,
     }
@@ -48,5 +51,6 @@ fn command(title: String, version: String) -> Command {
                         .help("Prints the reference as Markdown"),
                 ),
         )
+        .subcommand(jobs::command())
         .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and says what to fix"))
 }

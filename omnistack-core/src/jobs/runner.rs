@@ -99,13 +99,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Runs what is due, and what that enqueues, until nothing is; crons are left out. For tests and one-off commands:
-    /// returns how many attempts were made.
+    /// Takes over what silent workers had, and runs what is due, and what that enqueues, until nothing is; crons are left
+    /// out. For tests and one-off commands: returns how many attempts were made.
     ///
     /// # Errors
     /// The database's.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let mut attempts = 0;
+        self.jobs.store.rescue(|name, attempt| self.backoff(name, attempt)).await?;
         loop {
             self.jobs.store.promote().await?;
             let mut worker = Worker::new(self);

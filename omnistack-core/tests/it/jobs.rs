@@ -1,6 +1,8 @@
 //! The job queue, on both databases.
 
+mod crash;
 mod life;
+mod replicas;
 mod unique;
 
 use std::{

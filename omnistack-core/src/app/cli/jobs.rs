@@ -1,0 +1,141 @@
+//! `jobs …`: the queue, from a terminal.
+
+#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::{
+    Failure,
+    app::App,
+    jobs::{JobFilter, JobId, JobInfo, JobState, Jobs},
+};
+
+/// The commands and what they take.
+pub(super) fn command() -> Command {
+    let select = |command: Command| {
+        command
+            .arg(Arg::new("state").long("state").help("scheduled, ready, running, done, dead or cancelled"))
+            .arg(Arg::new("queue").long("queue").help("Only of this queue"))
+            .arg(Arg::new("name").long("name").help("Only of this name"))
+    };
+    let change = |name: &'static str, about: &'static str| {
+        select(Command::new(name).about(about))
+            .arg(Arg::new("id").help("Just this job"))
+            .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All, when nothing else is said"))
+    };
+    let queue = || Arg::new("queue").required(true).help("Its name");
+    Command::new("jobs")
+        .about("Shows and changes background jobs")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            select(Command::new("list").about("Lists jobs, the newest first"))
+                .arg(Arg::new("limit").long("limit").default_value("20").help("At most this many")),
+        )
+        .subcommand(
+            Command::new("show")
+                .about("Shows a job and its failed attempts")
+                .arg(Arg::new("id").required(true).help("Its id")),
+        )
+        .subcommand(Command::new("queues").about("Counts the jobs of each queue by state"))
+        .subcommand(change("retry", "Runs dead, cancelled and scheduled jobs now"))
+        .subcommand(change("cancel", "Gives up jobs that are not finished"))
+        .subcommand(change("discard", "Deletes finished jobs, dead letters too"))
+        .subcommand(Command::new("pause").about("Lets no more jobs of a queue begin").arg(queue()))
+        .subcommand(Command::new("resume").about("Lets jobs of a queue begin again").arg(queue()))
+}
+
+/// Does what one of them says.
+pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
+    let jobs: Jobs = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
+    match matches.subcommand() {
+        Some(("list", matches)) => list(&jobs, matches).await,
+        Some(("show", matches)) => show(&jobs, id(matches)?.unwrap_or(JobId::from_uuid(uuid::Uuid::nil()))).await,
+        Some(("queues", _)) => queues(&jobs).await,
+        Some(("pause", matches)) => Ok(jobs.pause(&text(matches, "queue").unwrap_or_default()).await?),
+        Some(("resume", matches)) => Ok(jobs.resume(&text(matches, "queue").unwrap_or_default()).await?),
+        Some((change, matches)) => {
+            let filter = filter(matches)?;
+            let some = filter.id.is_some() || filter.state.is_some() || filter.queue.is_some() || filter.name.is_some();
+            if !some && !matches.get_flag("all") {
+                return Err(Failure::new(format!(
+                    "say which: `jobs {change} ID`, `--state`, `--queue`, `--name` or `--all`"
+                )));
+            }
+            let changed = match change {
+                "retry" => jobs.retry(&filter).await?,
+                "cancel" => jobs.cancel(&filter).await?,
+                _ => jobs.discard(&filter).await?,
+            };
+            println!("{changed} job{} changed", if changed == 1 { "" } else { "s" });
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
+    let limit = text(matches, "limit").unwrap_or_default();
+    let limit = limit.parse().map_err(|_| Failure::new(format!("--limit: `{limit}` is not a number")))?;
+    println!("{:<36}  {:<9}  {:<12}  {:<24}  {:>8}  LAST ERROR", "ID", "STATE", "QUEUE", "NAME", "ATTEMPTS");
+    for job in jobs.list(&filter(matches)?, None, limit).await? {
+        let JobInfo { id, state, queue, name, attempt, max_attempts, error, .. } = job;
+        let error = error.unwrap_or_default();
+        let error = error.lines().next().unwrap_or_default();
+        println!("{id}  {state:<9}  {queue:<12}  {name:<24}  {:>8}  {error}", format!("{attempt}/{max_attempts}"));
+    }
+    Ok(())
+}
+
+async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
+    let Some((job, failures)) = jobs.get(id).await? else {
+        return Err(Failure::new(format!("there is no job {id}")));
+    };
+    let show = |label: &str, text: String| println!("{label:<10} {text}");
+    show("id", job.id.to_string());
+    show("name", job.name);
+    show("queue", job.queue);
+    show("state", job.state.to_string());
+    show("attempts", format!("{}/{}", job.attempt, job.max_attempts));
+    show("payload", job.payload.to_string());
+    show("due", job.run_at.to_string());
+    for (label, at) in [("begun", job.started_at), ("finished", job.finished_at)] {
+        if let Some(at) = at {
+            show(label, at.to_string());
+        }
+    }
+    if let Some(progress) = job.progress {
+        show("progress", format!("{progress} % {}", job.note.unwrap_or_default()));
+    }
+    for failure in failures {
+        show("failure", format!("{} attempt {}: {}", failure.at, failure.attempt, failure.error));
+    }
+    Ok(())
+}
+
+async fn queues(jobs: &Jobs) -> crate::Result<()> {
+    print!("{:<16}", "QUEUE");
+    JobState::ALL.iter().for_each(|state| print!(" {:>9}", state.as_str().to_uppercase()));
+    println!();
+    for queue in jobs.queues().await? {
+        print!("{:<16}", queue.queue);
+        JobState::ALL.iter().for_each(|state| print!(" {:>9}", queue.jobs.get(state).copied().unwrap_or(0)));
+        println!("{}", if queue.paused { "  paused" } else { "" });
+    }
+    Ok(())
+}
+
+fn filter(matches: &ArgMatches) -> crate::Result<JobFilter> {
+    let state = text(matches, "state").map(|state| state.parse()).transpose().map_err(Failure::new)?;
+    let id = if matches.try_contains_id("id").is_ok() { id(matches)? } else { None };
+    Ok(JobFilter { state, queue: text(matches, "queue"), name: text(matches, "name"), id, tenant: None })
+}
+
+fn id(matches: &ArgMatches) -> crate::Result<Option<JobId>> {
+    let read = |text: String| text.parse().map_err(|_| Failure::new(format!("`{text}` is no job's id")));
+    text(matches, "id").map(read).transpose()
+}
+
+fn text(matches: &ArgMatches, name: &str) -> Option<String> {
+    matches.get_one::<String>(name).cloned()
+}

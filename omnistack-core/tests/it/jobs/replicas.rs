@@ -1,0 +1,230 @@
+//! Several workers on one database.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::{App, Module, Registry, Shutdown},
+    clock::{MockClock, Timestamp},
+    http::Rate,
+    jobs::{Cron, Draft, Job, JobCtx, JobError, JobFilter, JobState, Jobs, Queue},
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+
+/// Says that it has begun, then waits for leave to end.
+#[derive(Clone, Serialize, Deserialize)]
+struct Held {
+    fail: bool,
+}
+
+#[derive(Clone, Default)]
+struct Gate {
+    begun: Arc<Notify>,
+    leave: Arc<Notify>,
+    times: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Job for Held {
+    const NAME: &'static str = "held";
+    type State = Gate;
+
+    async fn run(self, gate: &Gate, _: &JobCtx) -> Result<(), JobError> {
+        gate.times.fetch_add(1, Ordering::SeqCst);
+        gate.begun.notify_one();
+        gate.leave.notified().await;
+        if self.fail { Err(JobError::retry("told to fail")) } else { Ok(()) }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Holding {
+    gate: Gate,
+    cron: bool,
+}
+
+impl Module for Holding {
+    fn name(&self) -> &'static str {
+        "holding"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let gate = self.gate.clone();
+        let rate = Rate::new(5, Duration::from_secs(10));
+        registry.job::<Held>(move |_| Ok(gate)).queue(Queue::new("rated").rate(rate));
+        if self.cron {
+            registry.cron(Cron::new("*/10 * * * *", Held { fail: false }));
+        }
+    }
+}
+
+const NOON: &str = "2030-01-01T12:00:00Z";
+
+/// One of several apps on a database, with a clock they share.
+async fn replica(database: &TestDatabase, clock: &MockClock, holding: &Holding, settings: &[(&str, &str)]) -> App {
+    let builder = App::builder(database.config()).clock(clock.clock()).with(holding.clone());
+    let app = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value)).build().unwrap();
+    app.migrate().await.unwrap();
+    app
+}
+
+fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
+    let (runner, shutdown) = (app.runner().clone(), Shutdown::new());
+    let asked = shutdown.clone();
+    (shutdown, tokio::spawn(async move { runner.run(asked).await.unwrap() }))
+}
+
+async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
+}
+
+async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
+    shutdown.cancel();
+    soon("the end of the worker", worker).await.unwrap();
+}
+
+/// Asks again until it is so; the deadline is the test's.
+async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
+    let look = async {
+        while jobs.list(&filter, None, 100).await.unwrap().len() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, look).await;
+}
+
+fn clock() -> MockClock {
+    MockClock::at(NOON.parse::<Timestamp>().unwrap())
+}
+
+on_each_database! {
+    async fn a_worker_frozen_past_its_lease_cannot_acknowledge(database: TestDatabase) {
+        let clock = clock();
+        let (frozen, other) = (Holding::default(), Holding::default());
+        let first = replica(&database, &clock, &frozen, &[]).await;
+        let second = replica(&database, &clock, &other, &[]).await;
+        let jobs = first.ctx().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(Held { fail: true }).await.unwrap().id;
+        let worker = work(&first);
+        soon("the first attempt", frozen.gate.begun.notified()).await;
+        // Its lease passes without a word. Another takes the job over, and is done with it.
+        clock.advance(Duration::from_secs(31));
+        assert_eq!(second.runner().run_until_idle().await.unwrap(), 0, "its attempt counts, so it is tried again later");
+        clock.advance(Duration::from_secs(5));
+        other.gate.leave.notify_one();
+        let replaced = jobs.enqueue(Draft::new(Held { fail: true }).queue("elsewhere")).await.unwrap().id;
+        first.db().query("update jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
+        assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
+        assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
+        // The first wakes, and fails what is not its own any more.
+        frozen.gate.leave.notify_one();
+        end(worker).await;
+        let (job, failures) = jobs.get(id).await.unwrap().unwrap();
+        assert_eq!((job.state, job.attempt), (JobState::Done, 2));
+        assert_eq!(failures.len(), 1);
+        assert!(failures[0].error.contains("froze past its lease"), "{}", failures[0].error);
+        assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "nobody serves that queue");
+    }
+
+    async fn a_cron_ticks_once_for_all(database: TestDatabase) {
+        let clock = clock();
+        let holding = Holding { cron: true, ..Holding::default() };
+        let fast = [("JOBS_POLL", "5ms")];
+        let mut workers = Vec::new();
+        let mut apps = Vec::new();
+        for _ in 0..3 {
+            let app = replica(&database, &clock, &holding, &fast).await;
+            workers.push(work(&app));
+            apps.push(app);
+        }
+        let jobs = apps[0].ctx().get::<Jobs>().unwrap();
+        for tick in 1..=4 {
+            clock.advance(Duration::from_secs(600));
+            soon("the tick", holding.gate.begun.notified()).await;
+            holding.gate.leave.notify_one();
+            until("the tick's end", &jobs, JobFilter::default().state(JobState::Done), tick).await;
+        }
+        // Three at once: a tick missed by everybody is left out, the last counts once.
+        clock.advance(Duration::from_secs(1800));
+        soon("the last tick", holding.gate.begun.notified()).await;
+        holding.gate.leave.notify_one();
+        for worker in workers {
+            end(worker).await;
+        }
+        assert_eq!(holding.gate.times.load(Ordering::SeqCst), 5);
+    }
+
+    async fn a_queues_rate_is_kept_by_all_together(database: TestDatabase) {
+        let clock = clock();
+        let holding = Holding::default();
+        let (first, second) =
+            (replica(&database, &clock, &holding, &[]).await, replica(&database, &clock, &holding, &[]).await);
+        let jobs = first.ctx().get::<Jobs>().unwrap();
+        jobs.enqueue_all((0..20).map(|_| Draft::new(Held { fail: false }).queue("rated"))).await.unwrap();
+        let mut ran = 0;
+        for expected in [5, 10, 11] {
+            let leave = {
+                let leave = Arc::clone(&holding.gate.leave);
+                tokio::spawn(async move { loop { leave.notify_waiters(); tokio::task::yield_now().await } })
+            };
+            let (one, other) = tokio::join!(first.runner().run_until_idle(), second.runner().run_until_idle());
+            leave.abort();
+            ran += one.unwrap() + other.unwrap();
+            assert_eq!(ran, expected);
+            clock.advance(if expected == 10 { Duration::from_secs(2) } else { Duration::from_secs(10) });
+        }
+    }
+
+    async fn what_a_drain_cuts_short_is_given_back_uncounted(database: TestDatabase) {
+        let clock = clock();
+        let holding = Holding::default();
+        let app = replica(&database, &clock, &holding, &[("JOBS_DRAIN", "20ms")]).await;
+        let jobs = app.ctx().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(Held { fail: false }).await.unwrap().id;
+        let worker = work(&app);
+        soon("the attempt", holding.gate.begun.notified()).await;
+        assert_eq!(jobs.get(id).await.unwrap().unwrap().0.attempt, 1);
+        end(worker).await;
+        let (job, failures) = jobs.get(id).await.unwrap().unwrap();
+        assert_eq!((job.state, job.attempt, failures.len()), (JobState::Scheduled, 0, 0));
+        holding.gate.leave.notify_one();
+        assert_eq!(app.runner().run_until_idle().await.unwrap(), 1);
+    }
+
+    async fn a_running_job_can_be_cancelled(database: TestDatabase) {
+        let clock = clock();
+        let holding = Holding::default();
+        let app = replica(&database, &clock, &holding, &[("JOBS_LEASE", "30ms")]).await;
+        let jobs = app.ctx().get::<Jobs>().unwrap();
+        let id = jobs.enqueue(Held { fail: false }).await.unwrap().id;
+        let worker = work(&app);
+        soon("the attempt", holding.gate.begun.notified()).await;
+        assert_eq!(jobs.cancel(&JobFilter::id(id)).await.unwrap(), 1);
+        until("its end", &jobs, JobFilter::default().state(JobState::Cancelled), 1).await;
+        end(worker).await;
+    }
+
+    async fn a_worker_hears_of_jobs_enqueued_elsewhere(database: TestDatabase) {
+        let clock = clock();
+        let holding = Holding::default();
+        // On SQLite nobody else tells it: there it looks by itself.
+        let poll = if database.url().starts_with("sqlite") { "5ms" } else { "1h" };
+        let app = replica(&database, &clock, &holding, &[("JOBS_POLL", poll)]).await;
+        let elsewhere = replica(&database, &clock, &holding, &[]).await;
+        let worker = work(&app);
+        for _ in 0..3 {
+            elsewhere.ctx().get::<Jobs>().unwrap().enqueue(Held { fail: false }).await.unwrap();
+            soon("the attempt", holding.gate.begun.notified()).await;
+            holding.gate.leave.notify_one();
+        }
+        end(worker).await;
+    }
+}
