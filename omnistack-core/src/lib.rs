@@ -49,5 +49,7 @@ pub mod usage;
 
 mod failure;
 
+/// For `impl Module` and `impl Job`, whose methods are async.
+pub use async_trait::async_trait;
 pub use failure::{Failure, Result};
 pub use secrecy::{ExposeSecret, SecretString};

@@ -26,12 +26,14 @@ pub use omnistack_core::*;
 pub mod prelude {
     pub use omnistack_core::{
         app::{Api, App, Audience, Ctx, Missing, Module, Mount, Registry, Slot},
+        async_trait,
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Fields, Resource, Scope},
         db::{Db, Tx},
         http::{Error, Json, Meta, Patch, Path, Query},
         id::Id,
         identity::{DevIdentity, Identity, TenantId, UserId},
+        jobs::{Cron, Job, JobCtx, JobError, Jobs},
         migrations,
     };
 }

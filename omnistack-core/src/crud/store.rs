@@ -1,6 +1,6 @@
 //! The SQL of a resource.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use sqlx::AssertSqlSafe;
 
@@ -17,6 +17,7 @@ use crate::{
     http::{Error, FieldProblem, NumberedPage, Page, PageRequest, StatusCode},
     id::Id,
     identity::Identity,
+    jobs::{Draft, Job, Jobs},
 };
 
 /// A resource's rows, for one caller at a time. Cheap to clone.
@@ -26,18 +27,30 @@ use crate::{
 pub struct Crud<R> {
     db: Db,
     clock: Clock,
+    on_create: Option<OnCreate<R>>,
     resource: PhantomData<fn() -> R>,
 }
+
+/// The job a new row brings along.
+type OnCreate<R> = (Jobs, Arc<dyn Fn(&R) -> Draft + Send + Sync>);
 
 impl<R: Resource> Crud<R> {
     /// In this database.
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock, resource: PhantomData }
+        Self { db, clock, on_create: None, resource: PhantomData }
     }
 
     /// With the app's database and clock.
     pub fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
         Ok(Self::new(ctx.get()?, ctx.get()?))
+    }
+
+    /// Enqueues a job with every new row, in the same transaction: there is one exactly when there is the other. The job
+    /// belongs to the caller's tenant.
+    #[must_use]
+    pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
+        self.on_create = Some((jobs, Arc::new(move |row| Draft::new(job(row)))));
+        self
     }
 
     /// One row. 404 when there is none, it is deleted or it is somebody else's.
@@ -142,7 +155,12 @@ impl<R: Resource> Crud<R> {
         let numbers: Vec<_> = (1..=fields.columns.len()).map(|number| format!("${number}")).collect();
         let (into, values) = (fields.columns.join(", "), numbers.join(", "));
         let sql = format!("insert into {} ({into}) values ({values}) returning {}", R::TABLE, names::<R>());
-        tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(refusal::<R>)
+        let row = tx.query(AssertSqlSafe(sql)).args(fields.args).fetch_one().await.map_err(refusal::<R>)?;
+        if let Some((jobs, job)) = &self.on_create {
+            let job = caller.tenant.into_iter().fold(job(&row), Draft::tenant);
+            jobs.enqueue_in(tx, job).await?;
+        }
+        Ok(row)
     }
 
     /// A changed row. 404 as for [`get`](Self::get).
@@ -316,7 +334,8 @@ fn refusal<R: Resource>(error: db::Error) -> Error {
 
 impl<R> Clone for Crud<R> {
     fn clone(&self) -> Self {
-        Self { db: self.db.clone(), clock: self.clock.clone(), resource: PhantomData }
+        let on_create = self.on_create.clone();
+        Self { db: self.db.clone(), clock: self.clock.clone(), on_create, resource: PhantomData }
     }
 }
 

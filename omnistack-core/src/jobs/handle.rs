@@ -54,6 +54,15 @@ impl EnqueueError {
     }
 }
 
+impl From<EnqueueError> for crate::http::Error {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => error.into(),
+            error => Self::internal(error),
+        }
+    }
+}
+
 /// The queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Jobs {

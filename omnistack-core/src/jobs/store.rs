@@ -1,10 +1,12 @@
 //! All SQL of the queue's daily work: insert, claim, finish. Each method is one statement or one transaction, in batches.
 
+mod change;
 mod claim;
 mod finish;
 mod insert;
 mod inspect;
 mod maintain;
+mod tick;
 
 pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::{Finished, Lost, Outcome};

@@ -1,5 +1,7 @@
 //! The job queue, on both databases.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says where it is")]
+
 mod crash;
 mod life;
 mod replicas;

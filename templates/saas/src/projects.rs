@@ -1,7 +1,9 @@
 //! Projects: a module of your own. Change it, or copy it for the next one.
 
+use std::time::Duration;
+
 use garde::Validate;
-use omnistack::prelude::*;
+use omnistack::{prelude::*, pubsub::Publisher};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,11 +17,52 @@ impl Module for Projects {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.migrations(migrations!["0001_projects"]).routes(
-            Mount::app("/projects"),
-            crud::routes::<Project>(),
-            Crud::from_ctx,
-        );
+        registry
+            .migrations(migrations!["0001_projects"])
+            .routes(Mount::app("/projects"), crud::routes::<Project>(), |ctx| {
+                Ok(Crud::from_ctx(ctx)?
+                    .enqueue_on_create(ctx.get()?, |project: &Project| Announce { project: project.id }))
+            })
+            .job::<Announce>(Ctx::get)
+            .job::<Purge>(|ctx| Ok((ctx.get()?, ctx.get()?)))
+            .cron(Cron::new("0 3 * * *", Purge { older_than_days: 30 }));
+    }
+}
+
+/// Tells who listens of a new project. Enqueued with it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Announce {
+    project: Id<Project>,
+}
+
+#[async_trait]
+impl Job for Announce {
+    const NAME: &'static str = "announce_project";
+    type State = Publisher;
+
+    async fn run(self, publisher: &Publisher, _: &JobCtx) -> Result<(), JobError> {
+        publisher.publish("projects", self.project.to_string()).await;
+        Ok(())
+    }
+}
+
+/// Deletes for good what was deleted long ago. Every night.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Purge {
+    older_than_days: u64,
+}
+
+#[async_trait]
+impl Job for Purge {
+    const NAME: &'static str = "purge_projects";
+    type State = (Db, Clock);
+
+    async fn run(self, (db, clock): &(Db, Clock), _: &JobCtx) -> Result<(), JobError> {
+        let before = clock.now() - Duration::from_secs(self.older_than_days * 24 * 60 * 60);
+        // Of every tenant: nobody's request asks for this.
+        let mut tx = db.all_tenants().begin().await?;
+        tx.query("delete from projects where deleted_at < $1").bind(before).execute().await?;
+        Ok(tx.commit().await?)
     }
 }
 

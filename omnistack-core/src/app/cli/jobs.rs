@@ -115,11 +115,15 @@ async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
 
 async fn queues(jobs: &Jobs) -> crate::Result<()> {
     print!("{:<16}", "QUEUE");
-    JobState::ALL.iter().for_each(|state| print!(" {:>9}", state.as_str().to_uppercase()));
+    for state in JobState::ALL {
+        print!(" {:>9}", state.as_str().to_uppercase());
+    }
     println!();
     for queue in jobs.queues().await? {
         print!("{:<16}", queue.queue);
-        JobState::ALL.iter().for_each(|state| print!(" {:>9}", queue.jobs.get(state).copied().unwrap_or(0)));
+        for state in JobState::ALL {
+            print!(" {:>9}", queue.jobs.get(&state).copied().unwrap_or(0));
+        }
         println!("{}", if queue.paused { "  paused" } else { "" });
     }
     Ok(())

@@ -76,7 +76,8 @@ fn judge(
 
 /// A fifth more or less, by the job's id, whose low bits are random: nothing else need be drawn.
 pub(super) fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
-    let drawn = (seed as u64).wrapping_mul(u64::from(attempt) | 1).rotate_right(attempt) % 401;
+    let seed = seed.wrapping_mul(u128::from(attempt) | 1).rotate_right(attempt);
+    let drawn = seed % 401;
     wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000
 }
 

@@ -149,7 +149,7 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
     match row {
         Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,
         Err(error) => {
-            tracing::error!(target: "omnistack::jobs", %batch, %error, "the callback of a batch can't be read")
+            tracing::error!(target: "omnistack::jobs", %batch, %error, "the callback of a batch can't be read");
         }
     }
     Ok(())

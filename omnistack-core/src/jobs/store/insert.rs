@@ -1,6 +1,6 @@
 //! Jobs come in.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::{
     db::{Error, Sql, Tx},
@@ -51,10 +51,10 @@ pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Resu
     if keyed().next().is_none() {
         return Ok(rows.iter().map(|row| Enqueued { id: row.job, duplicate: false }).collect());
     }
-    let inserted: HashMap<_, _> = inserted.into_iter().map(|(id, _)| (id.uuid(), ())).collect();
+    let inserted: HashSet<_> = inserted.into_iter().map(|(id, _)| id.uuid()).collect();
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
-        let taken = row.unique_key.as_ref().filter(|_| !inserted.contains_key(&row.job.uuid()));
+        let taken = row.unique_key.as_ref().filter(|_| !inserted.contains(&row.job.uuid()));
         let id = match taken {
             None => row.job,
             Some(key) => {

@@ -1,16 +1,16 @@
-//! Looking at jobs, and changing their fate by hand.
+//! Looking at jobs.
+
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use super::{Store, finish::end_in_batch};
+use super::Store;
 use crate::{
     clock::Timestamp,
     db::{Args, Error},
-    id::Id,
     identity::TenantId,
-    jobs::{BatchId, JobId},
+    jobs::JobId,
 };
 
 /// Where a job is in its life.
@@ -167,7 +167,7 @@ pub struct QueueInfo {
     /// Whether it is paused.
     pub paused: bool,
     /// Jobs by state.
-    pub jobs: std::collections::BTreeMap<JobState, u64>,
+    pub jobs: BTreeMap<JobState, u64>,
 }
 
 /// Which jobs are meant. Empty, it means all.
@@ -199,9 +199,9 @@ impl JobFilter {
     }
 
     /// Adds its conditions, each after an `and`.
-    fn sql(&self, args: &mut Args) -> String {
+    pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
-        let mut and = |column: &str, number: usize| sql.push_str(&format!(" and {column} = ${number}"));
+        let mut and = |column: &str, number: usize| _ = write!(sql, " and {column} = ${number}");
         if let Some(state) = self.state {
             and("state", args.push(state.as_str()));
         }
@@ -225,9 +225,6 @@ const COLUMNS: &str =
     "id, name, queue, state, payload, attempt, max_attempts, progress, note, error, tenant, trace, run_at,
     created_at, started_at, finished_at";
 
-/// Jobs one call changes at most in one transaction.
-const AT_ONCE: i64 = 500;
-
 impl Store {
     /// The newest jobs that match, those before `before` when it is given.
     pub(in crate::jobs) async fn list(
@@ -239,9 +236,9 @@ impl Store {
         let mut args = Args::new(self.db.dialect());
         let mut sql = format!("select {COLUMNS} from jobs where true{}", filter.sql(&mut args));
         if let Some(before) = before {
-            sql.push_str(&format!(" and id < ${}", args.push(before)));
+            _ = write!(sql, " and id < ${}", args.push(before));
         }
-        sql.push_str(&format!(" order by id desc limit ${}", args.push(i64::from(limit))));
+        _ = write!(sql, " order by id desc limit ${}", args.push(i64::from(limit)));
         let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(stored.into_iter().map(JobInfo::from).collect())
     }
@@ -263,8 +260,8 @@ impl Store {
         let counts = self.db.query("select queue, state, count(*) from jobs group by queue, state order by queue");
         let counts: Vec<(String, String, i64)> = counts.fetch_all().await?;
         let paused: Vec<(String, bool)> = self.db.query("select name, paused from job_queues").fetch_all().await?;
-        let mut queues = std::collections::BTreeMap::<String, QueueInfo>::new();
-        let empty = |queue: &str| QueueInfo { queue: queue.into(), paused: false, jobs: Default::default() };
+        let mut queues = BTreeMap::<String, QueueInfo>::new();
+        let empty = |queue: &str| QueueInfo { queue: queue.into(), paused: false, jobs: BTreeMap::new() };
         for (queue, paused) in paused {
             queues.entry(queue.clone()).or_insert_with(|| empty(&queue)).paused = paused;
         }
@@ -273,132 +270,5 @@ impl Store {
             info.jobs.insert(JobState::read(&state), count.unsigned_abs());
         }
         Ok(queues.into_values().collect())
-    }
-
-    pub(in crate::jobs) async fn pause(&self, queue: &str, paused: bool) -> Result<(), Error> {
-        let sql = "insert into job_queues (name, paused) values ($1, $2)
-            on conflict (name) do update set paused = excluded.paused";
-        self.db.query(sql).bind(queue.to_owned()).bind(paused).execute().await.map(drop)
-    }
-
-    /// Makes dead and cancelled jobs that match ready, with one attempt more than they have had; scheduled ones due at once.
-    pub(in crate::jobs) async fn retry(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let set = "state = 'ready', run_at = $1, rank = $1, finished_at = null,
-            max_attempts = case when attempt >= max_attempts then attempt + 1 else max_attempts end";
-        self.each(filter, &["dead", "cancelled", "scheduled"], set, false).await
-    }
-
-    /// Gives up jobs that match: those that wait at once, those that run as soon as their worker hears of it.
-    pub(in crate::jobs) async fn cancel(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let waiting = self.each(
-            filter,
-            &["scheduled", "ready"],
-            "state = 'cancelled', finished_at = $1, unique_key = null",
-            true,
-        );
-        let waiting = waiting.await?;
-        // The time is bound all the same: `each` binds it for every change.
-        let running = self.each(filter, &["running"], "cancel = ($1 > 0)", false).await?;
-        Ok(waiting + running)
-    }
-
-    /// Deletes finished jobs that match, dead letters too.
-    pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let mut all = 0;
-        for state in ["done", "dead", "cancelled"] {
-            if filter.state.is_some_and(|wanted| wanted.as_str() != state) {
-                continue;
-            }
-            let mut args = Args::new(self.db.dialect());
-            let condition = filter.sql(&mut args);
-            let sql = format!("delete from jobs where state = '{state}'{condition}");
-            all += self.db.query(sqlx::AssertSqlSafe(sql)).args(args).execute().await?;
-        }
-        let orphans = "delete from job_failures where not exists (select 1 from jobs where id = job)";
-        self.db.query(orphans).execute().await?;
-        Ok(all)
-    }
-
-    /// Changes jobs in these states that match, some at a time; `ends` when that ends them for their batch.
-    async fn each(&self, filter: &JobFilter, states: &[&str], set: &str, ends: bool) -> Result<u64, Error> {
-        let now = self.clock.now().as_micros();
-        let mut all = 0;
-        for state in states {
-            if filter.state.is_some_and(|wanted| wanted.as_str() != *state) {
-                continue;
-            }
-            // Where a change leaves the state as it was, ids keep it from coming round again.
-            let mut after = Id::from_uuid(Uuid::nil());
-            loop {
-                let mut tx = self.db.begin().await?;
-                let mut args = Args::new(self.db.dialect());
-                args.push(now);
-                let condition = filter.sql(&mut args);
-                let (from, limit) = (args.push(after), args.push(AT_ONCE));
-                let select = format!(
-                    "select id from jobs where state = '{state}'{condition} and id > ${from} order by id limit ${limit}"
-                );
-                let pair = |lock: &str| {
-                    format!(
-                        "update jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
-                    )
-                };
-                let sql = match self.db.dialect() {
-                    crate::db::Dialect::Postgres => pair(" for update skip locked"),
-                    crate::db::Dialect::Sqlite => pair(""),
-                };
-                let changed: Vec<(JobId, Option<BatchId>)> =
-                    tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
-                for (_, batch) in changed.iter().filter(|_| ends) {
-                    if let Some(batch) = batch {
-                        end_in_batch(&mut tx, *batch, 1, 1, now).await?;
-                    }
-                }
-                tx.commit().await?;
-                all += u64::try_from(changed.len()).unwrap_or(0);
-                match changed.iter().map(|(id, _)| *id).max_by_key(|id: &JobId| id.uuid()) {
-                    Some(last) => after = last,
-                    None => break,
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// What a running job says of itself, under its lease.
-    pub(in crate::jobs) async fn progress(
-        &self,
-        id: JobId,
-        lease: i32,
-        percent: u8,
-        note: &str,
-    ) -> Result<bool, Error> {
-        let sql = "update jobs set progress = $3, note = $4 where id = $1 and lease = $2 and state = 'running'";
-        let query = self.db.query(sql).bind(id).bind(lease).bind(i32::from(percent.min(100))).bind(note.to_owned());
-        Ok(query.execute().await? == 1)
-    }
-
-    /// Opens a batch of so many jobs.
-    pub(in crate::jobs) async fn open_batch(
-        tx: &mut crate::db::Tx,
-        batch: BatchId,
-        jobs: usize,
-        callback: Option<String>,
-    ) -> Result<(), Error> {
-        let sql = "insert into job_batches (id, pending, callback) values ($1, $2, $3)";
-        tx.query(sql).bind(batch).bind(i32::try_from(jobs).unwrap_or(i32::MAX)).bind(callback).execute().await.map(drop)
-    }
-
-    /// Claims a tick of a cron for this process: true for exactly one of all replicas.
-    pub(in crate::jobs) async fn claim_tick(tx: &mut crate::db::Tx, cron: &str, tick: i64) -> Result<bool, Error> {
-        let sql = "insert into job_crons (name, last_tick) values ($1, $2)
-            on conflict (name) do update set last_tick = excluded.last_tick where job_crons.last_tick < excluded.last_tick";
-        Ok(tx.query(sql).bind(cron.to_owned()).bind(tick).execute().await? == 1)
-    }
-
-    /// The last tick any replica has claimed.
-    pub(in crate::jobs) async fn last_tick(&self, cron: &str) -> Result<Option<i64>, Error> {
-        let query = self.db.query("select last_tick from job_crons where name = $1").bind(cron.to_owned());
-        Ok(query.fetch_optional::<(i64,)>().await?.map(|(tick,)| tick))
     }
 }

@@ -1,0 +1,105 @@
+//! Changing jobs' fate by hand.
+
+use uuid::Uuid;
+
+use super::{JobFilter, Store, finish::end_in_batch};
+use crate::{
+    db::{Args, Dialect, Error},
+    id::Id,
+    jobs::{BatchId, JobId},
+};
+
+/// Jobs one call changes at most in one transaction.
+const AT_ONCE: i64 = 500;
+
+impl Store {
+    pub(in crate::jobs) async fn pause(&self, queue: &str, paused: bool) -> Result<(), Error> {
+        let sql = "insert into job_queues (name, paused) values ($1, $2)
+            on conflict (name) do update set paused = excluded.paused";
+        self.db.query(sql).bind(queue.to_owned()).bind(paused).execute().await.map(drop)
+    }
+
+    /// Makes dead and cancelled jobs that match ready, with one attempt more than they have had; scheduled ones due at once.
+    pub(in crate::jobs) async fn retry(&self, filter: &JobFilter) -> Result<u64, Error> {
+        let set = "state = 'ready', run_at = $1, rank = $1, finished_at = null,
+            max_attempts = case when attempt >= max_attempts then attempt + 1 else max_attempts end";
+        self.each(filter, &["dead", "cancelled", "scheduled"], set, false).await
+    }
+
+    /// Gives up jobs that match: those that wait at once, those that run as soon as their worker hears of it.
+    pub(in crate::jobs) async fn cancel(&self, filter: &JobFilter) -> Result<u64, Error> {
+        let waiting = self.each(
+            filter,
+            &["scheduled", "ready"],
+            "state = 'cancelled', finished_at = $1, unique_key = null",
+            true,
+        );
+        let waiting = waiting.await?;
+        // The time is bound all the same: `each` binds it for every change.
+        let running = self.each(filter, &["running"], "cancel = ($1 > 0)", false).await?;
+        Ok(waiting + running)
+    }
+
+    /// Deletes finished jobs that match, dead letters too.
+    pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
+        let mut all = 0;
+        for state in ["done", "dead", "cancelled"] {
+            if filter.state.is_some_and(|wanted| wanted.as_str() != state) {
+                continue;
+            }
+            let mut args = Args::new(self.db.dialect());
+            let condition = filter.sql(&mut args);
+            let sql = format!("delete from jobs where state = '{state}'{condition}");
+            all += self.db.query(sqlx::AssertSqlSafe(sql)).args(args).execute().await?;
+        }
+        let orphans = "delete from job_failures where not exists (select 1 from jobs where id = job)";
+        self.db.query(orphans).execute().await?;
+        Ok(all)
+    }
+
+    /// Changes jobs in these states that match, some at a time; `ends` when that ends them for their batch.
+    async fn each(&self, filter: &JobFilter, states: &[&str], set: &str, ends: bool) -> Result<u64, Error> {
+        let now = self.clock.now().as_micros();
+        let mut all = 0;
+        for state in states {
+            if filter.state.is_some_and(|wanted| wanted.as_str() != *state) {
+                continue;
+            }
+            // Where a change leaves the state as it was, ids keep it from coming round again.
+            let mut after = Id::from_uuid(Uuid::nil());
+            loop {
+                let mut tx = self.db.begin().await?;
+                let mut args = Args::new(self.db.dialect());
+                args.push(now);
+                let condition = filter.sql(&mut args);
+                let (from, limit) = (args.push(after), args.push(AT_ONCE));
+                let select = format!(
+                    "select id from jobs where state = '{state}'{condition} and id > ${from} order by id limit ${limit}"
+                );
+                let pair = |lock: &str| {
+                    format!(
+                        "update jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
+                    )
+                };
+                let sql = match self.db.dialect() {
+                    Dialect::Postgres => pair(" for update skip locked"),
+                    Dialect::Sqlite => pair(""),
+                };
+                let changed: Vec<(JobId, Option<BatchId>)> =
+                    tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+                for (_, batch) in changed.iter().filter(|_| ends) {
+                    if let Some(batch) = batch {
+                        end_in_batch(&mut tx, *batch, 1, 1, now).await?;
+                    }
+                }
+                tx.commit().await?;
+                all += u64::try_from(changed.len()).unwrap_or(0);
+                match changed.iter().map(|(id, _)| *id).max_by_key(|id: &JobId| id.uuid()) {
+                    Some(last) => after = last,
+                    None => break,
+                }
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,46 @@
+//! What a job says while it runs, batches that open, and ticks of crons.
+
+use super::Store;
+use crate::{
+    db::{Error, Tx},
+    jobs::{BatchId, JobId},
+};
+
+impl Store {
+    /// What a running job says of itself, under its lease.
+    pub(in crate::jobs) async fn progress(
+        &self,
+        id: JobId,
+        lease: i32,
+        percent: u8,
+        note: &str,
+    ) -> Result<bool, Error> {
+        let sql = "update jobs set progress = $3, note = $4 where id = $1 and lease = $2 and state = 'running'";
+        let query = self.db.query(sql).bind(id).bind(lease).bind(i32::from(percent.min(100))).bind(note.to_owned());
+        Ok(query.execute().await? == 1)
+    }
+
+    /// Opens a batch of so many jobs.
+    pub(in crate::jobs) async fn open_batch(
+        tx: &mut Tx,
+        batch: BatchId,
+        jobs: usize,
+        callback: Option<String>,
+    ) -> Result<(), Error> {
+        let sql = "insert into job_batches (id, pending, callback) values ($1, $2, $3)";
+        tx.query(sql).bind(batch).bind(i32::try_from(jobs).unwrap_or(i32::MAX)).bind(callback).execute().await.map(drop)
+    }
+
+    /// Claims a tick of a cron for this process: true for exactly one of all replicas.
+    pub(in crate::jobs) async fn claim_tick(tx: &mut Tx, cron: &str, tick: i64) -> Result<bool, Error> {
+        let sql = "insert into job_crons (name, last_tick) values ($1, $2)
+            on conflict (name) do update set last_tick = excluded.last_tick where job_crons.last_tick < excluded.last_tick";
+        Ok(tx.query(sql).bind(cron.to_owned()).bind(tick).execute().await? == 1)
+    }
+
+    /// The last tick any replica has claimed.
+    pub(in crate::jobs) async fn last_tick(&self, cron: &str) -> Result<Option<i64>, Error> {
+        let query = self.db.query("select last_tick from job_crons where name = $1").bind(cron.to_owned());
+        Ok(query.fetch_optional::<(i64,)>().await?.map(|(tick,)| tick))
+    }
+}
