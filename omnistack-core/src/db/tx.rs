@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Db, Dialect, Error, IntoSql, Query, driver::Open, observe::Observers};
+use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers};
 use crate::identity::TenantId;
 
 /// Whose rows a transaction sees.
@@ -18,6 +18,8 @@ pub(super) enum Scope {
 pub struct Tx {
     open: Open,
     observers: Arc<Observers>,
+    /// Why it must not commit.
+    doomed: Option<&'static str>,
 }
 
 impl Tx {
@@ -31,7 +33,7 @@ impl Tx {
         let observers = Arc::clone(&db.observers);
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
-        Ok(Self { open, observers })
+        Ok(Self { open, observers, doomed: None })
     }
 
     /// Which SQL it speaks.
@@ -46,8 +48,18 @@ impl Tx {
 
     /// Makes its changes durable and visible.
     pub async fn commit(self) -> Result<(), Error> {
+        if let Some(reason) = self.doomed {
+            self.rollback().await?;
+            return Err(Error::new(ErrorKind::Conflict, format!("not committed: {reason}").into()));
+        }
         let watch = self.observers.watch();
         watch.ended("commit", self.open.commit().await)
+    }
+
+    /// From here on it can only be rolled back: [`commit`](Self::commit) does that and fails. For what must not be durable
+    /// even when a caller overlooks the error that said so.
+    pub(crate) fn doom(&mut self, reason: &'static str) {
+        self.doomed = Some(reason);
     }
 
     /// Forgets its changes.
