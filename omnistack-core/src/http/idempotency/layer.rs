@@ -137,18 +137,18 @@ impl IdempotencyLayer {
         const LONGEST_PAUSE: Duration = Duration::from_millis(500);
         let Keys { clock, settings, .. } = &*self.keys;
         let began = clock.elapsed();
-        let (mut pause, mut is_new) = (Duration::from_millis(20), true);
+        let mut pause = Duration::from_millis(20);
         loop {
             // Before the look, so that what ends after it is not missed.
             let ended = self.keys.ended(scope).notified();
-            let claimed = self.keys.claim(scope, fingerprint, self.lease, is_new).await?;
+            let claimed = self.keys.claim(scope, fingerprint, self.lease).await?;
             let left = settings.wait.saturating_sub(clock.elapsed().saturating_sub(began));
             if !matches!(claimed, Claimed::InFlight) || left.is_zero() {
                 return Ok(claimed);
             }
             // Another process tells nobody here, so one looks again by itself.
             _ = tokio::time::timeout(pause.min(left), ended).await;
-            (pause, is_new) = ((pause * 2).min(LONGEST_PAUSE), false);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

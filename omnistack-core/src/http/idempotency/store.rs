@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    db::{self, Db, Dialect, Sql, Tx},
+    db::{self, Db, Sql, Tx},
     id::Id,
 };
 
@@ -62,8 +62,10 @@ struct Row {
 const FIND: &str = "select fingerprint, owner, locked_until, expires_at, status, head, body \
                     from idempotency_keys where scope = $1";
 
-const CLAIM: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at) \
-                     values ($1, $2, $3, $4, $5) on conflict (scope) do nothing";
+const CLAIM: Sql = same(
+    "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at) values ($1, $2, $3, $4, $5) \
+     on conflict (scope) do nothing",
+);
 
 /// From an owner whose lease has ended, or of a row that has expired. A row that its owner is completing right now is
 /// locked, and left.
@@ -93,6 +95,10 @@ const SWEEP: Sql = Sql {
              order by expires_at limit $2)",
 };
 
+const fn same(sql: &'static str) -> Sql {
+    Sql { postgres: sql, sqlite: sql }
+}
+
 impl Keys {
     pub(super) fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
         let ended = std::array::from_fn(|_| Notify::new());
@@ -104,40 +110,38 @@ impl Keys {
         &self.ended[usize::from(scope[0]) % self.ended.len()]
     }
 
-    /// Claims a key. `is_new` is a guess that saves one look when it is right.
+    /// Claims a key, unless somebody has it. It looks first: an insert would wait for an owner that is about to commit, on
+    /// PostgreSQL for its row and on SQLite for the only writer.
     pub(super) async fn claim(
         &self,
         scope: &Digest,
         fingerprint: &Digest,
         lease: Duration,
-        is_new: bool,
     ) -> Result<Claimed, db::Error> {
-        // SQLite has one writer, and those who only wait should leave it alone; a look costs next to nothing there.
-        let mut absent = is_new && self.db.dialect() == Dialect::Postgres;
         loop {
+            let found = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
             let now = self.clock.now();
             let (owner, locked_until) = (Id::new(now), now + lease);
-            let expires_at = now + self.settings.retention.max(lease);
             let claim = |sql: Sql| {
                 let query = self.db.query(sql).bind(scope.to_vec()).bind(fingerprint.to_vec()).bind(owner);
-                query.bind(locked_until).bind(expires_at)
+                query.bind(locked_until).bind(now + self.settings.retention.max(lease))
             };
-            if absent && claim(Sql { postgres: CLAIM, sqlite: CLAIM }).execute().await? == 1 {
-                return Ok(Claimed::Own(owner, locked_until));
-            }
-            let Some(row) = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await? else {
-                absent = true;
+            let Some(row) = found else {
+                if claim(CLAIM).execute().await? == 1 {
+                    return Ok(Claimed::Own(owner, locked_until));
+                }
                 continue;
             };
-            let expired = row.expires_at <= now;
-            if !expired && row.fingerprint != fingerprint {
-                return Ok(Claimed::Reused);
-            }
-            if let (Some(status), false) = (row.status, expired) {
-                return Ok(Claimed::Answered(answer(status, row.head, row.body)));
-            }
-            if !expired && row.locked_until > now {
-                return Ok(Claimed::InFlight);
+            if row.expires_at > now {
+                if row.fingerprint != fingerprint {
+                    return Ok(Claimed::Reused);
+                }
+                if let Some(status) = row.status {
+                    return Ok(Claimed::Answered(answer(status, row.head, row.body)));
+                }
+                if row.locked_until > now {
+                    return Ok(Claimed::InFlight);
+                }
             }
             let taken = claim(TAKE_OVER).bind(row.owner).bind(now).execute().await?;
             return Ok(if taken == 1 { Claimed::Own(owner, locked_until) } else { Claimed::InFlight });
