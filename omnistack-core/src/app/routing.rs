@@ -195,7 +195,7 @@ fn around(
         (None, None, Some(guard)) => router.layer(guard),
         (Some(key), Some(limit), None) => router.layer(Stack::new(key, limit)),
         (Some(key), None, Some(guard)) => router.layer(Stack::new(key, guard)),
-        (None, Some(limit), Some(guard)) => router.layer(limit).layer(guard),
-        (Some(key), Some(limit), Some(guard)) => router.layer(Stack::new(key, limit)).layer(guard),
+        (None, Some(limit), Some(guard)) => router.layer(Stack::new(limit, guard)),
+        (Some(key), Some(limit), Some(guard)) => router.layer(Stack::new(Stack::new(key, limit), guard)),
     }
 }

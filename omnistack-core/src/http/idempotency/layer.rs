@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::{
     Idempotency, IdempotencySettings,
     answer::{Answer, is_final},
-    handle::Claim,
+    handle::{Claim, Progress},
     in_progress,
     key::{self, Digest, HEADER},
     store::{Claimed, Keys},
@@ -80,11 +80,11 @@ impl IdempotencyLayer {
         if !changes {
             return true;
         }
-        match request.headers().contains_key(HEADER) {
+        if request.headers().contains_key(HEADER) {
             // Another layer of the kind, further out, sees to it.
-            true => request.extensions().get::<Idempotency>().is_some(),
-            false => !self.required,
+            return request.extensions().get::<Idempotency>().is_some();
         }
+        !self.required
     }
 
     async fn answer<S>(self, request: Request, inner: S) -> Response
@@ -119,7 +119,7 @@ impl IdempotencyLayer {
             Ok(Claimed::Own(owner, locked_until)) => {
                 let Asked { parts, body, key, scope, .. } = asked;
                 let keys = Arc::clone(&self.keys);
-                let claim = Claim { keys, key, scope, owner, locked_until, progress: Default::default() };
+                let claim = Claim { keys, key, scope, owner, locked_until, progress: Progress::default() };
                 carry_out(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
             }
             Ok(Claimed::Answered(answer)) => answer.replay(),
@@ -203,9 +203,9 @@ impl Claim {
         };
         match self.keys.complete(&self.scope, self.owner, &answer).await {
             Ok(true) => {}
-            Ok(false) => self.warn("its lease ended before it did, and it was carried out again"),
+            Ok(false) => warn("its lease ended before it did, and it was carried out again"),
             Err(error) => {
-                self.warn(&format!("its answer could not be stored, and a retry is carried out again: {error}"))
+                warn(&format!("its answer could not be stored, and a retry is carried out again: {error}"));
             }
         }
         self.keys.ended(&self.scope).notify_waiters();
@@ -215,14 +215,14 @@ impl Claim {
     /// Lets a retry be carried out.
     async fn release(&self) {
         if let Err(error) = self.keys.release(&self.scope, self.owner).await {
-            self.warn(&format!("it could not be released; a retry waits until {}: {error}", self.locked_until));
+            warn(&format!("it could not be released; a retry waits until {}: {error}", self.locked_until));
         }
         self.keys.ended(&self.scope).notify_waiters();
     }
+}
 
-    fn warn(&self, what: &str) {
-        tracing::warn!(target: "omnistack::idempotency", "a request with an Idempotency-Key: {what}");
-    }
+fn warn(what: &str) {
+    tracing::warn!(target: "omnistack::idempotency", "a request with an Idempotency-Key: {what}");
 }
 
 /// A request with a key, read to its end.

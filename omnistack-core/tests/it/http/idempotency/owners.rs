@@ -1,8 +1,22 @@
 //! Who carries a request out, and what becomes of it when they fail.
 
-use omnistack_testkit::{TestDatabase, on_each_database};
+use std::time::Duration;
 
-use super::till::{LEASE, TILL, WAIT, answer, count, keyed, open, replayed, send};
+use omnistack_core::{
+    app::{App, Shutdown},
+    db::Dialect,
+    http::idempotency::IdempotencyLayer,
+    identity::Authenticator,
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use tower::ServiceExt as _;
+
+use super::{
+    super::support::soon,
+    till::{LEASE, TILL, WAIT, answer, count, keyed, open, replayed, send},
+};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
 
 on_each_database! {
     async fn of_two_at_once_one_is_carried_out(database: TestDatabase) {
@@ -82,17 +96,26 @@ on_each_database! {
     async fn a_lease_that_has_ended_is_taken_over_and_its_owner_can_do_no_more(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
         let client = app.user();
-        for (act, status, code) in [("freeze", 409, "IDEMPOTENCY_IN_PROGRESS"), ("stubborn", 503, "CONCURRENT_UPDATE")] {
+        let postgres = app.db().dialect() == Dialect::Postgres;
+        for (act, status, code, both) in [
+            ("freeze", 409, "IDEMPOTENCY_IN_PROGRESS", true),
+            ("stubborn", 503, "CONCURRENT_UPDATE", true),
+            // With the effect in a transaction that is open all the while; SQLite lets nobody else write then.
+            ("hold", 409, "IDEMPOTENCY_IN_PROGRESS", false),
+        ] {
+            if !both && !postgres {
+                continue;
+            }
             let path = format!("{TILL}/{act}");
             let (calls, sales) = (till.calls(), count(&app, "sales").await);
             let frozen = send(keyed(&client, &path, "k"));
             till.arrived().await;
-            app.clock().advance(LEASE - std::time::Duration::from_micros(1));
+            app.clock().advance(LEASE.saturating_sub(MICROSECOND));
             till.forget_looks();
             let other = send(keyed(&client, &path, "k"));
             till.looked().await;
             assert_eq!(till.calls() - calls, 1, "the lease has not ended");
-            app.clock().advance(std::time::Duration::from_micros(1));
+            app.clock().advance(MICROSECOND);
             till.arrived().await;
             assert_eq!(till.calls() - calls, 2);
             // With another fingerprint nobody takes over.
@@ -169,5 +192,65 @@ on_each_database! {
             keyed(&client, path, "k").await.expect_error(504, "TIMEOUT");
             assert_eq!((till.calls(), count(&app, "keys").await), (time, 0));
         }
+    }
+
+    async fn a_lease_is_no_shorter_than_the_time_a_route_has(database: TestDatabase) {
+        let (app, till) = open(database, |app| app.set("IDEMPOTENCY_LEASE", "100ms")).await;
+        let client = app.user();
+        let path = format!("{TILL}/freeze");
+        let first = send(keyed(&client, &path, "k"));
+        till.arrived().await;
+        till.forget_looks();
+        app.clock().advance(Duration::from_secs(29));
+        let second = send(keyed(&client, &path, "k"));
+        till.looked().await;
+        app.clock().advance(Duration::from_secs(5));
+        // It looks once more, and the 30 s are over.
+        till.arrived().await;
+        assert_eq!(till.calls(), 2);
+        till.open();
+        answer(first).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
+        till.open();
+        answer(second).await.expect(201);
+    }
+
+    async fn replicas_share_their_keys(database: TestDatabase) {
+        let (app, till) = open(database, |app| app).await;
+        let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(till.clone());
+        let authenticator: Authenticator = app.app().ctx().get().unwrap();
+        let other = builder.replace(authenticator).build().unwrap();
+        other.db().observe(till.clone());
+        let request = || {
+            let path = format!("{TILL}/freeze").replace("/app/", "/public/");
+            http::Request::post(path).header("idempotency-key", "k").body(axum::body::Body::empty()).unwrap()
+        };
+        let first = tokio::spawn(app.app().service().oneshot(request()));
+        till.arrived().await;
+        till.forget_looks();
+        let second = tokio::spawn(other.service().oneshot(request()));
+        till.looked().await;
+        till.open();
+        for (answered, replayed) in [(first, false), (second, true)] {
+            let answered = soon(answered).await.unwrap().unwrap();
+            assert_eq!((answered.status().as_u16(), answered.headers().contains_key("idempotent-replayed")), (201, replayed));
+        }
+        assert_eq!((till.calls(), count(&app, "sales").await), (1, 1));
+    }
+
+    async fn the_end_of_the_app_waits_for_requests_without_a_client(database: TestDatabase) {
+        let (app, till) = open(database, |app| app).await;
+        let client = app.user();
+        let gone = send(keyed(&client, format!("{TILL}/hold"), "k"));
+        till.arrived().await;
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+        let layer: IdempotencyLayer = app.app().ctx().get().unwrap();
+        let shutdown = Shutdown::new();
+        shutdown.cancel();
+        let mut kept = std::pin::pin!(layer.keep(shutdown));
+        assert!(futures_util::FutureExt::now_or_never(kept.as_mut()).is_none());
+        till.open();
+        soon(kept).await.unwrap();
+        assert_eq!((count(&app, "sales").await, count(&app, "keys").await), (1, 1));
     }
 }
