@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use omnistack_core::{
     app::{App, Shutdown},
     db::Dialect,
     http::idempotency::IdempotencyLayer,
     identity::Authenticator,
 };
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use tower::ServiceExt as _;
 
 use super::{
     super::support::soon,
-    till::{LEASE, TILL, WAIT, answer, count, keyed, open, replayed, send},
+    till::{LEASE, TILL, Till, WAIT, answer, count, keyed, open, replayed, send},
 };
 
 const MICROSECOND: Duration = Duration::from_micros(1);
@@ -216,14 +217,9 @@ on_each_database! {
 
     async fn replicas_share_their_keys(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
-        let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(till.clone());
-        let authenticator: Authenticator = app.app().ctx().get().unwrap();
-        let other = builder.replace(authenticator).build().unwrap();
+        let other = replica(&app, &till);
         other.db().observe(till.clone());
-        let request = || {
-            let path = format!("{TILL}/freeze").replace("/app/", "/public/");
-            http::Request::post(path).header("idempotency-key", "k").body(axum::body::Body::empty()).unwrap()
-        };
+        let request = || public("freeze");
         let first = tokio::spawn(app.app().service().oneshot(request()));
         till.arrived().await;
         till.forget_looks();
@@ -235,6 +231,37 @@ on_each_database! {
             assert_eq!((answered.status().as_u16(), answered.headers().contains_key("idempotent-replayed")), (201, replayed));
         }
         assert_eq!((till.calls(), count(&app, "sales").await), (1, 1));
+    }
+
+    async fn what_a_dead_process_was_at_is_carried_out_when_its_lease_ends(database: TestDatabase) {
+        let (app, till) = open(database, |app| app).await;
+        let client = app.user();
+        // The first round leaves a claim, the second an open transaction with an effect as well.
+        for (round, act) in (1..).zip(["freeze", "hold"]) {
+            let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let request = public(act);
+            let service = {
+                let _within = process.enter();
+                replica(&app, &till).service()
+            };
+            drop(process.spawn(service.oneshot(request)));
+            till.arrived().await;
+            process.shutdown_background();
+            let path = format!("{TILL}/sell");
+            // Others go on as if nothing were.
+            keyed(&client, &path, act).await.expect(201);
+            till.forget_looks();
+            let retry = tokio::spawn(app.app().service().oneshot(public(act)));
+            till.looked().await;
+            app.clock().advance(WAIT);
+            assert_eq!(soon(retry).await.unwrap().unwrap().status(), 409);
+            app.clock().advance(LEASE);
+            let retry = tokio::spawn(app.app().service().oneshot(public(act)));
+            till.arrived().await;
+            till.open();
+            assert_eq!(soon(retry).await.unwrap().unwrap().status(), 201);
+            assert_eq!(count(&app, "sales").await, 2 * round);
+        }
     }
 
     async fn the_end_of_the_app_waits_for_requests_without_a_client(database: TestDatabase) {
@@ -253,4 +280,17 @@ on_each_database! {
         soon(kept).await.unwrap();
         assert_eq!((count(&app, "sales").await, count(&app, "keys").await), (1, 1));
     }
+}
+
+/// Another process of the app, on the same database.
+fn replica(app: &TestApp, till: &Till) -> App {
+    let authenticator: Authenticator = app.app().ctx().get().unwrap();
+    let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(till.clone());
+    builder.replace(authenticator).build().unwrap()
+}
+
+/// A request of anybody's.
+fn public(act: &str) -> http::Request<Body> {
+    let path = format!("{TILL}/{act}").replace("/app/", "/public/");
+    http::Request::post(path).header("idempotency-key", "k").body(Body::empty()).unwrap()
 }
