@@ -5,6 +5,7 @@
 //!   been validated ([`garde`]).
 //! - [`Page`] and [`PageRequest`] are lists; [`Envelope`] wraps answers of version 2 and later.
 //! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
+//! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
 //! use garde::Validate;
@@ -26,6 +27,7 @@
 //! # let _: axum::Router = axum::Router::new().route("/signup", axum::routing::post(signup));
 //! ```
 
+pub mod idempotency;
 pub mod layer;
 
 mod envelope;
@@ -42,6 +44,7 @@ pub use envelope::{Envelope, Meta, MetaBody};
 pub use error::{Error, ErrorBody, ErrorEnvelope, FieldProblem};
 pub use extract::{Path, Query};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};

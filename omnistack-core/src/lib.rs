@@ -10,6 +10,7 @@
 //! | [`db`] | one handle over PostgreSQL and SQLite |
 //! | [`crud`] | the ordinary resource in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
+//! | [`http::idempotency`] | a request sent again is carried out once |
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`jobs`] | work done later, kept in the database |
 //! | [`health`] | whether the app can serve |

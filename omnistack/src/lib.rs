@@ -30,7 +30,7 @@ pub mod prelude {
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Fields, Resource, Scope},
         db::{Db, Tx},
-        http::{Error, Json, Meta, Patch, Path, Query},
+        http::{Error, Idempotency, Json, Meta, Patch, Path, Query},
         id::Id,
         identity::{DevIdentity, Identity, TenantId, UserId},
         jobs::{Cron, Job, JobCtx, JobError, Jobs},

@@ -137,6 +137,7 @@ impl AppBuilder {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
             core_routes::register(&mut registry, db, settings);
+            crate::http::idempotency::register(&mut registry, db);
         }
         #[cfg(feature = "redis")]
         crate::redis::register(&mut registry);
@@ -184,14 +185,16 @@ impl AppBuilder {
         }
         let versions = openapi::versions(&openapi);
         let elsewhere = RouteLimits { body: http.body_limit.as_u64(), timeout: Some(http.timeout) };
-        let limits = match RouteLayer::new(routing::limits(&wired.routes, elsewhere), elsewhere) {
+        let limits = routing::limits(&wired.routes, elsewhere);
+        let keys = registry.ctx.get().ok().map(|layer| routing::Keys::new(layer, &routes, &limits));
+        let limits = match RouteLayer::new(limits, elsewhere) {
             Ok(limits) => limits,
             Err(error) => {
                 registry.problem(format!("routes clash: {error}"), "mount one of them elsewhere");
                 return Err(BuildError(registry.problems));
             }
         };
-        let router = routing::router(wired.routes, &wired.layers, &registry.clock, &registry.ctx);
+        let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
         let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
         let router = wired
             .layers

@@ -71,6 +71,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             "accept-version",
             "x-api-version",
             "x-request-id",
+            "idempotency-key",
         ]))
         .expose_headers(named(&[
             "x-request-id",
@@ -86,6 +87,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             "x-api-latest-version",
             "deprecation",
             "sunset",
+            "idempotent-replayed",
         ]))
         .max_age(std::time::Duration::from_secs(3600));
     if origins.iter().any(|origin| origin == "*") {

@@ -55,6 +55,18 @@ pub struct Mount {
     pub(super) body_limit: Option<u64>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) rate_limit: Option<(Rate, RateLimitKey)>,
+    pub(super) keys: Keys,
+}
+
+/// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// A request with one is carried out once.
+    Heeded,
+    /// A request without one is refused.
+    Required,
+    /// The header means nothing.
+    Ignored,
 }
 
 impl Mount {
@@ -89,7 +101,7 @@ impl Mount {
             "" => String::new(),
             path => format!("/{path}"),
         };
-        Self { audience, path, version, body_limit: None, timeout: None, rate_limit: None }
+        Self { audience, path, version, body_limit: None, timeout: None, rate_limit: None, keys: Keys::Heeded }
     }
 
     /// In version 2 of the API.
@@ -125,6 +137,19 @@ impl Mount {
     /// Limits each caller (or each address, of those not signed in) on these routes together.
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.rate_limit = Some((rate, RateLimitKey::Identity));
+        self
+    }
+
+    /// Refuses a POST or PATCH without an `Idempotency-Key`: for what charges or can't be undone.
+    pub fn require_idempotency_key(mut self) -> Self {
+        self.keys = Keys::Required;
+        self
+    }
+
+    /// Takes no notice of `Idempotency-Key`: for uploads too large to be held in memory, answers that stream, and answers
+    /// with secrets that must not be stored.
+    pub fn without_idempotency(mut self) -> Self {
+        self.keys = Keys::Ignored;
         self
     }
 

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
-        Components, Content, HttpMethod, Info, OpenApi, PathItem, Paths, Ref, RefOr, ResponseBuilder,
-        path::Operation,
+        Components, Content, HttpMethod, Info, ObjectBuilder, OpenApi, PathItem, Paths, Ref, RefOr, Required,
+        ResponseBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::Type,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
         tag::TagBuilder,
     },
 };
 
-use super::{Audience, Registry, registry::Routes};
+use super::{Audience, Registry, mount::Keys, registry::Routes};
 use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope};
 
 const SCHEME: &str = "bearer";
@@ -48,7 +50,7 @@ pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenA
 /// Adds what is true of every operation: a unique id, its module's tag, the errors and who may call.
 fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) -> PathItem {
     let audience = routes.mount.audience();
-    for (_, operation) in operations_mut(&mut item) {
+    for (method, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
         operation.summary.get_or_insert_with(|| sentence(&name));
         operation.operation_id =
@@ -60,11 +62,40 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
             responses.entry("401".into()).or_insert_with(|| error("Nobody is signed in."));
             operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
         }
+        if matches!(method, HttpMethod::Post | HttpMethod::Patch) && routes.mount.keys != Keys::Ignored {
+            let required = routes.mount.keys == Keys::Required;
+            responses
+                .entry("409".into())
+                .or_insert_with(|| error("Its `Idempotency-Key` is in use, or was used otherwise."));
+            if required {
+                responses.entry("400".into()).or_insert_with(|| error("It has no `Idempotency-Key`."));
+            }
+            let key = idempotency_key(required);
+            let parameters = operation.parameters.get_or_insert_default();
+            let named = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name.eq_ignore_ascii_case(&key.name));
+            if !parameters.iter().any(named) {
+                parameters.push(key.into());
+            }
+        }
         if matches!(audience, Audience::Admin | Audience::Machine) {
             responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
         }
     }
     item
+}
+
+fn idempotency_key(required: bool) -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(if required { Required::True } else { Required::False })
+        .description(Some(
+            "Of the client's making, a new one for each new request. A request sent again with its key is carried out once.",
+        ))
+        // A key may also be written as a string with quotes; what begins with one has to be.
+        .schema(Some(text.pattern(Some("^[!#-~][!-~]*$"))))
+        .build()
 }
 
 /// `list_projects` as `List projects`: for a handler nobody has described.

@@ -1,19 +1,26 @@
 //! From mounts to one router.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{Router, routing::MethodRouter};
 use matchit::InsertError;
+use tower::layer::util::Stack;
 use utoipa::openapi::HttpMethod;
 
 use super::{
-    Audience, Ctx, Mount, Registry,
+    Audience, Ctx, Mount, Registry, mount,
     openapi::{operations, version_of},
     registry::{Applied, Slot},
 };
 use crate::{
     clock::Clock,
-    http::layer::{RateLimitLayer, RouteLimits},
+    http::{
+        idempotency::IdempotencyLayer,
+        layer::{RateLimitLayer, RouteLimits},
+    },
     identity::{Authenticator, GuardLayer},
 };
 
@@ -121,9 +128,38 @@ pub(super) fn limits(mounts: &[Wired], elsewhere: RouteLimits) -> BTreeMap<Strin
     all
 }
 
+/// Which paths heed `Idempotency-Key`, and for how long they hold one.
+pub(super) struct Keys {
+    layer: IdempotencyLayer,
+    /// By path, the timeout of each that takes a POST or PATCH.
+    paths: BTreeMap<String, Option<Duration>>,
+}
+
+impl Keys {
+    pub(super) fn new(layer: IdempotencyLayer, routes: &[RouteInfo], limits: &BTreeMap<String, RouteLimits>) -> Self {
+        let changes = routes.iter().filter(|route| ["POST", "PATCH", "ANY"].contains(&route.method.as_str()));
+        let paths =
+            changes.map(|route| (route.path.clone(), limits.get(&route.path).and_then(|limits| limits.timeout)));
+        Self { paths: paths.collect(), layer }
+    }
+
+    /// The layer of a path. A lease is no shorter than the time its requests have.
+    fn of(&self, mount: &Mount, path: &str) -> Option<IdempotencyLayer> {
+        let timeout = self.paths.get(path).filter(|_| mount.keys != mount::Keys::Ignored)?;
+        let layer = self.layer.clone().lease_at_least(timeout.unwrap_or_default());
+        Some(if mount.keys == mount::Keys::Required { layer.required() } else { layer })
+    }
+}
+
 /// Puts every mount's rate and guard around its routes, and around their fallbacks too (`any(…)`, `.fallback(…)`, the
 /// 405): `route_layer` would leave those unguarded.
-pub(super) fn router(mounts: Vec<Wired>, layers: &[(Slot, Applied)], clock: &Clock, ctx: &Ctx) -> Router {
+pub(super) fn router(
+    mounts: Vec<Wired>,
+    layers: &[(Slot, Applied)],
+    keys: Option<&Keys>,
+    clock: &Clock,
+    ctx: &Ctx,
+) -> Router {
     let authenticator = ctx.get::<Authenticator>().ok();
     let in_slot = |router: MethodRouter, slot: Slot| {
         let layers = layers.iter().filter(|(at, _)| *at == slot);
@@ -133,15 +169,33 @@ pub(super) fn router(mounts: Vec<Wired>, layers: &[(Slot, Applied)], clock: &Clo
     for Wired { mount, routers } in mounts {
         let limit = mount.rate_limit.map(|(rate, by)| RateLimitLayer::new(rate, by, clock.clone()));
         for (path, router) in routers {
-            let mut router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
-            if let Some(limit) = limit.clone() {
-                router = router.layer(limit);
-            }
-            if let (Some(authenticator), true) = (&authenticator, mount.audience != Audience::Public) {
-                router = router.layer(GuardLayer::new(mount.audience, authenticator.clone()));
-            }
+            let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
+            let guard = authenticator.clone().filter(|_| mount.audience != Audience::Public);
+            let guard = guard.map(|authenticator| GuardLayer::new(mount.audience, authenticator));
+            let key = keys.and_then(|keys| keys.of(&mount, &path));
+            let router = around(router, key, limit.clone(), guard);
             all = all.route(&path, in_slot(router, Slot::Identity));
         }
     }
     all
+}
+
+/// The caller is known first, then counted, then asked what it wants done once. Each layer of a router boxes the whole of
+/// what is inside, so those that are there go on together.
+fn around(
+    router: MethodRouter,
+    key: Option<IdempotencyLayer>,
+    limit: Option<RateLimitLayer>,
+    guard: Option<GuardLayer>,
+) -> MethodRouter {
+    match (key, limit, guard) {
+        (None, None, None) => router,
+        (Some(key), None, None) => router.layer(key),
+        (None, Some(limit), None) => router.layer(limit),
+        (None, None, Some(guard)) => router.layer(guard),
+        (Some(key), Some(limit), None) => router.layer(Stack::new(key, limit)),
+        (Some(key), None, Some(guard)) => router.layer(Stack::new(key, guard)),
+        (None, Some(limit), Some(guard)) => router.layer(Stack::new(limit, guard)),
+        (Some(key), Some(limit), Some(guard)) => router.layer(Stack::new(Stack::new(key, limit), guard)),
+    }
 }

@@ -11,7 +11,7 @@ use utoipa::openapi::Paths;
 use super::{Crud, ListRequest, Resource, describe};
 use crate::{
     app::Api,
-    http::{Error, Json, PageRequest, Path},
+    http::{Error, Idempotency, Json, PageRequest, Path},
     id::Id,
     identity::Identity,
 };
@@ -68,15 +68,17 @@ async fn create<R: Resource>(
     State(crud): State<Crud<R>>,
     caller: Identity,
     uri: axum::extract::OriginalUri,
+    idempotency: Idempotency,
     Json(new): Json<R::Create>,
 ) -> Result<Response, Error> {
-    let item = crud.create(&caller, new).await?;
+    let mut tx = crud.write(&caller).await?;
+    let item = crud.create_in(&mut tx, &caller, new).await?;
     let location = HeaderValue::try_from(format!("{}/{}", uri.0.path(), item.id())).ok();
     let mut response = (StatusCode::CREATED, Json(item)).into_response();
     if let Some(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    idempotency.commit(tx, response).await
 }
 
 async fn get_one<R: Resource>(
@@ -91,9 +93,12 @@ async fn update<R: Resource>(
     State(crud): State<Crud<R>>,
     caller: Identity,
     Path(id): Path<Id<R>>,
+    idempotency: Idempotency,
     Json(change): Json<R::Update>,
-) -> Result<Json<R>, Error> {
-    crud.update(&caller, id, change).await.map(Json)
+) -> Result<Response, Error> {
+    let mut tx = crud.write(&caller).await?;
+    let item = crud.update_in(&mut tx, &caller, id, change).await?;
+    idempotency.commit(tx, Json(item)).await
 }
 
 async fn delete<R: Resource>(
@@ -108,6 +113,9 @@ async fn restore<R: Resource>(
     State(crud): State<Crud<R>>,
     caller: Identity,
     Path(id): Path<Id<R>>,
-) -> Result<Json<R>, Error> {
-    crud.restore(&caller, id).await.map(Json)
+    idempotency: Idempotency,
+) -> Result<Response, Error> {
+    let mut tx = crud.write(&caller).await?;
+    let item = crud.restore_in(&mut tx, &caller, id).await?;
+    idempotency.commit(tx, Json(item)).await
 }

@@ -210,14 +210,19 @@ impl<R: Resource> Crud<R> {
     /// Brings a deleted row back; one that is not deleted stays as it is. 404 when there is none of the caller's.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut tx = self.write(caller).await?;
-        let mut fields = Fields::new(tx.dialect());
-        fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
-        let item = match self.set(&mut tx, caller, id, fields, Some("deleted_at is not null")).await {
-            Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(&mut tx, caller, id).await?,
-            restored => restored?,
-        };
+        let item = self.restore_in(&mut tx, caller, id).await?;
         tx.commit().await?;
         Ok(item)
+    }
+
+    /// See [`restore`](Self::restore).
+    pub async fn restore_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
+        let mut fields = Fields::new(tx.dialect());
+        fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
+        match self.set(tx, caller, id, fields, Some("deleted_at is not null")).await {
+            Err(error) if error.status() == StatusCode::NOT_FOUND => self.get_in(tx, caller, id).await,
+            restored => restored,
+        }
     }
 
     async fn set(

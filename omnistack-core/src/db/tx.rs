@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Db, Dialect, Error, IntoSql, Query, driver::Open, observe::Observers};
+use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers};
 use crate::identity::TenantId;
 
 /// Whose rows a transaction sees.
@@ -19,6 +19,8 @@ pub struct Tx {
     open: Open,
     observers: Arc<Observers>,
     committed: Vec<Box<dyn FnOnce() + Send>>,
+    /// Why it must not commit.
+    doomed: Option<&'static str>,
 }
 
 impl Tx {
@@ -32,7 +34,7 @@ impl Tx {
         let observers = Arc::clone(&db.observers);
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
-        Ok(Self { open, observers, committed: Vec::new() })
+        Ok(Self { open, observers, committed: Vec::new(), doomed: None })
     }
 
     /// Which SQL it speaks.
@@ -47,6 +49,10 @@ impl Tx {
 
     /// Makes its changes durable and visible.
     pub async fn commit(self) -> Result<(), Error> {
+        if let Some(reason) = self.doomed {
+            self.rollback().await?;
+            return Err(Error::new(ErrorKind::Conflict, format!("not committed: {reason}").into()));
+        }
         let watch = self.observers.watch();
         watch.ended("commit", self.open.commit().await)?;
         self.committed.into_iter().for_each(|then| then());
@@ -56,6 +62,12 @@ impl Tx {
     /// Calls this when the changes are durable and visible; never when they are not. For waking whoever waits for them.
     pub fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
         self.committed.push(Box::new(then));
+    }
+
+    /// From here on it can only be rolled back: [`commit`](Self::commit) does that and fails. For what must not be durable
+    /// even when a caller overlooks the error that said so.
+    pub(crate) fn doom(&mut self, reason: &'static str) {
+        self.doomed = Some(reason);
     }
 
     /// Forgets its changes.

@@ -82,7 +82,12 @@ fn is_json(request: &Request) -> bool {
 
 /// A body that ended early, came too slowly or is too large.
 pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE || beyond_limit(rejection) {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { broken_body(rejection) }
+}
+
+/// See [`unreadable_body`].
+pub(super) fn broken_body(error: &(dyn std::error::Error + 'static)) -> Error {
+    if beyond_limit(error) {
         return too_large();
     }
     Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete")

@@ -13,7 +13,7 @@ mod migrations;
 mod outage;
 mod queries;
 mod server;
-mod shelf;
+pub(crate) mod shelf;
 mod tenants;
 mod transactions;
 mod values;

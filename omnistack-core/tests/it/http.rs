@@ -11,6 +11,7 @@ mod docs;
 mod errors;
 mod guards;
 mod health;
+mod idempotency;
 mod layers;
 mod openapi;
 mod queries;

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub(super) const BOOKS: &str = "/api/v1/app/books";
-pub(super) const DRAFTS: &str = "/api/v1/app/drafts";
-pub(super) const NOTICES: &str = "/api/v1/app/notices";
+pub(crate) const BOOKS: &str = "/api/v1/app/books";
+pub(crate) const DRAFTS: &str = "/api/v1/app/drafts";
+pub(crate) const NOTICES: &str = "/api/v1/app/notices";
 
 /// The module.
-pub(super) struct Shelf;
+pub(crate) struct Shelf;
 
 impl Module for Shelf {
     fn name(&self) -> &'static str {

@@ -33,7 +33,15 @@ async fn a_preflight_needs_no_token_and_allows_what_the_api_reads() {
         for method in ["get", "post", "put", "patch", "delete"] {
             assert!(list("access-control-allow-methods").contains(method), "{method}");
         }
-        for header in ["authorization", "content-type", "accept", "accept-version", "x-api-version", "x-request-id"] {
+        for header in [
+            "authorization",
+            "content-type",
+            "accept",
+            "accept-version",
+            "x-api-version",
+            "x-request-id",
+            "idempotency-key",
+        ] {
             let allowed = list("access-control-allow-headers");
             assert!(allowed.split(',').any(|allowed| allowed == header), "`{header}` in {allowed}");
         }

@@ -1,0 +1,155 @@
+//! How a handler makes its effect and its answer one.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use axum::{extract::FromRequestParts, response::IntoResponse};
+use http::request::Parts;
+
+use super::{
+    answer::{Answer, is_final},
+    in_progress,
+    key::Digest,
+    store::{self, Attempt, Keys},
+};
+use crate::{
+    clock::Timestamp,
+    db::Tx,
+    http::{Error, Response},
+    id::Id,
+};
+
+/// The key of the request being answered, if it has one. Extract it in a handler that changes something, and end with
+/// [`commit`](Self::commit): the change and the stored answer are then one transaction.
+///
+/// ```
+/// use axum::extract::State;
+/// use omnistack_core::{db::Db, http::{Error, Idempotency, Json, Response, StatusCode}};
+///
+/// async fn order(State(db): State<Db>, idempotency: Idempotency) -> Result<Response, Error> {
+///     let mut tx = db.begin().await?;
+///     tx.query("update stock set pieces = pieces - 1").execute().await?;
+///     idempotency.commit(tx, (StatusCode::CREATED, Json("ordered"))).await
+/// }
+/// # let _: axum::Router<Db> = axum::Router::new().route("/orders", axum::routing::post(order));
+/// ```
+///
+/// Extracting never fails. Without a key, or without the layer, `commit` commits and answers.
+#[derive(Clone, Default)]
+pub struct Idempotency(Option<Arc<Claim>>);
+
+/// A request this process carries out.
+pub(super) struct Claim {
+    pub(super) keys: Arc<Keys>,
+    pub(super) key: String,
+    pub(super) scope: Digest,
+    pub(super) owner: Id<Attempt>,
+    pub(super) locked_until: Timestamp,
+    pub(super) progress: Progress,
+}
+
+/// How far a handler has gone with its answer.
+#[derive(Default)]
+pub(super) struct Progress(AtomicU8);
+
+impl Progress {
+    /// It has nothing to do with it.
+    const UNTOUCHED: u8 = 0;
+    /// A transaction has confirmed the owner, and stores no answer.
+    const CONFIRMED: u8 = 1;
+    /// A transaction has stored the answer.
+    const WRITTEN: u8 = 2;
+    /// It has committed.
+    const COMMITTED: u8 = 3;
+
+    pub(super) fn untouched(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::UNTOUCHED
+    }
+
+    pub(super) fn committed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::COMMITTED
+    }
+}
+
+impl Idempotency {
+    pub(super) fn new(claim: Arc<Claim>) -> Self {
+        Self(Some(claim))
+    }
+
+    /// The key, without quotes; none of a request that has none.
+    pub fn key(&self) -> Option<&str> {
+        self.0.as_ref().map(|claim| claim.key.as_str())
+    }
+
+    /// Stores the answer in the transaction, commits it and returns the answer: either both are durable or neither.
+    ///
+    /// An answer that is not final (5xx, 408, 425, 429) is not stored; the transaction commits all the same, and a
+    /// retry is carried out again.
+    ///
+    /// # Errors
+    /// 409 `IDEMPOTENCY_IN_PROGRESS` when the lease has ended and another request with the key has taken over; those of
+    /// the database. The transaction is rolled back then.
+    pub async fn commit(&self, mut tx: Tx, answer: impl IntoResponse) -> Result<Response, Error> {
+        let response = self.complete_in(&mut tx, answer).await?;
+        tx.commit().await?;
+        if let Some(claim) = &self.0 {
+            let (from, to) = (Progress::WRITTEN, Progress::COMMITTED);
+            _ = claim.progress.0.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        Ok(response)
+    }
+
+    /// As [`commit`](Self::commit), leaving the commit to the caller: for a transaction that is tried again after a
+    /// conflict, or has more to do. Let it be the last statement but one: until the transaction ends, it holds the lock
+    /// others look for. An answer returned after the transaction was rolled back is not stored, so that a retry is carried
+    /// out again.
+    ///
+    /// # Errors
+    /// As `commit`. After one the transaction can't be committed any more: that fails, and rolls back.
+    #[must_use = "the answer stored is the one to give"]
+    pub async fn complete_in(&self, tx: &mut Tx, answer: impl IntoResponse) -> Result<Response, Error> {
+        let response = answer.into_response();
+        let Some(claim) = &self.0 else { return Ok(response) };
+        let (scope, owner) = (&claim.scope, claim.owner);
+        let stored = async {
+            if !is_final(response.status()) {
+                claim.progress.0.store(Progress::CONFIRMED, Ordering::SeqCst);
+                return Ok((store::confirm_in(tx, scope, owner).await?, response));
+            }
+            let (response, answer) = Answer::of(response).await?;
+            claim.progress.0.store(Progress::WRITTEN, Ordering::SeqCst);
+            Ok::<_, Error>((store::complete_in(tx, scope, owner, &answer).await?, response))
+        };
+        match stored.await {
+            Ok((true, response)) => Ok(response),
+            Ok((false, _)) => {
+                tx.doom("another request with the same Idempotency-Key has taken over");
+                Err(in_progress())
+            }
+            Err(error) => {
+                tx.doom("its answer could not be stored");
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Idempotency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Idempotency").field(&self.key()).finish()
+    }
+}

@@ -1,0 +1,109 @@
+//! What a key is, whose it is, and what it was sent with.
+
+use std::net::IpAddr;
+
+use axum::extract::OriginalUri;
+use http::{HeaderMap, HeaderName, header, request::Parts};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    http::{Error, layer::ClientAddr},
+    identity::Identity,
+};
+
+pub(super) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest key, in characters.
+pub(super) const LONGEST: usize = 255;
+
+/// A SHA-256.
+pub(super) type Digest = [u8; 32];
+
+/// The key of a request that has the header.
+pub(super) fn read(headers: &HeaderMap) -> Result<String, Error> {
+    let mut values = headers.get_all(HEADER).into_iter();
+    let key = match (values.next(), values.next()) {
+        (Some(value), None) => parse(value.as_bytes()),
+        _ => None,
+    };
+    key.ok_or_else(|| {
+        let message = format!("`Idempotency-Key` is sent once, and is 1 to {LONGEST} visible ASCII characters");
+        Error::bad_request("IDEMPOTENCY_KEY_INVALID", message)
+    })
+}
+
+/// A plain key, or one written as a string of RFC 9651, section 3.3.3, without parameters. `"abc"` and `abc` are the same.
+fn parse(value: &[u8]) -> Option<String> {
+    let key = match value {
+        [b'"', quoted @ ..] => unquoted(quoted.strip_suffix(b"\"")?)?,
+        plain => plain.to_vec(),
+    };
+    let visible = key.iter().all(u8::is_ascii_graphic);
+    if visible && (1..=LONGEST).contains(&key.len()) { String::from_utf8(key).ok() } else { None }
+}
+
+fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::with_capacity(quoted.len());
+    let mut bytes = quoted.iter();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'"' => return None,
+            b'\\' => *bytes.next().filter(|escaped| b"\"\\".contains(escaped))?,
+            other => *other,
+        });
+    }
+    Some(plain)
+}
+
+/// Where a key is valid: for one tenant, one caller, one method and one path.
+pub(super) fn scope(request: &Parts, key: &str) -> Digest {
+    let identity = request.extensions.get::<Identity>();
+    let tenant = identity.and_then(|identity| identity.tenant).map(|tenant| tenant.uuid().into_bytes());
+    let caller = match identity {
+        Some(identity) => digest([b"user".as_slice(), identity.user.uuid().as_bytes()]),
+        None => stranger(request),
+    };
+    // Within a nested router the path is only the rest of it.
+    let whole = request.extensions.get::<OriginalUri>().map(|uri| uri.0.path());
+    digest([
+        tenant.as_ref().map(<[u8; 16]>::as_slice).unwrap_or_default(),
+        &caller,
+        request.method.as_str().as_bytes(),
+        request.uri.path().as_bytes(),
+        whole.unwrap_or_default().as_bytes(),
+        key.as_bytes(),
+    ])
+}
+
+/// Somebody nobody has recognised: an address, and the credentials they present to somebody else.
+fn stranger(request: &Parts) -> Digest {
+    let address = match request.extensions.get::<ClientAddr>() {
+        Some(ClientAddr(IpAddr::V4(address))) => address.octets().to_vec(),
+        Some(ClientAddr(IpAddr::V6(address))) => address.octets().to_vec(),
+        None => Vec::new(),
+    };
+    let credentials = request.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    digest([b"address".as_slice(), &address, credentials.unwrap_or_default()])
+}
+
+/// What a request asks for.
+pub(super) fn fingerprint(request: &Parts, body: &[u8]) -> Digest {
+    let content_type = request.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    digest([
+        request.method.as_str().as_bytes(),
+        request.uri.path().as_bytes(),
+        request.uri.query().unwrap_or_default().as_bytes(),
+        content_type.unwrap_or_default(),
+        body,
+    ])
+}
+
+/// Each part with its length before it, so that no two lists run into the same bytes.
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}

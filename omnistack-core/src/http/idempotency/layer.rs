@@ -1,0 +1,334 @@
+//! The layer: claims a key, lets the handler run, keeps its answer.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    panic::{AssertUnwindSafe, resume_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{RequestExt as _, body::Body, response::IntoResponse};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{Method, StatusCode, request::Parts};
+use http_body_util::BodyExt as _;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use super::{
+    Idempotency, IdempotencySettings,
+    answer::{Answer, is_final},
+    handle::{Claim, Progress},
+    in_progress,
+    key::{self, Digest, HEADER},
+    store::{Claimed, Keys},
+};
+use crate::{
+    clock::Clock,
+    db::Db,
+    http::{Error, Request, Response, json::broken_body},
+};
+
+/// Carries out a POST or PATCH with an `Idempotency-Key` once, however often it is sent. See [`idempotency`](super).
+///
+/// Put it where the caller is known: inside of whatever leaves an [`Identity`](crate::identity::Identity) in the request's
+/// extensions, and of a [`ClientAddrLayer`](crate::http::layer::ClientAddrLayer) for those who aren't signed in. Callers it
+/// can't tell apart share their keys.
+#[derive(Clone)]
+pub struct IdempotencyLayer {
+    keys: Arc<Keys>,
+    lease: Duration,
+    required: bool,
+}
+
+impl IdempotencyLayer {
+    /// Keeps keys in this database, which has had [`MIGRATIONS`](super::MIGRATIONS). An app does that by itself.
+    pub fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
+        Self { lease: settings.lease, keys: Arc::new(Keys::new(db, clock, settings)), required: false }
+    }
+
+    /// Refuses a POST or PATCH without a key: 400 `IDEMPOTENCY_KEY_REQUIRED`.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// How long a request may take, in place of the setting. One that takes longer is given up with 504, and may be carried
+    /// out again.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    pub(crate) fn lease_at_least(mut self, least: Duration) -> Self {
+        self.lease = self.lease.max(least);
+        self
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Whether a request is none of its business.
+    fn passes(&self, request: &Request) -> bool {
+        let changes = matches!(*request.method(), Method::POST | Method::PATCH);
+        if !changes {
+            return true;
+        }
+        if request.headers().contains_key(HEADER) {
+            // Another layer of the kind, further out, sees to it.
+            return request.extensions().get::<Idempotency>().is_some();
+        }
+        !self.required
+    }
+
+    async fn answer<S>(self, request: Request, inner: S) -> Response
+    where
+        S: Service<Request, Error = Infallible> + Send + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send,
+    {
+        let asked = match Asked::read(request).await {
+            Ok(asked) => asked,
+            Err(error) => return error.into_response(),
+        };
+        // On a task of its own: a client that goes away is the one that will ask again, and finds its answer.
+        let keys = Arc::clone(&self.keys);
+        let task = keys.running.spawn(self.see_to(asked, inner).in_current_span());
+        match task.await {
+            Ok(response) => response,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Error::unavailable("SHUTTING_DOWN", "the server is shutting down").into_response(),
+            },
+        }
+    }
+
+    async fn see_to<S>(self, asked: Asked, inner: S) -> Response
+    where
+        S: Service<Request, Error = Infallible> + Send + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send,
+    {
+        match self.claim(&asked.scope, &asked.fingerprint).await {
+            Ok(Claimed::Own(owner, locked_until)) => {
+                let Asked { parts, body, key, scope, .. } = asked;
+                let keys = Arc::clone(&self.keys);
+                let claim = Claim { keys, key, scope, owner, locked_until, progress: Progress::default() };
+                carry_out(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
+            }
+            Ok(Claimed::Answered(answer)) => answer.replay(),
+            Ok(Claimed::Reused) => {
+                let message = "this Idempotency-Key was used for another request; a new request takes a new key";
+                Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into_response()
+            }
+            Ok(Claimed::InFlight) => in_progress().into_response(),
+            Err(error) => Error::from(error).into_response(),
+        }
+    }
+
+    /// Claims a key, and waits a while for somebody else who is at it.
+    async fn claim(&self, scope: &Digest, fingerprint: &Digest) -> Result<Claimed, crate::db::Error> {
+        const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+        let Keys { clock, settings, .. } = &*self.keys;
+        let began = clock.elapsed();
+        let mut pause = Duration::from_millis(20);
+        loop {
+            // Before the look, so that what ends after it is not missed.
+            let ended = self.keys.ended(scope).notified();
+            let claimed = self.keys.claim(scope, fingerprint, self.lease).await?;
+            let left = settings.wait.saturating_sub(clock.elapsed().saturating_sub(began));
+            if !matches!(claimed, Claimed::InFlight) || left.is_zero() {
+                return Ok(claimed);
+            }
+            // Another process tells nobody here, so one looks again by itself.
+            _ = tokio::time::timeout(pause.min(left), ended).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Runs the handler within its lease, and sees to its answer.
+async fn carry_out<S>(claim: Arc<Claim>, mut request: Request, mut inner: S) -> Response
+where
+    S: Service<Request, Error = Infallible> + Send + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send,
+{
+    request.extensions_mut().insert(Idempotency::new(Arc::clone(&claim)));
+    let left = claim.locked_until.since(claim.keys.clock.now());
+    let work = async move {
+        let Ok(response) = inner.call(request).await;
+        response.into_response()
+    };
+    let ended = tokio::time::timeout(left, AssertUnwindSafe(work).catch_unwind()).await;
+    match ended {
+        Ok(Ok(response)) => claim.settle(response).await,
+        Ok(Err(panic)) => {
+            claim.release().await;
+            resume_unwind(panic)
+        }
+        Err(_) => {
+            claim.release().await;
+            let message = "the request took longer than its idempotency key is held, and was given up";
+            Error::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", message).into_response()
+        }
+    }
+}
+
+impl Claim {
+    /// Keeps the answer, unless the handler did.
+    async fn settle(&self, response: Response) -> Response {
+        if self.progress.committed() {
+            self.keys.ended(&self.scope).notify_waiters();
+            return response;
+        }
+        // A transaction that has the answer has committed by now, or never will: then nothing was done, and there is
+        // nothing to keep.
+        if !self.progress.untouched() || !is_final(response.status()) {
+            self.release().await;
+            return response;
+        }
+        let (response, answer) = match Answer::of(response).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.release().await;
+                return error.into_response();
+            }
+        };
+        match self.keys.complete(&self.scope, self.owner, &answer).await {
+            Ok(true) => {}
+            Ok(false) => warn("its lease ended before it did, and it was carried out again"),
+            Err(error) => {
+                warn(&format!("its answer could not be stored, and a retry is carried out again: {error}"));
+            }
+        }
+        self.keys.ended(&self.scope).notify_waiters();
+        response
+    }
+
+    /// Lets a retry be carried out.
+    async fn release(&self) {
+        if let Err(error) = self.keys.release(&self.scope, self.owner).await {
+            warn(&format!("it could not be released; a retry waits until {}: {error}", self.locked_until));
+        }
+        self.keys.ended(&self.scope).notify_waiters();
+    }
+}
+
+fn warn(what: &str) {
+    tracing::warn!(target: "omnistack::idempotency", "a request with an Idempotency-Key: {what}");
+}
+
+/// A request with a key, read to its end.
+struct Asked {
+    parts: Parts,
+    body: axum::body::Bytes,
+    key: String,
+    scope: Digest,
+    fingerprint: Digest,
+}
+
+impl Asked {
+    async fn read(request: Request) -> Result<Self, Error> {
+        if !request.headers().contains_key(HEADER) {
+            let message = "send an `Idempotency-Key` of your own making, a new one for each new request";
+            return Err(Error::bad_request("IDEMPOTENCY_KEY_REQUIRED", message));
+        }
+        let key = key::read(request.headers())?;
+        let (parts, body) = request.with_limited_body().into_parts();
+        let body = body.collect().await.map_err(|error| broken_body(&error))?.to_bytes();
+        let (scope, fingerprint) = (key::scope(&parts, &key), key::fingerprint(&parts, &body));
+        Ok(Self { parts, body, key, scope, fingerprint })
+    }
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = Idempotent<S>;
+
+    fn layer(&self, inner: S) -> Idempotent<S> {
+        Idempotent { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`IdempotencyLayer`].
+#[derive(Clone, Debug)]
+pub struct Idempotent<S> {
+    inner: S,
+    layer: IdempotencyLayer,
+}
+
+impl<S> Service<Request> for Idempotent<S>
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = IdempotentFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if self.layer.passes(&request) {
+            return IdempotentFuture::Passed { future: self.inner.call(request) };
+        }
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        IdempotentFuture::Keyed { future: Box::pin(self.layer.clone().answer(request, inner)) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Idempotent`].
+    #[project = IdempotentProjection]
+    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
+    pub enum IdempotentFuture<F> {
+        Passed {
+            #[pin]
+            future: F,
+        },
+        Keyed { future: BoxFuture<'static, Response> },
+    }
+}
+
+impl<F, R> Future for IdempotentFuture<F>
+where
+    F: Future<Output = Result<R, Infallible>>,
+    R: IntoResponse,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            IdempotentProjection::Passed { future } => {
+                future.poll(cx).map(|answered| answered.map(IntoResponse::into_response))
+            }
+            IdempotentProjection::Keyed { future } => future.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+impl<F> fmt::Debug for IdempotentFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotentFuture").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IdempotencyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotencyLayer")
+            .field("settings", &self.keys.settings)
+            .field("lease", &self.lease)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}
