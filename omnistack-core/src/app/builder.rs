@@ -15,6 +15,7 @@ use crate::{
     audit::AuditLog,
     clock::Clock,
     config::{Config, ConfigProblem, Environment},
+    crypto::KeyRing,
     db::{Db, DbSettings},
     email::Mailer,
     health::Health,
@@ -149,6 +150,9 @@ impl AppBuilder {
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }
+        if registry.requires::<KeyRing>() && !registry.ctx.has(TypeId::of::<KeyRing>()) {
+            crate::crypto::register(&mut registry);
+        }
         registry
             .default(Entitlements::default())
             .default(UsageSink::default())
@@ -240,8 +244,8 @@ fn unmet(registry: &mut Registry) {
         });
     }
     for (module, id, name) in std::mem::take(&mut registry.requirements) {
-        // Without a database its settings are among the problems already.
-        if !registry.ctx.has(id) && id != TypeId::of::<Db>() {
+        // Without a database or keys their settings are among the problems already.
+        if !registry.ctx.has(id) && id != TypeId::of::<Db>() && id != TypeId::of::<KeyRing>() {
             registry.problems.push(Problem {
                 module,
                 what: format!("needs `{name}`, which no module provides"),
