@@ -12,7 +12,7 @@ use super::{
     routing,
 };
 use crate::{
-    audit::AuditLog,
+    audit::{AuditLog, AuditStore},
     clock::Clock,
     config::{Config, ConfigProblem, Environment},
     crypto::KeyRing,
@@ -153,10 +153,14 @@ impl AppBuilder {
         if registry.requires::<KeyRing>() && !registry.ctx.has(TypeId::of::<KeyRing>()) {
             crate::crypto::register(&mut registry);
         }
+        let clock = registry.clock();
+        if let Some(db) = &db {
+            registry.default(AuditStore::new(db.clone(), registry.clock()));
+        }
         registry
             .default(Entitlements::default())
             .default(UsageSink::default())
-            .default(AuditLog::default())
+            .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
             .default(Publisher::default());
         unmet(&mut registry);
