@@ -15,6 +15,7 @@ use crate::{clock::Timestamp, crypto::Sha256, id::Id, identity::UserId};
 
 /// An entry as it is hashed and exported, without its chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Link {
     pub(super) sequence: i64,
     pub(super) id: Id<AuditRecord>,

@@ -1,5 +1,6 @@
 //! Core through its public door.
 
+mod audit;
 mod crypto;
 mod database;
 mod http;
