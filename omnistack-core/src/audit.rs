@@ -41,6 +41,7 @@ mod error;
 mod export;
 mod filter;
 mod retain;
+mod routes;
 mod store;
 mod verify;
 
@@ -49,6 +50,7 @@ pub use entry::{AuditEntry, AuditRecord};
 pub use error::{Break, Broken, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
+pub use routes::AuditApi;
 pub use store::AuditStore;
 
 use std::{fmt, sync::Arc};

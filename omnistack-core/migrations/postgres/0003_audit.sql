@@ -14,7 +14,7 @@ create table audit_chains (
 create table audit_entries (
     tenant_id uuid not null,
     sequence bigint not null check (sequence > 0),
-    id uuid not null unique,
+    id uuid not null,
     at timestamptz not null,
     actor uuid,
     action text not null,

@@ -14,7 +14,7 @@ create table audit_chains (
 create table audit_entries (
     tenant_id blob not null,
     sequence integer not null check (sequence > 0),
-    id blob not null unique,
+    id blob not null,
     at text not null,
     actor blob,
     action text not null,

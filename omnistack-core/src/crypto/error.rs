@@ -52,7 +52,9 @@ impl Error {
 
     /// Whether the same work may succeed if tried again: never, until somebody changes something.
     pub fn is_retryable(&self) -> bool {
-        false
+        match self.kind() {
+            ErrorKind::Value | ErrorKind::UnknownKey | ErrorKind::Configuration => false,
+        }
     }
 }
 

@@ -87,17 +87,17 @@ impl Mac {
     }
 
     /// In 64 lower-case hexadecimal digits.
-    pub fn to_hex(&self) -> String {
+    pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }
 
     /// In standard base64 (RFC 4648, section 4), with padding.
-    pub fn to_base64(&self) -> String {
+    pub fn to_base64(self) -> String {
         STANDARD.encode(self.0)
     }
 
     /// In url-safe base64 (RFC 4648, section 5), without padding, for links.
-    pub fn to_base64_url(&self) -> String {
+    pub fn to_base64_url(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 

@@ -44,7 +44,7 @@ pub struct KeyRing(Arc<[Key]>);
 
 struct Key {
     id: String,
-    key: RandomizedNonceKey,
+    cipher: RandomizedNonceKey,
     development: bool,
 }
 
@@ -71,7 +71,7 @@ impl KeyRing {
         let authenticated = Aad::from(place.authenticated(VERSION, &primary.id));
         let mut sealed = Vec::with_capacity(secret.as_ref().len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(secret.as_ref());
-        let nonce = primary.key.seal_in_place_append_tag(authenticated, &mut sealed).map_err(|_| Error::TooLarge)?;
+        let nonce = primary.cipher.seal_in_place_append_tag(authenticated, &mut sealed).map_err(|_| Error::TooLarge)?;
         let data = [nonce.as_ref().as_slice(), &sealed].concat();
         Ok(format!("{VERSION}.{}.{}", primary.id, URL_SAFE_NO_PAD.encode(data)))
     }
@@ -118,7 +118,7 @@ impl KeyRing {
         let parts = Parts::of(sealed)?;
         let key = self.0.iter().find(|key| key.id == parts.key_id);
         let key = key.ok_or_else(|| Error::UnknownKey(parts.key_id.into()))?;
-        open(&key.key, parts.nonce, &place.authenticated(VERSION, &key.id), parts.data)
+        open(&key.cipher, parts.nonce, &place.authenticated(VERSION, &key.id), parts.data)
     }
 }
 
@@ -179,8 +179,8 @@ impl FromStr for KeyRing {
                 return Err(wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len())));
             }
             let development = same(bytes, DEVELOPMENT_KEY);
-            let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| wrong("can't be used"))?;
-            keys.push(Key { id: id.into(), key, development });
+            let cipher = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| wrong("can't be used"))?;
+            keys.push(Key { id: id.into(), cipher, development });
         }
         if keys.is_empty() { Err(no_key()) } else { Ok(Self(keys.into())) }
     }

@@ -6,6 +6,7 @@ mod chains;
 mod export;
 mod lists;
 mod retention;
+mod routes;
 mod tampering;
 mod tenants;
 

@@ -22,7 +22,7 @@ fn tokens_differ_hide_and_are_known_by_their_hash() {
         assert_eq!(format!("{token:?} {:?}", token.clone().into_secret()).find(&random[..8]), None);
     }
     let (token, other) = (&tokens[0], &tokens[1]);
-    let stored = Sha256::from_bytes(&token.hash().as_bytes().to_vec()).unwrap();
+    let stored = Sha256::from_bytes(token.hash().as_bytes()).unwrap();
     assert!(stored.is_of(token.expose()));
     assert!(!stored.is_of(other.expose()) && !stored.is_of("") && !stored.is_of(stored.to_string()));
     assert_eq!(Token::random().expose().len(), 43);

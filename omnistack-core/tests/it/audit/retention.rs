@@ -44,6 +44,20 @@ on_each_database! {
         assert_eq!(audited.store.verify(untouched).await.unwrap().entries, 2);
     }
 
+    async fn more_than_one_transaction_removes(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let tenant = super::tenant();
+        let mut tx = audited.db().tenant(tenant).begin().await.unwrap();
+        for number in 0..5_100 {
+            audited.log.record_in(&mut tx, AuditEntry::new(number.to_string()).for_tenant(tenant)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        audited.app.clock().advance(Duration::from_secs(1));
+        assert_eq!(audited.store.retain(ago(&audited, 0)).await.unwrap(), 5_100);
+        let verified = audited.store.verify(tenant).await.unwrap();
+        assert_eq!((verified.entries, verified.head.sequence), (2, 5_102), "one that says so a transaction");
+    }
+
     async fn every_chain_is_retained_and_a_broken_one_is_kept(database: TestDatabase) {
         let audited = Audited::start(database).await;
         let tenants = [audited.tenant(4).await, audited.tenant(4).await, audited.tenant(4).await];
