@@ -41,6 +41,7 @@ mod error;
 mod export;
 mod filter;
 mod retain;
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod routes;
 mod store;
 mod verify;

@@ -94,8 +94,10 @@ impl ListQuery {
     (status = 200, body = Page<AuditRecord>),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
 ))]
-async fn list(State(store): State<AuditStore>, query: Query<ListQuery>) -> Result<Json<Page<AuditRecord>>, Error> {
-    let query = query.0;
+async fn list(
+    State(store): State<AuditStore>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<AuditRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(store.list(&query.filter()?, limit, query.cursor.as_deref()).await?))
 }

@@ -9,7 +9,7 @@ use omnistack_core::{
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
-use super::{Audited, broken};
+use super::{Audited, broken, tenant};
 
 fn ago(audited: &Audited, seconds: u64) -> Timestamp {
     audited.app.clock().clock().now() - Duration::from_secs(seconds)
@@ -46,7 +46,7 @@ on_each_database! {
 
     async fn more_than_one_transaction_removes(database: TestDatabase) {
         let audited = Audited::start(database).await;
-        let tenant = super::tenant();
+        let tenant = tenant();
         let mut tx = audited.db().tenant(tenant).begin().await.unwrap();
         for number in 0..5_100 {
             audited.log.record_in(&mut tx, AuditEntry::new(number.to_string()).for_tenant(tenant)).await.unwrap();
