@@ -1,5 +1,7 @@
 //! One number after another, whoever records.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use omnistack_core::{
     audit::{AuditEntry, AuditLog, Chain},
@@ -39,6 +41,29 @@ on_each_database! {
         }
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (100, 100));
+    }
+
+    async fn a_chain_is_whole_at_every_moment(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let (tenant, db, log) = (audited.tenant(1).await, audited.app.database().open(), audited.log.clone());
+        let writer = tokio::spawn(async move {
+            for number in 0..60 {
+                let mut tx = db.tenant(tenant).begin().await?;
+                log.record_in(&mut tx, AuditEntry::new(number.to_string()).for_tenant(tenant)).await?;
+                tx.commit().await?;
+            }
+            Ok::<_, omnistack_core::db::Error>(())
+        });
+        let (mut checks, clock) = (0, audited.app.clock());
+        while !writer.is_finished() || checks < 3 {
+            audited.store.verify(tenant).await.unwrap();
+            clock.advance(Duration::from_secs(1));
+            audited.store.retain(clock.clock().now()).await.unwrap();
+            audited.store.verify(tenant).await.unwrap();
+            checks += 1;
+        }
+        writer.await.unwrap().unwrap();
+        assert!(audited.store.verify(tenant).await.unwrap().head.sequence > 61);
     }
 
     async fn a_rollback_leaves_no_hole(database: TestDatabase) {

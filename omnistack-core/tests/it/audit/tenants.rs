@@ -72,3 +72,22 @@ async fn an_entry_put_past_the_log_is_refused_or_found() {
     assert!(audited.store.verify(b).await.is_err());
     assert!(audited.store.verify(a).await.is_ok());
 }
+
+#[tokio::test]
+async fn two_that_wait_for_each_other_are_told() {
+    let audited = Audited::start(TestDatabase::postgres().await).await;
+    let (a, b) = (tenant(), tenant());
+    let [mut first, mut second] = [audited.db().begin().await.unwrap(), audited.db().begin().await.unwrap()];
+    record(&audited, &mut first, Some(a)).await.unwrap();
+    record(&audited, &mut second, Some(b)).await.unwrap();
+    // The one that is refused ends its transaction, so that the other goes on.
+    let end = async |mut tx: Tx, tenant| match record(&audited, &mut tx, Some(tenant)).await {
+        Ok(()) => tx.commit().await,
+        refused => refused,
+    };
+    let (first, second) = tokio::join!(end(first, b), end(second, a));
+    let refused = first.and(second).unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.is_retryable(), "{refused}");
+    let entries = [audited.store.verify(a).await.unwrap().entries, audited.store.verify(b).await.unwrap().entries];
+    assert_eq!(entries, [1, 1], "one transaction, whole");
+}
