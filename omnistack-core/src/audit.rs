@@ -1,56 +1,64 @@
-//! Who did what.
+//! Who did what, in chains that show tampering.
+//!
+//! An entry is recorded in the transaction that does what it records: both are there afterwards, or neither.
+//!
+//! ```
+//! use omnistack_core::audit::{AuditEntry, AuditFilter, AuditLog, AuditStore};
+//! # use omnistack_core::{app::App, config::Config};
+//! # use omnistack_core::{clock::Clock, db::Db, id::Id, identity::Identity};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+//! # app.migrate().await?;
+//! # let (db, now) = (app.db(), Clock::system().now());
+//! # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+//! # let caller = Identity::user(Id::new(now)).for_tenant(Id::new(now));
+//! # let tenant = caller.tenant.unwrap();
+//! let mut tx = db.tenant(tenant).begin().await?;
+//! // … delete the project …
+//! log.record_in(&mut tx, AuditEntry::new("project.deleted").by(&caller).on("project", 17)).await?;
+//! tx.commit().await?;
+//!
+//! let page = store.list(&AuditFilter::of(tenant).action("project."), 20, None).await?;
+//! assert_eq!(page.items[0].resource.as_deref(), Some("project:17"));
+//! assert_eq!(store.verify(tenant).await?.entries, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each tenant has a [`Chain`], and the app one of its own. Entries of a chain are numbered without holes, and each holds
+//! the hash of the one before, so [`AuditStore::verify`] finds a row that was changed, removed, added or moved, and a
+//! tail that was cut off. Those who record in one chain wait for each other until they commit: record last, and commit
+//! soon.
+//!
+//! **What it does not show.** The hashes have no key. Who may rewrite the whole database may also compute a whole new
+//! chain; keep [`heads`](AuditStore::head) or [exports](AuditStore::export) where that person can't reach, and compare.
+
+mod chain;
+mod encoding;
+mod entry;
+mod error;
+mod export;
+mod filter;
+mod retain;
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
+mod routes;
+mod store;
+mod verify;
+
+pub use chain::{Chain, Head, Verified};
+pub use entry::{AuditEntry, AuditRecord};
+pub use error::{Break, Broken, Error, ErrorKind};
+pub use export::verify_export;
+pub use filter::AuditFilter;
+pub use routes::AuditApi;
+pub use store::AuditStore;
 
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use serde_json::Value;
 
-use crate::{
-    db,
-    identity::{TenantId, UserId},
-};
-
-/// One thing somebody did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AuditEntry {
-    /// What was done: `project.deleted`.
-    pub action: String,
-    /// Who did it; nobody for the app itself.
-    pub actor: Option<UserId>,
-    /// In which tenant.
-    pub tenant: Option<TenantId>,
-    /// To what: `project:0190…`.
-    pub resource: Option<String>,
-    /// What else is worth knowing. No secrets.
-    pub details: Option<Value>,
-}
-
-impl AuditEntry {
-    /// Of an action.
-    pub fn new(action: impl Into<String>) -> Self {
-        Self { action: action.into(), actor: None, tenant: None, resource: None, details: None }
-    }
-
-    /// Done by a caller, in the caller's tenant.
-    pub fn by(mut self, caller: &crate::identity::Identity) -> Self {
-        self.actor = Some(caller.user);
-        self.tenant = caller.tenant;
-        self
-    }
-
-    /// Done to something.
-    pub fn on(mut self, kind: &str, id: impl fmt::Display) -> Self {
-        self.resource = Some(format!("{kind}:{id}"));
-        self
-    }
-
-    /// With more to know.
-    pub fn with(mut self, details: Value) -> Self {
-        self.details = Some(details);
-        self
-    }
-}
+use crate::{clock::Clock, db};
 
 /// Keeps audit entries.
 #[async_trait]
@@ -59,7 +67,7 @@ pub trait AuditSink: Send + Sync + 'static {
     async fn record(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error>;
 }
 
-/// The app's audit log. Without a module that keeps one, entries are written to the log as `omnistack::audit`.
+/// The app's audit log. Entries are rows of the app's database, in [chains](Chain), unless a module provides another.
 #[derive(Clone)]
 pub struct AuditLog(Arc<dyn AuditSink>);
 
@@ -69,21 +77,45 @@ impl AuditLog {
         Self(Arc::new(sink))
     }
 
-    /// Records an entry in the same transaction as what it records.
+    /// Kept in the database of the transaction that records, with the time of this clock. [`AuditStore`] reads it.
+    pub fn stored(clock: Clock) -> Self {
+        Self::new(Stored(clock))
+    }
+
+    /// Written to the log only, as `omnistack::audit`, whether or not the transaction commits. For programs without the
+    /// tables.
+    pub fn logged() -> Self {
+        Self::new(Logged)
+    }
+
+    /// Records an entry in the same transaction as what it records: one of the entry's tenant, of all tenants or of none.
+    ///
+    /// # Errors
+    /// The database's. On PostgreSQL also for an entry of another tenant than the transaction's.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         self.0.record(tx, entry).await
     }
 }
 
+/// Stored, with the machine's clock.
 impl Default for AuditLog {
     fn default() -> Self {
-        Self::new(Logged)
+        Self::stored(Clock::system())
     }
 }
 
 impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AuditLog")
+    }
+}
+
+struct Stored(Clock);
+
+#[async_trait]
+impl AuditSink for Stored {
+    async fn record(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
+        store::append(tx, self.0.now(), entry).await
     }
 }
 

@@ -14,7 +14,9 @@
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`jobs`] | work done later, kept in the database |
 //! | [`health`] | whether the app can serve |
-//! | [`audit`], [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`crypto`] | tokens, signatures, secrets sealed at rest |
+//! | [`audit`] | who did what, in chains that show tampering |
+//! | [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -35,6 +37,7 @@ pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod crud;
+pub mod crypto;
 pub mod db;
 pub mod email;
 pub mod health;

@@ -12,9 +12,10 @@ use super::{
     routing,
 };
 use crate::{
-    audit::AuditLog,
+    audit::{AuditLog, AuditStore},
     clock::Clock,
     config::{Config, ConfigProblem, Environment},
+    crypto::KeyRing,
     db::{Db, DbSettings},
     email::Mailer,
     health::Health,
@@ -157,10 +158,17 @@ impl AppBuilder {
         if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
             crate::jobs::http::register(&mut registry);
         }
+        if registry.requires::<KeyRing>() && !registry.ctx.has(TypeId::of::<KeyRing>()) {
+            crate::crypto::register(&mut registry);
+        }
+        let clock = registry.clock();
+        if let Some(db) = &db {
+            registry.default(AuditStore::new(db.clone(), registry.clock()));
+        }
         registry
             .default(Entitlements::default())
             .default(UsageSink::default())
-            .default(AuditLog::default())
+            .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
             .default(Publisher::default());
         unmet(&mut registry);
@@ -256,8 +264,8 @@ fn unmet(registry: &mut Registry) {
         });
     }
     for (module, id, name) in std::mem::take(&mut registry.requirements) {
-        // Without a database its settings are among the problems already.
-        if !registry.ctx.has(id) && id != TypeId::of::<Db>() {
+        // Without a database or keys their settings are among the problems already.
+        if !registry.ctx.has(id) && id != TypeId::of::<Db>() && id != TypeId::of::<KeyRing>() {
             registry.problems.push(Problem {
                 module,
                 what: format!("needs `{name}`, which no module provides"),

@@ -303,6 +303,11 @@ impl Registry {
         self
     }
 
+    /// Whether some module can't do without a `T`.
+    pub(super) fn requires<T: 'static>(&self) -> bool {
+        self.requirements.iter().any(|(_, id, _)| *id == TypeId::of::<T>())
+    }
+
     /// Makes it a problem of the build when no module provides a `T`.
     pub fn require<T: 'static>(&mut self) -> &mut Self {
         self.requirements.push((self.module, TypeId::of::<T>(), type_name::<T>()));

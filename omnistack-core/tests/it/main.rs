@@ -1,5 +1,7 @@
 //! Core through its public door.
 
+mod audit;
+mod crypto;
 mod database;
 mod http;
 mod jobs;

@@ -1,0 +1,79 @@
+-- One chain a tenant, and one of the app's own under the nil id. The head is written with each entry, so that those who
+-- record in one chain wait for each other, and a rollback leaves no hole.
+create table audit_chains (
+    tenant_id uuid primary key,
+    -- The last entry's number and hash, and the hash of the one before.
+    sequence bigint not null check (sequence > 0),
+    previous bytea not null,
+    hash bytea not null,
+    -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
+    checkpoint bigint not null check (checkpoint >= 0 and checkpoint <= sequence),
+    checkpoint_hash bytea not null
+);
+
+create table audit_entries (
+    tenant_id uuid not null,
+    sequence bigint not null check (sequence > 0),
+    id uuid not null,
+    at timestamptz not null,
+    actor uuid,
+    action text not null,
+    resource text,
+    -- JSON as it was hashed: `jsonb` would write it anew.
+    details text,
+    previous bytea not null,
+    hash bytea not null,
+    primary key (tenant_id, sequence)
+);
+
+create index audit_entries_newest on audit_entries (at desc, tenant_id desc, sequence desc);
+create index audit_entries_newest_of_tenant on audit_entries (tenant_id, at desc, sequence desc);
+create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
+
+-- Whether this transaction may record in a chain: one for a tenant in the tenant's and the app's own, one for all tenants
+-- or for none in any.
+create function omnistack_may_record(tenant uuid) returns boolean
+    language sql stable parallel safe
+    return case coalesce(current_setting('omnistack.tenant', true), '')
+        when '*' then true
+        when '' then true
+        else tenant in (current_setting('omnistack.tenant', true)::uuid, '00000000-0000-0000-0000-000000000000')
+    end;
+
+-- Entries are read as any rows of a tenant; recorded also by transactions that can't read them. A head says no more than
+-- how many there are.
+alter table audit_entries enable row level security;
+alter table audit_entries force row level security;
+create policy tenant on audit_entries using (omnistack_visible(tenant_id));
+create policy record on audit_entries for insert with check (omnistack_may_record(tenant_id));
+alter table audit_chains enable row level security;
+alter table audit_chains force row level security;
+create policy record on audit_chains using (omnistack_may_record(tenant_id));
+
+-- Entries are never changed, and removed only by retention, which moves the checkpoint first.
+create function omnistack_audit_refuse() returns trigger language plpgsql as $$
+begin
+    raise exception 'audit entries are only ever added' using errcode = 'restrict_violation';
+end $$;
+
+create function omnistack_audit_retained() returns trigger language plpgsql as $$
+begin
+    if old.sequence > coalesce((select checkpoint from audit_chains where tenant_id = old.tenant_id), 0) then
+        raise exception 'audit entries are only ever added' using errcode = 'restrict_violation';
+    end if;
+    return old;
+end $$;
+
+create trigger audit_entries_update before update on audit_entries
+    for each row execute function omnistack_audit_refuse();
+create trigger audit_entries_delete before delete on audit_entries
+    for each row execute function omnistack_audit_retained();
+create trigger audit_entries_truncate before truncate on audit_entries
+    for each statement execute function omnistack_audit_refuse();
+create trigger audit_chains_forward before update on audit_chains
+    for each row when (new.sequence < old.sequence or new.checkpoint < old.checkpoint or new.tenant_id <> old.tenant_id)
+    execute function omnistack_audit_refuse();
+create trigger audit_chains_delete before delete on audit_chains
+    for each row execute function omnistack_audit_refuse();
+create trigger audit_chains_truncate before truncate on audit_chains
+    for each statement execute function omnistack_audit_refuse();

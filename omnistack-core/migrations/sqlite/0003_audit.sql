@@ -1,0 +1,47 @@
+-- One chain a tenant, and one of the app's own under the nil id. The head is written with each entry; a rollback leaves
+-- no hole.
+create table audit_chains (
+    tenant_id blob primary key not null,
+    -- The last entry's number and hash, and the hash of the one before.
+    sequence integer not null check (sequence > 0),
+    previous blob not null,
+    hash blob not null,
+    -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
+    checkpoint integer not null check (checkpoint >= 0 and checkpoint <= sequence),
+    checkpoint_hash blob not null
+) strict;
+
+create table audit_entries (
+    tenant_id blob not null,
+    sequence integer not null check (sequence > 0),
+    id blob not null,
+    at text not null,
+    actor blob,
+    action text not null,
+    resource text,
+    -- JSON as it was hashed.
+    details text,
+    previous blob not null,
+    hash blob not null,
+    primary key (tenant_id, sequence)
+) strict;
+
+create index audit_entries_newest on audit_entries (at desc, tenant_id desc, sequence desc);
+create index audit_entries_newest_of_tenant on audit_entries (tenant_id, at desc, sequence desc);
+create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
+
+-- Entries are never changed, and removed only by retention, which moves the checkpoint first.
+create trigger audit_entries_update before update on audit_entries begin
+    select raise(abort, 'audit entries are only ever added');
+end;
+create trigger audit_entries_delete before delete on audit_entries
+    when old.sequence > coalesce((select checkpoint from audit_chains where tenant_id = old.tenant_id), 0) begin
+    select raise(abort, 'audit entries are only ever added');
+end;
+create trigger audit_chains_forward before update on audit_chains
+    when new.sequence < old.sequence or new.checkpoint < old.checkpoint or new.tenant_id <> old.tenant_id begin
+    select raise(abort, 'audit entries are only ever added');
+end;
+create trigger audit_chains_delete before delete on audit_chains begin
+    select raise(abort, 'audit entries are only ever added');
+end;

@@ -1,0 +1,151 @@
+//! The rules of a chain: numbers without holes, each entry on the hash of the one before. No I/O.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Break, Broken, encoding::Link};
+use crate::{crypto::Sha256, id::Id, identity::TenantId};
+
+/// The action of the entry that says retention removed others.
+pub(super) const RETAINED: &str = "audit.retained";
+
+/// Whose entries follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Chain {
+    /// The app's own: what belongs to no tenant.
+    App,
+    /// A tenant's.
+    Tenant(TenantId),
+}
+
+impl Chain {
+    /// As the tables name it: the app's own is the nil id.
+    pub(super) fn id(self) -> Uuid {
+        match self {
+            Self::App => Uuid::nil(),
+            Self::Tenant(tenant) => tenant.uuid(),
+        }
+    }
+
+    pub(super) fn of_id(id: Uuid) -> Self {
+        if id.is_nil() { Self::App } else { Self::Tenant(Id::from_uuid(id)) }
+    }
+
+    /// Whose it is; nobody's is the app's own.
+    pub fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::App => None,
+            Self::Tenant(tenant) => Some(tenant),
+        }
+    }
+
+    pub(super) fn broken(self, sequence: i64, why: Break) -> Broken {
+        Broken { chain: self, sequence, why }
+    }
+}
+
+impl From<TenantId> for Chain {
+    fn from(tenant: TenantId) -> Self {
+        Self::Tenant(tenant)
+    }
+}
+
+impl From<Option<TenantId>> for Chain {
+    fn from(tenant: Option<TenantId>) -> Self {
+        tenant.map_or(Self::App, Self::Tenant)
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App => f.write_str("app"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+        }
+    }
+}
+
+/// An entry's number and hash: with the hash, all that came before it is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The number; 0 before the first entry.
+    pub sequence: i64,
+    /// The hash; zeros before the first entry.
+    pub hash: Sha256,
+}
+
+impl Head {
+    /// Before the first entry.
+    pub(super) const START: Self = Self { sequence: 0, hash: Sha256::ZERO };
+}
+
+/// A chain that is as it was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// How many entries were checked: all that retention left.
+    pub entries: u64,
+    /// The last of them. Keep it elsewhere: a later chain whose entry of this number has another hash was rewritten.
+    pub head: Head,
+}
+
+/// Follows a chain entry by entry.
+pub(super) struct Walk {
+    chain: Chain,
+    start: Head,
+    last: Head,
+    entries: u64,
+    /// Whether an entry says that retention removed everything up to the start.
+    explained: bool,
+}
+
+impl Walk {
+    /// Behind this entry, the last that is gone.
+    pub(super) fn after(chain: Chain, start: Head) -> Self {
+        Self { chain, start, last: start, entries: 0, explained: start == Head::START }
+    }
+
+    pub(super) fn last(&self) -> Head {
+        self.last
+    }
+
+    pub(super) fn step(&mut self, link: &Link) -> Result<(), Broken> {
+        let expected = self.last.sequence + 1;
+        if link.sequence != expected {
+            let unexpected = link.sequence < expected;
+            let (sequence, why) = if unexpected { (link.sequence, Break::Unexpected) } else { (expected, Break::Gap) };
+            return Err(self.chain.broken(sequence, why));
+        }
+        if link.previous != self.last.hash {
+            return Err(self.chain.broken(expected, Break::Previous));
+        }
+        if link.hash != link.computed(self.chain) {
+            return Err(self.chain.broken(expected, Break::Changed));
+        }
+        self.explained |= link.action == RETAINED && link.explains(self.start);
+        self.last = Head { sequence: expected, hash: link.hash };
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// At the end: whether this is the chain's head.
+    pub(super) fn end(self, head: Head) -> Result<Verified, Broken> {
+        let last = self.last;
+        if last.sequence < head.sequence {
+            return Err(self.chain.broken(last.sequence + 1, Break::Truncated));
+        }
+        if last.sequence > head.sequence {
+            return Err(self.chain.broken(head.sequence + 1, Break::Unexpected));
+        }
+        if last.hash != head.hash {
+            return Err(self.chain.broken(last.sequence, Break::Head));
+        }
+        if !self.explained {
+            return Err(self.chain.broken(self.start.sequence, Break::Checkpoint));
+        }
+        Ok(Verified { entries: self.entries, head })
+    }
+}

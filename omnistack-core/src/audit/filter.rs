@@ -1,0 +1,109 @@
+//! Which entries are wanted.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+use super::{Chain, Error};
+use crate::{clock::Timestamp, db::Args, identity::UserId};
+
+/// Which entries a list holds. It names its chain, or says that it wants every tenant's.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AuditFilter {
+    pub(super) chain: Option<Chain>,
+    actor: Option<UserId>,
+    action: Option<String>,
+    resource: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// Of a tenant, or of the app's own chain.
+    pub fn of(chain: impl Into<Chain>) -> Self {
+        Self { chain: Some(chain.into()), ..Self::all_chains() }
+    }
+
+    /// Of every tenant and of the app: for operators.
+    pub fn all_chains() -> Self {
+        Self { chain: None, actor: None, action: None, resource: None, since: None, until: None }
+    }
+
+    /// Of what this user did.
+    pub fn actor(mut self, actor: UserId) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Of actions that begin so: `project.`.
+    pub fn action(mut self, prefix: impl Into<String>) -> Self {
+        self.action = Some(prefix.into());
+        self
+    }
+
+    /// Of what was done to exactly this: `project:0190…`.
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Recorded at this moment or later.
+    pub fn since(mut self, since: Timestamp) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// Recorded before this moment.
+    pub fn until(mut self, until: Timestamp) -> Self {
+        self.until = Some(until);
+        self
+    }
+
+    /// The conditions, with their values.
+    pub(super) fn conditions(&self, after: Option<&Place>, args: &mut Args) -> String {
+        let mut conditions = Vec::new();
+        if let Some(chain) = self.chain {
+            conditions.push(format!("tenant_id = ${}", args.push(chain.id())));
+        }
+        if let Some(actor) = self.actor {
+            conditions.push(format!("actor = ${}", args.push(actor)));
+        }
+        if let Some(prefix) = &self.action {
+            // Not `like`: SQLite's takes upper for lower case.
+            let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
+            let (length, prefix) = (args.push(length), args.push(prefix.clone()));
+            conditions.push(format!("substr(action, 1, ${length}) = ${prefix}"));
+        }
+        if let Some(resource) = &self.resource {
+            conditions.push(format!("resource = ${}", args.push(resource.clone())));
+        }
+        if let Some(since) = self.since {
+            conditions.push(format!("at >= ${}", args.push(since)));
+        }
+        if let Some(until) = self.until {
+            conditions.push(format!("at < ${}", args.push(until)));
+        }
+        if let Some(Place(at, chain, sequence)) = after {
+            let (at, chain, sequence) = (args.push(*at), args.push(*chain), args.push(*sequence));
+            conditions.push(format!("(at, tenant_id, sequence) < (${at}, ${chain}, ${sequence})"));
+        }
+        if conditions.is_empty() { "1 = 1".into() } else { conditions.join(" and ") }
+    }
+}
+
+/// An entry's place in a list, newest first. A cursor is neither secret nor signed: whatever it holds, the filter decides
+/// what is seen.
+pub(super) struct Place(pub(super) Timestamp, pub(super) Uuid, pub(super) i64);
+
+impl Place {
+    pub(super) fn encode(&self) -> String {
+        let parts = (self.0.as_micros(), self.1, self.2);
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&parts).unwrap_or_default())
+    }
+
+    pub(super) fn decode(cursor: &str) -> Result<Self, Error> {
+        let parts = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let (at, chain, sequence) = parts.ok_or(Error::Cursor)?;
+        Ok(Self(Timestamp::from_micros(at), chain, sequence))
+    }
+}

@@ -1,0 +1,266 @@
+//! The SQL of audit entries.
+
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::{
+    AuditEntry, AuditFilter, AuditRecord, Break, Chain, Error, Head,
+    encoding::{self, Link},
+    filter::Place,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    crypto::Sha256,
+    db::{self, Args, Db, Dialect, Tx},
+    http::{MAX_PAGE_SIZE, Page},
+    id::Id,
+    identity::UserId,
+};
+
+pub(super) const COLUMNS: &str = "sequence, id, at, actor, action, resource, details, previous, hash";
+
+/// Takes the next number, chains and inserts in one round trip: the head's row is locked until the caller commits.
+const APPEND_POSTGRES: &str = "with head as (
+    insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
+    values ($1, 1, $2, sha256($2 || int8send(1) || $3), 0, $2)
+    on conflict (tenant_id) do update set sequence = chain.sequence + 1, previous = chain.hash,
+        hash = sha256(chain.hash || int8send(chain.sequence + 1) || $3)
+    returning sequence, previous, hash
+) insert into audit_entries (tenant_id, id, at, actor, action, resource, details, sequence, previous, hash)
+select $1, $4, $5, $6, $7, $8, $9, sequence, previous, hash from head";
+
+/// Takes the next number; a transaction that writes has the database alone.
+const NEXT_SQLITE: &str =
+    "insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
+    values ($1, 1, $2, $2, 0, $2)
+    on conflict (tenant_id) do update set sequence = chain.sequence + 1, previous = chain.hash
+    returning sequence, previous";
+
+/// Adds an entry to its chain.
+pub(super) async fn append(tx: &mut Tx, now: Timestamp, entry: AuditEntry) -> Result<(), db::Error> {
+    let AuditEntry { action, actor, tenant, resource, details } = entry;
+    let chain = Chain::from(tenant);
+    if tenant.is_some_and(|tenant| tenant.uuid().is_nil()) {
+        let refused = "the nil id is no tenant's: the app's own entries are kept under it";
+        return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
+    }
+    let details = details.map(|details| details.to_string());
+    let mut link = Link {
+        sequence: 0,
+        id: Id::new(now),
+        at: now,
+        actor,
+        action,
+        resource,
+        details,
+        previous: Sha256::ZERO,
+        hash: Sha256::ZERO,
+    };
+    let (content, zero) = (link.content(chain), Sha256::ZERO.as_bytes().to_vec());
+    if tx.dialect() == Dialect::Postgres {
+        let append = tx.query(APPEND_POSTGRES).bind(chain.id()).bind(zero).bind(content);
+        let append = append.bind(link.id).bind(link.at).bind(link.actor);
+        return append.bind(link.action).bind(link.resource).bind(link.details).execute().await.map(drop);
+    }
+    let next = tx.query(NEXT_SQLITE).bind(chain.id()).bind(zero);
+    let (sequence, previous): (i64, Vec<u8>) = next.fetch_one().await?;
+    (link.sequence, link.previous) = (sequence, Sha256::from_bytes(&previous).unwrap_or(Sha256::ZERO));
+    link.hash = encoding::hash(link.previous, sequence, &content);
+    let hash = link.hash.as_bytes().to_vec();
+    tx.query("update audit_chains set hash = $1 where tenant_id = $2")
+        .bind(hash.clone())
+        .bind(chain.id())
+        .execute()
+        .await?;
+    tx.query(
+        "insert into audit_entries (tenant_id, sequence, id, at, actor, action, resource, details, previous, hash)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(chain.id())
+    .bind(sequence)
+    .bind(link.id)
+    .bind(link.at)
+    .bind(link.actor)
+    .bind(link.action)
+    .bind(link.resource)
+    .bind(link.details)
+    .bind(previous)
+    .bind(hash)
+    .execute()
+    .await
+    .map(drop)
+}
+
+/// Reads, verifies, exports and retains the entries that [`AuditLog::stored`](super::AuditLog::stored) keeps. Cheap to
+/// clone; every [`Ctx`](crate::app::Ctx) has one.
+#[derive(Clone, Debug)]
+pub struct AuditStore {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+}
+
+impl AuditStore {
+    /// Of this database.
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Entries by time, newest first, at most `limit` of them (1 to 100); `next_cursor` goes on behind the last.
+    ///
+    /// # Errors
+    /// [`Error::Cursor`] for text that is no cursor, and the database's.
+    pub async fn list(
+        &self,
+        filter: &AuditFilter,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<AuditRecord>, Error> {
+        let limit = limit.clamp(1, MAX_PAGE_SIZE) as usize;
+        let after = cursor.map(Place::decode).transpose()?;
+        let mut args = Args::new(self.db.dialect());
+        let conditions = filter.conditions(after.as_ref(), &mut args);
+        let number = args.push(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        // Composed of column names and numbers.
+        let sql = AssertSqlSafe(format!(
+            "select tenant_id, {COLUMNS} from audit_entries where {conditions}
+             order by at desc, tenant_id desc, sequence desc limit ${number}"
+        ));
+        let mut tx = self.read(filter.chain).await?;
+        let mut rows: Vec<(Uuid, Row)> =
+            tx.query(sql).args(args).fetch_all::<Listed>().await?.into_iter().map(Listed::split).collect();
+        tx.commit().await?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| more);
+        let next_cursor = last.map(|(chain, row)| Place(row.at, *chain, row.sequence).encode());
+        let items = rows.into_iter().map(|(chain, row)| row.shown().into_record(Chain::of_id(chain)));
+        Ok(Page { items: items.collect(), next_cursor })
+    }
+
+    /// One entry by its number; nothing if it was never recorded, or was removed.
+    pub async fn get(&self, chain: impl Into<Chain>, sequence: i64) -> Result<Option<AuditRecord>, Error> {
+        let chain = chain.into();
+        let mut tx = self.read(Some(chain)).await?;
+        let row = tx
+            .query(AssertSqlSafe(format!("select {COLUMNS} from audit_entries where tenant_id = $1 and sequence = $2")))
+            .bind(chain.id())
+            .bind(sequence)
+            .fetch_optional::<Row>()
+            .await?;
+        tx.commit().await?;
+        Ok(row.map(|row| row.shown().into_record(chain)))
+    }
+
+    /// The last entry's number and hash, to be kept where nobody who reaches the database does; nothing before the first.
+    pub async fn head(&self, chain: impl Into<Chain>) -> Result<Option<Head>, Error> {
+        let chain = chain.into();
+        let mut tx = self.read(Some(chain)).await?;
+        let ends = ends(&mut tx, chain).await?;
+        tx.commit().await?;
+        Ok(ends.map(|ends| ends.head))
+    }
+
+    /// A transaction that reads one chain, or all.
+    pub(super) async fn read(&self, chain: Option<Chain>) -> Result<Tx, db::Error> {
+        match chain.and_then(Chain::tenant) {
+            Some(tenant) => self.db.tenant(tenant).read().await,
+            // The app's own entries are no tenant's, and operators see everybody's.
+            None => self.db.all_tenants().read().await,
+        }
+    }
+}
+
+/// Where a chain ends, and where what is left of it begins.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) head: Head,
+    pub(super) checkpoint: Head,
+}
+
+pub(super) type RawEnds = (i64, Vec<u8>, i64, Vec<u8>);
+
+impl Ends {
+    /// # Errors
+    /// A hash that is none.
+    pub(super) fn of(chain: Chain, (sequence, hash, checkpoint, checkpoint_hash): RawEnds) -> Result<Self, Error> {
+        let hash = Sha256::from_bytes(&hash).ok_or_else(|| chain.broken(sequence, Break::Head))?;
+        let head = Head { sequence, hash };
+        let hash = Sha256::from_bytes(&checkpoint_hash).ok_or_else(|| chain.broken(checkpoint, Break::Checkpoint))?;
+        Ok(Self { head, checkpoint: Head { sequence: checkpoint, hash } })
+    }
+}
+
+pub(super) async fn ends(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {
+    let ends = tx
+        .query("select sequence, hash, checkpoint, checkpoint_hash from audit_chains where tenant_id = $1")
+        .bind(chain.id())
+        .fetch_optional::<RawEnds>()
+        .await?;
+    ends.map(|ends| Ends::of(chain, ends)).transpose()
+}
+
+/// The entries behind a number, up to another.
+pub(super) async fn page(
+    tx: &mut Tx,
+    chain: Chain,
+    after: i64,
+    through: i64,
+    limit: i64,
+) -> Result<Vec<Row>, db::Error> {
+    tx.query(AssertSqlSafe(format!(
+        "select {COLUMNS} from audit_entries where tenant_id = $1 and sequence > $2 and sequence <= $3
+         order by sequence limit $4"
+    )))
+    .bind(chain.id())
+    .bind(after)
+    .bind(through)
+    .bind(limit)
+    .fetch_all()
+    .await
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    pub(super) sequence: i64,
+    id: Id<AuditRecord>,
+    pub(super) at: Timestamp,
+    actor: Option<UserId>,
+    action: String,
+    resource: Option<String>,
+    details: Option<String>,
+    previous: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Row {
+    /// Nothing when a hash is none.
+    pub(super) fn link(self) -> Option<Link> {
+        let hashes = (Sha256::from_bytes(&self.previous)?, Sha256::from_bytes(&self.hash)?);
+        Some(self.with(hashes))
+    }
+
+    /// With zeros for a hash that is none.
+    pub(super) fn shown(self) -> Link {
+        let hash = |bytes: &[u8]| Sha256::from_bytes(bytes).unwrap_or(Sha256::ZERO);
+        let hashes = (hash(&self.previous), hash(&self.hash));
+        self.with(hashes)
+    }
+
+    fn with(self, (previous, hash): (Sha256, Sha256)) -> Link {
+        let Self { sequence, id, at, actor, action, resource, details, .. } = self;
+        Link { sequence, id, at, actor, action, resource, details, previous, hash }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Listed {
+    tenant_id: Uuid,
+    #[sqlx(flatten)]
+    row: Row,
+}
+
+impl Listed {
+    fn split(self) -> (Uuid, Row) {
+        (self.tenant_id, self.row)
+    }
+}

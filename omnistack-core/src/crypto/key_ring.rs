@@ -1,0 +1,212 @@
+//! Values sealed at rest.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use base64::{
+    Engine as _,
+    alphabet::{STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD},
+};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
+
+use super::{Context, Error, random, same, settings::DEVELOPMENT_KEY};
+
+/// The form this build seals in; it opens no other yet.
+const VERSION: &str = "v1";
+const KEY_LENGTH: usize = 32;
+const LONGEST_ID: usize = 32;
+
+/// The keys that seal secrets at rest: one seals, the others still open what was sealed before.
+///
+/// A sealed value is text, `v1.KEYID.DATA`, where `DATA` is url-safe base64 of a random nonce of 96 bits, the ciphertext
+/// and its tag of 128 bits (AES-256-GCM, NIST SP 800-38D). It opens only with its key and in its place, the [`Context`].
+/// It is 28 bytes longer than the secret, a third more for base64, and tells the secret's length.
+///
+/// One key seals up to 2³² values (SP 800-38D, section 8.3); rotate it before. To rotate, put a new key before the others
+/// in `SECRET_KEYS`; [`reseal`](Self::reseal) what [`needs_reseal`](Self::needs_reseal); then remove the old one.
+///
+/// ```
+/// use omnistack_core::crypto::{Context, KeyRing};
+///
+/// let old = KeyRing::new_key("2029");
+/// let place = Context::row("webhooks", "secret", 17);
+/// let sealed = old.parse::<KeyRing>()?.seal("whsec_…", &place)?;
+///
+/// let both: KeyRing = format!("{},{old}", KeyRing::new_key("2030")).parse()?;
+/// assert!(both.needs_reseal(&sealed));
+/// let resealed = both.reseal(&sealed, &place)?.unwrap();
+/// assert!(resealed.starts_with("v1.2030.") && !both.needs_reseal(&resealed));
+/// # Ok::<_, omnistack_core::crypto::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyRing(Arc<[Key]>);
+
+struct Key {
+    id: String,
+    cipher: RandomizedNonceKey,
+    development: bool,
+}
+
+impl KeyRing {
+    /// A new key in the form of `SECRET_KEYS`, `id:base64`. It is a secret: print it for an operator, never to a log.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness.
+    pub fn new_key(id: &str) -> String {
+        format!("{id}:{}", base64::engine::general_purpose::STANDARD.encode(random::<KEY_LENGTH>()))
+    }
+
+    /// The id of the key that seals.
+    pub fn primary(&self) -> &str {
+        self.0.first().map_or("", |key| &key.id)
+    }
+
+    /// Seals a secret for its place.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for more than 64 GiB.
+    pub fn seal(&self, secret: impl AsRef<[u8]>, place: &Context) -> Result<String, Error> {
+        let primary = self.0.first().ok_or_else(no_key)?;
+        let authenticated = Aad::from(place.authenticated(VERSION, &primary.id));
+        let mut sealed = Vec::with_capacity(secret.as_ref().len() + AES_256_GCM.tag_len());
+        sealed.extend_from_slice(secret.as_ref());
+        let nonce = primary.cipher.seal_in_place_append_tag(authenticated, &mut sealed).map_err(|_| Error::TooLarge)?;
+        let data = [nonce.as_ref().as_slice(), &sealed].concat();
+        Ok(format!("{VERSION}.{}.{}", primary.id, URL_SAFE_NO_PAD.encode(data)))
+    }
+
+    /// Opens a value found at this place.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for text that was never sealed, [`Error::UnknownKey`] when its key is gone, and
+    /// [`Error::Refused`] when it was changed or belongs elsewhere.
+    pub fn open(&self, sealed: &str, place: &Context) -> Result<SecretSlice<u8>, Error> {
+        self.opened(sealed, place).map(SecretSlice::from)
+    }
+
+    /// As [`open`](Self::open), of text.
+    ///
+    /// # Errors
+    /// Also [`Error::NotText`].
+    pub fn open_text(&self, sealed: &str, place: &Context) -> Result<SecretString, Error> {
+        String::from_utf8(self.opened(sealed, place)?).map(SecretString::from).map_err(|_| Error::NotText)
+    }
+
+    /// Whether a value is sealed by another key than the primary one, or not in today's form. Looks at its text only.
+    pub fn needs_reseal(&self, sealed: &str) -> bool {
+        !Parts::of(sealed).is_ok_and(|parts| parts.key_id == self.primary())
+    }
+
+    /// The value sealed anew with the primary key; nothing if it is already.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn reseal(&self, sealed: &str, place: &Context) -> Result<Option<String>, Error> {
+        if !self.needs_reseal(sealed) {
+            return Ok(None);
+        }
+        self.seal(self.open(sealed, place)?.expose_secret(), place).map(Some)
+    }
+
+    /// Whether the key that is public knowledge is among them.
+    pub(super) fn has_development_key(&self) -> bool {
+        self.0.iter().any(|key| key.development)
+    }
+
+    fn opened(&self, sealed: &str, place: &Context) -> Result<Vec<u8>, Error> {
+        let parts = Parts::of(sealed)?;
+        let key = self.0.iter().find(|key| key.id == parts.key_id);
+        let key = key.ok_or_else(|| Error::UnknownKey(parts.key_id.into()))?;
+        open(&key.cipher, parts.nonce, &place.authenticated(VERSION, &key.id), parts.data)
+    }
+}
+
+/// Opens ciphertext and tag.
+pub(super) fn open(
+    key: &RandomizedNonceKey,
+    nonce: [u8; NONCE_LEN],
+    authenticated: &[u8],
+    mut data: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
+    let nonce = Nonce::assume_unique_for_key(nonce);
+    let length = key.open_in_place(nonce, Aad::from(authenticated), &mut data).map_err(|_| Error::Refused)?.len();
+    data.truncate(length);
+    Ok(data)
+}
+
+/// What a sealed text says.
+struct Parts<'a> {
+    key_id: &'a str,
+    nonce: [u8; NONCE_LEN],
+    data: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(sealed: &'a str) -> Result<Self, Error> {
+        let (version, rest) = sealed.split_once('.').ok_or(Error::Malformed)?;
+        let (key_id, data) = rest.split_once('.').ok_or(Error::Malformed)?;
+        if version != VERSION || !is_id(key_id) {
+            return Err(Error::Malformed);
+        }
+        let data = URL_SAFE_NO_PAD.decode(data).map_err(|_| Error::Malformed)?;
+        let (nonce, data) = data.split_first_chunk().ok_or(Error::Malformed)?;
+        if data.len() < AES_256_GCM.tag_len() {
+            return Err(Error::Malformed);
+        }
+        Ok(Self { key_id, nonce: *nonce, data: data.to_vec() })
+    }
+}
+
+impl FromStr for KeyRing {
+    type Err = Error;
+
+    /// Reads `id:base64key,id2:base64key2`; the first is the primary one.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut keys: Vec<Key> = Vec::new();
+        for (index, item) in text.split(',').map(str::trim).filter(|item| !item.is_empty()).enumerate() {
+            let wrong = |what: &str| Error::Keys(format!("key {} {what}", index + 1));
+            let (id, key) = item.split_once(':').ok_or_else(|| wrong("is not of the form `id:base64`"))?;
+            if !is_id(id) {
+                return Err(wrong("has an id that is not 1 to 32 of the characters a-z A-Z 0-9 - _"));
+            }
+            if keys.iter().any(|other| other.id == id) {
+                return Err(wrong("has the id of another"));
+            }
+            let key = SecretSlice::from(decode(key).ok_or_else(|| wrong("is not base64"))?);
+            let bytes = key.expose_secret();
+            if bytes.len() != KEY_LENGTH {
+                return Err(wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len())));
+            }
+            let development = same(bytes, DEVELOPMENT_KEY);
+            let cipher = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| wrong("can't be used"))?;
+            keys.push(Key { id: id.into(), cipher, development });
+        }
+        if keys.is_empty() { Err(no_key()) } else { Ok(Self(keys.into())) }
+    }
+}
+
+/// Shows ids only.
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|key| &key.id)).finish()
+    }
+}
+
+fn no_key() -> Error {
+    Error::Keys("there is no key".into())
+}
+
+/// Nothing that means something in a sealed text or in `SECRET_KEYS`.
+fn is_id(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+/// Either alphabet, with padding or without: whatever an operator's tool printed.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    GeneralPurpose::new(alphabet, LENIENT).decode(text).ok()
+}

@@ -1,0 +1,98 @@
+//! The audit log, on both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+
+mod chains;
+mod export;
+mod lists;
+mod retention;
+mod routes;
+mod tampering;
+mod tenants;
+
+use std::time::Duration;
+
+use omnistack_core::{
+    audit::{AuditEntry, AuditLog, AuditStore, Break, Chain, Error, Verified},
+    clock::Clock,
+    db::{Db, Dialect},
+    id::Id,
+    identity::TenantId,
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+use serde_json::json;
+
+/// An app, its log and its store.
+struct Audited {
+    app: TestApp,
+    log: AuditLog,
+    store: AuditStore,
+}
+
+impl Audited {
+    async fn start(database: TestDatabase) -> Self {
+        let app = TestApp::start(database, |app| app).await;
+        let (log, store) = (app.app().ctx().get().unwrap(), app.app().ctx().get().unwrap());
+        Self { app, log, store }
+    }
+
+    fn db(&self) -> &Db {
+        self.app.db()
+    }
+
+    /// A new tenant with this many entries, a second apart.
+    async fn tenant(&self, entries: i64) -> TenantId {
+        let tenant = tenant();
+        self.add(tenant, entries).await;
+        tenant
+    }
+
+    async fn add(&self, tenant: TenantId, entries: i64) {
+        for number in 1..=entries {
+            self.app.clock().advance(Duration::from_secs(1));
+            let mut entry = AuditEntry::new(format!("thing.done{number}")).for_tenant(tenant).on("thing", number);
+            entry.actor = Some(Id::new(Clock::system().now()));
+            let mut tx = self.db().tenant(tenant).begin().await.unwrap();
+            self.log.record_in(&mut tx, entry.with(json!({"number": number, "a": [1.5, null, "é"]}))).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    }
+
+    /// What somebody does who has the database's password; `$1` is the tenant.
+    async fn tamper(&self, tenant: TenantId, statements: &[&'static str]) {
+        let mut tx = self.db().all_tenants().begin().await.unwrap();
+        let off: &[&'static str] = match tx.dialect() {
+            Dialect::Postgres => {
+                &["alter table audit_entries disable trigger user", "alter table audit_chains disable trigger user"]
+            }
+            Dialect::Sqlite => &[
+                "drop trigger if exists audit_entries_update",
+                "drop trigger if exists audit_entries_delete",
+                "drop trigger if exists audit_chains_forward",
+                "drop trigger if exists audit_chains_delete",
+            ],
+        };
+        for sql in off {
+            tx.query(*sql).execute().await.unwrap();
+        }
+        for sql in statements {
+            assert!(tx.query(*sql).bind(tenant).execute().await.unwrap() > 0, "{sql}");
+        }
+        tx.commit().await.unwrap();
+    }
+}
+
+fn tenant() -> TenantId {
+    Id::new(Clock::system().now())
+}
+
+/// Number and reason of the first broken entry.
+fn broken(verified: Result<Verified, Error>, chain: impl Into<Chain>) -> (i64, Break) {
+    match verified {
+        Err(Error::Broken(broken)) => {
+            assert_eq!(broken.chain, chain.into());
+            (broken.sequence, broken.why)
+        }
+        other => panic!("{other:?}"),
+    }
+}

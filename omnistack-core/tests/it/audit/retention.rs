@@ -1,0 +1,105 @@
+//! What is old goes, and the chain stays whole.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    audit::{AuditEntry, AuditFilter, Break, Chain, Error},
+    clock::Timestamp,
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
+
+use super::{Audited, broken, tenant};
+
+fn ago(audited: &Audited, seconds: u64) -> Timestamp {
+    audited.app.clock().clock().now() - Duration::from_secs(seconds)
+}
+
+on_each_database! {
+    async fn what_is_left_is_whole(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let (untouched, tenant) = (audited.tenant(2).await, audited.tenant(10).await);
+        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 100)).await.unwrap(), 0);
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
+
+        // The last one is of now; so those of 9 to 7 seconds ago go.
+        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 6)).await.unwrap(), 3);
+        let verified = audited.store.verify(tenant).await.unwrap();
+        assert_eq!((verified.entries, verified.head.sequence), (8, 11), "seven, and one that says so");
+        let newest = audited.store.get(tenant, 11).await.unwrap().unwrap();
+        assert_eq!((newest.action.as_str(), &newest.details.unwrap()["through"]), ("audit.retained", &json!(3)));
+        assert_eq!(audited.store.get(tenant, 3).await.unwrap(), None);
+        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 6)).await.unwrap(), 0, "once is enough");
+
+        audited.add(tenant, 2).await;
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
+        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0)).await.unwrap(), 9, "the other explanation too");
+        audited.app.clock().advance(Duration::from_secs(1));
+        // Everything, were it not for the clock.
+        assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0) + Duration::from_hours(1)).await.unwrap(), 2);
+        let verified = audited.store.verify(tenant).await.unwrap();
+        assert_eq!((verified.entries, verified.head.sequence), (1, 15));
+        audited.add(tenant, 1).await;
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 2);
+        assert_eq!(audited.store.verify(untouched).await.unwrap().entries, 2);
+    }
+
+    async fn more_than_one_transaction_removes(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let tenant = tenant();
+        let mut tx = audited.db().tenant(tenant).begin().await.unwrap();
+        for number in 0..5_100 {
+            audited.log.record_in(&mut tx, AuditEntry::new(number.to_string()).for_tenant(tenant)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        audited.app.clock().advance(Duration::from_secs(1));
+        assert_eq!(audited.store.retain(ago(&audited, 0)).await.unwrap(), 5_100);
+        let verified = audited.store.verify(tenant).await.unwrap();
+        assert_eq!((verified.entries, verified.head.sequence), (2, 5_102), "one that says so a transaction");
+    }
+
+    async fn every_chain_is_retained_and_a_broken_one_is_kept(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let tenants = [audited.tenant(4).await, audited.tenant(4).await, audited.tenant(4).await];
+        let mut tx = audited.db().begin().await.unwrap();
+        audited.log.record_in(&mut tx, AuditEntry::new("app.started")).await.unwrap();
+        tx.commit().await.unwrap();
+        audited.tamper(tenants[1], &["update audit_entries set action = 'x' where tenant_id = $1 and sequence = 2"]).await;
+        audited.app.clock().advance(Duration::from_secs(1));
+        let refused = audited.store.retain(ago(&audited, 0)).await.unwrap_err();
+        assert!(matches!(&refused, Error::Broken(broken) if broken.chain == tenants[1].into() && broken.sequence == 2), "{refused}");
+        for chain in [Chain::from(tenants[0]), tenants[2].into(), Chain::App] {
+            assert_eq!(audited.store.verify(chain).await.unwrap().entries, 1, "{chain}");
+        }
+        let kept = audited.store.list(&AuditFilter::of(tenants[1]), 10, None).await.unwrap();
+        assert_eq!(kept.items.len(), 4, "as evidence");
+    }
+
+    async fn tampering_after_retention_is_found(database: TestDatabase) {
+        for (statements, sequence, why) in [
+            (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 4"][..], 4, Break::Changed),
+            (&["delete from audit_entries where tenant_id = $1 and sequence = 4"], 4, Break::Gap),
+            (&["update audit_chains set checkpoint_hash = hash where tenant_id = $1"], 4, Break::Previous),
+            (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 3, Break::Gap),
+            (
+                &[
+                    "update audit_chains set checkpoint = 4, checkpoint_hash = (select hash from audit_entries
+                     where audit_entries.tenant_id = $1 and audit_entries.sequence = 4) where tenant_id = $1",
+                    "delete from audit_entries where tenant_id = $1 and sequence = 4",
+                ],
+                4,
+                Break::Checkpoint,
+            ),
+        ] {
+            let audited = Audited::start(match database.dialect() {
+                omnistack_core::db::Dialect::Sqlite => TestDatabase::sqlite(),
+                omnistack_core::db::Dialect::Postgres => TestDatabase::postgres().await,
+            })
+            .await;
+            let tenant = audited.tenant(6).await;
+            assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 2)).await.unwrap(), 3);
+            audited.tamper(tenant, statements).await;
+            assert_eq!(broken(audited.store.verify(tenant).await, tenant), (sequence, why), "{statements:?}");
+        }
+    }
+}

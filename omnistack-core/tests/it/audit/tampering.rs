@@ -1,0 +1,152 @@
+//! What somebody with the database's password may try.
+
+use omnistack_core::{audit::Break, db::Dialect};
+use omnistack_testkit::{TestDatabase, on_each_database};
+
+use super::{Audited, broken};
+
+/// On a chain of five entries: what is done, and where it shows.
+const CASES: &[(&[&str], i64, Break)] = &[
+    // Each column.
+    (&["update audit_entries set tenant_id = id where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
+    (&["update audit_entries set sequence = 99 where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
+    (&["update audit_entries set id = tenant_id where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (
+        &["update audit_entries set at = (select other.at from audit_entries as other where other.tenant_id = $1
+           and other.sequence = 1) where tenant_id = $1 and sequence = 3"],
+        3,
+        Break::Changed,
+    ),
+    (&["update audit_entries set actor = id where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set actor = null where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set action = 'thing.donE3' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set action = '' where tenant_id = $1 and sequence = 5"], 5, Break::Changed),
+    (&["update audit_entries set resource = 'thing:4' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set resource = null where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set details = null where tenant_id = $1 and sequence = 1"], 1, Break::Changed),
+    (&["update audit_entries set details = ' ' || details where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set details = 'no JSON' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    (&["update audit_entries set previous = hash where tenant_id = $1 and sequence = 3"], 3, Break::Previous),
+    (&["update audit_entries set hash = previous where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
+    // What moves from one column to the next.
+    (
+        &["update audit_entries set action = action || resource, resource = '' where tenant_id = $1 and sequence = 3"],
+        3,
+        Break::Changed,
+    ),
+    // Removed.
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 1"], 1, Break::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence in (2, 3)"], 2, Break::Gap),
+    (&["delete from audit_entries where tenant_id = $1 and sequence = 5"], 5, Break::Truncated),
+    (&["delete from audit_entries where tenant_id = $1 and sequence > 2"], 3, Break::Truncated),
+    (&["delete from audit_entries where tenant_id = $1"], 1, Break::Truncated),
+    // Removed, and the numbers closed.
+    (
+        &[
+            "delete from audit_entries where tenant_id = $1 and sequence = 3",
+            "update audit_entries set sequence = 3 where tenant_id = $1 and sequence = 4",
+            "update audit_entries set sequence = 4 where tenant_id = $1 and sequence = 5",
+        ],
+        3,
+        Break::Previous,
+    ),
+    // Reordered.
+    (
+        &[
+            "update audit_entries set sequence = 9 where tenant_id = $1 and sequence = 2",
+            "update audit_entries set sequence = 2 where tenant_id = $1 and sequence = 3",
+            "update audit_entries set sequence = 3 where tenant_id = $1 and sequence = 9",
+        ],
+        2,
+        Break::Previous,
+    ),
+    // Added.
+    (
+        &["insert into audit_entries (tenant_id, sequence, id, at, action, previous, hash)
+           select tenant_id, 6, tenant_id, at, action, hash, hash from audit_entries
+           where tenant_id = $1 and sequence = 5"],
+        6,
+        Break::Changed,
+    ),
+    // The head.
+    (&["delete from audit_chains where tenant_id = $1"], 1, Break::Head),
+    (&["update audit_chains set hash = previous where tenant_id = $1"], 5, Break::Head),
+    (&["update audit_chains set sequence = 4, hash = previous where tenant_id = $1"], 5, Break::Unexpected),
+    (&["update audit_chains set sequence = 6 where tenant_id = $1"], 6, Break::Truncated),
+    // A checkpoint nobody made.
+    (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 1, Break::Unexpected),
+    (
+        &[
+            "update audit_chains set checkpoint = 2, checkpoint_hash = (select hash from audit_entries
+             where audit_entries.tenant_id = $1 and audit_entries.sequence = 2) where tenant_id = $1",
+            "delete from audit_entries where tenant_id = $1 and sequence <= 2",
+        ],
+        2,
+        Break::Checkpoint,
+    ),
+];
+
+on_each_database! {
+    async fn whatever_is_changed_is_found(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let untouched = audited.tenant(5).await;
+        for (statements, sequence, why) in CASES {
+            let tenant = audited.tenant(5).await;
+            assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 5);
+            audited.tamper(tenant, statements).await;
+            assert_eq!(broken(audited.store.verify(tenant).await, tenant), (*sequence, *why), "{statements:?}");
+        }
+        assert_eq!(audited.store.verify(untouched).await.unwrap().entries, 5);
+    }
+
+    async fn a_value_that_cannot_be_read_is_found(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let moment = match audited.db().dialect() {
+            Dialect::Postgres => "update audit_entries set at = 'infinity' where tenant_id = $1 and sequence = 3",
+            Dialect::Sqlite => "update audit_entries set at = 'yesterday' where tenant_id = $1 and sequence = 3",
+        };
+        let tenant = audited.tenant(5).await;
+        audited.tamper(tenant, &[moment]).await;
+        let (sequence, why) = broken(audited.store.verify(tenant).await, tenant);
+        assert!(sequence == 3 && matches!(why, Break::Unreadable | Break::Changed), "{sequence} {why:?}");
+        // An earlier one comes first.
+        audited.tamper(tenant, &["update audit_entries set resource = null where tenant_id = $1 and sequence = 2"]).await;
+        assert_eq!(broken(audited.store.verify(tenant).await, tenant), (2, Break::Changed));
+    }
+
+    async fn a_chain_that_was_rewritten_is_known_by_a_head_kept_elsewhere(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let tenant = audited.tenant(5).await;
+        let kept = audited.store.head(tenant).await.unwrap().unwrap();
+        assert_eq!(audited.store.verify(tenant).await.unwrap().head, kept);
+        assert_eq!(audited.store.get(tenant, 5).await.unwrap().unwrap().hash, kept.hash);
+        let back = ["delete from audit_entries where tenant_id = $1", "delete from audit_chains where tenant_id = $1"];
+        audited.tamper(tenant, &back).await;
+        audited.add(tenant, 6).await;
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 6, "whole in itself");
+        assert_ne!(audited.store.get(tenant, 5).await.unwrap().unwrap().hash, kept.hash);
+    }
+
+    async fn the_database_refuses_to_change_entries(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        let tenant = audited.tenant(3).await;
+        for sql in [
+            "update audit_entries set action = 'x' where tenant_id = $1",
+            "delete from audit_entries where tenant_id = $1",
+            "delete from audit_chains where tenant_id = $1",
+            "update audit_chains set sequence = 1 where tenant_id = $1",
+        ] {
+            for all in [false, true] {
+                let mut tx = if all {
+                    audited.db().all_tenants().begin().await.unwrap()
+                } else {
+                    audited.db().tenant(tenant).begin().await.unwrap()
+                };
+                let refused = tx.query(sql).bind(tenant).execute().await.unwrap_err();
+                assert!(refused.to_string().contains("audit entries are only ever added"), "{sql}: {refused}");
+            }
+        }
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 3);
+    }
+}
