@@ -13,6 +13,7 @@
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`health`] | whether the app can serve |
 //! | [`audit`], [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -43,6 +44,7 @@ pub mod log;
 pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod resilience;
 pub mod usage;
 
 mod failure;

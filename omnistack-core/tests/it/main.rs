@@ -2,4 +2,5 @@
 
 mod database;
 mod http;
+mod resilience;
 mod services;
