@@ -1,5 +1,7 @@
 //! Calls to those who sometimes don't answer.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+
 mod breaker;
 mod bulkhead;
 mod fallback;
@@ -10,14 +12,14 @@ mod upstream;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt::{self, Write as _},
     marker::PhantomData,
     sync::{Arc, Mutex},
     task::{self, Poll},
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, lazy};
 use omnistack_core::resilience::{Class, Classify, Error, Outcome};
 use tokio::time::Instant;
 use tower::Service;
@@ -52,6 +54,7 @@ const BUSY: Class = Class::failed().retryable();
 const DECLINED: Class = Class::failed();
 const LOST: Class = Class::unknown().retryable();
 
+#[expect(clippy::unnecessary_wraps, reason = "the other half of `err`")]
 fn ok(says: &'static str) -> Said {
     Ok(says)
 }
@@ -85,10 +88,14 @@ impl Peer {
         Self(Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new()))))
     }
 
-    async fn call(&self) -> Said {
-        let mut peer = self.0.lock().unwrap();
-        peer.1.push(Instant::now());
-        if peer.0.len() > 1 { peer.0.pop_front().unwrap() } else { peer.0[0].clone() }
+    /// One call, made when the future is polled.
+    fn call(&self) -> impl Future<Output = Said> + Send + use<> {
+        let peer = self.clone();
+        lazy(move |_| {
+            let mut peer = peer.0.lock().unwrap();
+            peer.1.push(Instant::now());
+            if peer.0.len() > 1 { peer.0.pop_front().unwrap() } else { peer.0[0].clone() }
+        })
     }
 
     /// The peer as a service of any request.
@@ -127,8 +134,7 @@ impl<R> Service<R> for Served<R> {
 
     fn call(&mut self, _: R) -> Self::Future {
         assert!(std::mem::take(&mut self.1), "called before it was ready");
-        let peer = self.0.clone();
-        Box::pin(async move { peer.call().await })
+        Box::pin(self.0.call())
     }
 }
 
@@ -159,8 +165,8 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
         }
         let mut line = event.metadata().level().to_string();
         event.record(&mut |field: &tracing::field::Field, value: &dyn fmt::Debug| match field.name() {
-            "message" => line.push_str(&format!(" {value:?}")),
-            name => line.push_str(&format!(" {name}={value:?}")),
+            "message" => write!(line, " {value:?}").unwrap(),
+            name => write!(line, " {name}={value:?}").unwrap(),
         });
         self.0.lock().unwrap().push(line);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{BreakerSettings, Count, State};
 
 /// Slices of the rolling window.
-const SLICES: u64 = 10;
+const SLICES: usize = 10;
 
 /// What a breaker knows. Time is handed in, as read from a clock that does not go back.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Machine {
     pub(super) fn admit(&mut self, now: Duration) -> (Result<Ticket, Option<Duration>>, Option<Change>) {
         let mut change = None;
         match self.phase {
-            Phase::Open { until } if now < until => return (Err(Some(until - now)), None),
+            Phase::Open { until } if now < until => return (Err(Some(until.saturating_sub(now))), None),
             Phase::Open { .. } => {
                 change = Some(self.enter(Phase::HalfOpen { running: 0, passed: 0, lost: now }, (0, 0)));
             }
@@ -134,7 +134,7 @@ impl Machine {
 struct Window {
     /// Nanoseconds a slice is long.
     width: u64,
-    slices: [Slice; SLICES as usize],
+    slices: [Slice; SLICES],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,7 +148,7 @@ struct Slice {
 impl Window {
     fn new(length: Duration) -> Self {
         let nanoseconds = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Self { width: (nanoseconds / SLICES).max(1), slices: [Slice::default(); SLICES as usize] }
+        Self { width: (nanoseconds / SLICES as u64).max(1), slices: [Slice::default(); SLICES] }
     }
 
     fn number(&self, now: Duration) -> u64 {
@@ -160,7 +160,7 @@ impl Window {
             return;
         }
         let number = self.number(now);
-        let slice = &mut self.slices[usize::try_from(number % SLICES).unwrap_or(0)];
+        let slice = &mut self.slices[usize::try_from(number % SLICES as u64).unwrap_or(0)];
         if slice.number != number {
             *slice = Slice { number, ..Slice::default() };
         }
@@ -170,7 +170,7 @@ impl Window {
 
     fn totals(&self, now: Duration) -> (u32, u32) {
         let number = self.number(now);
-        let recent = self.slices.iter().filter(|slice| slice.number + SLICES > number);
+        let recent = self.slices.iter().filter(|slice| slice.number + SLICES as u64 > number);
         recent.fold((0, 0), |(calls, failures), slice| {
             (calls.saturating_add(slice.calls), failures.saturating_add(slice.failures))
         })

@@ -56,7 +56,7 @@ async fn those_who_wait_come_in_order_and_those_who_leave_make_room() {
     let next = timeout(seconds(1), &mut stays).await.unwrap().unwrap();
     assert!(poll!(&mut late).is_pending());
     drop(next);
-    late.await.unwrap();
+    drop(late.await.unwrap());
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (0, 0));
 }
 

@@ -62,7 +62,7 @@ async fn exchange(stream: &mut TcpStream) -> io::Result<Charged> {
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()));
-    let class = Class::of_response(status, &HeaderMap::from_iter(headers), "2030-01-01T00:00:00Z".parse().unwrap());
+    let class = Class::of_response(status, &headers.collect::<HeaderMap>(), "2030-01-01T00:00:00Z".parse().unwrap());
     Ok(match class.outcome() {
         Outcome::Success => Ok(status.as_u16()),
         _ => Err(CallError::Call(ChargeError::Status(class))),
