@@ -35,30 +35,38 @@ use super::{ByError, Class, Classifier, Classify as _, Error, Outcome, Repeat, R
 ///
 /// ```
 /// use omnistack_core::resilience::{Class, Classify, Error, Retry};
-/// use std::{cell::Cell, time::Duration};
+/// use std::time::Duration;
 ///
 /// # #[derive(Debug)]
-/// # struct MailError { busy: bool }
+/// enum MailError {
+///     Busy,
+///     Lost,
+///     Policy(Error),
+/// }
+///
 /// impl Classify for MailError {
 ///     fn class(&self) -> Class {
-///         if self.busy { Class::failed().retryable() } else { Class::unknown().retryable() }
+///         match self {
+///             Self::Busy => Class::failed().retryable(),
+///             Self::Lost => Class::unknown().retryable(),
+///             Self::Policy(error) => error.class(),
+///         }
 ///     }
 /// }
-/// # impl From<Error> for MailError { fn from(_: Error) -> Self { Self { busy: false } } }
-/// # let calls = Cell::new(0);
-/// # let send = || { calls.set(calls.get() + 1); let first = calls.get() == 1; async move { if first { Err(MailError { busy: true }) } else { Ok(()) } } };
+/// # impl From<Error> for MailError { fn from(error: Error) -> Self { Self::Policy(error) } }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), MailError> {
+/// # async fn main() {
 /// // At most 3 attempts, within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
+/// let mut answers = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
+/// let mut send = move || std::future::ready(answers.next().unwrap());
 ///
-/// // A mail sent twice is two mails: only sure failures are tried again.
-/// retry.run(|| send()).await?;
-/// // With a key the provider keeps, twice is once.
-/// retry.idempotent().run(|| send()).await?;
-/// # assert_eq!(calls.get(), 3);
-/// # Ok(())
+/// // A mail sent twice is two mails: what may have been sent is not sent again.
+/// assert!(matches!(retry.run(&mut send).await, Err(MailError::Lost)));
+///
+/// // To a provider that keeps an idempotency key, twice is once.
+/// assert_eq!(retry.idempotent().run(&mut send).await.unwrap(), "sent");
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -14,7 +14,8 @@ use super::Error;
 /// Gives a call up when it takes too long, with [`Error::Timeout`]: its outcome is unknown, since the other side may have
 /// received it.
 ///
-/// A layer, and a function of any future. The time is tokio's, and runs from the call.
+/// A layer, and a function of any future. The time is tokio's, and runs from the call until its future is done: an answer
+/// whose body comes later as a stream is not bounded by it.
 ///
 /// ```
 /// use omnistack_core::resilience::{Error, Outcome, Timeout};

@@ -19,7 +19,7 @@ impl<S, C: Clone> Layer<S> for Breaker<C> {
     }
 }
 
-/// The service of [`Breaker`].
+/// The service of [`Breaker`]. It counts an error of `poll_ready` too.
 #[derive(Clone, Debug)]
 pub struct BreakerService<S, C> {
     inner: S,
@@ -37,7 +37,15 @@ where
     type Future = BreakerFuture<S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        let ready = ready!(self.inner.poll_ready(cx));
+        // A service that can't be made ready, for want of a connection for instance, has failed as much as one that was
+        // called.
+        if let Err(error) = &ready
+            && let Ok(permit) = self.breaker.admit()
+        {
+            permit.finish(&self.breaker.classifier.classify(Err(error)));
+        }
+        Poll::Ready(ready)
     }
 
     fn call(&mut self, request: R) -> Self::Future {

@@ -25,7 +25,8 @@ impl<S, C: Clone, R: Clone> Layer<S> for Repeatable<Retry<C>, R> {
     }
 }
 
-/// The service of [`Retry`].
+/// The service of [`Retry`]. Each attempt waits until the inner service is ready. When it can't be made ready for the first, that
+/// is an error of `poll_ready`, and not tried again.
 #[derive(Clone, Debug)]
 pub struct RetryService<S, C, R = Repeat> {
     inner: S,

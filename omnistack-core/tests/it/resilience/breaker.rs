@@ -1,12 +1,16 @@
 //! Not asking one who can't answer.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use omnistack_core::{
     clock::MockClock,
     resilience::{Breaker, BreakerSettings, Bulkhead, Class, Classify as _, Count, Error, State, Timeout},
 };
-use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 
 use super::{BUSY, DECLINED, Fault, LOST, Lines, Said, err, ok, seconds, word};
 
@@ -184,6 +188,30 @@ async fn as_a_layer_it_calls_nobody_while_open() {
     drop(probe);
     assert_eq!(word(&service.ready().await.unwrap().call(true).await), "done");
     assert_eq!((breaker.state(), calls.recv().await), (State::Closed, Some(false)));
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_become_ready_counts() {
+    struct Unconnected;
+    impl Service<()> for Unconnected {
+        type Response = &'static str;
+        type Error = Fault;
+        type Future = std::future::Ready<Said>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+            Poll::Ready(err("no connection", BUSY).map(drop))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            panic!("it is never ready")
+        }
+    }
+    let breaker = breaker(&clock());
+    let mut service = ServiceBuilder::new().layer(breaker.clone()).service(Unconnected);
+    for _ in 0..4 {
+        service.ready().await.map(drop).unwrap_err();
+    }
+    assert_eq!(breaker.state(), State::Open);
 }
 
 #[tokio::test]
