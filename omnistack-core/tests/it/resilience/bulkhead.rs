@@ -10,7 +10,7 @@ use tokio::{
 };
 use tower::{Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 
-use super::{Fault, Said, ok, outcome, seconds, word};
+use super::{Fault, Peer, Said, ok, outcome, seconds, word};
 
 fn forever(bulkhead: &Bulkhead) -> std::pin::Pin<Box<dyn Future<Output = Said> + Send>> {
     let bulkhead = bulkhead.clone();
@@ -77,6 +77,19 @@ async fn as_a_layer_never_more_run_than_there_are_places() {
         assert_eq!(word(&said.unwrap()), "done");
     }
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn as_a_layer_it_calls_the_service_that_was_ready() {
+    let bulkhead = Bulkhead::new("exports", 1).queue(1, seconds(60));
+    let peer = Peer::new([ok("done")]);
+    let mut service = ServiceBuilder::new().layer(bulkhead.clone()).service(peer.service());
+    let place = bulkhead.enter().await.unwrap();
+    let mut waiting = Box::pin(service.ready().await.unwrap().call(()));
+    assert!(poll!(&mut waiting).is_pending());
+    assert_eq!(peer.calls(), 0);
+    drop(place);
+    assert_eq!((word(&waiting.await), peer.calls(), bulkhead.running()), ("done", 1, 0));
 }
 
 #[tokio::test]

@@ -124,8 +124,10 @@ async fn it_waits_as_long_as_the_peer_asks_and_not_past_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_cuts_an_attempt_and_its_outcome_is_unknown() {
+    let (lines, _guard) = Lines::keep();
     let began = Instant::now();
     let said: Said = retry().run(pending).await;
+    assert!(lines.take()[0].contains(r#"outcome="unknown""#));
     assert_eq!(said, Err(Fault::Policy(Error::Timeout { after: seconds(60) })));
     assert_eq!((outcome(&said), began.elapsed().as_secs()), (Outcome::Unknown, 60));
 
