@@ -17,6 +17,7 @@
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
 //! | [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -49,6 +50,7 @@ pub mod log;
 pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod resilience;
 pub mod usage;
 
 mod failure;

@@ -5,4 +5,5 @@ mod crypto;
 mod database;
 mod http;
 mod jobs;
+mod resilience;
 mod services;

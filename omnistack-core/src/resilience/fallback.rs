@@ -1,0 +1,220 @@
+//! Asking somebody else.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use tower::{Layer, Service, ServiceExt as _};
+
+use super::{ByError, Class, Classifier, Outcome, Repeat, Repeatable, outcome::amount, repeat::Repetition};
+
+/// Makes another call when the first failed.
+///
+/// After an **unknown** outcome it does so only through [`idempotent`](Self::idempotent) or
+/// [`read_only`](Self::read_only), which the caller adds at the call. Mind that a key one provider keeps says nothing to
+/// another: a charge is not idempotent across two of them.
+///
+/// The result is that of the other call. One exception keeps outcomes true: when the first call's outcome is unknown and the
+/// other failed, the result is the first's, unless the failure is [settled](Class::settled) or the call is read-only.
+///
+/// ```
+/// use omnistack_core::resilience::{Class, Classify, Fallback};
+///
+/// #[derive(Debug, PartialEq)]
+/// enum SmsError { Refused, Lost }
+///
+/// impl Classify for SmsError {
+///     fn class(&self) -> Class {
+///         match self {
+///             Self::Refused => Class::failed(),
+///             Self::Lost => Class::unknown(),
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let fallback = Fallback::new();
+/// let sent = fallback.run(async { Err(SmsError::Refused) }, || async { Ok("by the other") }).await;
+/// assert_eq!(sent, Ok("by the other"));
+///
+/// // It may be on its way: two would be worse than none.
+/// let sent = fallback.run(async { Err(SmsError::Lost) }, || async { Ok("by the other") }).await;
+/// assert_eq!(sent, Err(SmsError::Lost));
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback<C = ByError> {
+    classifier: C,
+    only_transient: bool,
+}
+
+impl Default for Fallback {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Fallback {
+    /// After any failure. Calls are judged by their errors, which implement [`Classify`](super::Classify);
+    /// [`classify`](Self::classify) judges otherwise.
+    pub const fn new() -> Self {
+        Self { classifier: ByError, only_transient: false }
+    }
+}
+
+impl<C> Fallback<C> {
+    /// Only after failures that may pass: a request that is not valid is not valid elsewhere either.
+    #[must_use]
+    pub const fn only_transient(mut self) -> Self {
+        self.only_transient = true;
+        self
+    }
+
+    /// The same policy, for calls whose results this closure judges: `|result: Result<&T, &E>| Class`.
+    #[must_use]
+    pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Fallback<F> {
+        Fallback { classifier, only_transient: self.only_transient }
+    }
+
+    /// Makes the first call, and the other when the first failed.
+    pub async fn run<T, E, F>(
+        &self,
+        first: impl Future<Output = Result<T, E>>,
+        other: impl FnOnce() -> F,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        C: Classifier<T, E>,
+    {
+        self.failover(Repeat::Never, first, other).await
+    }
+
+    /// A layer that sends what failed to this service.
+    pub fn to<F>(self, other: F) -> FallbackLayer<C, F> {
+        FallbackLayer { fallback: self, other, repeat: Repeat::Never }
+    }
+
+    async fn failover<T, E, F>(
+        &self,
+        repeat: Repeat,
+        first: impl Future<Output = Result<T, E>>,
+        other: impl FnOnce() -> F,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        C: Classifier<T, E>,
+    {
+        let result = first.await;
+        let class = self.classifier.classify(result.as_ref());
+        let elsewhere = match class.outcome() {
+            Outcome::Success => false,
+            Outcome::Failed => class.is_transient() || !self.only_transient,
+            Outcome::Unknown => repeat != Repeat::Never,
+        };
+        if !elsewhere {
+            return result;
+        }
+        tracing::debug!(outcome = class.outcome().as_str(), "a call falls back to another");
+        let unknown = (class.outcome() == Outcome::Unknown).then_some(result);
+        let result = other().await;
+        let class = self.classifier.classify(result.as_ref());
+        amount(unknown, result, &class, repeat)
+    }
+}
+
+impl<C: Clone> Fallback<C> {
+    /// For calls that may be made here and there with the effect of one.
+    pub fn idempotent(&self) -> Repeatable<Self> {
+        self.repeating(Repeat::Idempotent)
+    }
+
+    /// For calls that change nothing.
+    pub fn read_only(&self) -> Repeatable<Self> {
+        self.repeating(Repeat::ReadOnly)
+    }
+
+    /// For calls of which is known only when they are made whether they may be made twice.
+    pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
+        Repeatable { policy: self.clone(), repeat }
+    }
+
+    /// For a layer, where each request says whether it may be made twice.
+    pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
+        Repeatable { policy: self.clone(), repeat }
+    }
+}
+
+impl<C> Repeatable<Fallback<C>> {
+    /// As [`Fallback::run`], and makes the other call after an unknown outcome too.
+    pub async fn run<T, E, F>(
+        &self,
+        first: impl Future<Output = Result<T, E>>,
+        other: impl FnOnce() -> F,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+        C: Classifier<T, E>,
+    {
+        self.policy.failover(self.repeat, first, other).await
+    }
+}
+
+impl<C, R> Repeatable<Fallback<C>, R> {
+    /// A layer that sends what failed, or may have, to this service.
+    pub fn to<F>(self, other: F) -> FallbackLayer<C, F, R> {
+        FallbackLayer { fallback: self.policy, other, repeat: self.repeat }
+    }
+}
+
+/// Sends what failed to another service. Made by [`Fallback::to`].
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until a service is put into it"]
+pub struct FallbackLayer<C, F, R = Repeat> {
+    fallback: Fallback<C>,
+    other: F,
+    repeat: R,
+}
+
+impl<S, C: Clone, F: Clone, R: Clone> Layer<S> for FallbackLayer<C, F, R> {
+    type Service = FallbackService<S, C, F, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        FallbackService { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`FallbackLayer`]. Requests are cloned.
+#[derive(Clone, Debug)]
+pub struct FallbackService<S, C, F, R = Repeat> {
+    inner: S,
+    layer: FallbackLayer<C, F, R>,
+}
+
+impl<S, C, F, P, R> Service<R> for FallbackService<S, C, F, P>
+where
+    S: Service<R>,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+    C: Classifier<S::Response, S::Error> + Clone + Send + Sync + 'static,
+    F: Service<R, Response = S::Response, Error = S::Error> + Clone + Send + 'static,
+    F::Future: Send,
+    P: Repetition<R>,
+    R: Clone + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let repeat = self.layer.repeat.repeat(&request);
+        let fallback = self.layer.fallback.clone();
+        let other = self.layer.other.clone();
+        let first = self.inner.call(request.clone());
+        Box::pin(async move { fallback.failover(repeat, first, || other.oneshot(request)).await })
+    }
+}

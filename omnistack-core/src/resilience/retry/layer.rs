@@ -1,0 +1,66 @@
+//! Retries as a layer.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use tower::{Layer, Service, ServiceExt as _};
+
+use super::Retry;
+use crate::resilience::{Classifier, Error, Repeat, Repeatable, repeat::Repetition};
+
+/// Requests are cloned, and those of unknown outcome are not sent again.
+impl<S, C: Clone> Layer<S> for Retry<C> {
+    type Service = RetryService<S, C>;
+
+    fn layer(&self, inner: S) -> RetryService<S, C> {
+        RetryService { inner, retry: self.clone(), repeat: Repeat::Never }
+    }
+}
+
+impl<S, C: Clone, R: Clone> Layer<S> for Repeatable<Retry<C>, R> {
+    type Service = RetryService<S, C, R>;
+
+    fn layer(&self, inner: S) -> RetryService<S, C, R> {
+        RetryService { inner, retry: self.policy.clone(), repeat: self.repeat.clone() }
+    }
+}
+
+/// The service of [`Retry`]. Each attempt waits until the inner service is ready. When it can't be made ready for the first, that
+/// is an error of `poll_ready`, and not tried again.
+#[derive(Clone, Debug)]
+pub struct RetryService<S, C, R = Repeat> {
+    inner: S,
+    retry: Retry<C>,
+    repeat: R,
+}
+
+impl<S, C, P, R> Service<R> for RetryService<S, C, P>
+where
+    S: Service<R> + Clone + Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: From<Error> + Send + 'static,
+    S::Future: Send,
+    C: Classifier<S::Response, S::Error> + Clone + Send + Sync + 'static,
+    P: Repetition<R>,
+    R: Clone + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let repeat = self.repeat.repeat(&request);
+        let retry = self.retry.clone();
+        // The one that was polled ready is the one to call first.
+        let spare = self.inner.clone();
+        let mut ready = Some(std::mem::replace(&mut self.inner, spare.clone()));
+        Box::pin(async move {
+            let call = move || ready.take().unwrap_or_else(|| spare.clone()).oneshot(request.clone());
+            retry.attempts(repeat, call).await
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! What results mean.
+
+use std::{error::Error as StdError, io, time::Duration};
+
+use http::{HeaderMap, StatusCode};
+use omnistack_core::{
+    http::Error as HttpError,
+    resilience::{CallError, Class, Classify as _, Error, Outcome, Repeat},
+};
+
+use super::seconds;
+
+#[test]
+fn a_status_says_what_became_of_the_request() {
+    use Outcome::{Failed, Success, Unknown};
+    let cases = [
+        (&[200, 201, 204, 301, 304][..], Success, false),
+        (&[408, 425, 429], Failed, true),
+        (&[400, 401, 402, 403, 404, 409, 410, 422, 501, 505], Failed, false),
+        (&[500, 502, 503, 504, 529, 599], Unknown, true),
+    ];
+    let now = "2030-01-01T00:00:00Z".parse().unwrap();
+    for (statuses, outcome, retryable) in cases {
+        for status in statuses {
+            let class = Class::of_response(StatusCode::from_u16(*status).unwrap(), &HeaderMap::new(), now);
+            assert_eq!((class.outcome(), class.may_repeat(Repeat::Idempotent)), (outcome, retryable), "{status}");
+            assert_eq!(class.may_repeat(Repeat::Never), retryable && outcome == Failed, "{status}");
+        }
+    }
+}
+
+#[test]
+fn retry_after_is_a_number_or_a_date() {
+    let cases = [
+        ("120", Some(120)),
+        ("0", Some(0)),
+        (" 7 ", Some(7)),
+        ("Tue, 01 Jan 2030 00:01:30 GMT", Some(90)),
+        ("Tuesday, 01-Jan-30 00:01:30 GMT", Some(90)),
+        ("Tue Jan  1 00:01:30 2030", Some(90)),
+        ("Mon, 31 Dec 2029 00:00:00 GMT", Some(0)),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("99999999999999999999999", None),
+    ];
+    for (text, expected) in cases {
+        let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, text.parse().unwrap())]);
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            let class = Class::of_response(status, &headers, "2030-01-01T00:00:00Z".parse().unwrap());
+            assert_eq!(class.wait(), expected.map(seconds), "`{text}`");
+        }
+    }
+}
+
+fn errors() -> [(Error, Outcome, bool, u16); 4] {
+    let name = || "peer".into();
+    [
+        (Error::Timeout { after: seconds(2) }, Outcome::Unknown, false, 504),
+        (
+            Error::CircuitOpen { name: name(), retry_after: Some(Duration::from_millis(1_500)) },
+            Outcome::Failed,
+            true,
+            503,
+        ),
+        (Error::Full { name: name(), waiting: 7 }, Outcome::Failed, true, 503),
+        (Error::NoPlace { name: name(), waited: seconds(1) }, Outcome::Failed, true, 503),
+    ]
+}
+
+#[test]
+fn an_error_keeps_its_meaning_on_its_way() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the export failed")]
+    struct Export(#[source] Error);
+
+    for (error, outcome, retryable, status) in errors() {
+        assert_eq!((error.outcome(), error.is_retryable()), (outcome, retryable), "{error}");
+        let wrapped = CallError::<Error>::from(error.clone());
+        assert_eq!(wrapped.class(), error.class(), "{error}");
+        let boxed: Box<dyn StdError + Send + Sync> = error.clone().into();
+        assert_eq!(boxed.class(), error.class(), "{error}");
+        let deep: Box<dyn StdError + Send + Sync> = Export(error.clone()).into();
+        assert_eq!(deep.class(), error.class(), "{error}");
+        let deep: Box<dyn StdError + Send + Sync> = CallError::<io::Error>::from(error.clone()).into();
+        assert_eq!(deep.class(), error.class(), "{error}");
+        assert_eq!(HttpError::from(error).status().as_u16(), status);
+    }
+    let other: Box<dyn StdError + Send + Sync> = "no idea".into();
+    assert_eq!(other.class(), Class::unknown());
+}
