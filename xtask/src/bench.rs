@@ -26,6 +26,12 @@ impl Bench {
     pub(crate) const DB: Self =
         Self { arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"], servers: true };
 
+    /// The job queue on both databases.
+    pub(crate) const JOBS: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
+        servers: true,
+    };
+
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
         bench.arg("bench").args(self.arguments);
@@ -39,7 +45,7 @@ impl Bench {
 /// Runs the benchmarks, prints their tables and writes them into the page, in place of those of the run before.
 pub(crate) fn run(benches: &[Bench]) -> Result {
     let mut report = Report::default();
-    let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report)).transpose()?;
+    let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report, true)).transpose()?;
     let mut fresh = vec![machine()?];
     for bench in benches {
         let printed = bench.run(servers.as_ref().filter(|_| bench.servers))?;

@@ -57,7 +57,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
         Some(("bench", matches)) => match matches.get_one::<String>("which").map(String::as_str) {
             Some("http") => bench::run(&[Bench::HTTP]),
             Some("db") => bench::run(&[Bench::DB]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB]),
+            Some("jobs") => bench::run(&[Bench::JOBS]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -114,8 +115,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, or both"),
+                        .value_parser(["http", "db", "jobs", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, or all"),
                 ),
         )
         .subcommand(

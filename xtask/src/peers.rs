@@ -51,7 +51,7 @@ pub(crate) fn run() -> Result {
 }
 
 fn steps(report: &mut Report) -> Result {
-    let servers = Servers::start(report)?;
+    let servers = Servers::start(report, false)?;
     report.step("build examples/saas", || {
         // As the tests build it, so that nothing is compiled twice.
         command::run(command::cargo().args(["build", "--workspace", "--all-features", "--bin", "saas"]))

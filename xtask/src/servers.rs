@@ -41,15 +41,16 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Finds or installs, starts and awaits them.
-    pub(crate) fn start(report: &mut Report) -> Result<Self> {
-        let mut step = |name, start: fn() -> Result<Server>| {
+    pub(crate) fn start(report: &mut Report, durable: bool) -> Result<Self> {
+        let mut step = |name, start: &dyn Fn() -> Result<Server>| {
             report.step_with_note(name, || {
                 let server = start()?;
                 let about = server.about.clone();
                 Ok((server, about))
             })
         };
-        let servers = Self { postgres: step("PostgreSQL", postgres::start)?, redis: step("Redis", redis::start)? };
+        let servers =
+            Self { postgres: step("PostgreSQL", &|| postgres::start(durable))?, redis: step("Redis", &redis::start)? };
         report.note("SQLite", "ok", "bundled with sqlx");
         Ok(servers)
     }

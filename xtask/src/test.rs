@@ -14,7 +14,7 @@ pub(crate) fn run(nextest: &[OsString]) -> Result {
 }
 
 fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
-    let servers = Servers::start(report)?;
+    let servers = Servers::start(report, false)?;
 
     report.step("unit and integration tests", || {
         let mut tests = command::cargo();

@@ -24,14 +24,14 @@ const BINARIES: &str = "TEST_POSTGRES_BIN";
 const USER: &str = "TEST_POSTGRES_USER";
 
 /// Settings that make a server fast and its data worthless after a crash, which is what a test wants.
-const THROWAWAY: [&str; 5] =
-    ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "unix_socket_directories="];
+const THROWAWAY: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
+const ALWAYS: [&str; 2] = ["max_connections=200", "unix_socket_directories="];
 
-/// The server in `TEST_DATABASE_URL`, or a private one.
-pub(super) fn start() -> Result<Server> {
+/// The server in `TEST_DATABASE_URL`, or a private one; a durable one waits for the disk as one that matters does.
+pub(super) fn start(durable: bool) -> Result<Server> {
     match host::variable(URL) {
         Some(url) => given(url),
-        None => private(find_or_install("PostgreSQL", find, &["postgresql"])?),
+        None => private(find_or_install("PostgreSQL", find, &["postgresql"])?, durable),
     }
 }
 
@@ -51,7 +51,7 @@ fn given(url: String) -> Result<Server> {
     Ok(Server { about: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
 }
 
-fn private(Found { path: initdb, how }: Found) -> Result<Server> {
+fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> {
     let bin = folder_of(&initdb);
     let user = unprivileged_user()?;
     let folder = Temporary::create("postgres")?;
@@ -88,7 +88,8 @@ fn private(Found { path: initdb, how }: Found) -> Result<Server> {
     // INT is PostgreSQL's fast shutdown: it doesn't wait for clients to leave.
     let mut recipe = Recipe::new(bin.join("postgres"), folder, "INT");
     recipe.command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-    recipe.command.args(THROWAWAY.iter().flat_map(|setting| ["-c", setting]));
+    let throwaway = if durable { &[][..] } else { &THROWAWAY };
+    recipe.command.args(ALWAYS.iter().chain(throwaway).flat_map(|setting| ["-c", setting]));
     become_user(&mut recipe.command);
     let process = recipe.start()?;
 
