@@ -54,6 +54,13 @@ impl<R, F: Fn(&R) -> Repeat> Repetition<R> for F {
 ///
 /// It is a type of its own, made at the call, so that a policy somebody shares never repeats by accident: where a
 /// [`Retry`](super::Retry) is held, no call of unknown outcome is repeated.
+///
+/// ```compile_fail,E0308
+/// # use omnistack_core::resilience::Retry;
+/// # use std::time::Duration;
+/// struct Mailer { retry: Retry }
+/// let mailer = Mailer { retry: Retry::new(3, Duration::from_secs(10)).idempotent() };
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it does nothing until it is run or layered"]
 pub struct Repeatable<P, R = Repeat> {
