@@ -65,7 +65,7 @@ mod settings;
 mod store;
 
 pub use context::JobCtx;
-pub use cron::{Cron, Missed};
+pub use cron::{Cron, CronInfo, Missed};
 pub use draft::{Draft, LARGEST_PAYLOAD, Priority};
 pub use handle::{EnqueueError, Enqueued, Jobs};
 pub use job::{Job, JobError};

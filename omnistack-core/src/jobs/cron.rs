@@ -65,8 +65,21 @@ impl Cron {
         let zone = zone.map_err(|_| format!("cron of `{}`: there is no time zone `{}`", self.name, self.zone))?;
         let Make(make) = self.draft.map_err(|error| format!("cron of `{}`: {error}", self.name))?;
         let id = format!("{} {} {}", self.name, self.pattern, self.zone);
-        Ok(CronSpec { id, pattern, zone, missed: self.missed, make })
+        Ok(CronSpec { id, name: self.name, pattern, zone, missed: self.missed, make })
     }
+}
+
+/// A cron, as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CronInfo {
+    /// The name of its job.
+    pub name: &'static str,
+    /// When it ticks.
+    pub pattern: String,
+    /// By the clocks of which place.
+    pub zone: String,
+    /// Its next tick; none if there is no more.
+    pub next: Option<Timestamp>,
 }
 
 /// A cron that ticks.
@@ -74,6 +87,7 @@ impl Cron {
 pub(crate) struct CronSpec {
     /// What replicas know it by.
     pub(crate) id: String,
+    name: &'static str,
     pattern: croner::Cron,
     zone: TimeZone,
     missed: Missed,
@@ -81,6 +95,11 @@ pub(crate) struct CronSpec {
 }
 
 impl CronSpec {
+    pub(super) fn info(&self, now: Timestamp) -> CronInfo {
+        let zone = self.zone.iana_name().unwrap_or("UTC").to_owned();
+        CronInfo { name: self.name, pattern: self.pattern.as_str().to_owned(), zone, next: self.after(now) }
+    }
+
     /// The first tick after a moment; none if there is no more.
     pub(super) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let next = self.pattern.find_next_occurrence(&moment.to_jiff().to_zoned(self.zone.clone()), false).ok()?;

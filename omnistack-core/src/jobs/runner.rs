@@ -16,7 +16,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    CronSpec, Handler, JobId, JobSettings, Jobs, Queue,
+    CronInfo, CronSpec, Handler, JobId, JobSettings, Jobs, Queue,
     listen::listen,
     service::Handlers,
     store::{Claim, Claimed, Finished, Lost, Outcome, Store},
@@ -124,6 +124,12 @@ impl Runner {
             attempts += finished.len();
             self.jobs.store.finish(&finished).await?;
         }
+    }
+
+    /// What is enqueued by the clock.
+    pub fn crons(&self) -> Vec<CronInfo> {
+        let now = self.jobs.store.clock.now();
+        self.crons.iter().map(|cron| cron.info(now)).collect()
     }
 
     fn backoff(&self, name: &str, attempt: u32) -> Duration {

@@ -38,6 +38,7 @@ pub(super) fn command() -> Command {
                 .arg(Arg::new("id").required(true).help("Its id")),
         )
         .subcommand(Command::new("queues").about("Counts the jobs of each queue by state"))
+        .subcommand(Command::new("crons").about("Lists what is enqueued by the clock, and when next"))
         .subcommand(change("retry", "Runs dead, cancelled and scheduled jobs now"))
         .subcommand(change("cancel", "Gives up jobs that are not finished"))
         .subcommand(change("discard", "Deletes finished jobs, dead letters too"))
@@ -52,6 +53,10 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
         Some(("list", matches)) => list(&jobs, matches).await,
         Some(("show", matches)) => show(&jobs, id(matches)?.unwrap_or(JobId::from_uuid(uuid::Uuid::nil()))).await,
         Some(("queues", _)) => queues(&jobs).await,
+        Some(("crons", _)) => {
+            crons(app);
+            Ok(())
+        }
         Some(("pause", matches)) => Ok(jobs.pause(&text(matches, "queue").unwrap_or_default()).await?),
         Some(("resume", matches)) => Ok(jobs.resume(&text(matches, "queue").unwrap_or_default()).await?),
         Some((change, matches)) => {
@@ -82,7 +87,9 @@ async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
         let JobInfo { id, state, queue, name, attempt, max_attempts, error, .. } = job;
         let error = error.unwrap_or_default();
         let error = error.lines().next().unwrap_or_default();
-        println!("{id}  {state:<9}  {queue:<12}  {name:<24}  {:>8}  {error}", format!("{attempt}/{max_attempts}"));
+        let line =
+            format!("{id}  {state:<9}  {queue:<12}  {name:<24}  {:>8}  {error}", format!("{attempt}/{max_attempts}"));
+        println!("{}", line.trim_end());
     }
     Ok(())
 }
@@ -127,6 +134,14 @@ async fn queues(jobs: &Jobs) -> crate::Result<()> {
         println!("{}", if queue.paused { "  paused" } else { "" });
     }
     Ok(())
+}
+
+fn crons(app: &App) {
+    println!("{:<24}  {:<16}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE");
+    for cron in app.runner().crons() {
+        let next = cron.next.map_or_else(|| "never".into(), |next| next.to_string());
+        println!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.zone);
+    }
 }
 
 fn filter(matches: &ArgMatches) -> crate::Result<JobFilter> {
