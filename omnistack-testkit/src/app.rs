@@ -16,6 +16,7 @@ use omnistack_core::{
     http::Error,
     id::Id,
     identity::{Authenticate, Authenticator, Identity, bearer_token},
+    jobs::{Job, JobFilter, JobInfo, Jobs},
 };
 use uuid::Uuid;
 
@@ -74,6 +75,47 @@ impl TestApp {
     /// Where the app's database is.
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// The app's job queue. Nothing runs by itself.
+    ///
+    /// # Panics
+    /// Never: every app has one.
+    pub fn jobs(&self) -> Jobs {
+        match self.app.ctx().get() {
+            Ok(jobs) => jobs,
+            Err(missing) => panic!("{missing}"),
+        }
+    }
+
+    /// Runs the jobs that are due, and those they enqueue, until none is; returns how many attempts were made. Move the clock
+    /// for those that wait.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn run_jobs(&self) -> usize {
+        match self.app.runner().run_until_idle().await {
+            Ok(attempts) => attempts,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The jobs of a kind that are enqueued and not finished, the oldest first, at most a hundred.
+    ///
+    /// # Panics
+    /// When the database fails, or a payload is no `J`.
+    pub async fn enqueued<J: Job>(&self) -> Vec<J> {
+        let filter = JobFilter { name: Some(J::NAME.into()), ..JobFilter::default() };
+        let jobs = match self.jobs().list(&filter, None, 100).await {
+            Ok(jobs) => jobs,
+            Err(error) => panic!("{error}"),
+        };
+        let waiting = jobs.into_iter().rev().filter(|job| job.finished_at.is_none());
+        let read = |job: JobInfo| match serde_json::from_value(job.payload) {
+            Ok(job) => job,
+            Err(error) => panic!("a payload is no `{}`: {error}", J::NAME),
+        };
+        waiting.map(read).collect()
     }
 
     /// A client nobody is signed in with.

@@ -34,7 +34,9 @@ create table jobs (
 create index jobs_ready on jobs (queue, rank) where state = 'ready';
 create index jobs_scheduled on jobs (run_at) where state = 'scheduled';
 create index jobs_running on jobs (lease_until) where state = 'running';
-create index jobs_finished on jobs (state, finished_at) where state in ('done', 'dead', 'cancelled');
+create index jobs_done on jobs (finished_at) where state = 'done';
+create index jobs_dead on jobs (finished_at) where state = 'dead';
+create index jobs_cancelled on jobs (finished_at) where state = 'cancelled';
 create unique index jobs_unique on jobs (name, unique_key) where unique_key is not null;
 
 create table job_failures (

@@ -100,10 +100,10 @@ impl Module for Acting {
 pub(crate) async fn acting(database: TestDatabase) -> (TestApp, Jobs, Ran) {
     let ran = Ran::default();
     let app = TestApp::start(database, |app| app.with(Acting(ran.clone()))).await;
-    let jobs = app.app().ctx().get::<Jobs>().unwrap();
+    let jobs = app.jobs();
     (app, jobs, ran)
 }
 
 pub(crate) async fn run(app: &TestApp) -> usize {
-    app.app().runner().run_until_idle().await.unwrap()
+    app.run_jobs().await
 }

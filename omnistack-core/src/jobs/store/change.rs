@@ -81,8 +81,9 @@ impl Store {
                         "update jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
                     )
                 };
+                // Waits for a row a worker is just writing: skipped, it would stay as it is.
                 let sql = match self.db.dialect() {
-                    Dialect::Postgres => pair(" for update skip locked"),
+                    Dialect::Postgres => pair(" for update"),
                     Dialect::Sqlite => pair(""),
                 };
                 let changed: Vec<(JobId, Option<BatchId>)> =

@@ -201,10 +201,11 @@ impl JobFilter {
     /// Adds its conditions, each after an `and`.
     pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
-        let mut and = |column: &str, number: usize| _ = write!(sql, " and {column} = ${number}");
         if let Some(state) = self.state {
-            and("state", args.push(state.as_str()));
+            // In the text, so that the state's own index can be used.
+            _ = write!(sql, " and state = '{state}'");
         }
+        let mut and = |column: &str, number: usize| _ = write!(sql, " and {column} = ${number}");
         if let Some(queue) = &self.queue {
             and("queue", args.push(queue.clone()));
         }

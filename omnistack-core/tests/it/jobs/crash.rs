@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use omnistack_core::{
     app::{App, Module, Registry, Shutdown},
     config::Config,
-    jobs::{Job, JobCtx, JobError, JobFilter, JobState, Jobs, Queue},
+    jobs::{Job, JobCtx, JobError, JobFilter, JobState, Queue},
 };
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ on_each_database! {
     async fn a_thousand_running_jobs_survive_kill_9(database: TestDatabase) {
         const JOBS: usize = 1000;
         let app = TestApp::start(database, |app| app.with(Dooming { dying: false })).await;
-        let jobs = app.app().ctx().get::<Jobs>().unwrap();
+        let jobs = app.jobs();
         // The app's clock is years ahead of the worker's.
         app.db().query("select 1").execute().await.unwrap();
         jobs.enqueue_all((0..JOBS).map(|_| Doomed { kills: false })).await.unwrap();
@@ -106,7 +106,7 @@ on_each_database! {
 
     async fn a_job_that_kills_its_worker_is_a_dead_letter_in_the_end(database: TestDatabase) {
         let app = TestApp::start(database, |app| app.with(Dooming { dying: false })).await;
-        let jobs = app.app().ctx().get::<Jobs>().unwrap();
+        let jobs = app.jobs();
         let id = jobs.enqueue(Doomed { kills: true }).await.unwrap().id;
         for attempt in 1..=2 {
             app.db().query("update jobs set run_at = 0, rank = 0").execute().await.unwrap();

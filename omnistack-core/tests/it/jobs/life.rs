@@ -20,7 +20,10 @@ on_each_database! {
         let mut tx = app.db().begin().await.unwrap();
         let job = jobs.enqueue_in(&mut tx, Act::new("once", How::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
+        let waiting: Vec<Act> = app.enqueued().await;
+        assert_eq!(waiting.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["once"]);
         assert_eq!(run(&app).await, 1);
+        assert!(app.enqueued::<Act>().await.is_empty());
         assert_eq!(ran.take(), ["once#1"]);
         let job = state(&jobs, job.id).await;
         assert_eq!((job.state, job.attempt, job.error), (JobState::Done, 1, None));
