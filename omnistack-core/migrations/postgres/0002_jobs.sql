@@ -37,6 +37,7 @@ create index jobs_running on jobs (lease_until) where state = 'running';
 create index jobs_done on jobs (finished_at) where state = 'done';
 create index jobs_dead on jobs (finished_at) where state = 'dead';
 create index jobs_cancelled on jobs (finished_at) where state = 'cancelled';
+create index jobs_batch on jobs (batch) where batch is not null;
 create unique index jobs_unique on jobs (name, unique_key) where unique_key is not null;
 
 create table job_failures (

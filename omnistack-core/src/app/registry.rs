@@ -260,6 +260,12 @@ impl Registry {
     /// Enqueues a job by the clock.
     pub fn cron(&mut self, cron: Cron) -> &mut Self {
         match cron.compile() {
+            Ok(cron) if self.crons.iter().any(|known| known.id == cron.id) => {
+                self.problem(
+                    format!("cron `{}` is there already", cron.id),
+                    "let one of them do for both, or be another job",
+                );
+            }
             Ok(cron) => self.crons.push(cron),
             Err(problem) => {
                 self.problem(problem, "write e.g. `0 3 * * *`, and a zone such as `Europe/Berlin`");

@@ -176,7 +176,7 @@ impl Draft {
             state: if run_at > now { "scheduled" } else { "ready" }.into(),
             rank: run_at.saturating_add(self.priority.delay()),
             run_at,
-            max_attempts: self.max_attempts,
+            max_attempts: self.max_attempts.clamp(1, i32::MAX.unsigned_abs()),
             timeout: self.timeout.map(micros),
             unique_key,
             unique_until: window.flatten().map(|window| now.saturating_add(micros(window))),

@@ -123,8 +123,8 @@ impl Jobs {
         self.insert(tx, &rows).await
     }
 
-    /// Enqueues jobs that belong together, and `then` when each of them is done, dead or cancelled. Without any job, `then`
-    /// is enqueued at once.
+    /// Enqueues jobs that belong together, and `then` when each of them is done, dead or cancelled, due at that moment. Without
+    /// any job that is new, `then` is enqueued at once.
     ///
     /// # Errors
     /// See [`EnqueueError`].
@@ -143,6 +143,10 @@ impl Jobs {
             return Ok(batch);
         }
         let added = self.insert(tx, &rows).await?.iter().filter(|job| !job.duplicate).count();
+        if added == 0 {
+            self.insert(tx, &[then]).await?;
+            return Ok(batch);
+        }
         let callback = serde_json::to_string(&then).map_err(EnqueueError::Payload)?;
         Store::open_batch(tx, batch, added, Some(callback)).await?;
         Ok(batch)

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo};
 use crate::{
     app::{Api, Mount, Registry},
-    http::{Error, Json, Page, Path, Query},
+    http::{Error, FieldProblem, Json, Page, Path, Query},
     identity::TenantId,
 };
 
@@ -127,7 +127,7 @@ async fn cancel(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<
     one(&jobs, id, changed, "finished ones can't be cancelled").await
 }
 
-/// Which jobs to change. Empty, it means all.
+/// Which jobs to change: those of which everything said is true.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Selection {
@@ -142,11 +142,23 @@ struct Selection {
     #[garde(length(max = 200))]
     #[schema(pattern = "^[^\\x00]*$")]
     name: Option<String>,
+    /// Of this tenant.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    tenant: Option<TenantId>,
+    /// All there are, when nothing else is said.
+    #[garde(skip)]
+    all: bool,
 }
 
-impl From<Selection> for JobFilter {
-    fn from(Selection { state, queue, name }: Selection) -> Self {
-        Self { state, queue, name, ..Self::default() }
+impl Selection {
+    fn filter(self) -> Result<JobFilter, Error> {
+        let Self { state, queue, name, tenant, all } = self;
+        let some = state.is_some() || queue.is_some() || name.is_some() || tenant.is_some();
+        if !some && !all {
+            return Err(Error::invalid([FieldProblem::new("all", "must be true when nothing else says which jobs")]));
+        }
+        Ok(JobFilter { state, queue, name, tenant, id: None })
     }
 }
 
@@ -154,21 +166,21 @@ impl From<Selection> for JobFilter {
 #[utoipa::path(post, path = "/retry", operation_id = "retry_jobs", request_body = Selection,
     responses((status = 200, body = Changed)))]
 async fn retry_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.retry(&selection.into()).await? }))
+    Ok(Json(Changed { changed: jobs.retry(&selection.filter()?).await? }))
 }
 
 /// Gives up all jobs that match and are not finished.
 #[utoipa::path(post, path = "/cancel", operation_id = "cancel_jobs", request_body = Selection,
     responses((status = 200, body = Changed)))]
 async fn cancel_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.cancel(&selection.into()).await? }))
+    Ok(Json(Changed { changed: jobs.cancel(&selection.filter()?).await? }))
 }
 
 /// Deletes all finished jobs that match, dead letters too.
 #[utoipa::path(post, path = "/discard", operation_id = "discard_jobs", request_body = Selection,
     responses((status = 200, body = Changed)))]
 async fn discard_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>) -> Result<Json<Changed>, Error> {
-    Ok(Json(Changed { changed: jobs.discard(&selection.into()).await? }))
+    Ok(Json(Changed { changed: jobs.discard(&selection.filter()?).await? }))
 }
 
 /// Lets no more jobs of a queue begin.

@@ -26,7 +26,7 @@ use crate::{
     db::Error,
     http::Rate,
 };
-use attempt::{attempt, jittered};
+use attempt::attempt;
 use wake::{Trouble, Upkeep};
 
 /// Jobs one claim leases, and one acknowledgement stores, at most.
@@ -106,7 +106,7 @@ impl Runner {
     /// The database's.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let mut attempts = 0;
-        self.jobs.store.rescue(|name, attempt| self.backoff(name, attempt)).await?;
+        self.jobs.store.rescue(|name, attempt, id| self.wait(name, attempt, id)).await?;
         loop {
             self.jobs.store.promote().await?;
             let mut worker = Worker::new(self);
@@ -132,9 +132,9 @@ impl Runner {
         self.crons.iter().map(|cron| cron.info(now)).collect()
     }
 
-    fn backoff(&self, name: &str, attempt: u32) -> Duration {
+    fn wait(&self, name: &str, attempt: u32, id: JobId) -> Duration {
         let handler = self.handlers.get(name);
-        handler.map_or(Duration::from_secs(60), |handler| (handler.backoff)(attempt))
+        handler.map_or(Duration::from_secs(60), |handler| handler.wait(attempt, id))
     }
 }
 
@@ -179,7 +179,11 @@ struct Worker {
     /// By lane: jobs running, and whether there may be more to claim.
     load: Vec<usize>,
     wanted: Vec<bool>,
+    /// By lane: whether the last claim got all it asked for.
+    backlog: Vec<bool>,
     finished: Vec<Finished>,
+    /// Something among those finished can't be stored, and is looked for.
+    one_by_one: bool,
     upkeep: Upkeep,
     trouble: Trouble,
     ending: bool,
@@ -195,7 +199,9 @@ impl Worker {
             known: HashMap::new(),
             load: vec![0; lanes],
             wanted: vec![true; lanes],
+            backlog: vec![false; lanes],
             finished: Vec::new(),
+            one_by_one: false,
             upkeep: Upkeep::default(),
             trouble: Trouble::default(),
             ending: false,
@@ -233,7 +239,9 @@ impl Worker {
                 said = on(&mut keeping) => {
                     keeping = None;
                     self.hear(said);
-                    poll = Instant::now() + self.upkeep.wait(settings.poll);
+                    // What it knows of the next time is of no use when it failed.
+                    let wait = if self.trouble.holds() { settings.poll } else { self.upkeep.wait(settings.poll) };
+                    poll = Instant::now() + wait;
                 }
                 Some(job) = self.running.join_next() => {
                     self.ended(job.ok());
@@ -244,9 +252,10 @@ impl Worker {
                 () = wake.notified(), if !self.ending => self.wanted.fill(true),
                 () = sleep_until(poll), if keeping.is_none() && !self.ending => {
                     self.wanted.fill(true);
+                    self.backlog.fill(false);
                     keeping = Some(self.keep());
                 }
-                () = sleep_until(beat), if storing.is_none() => {}
+                () = sleep_until(beat), if storing.is_none() && !self.trouble.holds() => {}
                 () = self.trouble.over(), if self.trouble.holds() => {}
                 () = shutdown.cancelled(), if !self.ending => {
                     self.ending = true;
@@ -260,12 +269,13 @@ impl Worker {
         }
     }
 
-    /// The next claim worth making: for a lane that may have jobs and has room for a fair number of them.
+    /// The next claim worth making: for a lane that may have jobs and room for one; with a backlog, for a fair number, so that
+    /// claims stay large, and at each poll for as many as there is room.
     fn next_claim(&mut self) -> Saying {
         let lanes = &self.runner.lanes;
         let room = |lane: usize| lanes[lane].concurrency.saturating_sub(self.load[lane]);
         let worth = |lane: &usize| {
-            let enough = lanes[*lane].concurrency.min(BATCH).div_ceil(4);
+            let enough = if self.backlog[*lane] { lanes[*lane].concurrency.min(BATCH).div_ceil(4) } else { 1 };
             self.wanted[*lane] && room(*lane) >= enough
         };
         let lane = (0..lanes.len()).find(worth)?;
@@ -297,9 +307,11 @@ impl Worker {
             }
         }
         if self.finished.is_empty() {
+            self.one_by_one = false;
             return None;
         }
-        let rest = self.finished.split_off(self.finished.len().min(BATCH));
+        let most = if self.one_by_one { 1 } else { BATCH };
+        let rest = self.finished.split_off(self.finished.len().min(most));
         let batch = std::mem::replace(&mut self.finished, rest);
         Some(
             async move {
@@ -319,7 +331,8 @@ impl Worker {
     fn hear(&mut self, said: Said) {
         let trouble = match said {
             Said::Claimed(lane, limit, Ok(jobs)) => {
-                self.wanted[lane] |= jobs.len() == limit;
+                self.backlog[lane] = jobs.len() == limit;
+                self.wanted[lane] |= self.backlog[lane];
                 self.start(lane, jobs);
                 None
             }
@@ -333,7 +346,13 @@ impl Worker {
                 }
                 None
             }
+            Said::Stored(batch, Err(error)) if !error.is_retryable() && batch.len() == 1 => {
+                // Its lease will end, and another attempt may end in a way that can be stored.
+                tracing::error!(target: "omnistack::jobs", job = %batch[0].id, %error, "the end of an attempt can't be stored");
+                None
+            }
             Said::Stored(batch, Err(error)) => {
+                self.one_by_one = !error.is_retryable();
                 self.finished.splice(0..0, batch);
                 Some(error)
             }

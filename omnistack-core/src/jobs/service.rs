@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tower::{Service, util::BoxCloneSyncService};
 
-use super::{Job, JobCtx, JobError};
+use super::{Job, JobCtx, JobError, JobId};
 
 /// A leased job, as its handler gets it.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub(crate) struct Handler {
     pub(crate) name: &'static str,
     pub(super) queue: &'static str,
     pub(super) timeout: Duration,
-    pub(super) backoff: fn(u32) -> Duration,
+    backoff: fn(u32) -> Duration,
     pub(crate) service: JobService,
 }
 
@@ -73,6 +73,22 @@ impl Handler {
             service: BoxCloneSyncService::new(Run::<J> { state }),
         }
     }
+}
+
+impl Handler {
+    /// How long a failed attempt's job waits. What a job says about it can't end the worker.
+    pub(super) fn wait(&self, attempt: u32, id: JobId) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let backoff = self.backoff;
+        let wait = std::panic::catch_unwind(move || backoff(attempt)).unwrap_or(Duration::from_secs(60));
+        jittered(wait.min(LONGEST), id.uuid().as_u128(), attempt)
+    }
+}
+
+/// A fifth more or less, by the job's id, whose low bits are random: nothing else need be drawn.
+fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
+    let drawn = seed.wrapping_mul(u128::from(attempt) | 1).rotate_right(attempt) % 401;
+    wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000
 }
 
 /// Handlers by name.

@@ -50,6 +50,8 @@ pub(crate) enum How {
     Panic,
     Snooze,
     Hang,
+    /// Fails with what can't be stored as it is.
+    Odd,
 }
 
 impl Act {
@@ -75,6 +77,7 @@ impl Job for Act {
             How::Fatal => Err(JobError::fatal("no hope")),
             How::Panic => panic!("no manners"),
             How::Snooze => Err(JobError::snooze(Duration::from_secs(60))),
+            How::Odd => Err(JobError::retry(format!("a NUL: \0{}", "x".repeat(10_000)))),
             How::Hang => std::future::pending().await,
         }
     }

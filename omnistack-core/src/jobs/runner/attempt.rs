@@ -33,6 +33,7 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
         trace = ctx.trace);
     let timeout = job.timeout.map_or(handler.timeout, |micros| Duration::from_micros(micros.unsigned_abs()));
     let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
+    let waiting = handler.clone();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
     let ended = tokio::time::timeout(timeout, run.instrument(span.clone())).await;
     let _entered = span.enter();
@@ -43,19 +44,12 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
     };
     let outcome = match result {
         Ok(()) => Outcome::Done,
-        Err(error) => judge(&error, last, number, handler.backoff, job.id.uuid().as_u128(), &clock),
+        Err(error) => judge(&error, last, || waiting.wait(number, job.id), &clock),
     };
     Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }
 }
 
-fn judge(
-    error: &JobError,
-    last: bool,
-    attempt: u32,
-    backoff: fn(u32) -> Duration,
-    seed: u128,
-    clock: &Clock,
-) -> Outcome {
+fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &Clock) -> Outcome {
     let at = |wait: Duration| {
         let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         clock.now().as_micros().saturating_add(wait)
@@ -63,22 +57,21 @@ fn judge(
     match error.kind {
         Kind::Snooze(wait) => Outcome::Snooze { at: at(wait) },
         Kind::Retry if !last => {
-            let wait = jittered(backoff(attempt), seed, attempt);
+            let wait = wait();
             tracing::warn!(target: "omnistack::jobs", %error, ?wait, "failed; will be tried again");
-            Outcome::Retry { at: at(wait), error: error.to_string() }
+            Outcome::Retry { at: at(wait), error: storable(error) }
         }
         Kind::Retry | Kind::Fatal => {
             tracing::error!(target: "omnistack::jobs", %error, "failed for good");
-            Outcome::Dead { error: error.to_string() }
+            Outcome::Dead { error: storable(error) }
         }
     }
 }
 
-/// A fifth more or less, by the job's id, whose low bits are random: nothing else need be drawn.
-pub(super) fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
-    let seed = seed.wrapping_mul(u128::from(attempt) | 1).rotate_right(attempt);
-    let drawn = seed % 401;
-    wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000
+/// What the database keeps of it: PostgreSQL has no NUL in text, and nobody reads more than a page.
+fn storable(error: &JobError) -> String {
+    const LONGEST: usize = 4000;
+    error.to_string().replace('\0', "\u{fffd}").chars().take(LONGEST).collect()
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Runner, jittered};
+use super::Runner;
 use crate::{clock::Timestamp, db::Error};
 
 /// How often leases are looked at, and finished jobs forgotten.
@@ -30,17 +30,16 @@ impl Upkeep {
                 self.crons.push(cron.begin(store).await?);
             }
         }
-        for (cron, since) in runner.crons.iter().zip(&mut self.crons) {
-            *since = cron.tick(&runner.jobs, *since).await?;
-        }
         if is_due(&mut self.rescued, RESCUE) {
-            let backoff = |name: &str, attempt| jittered(runner.backoff(name, attempt), u128::from(attempt), attempt);
-            let rescued = store.rescue(backoff).await?;
+            let rescued = store.rescue(|name, attempt, id| runner.wait(name, attempt, id)).await?;
             if rescued > 0 {
                 tracing::warn!(target: "omnistack::jobs", jobs = rescued, "taken from workers that went silent");
             }
         }
         store.promote().await?;
+        for (cron, since) in runner.crons.iter().zip(&mut self.crons) {
+            *since = cron.tick(&runner.jobs, *since).await?;
+        }
         self.next = store.next_due().await?;
         if is_due(&mut self.forgot, FORGET) {
             store.forget(runner.settings.keep_done, runner.settings.keep_dead).await?;

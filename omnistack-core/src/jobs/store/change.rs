@@ -21,9 +21,10 @@ impl Store {
 
     /// Makes dead and cancelled jobs that match ready, with one attempt more than they have had; scheduled ones due at once.
     pub(in crate::jobs) async fn retry(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let set = "state = 'ready', run_at = $1, rank = $1, finished_at = null,
+        let set = "state = 'ready', rank = $1 + (rank - run_at), run_at = $1, finished_at = null,
             max_attempts = case when attempt >= max_attempts then attempt + 1 else max_attempts end";
-        self.each(filter, &["dead", "cancelled", "scheduled"], set, false).await
+        let finished = self.each(filter, &["dead", "cancelled"], set, -1).await?;
+        Ok(finished + self.each(filter, &["scheduled"], set, 0).await?)
     }
 
     /// Gives up jobs that match: those that wait at once, those that run as soon as their worker hears of it.
@@ -31,12 +32,12 @@ impl Store {
         let waiting = self.each(
             filter,
             &["scheduled", "ready"],
-            "state = 'cancelled', finished_at = $1, unique_key = null",
-            true,
+            "state = 'cancelled', finished_at = $1, unique_key = case when unique_until > $1 then unique_key end",
+            1,
         );
         let waiting = waiting.await?;
         // The time is bound all the same: `each` binds it for every change.
-        let running = self.each(filter, &["running"], "cancel = ($1 > 0)", false).await?;
+        let running = self.each(filter, &["running"], "cancel = ($1 > 0)", 0).await?;
         Ok(waiting + running)
     }
 
@@ -57,8 +58,9 @@ impl Store {
         Ok(all)
     }
 
-    /// Changes jobs in these states that match, some at a time; `ends` when that ends them for their batch.
-    async fn each(&self, filter: &JobFilter, states: &[&str], set: &str, ends: bool) -> Result<u64, Error> {
+    /// Changes jobs in these states that match, some at a time. For its batch each ends (1), comes back (-1) or stays what it
+    /// was (0).
+    async fn each(&self, filter: &JobFilter, states: &[&str], set: &str, ends: i32) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
         for state in states {
@@ -88,9 +90,9 @@ impl Store {
                 };
                 let changed: Vec<(JobId, Option<BatchId>)> =
                     tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
-                for (_, batch) in changed.iter().filter(|_| ends) {
+                for (_, batch) in changed.iter().filter(|_| ends != 0) {
                     if let Some(batch) = batch {
-                        end_in_batch(&mut tx, *batch, 1, 1, now).await?;
+                        end_in_batch(&mut tx, *batch, ends, ends, now).await?;
                     }
                 }
                 tx.commit().await?;

@@ -56,24 +56,27 @@ struct End<'a> {
 }
 
 const FINISH: Sql = Sql {
-    postgres: "update jobs set state = the.state, run_at = coalesce(the.run_at, jobs.run_at),
+    postgres: "update jobs set state = case when jobs.cancel and the.run_at is not null then 'cancelled' else the.state end,
+    run_at = coalesce(the.run_at, jobs.run_at),
     rank = coalesce(the.run_at - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - the.back,
     error = coalesce(the.error, jobs.error), lease_until = null, worker = null, cancel = false,
-    finished_at = case when the.run_at is null then $2 end,
-    unique_key = case when the.run_at is null and (jobs.unique_until is null or jobs.unique_until <= $2) then null
+    finished_at = case when the.run_at is null or jobs.cancel then $2 end,
+    unique_key = case when (the.run_at is null or jobs.cancel) and (jobs.unique_until is null or jobs.unique_until <= $2) then null
         else jobs.unique_key end
 from json_to_recordset($1::json) as the(id text, lease integer, state text, run_at bigint, error text, back integer)
 where jobs.id = the.id::uuid and jobs.lease = the.lease and jobs.state = 'running'
-returning jobs.id",
-    sqlite: "update jobs set state = the.value ->> 'state', run_at = coalesce(the.value ->> 'run_at', jobs.run_at),
+returning jobs.id, jobs.state",
+    sqlite: "update jobs set
+    state = case when jobs.cancel and the.value ->> 'run_at' is not null then 'cancelled' else the.value ->> 'state' end,
+    run_at = coalesce(the.value ->> 'run_at', jobs.run_at),
     rank = coalesce((the.value ->> 'run_at') - jobs.run_at, 0) + jobs.rank, attempt = jobs.attempt - (the.value ->> 'back'),
     error = coalesce(the.value ->> 'error', jobs.error), lease_until = null, worker = null, cancel = false,
-    finished_at = case when the.value ->> 'run_at' is null then $2 end,
-    unique_key = case when the.value ->> 'run_at' is null and (jobs.unique_until is null or jobs.unique_until <= $2) then null
+    finished_at = case when the.value ->> 'run_at' is null or jobs.cancel then $2 end,
+    unique_key = case when (the.value ->> 'run_at' is null or jobs.cancel) and (jobs.unique_until is null or jobs.unique_until <= $2) then null
         else jobs.unique_key end
 from json_each($1) as the
 where jobs.id = unhex(the.value ->> 'id') and jobs.lease = the.value ->> 'lease' and jobs.state = 'running'
-returning jobs.id",
+returning jobs.id, jobs.state",
 };
 
 const FAILURES: Sql = Sql {
@@ -110,8 +113,8 @@ pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> R
         error: &'a str,
     }
     let stored = update(tx.query(FINISH), finished, now).await?;
-    let held: HashSet<_> = stored.iter().map(|(id,)| id.uuid()).collect();
-    let kept = || finished.iter().filter(|job| held.contains(&job.id.uuid()));
+    let held: HashMap<_, _> = stored.iter().map(|(id, state)| (id.uuid(), state.as_str())).collect();
+    let kept = || finished.iter().filter(|job| held.contains_key(&job.id.uuid()));
     let failed: Vec<_> = kept()
         .filter_map(|job| match &job.outcome {
             Outcome::Retry { error, .. } | Outcome::Dead { error } => {
@@ -125,11 +128,12 @@ pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> R
     }
     let mut batches: HashMap<_, (i32, i32)> = HashMap::new();
     for job in kept() {
-        let ended = matches!(job.outcome, Outcome::Done | Outcome::Dead { .. } | Outcome::Cancelled);
+        let state = held[&job.id.uuid()];
+        let ended = state != "scheduled";
         if let (Some(batch), true) = (job.batch, ended) {
             let (count, failed) = batches.entry(batch.uuid()).or_default();
             *count += 1;
-            *failed += i32::from(job.outcome != Outcome::Done);
+            *failed += i32::from(state != "done");
         }
     }
     for (batch, (ended, failed)) in batches {
@@ -145,6 +149,8 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
     let left: Option<(i32, Option<String>)> =
         tx.query(count).bind(batch).bind(ended).bind(failed).fetch_optional().await?;
     let Some((0, Some(callback))) = left else { return Ok(()) };
+    // Once, even when a member is retried by hand and ends again.
+    tx.query("update job_batches set callback = null where id = $1").bind(batch).execute().await?;
     let row: Result<Row, _> = serde_json::from_str(&callback);
     match row {
         Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,
@@ -155,7 +161,7 @@ pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed
     Ok(())
 }
 
-async fn update(query: crate::db::Query<'_>, finished: &[Finished], now: i64) -> Result<Vec<(JobId,)>, Error> {
+async fn update(query: crate::db::Query<'_>, finished: &[Finished], now: i64) -> Result<Vec<(JobId, String)>, Error> {
     let ends: Vec<_> = finished.iter().map(end).collect();
     query.bind(json(&ends)).bind(now).fetch_all().await
 }
@@ -171,10 +177,10 @@ fn end(finished: &Finished) -> End<'_> {
     End { id: hex(finished.id.uuid()), lease: finished.lease, state, run_at, error, back }
 }
 
-fn lost(finished: &[Finished], stored: &[(JobId,)]) -> Lost {
+fn lost(finished: &[Finished], stored: &[(JobId, String)]) -> Lost {
     if stored.len() == finished.len() {
         return Vec::new();
     }
-    let held: HashSet<_> = stored.iter().map(|(id,)| id.uuid()).collect();
+    let held: HashSet<_> = stored.iter().map(|(id, _)| id.uuid()).collect();
     finished.iter().map(|job| job.id).filter(|id| !held.contains(&id.uuid())).collect()
 }

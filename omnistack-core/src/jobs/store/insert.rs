@@ -59,7 +59,12 @@ pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Resu
             None => row.job,
             Some(key) => {
                 let holder = tx.query(HOLDER).bind(row.name.clone()).bind(key.clone());
-                let (id,): (Id<_>,) = holder.fetch_one().await?;
+                let holder: Option<(Id<_>,)> = holder.fetch_optional().await?;
+                let Some((id,)) = holder else {
+                    // It has just finished, so the key is free.
+                    all.append(&mut Box::pin(insert(tx, std::slice::from_ref(row), now)).await?);
+                    continue;
+                };
                 id
             }
         };

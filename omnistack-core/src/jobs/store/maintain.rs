@@ -83,11 +83,11 @@ impl Store {
     }
 
     /// Takes jobs from workers that let their leases end: crashed, frozen or cut off. The attempt counts.
-    pub(in crate::jobs) async fn rescue(&self, backoff: impl Fn(&str, u32) -> Duration) -> Result<usize, Error> {
+    pub(in crate::jobs) async fn rescue(&self, wait: impl Fn(&str, u32, JobId) -> Duration) -> Result<usize, Error> {
         let now = self.clock.now().as_micros();
         let mut tx = self.db.begin().await?;
         let expired: Vec<Expired> = tx.query(EXPIRED).bind(now).bind(AT_ONCE).fetch_all().await?;
-        let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &backoff)).collect();
+        let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &wait)).collect();
         if !finished.is_empty() {
             finish_in(&mut tx, &finished, now).await?;
         }
@@ -121,14 +121,14 @@ impl Store {
     }
 }
 
-fn judge(job: Expired, now: i64, backoff: &impl Fn(&str, u32) -> Duration) -> Finished {
+fn judge(job: Expired, now: i64, wait: &impl Fn(&str, u32, JobId) -> Duration) -> Finished {
     let error = format!("attempt {} ended without a word: its worker crashed, or froze past its lease", job.attempt);
     let outcome = if job.cancel {
         Outcome::Cancelled
     } else if job.attempt >= job.max_attempts {
         Outcome::Dead { error }
     } else {
-        let wait = backoff(&job.name, job.attempt.unsigned_abs());
+        let wait = wait(&job.name, job.attempt.unsigned_abs(), job.id);
         Outcome::Retry { at: now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)), error }
     };
     Finished { id: job.id, lease: job.lease, attempt: job.attempt, batch: job.batch, outcome }

@@ -131,6 +131,44 @@ on_each_database! {
         assert_eq!(ran.take(), ["member#2", "after#1"]);
     }
 
+    async fn a_batch_calls_back_once_whatever_is_done_by_hand(database: TestDatabase) {
+        let (app, jobs, ran) = acting(database).await;
+        let mut tx = app.db().begin().await.unwrap();
+        let members = [How::Fatal, How::FailBefore(2)].map(|how| Act::new("member", how));
+        jobs.enqueue_batch_in(&mut tx, members, Act::new("after", How::Succeed)).await.unwrap();
+        tx.commit().await.unwrap();
+        run(&app).await;
+        // A dead letter that comes back counts again.
+        assert_eq!(jobs.retry(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
+        run(&app).await;
+        assert_eq!(ran.take(), ["member#1", "member#1", "member#2"]);
+        app.clock().advance(Duration::from_secs(15));
+        run(&app).await;
+        assert_eq!(ran.take(), ["member#2", "after#1"]);
+        jobs.retry(&JobFilter::default().state(JobState::Dead)).await.unwrap();
+        run(&app).await;
+        assert_eq!(ran.take(), ["member#3"]);
+        // Members that were there before are no members.
+        let same = || Draft::new(Act::new("same", How::Succeed)).unique("same");
+        jobs.enqueue(same()).await.unwrap();
+        let mut tx = app.db().begin().await.unwrap();
+        jobs.enqueue_batch_in(&mut tx, [same()], Act::new("after", How::Succeed)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(run(&app).await, 2);
+    }
+
+    async fn whatever_a_job_says_can_be_stored(database: TestDatabase) {
+        let (app, jobs, _) = acting(database).await;
+        let odd = jobs.enqueue(Draft::new(Act::new("a", How::Odd)).max_attempts(u32::MAX)).await.unwrap().id;
+        let other = jobs.enqueue(Act::new("b", How::Succeed)).await.unwrap().id;
+        assert_eq!(run(&app).await, 2);
+        let odd = state(&jobs, odd).await;
+        let error = odd.error.unwrap();
+        assert!(error.starts_with("a NUL: \u{fffd}") && error.chars().count() == 4000, "{error:.20}");
+        assert_eq!((odd.state, odd.max_attempts), (JobState::Scheduled, i32::MAX.unsigned_abs()));
+        assert_eq!(state(&jobs, other).await.state, JobState::Done);
+    }
+
     async fn a_paused_queue_waits(database: TestDatabase) {
         let (app, jobs, ran) = acting(database).await;
         jobs.pause("default").await.unwrap();

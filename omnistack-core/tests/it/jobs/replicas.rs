@@ -109,7 +109,8 @@ on_each_database! {
     async fn a_worker_frozen_past_its_lease_cannot_acknowledge(database: TestDatabase) {
         let clock = clock();
         let (frozen, other) = (Holding::default(), Holding::default());
-        let first = replica(&database, &clock, &frozen, &[]).await;
+        // It looks once, and hears only of what it enqueues itself.
+        let first = replica(&database, &clock, &frozen, &[("JOBS_POLL", "1h")]).await;
         let second = replica(&database, &clock, &other, &[]).await;
         let jobs = first.ctx().get::<Jobs>().unwrap();
         let id = jobs.enqueue(Held { fail: true }).await.unwrap().id;
@@ -120,7 +121,8 @@ on_each_database! {
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 0, "its attempt counts, so it is tried again later");
         clock.advance(Duration::from_secs(5));
         other.gate.leave.notify_one();
-        let replaced = jobs.enqueue(Draft::new(Held { fail: true }).queue("elsewhere")).await.unwrap().id;
+        let elsewhere = second.ctx().get::<Jobs>().unwrap();
+        let replaced = elsewhere.enqueue(Draft::new(Held { fail: true }).queue("elsewhere")).await.unwrap().id;
         first.db().query("update jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
