@@ -8,11 +8,13 @@
 //! | [`app`] | the builder, the module contract, the command line, the server |
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one handle over PostgreSQL and SQLite |
+//! | [`cache`] | what is costly to get, kept for a while; locks; one computation for all replicas |
 //! | [`crud`] | the ordinary resource in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`health`] | whether the app can serve |
-//! | [`audit`], [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`pubsub`] | telling whoever listens now, in every replica |
+//! | [`audit`], [`email`], [`usage`] | what modules ask of each other, each with an embedded default |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -30,6 +32,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod crud;

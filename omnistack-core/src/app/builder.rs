@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     audit::AuditLog,
+    cache::{Cache, CacheSettings},
     clock::Clock,
     config::{Config, ConfigProblem, Environment},
     db::{Db, DbSettings},
@@ -135,8 +136,11 @@ impl AppBuilder {
             registry.ctx.insert(db.clone());
             core_routes::register(&mut registry, db, settings);
         }
+        let cache_settings = registry.config::<CacheSettings>();
         #[cfg(feature = "redis")]
-        crate::redis::register(&mut registry);
+        let shared = crate::redis::register(&mut registry);
+        #[cfg(not(feature = "redis"))]
+        let shared = None;
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -149,12 +153,17 @@ impl AppBuilder {
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }
+        let (cache, publisher) = shared.unwrap_or_else(|| {
+            let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
+            (Cache::in_process(size, registry.clock()), Publisher::default())
+        });
         registry
+            .default(cache)
             .default(Entitlements::default())
             .default(UsageSink::default())
             .default(AuditLog::default())
             .default(Mailer::default())
-            .default(Publisher::default());
+            .default(publisher);
         unmet(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::setting("core", &problem));
