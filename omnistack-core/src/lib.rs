@@ -8,6 +8,7 @@
 //! | [`app`] | the builder, the module contract, the command line, the server |
 //! | [`config`] | typed settings that document themselves |
 //! | [`db`] | one handle over PostgreSQL and SQLite |
+//! | [`cache`] | what is costly to get, kept for a while; locks; one computation for all replicas |
 //! | [`crud`] | the ordinary resource in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
 //! | [`http::idempotency`] | a request sent again is carried out once |
@@ -16,8 +17,9 @@
 //! | [`health`] | whether the app can serve |
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
-//! | [`email`], [`pubsub`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`email`], [`usage`] | what modules ask of each other, each with an embedded default |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
+//! | [`pubsub`] | telling whoever listens now, in every replica |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -35,6 +37,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod crud;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -23,8 +23,8 @@ pub trait Broker: Send + Sync + 'static {
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes>;
 }
 
-/// The app's messages: at most once, to those who listen now. Within this process unless a module provides a broker that
-/// reaches every replica.
+/// The app's messages: at most once, to those who listen now. Through Redis to every replica with `REDIS_URL`, within this
+/// process without.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -70,22 +70,78 @@ impl fmt::Debug for Publisher {
 }
 
 #[derive(Default)]
-struct InProcess {
-    topics: Mutex<HashMap<String, broadcast::Sender<Bytes>>>,
-}
+struct InProcess(Topics);
 
 #[async_trait]
 impl Broker for InProcess {
     async fn publish(&self, topic: &str, message: Bytes) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        // A topic nobody listens to any more is forgotten.
-        if topics.get(topic).is_some_and(|topic| topic.send(message).is_err()) {
-            topics.remove(topic);
-        }
+        self.0.send(topic, message);
     }
 
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.entry(topic.to_owned()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+        self.0.sweep();
+        self.0.listen(topic).0
+    }
+}
+
+/// Those who listen in this process.
+#[derive(Default)]
+pub(crate) struct Topics(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    topics: HashMap<String, broadcast::Sender<Bytes>>,
+    /// How many may be there before those nobody listens to are looked for.
+    sweep_at: usize,
+}
+
+impl Topics {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn send(&self, topic: &str, message: Bytes) {
+        if let Some(sender) = self.table().topics.get(topic) {
+            // An error means that nobody listens.
+            _ = sender.send(message);
+        }
+    }
+
+    /// Listens; with the sender when the topic is new.
+    pub(crate) fn listen(&self, topic: &str) -> (broadcast::Receiver<Bytes>, Option<broadcast::Sender<Bytes>>) {
+        let mut table = self.table();
+        if let Some(sender) = table.topics.get(topic) {
+            return (sender.subscribe(), None);
+        }
+        let (sender, receiver) = broadcast::channel(BACKLOG);
+        table.topics.insert(topic.to_owned(), sender.clone());
+        (receiver, Some(sender))
+    }
+
+    /// Forgets topics nobody listens to, when there are twice as many as there were after the last time.
+    fn sweep(&self) {
+        let mut table = self.table();
+        if table.topics.len() >= table.sweep_at.max(64) {
+            table.topics.retain(|_, sender| sender.receiver_count() > 0);
+            table.sweep_at = table.topics.len() * 2;
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Topics {
+    /// Forgets a topic nobody listens to; tells whether it did.
+    pub(crate) fn forget(&self, topic: &str) -> bool {
+        let mut table = self.table();
+        let silent = table.topics.get(topic).is_none_or(|sender| sender.receiver_count() == 0);
+        if silent {
+            table.topics.remove(topic);
+        }
+        silent
+    }
+
+    /// Looks at every topic while none is added or forgotten.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&HashMap<String, broadcast::Sender<Bytes>>) -> T) -> T {
+        look(&self.table().topics)
     }
 }

@@ -3,6 +3,8 @@
 //! - [`TestApp`] starts a set of modules on a fresh database, with a clock that moves when told to, and gives clients for
 //!   as many callers as a test needs.
 //! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL.
+//! - [`on_each_cache!`] runs one test on a cache in the process and on Redis; [`TestRedis`] is a Redis of the test's own, to be
+//!   killed and frozen.
 //! - [`upstream`] is an HTTP server that answers as scripted, byte by byte, for tests of what calls out.
 //!
 //! ```
@@ -40,18 +42,23 @@
 //! ```
 //!
 //! PostgreSQL is found by `TEST_DATABASE_URL`, a role that may create databases; `cargo xtask test` starts a server and
-//! sets it. A test that needs it and has none fails with these words: nothing is skipped silently.
+//! sets it. Redis is found by `TEST_REDIS_URL`, and the program of a Redis of one's own by `TEST_REDIS_BIN`. A test that needs
+//! one and has none fails and says so: nothing is skipped silently.
 
 #![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test that can't go on panics, and says why")]
 
 mod app;
+mod cache;
 mod client;
 mod database;
+mod redis;
 pub mod upstream;
 
 pub use app::TestApp;
+pub use cache::TestCache;
 pub use client::{Answer, Client, RequestBuilder};
 pub use database::TestDatabase;
+pub use redis::TestRedis;
 
 /// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.
 ///
@@ -84,6 +91,45 @@ macro_rules! on_each_database {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
                 body($crate::TestDatabase::postgres().await).await;
+            }
+        }
+    )+};
+}
+
+/// Runs one test body on a cache in the process and on Redis, as two tests: `name::in_process` and `name::redis`.
+///
+/// ```
+/// use omnistack_testkit::{TestCache, on_each_cache};
+/// use std::time::Duration;
+///
+/// on_each_cache! {
+///     async fn what_is_set_is_there_for_its_time(test: TestCache) {
+///         test.cache().set("planet", "Mars", Duration::from_millis(50)).await;
+///         assert_eq!(test.cache().get::<String>("planet").await.as_deref(), Some("Mars"));
+///         test.pass(Duration::from_millis(50)).await;
+///         assert_eq!(test.cache().get::<String>("planet").await, None);
+///     }
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! on_each_cache {
+    ($($(#[$attribute:meta])* async fn $name:ident($test:ident: $kind:ty) $body:block)+) => {$(
+        $(#[$attribute])*
+        #[cfg(test)]
+        mod $name {
+            use super::*;
+
+            async fn body($test: $kind) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_process() {
+                body($crate::TestCache::in_process()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn redis() {
+                body($crate::TestCache::redis()).await;
             }
         }
     )+};

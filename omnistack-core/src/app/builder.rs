@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     audit::{AuditLog, AuditStore},
+    cache::{Cache, CacheSettings},
     clock::Clock,
     config::{Config, ConfigProblem, Environment},
     crypto::KeyRing,
@@ -140,8 +141,11 @@ impl AppBuilder {
             core_routes::register(&mut registry, db, settings);
             crate::http::idempotency::register(&mut registry, db);
         }
+        let cache_settings = registry.config::<CacheSettings>();
         #[cfg(feature = "redis")]
-        crate::redis::register(&mut registry);
+        let shared = crate::redis::register(&mut registry);
+        #[cfg(not(feature = "redis"))]
+        let shared = None;
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -165,12 +169,17 @@ impl AppBuilder {
         if let Some(db) = &db {
             registry.default(AuditStore::new(db.clone(), registry.clock()));
         }
+        let (cache, publisher) = shared.unwrap_or_else(|| {
+            let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
+            (Cache::in_process(size, registry.clock()), Publisher::default())
+        });
         registry
+            .default(cache)
             .default(Entitlements::default())
             .default(UsageSink::default())
             .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
-            .default(Publisher::default());
+            .default(publisher);
         unmet(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::setting("core", &problem));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{clock::Timestamp, db};
+use crate::{cache, clock::Timestamp, db};
 
 /// What a handler returns when it can't do what was asked: a status, a stable code for programs, and a message for
 /// people. The cause, if any, is logged once and never sent.
@@ -231,27 +231,55 @@ impl IntoResponse for Error {
 
 impl From<db::Error> for Error {
     fn from(error: db::Error) -> Self {
-        use db::ErrorKind as K;
-        match error.kind() {
-            K::NotFound => Self::not_found("it"),
-            K::Unique => Self::conflict("ALREADY_EXISTS", "a record with the same unique value exists"),
-            K::ForeignKey => {
-                Self::conflict("REFERENCE_CONFLICT", "it refers to a record that is not there, or is still in use")
-            }
-            K::Check | K::NotNull | K::InvalidValue => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "INVALID_VALUE",
-                "the database can't hold one of the values",
-            ),
-            K::Conflict => {
-                Self::unavailable("CONCURRENT_UPDATE", "somebody else changed it at the same moment; try again")
-            }
-            K::Timeout => Self::unavailable("DATABASE_TIMEOUT", "the database took too long; try again"),
-            K::Unavailable => Self::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),
-            K::Schema | K::Configuration | K::Other => return Self::internal(error),
-        }
-        .cause(error)
+        of_database(error.kind(), error)
     }
+}
+
+/// As one that waited for what another computed in vain gets it.
+impl From<Arc<db::Error>> for Error {
+    fn from(error: Arc<db::Error>) -> Self {
+        of_database(error.kind(), error)
+    }
+}
+
+/// As one that waited for what another computed in vain gets it.
+impl From<Arc<Error>> for Error {
+    fn from(error: Arc<Error>) -> Self {
+        Self(error.0.clone())
+    }
+}
+
+impl From<cache::Error> for Error {
+    fn from(error: cache::Error) -> Self {
+        use cache::ErrorKind as K;
+        match error.kind() {
+            K::Unavailable | K::Unknown => {
+                Self::unavailable("CACHE_UNAVAILABLE", "the cache is not available; try again").cause(error)
+            }
+            K::WrongType | K::Other => Self::internal(error),
+        }
+    }
+}
+
+fn of_database(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+    use db::ErrorKind as K;
+    match kind {
+        K::NotFound => Error::not_found("it"),
+        K::Unique => Error::conflict("ALREADY_EXISTS", "a record with the same unique value exists"),
+        K::ForeignKey => {
+            Error::conflict("REFERENCE_CONFLICT", "it refers to a record that is not there, or is still in use")
+        }
+        K::Check | K::NotNull | K::InvalidValue => {
+            Error::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_VALUE", "the database can't hold one of the values")
+        }
+        K::Conflict => {
+            Error::unavailable("CONCURRENT_UPDATE", "somebody else changed it at the same moment; try again")
+        }
+        K::Timeout => Error::unavailable("DATABASE_TIMEOUT", "the database took too long; try again"),
+        K::Unavailable => Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),
+        K::Schema | K::Configuration | K::Other => return Error::internal(error),
+    }
+    .cause(error)
 }
 
 impl fmt::Display for Error {

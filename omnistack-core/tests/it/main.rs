@@ -1,9 +1,11 @@
 //! Core through its public door.
 
 mod audit;
+mod cache;
 mod crypto;
 mod database;
 mod http;
 mod jobs;
+mod pubsub;
 mod resilience;
 mod services;

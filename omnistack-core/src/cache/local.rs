@@ -1,0 +1,342 @@
+//! The cache of one process.
+
+mod claims;
+mod tags;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use moka::{ops::compute::Op, policy::EvictionPolicy};
+
+use super::{CacheStore, Claim, Error, ErrorKind, Lease};
+use crate::clock::Clock;
+use claims::Claims;
+use tags::{TagTable, Tags};
+
+/// What an entry costs beside its key and value, about.
+const OVERHEAD: usize = 160;
+/// And a field of a hash or a member of a set.
+const ITEM_OVERHEAD: usize = 48;
+
+/// Keeps everything in this process, within a size. The entries used longest ago go first; by use alone, not by how often, so
+/// that what was just stored is there.
+#[derive(Clone)]
+pub struct InProcess(Arc<Inner>);
+
+struct Inner {
+    entries: moka::sync::Cache<String, Entry>,
+    tags: TagTable,
+    locks: Claims,
+    leases: Claims,
+    fence: AtomicU64,
+    clock: Clock,
+}
+
+#[derive(Clone)]
+struct Entry {
+    value: Value,
+    until: Duration,
+    tags: Tags,
+}
+
+#[derive(Clone)]
+enum Value {
+    Bytes(Bytes),
+    Number(i64),
+    Hash(Arc<Mutex<Items<HashMap<String, Bytes>>>>),
+    Set(Arc<Mutex<Items<HashSet<String>>>>),
+}
+
+#[derive(Default)]
+struct Items<T> {
+    items: T,
+    bytes: usize,
+}
+
+/// What to do with an entry, and what to answer.
+type Change<T> = (Op<Entry>, Result<T, Error>);
+
+impl InProcess {
+    /// An empty one of at most so many bytes.
+    pub fn new(size: u64, clock: Clock) -> Self {
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(size)
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|key: &String, entry: &Entry| {
+                u32::try_from(key.len() + entry.value.size() + OVERHEAD).unwrap_or(u32::MAX)
+            })
+            .build();
+        let (tags, locks, leases) = (TagTable::default(), Claims::default(), Claims::default());
+        Self(Arc::new(Inner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
+    }
+
+    fn live(&self, key: &str) -> Option<Entry> {
+        let entry = self.0.entries.get(key)?;
+        if entry.is_live(self.0.clock.elapsed()) {
+            return Some(entry);
+        }
+        // What is over makes room.
+        self.change(key, |entry, _| (if entry.is_none() { Op::Remove } else { Op::Nop }, Ok(()))).ok();
+        None
+    }
+
+    /// Changes an entry, one caller at a time a key. The closure sees a live one only.
+    fn change<T>(&self, key: &str, change: impl FnOnce(Option<Entry>, Duration) -> Change<T>) -> Result<T, Error> {
+        let mut answer = None;
+        self.0.entries.entry_by_ref(key).and_compute_with(|entry| {
+            let now = self.0.clock.elapsed();
+            let (op, result) = change(entry.map(moka::Entry::into_value).filter(|entry| entry.is_live(now)), now);
+            answer = Some(result);
+            op
+        });
+        answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "nothing was changed")))
+    }
+
+    fn hash(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashMap<String, Bytes>>>>>, Error> {
+        match self.live(key).map(|entry| entry.value) {
+            None => Ok(None),
+            Some(Value::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(wrong_type("not a hash")),
+        }
+    }
+
+    fn members(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashSet<String>>>>>, Error> {
+        match self.live(key).map(|entry| entry.value) {
+            None => Ok(None),
+            Some(Value::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(wrong_type("not a set")),
+        }
+    }
+
+    fn claims<'a>(&self, claim: Claim<'a>) -> (&Claims, &'a str) {
+        match claim {
+            Claim::Lock(key) => (&self.0.locks, key),
+            Claim::Lease(key) => (&self.0.leases, key),
+        }
+    }
+}
+
+#[async_trait]
+impl CacheStore for InProcess {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.live(key).map(|entry| entry.value.into_bytes()).transpose()
+    }
+
+    async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error> {
+        self.0.leases.end(key);
+        let (value, until) = (Value::Bytes(value), self.0.clock.elapsed() + ttl);
+        self.0.entries.insert(key.to_owned(), Entry { value, until, tags: self.0.tags.get(tags) });
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, Error> {
+        self.0.leases.end(key);
+        self.change(key, |entry, _| (Op::Remove, Ok(entry.is_some())))
+    }
+
+    async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
+        Ok(self.live(key).map(|entry| entry.until.saturating_sub(self.0.clock.elapsed())))
+    }
+
+    async fn expire(&self, key: &str, ttl: Duration) -> Result<bool, Error> {
+        self.change(key, |entry, now| match entry {
+            None => (Op::Nop, Ok(false)),
+            Some(entry) => (Op::Put(Entry { until: now + ttl, ..entry }), Ok(true)),
+        })
+    }
+
+    async fn increment(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
+        self.change(key, |entry, now| {
+            let (before, until, tags) = match entry {
+                None => (0, now + ttl, Tags::default()),
+                Some(Entry { value: Value::Number(number), until, tags }) => (number, until, tags),
+                Some(_) => return (Op::Nop, Err(wrong_type("not a number"))),
+            };
+            match before.checked_add(by) {
+                None => (Op::Nop, Err(wrong_type("the sum is out of range"))),
+                Some(sum) => (Op::Put(Entry { value: Value::Number(sum), until, tags }), Ok(sum)),
+            }
+        })
+    }
+
+    async fn hash_get(&self, key: &str, field: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.hash(key)?.and_then(|hash| open(&hash).items.get(field).cloned()))
+    }
+
+    async fn hash_set(&self, key: &str, field: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
+        self.change(key, |entry, now| {
+            let hash = match entry.map(|entry| entry.value) {
+                None => Arc::default(),
+                Some(Value::Hash(hash)) => hash,
+                Some(_) => return (Op::Nop, Err(wrong_type("not a hash"))),
+            };
+            let mut items = open(&hash);
+            items.bytes += value.len();
+            match items.items.insert(field.to_owned(), value) {
+                Some(before) => items.bytes -= before.len(),
+                None => items.bytes += field.len() + ITEM_OVERHEAD,
+            }
+            drop(items);
+            (Op::Put(Entry { value: Value::Hash(hash), until: now + ttl, tags: Tags::default() }), Ok(()))
+        })
+    }
+
+    async fn hash_all(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
+        Ok(self.hash(key)?.map(|hash| open(&hash).items.clone()).unwrap_or_default())
+    }
+
+    async fn hash_delete(&self, key: &str, field: &str) -> Result<bool, Error> {
+        self.change(key, |entry, _| {
+            let Some(entry) = entry else { return (Op::Nop, Ok(false)) };
+            let Value::Hash(hash) = &entry.value else { return (Op::Nop, Err(wrong_type("not a hash"))) };
+            let mut items = open(hash);
+            let Some(before) = items.items.remove(field) else { return (Op::Nop, Ok(false)) };
+            items.bytes -= before.len() + field.len() + ITEM_OVERHEAD;
+            let empty = items.items.is_empty();
+            drop(items);
+            (if empty { Op::Remove } else { Op::Put(entry) }, Ok(true))
+        })
+    }
+
+    async fn set_add(&self, key: &str, member: &str, ttl: Duration) -> Result<bool, Error> {
+        self.change(key, |entry, now| {
+            let set = match entry.map(|entry| entry.value) {
+                None => Arc::default(),
+                Some(Value::Set(set)) => set,
+                Some(_) => return (Op::Nop, Err(wrong_type("not a set"))),
+            };
+            let mut items = open(&set);
+            let new = items.items.insert(member.to_owned());
+            if new {
+                items.bytes += member.len() + ITEM_OVERHEAD;
+            }
+            drop(items);
+            (Op::Put(Entry { value: Value::Set(set), until: now + ttl, tags: Tags::default() }), Ok(new))
+        })
+    }
+
+    async fn set_remove(&self, key: &str, member: &str) -> Result<bool, Error> {
+        self.change(key, |entry, _| {
+            let Some(entry) = entry else { return (Op::Nop, Ok(false)) };
+            let Value::Set(set) = &entry.value else { return (Op::Nop, Err(wrong_type("not a set"))) };
+            let mut items = open(set);
+            if !items.items.remove(member) {
+                return (Op::Nop, Ok(false));
+            }
+            items.bytes -= member.len() + ITEM_OVERHEAD;
+            let empty = items.items.is_empty();
+            drop(items);
+            (if empty { Op::Remove } else { Op::Put(entry) }, Ok(true))
+        })
+    }
+
+    async fn set_members(&self, key: &str) -> Result<HashSet<String>, Error> {
+        Ok(self.members(key)?.map(|set| open(&set).items.clone()).unwrap_or_default())
+    }
+
+    async fn set_contains(&self, key: &str, member: &str) -> Result<bool, Error> {
+        Ok(self.members(key)?.is_some_and(|set| open(&set).items.contains(member)))
+    }
+
+    async fn invalidate(&self, tag: &str) -> Result<(), Error> {
+        self.0.tags.invalidate(tag);
+        Ok(())
+    }
+
+    async fn lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Option<u64>, Error> {
+        if !self.0.locks.take(key, owner, self.0.clock.elapsed(), ttl, Tags::default()) {
+            return Ok(None);
+        }
+        // Microseconds since 1970, so that tokens grow across restarts too.
+        let now = u64::try_from(self.0.clock.now().as_micros()).unwrap_or(0);
+        let next = |last: u64| Some(now.max(last + 1));
+        let last = self.0.fence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).unwrap_or_default();
+        Ok(next(last))
+    }
+
+    async fn lease(
+        &self,
+        key: &str,
+        owner: &str,
+        lease: Duration,
+        _: Duration,
+        tags: &[String],
+    ) -> Result<Lease, Error> {
+        // The tags as they are before anybody computes: one that is invalidated meanwhile makes the value stillborn.
+        let tags = self.0.tags.get(tags);
+        if let Some(value) = self.get(key).await? {
+            return Ok(Lease::Value(value));
+        }
+        Ok(if self.0.leases.take(key, owner, self.0.clock.elapsed(), lease, tags) {
+            Lease::Granted
+        } else {
+            Lease::Busy
+        })
+    }
+
+    async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
+        let now = self.0.clock.elapsed();
+        let filled = self.0.leases.release_then(key, owner, now, |tags| {
+            self.0.entries.insert(key.to_owned(), Entry { value: Value::Bytes(value), until: now + ttl, tags });
+        });
+        Ok(filled.is_some())
+    }
+
+    async fn extend(&self, claim: Claim<'_>, owner: &str, ttl: Duration) -> Result<bool, Error> {
+        let (claims, key) = self.claims(claim);
+        Ok(claims.extend(key, owner, self.0.clock.elapsed(), ttl))
+    }
+
+    async fn release(&self, claim: Claim<'_>, owner: &str) -> Result<bool, Error> {
+        let (claims, key) = self.claims(claim);
+        Ok(claims.release(key, owner, self.0.clock.elapsed()))
+    }
+}
+
+impl Entry {
+    fn is_live(&self, now: Duration) -> bool {
+        self.until > now && self.tags.are_valid()
+    }
+}
+
+impl Value {
+    fn into_bytes(self) -> Result<Bytes, Error> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Number(number) => Ok(Bytes::from(number.to_string())),
+            Self::Hash(_) | Self::Set(_) => Err(wrong_type("a hash or a set, not a value")),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Number(_) => 0,
+            Self::Hash(hash) => open(hash).bytes,
+            Self::Set(set) => open(set).bytes,
+        }
+    }
+}
+
+fn open<T>(items: &Mutex<T>) -> MutexGuard<'_, T> {
+    items.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wrong_type(what: &'static str) -> Error {
+    Error::new(ErrorKind::WrongType, what)
+}
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InProcess").field("bytes", &self.0.entries.weighted_size()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! Locks and leases of this process.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::Tags;
+
+/// Who has what, and until when. Unlike values they are never dropped for room: there are as many as are in use.
+#[derive(Default)]
+pub(super) struct Claims(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    held: HashMap<String, Held>,
+    /// How many may be there before those that are over are looked for.
+    sweep_at: usize,
+}
+
+struct Held {
+    owner: String,
+    until: Duration,
+    tags: Tags,
+}
+
+impl Claims {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes it, unless somebody has it.
+    pub(super) fn take(&self, key: &str, owner: &str, now: Duration, ttl: Duration, tags: Tags) -> bool {
+        let mut table = self.table();
+        if table.held.get(key).is_some_and(|held| held.until > now) {
+            return false;
+        }
+        if table.held.len() >= table.sweep_at.max(64) {
+            table.held.retain(|_, held| held.until > now);
+            table.sweep_at = table.held.len() * 2;
+        }
+        table.held.insert(key.to_owned(), Held { owner: owner.to_owned(), until: now + ttl, tags });
+        true
+    }
+
+    pub(super) fn extend(&self, key: &str, owner: &str, now: Duration, ttl: Duration) -> bool {
+        let mut table = self.table();
+        let held = table.held.get_mut(key).filter(|held| held.owner == owner && held.until > now);
+        held.map(|held| held.until = now + ttl).is_some()
+    }
+
+    pub(super) fn release(&self, key: &str, owner: &str, now: Duration) -> bool {
+        self.release_then(key, owner, now, |_| ()).is_some()
+    }
+
+    /// Releases it and does something with its tags, before anybody else can take it.
+    pub(super) fn release_then<T>(
+        &self,
+        key: &str,
+        owner: &str,
+        now: Duration,
+        then: impl FnOnce(Tags) -> T,
+    ) -> Option<T> {
+        let mut table = self.table();
+        table.held.get(key).filter(|held| held.owner == owner && held.until > now)?;
+        table.held.remove(key).map(|held| then(held.tags))
+    }
+
+    /// Ends it, whoever has it.
+    pub(super) fn end(&self, key: &str) {
+        self.table().held.remove(key);
+    }
+}

@@ -1,0 +1,51 @@
+//! Tags of this process.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// The tags a value was stored under. One that is invalidated is so for ever: who comes later gets another.
+#[derive(Clone, Default)]
+pub(super) struct Tags(Option<Arc<[Arc<AtomicBool>]>>);
+
+impl Tags {
+    pub(super) fn are_valid(&self) -> bool {
+        self.0.as_deref().unwrap_or_default().iter().all(|invalid| !invalid.load(Ordering::Acquire))
+    }
+}
+
+/// Every tag in use, by name.
+#[derive(Default)]
+pub(super) struct TagTable(Mutex<Named>);
+
+#[derive(Default)]
+struct Named {
+    tags: HashMap<String, Arc<AtomicBool>>,
+    /// How many may be there before those no value has any more are looked for.
+    sweep_at: usize,
+}
+
+impl TagTable {
+    pub(super) fn get(&self, names: &[String]) -> Tags {
+        if names.is_empty() {
+            return Tags::default();
+        }
+        let mut named = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.tags.len() >= named.sweep_at.max(256) {
+            named.tags.retain(|_, tag| Arc::strong_count(tag) > 1);
+            named.sweep_at = named.tags.len() * 2;
+        }
+        Tags(Some(names.iter().map(|name| Arc::clone(named.tags.entry(name.clone()).or_default())).collect()))
+    }
+
+    pub(super) fn invalidate(&self, name: &str) {
+        let tag = self.0.lock().unwrap_or_else(PoisonError::into_inner).tags.remove(name);
+        if let Some(tag) = tag {
+            tag.store(true, Ordering::Release);
+        }
+    }
+}

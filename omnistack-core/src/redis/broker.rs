@@ -1,0 +1,212 @@
+//! Messages between replicas.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use fred::{
+    clients::SubscriberClient,
+    interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _},
+    types::Value,
+};
+use tokio::{
+    sync::{Notify, broadcast, broadcast::error::RecvError, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{Redis, link::Opened};
+use crate::pubsub::{Broker, Topics};
+
+/// After a subscription that failed.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A connection nothing comes through is asked whether it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Topics in one command.
+const TOGETHER: usize = 500;
+
+/// What a message begins with: who sent it.
+type Origin = [u8; 16];
+
+/// Topics of this process, told to others by Redis and heard from them.
+///
+/// The client could keep the subscriptions over a reconnect itself (`manage_subscriptions`), but only those that were once
+/// written: one asked for while Redis was away would never be. So what is wanted is kept here, one task makes Redis agree
+/// with it, in order, and begins anew with each connection.
+pub(super) struct RedisBroker {
+    redis: Redis,
+    origin: Origin,
+    shared: Arc<Shared>,
+    running: OnceLock<Running>,
+}
+
+struct Shared {
+    subscriber: SubscriberClient,
+    topics: Arc<Topics>,
+    /// What begins the name of a channel.
+    prefix: String,
+    /// The topics Redis has confirmed on this connection.
+    confirmed: watch::Sender<HashSet<String>>,
+    changed: Notify,
+}
+
+struct Running {
+    opened: Opened,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl RedisBroker {
+    pub(super) fn new(redis: Redis, subscriber: SubscriberClient) -> Self {
+        let prefix = redis.name("c", "");
+        let (confirmed, changed) = (watch::Sender::new(HashSet::new()), Notify::new());
+        let shared = Arc::new(Shared { subscriber, topics: Arc::default(), prefix, confirmed, changed });
+        Self { redis, origin: rand::random(), shared, running: OnceLock::new() }
+    }
+
+    fn run(&self) -> Running {
+        // Listened to before there is a connection, so that nothing is missed.
+        let (messages, connections) = (self.shared.subscriber.message_rx(), self.shared.subscriber.reconnect_rx());
+        let hearing = tokio::spawn(hear(Arc::clone(&self.shared), messages, self.origin));
+        let agreeing = tokio::spawn(agree(Arc::clone(&self.shared), connections));
+        Running { opened: Opened::new(&self.shared.subscriber), tasks: [hearing, agreeing] }
+    }
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    async fn publish(&self, topic: &str, message: Bytes) {
+        let mut parcel = BytesMut::with_capacity(self.origin.len() + message.len());
+        parcel.put_slice(&self.origin);
+        parcel.put_slice(&message);
+        self.shared.topics.send(topic, message);
+        let channel = format!("{}{topic}", self.shared.prefix);
+        let sent = self.redis.0.commands().publish::<(), _, _>(channel, Value::Bytes(parcel.freeze()));
+        if let Err(error) = self.redis.0.run(sent).await {
+            tracing::debug!(target: "omnistack::pubsub", topic, %error, "a message did not reach other replicas");
+        }
+    }
+
+    async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
+        let (receiver, new) = self.shared.topics.listen(topic);
+        self.running.get_or_init(|| self.run());
+        if let Some(sender) = new {
+            self.shared.changed.notify_one();
+            tokio::spawn(until_silent(Arc::downgrade(&self.shared), topic.to_owned(), sender));
+        }
+        if !self.redis.0.is_away() {
+            let mut confirmed = self.shared.confirmed.subscribe();
+            let there = confirmed.wait_for(|topics| topics.contains(topic));
+            if timeout(self.redis.0.timeout, there).await.is_err() {
+                self.redis.0.gone("a subscription was not confirmed in time");
+            }
+        }
+        receiver
+    }
+}
+
+impl Drop for RedisBroker {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.get() {
+            running.tasks.iter().for_each(JoinHandle::abort);
+            running.opened.close(&self.shared.subscriber);
+        }
+    }
+}
+
+/// Forgets a topic when its last listener is gone.
+async fn until_silent(shared: Weak<Shared>, topic: String, sender: broadcast::Sender<Bytes>) {
+    loop {
+        sender.closed().await;
+        let Some(shared) = shared.upgrade() else { return };
+        if shared.topics.forget(&topic) {
+            shared.changed.notify_one();
+            return;
+        }
+    }
+}
+
+/// Gives what others publish to those who listen here.
+async fn hear(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types::Message>, own: Origin) {
+    loop {
+        match messages.recv().await {
+            Ok(message) => {
+                let Some(topic) = message.channel.strip_prefix(&shared.prefix) else { continue };
+                let Some(mut parcel) = message.value.into_bytes().filter(|parcel| parcel.len() >= own.len()) else {
+                    continue;
+                };
+                let content = parcel.split_off(own.len());
+                if parcel != own[..] {
+                    shared.topics.send(topic, content);
+                }
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(target: "omnistack::pubsub", missed, "messages of other replicas came too fast");
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Makes Redis agree with what is wanted, whenever that or the connection changes.
+async fn agree<T: Clone>(shared: Arc<Shared>, mut connections: broadcast::Receiver<T>) {
+    let (mut pause, mut surplus) = (HEARTBEAT, HashSet::new());
+    loop {
+        tokio::select! {
+            connected = connections.recv() => {
+                if matches!(connected, Err(RecvError::Closed)) {
+                    return;
+                }
+                // A new connection knows nothing.
+                shared.confirmed.send_modify(HashSet::clear);
+                surplus.clear();
+            }
+            () = shared.changed.notified() => {}
+            () = sleep(pause) => {
+                // Unanswered for long, the client takes the connection for dead and opens another.
+                if pause == HEARTBEAT && shared.subscriber.is_connected() {
+                    _ = shared.subscriber.ping::<Value>(None).await;
+                }
+            }
+        }
+        pause = if shared.settle(&mut surplus).await { HEARTBEAT } else { AGAIN };
+    }
+}
+
+impl Shared {
+    /// Whether there is nothing left to do on this connection. `surplus` are topics Redis may still send, and need not.
+    async fn settle(&self, surplus: &mut HashSet<String>) -> bool {
+        if !self.subscriber.is_connected() {
+            return true;
+        }
+        // Nobody begins to listen meanwhile: who does later finds the topic unconfirmed, and waits.
+        let missing = self.topics.look(|wanted| {
+            surplus.retain(|topic| !wanted.contains_key(topic));
+            self.confirmed
+                .send_modify(|confirmed| surplus.extend(confirmed.extract_if(|topic| !wanted.contains_key(topic))));
+            let confirmed = self.confirmed.borrow();
+            wanted.keys().filter(|topic| !confirmed.contains(*topic)).cloned().collect::<Vec<_>>()
+        });
+        let channels = |topics: &[String]| -> Vec<String> {
+            topics.iter().map(|topic| format!("{}{topic}", self.prefix)).collect()
+        };
+        for topics in surplus.iter().cloned().collect::<Vec<_>>().chunks(TOGETHER) {
+            if self.subscriber.unsubscribe(channels(topics)).await.is_err() {
+                return false;
+            }
+            surplus.retain(|topic| !topics.contains(topic));
+        }
+        for topics in missing.chunks(TOGETHER) {
+            // The client takes a subscription for done when it is written. What is answered after it says that it is.
+            let asked = self.subscriber.subscribe(channels(topics)).await;
+            if asked.is_err() || self.subscriber.ping::<Value>(None).await.is_err() {
+                return false;
+            }
+            self.confirmed.send_modify(|confirmed| confirmed.extend(topics.iter().cloned()));
+        }
+        true
+    }
+}

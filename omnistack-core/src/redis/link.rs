@@ -1,0 +1,219 @@
+//! The connection, and whether Redis is there.
+
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fred::{
+    clients::Client,
+    error::{Error as FredError, ErrorKind as FredKind},
+    interfaces::ClientLike,
+};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    cache::{Error, ErrorKind},
+    clock::Clock,
+};
+
+/// Between two looks at whether Redis is back: first, and at most.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// Away again so soon after it was back, it is looked after more slowly, up to this.
+const UNSTEADY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
+/// Complaints of the same outage, at most one in this time.
+const COMPLAINTS: Duration = Duration::from_secs(60);
+
+/// One connection. While Redis is away nobody waits for it: one task looks whether it is back, and everybody else is refused
+/// at once.
+pub(super) struct Link {
+    client: Client,
+    pub(super) timeout: Duration,
+    clock: Clock,
+    opened: OnceLock<Opened>,
+    away: AtomicBool,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    went: Duration,
+    came: Option<Duration>,
+    look: Duration,
+    complained: Option<Duration>,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, timeout: Duration, clock: Clock) -> Arc<Self> {
+        let log = Mutex::new(Log { look: LOOKS.0, ..Log::default() });
+        let (opened, away) = (OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Self { client, timeout, clock, opened, away, log })
+    }
+
+    pub(super) fn commands(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Opens the connection if it never was, and refuses at once while Redis is away.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), Error> {
+        if self.is_away() {
+            return Err(unavailable());
+        }
+        if !self.client.is_connected() {
+            self.opened.get_or_init(|| Opened::new(&self.client)).tried(self.timeout).await;
+            if !self.client.is_connected() {
+                self.gone("not connected");
+                return Err(unavailable());
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a command, and learns from how it ends.
+    pub(super) async fn run<T>(
+        self: &Arc<Self>,
+        command: impl Future<Output = Result<T, FredError>> + Send,
+    ) -> Result<T, Error> {
+        self.ready().await?;
+        command.await.map_err(|error| self.judge(error))
+    }
+
+    fn judge(self: &Arc<Self>, error: FredError) -> Error {
+        use FredKind as K;
+        let says = |words: &[&str]| words.iter().any(|word| error.details().contains(word));
+        let kind = if says(&["WRONGTYPE", "is not an integer", "would overflow"]) {
+            ErrorKind::WrongType
+        } else if says(&["LOADING", "MASTERDOWN", "BUSY", "OOM", "READONLY", "MISCONF", "NOAUTH", "NOPERM"]) {
+            self.complain(error.details());
+            ErrorKind::Unavailable
+        } else {
+            match error.kind() {
+                K::Unknown if error.details().starts_with("ERR") => ErrorKind::Other,
+                K::Timeout | K::IO | K::Canceled | K::Routing | K::Backpressure | K::Protocol | K::Tls | K::Unknown => {
+                    self.gone(error.details());
+                    ErrorKind::Unknown
+                }
+                _ => ErrorKind::Other,
+            }
+        };
+        Error::new(kind, error)
+    }
+
+    /// Takes note that Redis is away: from here on everybody is refused until it answers again.
+    pub(super) fn gone(self: &Arc<Self>, reason: &str) {
+        if self.away.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let now = self.clock.elapsed();
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsteady = log.came.is_some_and(|came| now.saturating_sub(came) < UNSTEADY.0);
+        log.look = if unsteady { (log.look * 2).min(UNSTEADY.1) } else { LOOKS.0 };
+        log.went = now;
+        tracing::warn!(target: "omnistack::redis", reason, "Redis is away; going on without it");
+        tokio::spawn(look(Arc::downgrade(self), log.look));
+    }
+
+    fn back(&self) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.elapsed();
+        log.came = Some(now);
+        tracing::info!(target: "omnistack::redis", after = ?now.saturating_sub(log.went), "Redis is back");
+        drop(log);
+        self.away.store(false, Ordering::SeqCst);
+    }
+
+    /// Of a Redis that is there and refuses: full, read-only, without the right.
+    fn complain(&self, reason: &str) {
+        let now = self.clock.elapsed();
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINTS) {
+            log.complained = Some(now);
+            tracing::error!(target: "omnistack::redis", reason, "Redis refuses");
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        self.client.is_connected() && self.client.ping::<()>(None).await.is_ok()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(opened) = self.opened.get() {
+            opened.close(&self.client);
+        }
+    }
+}
+
+/// Looks until Redis answers.
+async fn look(link: Weak<Link>, mut pause: Duration) {
+    loop {
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOKS.1.max(pause));
+        let Some(link) = link.upgrade() else { return };
+        if link.answers().await {
+            link.back();
+            return;
+        }
+    }
+}
+
+/// A connection that is kept open, by a task of its own: nobody who waits for it keeps others waiting.
+pub(super) struct Opened {
+    keeping: JoinHandle<()>,
+    tried: watch::Receiver<bool>,
+}
+
+impl Opened {
+    /// Connects, and again whenever the client gives up.
+    pub(super) fn new<C: ClientLike + 'static>(client: &C) -> Self {
+        let client = client.clone();
+        let (trying, tried) = watch::channel(false);
+        let keeping = tokio::spawn(async move {
+            let mut pause = Duration::from_millis(50);
+            loop {
+                let connected = client.init().await;
+                trying.send_replace(true);
+                if let Ok(connection) = connected {
+                    // Ends on an error the client takes for final, such as a password that was changed.
+                    _ = connection.await;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        });
+        Self { keeping, tried }
+    }
+
+    /// Waits until it was tried once to connect.
+    async fn tried(&self, patience: Duration) {
+        _ = timeout(patience, self.tried.clone().wait_for(|tried| *tried)).await;
+    }
+
+    pub(super) fn close<C: ClientLike + 'static>(&self, client: &C) {
+        self.keeping.abort();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let client = client.clone();
+            runtime.spawn(async move { client.quit().await });
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "Redis is away")
+}

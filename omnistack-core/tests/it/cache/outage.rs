@@ -1,0 +1,153 @@
+//! Redis away and back.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use omnistack_core::{
+    cache::{Cache, ErrorKind},
+    clock::Clock,
+};
+use omnistack_testkit::TestRedis;
+use tokio::time::{sleep, timeout};
+use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+
+use super::MINUTE;
+
+/// What `TestRedis::redis` gives a command.
+const COMMAND: Duration = Duration::from_millis(500);
+
+/// The lines of `omnistack::redis`, at info and above.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Message(String);
+        impl tracing::field::Visit for Message {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        if event.metadata().target().starts_with("omnistack::") && *event.metadata().level() <= tracing::Level::INFO {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            self.0.lock().unwrap().push(message.0);
+        }
+    }
+}
+
+impl Lines {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// Every kind of use, once, all at the same time.
+async fn use_all(cache: &Cache) {
+    let computed = cache.get_or_insert_with("computed", MINUTE, async || Ok::<_, Infallible>(1));
+    let (read, (), computed, counted, locked, _, ()) = tokio::join!(
+        cache.get::<i32>("key"),
+        cache.set("key", &1, MINUTE).into_future(),
+        computed.into_future(),
+        cache.incr("count", MINUTE),
+        cache.lock("lock", MINUTE),
+        cache.delete("key"),
+        cache.invalidate_tag("tag"),
+    );
+    assert_eq!(read, None);
+    assert_eq!(computed.unwrap(), 1);
+    for error in [counted.unwrap_err(), locked.unwrap_err()] {
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown), "{error:?}");
+    }
+}
+
+async fn back(cache: &Cache) {
+    let back = async {
+        loop {
+            cache.set("probe", &1, MINUTE).await;
+            if cache.get::<i32>("probe").await.is_some() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), back).await.expect("it recovers by itself");
+}
+
+// On one thread, so that the log of everything is the test's.
+#[tokio::test]
+async fn redis_killed_frozen_and_back() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let clock = Clock::system();
+    let mut server = TestRedis::start().await;
+    let cache = server.redis().cache();
+    back(&cache).await;
+    assert!(lines.take().is_empty());
+
+    for outage in ["killed", "frozen"] {
+        if outage == "killed" {
+            server.kill();
+        } else {
+            server.freeze();
+        }
+        let before = clock.elapsed();
+        use_all(&cache).await;
+        let first = clock.elapsed().saturating_sub(before);
+        // Reading, waiting for the lease and computing are at most two commands, one after another.
+        assert!(first < 2 * COMMAND + COMMAND / 2, "{outage}: {first:?}");
+
+        let before = clock.elapsed();
+        for _ in 0..20 {
+            join_all((0..10).map(|_| use_all(&cache))).await;
+        }
+        let many = clock.elapsed().saturating_sub(before);
+        assert!(many < COMMAND, "{outage}: 200 uses of everything took {many:?}");
+        assert_eq!(lines.take(), ["Redis is away; going on without it"], "{outage}");
+
+        if outage == "killed" {
+            server.resume().await;
+        } else {
+            server.thaw();
+        }
+        back(&cache).await;
+        assert_eq!(lines.take(), ["Redis is back"], "{outage}");
+        let value = cache.get_or_insert_with("again", MINUTE, async || Ok::<_, Infallible>(2)).await.unwrap();
+        assert_eq!((value, cache.get::<i32>("again").await), (2, Some(2)), "{outage}");
+        assert!(cache.lock(outage, MINUTE).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn redis_away_from_the_start() {
+    let mut server = TestRedis::start().await;
+    server.kill();
+    let redis = server.redis();
+    let cache = redis.cache();
+    assert!(redis.connect().await.is_err());
+    use_all(&cache).await;
+    assert!(redis.ping().await.is_err());
+    server.resume().await;
+    back(&cache).await;
+    redis.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_redis_refuses_is_a_miss() {
+    let server = TestRedis::start().await;
+    let cache = server.redis().cache();
+    back(&cache).await;
+    server.command("CONFIG SET maxmemory 1").unwrap();
+    cache.set("key", &1, MINUTE).await;
+    assert_eq!(cache.get::<i32>("key").await, None);
+    assert_eq!(cache.incr("count", MINUTE).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(cache.lock("lock", MINUTE).await.is_err());
+    let value = cache.get_or_insert_with("computed", MINUTE, async || Ok::<_, Infallible>(1)).await.unwrap();
+    assert_eq!(value, 1);
+}

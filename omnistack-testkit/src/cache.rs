@@ -1,0 +1,75 @@
+//! A cache for one test.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    cache::Cache,
+    clock::{Clock, MockClock, Timestamp},
+    redis::Redis,
+};
+use uuid::Uuid;
+
+use crate::database::variable;
+
+/// An empty cache, in the process or on the server of `TEST_REDIS_URL`, and how to let its time pass.
+#[derive(Debug)]
+pub struct TestCache {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    InProcess { cache: Cache, clock: MockClock },
+    Redis { cache: Cache, prefix: String, url: String },
+}
+
+impl TestCache {
+    /// In the process, of 16 MiB, with a clock of its own.
+    pub fn in_process() -> Self {
+        let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
+        Self { kind: Kind::InProcess { cache: Cache::in_process(16 << 20, clock.clock()), clock } }
+    }
+
+    /// On the server of `TEST_REDIS_URL`, under names of its own.
+    ///
+    /// # Panics
+    /// Without that variable.
+    pub fn redis() -> Self {
+        let Some(url) = variable("TEST_REDIS_URL") else {
+            panic!("this test needs Redis: run `cargo xtask test`, or set TEST_REDIS_URL to a server for tests");
+        };
+        let prefix = format!("test-{}", Uuid::new_v4().simple());
+        let cache = connect(&url, &prefix).cache();
+        Self { kind: Kind::Redis { cache, prefix, url } }
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        match &self.kind {
+            Kind::InProcess { cache, .. } | Kind::Redis { cache, .. } => cache,
+        }
+    }
+
+    /// The cache as another replica has it: on Redis with a connection of its own, in the process the same.
+    pub fn replica(&self) -> Cache {
+        match &self.kind {
+            Kind::InProcess { cache, .. } => cache.clone(),
+            Kind::Redis { prefix, url, .. } => connect(url, prefix).cache(),
+        }
+    }
+
+    /// Lets time pass: at once in the process, and really on Redis, whose clock is its own. So keep it short.
+    pub async fn pass(&self, time: Duration) {
+        match &self.kind {
+            Kind::InProcess { clock, .. } => clock.advance(time),
+            Kind::Redis { .. } => tokio::time::sleep(time + Duration::from_millis(2)).await,
+        }
+    }
+}
+
+fn connect(url: &str, prefix: &str) -> Redis {
+    match Redis::new(url, prefix, Duration::from_secs(10), Clock::system()) {
+        Ok(redis) => redis,
+        Err(error) => panic!("TEST_REDIS_URL can't be used: {error}"),
+    }
+}
