@@ -109,12 +109,13 @@ on_each_database! {
     async fn a_worker_frozen_past_its_lease_cannot_acknowledge(database: TestDatabase) {
         let clock = clock();
         let (frozen, other) = (Holding::default(), Holding::default());
-        // It looks once, and hears only of what it enqueues itself.
-        let first = replica(&database, &clock, &frozen, &[("JOBS_POLL", "1h")]).await;
+        let first = replica(&database, &clock, &frozen, &[]).await;
         let second = replica(&database, &clock, &other, &[]).await;
         let jobs = first.ctx().get::<Jobs>().unwrap();
         let id = jobs.enqueue(Held { fail: true }).await.unwrap().id;
-        let worker = work(&first);
+        // It leases what there is, and does nothing but wait for it.
+        let runner = first.runner().clone();
+        let worker = tokio::spawn(async move { runner.run_until_idle().await.unwrap() });
         soon("the first attempt", frozen.gate.begun.notified()).await;
         // Its lease passes without a word. Another takes the job over, and is done with it.
         clock.advance(Duration::from_secs(31));
@@ -128,7 +129,7 @@ on_each_database! {
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
         // The first wakes, and fails what is not its own any more.
         frozen.gate.leave.notify_one();
-        end(worker).await;
+        assert_eq!(soon("its end", worker).await.unwrap(), 1);
         let (job, failures) = jobs.get(id).await.unwrap().unwrap();
         assert_eq!((job.state, job.attempt), (JobState::Done, 2));
         assert_eq!(failures.len(), 1);
