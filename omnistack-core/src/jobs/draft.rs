@@ -157,6 +157,10 @@ impl Draft {
         if payload.len() > LARGEST_PAYLOAD {
             return Err(EnqueueError::TooLarge { name: self.name, bytes: payload.len() });
         }
+        let unique = self.unique.as_ref().map_or("", |(key, _)| key);
+        if let Some(long) = [&self.queue, unique].into_iter().find(|key| key.len() > LONGEST_KEY) {
+            return Err(EnqueueError::KeyTooLong { name: self.name, bytes: long.len() });
+        }
         let micros = |wait: Duration| i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         let now = now.as_micros();
         let run_at = match self.due {
@@ -196,6 +200,9 @@ impl<J: Job> From<J> for Draft {
 
 /// A payload may have this many bytes. What is larger belongs into a file or a table, with its id in the job.
 pub const LARGEST_PAYLOAD: usize = 256 * 1024;
+
+/// Bytes of a queue's name or a unique key, which are indexed.
+pub(super) const LONGEST_KEY: usize = 500;
 
 /// A job's first row, in the JSON both databases insert from. Ids are 32 hex digits, which both read.
 #[derive(Clone, Debug, Serialize, Deserialize)]

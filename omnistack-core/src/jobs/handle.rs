@@ -42,6 +42,17 @@ pub enum EnqueueError {
         /// Its size.
         bytes: usize,
     },
+    /// Its queue or its unique key is too long to be found by.
+    #[error(
+        "a queue or a unique key of `{name}` has {bytes} bytes, more than {}; hash what is longer",
+        super::draft::LONGEST_KEY
+    )]
+    KeyTooLong {
+        /// Its kind.
+        name: &'static str,
+        /// The length.
+        bytes: usize,
+    },
     /// The database refused it.
     #[error(transparent)]
     Database(#[from] db::Error),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo};
+use super::{FailureInfo, JobFilter, JobId, JobInfo, JobState, Jobs, QueueInfo, draft::LONGEST_KEY};
 use crate::{
     app::{Api, Mount, Registry},
     http::{Error, FieldProblem, Json, Page, Path, Query},
@@ -183,10 +183,16 @@ async fn discard_all(State(jobs): State<Jobs>, Json(selection): Json<Selection>)
     Ok(Json(Changed { changed: jobs.discard(&selection.filter()?).await? }))
 }
 
+/// No queue has a longer name.
+fn known(queue: &str) -> Result<(), Error> {
+    if queue.len() > LONGEST_KEY { Err(Error::not_found("the queue")) } else { Ok(()) }
+}
+
 /// Lets no more jobs of a queue begin.
 #[utoipa::path(post, path = "/queues/{queue}/pause", operation_id = "pause_job_queue", params(("queue" = String, Path)),
     responses((status = 204)))]
 async fn pause(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<StatusCode, Error> {
+    known(&queue)?;
     jobs.pause(&queue).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -195,6 +201,7 @@ async fn pause(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<St
 #[utoipa::path(post, path = "/queues/{queue}/resume", operation_id = "resume_job_queue", params(("queue" = String, Path)),
     responses((status = 204)))]
 async fn resume(State(jobs): State<Jobs>, Path(queue): Path<String>) -> Result<StatusCode, Error> {
+    known(&queue)?;
     jobs.resume(&queue).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,7 @@ mod lists;
 mod migrations;
 mod outage;
 mod queries;
-mod server;
+pub(crate) mod server;
 pub(crate) mod shelf;
 mod tenants;
 mod transactions;

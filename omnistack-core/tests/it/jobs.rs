@@ -4,6 +4,8 @@
 
 mod crash;
 mod life;
+mod operators;
+mod outage;
 mod replicas;
 mod unique;
 

@@ -17,7 +17,7 @@ use tokio::{
 const START: Duration = Duration::from_mins(1);
 
 /// Dropped, it is killed and its files are removed.
-pub(super) struct Server {
+pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
     process: Option<Child>,
@@ -25,7 +25,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A new one, with a password.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("omnistack-server-{}", Id::<()>::new(Clock::system().now())));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("password"), "secret").unwrap();
@@ -48,24 +48,24 @@ impl Server {
     }
 
     /// How its superuser reaches it.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://postgres:secret@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Ends every session at once, and the server in good order.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
         run(Command::new("kill").arg("-INT").arg(process.id().unwrap().to_string())).await;
         process.wait().await.unwrap();
     }
 
     /// As a crash does.
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.process.take().unwrap().kill().await.unwrap();
     }
 
     /// Starts it again, and waits until it answers.
-    pub(super) async fn resume(&mut self) {
+    pub(crate) async fn resume(&mut self) {
         let started = timeout(START, self.answer()).await;
         started.unwrap_or_else(|_| panic!("the server at {} did not start", self.folder.display()));
     }

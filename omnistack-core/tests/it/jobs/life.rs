@@ -101,6 +101,11 @@ on_each_database! {
         let error = jobs.enqueue(Act::new(&"x".repeat(1 << 20), How::Succeed)).await.unwrap_err();
         assert!(matches!(error, EnqueueError::TooLarge { name: "act", .. }), "{error}");
         assert!(error.to_string().contains("its id in the job"), "{error}");
+        let draft = || Draft::new(Act::new("a", How::Succeed));
+        for long in [draft().unique("k".repeat(501)), draft().queue("q".repeat(501))] {
+            let error = jobs.enqueue(long).await.unwrap_err();
+            assert!(matches!(error, EnqueueError::KeyTooLong { bytes: 501, .. }), "{error}");
+        }
         jobs.enqueue(Act::new(&"x".repeat(LARGEST_PAYLOAD - 100), How::Succeed)).await.unwrap();
         assert_eq!(run(&app).await, 1);
     }
