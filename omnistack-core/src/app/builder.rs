@@ -142,10 +142,7 @@ impl AppBuilder {
             crate::http::idempotency::register(&mut registry, db);
         }
         let cache_settings = registry.config::<CacheSettings>();
-        #[cfg(feature = "redis")]
-        let shared = crate::redis::register(&mut registry);
-        #[cfg(not(feature = "redis"))]
-        let shared = None;
+        let shared = shared(&mut registry);
         for (index, module) in self.modules.iter().enumerate() {
             registry.module = module.name();
             if self.modules[..index].iter().any(|other| other.name() == module.name()) {
@@ -258,6 +255,17 @@ fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
             registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
         })
         .ok()
+}
+
+/// The cache and the messages all replicas share, with `REDIS_URL`.
+fn shared(registry: &mut Registry) -> Option<(Cache, Publisher)> {
+    #[cfg(feature = "redis")]
+    return crate::redis::register(registry);
+    #[cfg(not(feature = "redis"))]
+    {
+        _ = registry;
+        None
+    }
 }
 
 fn unmet(registry: &mut Registry) {

@@ -110,6 +110,10 @@ impl Pools {
     }
 
     #[cfg(feature = "postgres")]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(clippy::unnecessary_wraps, reason = "none where there are two databases")
+    )]
     pub(super) fn postgres(&self) -> Option<&PgPool> {
         match self {
             Self::Postgres(pool) => Some(pool),
@@ -119,6 +123,10 @@ impl Pools {
     }
 
     #[cfg(feature = "sqlite")]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unnecessary_wraps, reason = "none where there are two databases")
+    )]
     pub(super) fn sqlite_readers(&self) -> Option<&SqlitePool> {
         match self {
             Self::Sqlite { read, .. } => Some(read),

@@ -10,7 +10,7 @@ mod tick;
 
 pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::{Finished, Lost, Outcome};
-pub(super) use insert::{CHANNEL, insert};
+pub(super) use insert::insert;
 pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 use crate::{clock::Clock, db::Db};

@@ -8,10 +8,8 @@ use crate::{
     jobs::{Enqueued, JobId, draft::Row},
 };
 
-/// Where PostgreSQL announces ready jobs; the payload is the queue.
-pub(in crate::jobs) const CHANNEL: &str = "omnistack_jobs";
-
-/// One statement for any number of jobs. On PostgreSQL it announces each queue that got a ready one, when it commits.
+/// One statement for any number of jobs. On PostgreSQL it announces each queue that got a ready one, when it commits, on the
+/// channel the workers listen to.
 const INSERT: Sql = Sql {
     postgres: "with inserted as (
     insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
