@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, EnqueueError, Job, JobId};
+use super::{BatchId, EnqueueError, Job, JobId, store::hex};
 use crate::{clock::Timestamp, id::Id, identity::TenantId};
 
 /// Which of two jobs that are due goes first. Each step is worth a minute: one of low priority that has waited two minutes
@@ -169,7 +169,6 @@ impl Draft {
             Due::After(delay) => now.saturating_add(micros(delay)),
         };
         let (unique_key, window) = self.unique.unzip();
-        let hex = |id: uuid::Uuid| id.simple().to_string();
         let id = JobId::new(Timestamp::from_micros(now));
         Ok(Row {
             id: hex(id.uuid()),

@@ -27,6 +27,7 @@ fn json<T: serde::Serialize>(values: &T) -> String {
     serde_json::to_string(values).unwrap_or_else(|_| "[]".into())
 }
 
-fn hex(id: uuid::Uuid) -> String {
+/// An id as both databases read it from JSON.
+pub(super) fn hex(id: uuid::Uuid) -> String {
     id.simple().to_string()
 }

@@ -12,7 +12,10 @@ use axum::response::IntoResponse as _;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::http::{Error, Request, Response};
+use crate::{
+    failure::panic_text,
+    http::{Error, Request, Response},
+};
 
 /// Answers 500 when a handler panics, and logs the panic with the request's id.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,9 +85,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for CatchPanicFutu
 }
 
 fn log(panic: &(dyn Any + Send)) {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    tracing::error!(target: "omnistack::http", panic = text, "a handler panicked");
+    tracing::error!(target: "omnistack::http", panic = panic_text(panic), "a handler panicked");
 }
 
 fn answer() -> Response {

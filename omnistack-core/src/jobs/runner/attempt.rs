@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 
 use crate::{
     clock::Clock,
+    failure::panic_text,
     jobs::{
         JobCtx, JobError, JobRequest,
         job::Kind,
@@ -39,7 +40,7 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
     let _entered = span.enter();
     let result = match ended {
         Ok(Ok(result)) => result,
-        Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", said(panic.as_ref())))),
+        Ok(Err(panic)) => Err(JobError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
         Err(_) => Err(JobError::retry(format!("took longer than {timeout:?}"))),
     };
     let outcome = match result {
@@ -72,9 +73,4 @@ fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &
 fn storable(error: &JobError) -> String {
     const LONGEST: usize = 4000;
     error.to_string().replace('\0', "\u{fffd}").chars().take(LONGEST).collect()
-}
-
-fn said(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
