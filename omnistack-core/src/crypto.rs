@@ -1,6 +1,6 @@
 //! Secrets: made, compared, signed with and kept.
 //!
-//! Four small things, each a thin layer over a well-kept implementation (AWS-LC, the one rustls uses, and `subtle`):
+//! Four small things, each a thin layer over the RustCrypto crates:
 //!
 //! | for | there is |
 //! |---|---|

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use sha2::Digest as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Error, same};
@@ -21,11 +22,19 @@ impl Sha256 {
 
     /// The hash of several byte strings, one after another. It knows no borders: `["ab", "c"]` is `["a", "bc"]`.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        parts.into_iter().for_each(|part| context.update(part));
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
-        Self(bytes)
+        let mut hash = sha2::Sha256::new();
+        parts.into_iter().for_each(|part| hash.update(part));
+        Self(hash.finalize().into())
+    }
+
+    /// The hash of a list: each part with its length before it, so that no two lists run into the same bytes.
+    pub(crate) fn of_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = sha2::Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
     }
 
     /// The hash these bytes are; nothing if they are not 32.

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use super::{Error, same};
 
@@ -25,7 +26,7 @@ use super::{Error, same};
 /// Sign parts only with a border between them that none can hold, as `{id}.{timestamp}.{body}`: `sign_parts(["1", "23"])`
 /// is `sign_parts(["12", "3"])`.
 #[derive(Clone)]
-pub struct HmacKey(hmac::Key);
+pub struct HmacKey(Hmac<sha2::Sha256>);
 
 impl HmacKey {
     /// With this key; 32 random bytes are as strong as it gets.
@@ -33,10 +34,10 @@ impl HmacKey {
     /// # Errors
     /// [`Error::Keys`] for an empty key, which everybody has.
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
-        match key.as_ref() {
-            [] => Err(Error::Keys("a key for signing is empty".into())),
-            key => Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, key))),
-        }
+        let empty = || Error::Keys("a key for signing is empty".into());
+        let key = Some(key.as_ref()).filter(|key| !key.is_empty()).ok_or_else(empty)?;
+        // Of any length: RFC 2104 hashes a long one.
+        Hmac::new_from_slice(key).map(Self).map_err(|_| empty())
     }
 
     /// The signature of a message.
@@ -46,11 +47,9 @@ impl HmacKey {
 
     /// The signature of several byte strings, one after another.
     pub fn sign_parts<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Mac {
-        let mut context = hmac::Context::with_key(&self.0);
-        parts.into_iter().for_each(|part| context.update(part));
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.sign().as_ref());
-        Mac(bytes)
+        let mut mac = self.0.clone();
+        parts.into_iter().for_each(|part| mac.update(part));
+        Mac(mac.finalize().into_bytes().into())
     }
 
     /// Whether these 32 bytes are the signature of the message. In constant time; never for a shortened signature.

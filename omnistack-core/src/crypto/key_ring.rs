@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aes_gcm::{
+    Aes256Gcm, KeyInit as _,
+    aead::{Aead as _, Payload},
+};
 use base64::{
     Engine as _,
     alphabet::{STANDARD, URL_SAFE},
@@ -15,6 +18,8 @@ use super::{Context, Error, random, same, settings::DEVELOPMENT_KEY};
 /// The form this build seals in; it opens no other yet.
 const VERSION: &str = "v1";
 const KEY_LENGTH: usize = 32;
+const NONCE_LENGTH: usize = 12;
+const TAG_LENGTH: usize = 16;
 const LONGEST_ID: usize = 32;
 
 /// The keys that seal secrets at rest: one seals, the others still open what was sealed before.
@@ -44,7 +49,7 @@ pub struct KeyRing(Arc<[Key]>);
 
 struct Key {
     id: String,
-    cipher: RandomizedNonceKey,
+    cipher: Aes256Gcm,
     development: bool,
 }
 
@@ -68,11 +73,10 @@ impl KeyRing {
     /// [`Error::TooLarge`] for more than 64 GiB.
     pub fn seal(&self, secret: impl AsRef<[u8]>, place: &Context) -> Result<String, Error> {
         let primary = self.0.first().ok_or_else(no_key)?;
-        let authenticated = Aad::from(place.authenticated(VERSION, &primary.id));
-        let mut sealed = Vec::with_capacity(secret.as_ref().len() + AES_256_GCM.tag_len());
-        sealed.extend_from_slice(secret.as_ref());
-        let nonce = primary.cipher.seal_in_place_append_tag(authenticated, &mut sealed).map_err(|_| Error::TooLarge)?;
-        let data = [nonce.as_ref().as_slice(), &sealed].concat();
+        let nonce = random::<NONCE_LENGTH>();
+        let payload = Payload { msg: secret.as_ref(), aad: &place.authenticated(VERSION, &primary.id) };
+        let sealed = primary.cipher.encrypt(&nonce.into(), payload).map_err(|_| Error::TooLarge)?;
+        let data = [nonce.as_slice(), &sealed].concat();
         Ok(format!("{VERSION}.{}.{}", primary.id, URL_SAFE_NO_PAD.encode(data)))
     }
 
@@ -118,27 +122,24 @@ impl KeyRing {
         let parts = Parts::of(sealed)?;
         let key = self.0.iter().find(|key| key.id == parts.key_id);
         let key = key.ok_or_else(|| Error::UnknownKey(parts.key_id.into()))?;
-        open(&key.cipher, parts.nonce, &place.authenticated(VERSION, &key.id), parts.data)
+        open(&key.cipher, parts.nonce, &place.authenticated(VERSION, &key.id), &parts.data)
     }
 }
 
 /// Opens ciphertext and tag.
 pub(super) fn open(
-    key: &RandomizedNonceKey,
-    nonce: [u8; NONCE_LEN],
+    cipher: &Aes256Gcm,
+    nonce: [u8; NONCE_LENGTH],
     authenticated: &[u8],
-    mut data: Vec<u8>,
+    data: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let nonce = Nonce::assume_unique_for_key(nonce);
-    let length = key.open_in_place(nonce, Aad::from(authenticated), &mut data).map_err(|_| Error::Refused)?.len();
-    data.truncate(length);
-    Ok(data)
+    cipher.decrypt(&nonce.into(), Payload { msg: data, aad: authenticated }).map_err(|_| Error::Refused)
 }
 
 /// What a sealed text says.
 struct Parts<'a> {
     key_id: &'a str,
-    nonce: [u8; NONCE_LEN],
+    nonce: [u8; NONCE_LENGTH],
     data: Vec<u8>,
 }
 
@@ -151,7 +152,7 @@ impl<'a> Parts<'a> {
         }
         let data = URL_SAFE_NO_PAD.decode(data).map_err(|_| Error::Malformed)?;
         let (nonce, data) = data.split_first_chunk().ok_or(Error::Malformed)?;
-        if data.len() < AES_256_GCM.tag_len() {
+        if data.len() < TAG_LENGTH {
             return Err(Error::Malformed);
         }
         Ok(Self { key_id, nonce: *nonce, data: data.to_vec() })
@@ -175,11 +176,9 @@ impl FromStr for KeyRing {
             }
             let key = SecretSlice::from(decode(key).ok_or_else(|| wrong("is not base64"))?);
             let bytes = key.expose_secret();
-            if bytes.len() != KEY_LENGTH {
-                return Err(wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len())));
-            }
+            let length = || wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len()));
+            let cipher = Aes256Gcm::new_from_slice(bytes).map_err(|_| length())?;
             let development = same(bytes, DEVELOPMENT_KEY);
-            let cipher = RandomizedNonceKey::new(&AES_256_GCM, bytes).map_err(|_| wrong("can't be used"))?;
             keys.push(Key { id: id.into(), cipher, development });
         }
         if keys.is_empty() { Err(no_key()) } else { Ok(Self(keys.into())) }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use axum::extract::OriginalUri;
 use http::{HeaderMap, HeaderName, header, request::Parts};
-use sha2::{Digest as _, Sha256};
 
 use crate::{
+    crypto::Sha256,
     http::{Error, layer::ClientAddr},
     identity::Identity,
 };
@@ -98,12 +98,6 @@ pub(super) fn fingerprint(request: &Parts, body: &[u8]) -> Digest {
     ])
 }
 
-/// Each part with its length before it, so that no two lists run into the same bytes.
 fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
+    *Sha256::of_list(parts).as_bytes()
 }
