@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::{After, Step, step_layer};
 use crate::http::{Request, Response};
 
-/// Adds security headers to answers that don't set them: the set of the OWASP HTTP Headers cheat sheet for an API that
-/// serves no pages. A page sets its own `Content-Security-Policy` and keeps it.
+/// Adds security headers to answers that don't set them: those the OWASP REST Security cheat sheet asks of every answer,
+/// and those that only mean something to a browser that shows a page, on pages (`text/html`). A page sets its own
+/// `Content-Security-Policy` and keeps it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SecurityHeadersLayer {
     https: bool,
@@ -23,14 +24,17 @@ impl SecurityHeadersLayer {
 
 step_layer!(SecurityHeadersLayer);
 
-const HEADERS: [(HeaderName, HeaderValue); 8] = [
+const EVERYWHERE: [(HeaderName, HeaderValue); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+const ON_PAGES: [(HeaderName, HeaderValue); 3] = [
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
     (
         HeaderName::from_static("permissions-policy"),
         HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
@@ -50,14 +54,25 @@ impl Step for SecurityHeadersLayer {
 impl After for SecurityHeadersLayer {
     fn response(self, response: &mut Response) {
         let headers = response.headers_mut();
-        headers.reserve(HEADERS.len() + 2);
-        for (name, value) in HEADERS {
+        let page = is_page(headers);
+        // With room for the request's id.
+        headers.reserve(EVERYWHERE.len() + 2);
+        for (name, value) in EVERYWHERE {
             add(headers, name, value);
+        }
+        if page {
+            for (name, value) in ON_PAGES {
+                add(headers, name, value);
+            }
         }
         if self.https {
             add(headers, header::STRICT_TRANSPORT_SECURITY, TWO_YEARS);
         }
     }
+}
+
+fn is_page(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {

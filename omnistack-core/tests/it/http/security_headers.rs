@@ -1,6 +1,6 @@
 //! The response headers OWASP recommends.
 
-use axum::routing::get;
+use axum::{response::Html, routing::get};
 use omnistack_core::{
     app::{Api, Mount},
     http::Method,
@@ -13,39 +13,50 @@ async fn panics() {
     panic!("oh no");
 }
 
-const EXPECTED: [(&str, &str); 8] = [
+const EVERYWHERE: [(&str, &str); 5] = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("referrer-policy", "no-referrer"),
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("cache-control", "no-store"),
-    ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
+];
+
+const ON_PAGES: [(&str, &str); 3] = [
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
     ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 ];
 
 async fn app(environment: &str) -> TestApp {
-    let api = Api::new().hidden("/plain", get(|| async { "hello" })).hidden("/panic", get(panics)).hidden(
-        "/own",
-        get(|| async { ([("cache-control", "public, max-age=60"), ("x-frame-options", "SAMEORIGIN")], "hello") }),
-    );
+    let api = Api::new()
+        .hidden("/plain", get(|| async { "hello" }))
+        .hidden("/page", get(|| async { Html("<!doctype html>") }))
+        .hidden("/panic", get(panics))
+        .hidden(
+            "/own",
+            get(|| async { ([("cache-control", "public, max-age=60"), ("x-frame-options", "SAMEORIGIN")], "hello") }),
+        );
     start(|app| app.with(routes(Mount::public(""), api)).set("APP_ENV", environment)).await
 }
 
 #[tokio::test]
 async fn they_are_on_every_answer() {
     let client = app("test").await.anonymous();
-    for (method, path, status) in [
-        (Method::GET, "/api/v1/public/plain", 200),
-        (Method::HEAD, "/api/v1/public/plain", 200),
-        (Method::DELETE, "/api/v1/public/plain", 405),
-        (Method::GET, "/api/v1/public/panic", 500),
-        (Method::GET, "/nowhere", 404),
-        (Method::GET, "/health", 200),
+    for (method, path, status, page) in [
+        (Method::GET, "/api/v1/public/plain", 200, false),
+        (Method::HEAD, "/api/v1/public/plain", 200, false),
+        (Method::GET, "/api/v1/public/page", 200, true),
+        (Method::DELETE, "/api/v1/public/plain", 405, false),
+        (Method::GET, "/api/v1/public/panic", 500, false),
+        (Method::GET, "/nowhere", 404, false),
+        (Method::GET, "/health", 200, false),
     ] {
         let answer = client.request(method, path).await.expect(status);
-        for (name, value) in EXPECTED {
+        for (name, value) in EVERYWHERE {
             assert_eq!(answer.header(name), Some(value), "{path}: {name}");
+        }
+        for (name, value) in ON_PAGES {
+            assert_eq!(answer.header(name), page.then_some(value), "{path}: {name}");
         }
     }
 }
