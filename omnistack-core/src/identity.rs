@@ -5,11 +5,15 @@
 
 mod dev;
 mod guard;
+mod permissions;
 mod plan;
+mod require;
 
 pub use dev::{DevIdentity, DevIdentitySettings};
 pub use guard::{Guard, GuardLayer};
+pub use permissions::{KnownPermissions, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
+pub use require::{Require, RequireLayer};
 
 use std::{fmt, sync::Arc};
 
@@ -17,7 +21,7 @@ use async_trait::async_trait;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::{http::Error, id::Id};
+use crate::{clock::Timestamp, http::Error, id::Id};
 
 /// Whose ids are [`UserId`]s.
 #[derive(Debug)]
@@ -27,11 +31,34 @@ pub enum User {}
 #[derive(Debug)]
 pub enum Tenant {}
 
+/// Whose ids are [`SessionId`]s.
+#[derive(Debug)]
+pub enum Session {}
+
+/// Whose ids are [`ApiKeyId`]s.
+#[derive(Debug)]
+pub enum ApiKey {}
+
 /// A user.
 pub type UserId = Id<User>;
 
 /// A tenant: the boundary of data and of billing.
 pub type TenantId = Id<Tenant>;
+
+/// One sign-in of a user on one device.
+pub type SessionId = Id<Session>;
+
+/// A key a program calls with.
+pub type ApiKeyId = Id<ApiKey>;
+
+/// How a caller has shown who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// When: of a session, when its user last signed in or confirmed it.
+    pub at: Timestamp,
+    /// Whether with a second factor.
+    pub second_factor: bool,
+}
 
 /// A caller who has been recognised.
 ///
@@ -48,17 +75,67 @@ pub struct Identity {
     pub admin: bool,
     /// Whether a program calls, with an API key.
     pub machine: bool,
+    /// What the caller may do in the tenant.
+    pub permissions: Permissions,
+    /// The session the request belongs to.
+    pub session: Option<SessionId>,
+    /// The key a program calls with.
+    pub key: Option<ApiKeyId>,
+    /// The operator who acts as this user, when one does.
+    pub actor: Option<UserId>,
+    /// How the caller has signed in; none for programs.
+    pub proof: Option<Proof>,
 }
 
 impl Identity {
-    /// A signed-in user without a tenant.
+    /// A signed-in user without a tenant, who may do nothing in particular.
     pub fn user(user: UserId) -> Self {
-        Self { user, tenant: None, admin: false, machine: false }
+        Self {
+            user,
+            tenant: None,
+            admin: false,
+            machine: false,
+            permissions: Permissions::none(),
+            session: None,
+            key: None,
+            actor: None,
+            proof: None,
+        }
     }
 
     /// For this tenant.
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
+        self
+    }
+
+    /// Who may do this in the tenant.
+    pub fn with_permissions(mut self, permissions: Permissions) -> Self {
+        self.permissions = permissions;
+        self
+    }
+
+    /// In this session.
+    pub fn with_session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// With this key.
+    pub fn with_key(mut self, key: ApiKeyId) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Whose user an operator acts as.
+    pub fn with_actor(mut self, actor: UserId) -> Self {
+        self.actor = Some(actor);
+        self
+    }
+
+    /// Signed in like this.
+    pub fn with_proof(mut self, proof: Proof) -> Self {
+        self.proof = Some(proof);
         self
     }
 
@@ -72,6 +149,23 @@ impl Identity {
     pub fn into_machine(mut self) -> Self {
         self.machine = true;
         self
+    }
+
+    /// Whether the caller may do this in the tenant.
+    pub fn may(&self, permission: &str) -> bool {
+        self.permissions.allows(permission)
+    }
+
+    /// Goes on only if the caller may do this in the tenant.
+    ///
+    /// # Errors
+    /// 403 `PERMISSION_DENIED`, with the permission in its details.
+    pub fn require(&self, permission: &str) -> Result<(), Error> {
+        if self.may(permission) {
+            return Ok(());
+        }
+        let message = format!("this needs the permission `{permission}`");
+        Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
     }
 
     /// The tenant.

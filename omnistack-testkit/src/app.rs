@@ -15,7 +15,7 @@ use omnistack_core::{
     db::Db,
     http::Error,
     id::Id,
-    identity::{Authenticate, Authenticator, Identity, bearer_token},
+    identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
     jobs::{Job, JobFilter, JobInfo, Jobs},
 };
 use uuid::Uuid;
@@ -41,10 +41,26 @@ impl TestApp {
     /// # Panics
     /// When it can't be built, migrated or started, with every reason.
     pub async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
-        let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
         let callers = Callers::default();
-        let builder = assemble(App::builder(database.config()).clock(clock.clock()));
-        let app = match builder.replace(Authenticator::new(callers.clone())).build() {
+        let made = callers.clone();
+        Self::run(database, callers, |builder| assemble(builder).replace(Authenticator::new(made))).await
+    }
+
+    /// As [`start`](Self::start), with the identity module the app has: for tests of signing in. Callers made on demand are
+    /// unknown to it.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_with_own_identity(
+        database: TestDatabase,
+        assemble: impl FnOnce(AppBuilder) -> AppBuilder,
+    ) -> Self {
+        Self::run(database, Callers::default(), assemble).await
+    }
+
+    async fn run(database: TestDatabase, callers: Callers, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
+        let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
+        let app = match assemble(App::builder(database.config()).clock(clock.clock())).build() {
             Ok(app) => app,
             Err(error) => panic!("{error}"),
         };
@@ -123,14 +139,20 @@ impl TestApp {
         Client::new(self.app.service(), None, None)
     }
 
-    /// A client of a new user in a new tenant.
+    /// A client of a new user in a new tenant, who may do everything there.
     pub fn user(&self) -> Client {
-        self.caller(Identity::user(Id::from_uuid(Uuid::new_v4())).for_tenant(Id::from_uuid(Uuid::new_v4())))
+        let user = Identity::user(Id::from_uuid(Uuid::new_v4())).with_permissions(Permissions::all());
+        self.caller(user.for_tenant(Id::from_uuid(Uuid::new_v4())))
     }
 
     /// A client of a new operator.
     pub fn admin(&self) -> Client {
         self.caller(Identity::user(Id::from_uuid(Uuid::new_v4())).into_admin())
+    }
+
+    /// A client that presents this bearer token.
+    pub fn bearer(&self, token: impl Into<String>) -> Client {
+        Client::new(self.app.service(), Some(token.into()), None)
     }
 
     /// A client of exactly this caller.

@@ -4,6 +4,8 @@ use axum::routing::MethodRouter;
 use utoipa::openapi::{Paths, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
+use crate::identity::Require;
+
 /// Routes and their OpenAPI description, which can't part: both come from `routes!(handler)`.
 ///
 /// It is `utoipa_axum::OpenApiRouter` without nesting: a module mounts flat, so that a request is matched once and its
@@ -24,7 +26,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 #[derive(Clone)]
 #[must_use]
 pub struct Api<S = ()> {
-    pub(super) routes: Vec<(Paths, MethodRouter<S>)>,
+    pub(super) routes: Vec<(Paths, MethodRouter<S>, Option<Require>)>,
     pub(super) hidden: Vec<(String, MethodRouter<S>)>,
     pub(super) schemas: Vec<(String, RefOr<Schema>)>,
 }
@@ -37,7 +39,22 @@ impl<S> Api<S> {
 
     /// Adds the handlers of one path, as `routes!(get_it, change_it)`.
     pub fn routes(mut self, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
-        self.routes.push((paths, router));
+        self.routes.push((paths, router, None));
+        self.schemas.extend(schemas);
+        self
+    }
+
+    /// As [`routes`](Self::routes), for callers who have what these ask: a permission, a recent sign-in, a second factor.
+    ///
+    /// ```
+    /// # use omnistack_core::{app::Api, identity::Require};
+    /// # use utoipa_axum::routes;
+    /// # #[utoipa::path(delete, path = "/{id}", params(("id" = String, Path)), responses((status = 204)))]
+    /// # async fn remove() {}
+    /// let api: Api<()> = Api::new().guarded(Require::permission("members:remove"), routes!(remove));
+    /// ```
+    pub fn guarded(mut self, require: Require, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
+        self.routes.push((paths, router, Some(require)));
         self.schemas.extend(schemas);
         self
     }
@@ -65,7 +82,7 @@ impl<S> Default for Api<S> {
 
 impl<S> std::fmt::Debug for Api<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let paths: Vec<_> = self.routes.iter().flat_map(|(paths, _)| paths.paths.keys()).collect();
+        let paths: Vec<_> = self.routes.iter().flat_map(|(paths, ..)| paths.paths.keys()).collect();
         f.debug_struct("Api").field("paths", &paths).finish_non_exhaustive()
     }
 }

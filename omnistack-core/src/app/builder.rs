@@ -24,7 +24,7 @@ use crate::{
         HttpSettings, VersionPolicy,
         layer::{RouteLayer, RouteLimits, no_such_route},
     },
-    identity::{Authenticator, Entitlements},
+    identity::{Authenticator, Entitlements, KnownPermissions},
     jobs::{Handler, JobSettings, Jobs, Runner},
     pubsub::Publisher,
     usage::UsageSink,
@@ -177,6 +177,7 @@ impl AppBuilder {
             .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
             .default(publisher);
+        registry.ctx.insert(KnownPermissions(registry.permissions.iter().cloned().collect()));
         unmet(&mut registry);
         for problem in registry.config.problems() {
             registry.problems.push(Problem::setting("core", &problem));

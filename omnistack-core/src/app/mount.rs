@@ -1,6 +1,6 @@
 //! Where routes hang, and for whom.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::http::{ApiVersion, Rate, layer::RateLimitKey};
 
@@ -56,6 +56,7 @@ pub struct Mount {
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) rate_limit: Option<(Rate, RateLimitKey)>,
     pub(super) keys: Keys,
+    pub(super) resource: Option<Cow<'static, str>>,
 }
 
 /// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
@@ -101,7 +102,16 @@ impl Mount {
             "" => String::new(),
             path => format!("/{path}"),
         };
-        Self { audience, path, version, body_limit: None, timeout: None, rate_limit: None, keys: Keys::Heeded }
+        Self {
+            audience,
+            path,
+            version,
+            body_limit: None,
+            timeout: None,
+            rate_limit: None,
+            keys: Keys::Heeded,
+            resource: None,
+        }
     }
 
     /// In version 2 of the API.
@@ -137,6 +147,13 @@ impl Mount {
     /// Limits each caller (or each address, of those not signed in) on these routes together.
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.rate_limit = Some((rate, RateLimitKey::Identity));
+        self
+    }
+
+    /// Asks callers for the permission `RESOURCE:read` to look (GET, HEAD) and `RESOURCE:write` for anything else:
+    /// `Mount::app("/projects").permissions("projects")`. For finer ones see [`Api::guarded`](super::Api::guarded).
+    pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
+        self.resource = Some(resource.into());
         self
     }
 

@@ -77,7 +77,7 @@ fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) ->
                 parameters.push(key.into());
             }
         }
-        if matches!(audience, Audience::Admin | Audience::Machine) {
+        if matches!(audience, Audience::Admin | Audience::Machine) || routes.mount.resource.is_some() {
             responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     any::{TypeId, type_name},
+    collections::BTreeSet,
     convert::Infallible,
     sync::Arc,
 };
@@ -21,6 +22,7 @@ use crate::{
     config::{Config, Environment, Section},
     db::Migrations,
     health::Check,
+    identity::{Require, RequireLayer},
     jobs::{Cron, CronSpec, Handler, Job, JobError, JobRequest, JobService, Queue},
 };
 
@@ -88,6 +90,8 @@ pub struct Registry {
     pub(super) clock: Clock,
     pub(super) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
+    /// Those that some route asks for.
+    pub(super) permissions: BTreeSet<String>,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(super) migrations: Vec<(&'static str, Migrations)>,
     pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
@@ -110,6 +114,7 @@ impl Registry {
             clock,
             ctx: Ctx::default(),
             routes: Vec::new(),
+            permissions: BTreeSet::new(),
             layers: Vec::new(),
             migrations: Vec::new(),
             checks: Vec::new(),
@@ -132,7 +137,19 @@ impl Registry {
         api: Api<S>,
         state: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
     ) -> &mut Self {
-        let (paths, routers): (Vec<_>, Vec<_>) = api.routes.into_iter().unzip();
+        let mut paths = Vec::with_capacity(api.routes.len());
+        let mut routers = Vec::with_capacity(api.routes.len());
+        let mut permissions = Vec::new();
+        for (described, router, require) in api.routes {
+            permissions.extend(require.as_ref().and_then(Require::asked).map(str::to_owned));
+            routers.push(match require {
+                Some(require) => router.layer(RequireLayer::new(require, self.clock())),
+                None => router,
+            });
+            paths.push(described);
+        }
+        permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
+        self.permissions.extend(permissions);
         let (hidden, hidden_routers): (Vec<_>, Vec<_>) = api.hidden.into_iter().unzip();
         let at: Vec<Vec<String>> = paths
             .iter()

@@ -171,7 +171,10 @@ pub(super) fn router(
         for (path, router) in routers {
             let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
             let guard = authenticator.clone().filter(|_| mount.audience != Audience::Public);
-            let guard = guard.map(|authenticator| GuardLayer::new(mount.audience, authenticator));
+            let guard = guard.map(|authenticator| {
+                let guard = GuardLayer::new(mount.audience, authenticator);
+                mount.resource.as_deref().map_or(guard.clone(), |resource| guard.permissions(resource))
+            });
             let key = keys.and_then(|keys| keys.of(&mount, &path));
             let router = around(router, key, limit.clone(), guard);
             all = all.route(&path, in_slot(router, Slot::Identity));

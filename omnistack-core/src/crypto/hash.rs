@@ -2,8 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use sha2::Digest as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use sha2::Digest as _;
 
 use super::{Error, same};
 

@@ -238,7 +238,7 @@ macro_rules! step_layer {
         }
     };
 }
-use step_layer;
+pub(crate) use step_layer;
 
 #[cfg(test)]
 mod tests;

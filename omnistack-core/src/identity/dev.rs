@@ -12,7 +12,7 @@ use http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{Authenticate, Authenticator, Identity, bearer_token};
+use super::{Authenticate, Authenticator, Identity, Permissions, bearer_token};
 use crate::{
     app::{BoxError, Ctx, Module, Registry},
     crypto::same,
@@ -78,7 +78,7 @@ impl DevIdentity {
     pub fn identity() -> Identity {
         let user = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
         let tenant = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
-        Identity::user(user).for_tenant(tenant).into_admin()
+        Identity::user(user).for_tenant(tenant).with_permissions(Permissions::all()).into_admin()
     }
 }
 

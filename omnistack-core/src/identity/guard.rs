@@ -2,11 +2,13 @@
 
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
+use http::Method;
 use tower::{Layer, Service};
 
 use super::{Authenticator, Identity};
@@ -20,12 +22,28 @@ use crate::{
 pub struct GuardLayer {
     audience: Audience,
     authenticator: Authenticator,
+    permissions: Option<Arc<Needed>>,
+}
+
+/// The permissions to look and to change.
+#[derive(Debug)]
+struct Needed {
+    read: String,
+    write: String,
 }
 
 impl GuardLayer {
     /// Guards for an audience other than the public.
     pub fn new(audience: Audience, authenticator: Authenticator) -> Self {
-        Self { audience, authenticator }
+        Self { audience, authenticator, permissions: None }
+    }
+
+    /// Asks for `RESOURCE:read` of those who look (GET, HEAD) and for `RESOURCE:write` of all others.
+    #[must_use]
+    pub fn permissions(mut self, resource: &str) -> Self {
+        self.permissions =
+            Some(Arc::new(Needed { read: format!("{resource}:read"), write: format!("{resource}:write") }));
+        self
     }
 }
 
@@ -61,14 +79,15 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let GuardLayer { audience, authenticator } = self.layer.clone();
+        let GuardLayer { audience, authenticator, permissions } = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let identity = match authenticator.authenticate(&parts).await {
                 Ok(identity) => identity,
                 Err(error) => return Ok(error.into_response()),
             };
-            match admit(audience, identity) {
+            let needed = permissions.as_deref().map(|needed| needed.of(&parts.method));
+            match admit(audience, identity, needed) {
                 Ok(Some(identity)) => _ = parts.extensions.insert(identity),
                 Ok(None) => {}
                 Err(error) => return Ok(error.into_response()),
@@ -79,8 +98,17 @@ where
     }
 }
 
+impl Needed {
+    fn of(&self, method: &Method) -> &str {
+        if matches!(*method, Method::GET | Method::HEAD) { &self.read } else { &self.write }
+    }
+}
+
 /// The rule: who may enter where.
-fn admit(audience: Audience, identity: Option<Identity>) -> Result<Option<Identity>, Error> {
+fn admit(audience: Audience, identity: Option<Identity>, needed: Option<&str>) -> Result<Option<Identity>, Error> {
+    if let (Some(needed), Some(identity), true) = (needed, &identity, audience != Audience::Public) {
+        identity.require(needed)?;
+    }
     match (audience, identity) {
         (Audience::Public, identity) => Ok(identity),
         (_, None) => Err(Error::unauthorized("sign in first: send `Authorization: Bearer …`")),
@@ -103,7 +131,9 @@ mod tests {
         let (admin, machine) = (user.clone().into_admin(), user.clone().into_machine());
         let callers = [None, Some(user), Some(admin), Some(machine)];
         let status = |audience| {
-            callers.clone().map(|caller| admit(audience, caller).map_or_else(|error| error.status().as_u16(), |_| 200))
+            callers
+                .clone()
+                .map(|caller| admit(audience, caller, None).map_or_else(|error| error.status().as_u16(), |_| 200))
         };
         assert_eq!(status(Audience::Public), [200, 200, 200, 200]);
         assert_eq!(status(Audience::App), [401, 200, 200, 200]);

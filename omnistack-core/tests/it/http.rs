@@ -14,6 +14,7 @@ mod health;
 mod idempotency;
 mod layers;
 mod openapi;
+mod permissions;
 mod queries;
 mod rate_limit;
 mod request_id;

@@ -1,0 +1,199 @@
+//! What a caller may do.
+
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// A set of permissions, each written `resource:action`: `projects:write`. `*` stands for any resource or any action, and
+/// alone for everything.
+///
+/// Empty unless somebody grants: what is not allowed is denied. Cheap to clone.
+///
+/// ```
+/// use omnistack_core::identity::Permissions;
+///
+/// let developer: Permissions = "*:read projects:*".parse()?;
+/// assert!(developer.allows("projects:write") && developer.allows("members:read"));
+/// assert!(!developer.allows("members:write"));
+/// // Nobody hands on what they don't have.
+/// assert!(developer.covers(&"projects:write".parse()?) && !developer.covers(&Permissions::all()));
+/// # Ok::<_, omnistack_core::identity::PermissionError>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Permissions(Arc<[Cow<'static, str>]>);
+
+/// Every permission that some route of the app asks for, in order. In the wiring's context, for whoever shows or checks
+/// them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPermissions(pub Arc<[String]>);
+
+/// This is no permission.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no permission: write `resource:action` in lower case, e.g. `projects:write`, `projects:*` or `*:read`"
+)]
+pub struct PermissionError(pub String);
+
+impl Permissions {
+    /// None.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every one there is, and those to come.
+    pub fn all() -> Self {
+        Self(Arc::new([Cow::Borrowed("*")]))
+    }
+
+    /// These.
+    ///
+    /// # Errors
+    /// One of them is no permission.
+    pub fn of<T: Into<Cow<'static, str>>>(permissions: impl IntoIterator<Item = T>) -> Result<Self, PermissionError> {
+        let checked = |permission: T| {
+            let permission = permission.into();
+            if is_permission(&permission) { Ok(permission) } else { Err(PermissionError(permission.into_owned())) }
+        };
+        permissions.into_iter().map(checked).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether it includes one.
+    pub fn allows(&self, permission: &str) -> bool {
+        let (resource, action) = halves(permission);
+        self.0
+            .iter()
+            .map(|own| halves(own))
+            .any(|(on, may)| (on == "*" || on == resource) && (may == "*" || may == action))
+    }
+
+    /// Whether it includes each of the others.
+    pub fn covers(&self, others: &Self) -> bool {
+        others.0.iter().all(|other| self.allows(other))
+    }
+
+    /// Those that both include: what a key with scopes may do in the name of somebody.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let narrower = |(one, two): (&Cow<'static, str>, &Cow<'static, str>)| {
+            let ((one_on, one_may), (two_on, two_may)) = (halves(one), halves(two));
+            let meet = |one, two| match (one, two) {
+                ("*", other) | (other, "*") => Some(other),
+                (one, two) => (one == two).then_some(one),
+            };
+            Some(match (meet(one_on, two_on)?, meet(one_may, two_may)?) {
+                ("*", "*") => Cow::Borrowed("*"),
+                (on, may) => Cow::Owned(format!("{on}:{may}")),
+            })
+        };
+        let pairs = self.0.iter().flat_map(|one| other.0.iter().map(move |two| (one, two)));
+        let mut both: Vec<_> = pairs.filter_map(narrower).collect();
+        both.sort();
+        both.dedup();
+        Self(both.into())
+    }
+
+    /// Each, as it was written.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+/// `*` is `*:*`.
+fn halves(permission: &str) -> (&str, &str) {
+    permission.split_once(':').unwrap_or((permission, permission))
+}
+
+fn is_permission(text: &str) -> bool {
+    let word = |word: &str| {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+        word == "*" || ((1..=64).contains(&word.len()) && word.bytes().all(allowed))
+    };
+    text == "*" || text.split_once(':').is_some_and(|(resource, action)| word(resource) && word(action))
+}
+
+/// Separated by spaces, as scopes are (RFC 6749, section 3.3).
+impl FromStr for Permissions {
+    type Err = PermissionError;
+
+    fn from_str(text: &str) -> Result<Self, PermissionError> {
+        Self::of(text.split_ascii_whitespace().map(str::to_owned))
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.join(" "))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter()).finish()
+    }
+}
+
+/// A list of strings.
+impl Serialize for Permissions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Permissions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::of(Vec::<String>::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str) -> Permissions {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_allows_what() {
+        for (own, asked, expected) in [
+            ("", "projects:read", false),
+            ("*", "projects:read", true),
+            ("*:*", "projects:read", true),
+            ("projects:read", "projects:read", true),
+            ("projects:read", "projects:write", false),
+            ("projects:*", "projects:write", true),
+            ("projects:*", "project:write", false),
+            ("*:read", "projects:read", true),
+            ("*:read", "projects:write", false),
+            ("*:read members:write", "members:write", true),
+            // A pattern is allowed by one that is as wide.
+            ("projects:read", "projects:*", false),
+            ("projects:*", "projects:*", true),
+            ("*:read", "*", false),
+            ("*", "*", true),
+        ] {
+            assert_eq!(set(own).allows(asked), expected, "{own} allows {asked}");
+        }
+    }
+
+    #[test]
+    fn both_is_what_each_allows() {
+        for (one, two, both) in [
+            ("*", "projects:read", "projects:read"),
+            ("*:read", "projects:*", "projects:read"),
+            ("*:read", "*:write", ""),
+            ("*", "*", "*"),
+            ("*:read projects:*", "projects:write members:read", "members:read projects:write"),
+        ] {
+            assert_eq!(set(one).and(&set(two)), set(both), "{one} and {two}");
+            assert_eq!(set(two).and(&set(one)), set(both), "{two} and {one}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_permission() {
+        for text in ["projects", "Projects:read", "projects:", ":read", "a:b:c", "**:read", "projects:re*d"] {
+            assert_eq!(text.parse::<Permissions>(), Err(PermissionError(text.into())));
+        }
+    }
+}
