@@ -18,8 +18,11 @@
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
+//! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `full` | no | all of them |
 
+#[cfg(feature = "auth")]
+pub use omnistack_auth as auth;
 pub use omnistack_core::*;
 
 /// What most files of an app need.

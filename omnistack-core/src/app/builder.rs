@@ -155,10 +155,6 @@ impl AppBuilder {
         for replace in self.replaced {
             replace(&mut registry.ctx);
         }
-        // For operators, where anybody can be one.
-        if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
-            crate::jobs::http::register(&mut registry);
-        }
         if registry.requires::<KeyRing>() && !registry.ctx.has(TypeId::of::<KeyRing>()) {
             crate::crypto::register(&mut registry);
         }
@@ -177,6 +173,11 @@ impl AppBuilder {
             .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
             .default(publisher);
+        registry.provide_later();
+        // For operators, where anybody can be one.
+        if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
+            crate::jobs::http::register(&mut registry);
+        }
         registry.ctx.insert(KnownPermissions(registry.permissions.iter().cloned().collect()));
         unmet(&mut registry);
         for problem in registry.config.problems() {
@@ -372,7 +373,7 @@ impl Problem {
         Self { module, what: problem.to_string(), fix }
     }
 
-    fn missing(module: &'static str, missing: super::Missing) -> Self {
+    pub(super) fn missing(module: &'static str, missing: super::Missing) -> Self {
         let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
         Self { module, what: missing.to_string(), fix }
     }

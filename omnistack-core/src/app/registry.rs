@@ -39,6 +39,8 @@ pub enum Slot {
     Route,
 }
 
+/// Makes a value once what it needs is there, and says who did.
+pub(super) type Provide = Box<dyn Fn(&mut Ctx) -> Result<(), Missing> + Send>;
 type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Missing> + Send>;
 type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
 type WireHandler = Box<dyn FnOnce(&Ctx) -> Result<Handler, Missing> + Send>;
@@ -101,6 +103,7 @@ pub struct Registry {
     pub(super) queues: Vec<Queue>,
     pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
+    pub(super) provided_later: Vec<(&'static str, Provide)>,
     pub(super) requirements: Vec<(&'static str, TypeId, &'static str)>,
     pub(super) banner: Banner,
     pub(super) problems: Vec<Problem>,
@@ -124,6 +127,7 @@ impl Registry {
             queues: Vec::new(),
             crons: Vec::new(),
             providers: Vec::new(),
+            provided_later: Vec::new(),
             requirements: Vec::new(),
             banner: Banner::default(),
             problems: Vec::new(),
@@ -308,14 +312,61 @@ impl Registry {
 
     /// Offers a value to every module's wiring.
     pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
+        self.claim::<T>();
+        self.ctx.insert(value);
+        self
+    }
+
+    /// As [`provide`](Self::provide), of a value made from what core and other modules provide, whichever of them
+    /// registers first.
+    pub fn provide_with<T: Clone + Send + Sync + 'static>(
+        &mut self,
+        value: impl Fn(&Ctx) -> Result<T, Missing> + Send + 'static,
+    ) -> &mut Self {
+        self.claim::<T>();
+        let provide: Provide = Box::new(move |ctx| {
+            // It may have been replaced by a test's.
+            if !ctx.has(TypeId::of::<T>()) {
+                let value = value(ctx)?;
+                ctx.insert(value);
+            }
+            Ok(())
+        });
+        self.provided_later.push((self.module, provide));
+        self
+    }
+
+    /// Notes that the module provides a `T`, which only one may.
+    fn claim<T: 'static>(&mut self) {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
             let what = format!("provides `{}`, as module `{other}` does", type_name::<T>());
             self.problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));
-        self.ctx.insert(value);
-        self
+    }
+
+    /// Makes what is [provided with](Self::provide_with) something else, in whatever order it takes.
+    pub(super) fn provide_later(&mut self) {
+        let mut waiting = std::mem::take(&mut self.provided_later);
+        loop {
+            let before = waiting.len();
+            let mut missing = Vec::new();
+            waiting.retain(|(module, provide)| match provide(&mut self.ctx) {
+                Ok(()) => false,
+                Err(what) => {
+                    missing.push((*module, what));
+                    true
+                }
+            });
+            if waiting.is_empty() || waiting.len() == before {
+                // Without a database or keys their settings are among the problems already.
+                if self.problems.is_empty() {
+                    self.problems.extend(missing.into_iter().map(|(module, what)| Problem::missing(module, what)));
+                }
+                return;
+            }
+        }
     }
 
     /// What stands in when no module provides a value of this type: core's embedded defaults.

@@ -1,0 +1,266 @@
+//! Recognising callers.
+//!
+//! What a token says about rights would be true when it was signed, so rights are read from the database, and what was
+//! read is remembered for a minute by the token's hash. A change tells every replica to forget; one that can't be told
+//! goes by what it knows for the rest of that minute.
+
+use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
+
+use ::http::{StatusCode, request::Parts};
+use async_trait::async_trait;
+use moka::sync::Cache;
+use omnistack_core::{
+    app::{BoxError, Shutdown},
+    clock::{Clock, Timestamp},
+    crypto::Sha256,
+    db::Db,
+    http::Error,
+    identity::{Authenticate, Identity, Permissions, Proof, SessionId, TenantId, UserId, bearer_token},
+    pubsub::Publisher,
+};
+
+use crate::{
+    role,
+    store::tenant::{Standing, standing},
+    token::{AccessTokens, Claims, refused},
+};
+
+/// How long what was read is gone by.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Tokens remembered; about 100 MB when all are in use.
+const MOST: u64 = 100_000;
+const TOPIC: &str = "omnistack.auth";
+/// The header that chooses a tenant for one request.
+pub(crate) const TENANT: &str = "x-tenant-id";
+
+/// A caller who was recognised.
+struct Known {
+    identity: Identity,
+    until: Timestamp,
+}
+
+/// Recognises callers by the app's own access tokens.
+#[derive(Clone)]
+pub(crate) struct Recognize {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) access: AccessTokens,
+    pub(crate) known: Remembered,
+}
+
+impl Recognize {
+    async fn recognize(&self, token: &str, tenant: Option<TenantId>) -> Result<(Identity, Timestamp), Error> {
+        let claims = self.access.verify(token).await?;
+        let tenant = tenant.or(claims.tenant);
+        let standing = standing(&self.db, claims.sid, tenant, self.clock.now()).await?.ok_or_else(refused)?;
+        if standing.suspended_at.is_some() && standing.role.is_some() {
+            let message = "this tenant is suspended; ask the operators of the app";
+            return Err(Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message));
+        }
+        let until = standing.expires_at.min(Timestamp::from_micros(claims.exp.saturating_mul(1_000_000)));
+        Ok((identity(&claims, &standing, tenant), until))
+    }
+}
+
+/// Who it is, and what they may do there.
+fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> Identity {
+    let mut identity = Identity::user(claims.sub)
+        .with_session(claims.sid)
+        .with_proof(Proof { at: standing.proof_at, second_factor: standing.second_factor });
+    if let (Some(tenant), Some(role)) = (tenant, &standing.role) {
+        identity = identity.for_tenant(tenant).with_permissions(permissions(role, standing.permissions.as_deref()));
+    }
+    match standing.actor_id {
+        Some(actor) => identity.with_actor(actor),
+        None if standing.operator => identity.into_admin(),
+        None => identity,
+    }
+}
+
+/// Of a role every tenant has, or of one of the tenant's own. Of one that is gone: none.
+pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
+    role::built_in(role).or_else(|| own?.parse().ok()).unwrap_or_default()
+}
+
+#[async_trait]
+impl Authenticate for Recognize {
+    async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
+        let Some(token) = bearer_token(request) else { return Ok(None) };
+        let tenant = chosen_tenant(request)?;
+        let key = key(token, tenant);
+        if let Some(identity) = self.known.get(&key, self.clock.now()) {
+            return Ok(Some(identity));
+        }
+        let generation = self.known.generation();
+        let (identity, until) = self.recognize(token, tenant).await?;
+        if let Some(tenant) = tenant
+            && identity.tenant != Some(tenant)
+        {
+            let message = "you are no member of the tenant `X-Tenant-Id` names, or there is none of this id";
+            return Err(Error::new(StatusCode::FORBIDDEN, "NOT_A_MEMBER", message));
+        }
+        self.known.remember(key, identity.clone(), until.min(self.clock.now() + REMEMBERED), generation);
+        Ok(Some(identity))
+    }
+}
+
+fn key(token: &str, tenant: Option<TenantId>) -> Sha256 {
+    match tenant {
+        // A token has no spaces.
+        Some(tenant) => Sha256::of_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
+        None => Sha256::of(token),
+    }
+}
+
+/// The tenant this request asks for.
+fn chosen_tenant(request: &Parts) -> Result<Option<TenantId>, Error> {
+    let Some(value) = request.headers.get(TENANT) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| TenantId::from_str(text).ok());
+    let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
+    id.map(Some).ok_or_else(wrong)
+}
+
+/// Callers recognised a short while ago, by the hash of what they presented.
+#[derive(Clone)]
+pub(crate) struct Remembered {
+    known: Cache<[u8; 32], Arc<Known>>,
+    /// Counts what was forgotten, so that what was read before is not remembered after.
+    generation: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        let known =
+            Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).support_invalidation_closures().build();
+        Self { known, generation: Arc::default() }
+    }
+}
+
+impl Remembered {
+    pub(crate) fn get(&self, key: &Sha256, now: Timestamp) -> Option<Identity> {
+        self.known.get(key.as_bytes()).filter(|known| now < known.until).map(|known| known.identity.clone())
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    /// Remembers who it is, unless something was forgotten since `generation`.
+    pub(crate) fn remember(&self, key: Sha256, identity: Identity, until: Timestamp, generation: u64) {
+        if self.generation() == generation {
+            self.known.insert(*key.as_bytes(), Arc::new(Known { identity, until }));
+            if self.generation() != generation {
+                self.known.invalidate(key.as_bytes());
+            }
+        }
+    }
+
+    fn forget(&self, whose: Whose) {
+        self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let matches = move |_: &[u8; 32], known: &Arc<Known>| whose.is(&known.identity);
+        if self.known.invalidate_entries_if(matches).is_err() {
+            self.known.invalidate_all();
+        }
+    }
+
+    fn forget_all(&self) {
+        self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.known.invalidate_all();
+    }
+}
+
+/// Whose recognition is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    User(UserId),
+    Session(SessionId),
+    Tenant(TenantId),
+}
+
+impl Whose {
+    fn is(self, identity: &Identity) -> bool {
+        match self {
+            Self::User(user) => identity.user == user || identity.actor == Some(user),
+            Self::Session(session) => identity.session == Some(session),
+            Self::Tenant(tenant) => identity.tenant == Some(tenant),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, id) = text.split_once(' ')?;
+        match kind {
+            "user" => id.parse().ok().map(Self::User),
+            "session" => id.parse().ok().map(Self::Session),
+            "tenant" => id.parse().ok().map(Self::Tenant),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user {id}"),
+            Self::Session(id) => write!(f, "session {id}"),
+            Self::Tenant(id) => write!(f, "tenant {id}"),
+        }
+    }
+}
+
+/// Tells every replica whose recognition is over.
+#[derive(Clone)]
+pub(crate) struct Ended {
+    known: Remembered,
+    publisher: Publisher,
+}
+
+impl Ended {
+    pub(crate) fn new(known: Remembered, publisher: Publisher) -> Self {
+        Self { known, publisher }
+    }
+
+    pub(crate) async fn user(&self, user: UserId) {
+        self.tell(Whose::User(user)).await;
+    }
+
+    pub(crate) async fn session(&self, session: SessionId) {
+        self.tell(Whose::Session(session)).await;
+    }
+
+    pub(crate) async fn tenant(&self, tenant: TenantId) {
+        self.tell(Whose::Tenant(tenant)).await;
+    }
+
+    async fn tell(&self, whose: Whose) {
+        self.known.forget(whose);
+        self.publisher.publish(TOPIC, whose.to_string()).await;
+    }
+
+    /// Heeds what other replicas tell, until the app ends.
+    pub(crate) async fn listen(self, shutdown: Shutdown) -> Result<(), BoxError> {
+        use tokio::sync::broadcast::error::RecvError;
+        let mut told = self.publisher.subscribe(TOPIC).await;
+        loop {
+            let message = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                message = told.recv() => message,
+            };
+            match message {
+                Ok(message) => {
+                    if let Some(whose) = std::str::from_utf8(&message).ok().and_then(Whose::parse) {
+                        self.known.forget(whose);
+                    }
+                }
+                // Something was missed.
+                Err(RecvError::Lagged(_)) => self.known.forget_all(),
+                Err(RecvError::Closed) => return Err("the messages of other replicas have ended".into()),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ended")
+    }
+}

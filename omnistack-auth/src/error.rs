@@ -1,0 +1,89 @@
+//! What goes wrong.
+
+use omnistack_core::{crypto, db, http};
+
+/// What goes wrong with accounts.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Cause>);
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("the database: {0}")]
+    Database(#[from] db::Error),
+    #[error("a sealed secret: {0}")]
+    Secret(#[from] crypto::Error),
+    #[error("a token could not be signed: {0}")]
+    Signing(#[from] jsonwebtoken::errors::Error),
+    #[error("a key could not be made or read")]
+    Key,
+    #[error("refused: {0:?}")]
+    Refused(http::Error),
+}
+
+/// Kinds of [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The database failed.
+    Database,
+    /// A key or a secret can't be used: `SECRET_KEYS` has changed, or a row has.
+    Secret,
+    /// The caller may not have what it asks for.
+    Refused,
+}
+
+impl Error {
+    /// What kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match &*self.0 {
+            Cause::Database(_) => ErrorKind::Database,
+            Cause::Secret(_) | Cause::Signing(_) | Cause::Key => ErrorKind::Secret,
+            Cause::Refused(_) => ErrorKind::Refused,
+        }
+    }
+
+    /// Whether the same may work later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(&*self.0, Cause::Database(error) if error.is_retryable())
+    }
+
+    pub(crate) fn key() -> Self {
+        Self(Box::new(Cause::Key))
+    }
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
+impl From<crypto::Error> for Error {
+    fn from(error: crypto::Error) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
+impl From<jsonwebtoken::errors::Error> for Error {
+    fn from(error: jsonwebtoken::errors::Error) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
+/// The answer a caller gets.
+impl From<http::Error> for Error {
+    fn from(error: http::Error) -> Self {
+        Self(Box::new(Cause::Refused(error)))
+    }
+}
+
+impl From<Error> for http::Error {
+    fn from(error: Error) -> Self {
+        match *error.0 {
+            Cause::Database(error) => error.into(),
+            Cause::Refused(error) => error,
+            cause => Self::internal(cause),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The routes, by what they are about.
+
+pub(crate) mod keys;
+pub(crate) mod me;
+pub(crate) mod session;

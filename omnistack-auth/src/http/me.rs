@@ -1,0 +1,92 @@
+//! Who is signed in.
+
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    clock::Clock,
+    db::Db,
+    http::{Error, Json, Patch},
+    identity::{Identity, Permissions, TenantId, UserId},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use crate::{
+    model::User,
+    store::user::{self, Profile},
+};
+
+pub(crate) fn api() -> Api<(Db, Clock)> {
+    Api::new().routes(routes!(get, change))
+}
+
+/// Who is signed in, and what they may do in the tenant chosen.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Me {
+    #[serde(flatten)]
+    user: User,
+    /// The tenant chosen.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    tenant_id: Option<TenantId>,
+    /// What they may do in it.
+    #[schema(value_type = Vec<String>)]
+    permissions: Permissions,
+    /// The operator who acts as this user, when one does.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    impersonated_by: Option<UserId>,
+}
+
+impl Me {
+    fn of(user: User, caller: Identity) -> Self {
+        let Identity { tenant, permissions, actor, .. } = caller;
+        Self { user, tenant_id: tenant, permissions, impersonated_by: actor }
+    }
+}
+
+/// Get the profile
+#[utoipa::path(get, path = "/", responses((status = 200, description = "The caller.", body = Me)))]
+async fn get(State(state): State<(Db, Clock)>, caller: Identity) -> Result<Json<Me>, Error> {
+    let user = user::find(&state.0, caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
+    Ok(Json(Me::of(user, caller)))
+}
+
+/// What to change of a profile.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ProfileChange {
+    /// A new name.
+    #[garde(inner(length(chars, min = 1, max = 100)))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00]*$")]
+    name: Option<String>,
+    /// Where the picture is, `https://…`; `null` removes it.
+    #[serde(default)]
+    #[garde(inner(length(max = 2000), prefix("https://")))]
+    #[schema(value_type = Option<String>, max_length = 2000, pattern = "^https://[^\\x00]*$")]
+    picture: Patch<String>,
+    /// The language, as in BCP 47; `null` for the app's own.
+    #[serde(default)]
+    #[garde(inner(length(min = 1, max = 35), custom(language_tag)))]
+    #[schema(value_type = Option<String>, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
+    locale: Patch<String>,
+}
+
+fn language_tag(tag: &str, (): &()) -> garde::Result {
+    let allowed = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if allowed { Ok(()) } else { Err(garde::Error::new("is not a language tag as in BCP 47: `de-AT`")) }
+}
+
+/// Change the profile
+#[utoipa::path(patch, path = "/", request_body = ProfileChange,
+    responses((status = 200, description = "The caller.", body = Me)))]
+async fn change(
+    State(state): State<(Db, Clock)>,
+    caller: Identity,
+    Json(change): Json<ProfileChange>,
+) -> Result<Json<Me>, Error> {
+    let profile = Profile { name: change.name, picture: change.picture.change(), locale: change.locale.change() };
+    let (db, clock) = state;
+    let user = user::change(&db, caller.user, profile, clock.now()).await?.ok_or_else(|| Error::not_found("user"))?;
+    Ok(Json(Me::of(user, caller)))
+}

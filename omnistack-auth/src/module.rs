@@ -1,0 +1,121 @@
+//! The module.
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::{Audience, BoxError, Ctx, Missing, Module, Mount, Registry},
+    clock::Clock,
+    crypto::KeyRing,
+    db::Db,
+    identity::Authenticator,
+    jobs::{Cron, Job, JobCtx, JobError},
+    migrations,
+};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    authenticator::{Ended, Recognize, Remembered},
+    config::AuthSettings,
+    http,
+    session::Sessions,
+    signing::SigningKeys,
+    token::AccessTokens,
+    users::Users,
+};
+
+/// Accounts: who calls, for which tenant, and what they may do.
+///
+/// ```no_run
+/// use omnistack_auth::Auth;
+/// use omnistack_core::app::App;
+///
+/// # async fn run() -> omnistack_core::Result<()> {
+/// App::from_env().with(Auth::accounts()).run().await
+/// # }
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Auth {}
+
+impl Auth {
+    /// Accounts built in.
+    pub fn accounts() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Module for Auth {
+    fn name(&self) -> &'static str {
+        "auth"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<AuthSettings>() else { return };
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
+        let lifetimes = (settings.signing_key, settings.access_token);
+        registry
+            .provide_with(move |ctx| Services::new(ctx, &settings))
+            .provide_with(|ctx| Ok(ctx.get::<Services>()?.sessions))
+            .provide_with(|ctx| Ok(ctx.get::<Services>()?.keys))
+            .provide_with(|ctx| Ok(Users::new(ctx.get()?, ctx.get()?)))
+            .provide_with(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.recognize)))
+            .service("auth", |ctx| {
+                let ended = ctx.get::<Services>()?.ended;
+                Ok(move |shutdown| ended.clone().listen(shutdown))
+            })
+            .job::<Upkeep>(move |ctx| Ok((ctx.get()?, lifetimes)))
+            .cron(Cron::new("17 * * * *", Upkeep {}))
+            .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
+            .routes(Mount::public("/auth").without_idempotency(), http::session::public(), Ctx::get)
+            .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
+            .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+            .routes(Mount::app("/users/me").v2(), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)));
+    }
+
+    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+        Ok(ctx.get::<SigningKeys>()?.start().await?)
+    }
+}
+
+/// What the module's parts share. Made once, while wiring.
+#[derive(Clone)]
+struct Services {
+    keys: SigningKeys,
+    sessions: Sessions,
+    recognize: Recognize,
+    ended: Ended,
+}
+
+impl Services {
+    fn new(ctx: &Ctx, settings: &AuthSettings) -> Result<Self, Missing> {
+        let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
+        let known = Remembered::default();
+        let ended = Ended::new(known.clone(), ctx.get()?);
+        let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
+        let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
+        let recognize = Recognize { db: db.clone(), clock: clock.clone(), access: access.clone(), known };
+        let sessions = Sessions::new(db, clock, ring, access, ended.clone(), settings);
+        Ok(Self { keys, sessions, recognize, ended })
+    }
+}
+
+/// Rotates signing keys and deletes what has expired. Every hour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Upkeep {}
+
+/// Rows deleted at once.
+const CHUNK: i64 = 1000;
+
+#[async_trait]
+impl Job for Upkeep {
+    const NAME: &'static str = "auth.upkeep";
+    type State = (Services, (Duration, Duration));
+
+    async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
+        services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
+        while services.sessions.sweep(CHUNK).await? > 0 {}
+        Ok(())
+    }
+}

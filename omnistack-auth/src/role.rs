@@ -1,0 +1,37 @@
+//! What the members of a tenant may do.
+//!
+//! Permissions are written `resource:action`. Modules use three actions: `read`, `write`, and `manage` for what concerns
+//! the tenant itself (members, roles, billing). Whatever else there is (`tenant:transfer`, `tenant:delete`) is the owner's.
+
+use omnistack_core::identity::Permissions;
+
+/// The roles every tenant has, and what each may do, from the most to the least.
+pub const ROLES: [(&str, &str); 4] =
+    [("owner", "*"), ("admin", "*:read *:write *:manage"), ("developer", "*:read *:write"), ("viewer", "*:read")];
+
+/// Who may do everything, and can't be the last to leave.
+pub const OWNER: &str = "owner";
+
+/// What a role that every tenant has may do; nothing for the name of any other.
+pub fn built_in(role: &str) -> Option<Permissions> {
+    ROLES.iter().find(|(name, _)| *name == role).and_then(|(_, permissions)| permissions.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_role_may_do() {
+        for (permission, expected) in [
+            ("projects:read", [true, true, true, true]),
+            ("projects:write", [true, true, true, false]),
+            ("members:manage", [true, true, false, false]),
+            ("tenant:transfer", [true, false, false, false]),
+        ] {
+            let allowed = ROLES.map(|(role, _)| built_in(role).unwrap().allows(permission));
+            assert_eq!(allowed, expected, "{permission}");
+        }
+        assert_eq!(built_in("root"), None);
+    }
+}

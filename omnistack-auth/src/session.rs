@@ -1,0 +1,274 @@
+//! Sessions: one sign-in of a user on one device, with a short access token and a refresh token that changes each time.
+
+pub(crate) mod refresh;
+
+use std::{fmt, time::Duration};
+
+use omnistack_core::{
+    clock::Clock,
+    crypto::{Context, HmacKey, KeyRing},
+    db::{Db, Tx},
+    http,
+    identity::{Proof, SessionId, TenantId, UserId},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    Error,
+    authenticator::Ended,
+    config::AuthSettings,
+    model::{Device, SessionInfo},
+    store::session::{self as store, Row},
+    token::{AccessTokens, TokenOf},
+};
+use refresh::{Issued, Presented};
+
+/// What somebody holds who has signed in.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Goes with each request, in `Authorization: Bearer`.
+    pub access: SecretString,
+    /// Buys the next pair, once.
+    pub refresh: SecretString,
+    /// How long the access token is good.
+    pub expires_in: Duration,
+    /// The session.
+    pub session: SessionId,
+    /// The tenant chosen.
+    pub tenant: Option<TenantId>,
+}
+
+/// A sign-in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SignIn {
+    /// Who.
+    pub user: UserId,
+    /// For which tenant.
+    pub tenant: Option<TenantId>,
+    /// From where.
+    pub device: Device,
+    /// Whether a second factor was shown.
+    pub second_factor: bool,
+    /// The operator who signs in as this user, and why.
+    pub actor: Option<(UserId, String)>,
+    /// How long the session lasts at most, in place of `AUTH_SESSION_LIFETIME`.
+    pub lifetime: Option<Duration>,
+}
+
+impl SignIn {
+    /// Of a user from a device.
+    pub fn new(user: UserId, device: Device) -> Self {
+        Self { user, tenant: None, device, second_factor: false, actor: None, lifetime: None }
+    }
+
+    /// For this tenant.
+    #[must_use]
+    pub fn for_tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// With a second factor.
+    #[must_use]
+    pub fn with_second_factor(mut self, shown: bool) -> Self {
+        self.second_factor = shown;
+        self
+    }
+}
+
+/// Begins, refreshes and ends sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    db: Db,
+    clock: Clock,
+    ring: KeyRing,
+    access: AccessTokens,
+    ended: Ended,
+    idle: Duration,
+    lifetime: Duration,
+    grace: Duration,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        db: Db,
+        clock: Clock,
+        ring: KeyRing,
+        access: AccessTokens,
+        ended: Ended,
+        settings: &AuthSettings,
+    ) -> Self {
+        Self {
+            db,
+            clock,
+            ring,
+            access,
+            ended,
+            idle: settings.session_idle,
+            lifetime: settings.session_lifetime,
+            grace: settings.refresh_grace,
+        }
+    }
+
+    /// Begins a session, in the transaction that has checked who signs in.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn begin_in(&self, tx: &mut Tx, sign_in: SignIn) -> Result<Tokens, Error> {
+        let now = self.clock.now();
+        let id = SessionId::new(now);
+        let key: [u8; 32] = rand::random();
+        let refresh = Issued::first(&HmacKey::new(key)?, id);
+        let row = Row {
+            id,
+            user_id: sign_in.user,
+            tenant_id: sign_in.tenant,
+            actor_id: sign_in.actor.as_ref().map(|(actor, _)| *actor),
+            proof_at: now,
+            second_factor: sign_in.second_factor,
+            refresh_key: self.ring.seal(key, &place(id))?,
+            refresh_hash: refresh.hash.as_bytes().to_vec(),
+            previous_hash: None,
+            rotated_at: now,
+            created_at: now,
+            expires_at: now + sign_in.lifetime.unwrap_or(self.lifetime),
+            ended_at: None,
+        };
+        store::insert(tx, &row, &sign_in.device, sign_in.actor.as_ref().map(|(_, reason)| reason.as_str())).await?;
+        self.tokens(&row, refresh)
+    }
+
+    /// Buys the next pair of tokens. Two who come with the same token at once get the same next one.
+    ///
+    /// # Errors
+    /// 401 for a token that is not good. For one that was used before, the whole session ends: somebody else may have it.
+    pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
+        let presented = Presented::parse(token).ok_or_else(refused)?;
+        let now = self.clock.now();
+        // Twice, when another has just been faster.
+        for _ in 0..2 {
+            let row = store::find(&self.db, presented.session()).await?.ok_or_else(refused)?;
+            let key = HmacKey::new(self.ring.open(&row.refresh_key, &place(row.id))?.expose_secret())?;
+            let over = row.ended_at.is_some() || row.expires_at <= now || now.since(row.rotated_at) > self.idle;
+            if over || !presented.is_ours(&key) {
+                return Err(refused().into());
+            }
+            let (hash, next) = (presented.hash(), presented.next(&key));
+            if row.refresh_hash == hash.as_bytes() {
+                if store::rotate(&self.db, row.id, hash, next.hash, now).await? {
+                    return self.tokens(&row, next);
+                }
+            } else if row.previous_hash.as_deref() == Some(hash.as_bytes().as_slice())
+                && now.since(row.rotated_at) <= self.grace
+            {
+                return self.tokens(&row, next);
+            } else {
+                tracing::warn!(target: "omnistack::auth", session = %row.id, user = %row.user_id,
+                    "a refresh token came back after its time; its session has ended");
+                self.end(row.user_id, row.id).await?;
+                return Err(refused().into());
+            }
+        }
+        Err(refused().into())
+    }
+
+    /// The sessions of a user that go on, the newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
+        let now = self.clock.now();
+        Ok(store::of_user(&self.db, user, now, now - self.idle).await?)
+    }
+
+    /// Ends a session of a user; whether there was one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, Error> {
+        let ended = store::end(&self.db, user, session, self.clock.now()).await?;
+        self.ended.session(session).await;
+        Ok(ended)
+    }
+
+    /// Ends every session of a user but one, within a transaction; tell [`forget`](Self::forget) once it is committed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn end_all_in(&self, tx: &mut Tx, user: UserId, but: Option<SessionId>) -> Result<u64, Error> {
+        Ok(store::end_all(tx, user, but, self.clock.now()).await?)
+    }
+
+    /// Lets no replica go by what it remembers of a user: after their sessions, roles or rights have changed.
+    pub async fn forget(&self, user: UserId) {
+        self.ended.user(user).await;
+    }
+
+    /// Lets no replica go by what it remembers of a tenant's members.
+    pub async fn forget_tenant(&self, tenant: TenantId) {
+        self.ended.tenant(tenant).await;
+    }
+
+    /// Chooses another tenant for a session; the next access token is for it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn choose(&self, session: SessionId, tenant: TenantId) -> Result<(), Error> {
+        store::choose(&self.db, session, tenant).await?;
+        self.ended.session(session).await;
+        Ok(())
+    }
+
+    /// Notes that the user has shown once more who they are.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn prove(&self, session: SessionId, second_factor: bool) -> Result<Proof, Error> {
+        let proof = Proof { at: self.clock.now(), second_factor };
+        store::prove(&self.db, session, proof).await?;
+        self.ended.session(session).await;
+        Ok(proof)
+    }
+
+    /// Deletes what ended long ago, at most so many.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
+        Ok(store::sweep(&self.db, self.clock.now() - self.idle, limit).await?)
+    }
+
+    fn tokens(&self, row: &Row, refresh: Issued) -> Result<Tokens, Error> {
+        let access = self.access.sign(&TokenOf {
+            user: row.user_id,
+            session: row.id,
+            tenant: row.tenant_id,
+            proof_at: row.proof_at,
+            second_factor: row.second_factor,
+            actor: row.actor_id,
+        })?;
+        Ok(Tokens {
+            access: access.into(),
+            refresh: refresh.text,
+            expires_in: self.access.lifetime(),
+            session: row.id,
+            tenant: row.tenant_id,
+        })
+    }
+}
+
+fn place(id: SessionId) -> Context {
+    Context::row("sessions", "refresh_key", id)
+}
+
+fn refused() -> http::Error {
+    http::Error::new(
+        http::StatusCode::UNAUTHORIZED,
+        "REFRESH_TOKEN_INVALID",
+        "the refresh token is not valid, was used or has expired; sign in again",
+    )
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}

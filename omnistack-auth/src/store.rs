@@ -1,0 +1,5 @@
+//! All SQL of the crate, by what it is about.
+
+pub(crate) mod session;
+pub(crate) mod tenant;
+pub(crate) mod user;

@@ -1,0 +1,126 @@
+//! The app's own access tokens: JWTs of RFC 9068, good for minutes, of one session.
+
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Validation};
+use omnistack_core::{
+    clock::{Clock, Timestamp},
+    http,
+    identity::{SessionId, TenantId, UserId},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    signing::{self, SigningKeys},
+};
+
+/// What an access token says (RFC 9068, section 2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    pub(crate) aud: String,
+    pub(crate) sub: UserId,
+    /// Seconds since 1970.
+    pub(crate) exp: i64,
+    pub(crate) iat: i64,
+    pub(crate) sid: SessionId,
+    /// The tenant chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) auth_time: i64,
+    /// `mfa` after a second factor (RFC 8176, section 2).
+    pub(crate) amr: Vec<String>,
+    /// Who acts as the subject (RFC 8693, section 4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) act: Option<Actor>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Actor {
+    pub(crate) sub: UserId,
+}
+
+/// Makes and reads access tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessTokens {
+    keys: SigningKeys,
+    clock: Clock,
+    /// Issuer and audience: the app is both.
+    issuer: String,
+    lifetime: Duration,
+}
+
+impl AccessTokens {
+    pub(crate) fn new(keys: SigningKeys, clock: Clock, issuer: String, lifetime: Duration) -> Self {
+        Self { keys, clock, issuer, lifetime }
+    }
+
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// A token of a session.
+    pub(crate) fn sign(&self, of: &TokenOf) -> Result<String, Error> {
+        let now = self.clock.now();
+        self.keys.sign(&Claims {
+            iss: self.issuer.clone(),
+            aud: self.issuer.clone(),
+            sub: of.user,
+            exp: (now + self.lifetime).as_seconds(),
+            iat: now.as_seconds(),
+            sid: of.session,
+            tenant: of.tenant,
+            auth_time: of.proof_at.as_seconds(),
+            amr: of.second_factor.then(|| "mfa".to_owned()).into_iter().collect(),
+            act: of.actor.map(|sub| Actor { sub }),
+        })
+    }
+
+    /// Reads a token, if it is good now.
+    ///
+    /// # Errors
+    /// 401 for one that isn't, which says no more; the database's when a key has to be looked for.
+    pub(crate) async fn verify(&self, token: &str) -> Result<Claims, Error> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
+        if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(signing::TYPE) {
+            return Err(refused().into());
+        }
+        let id = header.kid.ok_or_else(refused)?;
+        let key = self.keys.find(&id).await?.ok_or_else(refused)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.rules()).map_err(|_| refused())?.claims;
+        let now = self.clock.now().as_seconds();
+        if claims.exp <= now || claims.iat > now + SKEW {
+            return Err(refused().into());
+        }
+        Ok(claims)
+    }
+
+    /// Times are looked at here, by the app's clock.
+    fn rules(&self) -> Validation {
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.validate_exp = false;
+        rules.set_issuer(&[&self.issuer]);
+        rules.set_audience(&[&self.issuer]);
+        rules.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
+        rules
+    }
+}
+
+/// Seconds by which the clocks of replicas may differ.
+const SKEW: i64 = 30;
+
+/// Whose token is signed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenOf {
+    pub(crate) user: UserId,
+    pub(crate) session: SessionId,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) proof_at: Timestamp,
+    pub(crate) second_factor: bool,
+    pub(crate) actor: Option<UserId>,
+}
+
+pub(crate) fn refused() -> http::Error {
+    http::Error::unauthorized("the access token is not valid or has expired; refresh it, or sign in again")
+}

@@ -1,0 +1,4 @@
+//! Accounts, through the router and on real databases.
+
+mod sessions;
+mod support;

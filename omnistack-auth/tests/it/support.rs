@@ -1,0 +1,39 @@
+//! An app with accounts, and somebody signed in.
+
+use omnistack_auth::{
+    Auth,
+    model::Device,
+    session::{Sessions, SignIn, Tokens},
+    users::{Made, NewUser, Users},
+};
+use omnistack_core::ExposeSecret as _;
+use omnistack_testkit::{Client, TestApp, TestDatabase};
+
+/// An app with built-in accounts.
+pub(crate) async fn start(database: TestDatabase) -> TestApp {
+    TestApp::start_with_own_identity(database, |app| app.with(Auth::accounts())).await
+}
+
+pub(crate) fn sessions(app: &TestApp) -> Sessions {
+    app.app().ctx().get().unwrap()
+}
+
+/// A new user of this address.
+pub(crate) async fn user(app: &TestApp, email: &str) -> Made {
+    let users: Users = app.app().ctx().get().unwrap();
+    users.create(NewUser::of_email(email)).await.unwrap()
+}
+
+/// Signs a user in, in their own tenant.
+pub(crate) async fn sign_in(app: &TestApp, made: Made) -> Tokens {
+    let mut tx = app.db().begin().await.unwrap();
+    let sign_in = SignIn::new(made.user, Device::default()).for_tenant(made.tenant);
+    let tokens = sessions(app).begin_in(&mut tx, sign_in).await.unwrap();
+    tx.commit().await.unwrap();
+    tokens
+}
+
+/// A client with an access token.
+pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
+    app.bearer(tokens.access.expose_secret())
+}
