@@ -7,6 +7,7 @@ mod life;
 mod operators;
 mod outage;
 mod replicas;
+mod traces;
 mod unique;
 
 use std::{
