@@ -8,7 +8,7 @@ mod crons;
 mod life;
 mod operators;
 mod outage;
-mod replicas;
+pub(crate) mod replicas;
 mod traces;
 mod unique;
 

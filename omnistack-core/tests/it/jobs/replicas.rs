@@ -85,23 +85,23 @@ pub(super) async fn replica(
     app
 }
 
-pub(super) fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
+pub(crate) fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
     let (runner, shutdown) = (app.runner().clone(), Shutdown::new());
     let asked = shutdown.clone();
     (shutdown, tokio::spawn(async move { runner.run(asked).await.unwrap() }))
 }
 
-pub(super) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
-pub(super) async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
+pub(crate) async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
     shutdown.cancel();
     soon("the end of the worker", worker).await.unwrap();
 }
 
 /// Asks again until it is so; the deadline is the test's.
-pub(super) async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
+pub(crate) async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
             tokio::task::yield_now().await;
