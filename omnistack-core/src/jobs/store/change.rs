@@ -46,16 +46,18 @@ impl Store {
         Ok(waiting + running)
     }
 
-    /// Deletes jobs that match and were finished before now, dead letters too, with their failures; some at a time.
+    /// Deletes finished jobs that match, dead letters too, with their failures; some at a time.
     pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let now = self.clock.now().as_micros();
+        // Of those there are now, so that it ends while others come in.
+        let newest = self.db.query("select id from jobs order by id desc limit 1").fetch_optional().await?;
+        let Some((newest,)) = newest else { return Ok(0) };
         let mut all = 0;
         for state in ["done", "dead", "cancelled"] {
             if filter.state.is_some_and(|wanted| wanted.as_str() != state) {
                 continue;
             }
             let mut after = Id::from_uuid(Uuid::nil());
-            while let Some((last, deleted)) = self.discard_some(filter, state, now, after).await? {
+            while let Some((last, deleted)) = self.discard_some(filter, state, after, newest).await? {
                 all += deleted;
                 after = last;
             }
@@ -68,17 +70,16 @@ impl Store {
         &self,
         filter: &JobFilter,
         state: &str,
-        now: i64,
         after: JobId,
+        newest: JobId,
     ) -> Result<Option<(JobId, u64)>, Error> {
         let mut args = Args::new(self.db.dialect());
-        let finished = args.push(now);
         let condition = filter.sql(&mut args);
-        let (from, limit) = (args.push(after), args.push(AT_ONCE));
+        let (from, to, limit) = (args.push(after), args.push(newest), args.push(AT_ONCE));
         let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
         let sql = format!(
-            "delete from jobs where state = '{state}' and id in (select id from jobs where state = '{state}'
-                and finished_at <= ${finished}{condition} and id > ${from} order by id limit ${limit}{lock}) returning id"
+            "delete from jobs where state = '{state}' and id in (select id from jobs where state = '{state}'{condition}
+                and id > ${from} and id <= ${to} order by id limit ${limit}{lock}) returning id"
         );
         let mut tx = self.db.begin().await?;
         let deleted: Vec<(JobId,)> = tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
