@@ -87,8 +87,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes over what silent workers had, by the clock alone, and runs what is due, and what that enqueues, until nothing is; crons are left
-    /// out. For tests and one-off commands: returns how many attempts were made.
+    /// Takes over what silent workers had, by the clock alone, and runs what is due, and what that enqueues, until nothing is;
+    /// crons are left out. For tests and one-off commands: returns how many attempts were made.
     ///
     /// # Errors
     /// The database's.
