@@ -27,7 +27,12 @@ use crate::{
     http::Rate,
 };
 use attempt::attempt;
-use wake::{Trouble, Upkeep};
+pub(crate) use attempt::storable;
+use wake::Upkeep;
+pub(crate) use wake::{Trouble, is_due};
+
+/// Where the statement that inserts jobs announces their queues.
+const CHANNEL: &str = "omnistack_jobs";
 
 /// Jobs one claim leases, and one acknowledgement stores, at most.
 const BATCH: usize = 1000;
@@ -94,7 +99,7 @@ impl Runner {
         }
         let ended = Shutdown::new();
         let _ended = ended.clone().drop_guard();
-        tokio::spawn(listen(self.jobs.store.db.clone(), Arc::clone(&self.jobs.wake), ended));
+        tokio::spawn(listen(self.jobs.store.db.clone(), CHANNEL, Arc::clone(&self.jobs.wake), ended));
         Worker::new(self).run(shutdown).await;
         Ok(())
     }
@@ -369,8 +374,16 @@ impl Worker {
             Said::Beaten(_, Err(error)) | Said::Kept(Err(error)) => Some(error),
         };
         match trouble {
-            Some(error) => self.trouble.begin(&error),
-            None => self.trouble.end(),
+            Some(error) => {
+                if self.trouble.begin() {
+                    tracing::error!(target: "omnistack::jobs", %error, "the worker can't reach its database; going on when it is back");
+                }
+            }
+            None => {
+                if self.trouble.end() {
+                    tracing::info!(target: "omnistack::jobs", "the worker's database is back");
+                }
+            }
         }
     }
 
