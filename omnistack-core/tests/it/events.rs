@@ -1,11 +1,10 @@
 //! Events, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says what it did")]
 
 mod crash;
 mod deliveries;
 mod operators;
-mod order;
 mod ready;
 mod replicas;
 
@@ -118,7 +117,11 @@ impl Module for Table {
     fn register(&self, registry: &mut Registry) {
         const SQL: &str =
             "create table written (subscriber text not null, key text not null, text text not null, sequence bigint)";
-        registry.migrations(&[Migration { name: "0001_written", postgres: SQL, sqlite: SQL }]);
+        const LEDGER: &str = "create table ledger (key text not null, text text not null, place bigint not null)";
+        registry.migrations(&[
+            Migration { name: "0001_written", postgres: SQL, sqlite: SQL },
+            Migration { name: "0002_ledger", postgres: LEDGER, sqlite: LEDGER },
+        ]);
     }
 }
 

@@ -58,15 +58,16 @@ free as materialized (
 update event_deliveries as the set attempt = the.attempt + 1, lease = the.lease + 1
 from free, events where the.subscriber = $1 and the.seq = free.seq and events.seq = free.seq
 returning the.seq, id, the.subscriber, the.key, payload, the.attempt, the.lease, tenant, trace, published_at",
-    sqlite: "update event_deliveries as the set attempt = the.attempt + 1, lease = the.lease + 1
-from events, (select (select min(seq) from event_deliveries
-        where subscriber = $1 and key = lanes.value and state in ('waiting', 'dead')) as head from json_each($2) as lanes)
-where the.subscriber = $1 and the.seq = head and the.state = 'waiting' and events.seq = head
-returning seq, (select id from events where events.seq = the.seq) as id, subscriber, key,
-    (select payload from events where events.seq = the.seq) as payload, attempt, lease,
-    (select tenant from events where events.seq = the.seq) as tenant,
-    (select trace from events where events.seq = the.seq) as trace,
-    (select published_at from events where events.seq = the.seq) as published_at",
+    sqlite: "update event_deliveries set attempt = attempt + 1, lease = lease + 1
+where subscriber = $1 and state = 'waiting' and seq in (
+    select (select min(seq) from event_deliveries as the
+        where the.subscriber = $1 and the.key = lanes.value and the.state in ('waiting', 'dead'))
+    from json_each($2) as lanes)
+returning seq, (select id from events where events.seq = event_deliveries.seq) as id, subscriber, key,
+    (select payload from events where events.seq = event_deliveries.seq) as payload, attempt, lease,
+    (select tenant from events where events.seq = event_deliveries.seq) as tenant,
+    (select trace from events where events.seq = event_deliveries.seq) as trace,
+    (select published_at from events where events.seq = event_deliveries.seq) as published_at",
 };
 
 /// Keys nobody is publishing with, locked.
