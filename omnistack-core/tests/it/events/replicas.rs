@@ -3,7 +3,7 @@
 use omnistack_core::{
     app::{App, Shutdown},
     clock::{Clock, MockClock, Timestamp},
-    events::{DeliveryFilter, Dispatcher, Events},
+    events::{DeliveryFilter, DeliveryState, Dispatcher, Events},
 };
 use omnistack_testkit::on_each_database;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -143,6 +143,19 @@ on_each_database! {
         assert_eq!(count, 1);
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
         assert_eq!((delivery.attempt, delivery.error), (2, None));
+    }
+
+    async fn one_that_kills_its_process_is_a_dead_letter_in_the_end(database: TestDatabase) {
+        let held = Held::default();
+        let app = replica(&database, Clock::system(), Holding(held.clone()), &[]).await;
+        let events = app.ctx().get::<Events>().unwrap();
+        events.publish(&Noted::new("k", "deadly")).await.unwrap();
+        // As after so many crashes: each attempt was counted when it began.
+        app.db().query("update event_deliveries set attempt = 10").execute().await.unwrap();
+        assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
+        let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
+        assert_eq!(delivery.state, DeliveryState::Dead);
+        assert!(delivery.error.unwrap().contains("ended without a word"));
     }
 
     async fn what_a_drain_cuts_short_is_given_back_uncounted(database: TestDatabase) {
