@@ -1,6 +1,6 @@
 //! Looking at deliveries.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -170,16 +170,16 @@ impl DeliveryFilter {
     pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
         if let Some(id) = self.id {
-            sql += &format!(" and the.seq = (select seq from events where id = ${})", args.push(id));
+            _ = write!(sql, " and the.seq = (select seq from events where id = ${})", args.push(id));
         }
         if let Some(subscriber) = &self.subscriber {
-            sql += &format!(" and the.subscriber = ${}", args.push(subscriber.clone()));
+            _ = write!(sql, " and the.subscriber = ${}", args.push(subscriber.clone()));
         }
         if let Some(key) = &self.key {
-            sql += &format!(" and the.key = ${}", args.push(key.clone()));
+            _ = write!(sql, " and the.key = ${}", args.push(key.clone()));
         }
         if let Some(state) = self.state {
-            sql += &format!(" and the.state = '{}'", state.as_str());
+            _ = write!(sql, " and the.state = '{}'", state.as_str());
         }
         sql
     }

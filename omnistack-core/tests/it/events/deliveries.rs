@@ -5,6 +5,7 @@ use std::time::Duration;
 use omnistack_core::{
     events::{DeliveryFilter, DeliveryState, Events, PublishError},
     id::Id,
+    identity::TenantId,
     jobs::JobError,
 };
 use omnistack_testkit::on_each_database;
@@ -15,6 +16,36 @@ use super::*;
 async fn count(app: &TestApp, table: &str) -> i64 {
     let sql = sqlx::AssertSqlSafe(format!("select count(*) from {table}"));
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
+}
+
+/// Tenant and trace of each delivery, and whether its transaction is that tenant's.
+type Seen = Arc<Mutex<Vec<(Option<TenantId>, Option<String>, bool)>>>;
+
+struct Seeing(Seen);
+
+#[async_trait]
+impl Subscriber for Seeing {
+    type Event = Noted;
+
+    async fn handle(&self, _: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+        let tenant = delivery.tenant();
+        let trace = delivery.trace().map(ToOwned::to_owned);
+        let same = delivery.tx().await?.tenant() == tenant;
+        self.0.lock().unwrap().push((tenant, trace, same));
+        Ok(())
+    }
+}
+
+struct Seer(Seen);
+
+impl Module for Seer {
+    fn name(&self) -> &'static str {
+        "seer"
+    }
+    fn register(&self, registry: &mut Registry) {
+        let seen = Arc::clone(&self.0);
+        registry.on("see", move |_| Ok(Seeing(seen)));
+    }
 }
 
 on_each_database! {
@@ -52,29 +83,7 @@ on_each_database! {
     }
 
     async fn an_event_belongs_to_the_tenant_of_its_transaction(database: TestDatabase) {
-        let seen: Arc<Mutex<Vec<_>>> = Arc::default();
-        struct Seeing(Arc<Mutex<Vec<(Option<omnistack_core::identity::TenantId>, Option<String>, bool)>>>);
-        #[async_trait]
-        impl Subscriber for Seeing {
-            type Event = Noted;
-            async fn handle(&self, _: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
-                let tenant = delivery.tenant();
-                let trace = delivery.trace().map(ToOwned::to_owned);
-                let same = delivery.tx().await?.tenant() == tenant;
-                self.0.lock().unwrap().push((tenant, trace, same));
-                Ok(())
-            }
-        }
-        struct Seer(Arc<Mutex<Vec<(Option<omnistack_core::identity::TenantId>, Option<String>, bool)>>>);
-        impl Module for Seer {
-            fn name(&self) -> &'static str {
-                "seer"
-            }
-            fn register(&self, registry: &mut Registry) {
-                let seen = Arc::clone(&self.0);
-                registry.on("see", move |_| Ok(Seeing(seen)));
-            }
-        }
+        let seen = Seen::default();
         let app = start(database, |app| app.with(Seer(Arc::clone(&seen)))).await;
         let tenant = Id::from_uuid(Uuid::new_v4());
         let mut tx = app.db().tenant(tenant).begin().await.unwrap();
