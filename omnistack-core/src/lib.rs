@@ -14,6 +14,7 @@
 //! | [`http::idempotency`] | a request sent again is carried out once |
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`jobs`] | work done later, kept in the database |
+//! | [`events`] | what has happened, told to whoever subscribed, in order |
 //! | [`health`] | whether the app can serve |
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
@@ -45,6 +46,7 @@ pub mod crud;
 pub mod crypto;
 pub mod db;
 pub mod email;
+pub mod events;
 pub mod health;
 pub mod http;
 pub mod id;

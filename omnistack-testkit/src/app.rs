@@ -13,6 +13,7 @@ use omnistack_core::{
     app::{App, AppBuilder, Server, ServerSettings, Shutdown},
     clock::{MockClock, Timestamp},
     db::Db,
+    events::Events,
     http::Error,
     id::Id,
     identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
@@ -111,6 +112,29 @@ impl TestApp {
     /// When the database fails.
     pub async fn run_jobs(&self) -> usize {
         match self.app.runner().run_until_idle().await {
+            Ok(attempts) => attempts,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The app's events. Nothing is delivered by itself.
+    ///
+    /// # Panics
+    /// Never: every app has them.
+    pub fn events(&self) -> Events {
+        match self.app.ctx().get() {
+            Ok(events) => events,
+            Err(missing) => panic!("{missing}"),
+        }
+    }
+
+    /// Delivers the events that are due, and those that publishes, until none is; returns how many attempts were made. Move the
+    /// clock for those that wait.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn run_events(&self) -> usize {
+        match self.app.dispatcher().run_until_idle().await {
             Ok(attempts) => attempts,
             Err(error) => panic!("{error}"),
         }

@@ -33,6 +33,7 @@ pub mod prelude {
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Fields, Resource, Scope},
         db::{Db, Tx},
+        events::{Delivery, Event, Events, Subscriber},
         http::{Error, Idempotency, Json, Meta, Patch, Path, Query},
         id::Id,
         identity::{DevIdentity, Identity, TenantId, UserId},

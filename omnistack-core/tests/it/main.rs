@@ -4,6 +4,7 @@ mod audit;
 mod cache;
 mod crypto;
 mod database;
+mod events;
 mod http;
 mod jobs;
 mod pubsub;
