@@ -27,11 +27,18 @@ pub enum User {}
 #[derive(Debug)]
 pub enum Tenant {}
 
+/// Whose ids are [`ApiKeyId`]s.
+#[derive(Debug)]
+pub enum ApiKey {}
+
 /// A user.
 pub type UserId = Id<User>;
 
 /// A tenant: the boundary of data and of billing.
 pub type TenantId = Id<Tenant>;
+
+/// An API key, not its secret.
+pub type ApiKeyId = Id<ApiKey>;
 
 /// A caller who has been recognised.
 ///
@@ -48,12 +55,14 @@ pub struct Identity {
     pub admin: bool,
     /// Whether a program calls, with an API key.
     pub machine: bool,
+    /// The API key it came with.
+    pub key: Option<ApiKeyId>,
 }
 
 impl Identity {
     /// A signed-in user without a tenant.
     pub fn user(user: UserId) -> Self {
-        Self { user, tenant: None, admin: false, machine: false }
+        Self { user, tenant: None, admin: false, machine: false, key: None }
     }
 
     /// For this tenant.
@@ -71,6 +80,12 @@ impl Identity {
     /// A program with an API key.
     pub fn into_machine(mut self) -> Self {
         self.machine = true;
+        self
+    }
+
+    /// With this API key.
+    pub fn with_key(mut self, key: ApiKeyId) -> Self {
+        self.key = Some(key);
         self
     }
 
