@@ -6,6 +6,8 @@ mod crypto;
 mod database;
 mod http;
 mod jobs;
+mod lines;
 mod pubsub;
+mod rates;
 mod resilience;
 mod services;

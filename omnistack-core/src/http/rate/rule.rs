@@ -222,7 +222,7 @@ impl View {
             (0, 0)
         };
         let (used, before) = (u64::from(used), u64::from(before));
-        let counted = if before == 0 { used } else { used + (before * (span - offset)).div_ceil(span) };
+        let counted = if before == 0 { used } else { used + before.saturating_mul(span - offset).div_ceil(span) };
         Self { period, offset, used, before, counted }
     }
 
