@@ -106,7 +106,8 @@ impl Link {
         tokio::spawn(look(Arc::downgrade(self), pause, async |link: &Self| {
             let answers = link.answers().await;
             if answers {
-                tracing::info!(target: "omnistack::redis", after = ?link.absence.end(), "Redis is back");
+                let after = link.absence.end();
+                tracing::info!(target: "omnistack::redis", ?after, "Redis is back");
             }
             answers
         }));
