@@ -88,12 +88,8 @@ async fn on_redis() {
         .map(|line| line.split_once("calls=").unwrap().1.split(',').next().unwrap().parse::<u32>().unwrap())
         .sum();
     let trips = f64::from(calls) / (2.0 * ROUND_TRIPS as f64);
-    for (what, times, trips) in [
-        ("`PING`", &mut times[0], 1.0),
-        ("token bucket", &mut times[1], trips),
-        ("sliding window", &mut times[2], trips),
-    ]
-    .map(|(what, times, trips)| (what, times, trips))
+    for ((what, trips), mut times) in
+        [("`PING`", 1.0), ("token bucket", trips), ("sliding window", trips)].into_iter().zip(times)
     {
         times.sort_unstable();
         println!("| {what} | {:.1} | {trips:.2} |", times[times.len() / 2].as_nanos() as f64 / 1000.0);

@@ -178,10 +178,8 @@ impl Monitor {
                 }
             }
         };
-        match tokio::time::timeout(START, heard).await {
-            Ok(line) => line,
-            Err(_) => panic!("no such command came in {START:?}"),
-        }
+        let Ok(line) = tokio::time::timeout(START, heard).await else { panic!("no such command came in {START:?}") };
+        line
     }
 
     async fn line(&mut self) -> std::io::Result<String> {

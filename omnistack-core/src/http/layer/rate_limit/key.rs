@@ -27,7 +27,7 @@ pub(super) enum Key {
     Address(IpAddr),
     User(UserId),
     Tenant(TenantId),
-    ApiKey(ApiKeyId),
+    Program(ApiKeyId),
     Everybody,
 }
 
@@ -39,7 +39,7 @@ impl Key {
             RateLimitKey::Identity => identity().map(|identity| Self::User(identity.user)),
             RateLimitKey::Tenant => identity().and_then(|identity| identity.tenant).map(Self::Tenant),
             RateLimitKey::ApiKey => {
-                identity().map(|identity| identity.key.map_or(Self::User(identity.user), Self::ApiKey))
+                identity().map(|identity| identity.key.map_or(Self::User(identity.user), Self::Program))
             }
             RateLimitKey::Everybody => Some(Self::Everybody),
         };
@@ -54,7 +54,7 @@ impl fmt::Display for Key {
             Self::Address(address) => write!(f, "address:{address}"),
             Self::User(user) => write!(f, "user:{user}"),
             Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
-            Self::ApiKey(key) => write!(f, "key:{key}"),
+            Self::Program(key) => write!(f, "key:{key}"),
             Self::Everybody => f.write_str("everybody"),
         }
     }
