@@ -1,5 +1,7 @@
 //! What the code under test writes to the log.
 
+#![cfg(test)]
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -43,9 +45,8 @@ impl Lines {
                 more.await;
             }
         };
-        if timeout(Duration::from_secs(20), heard).await.is_err() {
-            panic!("`{line}` was to be heard, and this was: {:?}", self.take());
-        }
+        let heard = timeout(Duration::from_secs(20), heard).await;
+        assert!(heard.is_ok(), "`{line}` was to be heard, and this was: {:?}", self.take());
     }
 }
 
