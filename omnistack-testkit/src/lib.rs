@@ -58,7 +58,7 @@ pub use app::TestApp;
 pub use cache::TestCache;
 pub use client::{Answer, Client, RequestBuilder};
 pub use database::TestDatabase;
-pub use redis::TestRedis;
+pub use redis::{Monitor, TestRedis};
 
 /// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.
 ///

@@ -39,6 +39,13 @@ impl Bench {
         peers: Some(("jobs-peers", jobs::rows)),
     };
 
+    /// The cache in the process and on Redis.
+    pub(crate) const CACHE: Self =
+        Self { arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"], servers: true };
+    /// Rate limits, likewise.
+    pub(crate) const LIMIT: Self =
+        Self { arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"], servers: true };
+
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
         bench.arg("bench").args(self.arguments);

@@ -22,7 +22,7 @@ use crate::{
     events::{Dispatcher, EventSettings, Events, Handler as EventHandler},
     health::Health,
     http::{
-        HttpSettings, VersionPolicy,
+        HttpSettings, RateLimits, VersionPolicy,
         layer::{RouteLayer, RouteLimits, no_such_route},
     },
     identity::{Authenticator, Entitlements, KnownPermissions},
@@ -165,9 +165,10 @@ impl AppBuilder {
         if let Some(db) = &db {
             registry.default(AuditStore::new(db.clone(), registry.clock()));
         }
-        let (cache, publisher) = shared.unwrap_or_else(|| {
+        let (cache, publisher, limits) = shared.unwrap_or_else(|| {
             let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
-            (Cache::in_process(size, registry.clock()), Publisher::default())
+            let limits = RateLimits::in_process(registry.clock());
+            (Cache::in_process(size, registry.clock()), Publisher::default(), limits)
         });
         registry
             .default(cache)
@@ -175,7 +176,8 @@ impl AppBuilder {
             .default(UsageSink::default())
             .default(AuditLog::stored(clock.clone()))
             .default(Mailer::default())
-            .default(publisher);
+            .default(publisher)
+            .default(limits);
         registry.provide_later();
         // For operators, where anybody can be one.
         if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
@@ -269,8 +271,8 @@ fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
         .ok()
 }
 
-/// The cache and the messages all replicas share, with `REDIS_URL`.
-fn shared(registry: &mut Registry) -> Option<(Cache, Publisher)> {
+/// The cache, the messages and the rates all replicas share, with `REDIS_URL`.
+fn shared(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     #[cfg(feature = "redis")]
     return crate::redis::register(registry);
     #[cfg(not(feature = "redis"))]

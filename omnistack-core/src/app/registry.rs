@@ -164,14 +164,29 @@ impl Registry {
             .map(|paths| paths.paths.keys().map(|path| mount.join(path)).collect())
             .chain(hidden.iter().map(|path| vec![mount.join(path)]))
             .collect();
+        let known: Vec<String> = at.concat();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
         });
+        self.costs(&mount, &known);
         self.routes.push(Routes { module: self.module, mount, paths, hidden, schemas: api.schemas, wire });
         self
+    }
+
+    /// Finds costs of a rate that mean nothing.
+    fn costs(&mut self, mount: &Mount, routes: &[String]) {
+        let Some(limit) = &mount.rate_limit else { return };
+        for (path, cost) in limit.costs(|path| mount.join(path)) {
+            if !routes.contains(&path) {
+                self.problem(format!("gives {path} a cost, and mounts no such route"), "name a path of the same `Api`");
+            } else if cost > limit.rate.largest() {
+                let what = format!("{path} costs {cost} of a rate of {}: it could never be called", limit.rate);
+                self.problem(what, "lower the cost, or raise the burst");
+            }
+        }
     }
 
     /// Puts a tower layer around every route.

@@ -7,6 +7,8 @@ mod database;
 mod events;
 mod http;
 mod jobs;
+mod lines;
 mod pubsub;
+mod rates;
 mod resilience;
 mod services;

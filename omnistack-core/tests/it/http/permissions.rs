@@ -43,7 +43,8 @@ async fn a_mount_asks_for_permissions_by_method() {
             caller.request(method, "/api/v1/app/projects").await.expect(status);
         }
     }
-    let refused = app.caller(user("*:read")).post("/api/v1/app/projects", ()).await.expect_error(403, "PERMISSION_DENIED");
+    let refused =
+        app.caller(user("*:read")).post("/api/v1/app/projects", ()).await.expect_error(403, "PERMISSION_DENIED");
     assert_eq!(refused.json()["error"]["details"]["permission"], "projects:write");
     app.anonymous().get("/api/v1/app/projects").await.expect(401);
 
