@@ -35,6 +35,8 @@ mod mailer;
 mod memory;
 mod message;
 mod provider;
+#[cfg(feature = "email")]
+pub mod template;
 
 pub use address::{Address, AddressError};
 pub use console::Console;

@@ -66,18 +66,18 @@ mod layout;
 mod markup;
 mod shipped;
 mod source;
-mod store;
+//mod store;
 
 pub use shipped::{
     ContactConfirmation, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine, ResetPassword,
     VerifyEmail, Welcome,
 };
 pub use source::LARGEST_SOURCE;
-pub use store::{Override, Overrides};
+//pub use store::{Override, Overrides};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use minijinja::Value;
+use minijinja::{Value, value::Serde};
 use serde::Serialize;
 
 use source::Source;
@@ -185,6 +185,9 @@ pub struct Templates {
     known: Arc<BTreeMap<&'static str, Known>>,
 }
 
+/// The mail a footer is seen in.
+const NOTHING_ELSE: &str = "subject: Footer\n---\n";
+
 /// A version of a template somebody made: its locale and its source.
 type Version<'a> = (&'a str, &'a str);
 
@@ -222,7 +225,7 @@ impl Templates {
     /// # Errors
     /// A source that can't be rendered with these values: a link that leads nowhere, far too long a list.
     pub fn render<T: Template>(&self, template: &T, locale: &str) -> Result<Rendered, TemplateError> {
-        self.render_with(T::NAME, T::SOURCES, Value::from_serialize(template), locale, &[], &[])
+        self.render_with(T::NAME, T::SOURCES, Value::from(Serde(template)), locale, &[], &[])
     }
 
     /// With the values of its sample.
@@ -231,7 +234,9 @@ impl Templates {
     /// There is no such template.
     pub fn preview(&self, name: &str, locale: &str) -> Result<Rendered, TemplateError> {
         let known = self.known(name)?;
-        self.render_with(name, known.sources, (known.sample)(), locale, &[], &[])
+        let footer = [(locale, NOTHING_ELSE)];
+        let sources = if name == shipped::FOOTER { &footer } else { known.sources };
+        self.render_with(name, sources, (known.sample)(), locale, &[], &[])
     }
 
     /// What this source would make of the template's sample: for whoever writes one.
@@ -244,9 +249,14 @@ impl Templates {
         }
         let known = self.known(name)?;
         if name == shipped::FOOTER {
-            // It ends a mail, so it is seen in one.
-            let sources = &[(FALLBACK, "subject: Footer\n---\n")];
-            return self.render_with(name, sources, (known.sample)(), locale, &[], &[(locale, source)]);
+            return self.render_with(
+                name,
+                &[(locale, NOTHING_ELSE)],
+                (known.sample)(),
+                locale,
+                &[],
+                &[(locale, source)],
+            );
         }
         self.render_with(name, &[], (known.sample)(), locale, &[(locale, source)], &[])
     }
@@ -282,10 +292,9 @@ impl Templates {
 
         let shipped = self.known(shipped::FOOTER)?.sources;
         let footer = choose(locale, own_footer, shipped);
-        let wrong_footer =
-            |what: String| TemplateError::new(shipped::FOOTER, footer.map(|(locale, _)| locale), what);
+        let wrong_footer = |what: String| TemplateError::new(shipped::FOOTER, footer.map(|(locale, _)| locale), what);
         let footer = Source::parse(footer.map_or("", |(_, source)| source)).map_err(wrong_footer)?;
-        let footer = engine.body(&footer, &Value::from_serialize(())).map_err(wrong_footer)?;
+        let footer = engine.body(&footer, &Value::from(())).map_err(wrong_footer)?;
         let (body_html, body_text) = markup::both(&body).map_err(wrong)?;
         let (footer_html, footer_text) = markup::both(&footer).map_err(wrong_footer)?;
         let html = layout::html(&layout::Parts {
@@ -318,7 +327,7 @@ impl fmt::Debug for Templates {
 
 impl Known {
     fn of<T: Template>() -> Self {
-        Self { sources: T::SOURCES, sample: || Value::from_serialize(T::sample()) }
+        Self { sources: T::SOURCES, sample: || Value::from(Serde(T::sample())) }
     }
 }
 
@@ -337,8 +346,10 @@ fn choose<'a>(locale: &str, own: &[Version<'a>], sources: &[Version<'a>]) -> Opt
 fn is_locale(locale: &str) -> bool {
     let part = |part: &str| matches!(part.len(), 1..=8) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let language = locale.split('-').next().unwrap_or_default();
-    matches!(language.len(), 2..=3) && language.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && locale.len() <= 20 && locale.split('-').all(part)
+    matches!(language.len(), 2..=3)
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && locale.len() <= 20
+        && locale.split('-').all(part)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ impl Engine {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(50);
         environment.set_auto_escape_callback(|name| match name {
-            BODY => AutoEscape::Custom("markdown"),
+            BODY => AutoEscape::Custom("markdown".into()),
             _ => AutoEscape::None,
         });
         environment.set_formatter(write);

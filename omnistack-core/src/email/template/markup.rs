@@ -13,12 +13,11 @@ pub(super) const CODE: &str = "code:";
 /// Stands for a line break within a value: Markdown takes it for an ordinary character.
 pub(super) const LINE_BREAK: char = '\u{2028}';
 
-/// A value as Markdown that shows just this: every character that could mean something has a backslash before it.
+/// A value as Markdown that shows just this, without white space around it: every character that could mean something has a backslash before it.
 pub(super) fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len() + 16);
     let mut space = false;
-    let value = value.trim_end_matches(['\r', '\n']);
-    for character in value.chars() {
+    for character in value.trim().chars() {
         match character {
             '\n' => escaped.push(LINE_BREAK),
             _ if is_unwanted(character) && character != '\t' => continue,
@@ -136,7 +135,8 @@ pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
 fn alone(events: &[Event<'_>], end: usize) -> bool {
     let start = events[..end].iter().rposition(|event| matches!(event, Event::Start(Tag::Link { .. })));
     let before = start.and_then(|start| start.checked_sub(1)).map(|before| &events[before]);
-    matches!(before, Some(Event::Start(Tag::Paragraph))) && matches!(events.get(end + 1), Some(Event::End(TagEnd::Paragraph)))
+    matches!(before, Some(Event::Start(Tag::Paragraph)))
+        && matches!(events.get(end + 1), Some(Event::End(TagEnd::Paragraph)))
 }
 
 fn starts_button(events: &[Event<'_>], index: usize) -> bool {
