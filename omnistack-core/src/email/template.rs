@@ -66,14 +66,14 @@ mod layout;
 mod markup;
 mod shipped;
 mod source;
-//mod store;
+mod store;
 
 pub use shipped::{
     ContactConfirmation, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine, ResetPassword,
     VerifyEmail, Welcome,
 };
 pub use source::LARGEST_SOURCE;
-//pub use store::{Override, Overrides};
+pub use store::{Override, OverrideError, Overrides};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
