@@ -29,17 +29,37 @@
 //! With an [`idempotency_key`](Email::idempotency_key), a provider that knows keys delivers once. See [`ErrorKind`].
 
 mod address;
+#[cfg(feature = "email")]
+mod api;
 mod console;
 mod error;
+mod failover;
 mod mailer;
 mod memory;
 mod message;
 mod provider;
+#[cfg(feature = "email")]
+mod resend;
+#[cfg(feature = "email")]
+mod sendgrid;
+mod settings;
+#[cfg(feature = "email")]
+mod smtp;
 
 pub use address::{Address, AddressError};
 pub use console::Console;
 pub use error::{EmailError, ErrorKind, Invalid};
+pub use failover::Failover;
 pub use mailer::Mailer;
 pub use memory::Memory;
 pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
 pub use provider::{EmailProvider, Sent};
+#[cfg(feature = "email")]
+pub use resend::Resend;
+#[cfg(feature = "email")]
+pub use sendgrid::SendGrid;
+pub use settings::{EmailSettings, ProviderName};
+#[cfg(feature = "email")]
+pub use smtp::Smtp;
+
+pub(crate) use settings::register;

@@ -69,9 +69,13 @@ impl Mailer {
 }
 
 impl Default for Mailer {
-    /// Writes mails to the log: for development.
+    /// Writes mails to the log, from `app@localhost` unless they say: for development.
     fn default() -> Self {
-        Self::new(Console::default())
+        let mailer = Self::new(Console::default());
+        match Address::new("app@localhost") {
+            Ok(from) => mailer.from(from),
+            Err(_) => mailer,
+        }
     }
 }
 
