@@ -29,19 +29,55 @@
 //! With an [`idempotency_key`](Email::idempotency_key), a provider that knows keys delivers once. See [`ErrorKind`].
 
 mod address;
+#[cfg(feature = "email")]
+mod api;
 mod console;
 mod error;
+mod failover;
+#[cfg(feature = "email")]
+mod mailbox;
 mod mailer;
 mod memory;
 mod message;
+#[cfg(feature = "email")]
+mod module;
+#[cfg(feature = "email")]
+mod outbox;
 mod provider;
+#[cfg(feature = "email")]
+mod resend;
+#[cfg(feature = "email")]
+mod sendgrid;
+mod settings;
+#[cfg(feature = "email")]
+mod smtp;
+#[cfg(feature = "email")]
+mod suppression;
 #[cfg(feature = "email")]
 pub mod template;
 
 pub use address::{Address, AddressError};
 pub use console::Console;
 pub use error::{EmailError, ErrorKind, Invalid};
+pub use failover::Failover;
+#[cfg(feature = "email")]
+pub use mailbox::{Mailbox, Received};
 pub use mailer::Mailer;
 pub use memory::Memory;
 pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
+#[cfg(feature = "email")]
+pub use module::{Mail, MailSettings};
+#[cfg(feature = "email")]
+pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail, Sender};
 pub use provider::{EmailProvider, Sent};
+#[cfg(feature = "email")]
+pub use resend::Resend;
+#[cfg(feature = "email")]
+pub use sendgrid::SendGrid;
+pub use settings::{EmailSettings, ProviderName};
+#[cfg(feature = "email")]
+pub use smtp::Smtp;
+#[cfg(feature = "email")]
+pub use suppression::{EmailApi, Reason, Suppression, Suppressions};
+
+pub(crate) use settings::register;

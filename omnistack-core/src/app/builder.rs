@@ -18,7 +18,6 @@ use crate::{
     config::{Config, ConfigProblem, Environment},
     crypto::KeyRing,
     db::{Db, DbSettings},
-    email::Mailer,
     health::Health,
     http::{
         HttpSettings, VersionPolicy,
@@ -170,12 +169,15 @@ impl AppBuilder {
             let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
             (Cache::in_process(size, registry.clock()), Publisher::default())
         });
+        #[cfg(feature = "http-client")]
+        crate::http::client::register(&mut registry);
+        let mailer = crate::email::register(&mut registry).unwrap_or_default();
         registry
             .default(cache)
             .default(Entitlements::default())
             .default(UsageSink::default())
             .default(AuditLog::stored(clock.clone()))
-            .default(Mailer::default())
+            .default(mailer)
             .default(publisher);
         unmet(&mut registry);
         for problem in registry.config.problems() {

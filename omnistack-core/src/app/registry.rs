@@ -86,7 +86,7 @@ pub struct Registry {
     pub(super) module: &'static str,
     pub(super) config: Config,
     pub(super) clock: Clock,
-    pub(super) ctx: Ctx,
+    pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(super) migrations: Vec<(&'static str, Migrations)>,
@@ -310,7 +310,7 @@ impl Registry {
     }
 
     /// Whether some module can't do without a `T`.
-    pub(super) fn requires<T: 'static>(&self) -> bool {
+    pub(crate) fn requires<T: 'static>(&self) -> bool {
         self.requirements.iter().any(|(_, id, _)| *id == TypeId::of::<T>())
     }
 

@@ -60,6 +60,13 @@ impl EmailError {
         self
     }
 
+    /// The same, meaning something else.
+    #[cfg(feature = "email")]
+    pub(super) fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// What it means.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -92,8 +99,7 @@ impl Classify for EmailError {
         let class = match self.kind() {
             ErrorKind::Unknown => Class::unknown().retryable(),
             ErrorKind::RateLimited | ErrorKind::Unavailable => Class::failed().retryable(),
-            ErrorKind::Invalid => Class::failed(),
-            ErrorKind::Refused | ErrorKind::Configuration => Class::failed(),
+            ErrorKind::Invalid | ErrorKind::Refused | ErrorKind::Configuration => Class::failed(),
         };
         match self.retry_after() {
             Some(wait) => class.retry_after(wait),
@@ -147,8 +153,8 @@ pub enum Invalid {
     /// An address is none.
     #[error("an address is not valid: {0}")]
     Address(#[from] AddressError),
-    /// Neither `to` nor `cc` nor `bcc` has anybody.
-    #[error("it has no recipients")]
+    /// Nobody in `to`. Providers ask for one, even where there are copies.
+    #[error("it is to nobody")]
     NoRecipients,
     /// More recipients than [`MAX_RECIPIENTS`](super::Email::MAX_RECIPIENTS).
     #[error("it has {0} recipients, more than {max}", max = super::Email::MAX_RECIPIENTS)]

@@ -37,6 +37,13 @@ impl Mailer {
         self
     }
 
+    /// The same through another provider.
+    #[cfg(feature = "email")]
+    pub(super) fn through(mut self, provider: impl EmailProvider) -> Self {
+        Arc::make_mut(&mut self.0).provider = Arc::new(provider);
+        self
+    }
+
     /// Who delivers.
     pub fn provider(&self) -> &Arc<dyn EmailProvider> {
         &self.0.provider
@@ -69,9 +76,13 @@ impl Mailer {
 }
 
 impl Default for Mailer {
-    /// Writes mails to the log: for development.
+    /// Writes mails to the log, from `app@localhost` unless they say: for development.
     fn default() -> Self {
-        Self::new(Console::default())
+        let mailer = Self::new(Console::default());
+        match Address::new("app@localhost") {
+            Ok(from) => mailer.from(from),
+            Err(_) => mailer,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A mail.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -207,6 +207,24 @@ impl Email {
         self.to.iter().chain(&self.cc).chain(&self.bcc)
     }
 
+    /// The text, if it is not empty.
+    pub(super) fn written_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The HTML, if it is not empty.
+    pub(super) fn written_html(&self) -> Option<&str> {
+        self.html.as_deref().filter(|html| !html.is_empty())
+    }
+
+    /// The extra headers and those to unsubscribe by.
+    #[cfg(feature = "email")]
+    pub(super) fn all_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let extra = self.headers.iter().map(|header| (header.name.as_str(), Cow::Borrowed(header.value.as_str())));
+        let unsubscribe = self.unsubscribe.iter().flat_map(Unsubscribe::headers);
+        extra.chain(unsubscribe.map(|(name, value)| (name, Cow::Owned(value))))
+    }
+
     /// How large it is as it is sent, in bytes: text, HTML and attachments, these as base64. Headers are not counted.
     pub fn size(&self) -> u64 {
         let text = |text: &Option<String>| text.as_deref().map_or(0, str::len) as u64;
@@ -223,7 +241,7 @@ impl Email {
             return Err(fault.into());
         }
         match self.recipients().count() {
-            0 => return Err(Invalid::NoRecipients),
+            _ if self.to.is_empty() => return Err(Invalid::NoRecipients),
             many if many > Self::MAX_RECIPIENTS => return Err(Invalid::TooManyRecipients(many)),
             _ => {}
         }
@@ -234,7 +252,7 @@ impl Email {
             return Err(Invalid::NoSubject);
         }
         one_line("the subject", &self.subject, 998)?;
-        if self.text.is_none() && self.html.is_none() {
+        if self.written_text().is_none() && self.written_html().is_none() {
             return Err(Invalid::NoBody);
         }
         self.attachments.iter().try_for_each(Attachment::check)?;
@@ -329,7 +347,7 @@ fn to_base64<S: Serializer>(content: &Bytes, serializer: S) -> Result<S::Ok, S::
 }
 
 fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    let text = Cow::<str>::deserialize(deserializer)?;
     STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
 }
 

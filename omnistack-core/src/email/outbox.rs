@@ -3,10 +3,9 @@
 mod job;
 mod store;
 
-pub use job::{ForgetMail, SendMail};
+pub use job::{ForgetMail, SendMail, Sender};
 pub use store::{MessageInfo, MessageState};
 
-pub(super) use job::Sender;
 pub(super) use store::Store;
 
 use super::{

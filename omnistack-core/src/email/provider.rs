@@ -19,6 +19,12 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     /// Short and stable, for logs and metrics: `smtp`.
     fn name(&self) -> &'static str;
 
+    /// Whether it delivers once what is sent twice with the same [idempotency key](Email::idempotency_key), so that a mail with
+    /// one may be sent again whatever became of it. Unless said, not.
+    fn knows_keys(&self) -> bool {
+        false
+    }
+
     /// Hands one over.
     ///
     /// # Errors
@@ -30,6 +36,10 @@ pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
 impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
     fn name(&self) -> &'static str {
         (**self).name()
+    }
+
+    fn knows_keys(&self) -> bool {
+        (**self).knows_keys()
     }
 
     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {

@@ -211,16 +211,16 @@ impl Suppressions {
         let mut added = 0;
         for event in events {
             let new = tx
-                .query("insert into email_events (provider, id, received_at) values ($1, $2, $3) on conflict do nothing")
+                .query(
+                    "insert into email_events (provider, id, received_at) values ($1, $2, $3) on conflict do nothing",
+                )
                 .bind(provider)
                 .bind(event.id.as_str())
                 .bind(self.clock.now())
                 .execute()
                 .await?;
             if new > 0 {
-                added += u64::from(
-                    self.add_in(&mut tx, &event.address, event.reason, event.detail.as_deref()).await?,
-                );
+                added += u64::from(self.add_in(&mut tx, &event.address, event.reason, event.detail.as_deref()).await?);
             }
         }
         tx.commit().await?;

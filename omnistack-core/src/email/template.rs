@@ -68,6 +68,7 @@ mod shipped;
 mod source;
 mod store;
 
+pub(super) use markup::{html_text, link};
 pub use shipped::{
     ContactConfirmation, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine, ResetPassword,
     VerifyEmail, Welcome,

@@ -80,7 +80,8 @@ impl Sender {
         email.to.retain(is_free);
         email.cc.retain(is_free);
         email.bcc.retain(is_free);
-        let left_out: Vec<_> = suppressed.iter().map(|one| format!("{} is suppressed: {}", one.address, one.reason)).collect();
+        let left_out: Vec<_> =
+            suppressed.iter().map(|one| format!("{} is suppressed: {}", one.address, one.reason)).collect();
         Ok(Some(left_out.join("; ")))
     }
 

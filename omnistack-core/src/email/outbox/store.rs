@@ -166,7 +166,7 @@ impl Store {
             .bind(id)
             .bind(left_out)
             .bind(sent.provider)
-            .bind(sent.id.as_deref())
+            .bind(sent.id.clone())
             .bind(self.clock.now())
             .execute()
             .await
@@ -200,12 +200,8 @@ impl Store {
     /// Forgets mails that were finished so long ago, and events so old that nobody sends them again.
     pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();
-        let forgotten = self
-            .db
-            .query("delete from email_messages where finished_at < $1")
-            .bind(now - mails)
-            .execute()
-            .await?;
+        let forgotten =
+            self.db.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
         self.db.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
         Ok(forgotten)
     }

@@ -73,9 +73,9 @@ fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
         let (at, address) = text.split_once(' ')?;
         Some((Timestamp::from_micros(at.parse().ok()?), address.to_owned()))
     };
-    read().filter(|(_, address)| !address.contains('\0')).ok_or_else(|| {
-        Error::invalid([FieldProblem::new("cursor", "is none that a page gave")])
-    })
+    read()
+        .filter(|(_, address)| !address.contains('\0'))
+        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))
 }
 
 /// An address no mail is to be sent to.

@@ -27,7 +27,8 @@ pub(super) fn standard_secret(secret: &str) -> Option<HmacKey> {
 
 /// Standard Webhooks, as Svix sends them: the id of the message when one of the signatures is right.
 pub(super) fn standard<'a>(key: &HmacKey, headers: &'a HeaderMap, body: &[u8], now: Timestamp) -> Option<&'a str> {
-    let header = |name: &str| text(headers, &format!("svix-{name}")).or_else(|| text(headers, &format!("webhook-{name}")));
+    let header =
+        |name: &str| text(headers, &format!("svix-{name}")).or_else(|| text(headers, &format!("webhook-{name}")));
     let (id, timestamp, signatures) = (header("id")?, header("timestamp")?, header("signature")?);
     let signed = key.sign_parts([id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
     // While a secret is changed there is one for each.
@@ -43,8 +44,8 @@ pub(super) fn standard<'a>(key: &HmacKey, headers: &'a HeaderMap, body: &[u8], n
 pub(super) fn sendgrid_key(text: &str) -> Option<Vec<u8>> {
     // RFC 5480, section 2: ecPublicKey, prime256v1, and a bit string of an uncompressed point.
     const PREFIX: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-        0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
     ];
     let der = STANDARD.decode(text.trim()).ok()?;
     let point = der.strip_prefix(&PREFIX)?;
@@ -61,5 +62,6 @@ pub(super) fn sendgrid(key: &[u8], headers: &HeaderMap, body: &[u8], now: Timest
         return false;
     };
     let signed = [timestamp.as_bytes(), body].concat();
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(&signed, &signature).is_ok() && is_recent(timestamp, now)
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(&signed, &signature).is_ok()
+        && is_recent(timestamp, now)
 }

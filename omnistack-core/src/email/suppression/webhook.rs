@@ -89,7 +89,11 @@ async fn sendgrid(State(webhooks): State<Webhooks>, headers: HeaderMap, body: By
     heed(&webhooks.suppressions, "sendgrid", &events).await
 }
 
-async fn heed(suppressions: &Suppressions, provider: &'static str, events: &[event::Event]) -> Result<StatusCode, Error> {
+async fn heed(
+    suppressions: &Suppressions,
+    provider: &'static str,
+    events: &[event::Event],
+) -> Result<StatusCode, Error> {
     if !events.is_empty() {
         let added = suppressions.heed(provider, events).await?;
         tracing::info!(target: "omnistack::email", provider, added, "addresses no mail is sent to any more");

@@ -35,7 +35,7 @@ pub(super) fn escape(value: &str) -> String {
 }
 
 /// Text as HTML.
-pub(super) fn html_text(text: &str) -> String {
+pub(in crate::email) fn html_text(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         match character {
@@ -52,7 +52,7 @@ pub(super) fn html_text(text: &str) -> String {
 }
 
 /// Whether an address may be linked to: an absolute one of the web.
-pub(super) fn link(url: &str) -> Result<(), String> {
+pub(in crate::email) fn link(url: &str) -> Result<(), String> {
     let rest = ["https://", "http://"].iter().find_map(|scheme| {
         let head = url.get(..scheme.len())?;
         head.eq_ignore_ascii_case(scheme).then(|| &url[scheme.len()..])

@@ -80,7 +80,13 @@ impl Overrides {
     ///
     /// # Errors
     /// [`OverrideError::Template`] when it does not render with the template's sample; nothing is saved then.
-    pub async fn save(&self, tenant: TenantId, name: &str, locale: &str, source: &str) -> Result<Rendered, OverrideError> {
+    pub async fn save(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        locale: &str,
+        source: &str,
+    ) -> Result<Rendered, OverrideError> {
         let rendered = self.templates.check(name, locale, source)?;
         let mut tx = self.db.tenant(tenant).begin().await?;
         tx.query(
