@@ -51,6 +51,7 @@ mod app;
 mod cache;
 mod client;
 mod database;
+mod mails;
 mod redis;
 pub mod upstream;
 
@@ -58,6 +59,7 @@ pub use app::TestApp;
 pub use cache::TestCache;
 pub use client::{Answer, Client, RequestBuilder};
 pub use database::TestDatabase;
+pub use mails::Mails;
 pub use redis::TestRedis;
 
 /// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.

@@ -6,6 +6,7 @@ mod crypto;
 mod database;
 mod http;
 mod jobs;
+mod outbox;
 mod pubsub;
 mod resilience;
 mod services;

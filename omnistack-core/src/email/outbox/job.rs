@@ -52,7 +52,11 @@ impl Job for SendMail {
             Err(error) => return sender.give_up(id, format!("the stored mail can't be read: {error}")).await,
         };
         let left_out = sender.leave_out(&mut email).await?;
-        if email.recipients().next().is_none() {
+        // A mail is to somebody. Whoever had a copy for all to see may be; a hidden copy must not show.
+        if email.to.is_empty() {
+            email.to = std::mem::take(&mut email.cc);
+        }
+        if email.to.is_empty() {
             return Ok(sender.store.skipped(id, left_out.unwrap_or_default()).await?);
         }
         // The same at every attempt, and so is what is made of it: the `Message-ID`.
@@ -111,7 +115,7 @@ impl Sender {
 }
 
 /// Forgets mails that were sent, skipped or given up long ago: `EMAIL_KEEP`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetMail {}
 
 /// Events are kept for longer than any provider sends them again.

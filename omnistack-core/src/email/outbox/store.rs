@@ -23,7 +23,7 @@ pub enum MessageState {
     Queued,
     /// A provider took it.
     Sent,
-    /// Everybody it was for is suppressed.
+    /// Everybody it was to, or who had a copy for all to see, is suppressed.
     Skipped,
     /// It was refused, or given up. The content is kept, so its job can be retried.
     Failed,
