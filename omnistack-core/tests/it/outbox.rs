@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod look;
 mod pages;
 mod sending;
 mod suppression;
