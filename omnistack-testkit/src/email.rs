@@ -36,13 +36,13 @@ pub struct Subject {
     pub provider: Box<dyn EmailProvider>,
     /// How much the server has heard so far: connections, requests.
     pub heard: Box<dyn Fn() -> usize + Send + Sync>,
-    _server: Box<dyn Any + Send + Sync>,
+    server: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
     /// A provider without a server.
     pub fn new(provider: impl EmailProvider) -> Self {
-        Self { provider: Box::new(provider), heard: Box::new(|| 0), _server: Box::new(()) }
+        Self { provider: Box::new(provider), heard: Box::new(|| 0), server: Box::new(()) }
     }
 
     /// With what the server has heard so far.
@@ -55,7 +55,7 @@ impl Subject {
     /// Keeps the server alive as long as the test.
     #[must_use]
     pub fn keep(mut self, server: impl Any + Send + Sync) -> Self {
-        self._server = Box::new(server);
+        self.server = Box::new(server);
         self
     }
 }
@@ -117,7 +117,11 @@ pub async fn takes_a_small_mail(subject: Subject) {
 /// What no provider can send is refused as such, before the server hears of it.
 pub async fn refuses_what_nobody_can_send(subject: Subject) {
     let good = || Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
-    let large = Attachment::new("large.bin", "application/octet-stream", vec![0; MAX_SIZE as usize]);
+    let large = Attachment::new(
+        "large.bin",
+        "application/octet-stream",
+        vec![0; usize::try_from(MAX_SIZE).unwrap_or(usize::MAX)],
+    );
     let table: Vec<(&str, Email)> = vec![
         ("no recipients", Email::default().from("shop@example.com").subject("Hello").text("Hello.")),
         ("no address", good().cc("not an address")),

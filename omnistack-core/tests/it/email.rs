@@ -1,6 +1,9 @@
 //! Mail: the laws every provider keeps, and what each sends on the wire.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+
 mod addresses;
+mod aiosmtpd;
 mod failover;
 mod http_api;
 mod laws;
