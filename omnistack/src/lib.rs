@@ -18,6 +18,7 @@
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
+//! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `full` | no | all of them |
 
 pub use omnistack_core::*;

@@ -77,6 +77,10 @@ impl EmailProvider for Mailbox {
         self.inner.name()
     }
 
+    fn knows_keys(&self) -> bool {
+        self.inner.knows_keys()
+    }
+
     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
         let sent = self.inner.send(email).await?;
         let at = self.clock.now();

@@ -84,6 +84,7 @@ pub struct Email {
 }
 
 /// A mail with a fault is not stored: without its fault it would be another mail.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
 fn refuse<S: Serializer>(fault: &Option<AddressError>, _: S) -> Result<S::Ok, S::Error> {
     Err(S::Error::custom(fault.map_or(Invalid::NoRecipients, Invalid::Address)))
 }

@@ -4,6 +4,8 @@ mod audit;
 mod cache;
 mod crypto;
 mod database;
+#[cfg(feature = "email")]
+mod email;
 mod http;
 mod jobs;
 mod outbox;

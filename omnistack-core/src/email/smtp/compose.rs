@@ -27,6 +27,9 @@ pub(super) struct Composed {
     pub(super) id: String,
 }
 
+/// What adds an address to the headers.
+type Put = fn(MessageBuilder, Mailbox) -> MessageBuilder;
+
 /// The mail as text. Nobody reads from it who is in `bcc`: they are in the envelope only.
 pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailError> {
     let from = email.from.as_ref().ok_or(Invalid::NoSender)?;
@@ -42,7 +45,6 @@ pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailEr
         .date(date)
         .message_id(Some(format!("<{id}>")))
         .subject(email.subject.as_str());
-    type Put = fn(MessageBuilder, Mailbox) -> MessageBuilder;
     let addresses: [(&[Address], Put); 4] = [
         (std::slice::from_ref(from), MessageBuilder::from),
         (&email.to, MessageBuilder::to),

@@ -147,7 +147,7 @@ impl Server {
             Err(error) => {
                 let means = meaning(&error, *stage);
                 // A server that said no is still there, and one that says 421 is not.
-                let code = error.status().map_or(0, |code| u16::from(code));
+                let code = error.status().map_or(0, u16::from);
                 if code != 0 && code != 421 && connection.command(Rset).await.is_ok() {
                     self.keep(connection);
                 }
@@ -217,7 +217,7 @@ async fn transaction(
 fn meaning(error: &Error, stage: Stage) -> ErrorKind {
     // Says 5xx: "no, and don't ask again"; or we would have to break our own rules.
     let for_good = error.is_permanent() || error.is_client();
-    let code = error.status().map_or(0, |code| u16::from(code));
+    let code = error.status().map_or(0, u16::from);
     match stage {
         // An answer is certain, whichever it is.
         Stage::Text if error.is_transient() => ErrorKind::Unavailable,
