@@ -108,8 +108,8 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
         match keys.clone().resend(secret.expose_secret()) {
             Some(more) => keys = more,
             None => {
-                _ = registry
-                    .problem("`RESEND_WEBHOOK_SECRET` is no secret", "copy `whsec_…` from Resend's page of webhooks")
+                let fix = "copy `whsec_…` from Resend's page of webhooks";
+                registry.problem("`RESEND_WEBHOOK_SECRET` is no secret", fix);
             }
         }
     }

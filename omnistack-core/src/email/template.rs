@@ -161,6 +161,7 @@ impl TemplateError {
     }
 
     /// Never: the same values make the same error.
+    #[expect(clippy::unused_self, reason = "every error is asked so")]
     pub fn is_retryable(&self) -> bool {
         false
     }

@@ -56,7 +56,7 @@ pub(super) fn list(mails: &[Received], templates: &Templates) -> String {
         _ = write!(
             body,
             "<a class=\"row\" href=\"/dev/mailbox/{id}\"><span>{}</span><span class=\"subject\">{}</span>\
-             <span class=\"quiet\">{}</span></a>\n",
+             <span class=\"quiet\">{}</span></a>",
             addresses(&email.to),
             html_text(&email.subject),
             at.to_jiff().strftime("%Y-%m-%d %H:%M:%S")
@@ -79,7 +79,7 @@ fn parts(body: &mut String, frame: Option<&str>, text: Option<&str>, html: Optio
         _ = write!(
             body,
             "<div class=\"card\"><iframe title=\"The mail\" src=\"{}\" \
-             sandbox=\"allow-popups allow-popups-to-escape-sandbox\"></iframe></div>\n",
+             sandbox=\"allow-popups allow-popups-to-escape-sandbox\"></iframe></div>",
             html_text(frame)
         );
     }

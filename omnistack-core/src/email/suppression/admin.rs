@@ -118,8 +118,8 @@ async fn add(
 ))]
 async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
     let address = Address::new(&address).map_err(|_| Error::not_found("the address"))?;
-    match suppressions.remove(&address).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Error::not_found(format!("`{}` among those no mail is sent to", key(&address)))),
+    if !suppressions.remove(&address).await? {
+        return Err(Error::not_found(format!("`{}` among those no mail is sent to", key(&address))));
     }
+    Ok(StatusCode::NO_CONTENT)
 }
