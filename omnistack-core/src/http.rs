@@ -6,6 +6,7 @@
 //! - [`Page`] and [`PageRequest`] are lists; [`Envelope`] wraps answers of version 2 and later.
 //! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
 //! - [`RateLimits`] counts how often somebody comes, for all replicas; [`Rate`] says how often they may.
+//! - `client`, with the feature `http-client`, is for calls to others.
 //! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
@@ -28,6 +29,8 @@
 //! # let _: axum::Router = axum::Router::new().route("/signup", axum::routing::post(signup));
 //! ```
 
+#[cfg(feature = "http-client")]
+pub mod client;
 pub mod idempotency;
 pub mod layer;
 

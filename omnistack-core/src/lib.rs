@@ -18,7 +18,8 @@
 //! | [`health`] | whether the app can serve |
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
-//! | [`email`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`email`] | mail: one message, several providers, templates, sent by jobs |
+//! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
 //! | [`trace`] | the W3C trace context of a request, passed on to its jobs |
@@ -36,6 +37,8 @@
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
+//! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `http-client` | no | the client for calls to others; other features turn it on |
 
 pub mod app;
 pub mod audit;

@@ -18,7 +18,6 @@ use crate::{
     config::{Config, ConfigProblem, Environment},
     crypto::KeyRing,
     db::{Db, DbSettings},
-    email::Mailer,
     events::{Dispatcher, EventSettings, Events, Handler as EventHandler},
     health::Health,
     http::{
@@ -170,12 +169,15 @@ impl AppBuilder {
             let limits = RateLimits::in_process(registry.clock());
             (Cache::in_process(size, registry.clock()), Publisher::default(), limits)
         });
+        #[cfg(feature = "http-client")]
+        crate::http::client::register(&mut registry);
+        let mailer = crate::email::register(&mut registry).unwrap_or_default();
         registry
             .default(cache)
             .default(Entitlements::default())
             .default(UsageSink::default())
             .default(AuditLog::stored(clock.clone()))
-            .default(Mailer::default())
+            .default(mailer)
             .default(publisher)
             .default(limits);
         registry.provide_later();

@@ -92,7 +92,7 @@ pub struct Registry {
     pub(super) module: &'static str,
     pub(super) config: Config,
     pub(super) clock: Clock,
-    pub(super) ctx: Ctx,
+    pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
     /// Those that some route asks for.
     pub(super) permissions: BTreeSet<String>,
@@ -413,7 +413,7 @@ impl Registry {
     }
 
     /// Whether some module can't do without a `T`.
-    pub(super) fn requires<T: 'static>(&self) -> bool {
+    pub(crate) fn requires<T: 'static>(&self) -> bool {
         self.requirements.iter().any(|(_, id, _)| *id == TypeId::of::<T>())
     }
 

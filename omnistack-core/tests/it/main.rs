@@ -4,10 +4,13 @@ mod audit;
 mod cache;
 mod crypto;
 mod database;
+#[cfg(feature = "email")]
+mod email;
 mod events;
 mod http;
 mod jobs;
 mod lines;
+mod outbox;
 mod pubsub;
 mod rates;
 mod resilience;
