@@ -1,4 +1,6 @@
 //! Accounts, through the router and on real databases.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod sessions;
 mod support;
