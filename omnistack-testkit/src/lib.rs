@@ -3,6 +3,7 @@
 //! - [`TestApp`] starts a set of modules on a fresh database, with a clock that moves when told to, and gives clients for
 //!   as many callers as a test needs.
 //! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL.
+//!   [`TestPostgres`] is a server of the test's own, to be stopped and killed.
 //! - [`on_each_cache!`] runs one test on a cache in the process and on Redis; [`TestRedis`] is a Redis of the test's own, to be
 //!   killed and frozen.
 //! - [`email_conformance!`] asks of a mail provider what every one must do, and [`smtp`] is a mail server that keeps what it is
@@ -55,6 +56,7 @@ mod client;
 mod database;
 pub mod email;
 mod mails;
+mod postgres;
 mod redis;
 pub mod smtp;
 pub mod upstream;
@@ -64,6 +66,7 @@ pub use cache::TestCache;
 pub use client::{Answer, Client, RequestBuilder};
 pub use database::TestDatabase;
 pub use mails::Mails;
+pub use postgres::TestPostgres;
 pub use redis::{Monitor, TestRedis};
 
 /// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.

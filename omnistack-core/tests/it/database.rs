@@ -12,7 +12,6 @@ mod lists;
 mod migrations;
 mod outage;
 mod queries;
-pub(crate) mod server;
 pub(crate) mod shelf;
 mod tenants;
 mod transactions;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use omnistack_core::db::{Db, Error, ErrorKind, Sql};
-use omnistack_testkit::{TestDatabase, on_each_database, upstream::ClosedPort};
+use omnistack_testkit::{TestDatabase, TestPostgres, on_each_database, upstream::ClosedPort};
 use tokio::time::timeout;
 
-use super::{open, open_with, server::Server};
+use super::{open, open_with};
 
 on_each_database! {
     async fn a_refused_write_says_why_and_by_which_constraint(database: TestDatabase) {
@@ -167,7 +167,7 @@ async fn a_server_that_refuses_connections_is_unavailable() {
 
 #[tokio::test]
 async fn wrong_credentials_and_names_are_settings_to_correct() {
-    let server = Server::start().await;
+    let server = TestPostgres::start().await;
     for (url, named) in [
         (server.url().replace(":secret@", ":wrong@"), "password authentication failed"),
         (server.url().replace("/postgres", "/nowhere"), "nowhere"),

@@ -3,27 +3,24 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::{join_all, try_join_all};
 use omnistack_core::{app::App, db::ErrorKind};
-use omnistack_testkit::{Client, TestApp, TestDatabase};
+use omnistack_testkit::{Client, TestApp, TestDatabase, TestPostgres};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::{sync::watch, time::timeout};
 
-use super::{
-    server::Server,
-    shelf::{BOOKS, Shelf},
-};
+use super::shelf::{BOOKS, Shelf};
 
 const CONNECTIONS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_answered_through_restarts_and_crashes() {
-    let mut server = Server::start().await;
+    let mut server = TestPostgres::start().await;
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url())
             .set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string())
@@ -68,7 +65,7 @@ async fn requests_are_answered_through_restarts_and_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
-    let mut server = Server::start().await;
+    let mut server = TestPostgres::start().await;
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url()).set("DATABASE_MAX_CONNECTIONS", CONNECTIONS.to_string()).with(Shelf)
     })
@@ -91,7 +88,7 @@ async fn a_restart_between_requests_costs_at_most_one_failure_a_connection() {
 
 #[tokio::test]
 async fn a_server_that_is_down_at_start_is_said_so() {
-    let mut server = Server::start().await;
+    let mut server = TestPostgres::start().await;
     server.stop().await;
     let config =
         TestDatabase::sqlite().config().with("DATABASE_URL", server.url()).with("DATABASE_ACQUIRE_TIMEOUT", "200ms");
@@ -110,8 +107,8 @@ enum Outcome {
 
 #[derive(Clone, Default)]
 struct Traffic {
-    served: Arc<AtomicUsize>,
-    refused: Arc<AtomicUsize>,
+    served: watch::Sender<usize>,
+    refused: watch::Sender<usize>,
     accepted: Arc<Mutex<Vec<String>>>,
     end: Arc<AtomicBool>,
 }
@@ -131,12 +128,12 @@ impl Traffic {
             }
             for answer in answers {
                 if answer.status.is_success() {
-                    self.served.fetch_add(1, Ordering::SeqCst);
+                    self.served.send_modify(|served| *served += 1);
                 } else {
                     let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
                     assert!(code.starts_with("DATABASE_"), "{} {}", answer.status, answer.text());
                     answer.expect_error(503, &code);
-                    self.refused.fetch_add(1, Ordering::SeqCst);
+                    self.refused.send_modify(|refused| *refused += 1);
                 }
             }
         }
@@ -148,12 +145,9 @@ impl Traffic {
             Outcome::Served => &self.served,
             Outcome::Refused => &self.refused,
         };
-        let enough = counter.load(Ordering::SeqCst) + 4 * CONNECTIONS;
-        let waiting = async {
-            while counter.load(Ordering::SeqCst) < enough {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), waiting).await.expect("the outcome changes in time");
+        let mut counter = counter.subscribe();
+        let enough = *counter.borrow() + 4 * CONNECTIONS;
+        let waiting = counter.wait_for(|count| *count >= enough);
+        timeout(Duration::from_secs(30), waiting).await.expect("the outcome changes in time").unwrap();
     }
 }

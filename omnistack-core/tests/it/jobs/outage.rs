@@ -6,15 +6,14 @@ use omnistack_core::{
     app::Shutdown,
     jobs::{JobFilter, JobState},
 };
-use omnistack_testkit::{TestApp, TestDatabase};
+use omnistack_testkit::{TestApp, TestDatabase, TestPostgres};
 use tokio::time::timeout;
 
 use super::{Act, Acting, How, Ran};
-use crate::database::server::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_flow_through_restarts_and_crashes() {
-    let mut server = Server::start().await;
+    let mut server = TestPostgres::start().await;
     let ran = Ran::default();
     let app = TestApp::start(TestDatabase::sqlite(), |app| {
         app.set("DATABASE_URL", server.url())

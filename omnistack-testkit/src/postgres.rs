@@ -1,0 +1,168 @@
+//! A PostgreSQL for one test.
+
+use std::{
+    fmt::Display,
+    net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use crate::database::variable;
+
+/// How long it may take to start, after a crash too.
+const START: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL server of a test's own, on a free port of this machine. Dropped, it is killed and its files are removed.
+///
+/// ```no_run
+/// # use omnistack_testkit::TestPostgres;
+/// # async fn test() {
+/// let mut server = TestPostgres::start().await;
+/// let url = server.url(); // of its superuser
+/// server.stop().await; // every session ends at once
+/// server.resume().await; // on the same port, with what was committed
+/// server.kill().await; // as a crash does
+/// server.resume().await;
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TestPostgres {
+    folder: PathBuf,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl TestPostgres {
+    /// Makes a cluster with the programs in the folder `TEST_POSTGRES_BIN`, as the user `TEST_POSTGRES_USER` if that is set
+    /// (PostgreSQL refuses to run as root), and starts it.
+    ///
+    /// # Panics
+    /// Without that folder, or when it doesn't start.
+    pub async fn start() -> Self {
+        let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", Uuid::new_v4()));
+        let password = folder.join("password");
+        done("making its folder", std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")));
+        if let Some(user) = user() {
+            run(Command::new("chown").arg("-R").arg(user).arg(&folder)).await;
+        }
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let port = done("finding a free port", free).port();
+        let mut server = Self { folder, port, process: None };
+        let mut initdb = server.program("initdb");
+        initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-N", "-E", "UTF8", "--locale=C", "--pwfile"]);
+        run(initdb.arg(password).arg("-D").arg(server.data())).await;
+        server.resume().await;
+        server
+    }
+
+    /// How its superuser reaches it: a `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres:secret@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends every session at once, and the server in good order.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub async fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else { panic!("it is not running") };
+        let id = process.id().map(|id| id.to_string()).unwrap_or_default();
+        run(Command::new("kill").args(["-INT", &id])).await;
+        done("waiting for its end", process.wait().await);
+    }
+
+    /// Kills it, as a crash does.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub async fn kill(&mut self) {
+        let Some(mut process) = self.process.take() else { panic!("it is not running") };
+        done("killing it", process.kill().await);
+    }
+
+    /// Starts it again, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not within a minute.
+    pub async fn resume(&mut self) {
+        let started = timeout(START, self.answer()).await;
+        assert!(started.is_ok(), "the PostgreSQL in {} did not answer in {START:?}", self.folder.display());
+    }
+
+    async fn answer(&mut self) {
+        let port = self.port.to_string();
+        loop {
+            // After a crash it refuses to start until the last of its old processes is gone.
+            let running = self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)));
+            if !running {
+                let mut server = self.program("postgres");
+                server.arg("-D").arg(self.data()).arg("-k").arg(&self.folder).args(["-p", &port]);
+                server.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=30"]);
+                server.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+                self.process = Some(done("starting it", server.spawn()));
+            }
+            let mut asking = self.program("pg_isready");
+            let asking = asking.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+            if done("asking whether it is there", asking.status().await).success() {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// One of its programs, not as root.
+    fn program(&self, name: &str) -> Command {
+        let Some(folder) = variable("TEST_POSTGRES_BIN") else {
+            panic!(
+                "this test starts a PostgreSQL: run `cargo xtask test`, or set TEST_POSTGRES_BIN to the folder of initdb"
+            );
+        };
+        let program = PathBuf::from(folder).join(name);
+        let mut command = match user() {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.current_dir(&self.folder);
+        command
+    }
+}
+
+impl Drop for TestPostgres {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            _ = process.start_kill();
+        }
+        _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn user() -> Option<String> {
+    variable("TEST_POSTGRES_USER")
+}
+
+async fn run(command: &mut Command) {
+    let output = done("starting a program", command.output().await);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn done<T, E: Display>(what: &str, result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("a PostgreSQL of a test's own: {what}: {error}"),
+    }
+}
