@@ -117,15 +117,11 @@ impl Verifier {
             return Err("not yet good");
         }
         match &claims.aud {
-            Some(audience) if !self.audiences.is_empty() => {
-                if !self.audiences.iter().any(|ours| audience.has(ours)) {
-                    return Err("for another audience");
-                }
-            }
-            None if !self.audiences.is_empty() => return Err("for no audience"),
-            // RFC 7519, section 4.1.3: it names somebody, and nobody said that this is us.
-            Some(_) if !self.preset.has_audiences_of_its_own() => return Err("for another audience"),
-            _ => {}
+            // RFC 7519, section 4.1.3: it names somebody, and where nobody said who this is, it isn't us.
+            Some(_) if self.audiences.is_empty() && self.preset.has_audiences_of_its_own() => {}
+            Some(audience) if self.audiences.iter().any(|ours| audience.has(ours)) => {}
+            None if self.audiences.is_empty() => {}
+            _ => return Err("for another audience"),
         }
         let by_ours = || claims.azp.as_ref().is_some_and(|party| self.parties.contains(party));
         if !self.parties.is_empty() && !by_ours() {

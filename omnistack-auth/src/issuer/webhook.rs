@@ -95,9 +95,9 @@ impl Webhooks {
             Provider::Clerk => Preset::Clerk,
             Provider::Supabase => Preset::Supabase,
         };
-        let ours = self.issuers.trusted().iter().filter(|verifier| verifier.preset == preset);
+        let mut ours = self.issuers.trusted().iter().filter(|verifier| verifier.preset == preset);
         let is_from = |verifier: &&Verifier| verifier.webhook_keys.iter().any(|key| delivery.is_signed(key, body));
-        let verifier = ours.filter(is_from).next().ok_or_else(unsigned)?;
+        let verifier = ours.find(is_from).ok_or_else(unsigned)?;
         let Some(event) = Event::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
         let said =
             Said { verifier, subject: &event.subject, profile: event.profile, at: event.at.unwrap_or(sent).min(now) };

@@ -142,7 +142,7 @@ fn of_claims(pair: &Pair, good: &Value) -> Vec<Attack> {
     let text = good.to_string();
     let twice = |more: &str| pair.raw(&header(pair, json!({})), &format!("{},{more}}}", text.trim_end_matches('}')));
     attacks.extend([
-        ("exp null", twice(r#""nbf":null"#)),
+        ("nbf null", twice(r#""nbf":null"#)),
         ("sub twice", twice(r#""sub":"admin""#)),
         ("exp twice", twice(r#""exp":9999999999"#)),
         ("aud twice", twice(&format!(r#""aud":"{AUDIENCE}""#))),

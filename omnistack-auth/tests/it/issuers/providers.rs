@@ -218,8 +218,8 @@ async fn keycloak() {
     expect(&app, &pair, &good, &[(json!({}), 401), (json!({ "aud": ["account", "api"], "azp": "mobile" }), 200)]).await;
 }
 
-#[test]
-fn what_can_not_be_trusted_is_a_problem_of_the_build() {
+#[tokio::test]
+async fn what_can_not_be_trusted_is_a_problem_of_the_build() {
     let problems = |auth: Auth, settings: &[(&str, &str)]| {
         let settings = settings.iter().copied().chain([("DATABASE_URL", "sqlite::memory:")]);
         App::builder(Config::from_pairs(settings)).with(auth).build().err().map(|error| error.to_string())

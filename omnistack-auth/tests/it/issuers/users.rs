@@ -57,7 +57,7 @@ on_each_database! {
         assert_eq!((&eve["name"], &eve["email"]), (&json!("Eve"), &json!(null)));
 
         let audit: AuditStore = app.app().ctx().get().unwrap();
-        let tenant = ada["tenant_id"].as_str().unwrap().parse().unwrap();
+        let tenant: omnistack_core::identity::TenantId = ada["tenant_id"].as_str().unwrap().parse().unwrap();
         let log = audit.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
         assert_eq!(log.items[0].action, "user.created");
         assert_eq!(log.items[0].details.as_ref().unwrap()["issuer"], upstream.url());
