@@ -32,6 +32,9 @@ impl Bench {
         servers: true,
     };
 
+    /// Recognising callers.
+    pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], servers: false };
+
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();
         bench.arg("bench").args(self.arguments);

@@ -58,7 +58,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("http") => bench::run(&[Bench::HTTP]),
             Some("db") => bench::run(&[Bench::DB]),
             Some("jobs") => bench::run(&[Bench::JOBS]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS]),
+            Some("auth") => bench::run(&[Bench::AUTH]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::AUTH]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -115,8 +116,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, or all"),
+                        .value_parser(["http", "db", "jobs", "auth", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, recognising callers, or all"),
                 ),
         )
         .subcommand(

@@ -265,7 +265,7 @@ async fn what_can_not_be_trusted_is_a_problem_of_the_build() {
         match expected {
             None => assert_eq!(report, None, "{issuers}"),
             Some(expected) => {
-                assert!(report.as_ref().is_some_and(|report| report.contains(expected)), "{issuers}: {report:?}")
+                assert!(report.as_ref().is_some_and(|report| report.contains(expected)), "{issuers}: {report:?}");
             }
         }
     }
