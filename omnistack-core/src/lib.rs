@@ -20,6 +20,7 @@
 //! | [`email`], [`usage`] | what modules ask of each other, each with an embedded default |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
+//! | [`trace`] | the W3C trace context of a request, passed on to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -54,6 +55,7 @@ pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+pub mod trace;
 pub mod usage;
 
 mod failure;

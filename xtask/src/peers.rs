@@ -1,5 +1,6 @@
 //! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
 
+pub(crate) mod node;
 mod python;
 mod schemathesis;
 

@@ -140,6 +140,7 @@ impl AppBuilder {
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
             core_routes::register(&mut registry, db, settings);
             crate::http::idempotency::register(&mut registry, db);
+            crate::audit::register(&mut registry);
         }
         let cache_settings = registry.config::<CacheSettings>();
         let shared = shared(&mut registry);

@@ -18,7 +18,7 @@ use crate::http::{
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
         CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer,
-        StepLayer, Stepped,
+        StepLayer, Stepped, TraceContextLayer, Traced,
     },
 };
 
@@ -27,7 +27,8 @@ use crate::http::{
 /// becomes an error with the headers of any other.
 type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<CatchPanic<PerRoute<Router>>, (ErrorLayer, ApiVersionLayer, Option<RateLimitLayer>)>>;
+type Inner =
+    Compress<Stepped<CatchPanic<Traced<PerRoute<Router>>>, (ErrorLayer, ApiVersionLayer, Option<RateLimitLayer>)>>;
 
 /// The whole app as a service: the default stack around every route. Cheap to clone.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(super) fn around(
     let clock = &registry.clock;
     let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
     let steps = (ErrorLayer::new(clock.clone()), ApiVersionLayer::new(versions, policies), rate);
-    let service = StepLayer(steps).layer(CatchPanicLayer.layer(router));
+    let service = StepLayer(steps).layer(CatchPanicLayer.layer(TraceContextLayer.layer(router)));
     let service: Inner = CompressionLayer.layer(service);
     let service: WithCors = match cors(&settings.cors_origins) {
         Some(cors) => Either::Left(cors.layer(service)),
@@ -72,6 +73,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             "x-api-version",
             "x-request-id",
             "idempotency-key",
+            "traceparent",
+            "tracestate",
         ]))
         .expose_headers(named(&[
             "x-request-id",

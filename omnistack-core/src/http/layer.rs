@@ -29,6 +29,7 @@ mod request_id;
 mod route;
 mod security_headers;
 mod timeout;
+mod trace_context;
 mod unreadable;
 
 pub use access_log::{AccessLog, AccessLogLayer};
@@ -44,6 +45,7 @@ pub use request_id::{RequestId, RequestIdLayer};
 pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
 pub use security_headers::SecurityHeadersLayer;
 pub use timeout::{Timeout, TimeoutLayer};
+pub use trace_context::{TraceContextLayer, Traced};
 pub use unreadable::Unreadable;
 
 use std::{

@@ -12,6 +12,7 @@ pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::{Finished, Lost, Outcome};
 pub(super) use insert::insert;
 pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
+pub(super) use maintain::Silent;
 
 use crate::{clock::Clock, db::Db};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Runner;
+use super::{Runner, silent::Listening};
 use crate::{clock::Timestamp, db::Error};
 
 /// How often leases are looked at, and finished jobs forgotten.
@@ -16,7 +16,8 @@ const FORGET: Duration = Duration::from_secs(60);
 pub(super) struct Upkeep {
     /// By cron: up to when its ticks are dealt with.
     crons: Vec<Timestamp>,
-    rescued: Option<Instant>,
+    looked: Option<Instant>,
+    listening: Listening,
     forgot: Option<Instant>,
     next: Option<Duration>,
 }
@@ -30,8 +31,11 @@ impl Upkeep {
                 self.crons.push(cron.begin(store).await?);
             }
         }
-        if is_due(&mut self.rescued, RESCUE) {
-            let rescued = store.rescue(|name, attempt, id| runner.wait(name, attempt, id)).await?;
+        // Healthy leases have two thirds of their time left.
+        let half = runner.settings.lease / 2;
+        if is_due(&mut self.looked, RESCUE.min(half)) {
+            let silent = self.listening.note(store.silent(half).await?, half);
+            let rescued = if silent.is_empty() { 0 } else { runner.rescue(&silent).await? };
             if rescued > 0 {
                 tracing::warn!(target: "omnistack::jobs", jobs = rescued, "taken from workers that went silent");
             }

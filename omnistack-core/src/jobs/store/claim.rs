@@ -10,6 +10,7 @@ use crate::{
     http::Rate,
     identity::TenantId,
     jobs::{BatchId, JobId},
+    trace::TraceContext,
 };
 
 /// A leased job.
@@ -24,9 +25,16 @@ pub(in crate::jobs) struct Claimed {
     pub(in crate::jobs) timeout: Option<i64>,
     pub(in crate::jobs) batch: Option<BatchId>,
     pub(in crate::jobs) tenant: Option<TenantId>,
-    pub(in crate::jobs) trace: Option<String>,
+    trace: Option<String>,
+    trace_state: Option<String>,
     pub(in crate::jobs) run_at: i64,
     rank: i64,
+}
+
+impl Claimed {
+    pub(in crate::jobs) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
+    }
 }
 
 /// What a worker wants.
@@ -49,12 +57,13 @@ const CLAIM: Sql = Sql {
     order by rank limit $3 for update skip locked)
 update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5, started_at = $6
 from picked where jobs.id = picked.id
-returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at,
+    rank",
     sqlite: "update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5,
     started_at = $6
 where id in (select id from jobs where queue = $1 and state = 'ready' and name in (select value from json_each($2))
     and not exists (select 1 from job_queues where job_queues.name = $1 and paused) order by rank limit $3)
-returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at, rank",
 };
 
 impl Store {
