@@ -35,7 +35,8 @@ pub(crate) use claims::{Claims, LONGEST, Presented};
 
 use std::fmt;
 
-use omnistack_core::{ExposeSecret as _, clock::Clock, crypto::HmacKey};
+use omnistack_core::{ExposeSecret as _, app::Missing, clock::Clock, crypto::HmacKey, http::client::Client};
+use reqwest::Url;
 use secrecy::SecretString;
 
 use fetch::Fetch;
@@ -194,11 +195,16 @@ impl Issuer {
         (!self.webhook_secrets.is_empty()).then_some(path)
     }
 
-    /// What verifies its tokens.
+    /// Whether its keys have to be fetched.
+    pub(crate) fn publishes(&self) -> bool {
+        !matches!(self.source, Source::Shared(_))
+    }
+
+    /// What its tokens are verified with, by the app of this name.
     ///
     /// # Errors
     /// What is wrong with it, and what to do about it.
-    pub(crate) fn verifier(&self, own: &str, clock: &Clock) -> Result<Verifier, (String, String)> {
+    pub(crate) fn check(&self, own: &str) -> Result<Checked, (String, String)> {
         let name = &self.name;
         let problem = |what: &str, fix: &str| Err((format!("trusts the issuer `{name}`, {what}"), fix.to_owned()));
         if name.is_empty() {
@@ -212,7 +218,7 @@ impl Issuer {
                 return problem("with a secret of less than 32 bytes", "make one: `openssl rand -base64 48`");
             }
             Source::Shared(secret) => match HmacKey::new(secret.expose_secret()) {
-                Ok(key) => Keys::Shared(key),
+                Ok(key) => Signed::Shared(key),
                 Err(error) => return problem(&error.to_string(), "give it a secret"),
             },
             Source::Discovered | Source::At(_) => {
@@ -220,16 +226,9 @@ impl Issuer {
                     Source::At(url) => fetch::source(url).map(Some),
                     _ => fetch::source(name).map(|_| None),
                 };
-                let at = match at {
-                    Ok(at) => at,
+                match at {
+                    Ok(at) => Signed::Published(at),
                     Err(error) => return problem(&error, "give it an https URL"),
-                };
-                match Fetch::new() {
-                    Ok(fetch) => Keys::Published(KeySet::new(name.clone(), at, fetch, clock.clone())),
-                    Err(error) => {
-                        let fix = "install the system's certificates (`ca-certificates`)";
-                        return problem(&format!("and can't call it: {error}"), fix);
-                    }
                 }
             }
         };
@@ -250,16 +249,45 @@ impl Issuer {
         if audiences.is_empty() && self.preset == Preset::Plain {
             audiences.push(own.to_owned());
         }
-        Ok(Verifier {
-            issuer: name.clone(),
-            preset: self.preset,
-            keys,
-            audiences,
-            parties: self.parties.clone(),
-            link: self.link,
-            trust_emails: self.trust_emails,
-            webhook_keys,
-        })
+        Ok(Checked { issuer: self.clone(), keys, audiences, webhook_keys })
+    }
+}
+
+/// An issuer nothing is wrong with.
+#[derive(Clone)]
+pub(crate) struct Checked {
+    issuer: Issuer,
+    keys: Signed,
+    audiences: Vec<String>,
+    webhook_keys: Vec<HmacKey>,
+}
+
+/// How it signs.
+#[derive(Clone)]
+enum Signed {
+    Shared(HmacKey),
+    /// Its public keys are here, or where its configuration says.
+    Published(Option<Url>),
+}
+
+impl Checked {
+    pub(crate) fn name(&self) -> &str {
+        &self.issuer.name
+    }
+
+    /// What verifies its tokens. Keys that are published are fetched with the app's client.
+    pub(crate) fn verifier(
+        self,
+        clock: &Clock,
+        client: impl FnOnce() -> Result<Client, Missing>,
+    ) -> Result<Verifier, Missing> {
+        let Issuer { preset, name, parties, link, trust_emails, .. } = self.issuer;
+        let keys = match self.keys {
+            Signed::Shared(key) => Keys::Shared(key),
+            Signed::Published(at) => Keys::Published(KeySet::new(name.clone(), at, Fetch(client()?), clock.clone())),
+        };
+        let (audiences, webhook_keys) = (self.audiences, self.webhook_keys);
+        Ok(Verifier { issuer: name, preset, keys, audiences, parties, link, trust_emails, webhook_keys })
     }
 }
 

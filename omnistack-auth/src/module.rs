@@ -6,6 +6,7 @@ use omnistack_core::{
     clock::Clock,
     crypto::KeyRing,
     db::Db,
+    http::client::Client,
     identity::Authenticator,
     jobs::{Cron, Job, JobCtx, JobError},
     migrations,
@@ -19,12 +20,7 @@ use crate::{
     authenticator::{Ended, Recognize, Remembered},
     config::{AuthSettings, IssuerSettings},
     http,
-    issuer::{
-        Issuer,
-        sync::Sync,
-        verify::{Issuers, Verifier},
-        webhook::Webhooks,
-    },
+    issuer::{Checked, Issuer, sync::Sync, verify::Issuers, webhook::Webhooks},
     session::Sessions,
     signing::SigningKeys,
     token::AccessTokens,
@@ -96,24 +92,27 @@ impl Auth {
     }
 
     /// What verifies the tokens of other issuers; takes their webhooks.
-    fn issuers(&self, registry: &mut Registry, own: &str) -> Issuers {
-        let (mut issuers, clock) = (self.issuers.clone(), registry.clock());
+    fn issuers(&self, registry: &mut Registry, own: &str) -> Vec<Checked> {
+        let mut issuers = self.issuers.clone();
         if let Some(settings) = registry.config::<IssuerSettings>().filter(|_| self.from_env) {
             match settings.read() {
                 Ok(more) => issuers.extend(more),
                 Err(error) => _ = registry.problem(format!("`AUTH_ISSUERS`: {error}"), "write `clerk=https://…`"),
             }
         }
-        let mut trusted: Vec<Verifier> = Vec::new();
+        let mut trusted: Vec<Checked> = Vec::new();
         for issuer in &issuers {
-            match issuer.verifier(own, &clock) {
-                Ok(verifier) if trusted.iter().any(|other| other.issuer == verifier.issuer) => {
-                    let what = format!("trusts the issuer `{}` twice", verifier.issuer);
+            match issuer.check(own) {
+                Ok(checked) if trusted.iter().any(|other| other.name() == checked.name()) => {
+                    let what = format!("trusts the issuer `{}` twice", checked.name());
                     registry.problem(what, "name each once, with all its audiences");
                 }
-                Ok(verifier) => trusted.push(verifier),
+                Ok(checked) => trusted.push(checked),
                 Err((what, fix)) => _ = registry.problem(what, fix),
             }
+        }
+        if issuers.iter().any(Issuer::publishes) {
+            registry.require::<Client>();
         }
         let mount = || Mount::public("/auth/webhooks").without_idempotency().body_limit(256 * 1024);
         for (path, api) in [("/clerk", http::webhook::clerk()), ("/supabase", http::webhook::supabase())] {
@@ -121,7 +120,7 @@ impl Auth {
                 registry.routes(mount(), api, |ctx| Ok(ctx.get::<Services>()?.webhooks));
             }
         }
-        Issuers::new(own, trusted)
+        trusted
     }
 }
 
@@ -171,14 +170,16 @@ struct Services {
 }
 
 impl Services {
-    fn new(ctx: &Ctx, settings: &AuthSettings, issuers: &Issuers) -> Result<Self, Missing> {
+    fn new(ctx: &Ctx, settings: &AuthSettings, issuers: &[Checked]) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let known = Remembered::default();
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
         let users = Users::new(db.clone(), clock.clone());
-        let (issuers, sync) = (issuers.clone(), Sync::new(db.clone(), clock.clone(), users, ctx.get()?));
+        let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
+        let issuers = Issuers::new(settings.issuer(), verifiers.collect::<Result<_, _>>()?);
+        let sync = Sync::new(db.clone(), clock.clone(), users, ctx.get()?);
         let recognize = Recognize {
             db: db.clone(),
             clock: clock.clone(),

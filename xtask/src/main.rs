@@ -58,8 +58,10 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("http") => bench::run(&[Bench::HTTP]),
             Some("db") => bench::run(&[Bench::DB]),
             Some("jobs") => bench::run(&[Bench::JOBS]),
+            Some("cache") => bench::run(&[Bench::CACHE]),
+            Some("limit") => bench::run(&[Bench::LIMIT]),
             Some("auth") => bench::run(&[Bench::AUTH]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::AUTH]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::CACHE, Bench::LIMIT, Bench::AUTH]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -116,8 +118,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "auth", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, recognising callers, or all"),
+                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, or all"),
                 ),
         )
         .subcommand(

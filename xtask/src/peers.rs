@@ -1,8 +1,10 @@
 //! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
 
+mod aiosmtpd;
 pub(crate) mod node;
 mod python;
 mod schemathesis;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,11 @@ struct Peer {
 }
 
 /// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
-const PEERS: &[Peer] = &[Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run }];
+const PEERS: &[Peer] = &[
+    Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
+    Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
+    Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]

@@ -2,29 +2,19 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use reqwest::{Client, Url};
+use omnistack_core::http::client::Client;
+use reqwest::Url;
 
 /// How long a document may take, from the connection to its last byte.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest document, in bytes.
 const LARGEST: usize = 256 * 1024;
 
-/// Fetches documents. Follows no redirects: what comes from elsewhere is not the issuer's.
+/// Fetches documents with the app's client. It follows no redirects: what comes from elsewhere is not the issuer's.
 #[derive(Clone, Debug)]
-pub(super) struct Fetch(Client);
+pub(super) struct Fetch(pub(super) Client);
 
 impl Fetch {
-    /// # Errors
-    /// The system's certificates can't be read.
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("omnistack/", env!("CARGO_PKG_VERSION")));
-        client.build().map(Self)
-    }
-
     /// A document, whole.
     pub(super) async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
         let request = self.0.get(url.clone()).timeout(DEADLINE).header("accept", "application/json");

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod keys;
+mod peers;
 mod providers;
 mod users;
 mod webhooks;

@@ -26,6 +26,8 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0002_jobs",
             "0003_audit",
             "0004_idempotency",
+            "0005_events",
+            "0006_email",
             "0007_jobs_trace_state"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {

@@ -40,7 +40,7 @@ pub use compression::{Compress, CompressionLayer};
 pub use errors::ErrorLayer;
 pub(crate) use errors::no_such_route;
 pub use panic::{CatchPanic, CatchPanicLayer};
-pub use rate_limit::{RateLimitKey, RateLimitLayer};
+pub use rate_limit::{RateLimitFuture, RateLimitKey, RateLimitLayer, RateLimited};
 pub use request_id::{RequestId, RequestIdLayer};
 pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
 pub use security_headers::SecurityHeadersLayer;

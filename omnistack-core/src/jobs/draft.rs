@@ -151,6 +151,12 @@ impl Draft {
         self
     }
 
+    /// With the tenant of what it comes from, unless it has its own.
+    pub(crate) fn inherit(mut self, tenant: Option<TenantId>) -> Self {
+        self.tenant = self.tenant.or(tenant);
+        self
+    }
+
     /// As it is stored.
     pub(super) fn into_row(self, now: Timestamp, batch: Option<BatchId>) -> Result<Row, EnqueueError> {
         let payload = self.payload.map_err(EnqueueError::Payload)?;
@@ -203,7 +209,7 @@ impl<J: Job> From<J> for Draft {
 pub const LARGEST_PAYLOAD: usize = 256 * 1024;
 
 /// Bytes of a queue's name or a unique key, which are indexed.
-pub(super) const LONGEST_KEY: usize = 500;
+pub(crate) const LONGEST_KEY: usize = 500;
 
 /// A job's first row, in the JSON both databases insert from. Ids are 32 hex digits, which both read.
 #[derive(Clone, Debug, Serialize, Deserialize)]

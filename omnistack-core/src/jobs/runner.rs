@@ -18,7 +18,12 @@ use crate::{
     db::Error,
     http::Rate,
 };
+pub(crate) use attempt::storable;
+pub(crate) use wake::{Trouble, is_due};
 use worker::{BATCH, Worker};
+
+/// Where the statement that inserts jobs announces their queues.
+const CHANNEL: &str = "omnistack_jobs";
 
 /// Runs the jobs of an app. [`App`](crate::app::App) has one; a program of its own may run another.
 #[derive(Clone)]
@@ -82,7 +87,7 @@ impl Runner {
         }
         let ended = Shutdown::new();
         let _ended = ended.clone().drop_guard();
-        tokio::spawn(listen(self.jobs.store.db.clone(), Arc::clone(&self.jobs.wake), ended));
+        tokio::spawn(listen(self.jobs.store.db.clone(), CHANNEL, Arc::clone(&self.jobs.wake), ended));
         Worker::new(self).run(shutdown).await;
         Ok(())
     }

@@ -71,7 +71,7 @@ fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &
 }
 
 /// What the database keeps of it: PostgreSQL has no NUL in text, and nobody reads more than a page.
-fn storable(error: &JobError) -> String {
+pub(crate) fn storable(error: &JobError) -> String {
     const LONGEST: usize = 4000;
     error.to_string().replace('\0', "\u{fffd}").chars().take(LONGEST).collect()
 }

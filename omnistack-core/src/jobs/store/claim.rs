@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Store, json};
 use crate::{
     db::{Error, Sql},
-    http::Rate,
+    http::{Rate, Terms, Tick},
     identity::TenantId,
     jobs::{BatchId, JobId},
     trace::TraceContext,
@@ -77,9 +77,10 @@ impl Store {
         };
         let mut limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut earned = 0;
-        if let (Some(tx), Some(rate)) = (&mut tx, claim.rate) {
+        let terms = claim.rate.map(|rate| Terms::new(rate.bucket(), Tick::Micro));
+        if let (Some(tx), Some(terms)) = (&mut tx, &terms) {
             earned = locked(tx, claim.queue).await?;
-            limit = limit.min(allowed(rate, now, earned));
+            limit = limit.min(terms.room(micros(now), micros(earned)).into());
         }
         if limit == 0 {
             return Ok(Vec::new());
@@ -91,9 +92,9 @@ impl Store {
         let query = query.bind(claim.queue.to_owned()).bind(claim.names.to_owned()).bind(limit);
         let query = query.bind(now.saturating_add(lease)).bind(claim.worker).bind(now);
         let mut claimed: Vec<Claimed> = query.fetch_all().await?;
-        if let (Some(mut tx), Some(rate)) = (tx, claim.rate) {
-            let used = i64::try_from(claimed.len()).unwrap_or(0).saturating_mul(interval(rate));
-            let earned = earned.max(now).saturating_add(used);
+        if let (Some(mut tx), Some(terms)) = (tx, terms) {
+            let used = terms.charge(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            let earned = earned.max(now).saturating_add_unsigned(used);
             let update = tx.query("update job_queues set earned = $2 where name = $1");
             update.bind(claim.queue.to_owned()).bind(earned).execute().await?;
             tx.commit().await?;
@@ -136,14 +137,6 @@ async fn locked(tx: &mut crate::db::Tx, queue: &str) -> Result<i64, Error> {
     Ok(earned)
 }
 
-/// Microseconds one job uses up.
-fn interval(rate: Rate) -> i64 {
-    i64::try_from(rate.window.as_micros() / u128::from(rate.quota.max(1))).unwrap_or(i64::MAX).max(1)
-}
-
-/// How many jobs may begin now.
-fn allowed(rate: Rate, now: i64, earned: i64) -> i64 {
-    let capacity = interval(rate).saturating_mul(i64::from(rate.burst));
-    let used = earned.saturating_sub(now).max(0);
-    (capacity - used).max(0) / interval(rate)
+fn micros(time: i64) -> u64 {
+    u64::try_from(time).unwrap_or(0)
 }

@@ -139,8 +139,16 @@ impl Worker {
             Said::Beaten(_, Err(error)) | Said::Kept(Err(error)) => Some(error),
         };
         match trouble {
-            Some(error) => self.trouble.begin(&error),
-            None => self.trouble.end(),
+            Some(error) => {
+                if self.trouble.begin() {
+                    tracing::error!(target: "omnistack::jobs", %error, "the worker can't reach its database; going on when it is back");
+                }
+            }
+            None => {
+                if self.trouble.end() {
+                    tracing::info!(target: "omnistack::jobs", "the worker's database is back");
+                }
+            }
         }
     }
 }
