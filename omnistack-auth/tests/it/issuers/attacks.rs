@@ -230,7 +230,7 @@ on_each_database! {
     }
 }
 
-pub(crate) fn base64_decoded(text: &str) -> Vec<u8> {
+fn base64_decoded(text: &str) -> Vec<u8> {
     use ::base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.decode(text).unwrap()
 }

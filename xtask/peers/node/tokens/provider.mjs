@@ -4,6 +4,9 @@ import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import Provider from "oidc-provider";
 
+// Where the clock of the tests stands.
+Date.now = () => Date.UTC(2030, 0, 1);
+
 let provider;
 const server = createServer((request, response) => provider.callback()(request, response));
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
