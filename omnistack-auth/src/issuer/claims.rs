@@ -218,6 +218,10 @@ impl Loose<String> {
     pub(super) fn is(&self, text: &str) -> bool {
         self.0.as_deref() == Some(text)
     }
+
+    pub(super) fn begins(&self, start: &str) -> bool {
+        self.0.as_deref().is_some_and(|text| text.starts_with(start))
+    }
 }
 
 impl<T> Default for Loose<T> {

@@ -41,6 +41,7 @@ impl Preset {
         match self {
             Self::Supabase if !claims.role.is("authenticated") => Err("of another role"),
             Self::Keycloak if !claims.typ.is("Bearer") => Err("no access token"),
+            Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("of a program"),
             // The user has signed in, but not yet done what Clerk asks of them.
             Self::Clerk if claims.sts.is("pending") => Err("of a session that is pending"),
             _ => Ok(()),

@@ -9,9 +9,11 @@ use crate::{
 
 /// The auth crate's tests that speak to them, which are left out everywhere else.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
-    let scripts = report.step("install Node's packages", || match node::found() {
-        true => node::install("tokens"),
-        false => Err(Failure::new("these peers need Node and npm: install them with the system's packages")),
+    let scripts = report.step_with_note("install Node's packages", || {
+        if !node::found() {
+            return Err(Failure::new("these peers need Node and npm: install them with the system's packages"));
+        }
+        node::install("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
     report.step("tokens of jose, joserfc and oidc-provider", || {
         let mut tests = command::cargo();

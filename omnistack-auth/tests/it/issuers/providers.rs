@@ -207,6 +207,7 @@ async fn keycloak() {
             (json!({ "aud": null }), 200),
             (json!({ "typ": "ID" }), 401),
             (json!({ "typ": "Refresh" }), 401),
+            (json!({ "preferred_username": "service-account-web", "client_id": "web" }), 401),
             (json!({ "typ": null }), 401),
             (json!({ "azp": "mobile" }), 401),
             (json!({ "azp": null }), 401),
