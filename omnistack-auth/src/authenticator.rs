@@ -20,8 +20,16 @@ use omnistack_core::{
 };
 
 use crate::{
+    issuer::{
+        Claims as Foreign, LONGEST, Presented,
+        sync::Sync,
+        verify::{Issuers, Verifier},
+    },
     role,
-    store::tenant::{Standing, standing},
+    store::{
+        identity::Standing as ForeignStanding,
+        tenant::{Standing, standing},
+    },
     token::{AccessTokens, Claims, refused},
 };
 
@@ -45,21 +53,62 @@ pub(crate) struct Recognize {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) access: AccessTokens,
+    pub(crate) issuers: Issuers,
+    pub(crate) sync: Sync,
     pub(crate) known: Remembered,
 }
 
 impl Recognize {
     async fn recognize(&self, token: &str, tenant: Option<TenantId>) -> Result<(Identity, Timestamp), Error> {
+        if let Some((verifier, presented)) = self.issuers.of(token)? {
+            return self.recognize_foreign(verifier, presented, tenant).await;
+        }
         let claims = self.access.verify(token).await?;
         let tenant = tenant.or(claims.tenant);
         let standing = standing(&self.db, claims.sid, tenant, self.clock.now()).await?.ok_or_else(refused)?;
         if standing.suspended_at.is_some() && standing.role.is_some() {
-            let message = "this tenant is suspended; ask the operators of the app";
-            return Err(Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message));
+            return Err(suspended());
         }
         let until = standing.expires_at.min(Timestamp::from_micros(claims.exp.saturating_mul(1_000_000)));
         Ok((identity(&claims, &standing, tenant), until))
     }
+}
+
+impl Recognize {
+    /// By a token of another issuer.
+    async fn recognize_foreign(
+        &self,
+        verifier: &Verifier,
+        presented: Presented<'_>,
+        tenant: Option<TenantId>,
+    ) -> Result<(Identity, Timestamp), Error> {
+        let claims = verifier.verify(presented, &self.clock).await?;
+        let standing = self.sync.standing(verifier, &claims, tenant).await?;
+        if standing.disabled_at.is_some() {
+            return Err(refused());
+        }
+        if standing.suspended_at.is_some() {
+            return Err(suspended());
+        }
+        Ok((foreign(verifier, &claims, &standing), claims.good_until()))
+    }
+}
+
+/// Who it is that signed in elsewhere, and what they may do there. There is no session: the issuer has it.
+fn foreign(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) -> Identity {
+    let mut identity = Identity::user(standing.user_id);
+    if let Some(proof) = verifier.proof(claims) {
+        identity = identity.with_proof(proof);
+    }
+    if let (Some(tenant), Some(role)) = (standing.tenant_id, &standing.role) {
+        identity = identity.for_tenant(tenant).with_permissions(permissions(role, standing.permissions.as_deref()));
+    }
+    if standing.operator { identity.into_admin() } else { identity }
+}
+
+fn suspended() -> Error {
+    let message = "this tenant is suspended; ask the operators of the app";
+    Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message)
 }
 
 /// Who it is, and what they may do there.
@@ -86,6 +135,9 @@ pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let Some(token) = bearer_token(request) else { return Ok(None) };
+        if token.len() > LONGEST {
+            return Err(refused());
+        }
         let tenant = chosen_tenant(request)?;
         let key = key(token, tenant);
         if let Some(identity) = self.known.get(&key, self.clock.now()) {

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
+
+use crate::issuer::Issuer;
+
 omnistack_core::section! {
     /// Accounts.
     pub struct AuthSettings {
@@ -17,6 +21,67 @@ omnistack_core::section! {
         pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s";
         /// How long a key signs access tokens before the next one does.
         pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d";
+    }
+}
+
+omnistack_core::section! {
+    /// Identity providers.
+    pub struct IssuerSettings {
+        /// Whose tokens are good beside the app's own, e.g. `clerk=https://clerk.example.com`: `jwks`, `hs256`, `clerk`, `supabase`, `auth0` or `keycloak`, and its address.
+        pub issuers: Vec<String> = "AUTH_ISSUERS";
+        /// For whom their tokens have to be (`aud`).
+        pub audiences: Vec<String> = "AUTH_AUDIENCES";
+        /// To whom they have to be given (`azp`): origins for Clerk, clients for Keycloak.
+        pub authorized_parties: Vec<String> = "AUTH_AUTHORIZED_PARTIES";
+        /// What `hs256`, and `supabase` where it is set, sign with.
+        pub secret: Option<SecretString> = "AUTH_ISSUER_SECRET";
+        /// What webhooks of Clerk and Supabase are signed with: `whsec_…`.
+        pub webhook_secret: Option<SecretString> = "AUTH_WEBHOOK_SECRET";
+    }
+}
+
+impl IssuerSettings {
+    /// The issuers these say.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn read(&self) -> Result<Vec<Issuer>, String> {
+        self.issuers.iter().map(|text| self.issuer(text)).collect()
+    }
+
+    fn issuer(&self, text: &str) -> Result<Issuer, String> {
+        let (kind, address) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`"))?;
+        let mut audiences = self.audiences.iter();
+        let mut parties = self.authorized_parties.as_slice();
+        let mut issuer = match kind {
+            "jwks" => Issuer::jwks(address),
+            "hs256" => {
+                let secret = self.secret.clone().ok_or("`hs256` needs `AUTH_ISSUER_SECRET`")?;
+                Issuer::hs256(address, secret)
+            }
+            "clerk" => Issuer::clerk(address, std::iter::empty::<String>()),
+            "supabase" => match &self.secret {
+                Some(secret) => Issuer::supabase(address).secret(secret.clone()),
+                None => Issuer::supabase(address),
+            },
+            "auth0" => Issuer::auth0(address, audiences.next().ok_or("`auth0` needs `AUTH_AUDIENCES`")?),
+            "keycloak" => {
+                let (client, others) = parties.split_first().ok_or("`keycloak` needs `AUTH_AUTHORIZED_PARTIES`")?;
+                parties = others;
+                Issuer::keycloak(address, client)
+            }
+            _ => return Err(format!("`{kind}` is none of `jwks`, `hs256`, `clerk`, `supabase`, `auth0`, `keycloak`")),
+        };
+        if !matches!(kind, "clerk" | "supabase") {
+            issuer = audiences.fold(issuer, Issuer::audience);
+        }
+        if matches!(kind, "clerk" | "keycloak") {
+            issuer = issuer.authorized_parties(parties);
+        }
+        match &self.webhook_secret {
+            Some(secret) if matches!(kind, "clerk" | "supabase") => Ok(issuer.webhook_secret(secret.clone())),
+            _ => Ok(issuer),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ enum Cause {
     Signing(#[from] jsonwebtoken::errors::Error),
     #[error("a key could not be made or read")]
     Key,
+    #[error("others were faster too often")]
+    Outrun,
     #[error("refused: {0:?}")]
     Refused(http::Error),
 }
@@ -37,7 +39,7 @@ impl Error {
     /// What kind it is.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Cause::Database(_) => ErrorKind::Database,
+            Cause::Database(_) | Cause::Outrun => ErrorKind::Database,
             Cause::Secret(_) | Cause::Signing(_) | Cause::Key => ErrorKind::Secret,
             Cause::Refused(_) => ErrorKind::Refused,
         }
@@ -45,7 +47,20 @@ impl Error {
 
     /// Whether the same may work later.
     pub fn is_retryable(&self) -> bool {
-        matches!(&*self.0, Cause::Database(error) if error.is_retryable())
+        matches!(&*self.0, Cause::Outrun) || self.database().is_some_and(db::Error::is_retryable)
+    }
+
+    /// The database's error, if it is one.
+    pub(crate) fn database(&self) -> Option<&db::Error> {
+        match &*self.0 {
+            Cause::Database(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Others did the same again and again.
+    pub(crate) fn outrun() -> Self {
+        Self(Box::new(Cause::Outrun))
     }
 
     pub(crate) fn key() -> Self {
@@ -83,6 +98,7 @@ impl From<Error> for http::Error {
         match *error.0 {
             Cause::Database(error) => error.into(),
             Cause::Refused(error) => error,
+            Cause::Outrun => Self::unavailable("TRY_AGAIN", "others changed the same at the same time; try again"),
             cause => Self::internal(cause),
         }
     }

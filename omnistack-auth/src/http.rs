@@ -3,3 +3,4 @@
 pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod session;
+pub(crate) mod webhook;

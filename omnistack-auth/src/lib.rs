@@ -11,6 +11,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
 //! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
 //! | [`signing`] | the keys access tokens are signed with, and their rotation |
 //! | [`role`] | what the members of a tenant may do |
@@ -21,6 +22,7 @@ mod authenticator;
 mod config;
 mod error;
 mod http;
+pub mod issuer;
 pub mod model;
 mod module;
 pub mod role;
@@ -30,6 +32,6 @@ mod store;
 mod token;
 pub mod users;
 
-pub use config::AuthSettings;
+pub use config::{AuthSettings, IssuerSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;

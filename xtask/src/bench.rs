@@ -39,6 +39,9 @@ impl Bench {
         peers: Some(("jobs-peers", jobs::rows)),
     };
 
+    /// Recognising callers.
+    pub(crate) const AUTH: Self =
+        Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], servers: false, peers: None };
     /// The cache in the process and on Redis.
     pub(crate) const CACHE: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],

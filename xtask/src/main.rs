@@ -60,7 +60,8 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("jobs") => bench::run(&[Bench::JOBS]),
             Some("cache") => bench::run(&[Bench::CACHE]),
             Some("limit") => bench::run(&[Bench::LIMIT]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::CACHE, Bench::LIMIT]),
+            Some("auth") => bench::run(&[Bench::AUTH]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::CACHE, Bench::LIMIT, Bench::AUTH]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -117,8 +118,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "cache", "limit", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, or all"),
+                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, or all"),
                 ),
         )
         .subcommand(

@@ -4,6 +4,7 @@ mod aiosmtpd;
 pub(crate) mod node;
 mod python;
 mod schemathesis;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ struct Peer {
 const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
+    Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
 ];
 
 /// Where a peer's packages come from.

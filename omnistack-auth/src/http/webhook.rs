@@ -1,0 +1,67 @@
+//! Webhooks of identity providers.
+
+use ::http::{HeaderMap, StatusCode};
+use axum::{
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+};
+use omnistack_core::{app::Api, http::Error};
+use utoipa_axum::routes;
+
+use crate::issuer::webhook::{Delivery, Provider, Webhooks};
+
+pub(crate) fn clerk() -> Api<Webhooks> {
+    Api::new().routes(routes!(from_clerk))
+}
+
+pub(crate) fn supabase() -> Api<Webhooks> {
+    Api::new().routes(routes!(from_supabase))
+}
+
+/// Take a webhook of Clerk
+///
+/// `user.created`, `user.updated` and `user.deleted`, signed by Svix. Others are taken and change nothing.
+#[utoipa::path(post, path = "/clerk", request_body(content = Object, content_type = "application/json"),
+    responses((status = 204, description = "It is carried out, now or before.")))]
+async fn from_clerk(
+    State(webhooks): State<Webhooks>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Error> {
+    receive(webhooks, Provider::Clerk, &headers, body).await
+}
+
+/// Take a webhook of Supabase
+///
+/// `user.created`, `user.updated` and `user.deleted`, or changes of the table `auth.users`, signed as Standard Webhooks says.
+#[utoipa::path(post, path = "/supabase", request_body(content = Object, content_type = "application/json"),
+    responses((status = 204, description = "It is carried out, now or before.")))]
+async fn from_supabase(
+    State(webhooks): State<Webhooks>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Error> {
+    receive(webhooks, Provider::Supabase, &headers, body).await
+}
+
+async fn receive(
+    webhooks: Webhooks,
+    from: Provider,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Error> {
+    let unread =
+        |rejection: BytesRejection| Error::new(rejection.status(), "BODY_UNREADABLE", "the body can't be read");
+    webhooks.receive(from, delivery(headers), &body.map_err(unread)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// By either name; never some by one and some by the other.
+fn delivery(headers: &HeaderMap) -> Delivery<'_> {
+    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if headers.contains_key("webhook-id") {
+        Delivery { id: get("webhook-id"), timestamp: get("webhook-timestamp"), signature: get("webhook-signature") }
+    } else {
+        Delivery { id: get("svix-id"), timestamp: get("svix-timestamp"), signature: get("svix-signature") }
+    }
+}

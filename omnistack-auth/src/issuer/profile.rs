@@ -1,0 +1,72 @@
+//! What an issuer says a user is like, made fit to be kept.
+
+use omnistack_core::crypto::Sha256;
+use serde::Serialize;
+
+use super::claims::Claims;
+use crate::users::normal_email;
+
+/// What is taken over of a user. What is absent is left as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Profile {
+    /// An address that is theirs. One that nobody has verified is not taken over: whoever registers it somewhere would
+    /// reserve it here, and wait for its owner.
+    pub(crate) email: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) picture: Option<String>,
+    pub(crate) locale: Option<String>,
+}
+
+impl Profile {
+    pub(super) fn of_claims(claims: &Claims, trust_emails: bool) -> Self {
+        let verified = trust_emails || claims.email_verified.get().is_some_and(|verified| verified.is());
+        let metadata = claims.user_metadata.get();
+        let name = claims.name.get();
+        let name = name.or_else(|| metadata.and_then(|data| data.full_name.get().or(data.name.get())));
+        let picture = claims.picture.get();
+        let picture = picture.or_else(|| metadata.and_then(|data| data.avatar_url.get().or(data.picture.get())));
+        Self {
+            email: claims.email.get().filter(|_| verified).and_then(|text| email(text)),
+            name: name.or(claims.preferred_username.get()).and_then(|text| shown(text, 100)),
+            picture: picture.and_then(|text| address(text)),
+            locale: claims.locale.get().and_then(|text| language(text)),
+        }
+    }
+
+    /// Whether there is anything to take over.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn hash(&self) -> Sha256 {
+        // Text has no way to fail.
+        Sha256::of(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// An address somebody can be reached at, as they are compared.
+pub(super) fn email(text: &str) -> Option<String> {
+    let email = normal_email(text);
+    let (name, domain) = email.rsplit_once('@')?;
+    let fits = email.len() <= 254 && !name.is_empty() && !domain.is_empty();
+    (fits && !email.chars().any(|letter| letter.is_control() || letter.is_whitespace())).then_some(email)
+}
+
+/// Text without what can't be shown, of so many characters.
+pub(super) fn shown(text: &str, most: usize) -> Option<String> {
+    let text: String = text.chars().filter(|letter| !letter.is_control()).take(most).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Where a picture is.
+pub(super) fn address(text: &str) -> Option<String> {
+    let fits = text.starts_with("https://") && text.len() <= 2000 && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+/// A language tag. Some write `de_AT`.
+pub(super) fn language(text: &str) -> Option<String> {
+    let tag = text.replace('_', "-");
+    let fits = (1..=35).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    fits.then_some(tag)
+}

@@ -1,0 +1,204 @@
+//! Users who sign in elsewhere, kept here.
+//!
+//! Tokens and webhooks say what a user is like, in no particular order and from several replicas at once. What was said
+//! last counts: each says when it was said, and what is older than what is known changes nothing.
+
+use omnistack_core::{
+    audit::{AuditEntry, AuditLog},
+    clock::{Clock, Timestamp},
+    crypto::Sha256,
+    db::{self, Db, Tx},
+    identity::{TenantId, UserId},
+};
+use serde_json::json;
+
+use super::{claims::Claims, profile::Profile, verify::Verifier};
+use crate::{
+    Error,
+    session::Sessions,
+    store::identity::{self as store, Standing},
+    users::{NewUser, Users},
+};
+
+/// How often it is tried again when another was faster: for the address, for the subject, and once more.
+const TRIES: usize = 4;
+
+/// Makes and changes users by what issuers say.
+#[derive(Clone)]
+pub(crate) struct Sync {
+    db: Db,
+    clock: Clock,
+    users: Users,
+    audit: AuditLog,
+}
+
+/// What an issuer says of somebody.
+pub(super) struct Said<'a> {
+    pub(super) verifier: &'a Verifier,
+    pub(super) subject: &'a str,
+    pub(super) profile: Profile,
+    pub(super) at: Timestamp,
+}
+
+impl Said<'_> {
+    fn of(&self) -> (&str, &str) {
+        (&self.verifier.issuer, self.subject)
+    }
+
+    /// For the audit log.
+    fn source(&self) -> serde_json::Value {
+        json!({ "issuer": self.verifier.issuer, "subject": self.subject })
+    }
+}
+
+impl Sync {
+    pub(crate) fn new(db: Db, clock: Clock, users: Users, audit: AuditLog) -> Self {
+        Self { db, clock, users, audit }
+    }
+
+    /// Where the subject of a token stands, in this tenant or else in their own. Whoever comes for the first time is made a
+    /// user; what is new about the others is taken over.
+    pub(crate) async fn standing(
+        &self,
+        verifier: &Verifier,
+        claims: &Claims,
+        tenant: Option<TenantId>,
+    ) -> Result<Standing, Error> {
+        let find = || store::standing(&self.db, &verifier.issuer, &claims.sub, tenant);
+        let profile = verifier.profile(claims);
+        let found = find().await?;
+        let at = said_at(claims, self.clock.now());
+        if let Some(standing) = found {
+            let old = profile.is_empty() || at < standing.updated_at || standing.claims == profile.hash().as_bytes();
+            if old {
+                return Ok(standing);
+            }
+        }
+        let said = Said { verifier, subject: &claims.sub, profile, at };
+        self.take_over(&said).await?;
+        find().await?.ok_or_else(|| crate::token::refused().into())
+    }
+
+    /// Takes over what was said, in a transaction of its own.
+    async fn take_over(&self, said: &Said<'_>) -> Result<UserId, Error> {
+        for last in (0..TRIES).rev() {
+            let mut tx = self.db.all_tenants().begin().await?;
+            match self.take_over_in(&mut tx, said).await {
+                Ok(Some(user)) => {
+                    tx.commit().await?;
+                    return Ok(user);
+                }
+                Ok(None) => tx.rollback().await?,
+                Err(error) if last > 0 && outrun(&error) => tx.rollback().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::outrun())
+    }
+
+    /// Takes over what was said, within a transaction of all tenants. Nothing when another made the same user meanwhile:
+    /// then all is to be rolled back and begun again, as it is for an error that is [`outrun`].
+    pub(super) async fn take_over_in(&self, tx: &mut Tx, said: &Said<'_>) -> Result<Option<UserId>, Error> {
+        let (issuer, subject) = said.of();
+        let Some(user) = store::find(tx, issuer, subject).await? else { return self.add_in(tx, said).await };
+        let now = self.clock.now();
+        let profile = &said.profile;
+        if profile.is_empty() || !store::take(tx, said.of(), &profile.hash(), said.at).await? {
+            return Ok(Some(user));
+        }
+        let texts = (profile.name.as_deref(), profile.picture.as_deref(), profile.locale.as_deref());
+        store::change(tx, user, texts, now).await?;
+        if let (Some(email), Some(known)) = (&profile.email, store::user(tx, user).await?) {
+            let same = known.email.as_ref() == Some(email);
+            // Who has a password here changes the address they sign in with themselves.
+            let free = !same && !known.has_password && store::holder(tx, email).await?.is_none();
+            if free || (same && known.email_verified_at.is_none()) {
+                store::readdress(tx, user, email, now).await?;
+                let entry = AuditEntry::new("user.email_changed").on("user", user).with(said.source());
+                self.audit.record_in(tx, entry).await?;
+            }
+        }
+        Ok(Some(user))
+    }
+
+    /// Makes a user of somebody nobody has seen, or finds whose account they may have.
+    async fn add_in(&self, tx: &mut Tx, said: &Said<'_>) -> Result<Option<UserId>, Error> {
+        let now = self.clock.now();
+        let profile = &said.profile;
+        let holder = match &profile.email {
+            Some(email) => store::holder(tx, email).await?,
+            None => None,
+        };
+        let linked = holder
+            .as_ref()
+            .filter(|holder| said.verifier.link && holder.email_verified_at.is_some() && holder.disabled_at.is_none());
+        let (user, entry) = if let Some(holder) = linked {
+            (holder.id, AuditEntry::new("user.identity_linked").on("user", holder.id))
+        } else {
+            // An address that is somebody else's stays theirs.
+            let email = profile.email.clone().filter(|_| holder.is_none());
+            let mut new = NewUser { email_verified: email.is_some(), email, ..NewUser::default() };
+            new.name = profile.name.clone().unwrap_or_default();
+            new.picture = profile.picture.clone();
+            new.locale = profile.locale.clone();
+            let made = self.users.create_in(tx, new).await?;
+            (made.user, AuditEntry::new("user.created").on("user", made.user).for_tenant(made.tenant))
+        };
+        if !store::insert(tx, said.of(), user, &profile.hash(), (said.at, now)).await? {
+            return Ok(None);
+        }
+        self.audit.record_in(tx, entry.with(said.source())).await?;
+        Ok(Some(user))
+    }
+
+    /// Locks out somebody who is gone, within a transaction of all tenants. One nobody has seen is remembered as gone, so
+    /// that a token or a message that is late doesn't let them in.
+    pub(super) async fn remove_in(
+        &self,
+        tx: &mut Tx,
+        sessions: &Sessions,
+        said: &Said<'_>,
+    ) -> Result<Option<UserId>, Error> {
+        let (issuer, subject) = said.of();
+        let user = match store::find(tx, issuer, subject).await? {
+            Some(user) => user,
+            None => match self.add_in(tx, said).await? {
+                Some(user) => user,
+                None => return Ok(None),
+            },
+        };
+        if store::disable(tx, user, self.clock.now()).await? {
+            sessions.end_all_in(tx, user, None).await?;
+            let entry = AuditEntry::new("user.disabled").on("user", user).with(said.source());
+            self.audit.record_in(tx, entry).await?;
+        }
+        Ok(Some(user))
+    }
+
+    pub(super) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) async fn is_new(&self, tx: &mut Tx, delivery: &Sha256, until: Timestamp) -> Result<bool, Error> {
+        Ok(store::deliver(tx, delivery, self.clock.now(), until).await?)
+    }
+
+    /// Forgets deliveries nobody repeats any more, at most so many.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
+        Ok(store::forget_deliveries(&self.db, self.clock.now(), limit).await?)
+    }
+}
+
+/// When a token was made: what it says was true then.
+fn said_at(claims: &Claims, now: Timestamp) -> Timestamp {
+    claims.made().map_or(now, |seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000))).min(now)
+}
+
+/// Whether another was faster, so that the same may work at once.
+pub(super) fn outrun(error: &Error) -> bool {
+    error.database().is_some_and(|error| matches!(error.kind(), db::ErrorKind::Unique | db::ErrorKind::Conflict))
+}

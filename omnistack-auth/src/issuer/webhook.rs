@@ -1,0 +1,284 @@
+//! What Clerk and Supabase tell of their users, by webhooks signed as Standard Webhooks says (Svix is the same under
+//! another name).
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use omnistack_core::{
+    ExposeSecret as _,
+    clock::Timestamp,
+    crypto::{HmacKey, Sha256},
+    http::{self, StatusCode},
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::time::Duration;
+
+use super::{
+    claims::plain,
+    preset::Preset,
+    profile::{self, Profile},
+    sync::{Said, Sync, outrun},
+    verify::{Issuers, Verifier},
+};
+use crate::{Error, session::Sessions};
+
+/// Seconds a message may be old, or ahead of our clock.
+const TOLERANCE: i64 = 5 * 60;
+/// The most signatures of a message that are looked at.
+const SIGNATURES: usize = 16;
+/// For how long a message that comes again is known. Both repeat theirs for less than this.
+const KNOWN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How often it is tried again when another was faster.
+const TRIES: usize = 4;
+
+/// The key of a secret as providers show it: `whsec_` (after `v1,`, as Supabase has it) and base64 of 24 bytes or more.
+pub(super) fn key(secret: &SecretString) -> Option<HmacKey> {
+    let secret = secret.expose_secret();
+    let secret = secret.strip_prefix("v1,").unwrap_or(secret);
+    let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
+    if bytes.len() < 24 { None } else { HmacKey::new(bytes).ok() }
+}
+
+/// What a message's headers say of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) timestamp: &'a str,
+    pub(crate) signature: &'a str,
+}
+
+impl Delivery<'_> {
+    /// Whether the body came like this from who has the key.
+    fn is_signed(&self, key: &HmacKey, body: &[u8]) -> bool {
+        let parts = [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body];
+        let expected = key.sign_parts(parts);
+        let signatures = self.signature.split(' ').take(SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
+        // All of them, so that the time doesn't tell which.
+        signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.is(one)) | any)
+    }
+
+    /// When it was sent; nothing when that is not about now.
+    fn sent(&self, now: Timestamp) -> Option<Timestamp> {
+        let digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds: i64 = digits.then(|| self.timestamp.parse().ok())??;
+        ((now.as_seconds() - seconds).abs() <= TOLERANCE).then(|| Timestamp::from_micros(seconds * 1_000_000))
+    }
+}
+
+/// Takes in what providers tell.
+#[derive(Clone)]
+pub(crate) struct Webhooks {
+    issuers: Issuers,
+    sync: Sync,
+    sessions: Sessions,
+}
+
+/// Whose webhook it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    Clerk,
+    Supabase,
+}
+
+impl Webhooks {
+    pub(crate) fn new(issuers: Issuers, sync: Sync, sessions: Sessions) -> Self {
+        Self { issuers, sync, sessions }
+    }
+
+    /// Carries out a message, once.
+    ///
+    /// # Errors
+    /// 401 for one that is not signed, or not now; 422 for one that can't be understood.
+    pub(crate) async fn receive(&self, from: Provider, delivery: Delivery<'_>, body: &[u8]) -> Result<(), Error> {
+        let now = self.sync.now();
+        let sent = delivery.sent(now).filter(|_| plain(delivery.id)).ok_or_else(unsigned)?;
+        let preset = match from {
+            Provider::Clerk => Preset::Clerk,
+            Provider::Supabase => Preset::Supabase,
+        };
+        let mut ours = self.issuers.trusted().iter().filter(|verifier| verifier.preset == preset);
+        let is_from = |verifier: &&Verifier| verifier.webhook_keys.iter().any(|key| delivery.is_signed(key, body));
+        let verifier = ours.find(is_from).ok_or_else(unsigned)?;
+        let Some(event) = Event::read(from, body).ok_or_else(unreadable)? else { return Ok(()) };
+        let said =
+            Said { verifier, subject: &event.subject, profile: event.profile, at: event.at.unwrap_or(sent).min(now) };
+        let hash = Sha256::of_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
+        for last in (0..TRIES).rev() {
+            let mut tx = self.sync.db().all_tenants().begin().await?;
+            if !self.sync.is_new(&mut tx, &hash, now + KNOWN).await? {
+                return Ok(tx.rollback().await?);
+            }
+            let done = match event.change {
+                Change::Gone => self.sync.remove_in(&mut tx, &self.sessions, &said).await,
+                Change::Said => self.sync.take_over_in(&mut tx, &said).await,
+            };
+            match done {
+                Ok(Some(user)) => {
+                    tx.commit().await?;
+                    self.sessions.forget(user).await;
+                    return Ok(());
+                }
+                Ok(None) => tx.rollback().await?,
+                Err(error) if last > 0 && outrun(&error) => tx.rollback().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::outrun())
+    }
+}
+
+/// What has happened to somebody.
+struct Event {
+    subject: String,
+    change: Change,
+    profile: Profile,
+    /// When, if it is told.
+    at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Said,
+    Gone,
+}
+
+impl Event {
+    /// Some(None) for what is about something else.
+    fn read(from: Provider, body: &[u8]) -> Option<Option<Self>> {
+        let message: Message = serde_json::from_slice(body).ok()?;
+        let change = match (message.kind.as_str(), from) {
+            ("user.created" | "user.updated", _) => Change::Said,
+            ("user.deleted", _) => Change::Gone,
+            ("INSERT" | "UPDATE", Provider::Supabase) if message.is_of_users() => Change::Said,
+            ("DELETE", Provider::Supabase) if message.is_of_users() => Change::Gone,
+            _ => return Some(None),
+        };
+        let record = match change {
+            Change::Gone => message.data.or(message.old_record),
+            Change::Said => message.data.or(message.record),
+        };
+        let event = match from {
+            Provider::Clerk => serde_json::from_value::<ClerkUser>(record?).ok()?.into_event(change),
+            Provider::Supabase => serde_json::from_value::<SupabaseUser>(record?).ok()?.into_event(change),
+        };
+        plain(&event.subject).then_some(Some(event))
+    }
+}
+
+/// A message: of Standard Webhooks, or of Supabase's database.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "type")]
+    kind: String,
+    data: Option<serde_json::Value>,
+    schema: Option<String>,
+    table: Option<String>,
+    record: Option<serde_json::Value>,
+    old_record: Option<serde_json::Value>,
+}
+
+impl Message {
+    fn is_of_users(&self) -> bool {
+        self.schema.as_deref() == Some("auth") && self.table.as_deref() == Some("users")
+    }
+}
+
+/// A user as Clerk writes one.
+#[derive(Deserialize)]
+struct ClerkUser {
+    id: String,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    username: Option<String>,
+    image_url: Option<String>,
+    primary_email_address_id: Option<String>,
+    #[serde(default)]
+    email_addresses: Vec<ClerkEmail>,
+    /// Milliseconds since 1970.
+    updated_at: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct ClerkEmail {
+    id: String,
+    email_address: String,
+    verification: Option<ClerkVerification>,
+}
+
+#[derive(Deserialize)]
+struct ClerkVerification {
+    status: Option<String>,
+}
+
+impl ClerkUser {
+    fn into_event(self, change: Change) -> Event {
+        let verified = |email: &&ClerkEmail| {
+            let status = email.verification.as_ref().and_then(|verification| verification.status.as_deref());
+            Some(&email.id) == self.primary_email_address_id.as_ref() && status == Some("verified")
+        };
+        let email = self.email_addresses.iter().find(verified);
+        let names = [self.first_name, self.last_name].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let name = Some(names).filter(|names| !names.trim().is_empty()).or(self.username);
+        Event {
+            change,
+            profile: Profile {
+                email: email.and_then(|email| profile::email(&email.email_address)),
+                name: name.and_then(|name| profile::shown(&name, 100)),
+                picture: self.image_url.and_then(|url| profile::address(&url)),
+                locale: None,
+            },
+            at: self.updated_at.map(|time| Timestamp::from_micros(time.saturating_mul(1000))),
+            subject: self.id,
+        }
+    }
+}
+
+/// A user as Supabase keeps one.
+#[derive(Deserialize)]
+struct SupabaseUser {
+    id: String,
+    email: Option<String>,
+    email_confirmed_at: Option<String>,
+    #[serde(default)]
+    raw_user_meta_data: Option<SupabaseMetadata>,
+    #[serde(default)]
+    user_metadata: Option<SupabaseMetadata>,
+    updated_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SupabaseMetadata {
+    full_name: Option<String>,
+    name: Option<String>,
+    avatar_url: Option<String>,
+    picture: Option<String>,
+}
+
+impl SupabaseUser {
+    fn into_event(self, change: Change) -> Event {
+        let email = self.email.filter(|_| self.email_confirmed_at.is_some());
+        let metadata = self.raw_user_meta_data.or(self.user_metadata);
+        let (name, picture) =
+            metadata.map(|data| (data.full_name.or(data.name), data.avatar_url.or(data.picture))).unwrap_or_default();
+        Event {
+            change,
+            profile: Profile {
+                email: email.and_then(|email| profile::email(&email)),
+                name: name.and_then(|name| profile::shown(&name, 100)),
+                picture: picture.and_then(|url| profile::address(&url)),
+                locale: None,
+            },
+            at: self.updated_at.and_then(|time| time.parse().ok()),
+            subject: self.id,
+        }
+    }
+}
+
+fn unsigned() -> http::Error {
+    let message = "the webhook is not signed with the secret of this app, or not just now";
+    http::Error::new(StatusCode::UNAUTHORIZED, "WEBHOOK_SIGNATURE_INVALID", message)
+}
+
+fn unreadable() -> http::Error {
+    let message = "the webhook is signed, but its body is not what this provider sends";
+    http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_UNREADABLE", message)
+}

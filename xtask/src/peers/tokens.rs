@@ -1,0 +1,28 @@
+//! jose, joserfc and oidc-provider: tokens and keys of others, and others who verify ours.
+
+use super::{Setting, node};
+use crate::{
+    command,
+    failure::{Failure, Result},
+    report::Report,
+};
+
+/// The auth crate's tests that speak to them, which are left out everywhere else.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    let scripts = report.step_with_note("install Node's packages", || {
+        if !node::found() {
+            return Err(Failure::new("these peers need Node and npm: install them with the system's packages"));
+        }
+        node::install("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
+    })?;
+    report.step("tokens of jose, joserfc and oidc-provider", || {
+        let mut tests = command::cargo();
+        tests
+            .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
+            .args(["--", "--ignored", "issuers::peers::"])
+            .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
+            .env("TEST_PEERS_TOKENS", &scripts);
+        setting.servers.tell(&mut tests);
+        command::run(&mut tests)
+    })
+}
