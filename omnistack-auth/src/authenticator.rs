@@ -20,6 +20,7 @@ use omnistack_core::{
 };
 
 use crate::{
+    cookie::{self, Browser},
     role,
     store::tenant::{Standing, standing},
     token::{AccessTokens, Claims, refused},
@@ -46,6 +47,7 @@ pub(crate) struct Recognize {
     pub(crate) clock: Clock,
     pub(crate) access: AccessTokens,
     pub(crate) known: Remembered,
+    pub(crate) browser: Browser,
 }
 
 impl Recognize {
@@ -85,7 +87,14 @@ pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
 #[async_trait]
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
-        let Some(token) = bearer_token(request) else { return Ok(None) };
+        let token = match (bearer_token(request), cookie::access(&request.headers)) {
+            (Some(token), _) => token,
+            (None, Some(token)) => {
+                self.browser.check(&request.method, &request.headers)?;
+                token
+            }
+            (None, None) => return Ok(None),
+        };
         let tenant = chosen_tenant(request)?;
         let key = key(token, tenant);
         if let Some(identity) = self.known.get(&key, self.clock.now()) {

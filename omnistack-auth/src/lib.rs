@@ -11,18 +11,26 @@
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`account`] | registering, signing in by password or link, what users change themselves |
+//! | [`password`] | which passwords are taken, and how they are kept |
 //! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
 //! | [`signing`] | the keys access tokens are signed with, and their rotation |
 //! | [`role`] | what the members of a tenant may do |
 //! | [`users`] | users, and the tenant each has of their own |
 //! | [`model`] | users, tenants, sessions as they are shown |
 
+pub mod account;
 mod authenticator;
 mod config;
+mod cookie;
 mod error;
 mod http;
+mod lockout;
+mod mail;
 pub mod model;
 mod module;
+mod one_time;
+pub mod password;
 pub mod role;
 pub mod session;
 pub mod signing;
@@ -30,6 +38,6 @@ mod store;
 mod token;
 pub mod users;
 
-pub use config::AuthSettings;
+pub use config::{AccountSettings, AuthSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;
