@@ -46,7 +46,7 @@ impl Accounts {
         // The tenant of the new user is made here.
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        let may_mail = self.0.lockout.may_mail_in(&mut tx, email).await?;
+        // Counts of mails come after the row of the user, as they do at sign-in, so that no two wait for each other.
         let mail = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
                 AccountMail::AlreadyRegistered { email: email.to_owned() }
@@ -82,7 +82,7 @@ impl Accounts {
             AccountMail::Verify { user } => Some(*user),
             _ => None,
         };
-        if may_mail {
+        if self.0.lockout.may_mail_in(&mut tx, email).await? {
             self.mail_in(&mut tx, mail).await?;
         }
         tx.commit().await?;
