@@ -112,7 +112,7 @@ impl Post {
     /// Every audited action, the oldest first.
     async fn audited(&self) -> Vec<String> {
         let mut tx = self.app.db().all_tenants().read().await.unwrap();
-        let rows: Vec<(String,)> = tx.query("select action from audit_entries order by id").fetch_all().await.unwrap();
+        let rows: Vec<(String,)> = tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
         tx.commit().await.unwrap();
         rows.into_iter().map(|(action,)| action).collect()
     }
