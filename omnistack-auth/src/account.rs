@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     /// Failed sign-ins that are recorded, of this process.
     pub(crate) recorded: RateLimiter<()>,
     pub(crate) settings: AccountSettings,
+    /// What the app is called.
+    pub(crate) product: String,
     /// The host of the app.
     pub(crate) host: String,
 }
@@ -104,7 +106,7 @@ impl Accounts {
     ) -> Result<(), Error> {
         let settings = &self.0.settings;
         let least = if second_factor { settings.password_length_second_factor } else { settings.password_length };
-        let mut words = vec![settings.product.clone()];
+        let mut words = vec![self.0.product.clone()];
         words.extend(self.0.host.split('.').map(str::to_owned));
         if let Some((local, domain)) = email.and_then(|email| email.split_once('@')) {
             words.extend([local.to_owned(), domain.to_owned(), format!("{local}@{domain}")]);

@@ -23,8 +23,6 @@ omnistack_core::section! {
 omnistack_core::section! {
     /// Built-in accounts.
     pub struct AccountSettings {
-        /// What the app is called in mails, and in no password.
-        pub product: String = "AUTH_PRODUCT", default "OmniStack app";
         /// Whether anybody may register.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
         /// Whether an address must be confirmed before its user may sign in.

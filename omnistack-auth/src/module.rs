@@ -7,6 +7,10 @@ use omnistack_core::{
     config::{Config, Environment},
     crypto::KeyRing,
     db::Db,
+    email::{
+        MailSettings,
+        template::{Brand, Templates},
+    },
     http::{HttpSettings, Rate, RateLimiter, layer::StepLayer},
     identity::Authenticator,
     jobs::{Cron, Job, JobCtx, JobError},
@@ -96,12 +100,15 @@ impl Module for Auth {
             .routes(Mount::public("/auth").without_idempotency(), http::account::api(), Ctx::get)
             .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
-            .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me(), Ctx::get)
-            .job::<AccountMail>(|ctx| Ok(ctx.get::<Services>()?.mails))
+            .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get)
+            .job::<AccountMail>(|ctx| {
+                let mails = ctx.get::<Services>()?.mails;
+                Ok(Mails { outbox: ctx.get().ok(), ..mails })
+            })
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
-            .routes(Mount::app("/users/me").v2(), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)));
+            .routes(Mount::app("/users/me").v2(), http::me::v2(), |ctx| Ok((ctx.get()?, ctx.get()?)));
     }
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
@@ -117,6 +124,7 @@ impl Module for Auth {
 #[derive(Clone)]
 struct AccountParts {
     settings: AccountSettings,
+    product: String,
     passwords: Passwords,
     breaches: Breaches,
 }
@@ -124,6 +132,7 @@ struct AccountParts {
 impl Auth {
     fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
         let settings: AccountSettings = registry.config()?;
+        let product = registry.config::<MailSettings>()?.product;
         if registry.environment().is_production() && !settings.is_costly() {
             registry.problem(
                 "password hashes cost less than they should: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
@@ -139,7 +148,7 @@ impl Auth {
             waiting: settings.hashing_queue,
         };
         match Passwords::new(hashing) {
-            Ok(passwords) => Some(AccountParts { settings, passwords, breaches: self.breaches.clone() }),
+            Ok(passwords) => Some(AccountParts { settings, product, passwords, breaches: self.breaches.clone() }),
             Err(error) => {
                 registry
                     .problem(format!("Argon2 can't be computed so: {error}"), "remove the settings `AUTH_ARGON2_…`");
@@ -179,8 +188,10 @@ impl Services {
             mailer: ctx.get()?,
             db: db.clone(),
             one_time: one_time.clone(),
+            outbox: None,
+            templates: Templates::new(Brand::new(&parts.product)),
             public_url: settings.issuer().into(),
-            product: parts.settings.product.clone(),
+            product: parts.product.clone(),
         };
         let accounts = Accounts::new(account::Inner {
             users: Users::new(db.clone(), clock.clone()),
@@ -195,6 +206,7 @@ impl Services {
             browser,
             recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
             settings: parts.settings.clone(),
+            product: parts.product.clone(),
             host: settings.host().unwrap_or_default().to_owned(),
             db,
             clock,

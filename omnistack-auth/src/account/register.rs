@@ -69,6 +69,7 @@ impl Accounts {
                     email_verified_at: None,
                     password_hash: None,
                     name: String::new(),
+                    locale: None,
                     disabled_at: None,
                     delete_at: None,
                     tenant_id: Some(made.tenant),

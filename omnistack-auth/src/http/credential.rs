@@ -6,7 +6,7 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     clock::Timestamp,
-    http::{Error, Json},
+    http::{Envelope, Error, Json, Meta},
     identity::Identity,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,11 @@ pub(crate) fn api() -> Api<Accounts> {
 /// At `/users/me`.
 pub(crate) fn me() -> Api<Accounts> {
     Api::new().routes(routes!(delete)).routes(routes!(export))
+}
+
+/// As [`me`], in the envelope.
+pub(crate) fn me_v2() -> Api<Accounts> {
+    Api::new().routes(routes!(delete_v2)).routes(routes!(export_v2))
 }
 
 /// The password there is, and the one to be.
@@ -148,4 +153,28 @@ async fn delete(
 #[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Export)))]
 async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<Export>, Error> {
     Ok(Json(accounts.export(&caller).await?))
+}
+
+/// Delete the account
+#[utoipa::path(delete, path = "/", request_body = Leave, responses(
+    (status = 202, description = "It will be deleted.", body = Envelope<Leaving>),
+    (status = 409, description = "A team would be left without an owner."),
+    (status = 422, description = "The password is wrong."),
+    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+async fn delete_v2(
+    state: State<Accounts>,
+    caller: Identity,
+    request: Request,
+    meta: Meta,
+    body: Json<Leave>,
+) -> Result<(StatusCode, Json<Envelope<Leaving>>), Error> {
+    let (status, Json(leaving)) = delete(state, caller, request, body).await?;
+    Ok((status, Json(meta.wrap(leaving))))
+}
+
+/// Export one's data
+#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Envelope<Export>)))]
+async fn export_v2(state: State<Accounts>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Export>>, Error> {
+    let Json(export) = export(state, caller).await?;
+    Ok(Json(meta.wrap(export)))
 }

@@ -18,6 +18,7 @@ pub(crate) struct Account {
     pub(crate) email_verified_at: Option<Timestamp>,
     pub(crate) password_hash: Option<String>,
     pub(crate) name: String,
+    pub(crate) locale: Option<String>,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) delete_at: Option<Timestamp>,
     /// The tenant of their own.
@@ -27,7 +28,7 @@ pub(crate) struct Account {
 macro_rules! select {
     ($condition:literal) => {
         concat!(
-            "select u.id, u.email, u.email_verified_at, u.password_hash, u.name, u.disabled_at, u.delete_at, ",
+            "select u.id, u.email, u.email_verified_at, u.password_hash, u.name, u.locale, u.disabled_at, u.delete_at, ",
             "t.id as tenant_id from users u left join tenants t on t.personal_of = u.id where ",
             $condition
         )

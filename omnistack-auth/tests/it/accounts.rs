@@ -1,15 +1,11 @@
 //! Built-in accounts: passwords, mails, cookies, lockout.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use omnistack_auth::{Auth, password::Passwords};
 use omnistack_core::{
     app::AppBuilder,
-    async_trait,
-    email::{Email, EmailError, EmailProvider, Mailer},
+    email::{Email, Mail, Mailer, Memory},
 };
 use omnistack_testkit::{Answer, Client, TestApp, TestDatabase};
 use serde_json::{Value, json};
@@ -33,30 +29,28 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// An app whose mails are kept here.
 struct Post {
     app: TestApp,
-    sent: Sent,
-}
-
-#[derive(Clone, Default)]
-struct Sent(Arc<Mutex<Vec<Email>>>);
-
-#[async_trait]
-impl EmailProvider for Sent {
-    async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        self.0.lock().unwrap().push(email.clone());
-        Ok(())
-    }
+    sent: Memory,
 }
 
 async fn start(database: TestDatabase) -> Post {
     start_with(database, |app| app).await
 }
 
+fn memory() -> (Memory, Mailer) {
+    let sent = Memory::default();
+    let mailer = Mailer::new(sent.clone()).from("app@example.com".parse().unwrap());
+    (sent, mailer)
+}
+
 /// With hashes that cost next to nothing.
 async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> Post {
-    let sent = Sent::default();
-    let mailer = Mailer::new(sent.clone());
+    let (sent, mailer) = memory();
     let assemble = |app: AppBuilder| {
-        let app = app.with(Auth::accounts()).replace(mailer).set("PUBLIC_URL", "https://app.example.com");
+        let app = app
+            .with(Auth::accounts())
+            .with(Mail::default())
+            .replace(mailer)
+            .set("PUBLIC_URL", "https://app.example.com");
         more(app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1"))
     };
     Post { app: TestApp::start_with_own_identity(database, assemble).await, sent }
@@ -71,7 +65,7 @@ impl Post {
     /// Runs the jobs and takes the mails they have sent.
     async fn mails(&self) -> Vec<Email> {
         self.app.run_jobs().await;
-        std::mem::take(&mut self.sent.0.lock().unwrap())
+        self.sent.take()
     }
 
     /// The token of the only mail there is.
@@ -112,7 +106,8 @@ impl Post {
     /// Every audited action, the oldest first.
     async fn audited(&self) -> Vec<String> {
         let mut tx = self.app.db().all_tenants().read().await.unwrap();
-        let rows: Vec<(String,)> = tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
+        let rows: Vec<(String,)> =
+            tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
         tx.commit().await.unwrap();
         rows.into_iter().map(|(action,)| action).collect()
     }
@@ -135,8 +130,21 @@ impl Signed {
 }
 
 fn token_of(mail: &Email) -> String {
-    let (_, rest) = mail.text.split_once("#token=").unwrap();
-    rest.split_whitespace().next().unwrap().to_owned()
+    let (_, rest) = text(mail).split_once("#token=").unwrap();
+    let end = rest.find(|letter: char| !(letter.is_ascii_alphanumeric() || "_-".contains(letter)));
+    rest[..end.unwrap_or(rest.len())].to_owned()
+}
+
+fn text(mail: &Email) -> &str {
+    mail.text.as_deref().unwrap()
+}
+
+fn to(mail: &Email) -> &str {
+    mail.to[0].mailbox()
+}
+
+fn template(mail: &Email) -> &str {
+    &mail.tags.iter().find(|tag| tag.name == "template").unwrap().value
 }
 
 /// An answer without what differs each time.

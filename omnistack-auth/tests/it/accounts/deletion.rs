@@ -1,6 +1,7 @@
 //! Leaving, staying, and taking one's data along.
 
 use omnistack_core::{
+    async_trait,
     identity::{TenantId, UserId},
     jobs::{Job, JobCtx, JobError},
 };
@@ -71,7 +72,7 @@ on_each_database! {
         post.client(&ada).get(ME).await.expect(401);
         post.refresh(&ada).await.expect(401);
         let mails = post.mails().await;
-        assert!(mails[0].text.contains("2030-01-31"), "{}", mails[0].text);
+        assert!(text(&mails[0]).contains("2030-01-31"), "{}", text(&mails[0]));
 
         post.app.clock().advance(30 * DAY - MINUTE);
         post.upkeep().await;

@@ -82,7 +82,7 @@ on_each_database! {
             post.post(ask, json!({ "email": "ada@example.com" })).await.expect(202);
         }
         let mails = post.mails().await;
-        let of = |page: &str| token_of(mails.iter().find(|mail| mail.text.contains(page)).unwrap());
+        let of = |page: &str| token_of(mails.iter().find(|mail| text(mail).contains(page)).unwrap());
         let (magic, reset) = (of("/auth/magic-link#"), of("/auth/reset-password#"));
         let hashes = post.hashes();
         let body = |token: &str, password: &str| json!({ "token": token, "password": password });
