@@ -74,10 +74,8 @@ impl Browser {
 
     fn is_own(&self, headers: &HeaderMap) -> bool {
         let mut sites = headers.get_all(FETCH_SITE).iter();
-        let by_site = match (sites.next().map(HeaderValue::as_bytes), sites.next()) {
-            (Some(b"same-origin" | b"none"), None) => true,
-            _ => false,
-        };
+        let site = (sites.next().map(HeaderValue::as_bytes), sites.next());
+        let by_site = matches!(site, (Some(b"same-origin" | b"none"), None));
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let by_origin = match (origins.next().map(HeaderValue::to_str), origins.next()) {
             (Some(Ok(presented)), None) => origin(presented).is_some_and(|presented| self.origins.contains(&presented)),

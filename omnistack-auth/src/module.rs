@@ -235,3 +235,42 @@ impl Job for Upkeep {
         Ok(())
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use omnistack_core::app::App;
+
+    use super::*;
+    use crate::{
+        account::{SignedIn, Visitor},
+        password::Password,
+    };
+
+    #[tokio::test]
+    async fn the_password_that_is_printed_at_the_first_start_signs_in() {
+        let auth = Auth::accounts();
+        let (owner, config) = (auth.first_owner.clone(), Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]));
+        let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1")];
+        let app = cheap.iter().fold(App::builder(config), |app, (name, value)| app.set(*name, *value));
+        let app = app.with(auth).build().unwrap();
+        app.migrate().await.unwrap();
+        assert_eq!(owner.line(), "");
+        app.start().await.unwrap();
+        let line = owner.line();
+        let (email, rest) = line.split_once(", password ").unwrap();
+        let password = Password::new(rest.split(' ').next().unwrap()).unwrap();
+        let accounts: Accounts = app.ctx().get().unwrap();
+        let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
+        assert!(matches!(done, SignedIn::Tokens(_)));
+    }
+
+    #[test]
+    fn production_asks_for_hashes_that_cost_enough() {
+        for (memory, passes, enough) in
+            [("19456", "2", true), ("19456", "1", false), ("47104", "1", true), ("7168", "5", true), ("64", "9", false)]
+        {
+            let config = Config::from_pairs([("AUTH_ARGON2_MEMORY", memory), ("AUTH_ARGON2_PASSES", passes)]);
+            assert_eq!(config.section::<AccountSettings>().unwrap().is_costly(), enough, "{memory} {passes}");
+        }
+    }
+}
