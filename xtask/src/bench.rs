@@ -40,11 +40,17 @@ impl Bench {
     };
 
     /// The cache in the process and on Redis.
-    pub(crate) const CACHE: Self =
-        Self { arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"], servers: true };
+    pub(crate) const CACHE: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
+        servers: true,
+        peers: None,
+    };
     /// Rate limits, likewise.
-    pub(crate) const LIMIT: Self =
-        Self { arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"], servers: true };
+    pub(crate) const LIMIT: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
+        servers: true,
+        peers: None,
+    };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
         let mut bench = command::cargo();

@@ -97,7 +97,7 @@ struct ProfileChange {
     locale: Patch<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form garde calls")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands its context over so")]
 fn language_tag(tag: &str, (): &()) -> garde::Result {
     let allowed = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if allowed { Ok(()) } else { Err(garde::Error::new("is not a language tag as in BCP 47: `de-AT`")) }
