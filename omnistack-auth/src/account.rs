@@ -44,7 +44,7 @@ use crate::{
     users::Users,
 };
 
-pub(crate) use deletion::Export;
+pub(crate) use deletion::AccountExport;
 pub(crate) use owner::FirstOwner;
 
 /// Built-in accounts. Cheap to clone.

@@ -18,20 +18,20 @@ use crate::{
     model::{SessionInfo, User},
     password::Password,
     store::{
-        account::{self as store, ElsewhereIdentity, Membership},
+        account::{self as store, ElsewhereIdentity, ExportedMembership},
         user,
     },
 };
 
 /// What the app knows of its user.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Export {
+pub(crate) struct AccountExport {
     /// When it was put together.
     exported_at: Timestamp,
     /// The user.
     user: User,
     /// Where they are a member.
-    memberships: Vec<Membership>,
+    memberships: Vec<ExportedMembership>,
     /// Where they are signed in.
     sessions: Vec<SessionInfo>,
     /// Their accounts elsewhere.
@@ -40,7 +40,7 @@ pub(crate) struct Export {
 
 impl Accounts {
     /// Puts together what is kept of the caller.
-    pub(crate) async fn export(&self, caller: &Identity) -> Result<Export, Error> {
+    pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
         let account = self.own(caller).await?;
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let sessions = self.0.sessions.of(account.id).await?;
@@ -50,7 +50,7 @@ impl Accounts {
         let identities = store::elsewhere(&mut tx, account.id).await?;
         self.record_in(&mut tx, "account.exported", &account, Some(account.id), None).await?;
         tx.commit().await?;
-        Ok(Export { exported_at: self.0.clock.now(), user, memberships, sessions, identities })
+        Ok(AccountExport { exported_at: self.0.clock.now(), user, memberships, sessions, identities })
     }
 
     /// Signs the caller out everywhere, and has the account deleted once the grace is over; returns when.

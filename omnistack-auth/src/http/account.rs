@@ -25,15 +25,15 @@ pub(crate) fn api() -> Api<Accounts> {
 
 /// What happens next.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Next {
+pub(super) struct NextStep {
     /// For people.
     message: &'static str,
 }
 
 /// The same to everybody.
-pub(super) fn look_into_your_mail() -> (StatusCode, Json<Next>) {
+pub(super) fn look_into_your_mail() -> (StatusCode, Json<NextStep>) {
     let message = "if there is something to do, you get a mail that says how to go on";
-    (StatusCode::ACCEPTED, Json(Next { message }))
+    (StatusCode::ACCEPTED, Json(NextStep { message }))
 }
 
 /// Somebody new.
@@ -59,7 +59,7 @@ struct Registration {
 /// Makes an account, whose address is confirmed by mail. An address that has an account already is answered alike, and its
 /// owner is told by mail.
 #[utoipa::path(post, path = "/register", request_body = Registration, responses(
-    (status = 202, description = "A mail says how to go on.", body = Next),
+    (status = 202, description = "A mail says how to go on.", body = NextStep),
     (status = 403, description = "Accounts are made by invitation only."),
     (status = 422, description = "The address is none, or the password would be guessed."),
     (status = 503, description = "Too many are signing in; `Retry-After` says when to try again.")))]
@@ -67,7 +67,7 @@ async fn register(
     State(accounts): State<Accounts>,
     request: Request,
     Json(Registration { email, password, name }): Json<Registration>,
-) -> Result<(StatusCode, Json<Next>), Error> {
+) -> Result<(StatusCode, Json<NextStep>), Error> {
     accounts.register(&email, &password, &name, &request.visitor).await?;
     Ok(look_into_your_mail())
 }
@@ -100,7 +100,7 @@ async fn verify_email(
 /// An address.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Address {
+struct EmailAddress {
     /// The address.
     #[garde(length(max = 254))]
     #[schema(max_length = 254)]
@@ -110,13 +110,13 @@ struct Address {
 /// Forget a password
 ///
 /// Sends a link to choose a new one, good for an hour. An address without an account is answered alike.
-#[utoipa::path(post, path = "/forgot-password", request_body = Address, responses(
-    (status = 202, description = "A mail says how to go on.", body = Next)))]
+#[utoipa::path(post, path = "/forgot-password", request_body = EmailAddress, responses(
+    (status = 202, description = "A mail says how to go on.", body = NextStep)))]
 async fn forgot_password(
     State(accounts): State<Accounts>,
     request: Request,
-    Json(Address { email }): Json<Address>,
-) -> Result<(StatusCode, Json<Next>), Error> {
+    Json(EmailAddress { email }): Json<EmailAddress>,
+) -> Result<(StatusCode, Json<NextStep>), Error> {
     accounts.forgot_password(&email, &request.visitor).await?;
     Ok(look_into_your_mail())
 }
@@ -153,13 +153,13 @@ async fn reset_password(
 /// Ask for a link that signs in
 ///
 /// Good once, for a quarter of an hour. An address without an account is answered alike.
-#[utoipa::path(post, path = "/magic-link", request_body = Address, responses(
-    (status = 202, description = "A mail says how to go on.", body = Next)))]
+#[utoipa::path(post, path = "/magic-link", request_body = EmailAddress, responses(
+    (status = 202, description = "A mail says how to go on.", body = NextStep)))]
 async fn magic_link(
     State(accounts): State<Accounts>,
     request: Request,
-    Json(Address { email }): Json<Address>,
-) -> Result<(StatusCode, Json<Next>), Error> {
+    Json(EmailAddress { email }): Json<EmailAddress>,
+) -> Result<(StatusCode, Json<NextStep>), Error> {
     accounts.ask_for_link(&email, &request.visitor).await?;
     Ok(look_into_your_mail())
 }

@@ -14,11 +14,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{
-    account::{Next, look_into_your_mail},
+    account::{NextStep, look_into_your_mail},
     visitor::Request,
 };
 use crate::{
-    account::{Accounts, Export},
+    account::{AccountExport, Accounts},
     password::Password,
 };
 
@@ -83,7 +83,7 @@ struct EmailChange {
 ///
 /// It is the address once it is confirmed by the link sent there. The old one is told.
 #[utoipa::path(post, path = "/email", request_body = EmailChange, responses(
-    (status = 202, description = "A mail to the new address says how to go on.", body = Next),
+    (status = 202, description = "A mail to the new address says how to go on.", body = NextStep),
     (status = 422, description = "The password is wrong, or the address is none."),
     (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
 async fn change_email(
@@ -91,14 +91,14 @@ async fn change_email(
     caller: Identity,
     request: Request,
     Json(EmailChange { email, password }): Json<EmailChange>,
-) -> Result<(StatusCode, Json<Next>), Error> {
+) -> Result<(StatusCode, Json<NextStep>), Error> {
     accounts.change_email(&caller, &email, password.as_ref(), &request.visitor).await?;
     Ok(look_into_your_mail())
 }
 
 /// How many sessions have ended.
 #[derive(Serialize, ToSchema)]
-struct Ended {
+struct SessionsEnded {
     /// How many.
     ended: u64,
 }
@@ -107,9 +107,9 @@ struct Ended {
 ///
 /// Signs every other device out.
 #[utoipa::path(delete, path = "/sessions", responses(
-    (status = 200, description = "They have ended.", body = Ended)))]
-async fn end_others(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<Ended>, Error> {
-    Ok(Json(Ended { ended: accounts.end_others(&caller).await? }))
+    (status = 200, description = "They have ended.", body = SessionsEnded)))]
+async fn end_others(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionsEnded>, Error> {
+    Ok(Json(SessionsEnded { ended: accounts.end_others(&caller).await? }))
 }
 
 /// Shows that it is the user who asks.
@@ -147,11 +147,11 @@ async fn delete(
     Ok((StatusCode::ACCEPTED, Json(Leaving { delete_at })))
 }
 
-/// Export one's data
+/// AccountExport one's data
 ///
 /// What accounts keep of the caller.
-#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Export)))]
-async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<Export>, Error> {
+#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = AccountExport)))]
+async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<AccountExport>, Error> {
     Ok(Json(accounts.export(&caller).await?))
 }
 
@@ -172,9 +172,13 @@ async fn delete_v2(
     Ok((status, Json(meta.wrap(leaving))))
 }
 
-/// Export one's data
-#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Envelope<Export>)))]
-async fn export_v2(state: State<Accounts>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Export>>, Error> {
+/// AccountExport one's data
+#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Envelope<AccountExport>)))]
+async fn export_v2(
+    state: State<Accounts>,
+    caller: Identity,
+    meta: Meta,
+) -> Result<Json<Envelope<AccountExport>>, Error> {
     let Json(export) = export(state, caller).await?;
     Ok(Json(meta.wrap(export)))
 }

@@ -179,7 +179,7 @@ async fn login(
 /// A token from a link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LinkToken {
+struct LinkSignIn {
     /// As it is in the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
@@ -194,14 +194,14 @@ struct LinkToken {
 /// Sign in by link
 ///
 /// Takes the token of a link that was sent by mail, once. Looking at the link's page takes nothing.
-#[utoipa::path(post, path = "/magic-link/verify", request_body = LinkToken, responses(
+#[utoipa::path(post, path = "/magic-link/verify", request_body = LinkSignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 202, description = "The link is right; a second factor is to be shown.", body = ChallengeBody),
     (status = 400, description = "The link is not valid, was used or has expired.")))]
 async fn verify_link(
     State(accounts): State<Accounts>,
     request: Request,
-    Json(LinkToken { token, mode }): Json<LinkToken>,
+    Json(LinkSignIn { token, mode }): Json<LinkSignIn>,
 ) -> Result<Response, Error> {
     may_have_cookies(&accounts, &request, mode)?;
     let done = accounts.sign_in_by_link(&token, &request.visitor).await?;

@@ -129,7 +129,7 @@ pub(crate) async fn seen(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bo
 
 /// Where a user is a member.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-pub(crate) struct Membership {
+pub(crate) struct ExportedMembership {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     tenant_id: TenantId,
@@ -153,7 +153,7 @@ pub(crate) struct ElsewhereIdentity {
 }
 
 /// The transaction is one of all tenants.
-pub(crate) async fn memberships(tx: &mut Tx, id: UserId) -> Result<Vec<Membership>, Error> {
+pub(crate) async fn memberships(tx: &mut Tx, id: UserId) -> Result<Vec<ExportedMembership>, Error> {
     let sql = "select m.tenant_id, t.name as tenant_name, m.role, m.created_at from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, m.tenant_id";
     tx.query(sql).bind(id).fetch_all().await

@@ -100,6 +100,26 @@ on_each_database! {
         assert_eq!(operators, 0);
     }
 
+    async fn the_description_tells_bodies_of_different_routes_apart(database: TestDatabase) {
+        let post = start(database).await;
+        let document = post.app.anonymous().get("/openapi.json").await.expect(200).json();
+        for (route, fields) in [
+            ("verify-email", vec!["token"]),
+            ("magic-link/verify", vec!["mode", "token"]),
+            ("forgot-password", vec!["email"]),
+            ("reset-password", vec!["password", "token"]),
+            ("login", vec!["email", "mode", "password"]),
+        ] {
+            let path = format!("{PUBLIC}/{route}");
+            let body = &document["paths"][&path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+            let name = body["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][name];
+            let told: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+            assert_eq!(told, fields, "{route}");
+            assert_eq!(schema["additionalProperties"], false, "{route}");
+        }
+    }
+
     async fn addresses_that_are_none_send_no_mail(database: TestDatabase) {
         let post = start(database).await;
         for email in ["ada", "a@b", "ada@example.com\r\nBcc: eve@example.com", "ada@example.com,eve@example.com", ""] {
