@@ -20,6 +20,7 @@ use omnistack_core::{
 };
 
 use crate::{
+    cookie::{self, Browser},
     issuer::{
         Claims as Foreign, LONGEST, Presented,
         sync::Sync,
@@ -56,6 +57,7 @@ pub(crate) struct Recognize {
     pub(crate) issuers: Issuers,
     pub(crate) sync: Sync,
     pub(crate) known: Remembered,
+    pub(crate) browser: Browser,
 }
 
 impl Recognize {
@@ -134,7 +136,14 @@ pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
 #[async_trait]
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
-        let Some(token) = bearer_token(request) else { return Ok(None) };
+        let token = match (bearer_token(request), cookie::access(&request.headers)) {
+            (Some(token), _) => token,
+            (None, Some(token)) => {
+                self.browser.check(&request.method, &request.headers)?;
+                token
+            }
+            (None, None) => return Ok(None),
+        };
         if token.len() > LONGEST {
             return Err(refused());
         }

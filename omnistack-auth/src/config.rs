@@ -85,7 +85,49 @@ impl IssuerSettings {
     }
 }
 
+omnistack_core::section! {
+    /// Built-in accounts.
+    pub struct AccountSettings {
+        /// Whether anybody may register.
+        pub registration: bool = "AUTH_REGISTRATION", default "true";
+        /// Whether an address must be confirmed before its user may sign in.
+        pub verified_email: bool = "AUTH_VERIFIED_EMAIL", default "true";
+        /// Fewest characters of a password.
+        pub password_length: usize = "AUTH_PASSWORD_LENGTH", default "15";
+        /// Fewest characters of the password of a user with a second factor.
+        pub password_length_second_factor: usize = "AUTH_PASSWORD_LENGTH_SECOND_FACTOR", default "8";
+        /// Memory one password hash takes, in KiB.
+        pub argon2_memory: u32 = "AUTH_ARGON2_MEMORY", default "19456";
+        /// Passes over that memory.
+        pub argon2_passes: u32 = "AUTH_ARGON2_PASSES", default "2";
+        /// Lanes of that memory.
+        pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1";
+        /// Passwords hashed at once; as many as there are cores when absent.
+        pub hashing: Option<usize> = "AUTH_HASHING";
+        /// Passwords that wait for that; who comes beyond it is answered 503.
+        pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64";
+        /// How long an account that is to be deleted can be kept by signing in.
+        pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d";
+    }
+}
+
+/// What OWASP asks of Argon2id at least, as memory in KiB by passes: less memory takes more passes.
+const LEAST: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+
+impl AccountSettings {
+    /// Whether hashes cost as much as OWASP asks.
+    pub(crate) fn is_costly(&self) -> bool {
+        LEAST.iter().any(|(memory, passes)| self.argon2_memory >= *memory && self.argon2_passes >= *passes)
+    }
+}
+
 impl AuthSettings {
+    /// The host of the public address.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let (_, rest) = self.public_url.split_once("://")?;
+        rest.split(['/', ':']).next()
+    }
+
     /// The issuer of the app's own tokens: the public address without a slash at its end.
     pub fn issuer(&self) -> &str {
         self.public_url.trim_end_matches('/')

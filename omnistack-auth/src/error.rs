@@ -63,6 +63,19 @@ impl Error {
         Self(Box::new(Cause::Outrun))
     }
 
+    /// What the database found wrong, if it was the database.
+    pub(crate) fn database_kind(&self) -> Option<db::ErrorKind> {
+        match &*self.0 {
+            Cause::Database(error) => Some(error.kind()),
+            _ => None,
+        }
+    }
+
+    /// Whether a caller is answered with this status.
+    pub(crate) fn is_refusal_of(&self, status: http::StatusCode) -> bool {
+        matches!(&*self.0, Cause::Refused(error) if error.status() == status)
+    }
+
     pub(crate) fn key() -> Self {
         Self(Box::new(Cause::Key))
     }

@@ -192,6 +192,20 @@ impl Sessions {
         Ok(ended)
     }
 
+    /// Ends the session a refresh token is of, however old the token; nothing for one that was never given out.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn end_by_token(&self, token: &str) -> Result<(), Error> {
+        let Some(presented) = Presented::parse(token) else { return Ok(()) };
+        let Some(row) = store::find(&self.db, presented.session()).await? else { return Ok(()) };
+        let key = HmacKey::new(self.ring.open(&row.refresh_key, &place(row.id))?.expose_secret())?;
+        if presented.is_ours(&key) {
+            self.end(row.user_id, row.id).await?;
+        }
+        Ok(())
+    }
+
     /// Ends every session of a user but one, within a transaction; tell [`forget`](Self::forget) once it is committed.
     ///
     /// # Errors

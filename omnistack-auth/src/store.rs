@@ -1,6 +1,9 @@
 //! All SQL of the crate, by what it is about.
 
+pub(crate) mod account;
+pub(crate) mod attempt;
 pub(crate) mod identity;
+pub(crate) mod one_time;
 pub(crate) mod session;
 pub(crate) mod tenant;
 pub(crate) mod user;

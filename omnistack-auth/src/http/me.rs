@@ -6,7 +6,7 @@ use omnistack_core::{
     app::Api,
     clock::Clock,
     db::Db,
-    http::{Error, Json, Patch},
+    http::{Envelope, Error, Json, Meta, Patch},
     identity::{Identity, Permissions, TenantId, UserId},
 };
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,31 @@ use crate::{
 
 pub(crate) fn api() -> Api<(Db, Clock)> {
     Api::new().routes(routes!(get, change))
+}
+
+/// As [`api`], in the envelope.
+pub(crate) fn v2() -> Api<(Db, Clock)> {
+    Api::new().routes(routes!(get_v2, change_v2))
+}
+
+/// Who is calling
+#[utoipa::path(get, path = "/", responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
+async fn get_v2(state: State<(Db, Clock)>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Me>>, Error> {
+    let Json(me) = get(state, caller).await?;
+    Ok(Json(meta.wrap(me)))
+}
+
+/// Change the profile
+#[utoipa::path(patch, path = "/", request_body = ProfileChange,
+    responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
+async fn change_v2(
+    state: State<(Db, Clock)>,
+    caller: Identity,
+    meta: Meta,
+    body: Json<ProfileChange>,
+) -> Result<Json<Envelope<Me>>, Error> {
+    let Json(me) = change(state, caller, body).await?;
+    Ok(Json(meta.wrap(me)))
 }
 
 /// Who is signed in, and what they may do in the tenant chosen.

@@ -1,0 +1,12 @@
+-- What is counted so that nobody tries for ever: wrong passwords by account and by address, mails by recipient.
+create table attempts (
+    -- Hash of what is counted and of whom.
+    key           bytea primary key,
+    failures      bigint not null,
+    blocked_until timestamptz,
+    last_at       timestamptz not null
+);
+
+create index attempts_by_last on attempts (last_at);
+
+create index users_by_deletion on users (delete_at) where delete_at is not null;

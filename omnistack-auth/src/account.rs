@@ -1,0 +1,172 @@
+//! Built-in accounts: registering, signing in by password or by a link from a mail, and what their users change.
+//!
+//! An answer never tells whether an address has an account: registering one that has, and asking for a link for one that
+//! has none, are answered as if all were well, and only the mail differs. A password costs one Argon2 operation whether it
+//! is right, wrong or nobody's. How often it may be wrong is bounded by account and by
+//! address.
+
+mod change;
+mod deletion;
+mod email;
+mod factor;
+mod login;
+mod owner;
+mod register;
+mod reset;
+
+pub use factor::{SecondFactorSource, SecondFactors};
+pub use login::{Challenge, SignedIn};
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use omnistack_core::{
+    ExposeSecret as _,
+    audit::{AuditEntry, AuditLog},
+    clock::Clock,
+    db::{Db, Tx},
+    http::{self, FieldProblem, RateLimiter},
+    identity::{Identity, UserId},
+    jobs::Jobs,
+};
+use serde_json::Value;
+
+use crate::{
+    Error,
+    config::AccountSettings,
+    cookie::Browser,
+    lockout::Lockout,
+    mail::AccountMail,
+    model::Device,
+    one_time::OneTime,
+    password::{self, Breaches, Password, Passwords, Problem},
+    session::Sessions,
+    store::account::{self as store, Account},
+    users::Users,
+};
+
+pub(crate) use deletion::AccountExport;
+pub(crate) use owner::FirstOwner;
+
+/// Built-in accounts. Cheap to clone.
+#[derive(Clone)]
+pub struct Accounts(Arc<Inner>);
+
+/// What they are made of.
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) users: Users,
+    pub(crate) sessions: Sessions,
+    pub(crate) passwords: Passwords,
+    pub(crate) breaches: Breaches,
+    pub(crate) factors: SecondFactors,
+    pub(crate) lockout: Lockout,
+    pub(crate) one_time: OneTime,
+    pub(crate) jobs: Jobs,
+    pub(crate) audit: AuditLog,
+    pub(crate) browser: Browser,
+    /// Failed sign-ins that are recorded, of this process.
+    pub(crate) recorded: RateLimiter<()>,
+    pub(crate) settings: AccountSettings,
+    /// What the app is called.
+    pub(crate) product: String,
+    /// The host of the app.
+    pub(crate) host: String,
+}
+
+/// Who asks, from where.
+#[derive(Clone, Debug, Default)]
+pub struct Visitor {
+    /// The device, as its user sees it later.
+    pub device: Device,
+    /// Its address, as lockout counts it.
+    pub address: Option<IpAddr>,
+}
+
+impl Accounts {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn browser(&self) -> &Browser {
+        &self.0.browser
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// Refuses a password that would be guessed; `field` names it in the answer.
+    async fn judge(
+        &self,
+        field: &'static str,
+        password: &Password,
+        email: Option<&str>,
+        second_factor: bool,
+    ) -> Result<(), Error> {
+        let settings = &self.0.settings;
+        let least = if second_factor { settings.password_length_second_factor } else { settings.password_length };
+        let mut words = vec![self.0.product.clone()];
+        words.extend(self.0.host.split('.').map(str::to_owned));
+        if let Some((local, domain)) = email.and_then(|email| email.split_once('@')) {
+            words.extend([local.to_owned(), domain.to_owned(), format!("{local}@{domain}")]);
+        }
+        let mut problem = password::problem(password.expose_secret(), least, &words);
+        if problem.is_none() && self.0.breaches.know(password).await {
+            problem = Some(Problem::Breached);
+        }
+        match problem {
+            Some(problem) => Err(http::Error::invalid([FieldProblem::new(field, problem.message())]).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The caller's own account. An operator who acts as its user has no business with its credentials.
+    async fn own(&self, caller: &Identity) -> Result<Account, Error> {
+        if caller.actor.is_some() || caller.machine {
+            return Err(
+                http::Error::forbidden("only the user of an account may do this, signed in by themselves").into()
+            );
+        }
+        Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
+    }
+
+    /// An entry of what concerns one account, in the chain of its own tenant. Within a transaction of all tenants.
+    async fn record_in(
+        &self,
+        tx: &mut Tx,
+        action: &str,
+        account: &Account,
+        by: Option<UserId>,
+        details: Option<Value>,
+    ) -> Result<(), Error> {
+        let mut entry = AuditEntry::new(action).on("user", account.id);
+        entry.actor = by;
+        entry.tenant = account.tenant_id;
+        entry.details = details;
+        Ok(self.0.audit.record_in(tx, entry).await?)
+    }
+
+    async fn mail_in(&self, tx: &mut Tx, mail: AccountMail) -> Result<(), Error> {
+        self.0.jobs.enqueue_in(tx, mail).await.map_err(http::Error::from)?;
+        Ok(())
+    }
+
+    /// Deletes what has expired.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<(), Error> {
+        while self.0.one_time.sweep(limit).await? > 0 {}
+        while self.0.lockout.sweep(limit).await? > 0 {}
+        self.delete_due(limit).await
+    }
+}
+
+/// What is recorded of where somebody came from.
+fn from(device: &Device) -> Value {
+    serde_json::json!({ "address": device.address, "user_agent": device.user_agent })
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accounts")
+    }
+}

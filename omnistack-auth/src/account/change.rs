@@ -1,0 +1,104 @@
+//! Showing once more who one is, and changing the password.
+
+use std::time::Duration;
+
+use ::http::StatusCode;
+use omnistack_core::{
+    http::{self, FieldProblem},
+    identity::{Identity, Require},
+};
+
+use super::{Accounts, Visitor};
+use crate::{
+    Error,
+    mail::AccountMail,
+    password::Password,
+    store::account::{self as store, Account},
+};
+
+/// How old a sign-in may be that stands in for the password of somebody who has none.
+const RECENT: Duration = Duration::from_secs(10 * 60);
+
+impl Accounts {
+    /// The caller's account, if they show that it is theirs: by its password, or, without one, by having signed in a short
+    /// while ago.
+    ///
+    /// # Errors
+    /// 422 for a wrong password, counted as one at sign-in is; 401 `REAUTHENTICATION_REQUIRED`.
+    pub(super) async fn confirm(
+        &self,
+        caller: &Identity,
+        field: &'static str,
+        password: Option<&Password>,
+        visitor: &Visitor,
+    ) -> Result<Account, Error> {
+        let account = self.own(caller).await?;
+        let Some(kept) = account.password_hash.as_deref() else {
+            Require::recent(RECENT).check(caller, &self.0.clock)?;
+            return Ok(account);
+        };
+        let Some(password) = password else {
+            return Err(http::Error::invalid([FieldProblem::new(field, "is required")]).into());
+        };
+        let key = account.email.clone().unwrap_or_else(|| account.id.to_string());
+        let attempt = self.0.lockout.attempt(&key, visitor.address).await?;
+        let verified = match self.0.passwords.verify(password, Some(kept)).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.0.lockout.take_back(&attempt).await?;
+                return Err(error);
+            }
+        };
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        if verified.good {
+            self.0.lockout.settle_in(&mut tx, &attempt, true).await?;
+            tx.commit().await?;
+            return Ok(account);
+        }
+        let details = Some(super::from(&visitor.device));
+        self.record_in(&mut tx, "account.password_refused", &account, Some(account.id), details).await?;
+        tx.commit().await?;
+        Err(http::Error::invalid([FieldProblem::new(field, "is not your password")]).into())
+    }
+
+    /// Changes the caller's password and ends their other sessions.
+    pub(crate) async fn change_password(
+        &self,
+        caller: &Identity,
+        current: Option<&Password>,
+        new: &Password,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let account = self.confirm(caller, "current_password", current, visitor).await?;
+        let second_factor = !self.0.factors.of(account.id).await?.is_empty();
+        self.judge("new_password", new, account.email.as_deref(), second_factor).await?;
+        let hash = self.0.passwords.hash(new).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let now = store::lock(&mut tx, account.id).await?;
+        if now.is_none_or(|now| now.password_hash != account.password_hash) {
+            let message = "the password was changed meanwhile";
+            return Err(http::Error::new(StatusCode::CONFLICT, "PASSWORD_CHANGED", message).into());
+        }
+        store::set_password(&mut tx, account.id, Some(&hash), self.0.clock.now()).await?;
+        self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
+        self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
+        let details = Some(super::from(&visitor.device));
+        self.record_in(&mut tx, "account.password_changed", &account, Some(account.id), details).await?;
+        self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(())
+    }
+
+    /// Ends every session of the caller but the one that asks; returns how many.
+    pub(crate) async fn end_others(&self, caller: &Identity) -> Result<u64, Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let ended = self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
+        let details = Some(serde_json::json!({ "sessions": ended }));
+        self.record_in(&mut tx, "account.sessions_ended", &account, Some(account.id), details).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(ended)
+    }
+}

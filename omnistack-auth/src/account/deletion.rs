@@ -1,0 +1,111 @@
+//! Leaving: a grace in which signing in is enough to stay, then for good. And taking one's data along.
+
+use ::http::StatusCode;
+use omnistack_core::{
+    audit::AuditEntry,
+    clock::Timestamp,
+    http,
+    identity::{Identity, TenantId},
+};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{Accounts, Visitor};
+use crate::{
+    Error,
+    mail::AccountMail,
+    model::{SessionInfo, User},
+    password::Password,
+    store::{
+        account::{self as store, ElsewhereIdentity, ExportedMembership},
+        user,
+    },
+};
+
+/// What the app knows of its user.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AccountExport {
+    /// When it was put together.
+    exported_at: Timestamp,
+    /// The user.
+    user: User,
+    /// Where they are a member.
+    memberships: Vec<ExportedMembership>,
+    /// Where they are signed in.
+    sessions: Vec<SessionInfo>,
+    /// Their accounts elsewhere.
+    identities: Vec<ElsewhereIdentity>,
+}
+
+impl Accounts {
+    /// Puts together what is kept of the caller.
+    pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
+        let account = self.own(caller).await?;
+        let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let sessions = self.0.sessions.of(account.id).await?;
+        // The memberships are of many tenants.
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let memberships = store::memberships(&mut tx, account.id).await?;
+        let identities = store::elsewhere(&mut tx, account.id).await?;
+        self.record_in(&mut tx, "account.exported", &account, Some(account.id), None).await?;
+        tx.commit().await?;
+        Ok(AccountExport { exported_at: self.0.clock.now(), user, memberships, sessions, identities })
+    }
+
+    /// Signs the caller out everywhere, and has the account deleted once the grace is over; returns when.
+    ///
+    /// # Errors
+    /// 409 `LAST_OWNER` while a team would be left without an owner.
+    pub(crate) async fn delete(
+        &self,
+        caller: &Identity,
+        password: Option<&Password>,
+        visitor: &Visitor,
+    ) -> Result<Timestamp, Error> {
+        let account = self.confirm(caller, "password", password, visitor).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let owned = store::owned_alone(&mut tx, account.id).await?;
+        if !owned.is_empty() {
+            let teams: Vec<TenantId> = owned.into_iter().map(|(team,)| team).collect();
+            let message = "you are the only owner of a team: make somebody else its owner, or delete it, first";
+            return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", teams).into());
+        }
+        let now = self.0.clock.now();
+        let at = now + self.0.settings.deletion_grace;
+        store::set_deletion(&mut tx, account.id, Some(at), now).await?;
+        self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
+        self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
+        let details = Some(json!({ "delete_at": at, "from": super::from(&visitor.device) }));
+        self.record_in(&mut tx, "account.deletion_asked", &account, Some(account.id), details).await?;
+        self.mail_in(&mut tx, AccountMail::DeletionScheduled { user: account.id, at }).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(at)
+    }
+
+    /// Deletes those whose grace is over. One who has become the last owner of a team meanwhile waits until that is no more.
+    pub(super) async fn delete_due(&self, limit: i64) -> Result<(), Error> {
+        let now = self.0.clock.now();
+        loop {
+            let due = store::due(&self.0.db, now, limit).await?;
+            let mut deleted = 0;
+            for (user,) in &due {
+                let mut tx = self.0.db.all_tenants().begin().await?;
+                let stays = store::lock(&mut tx, *user).await?.is_none()
+                    || !store::owned_alone(&mut tx, *user).await?.is_empty();
+                if !stays && store::delete(&mut tx, *user, now).await? {
+                    // In the app's chain: the tenant is gone with its user.
+                    self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
+                    deleted += 1;
+                }
+                tx.commit().await?;
+                self.0.sessions.forget(*user).await;
+            }
+            if deleted == 0 {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Signing in and out.
+
+use std::time::Duration;
+
+use ::http::StatusCode;
+use omnistack_core::{db::Tx, http, identity::UserId};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Accounts, Visitor};
+use crate::{
+    Error,
+    lockout::Attempt,
+    mail::AccountMail,
+    one_time::{self, Purpose},
+    password::Password,
+    session::{SignIn, Tokens},
+    store::account::{self as store, Account},
+    users::normal_email,
+};
+
+/// What came of a sign-in.
+#[derive(Clone, Debug)]
+pub enum SignedIn {
+    /// A session has begun.
+    Tokens(Tokens),
+    /// A second factor is to be shown first.
+    SecondFactor(Challenge),
+}
+
+/// Half a sign-in: what came first was right.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// Good once, for [`finish`](Accounts::finish) with a second factor.
+    pub token: SecretString,
+    /// The ways its user has.
+    pub methods: Vec<String>,
+    /// How long it is good.
+    pub expires_in: Duration,
+}
+
+/// How somebody has shown who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum How {
+    Password,
+    MagicLink,
+}
+
+impl How {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::MagicLink => "magic_link",
+        }
+    }
+}
+
+impl Accounts {
+    /// Signs in with a password.
+    ///
+    /// # Errors
+    /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and for no account; 429 `TOO_MANY_ATTEMPTS`; 503
+    /// `HASHING_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
+    pub async fn sign_in(&self, email: &str, password: &Password, visitor: &Visitor) -> Result<SignedIn, Error> {
+        let email = normal_email(email);
+        let attempt = self.0.lockout.attempt(&email, visitor.address).await?;
+        match self.try_password(&email, password, visitor, &attempt).await {
+            // It was not looked at.
+            Err(error)
+                if !error.is_refusal_of(StatusCode::UNAUTHORIZED) && !error.is_refusal_of(StatusCode::FORBIDDEN) =>
+            {
+                self.0.lockout.take_back(&attempt).await?;
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn try_password(
+        &self,
+        email: &str,
+        password: &Password,
+        visitor: &Visitor,
+        attempt: &Attempt,
+    ) -> Result<SignedIn, Error> {
+        let account = store::by_email(&self.0.db, email).await?;
+        let kept = account.as_ref().and_then(|account| account.password_hash.clone());
+        let verified = self.0.passwords.verify(password, kept.as_deref()).await?;
+        let (Some(account), Some(kept), true) = (&account, &kept, verified.good) else {
+            self.record_failure(account.as_ref(), visitor, attempt).await?;
+            return Err(refused().into());
+        };
+        let methods = self.0.factors.of(account.id).await?;
+        let again = if verified.outdated { Some(self.0.passwords.hash(password).await?) } else { None };
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        // It may have changed while it was verified.
+        let now = store::lock(&mut tx, account.id).await?.filter(|now| now.password_hash.as_deref() == Some(kept));
+        let Some(account) = now else { return Err(refused().into()) };
+        self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+        if let Some(hash) = &again {
+            store::set_password(&mut tx, account.id, Some(hash), self.0.clock.now()).await?;
+        }
+        if account.email_verified_at.is_none() && self.0.settings.verified_email {
+            if self.0.lockout.may_mail_in(&mut tx, email).await? {
+                self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
+            }
+            tx.commit().await?;
+            let message = "confirm your address first: we have sent you a mail with a link";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
+        }
+        self.go_on(tx, account, methods, How::Password, visitor).await
+    }
+
+    /// Signs in with the token of a link from a mail.
+    ///
+    /// An address that nobody had confirmed is confirmed by it. Whoever set a password before that has not shown that the
+    /// address is theirs, so that password is forgotten, and its sessions end.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.
+    pub async fn sign_in_by_link(&self, token: &str, visitor: &Visitor) -> Result<SignedIn, Error> {
+        let methods = self.0.factors.of(self.0.one_time.look(Purpose::MagicLink, token).await?.user_id).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let row = self.0.one_time.take_in(&mut tx, Purpose::MagicLink, token).await?.ok_or_else(one_time::invalid)?;
+        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
+        if account.email_verified_at.is_none() {
+            let now = self.0.clock.now();
+            store::confirm_email(&mut tx, account.id, now).await?;
+            store::set_password(&mut tx, account.id, None, now).await?;
+            self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
+        }
+        if let Some(email) = &account.email {
+            self.0.lockout.clear_in(&mut tx, email).await?;
+        }
+        self.go_on(tx, account, methods, How::MagicLink, visitor).await
+    }
+
+    /// Asks for a link that signs in. Nothing tells whether there is such a user.
+    pub(crate) async fn ask_for_link(&self, email: &str, visitor: &Visitor) -> Result<(), Error> {
+        let email = super::register::checked(email)?;
+        self.ask_in(AccountMail::MagicLink { email: email.clone() }, &email, visitor).await
+    }
+
+    /// The same work, whoever it is about.
+    pub(super) async fn ask_in(&self, mail: AccountMail, email: &str, visitor: &Visitor) -> Result<(), Error> {
+        let mut tx = self.0.db.begin().await?;
+        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
+        if self.0.lockout.may_mail_in(&mut tx, email).await? {
+            self.mail_in(&mut tx, mail).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Finishes a sign-in whose user has shown a second factor. The challenge is used up first, and is so whatever comes
+    /// of it: who tries codes begins with the password each time.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID` for a challenge that is not good; what `shown` returns.
+    pub async fn finish<F: Future<Output = Result<bool, Error>>>(
+        &self,
+        challenge: &str,
+        visitor: &Visitor,
+        shown: impl FnOnce(UserId) -> F,
+    ) -> Result<Tokens, Error> {
+        let mut tx = self.0.db.begin().await?;
+        let row = self.0.one_time.take_in(&mut tx, Purpose::SecondFactor, challenge).await?;
+        tx.commit().await?;
+        let row = row.ok_or_else(one_time::invalid)?;
+        let how: How = row.data.and_then(|how| serde_json::from_str(&how).ok()).ok_or_else(one_time::invalid)?;
+        if !shown(row.user_id).await? {
+            let account = store::by_id(&self.0.db, row.user_id).await?;
+            let mut tx = self.0.db.all_tenants().begin().await?;
+            if let Some(account) = &account {
+                let details = json!({ "how": "second_factor", "from": super::from(&visitor.device) });
+                self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
+            }
+            tx.commit().await?;
+            return Err(refused().into());
+        }
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
+        self.begin(tx, account, how, true, visitor).await
+    }
+
+    /// What was shown first was right.
+    async fn go_on(
+        &self,
+        mut tx: Tx,
+        account: Account,
+        methods: Vec<String>,
+        how: How,
+        visitor: &Visitor,
+    ) -> Result<SignedIn, Error> {
+        if methods.is_empty() {
+            return self.begin(tx, account, how, false, visitor).await.map(SignedIn::Tokens);
+        }
+        enabled(&account)?;
+        let data = serde_json::to_string(&how).map_err(http::Error::internal)?;
+        let token = self.0.one_time.issue_in(&mut tx, Purpose::SecondFactor, account.id, Some(data)).await?;
+        tx.commit().await?;
+        let expires_in = Purpose::SecondFactor.lifetime();
+        Ok(SignedIn::SecondFactor(Challenge { token: token.into_secret(), methods, expires_in }))
+    }
+
+    async fn begin(
+        &self,
+        mut tx: Tx,
+        account: Account,
+        how: How,
+        second_factor: bool,
+        visitor: &Visitor,
+    ) -> Result<Tokens, Error> {
+        enabled(&account)?;
+        let (now, user) = (self.0.clock.now(), account.id);
+        if account.delete_at.is_some() {
+            store::set_deletion(&mut tx, user, None, now).await?;
+            self.record_in(&mut tx, "account.deletion_cancelled", &account, Some(user), None).await?;
+        }
+        let (before, from_there) = store::seen(&mut tx, user, &visitor.device).await?;
+        if before && !from_there {
+            let crate::model::Device { user_agent, address } = visitor.device.clone();
+            self.mail_in(&mut tx, AccountMail::NewSignIn { user, user_agent, address, at: now }).await?;
+        }
+        let mut sign_in = SignIn::new(user, visitor.device.clone()).with_second_factor(second_factor);
+        sign_in.tenant = account.tenant_id;
+        let tokens = self.0.sessions.begin_in(&mut tx, sign_in).await?;
+        let details = json!({
+            "how": how.as_str(), "second_factor": second_factor, "session": tokens.session,
+            "from": super::from(&visitor.device),
+        });
+        self.record_in(&mut tx, "account.signed_in", &account, Some(user), Some(details)).await?;
+        tx.commit().await?;
+        if how == How::MagicLink {
+            self.0.sessions.forget(user).await;
+        }
+        Ok(tokens)
+    }
+
+    /// Records a wrong password, of an account and of none alike; no more than a replica's share of them.
+    async fn record_failure(
+        &self,
+        account: Option<&Account>,
+        visitor: &Visitor,
+        attempt: &Attempt,
+    ) -> Result<(), Error> {
+        if !self.0.recorded.check(&(), 1).allowed {
+            tracing::warn!(target: "omnistack::auth", address = visitor.device.address,
+                "a sign-in failed; there are too many for the audit log");
+            return Ok(());
+        }
+        let mut details = super::from(&visitor.device);
+        details["tries"] = attempt.counted.into();
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        match account {
+            Some(account) => {
+                self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
+            }
+            // What was typed is not kept: people type passwords there.
+            None => {
+                let entry = omnistack_core::audit::AuditEntry::new("account.sign_in_failed").with(details);
+                self.0.audit.record_in(&mut tx, entry).await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+fn enabled(account: &Account) -> Result<(), Error> {
+    if account.disabled_at.is_none() {
+        return Ok(());
+    }
+    let message = "this account is locked; ask the operators of the app";
+    Err(http::Error::new(StatusCode::FORBIDDEN, "ACCOUNT_DISABLED", message).into())
+}
+
+fn refused() -> http::Error {
+    let message = "there is no such account, or this is not its password";
+    http::Error::new(StatusCode::UNAUTHORIZED, "CREDENTIALS_INVALID", message)
+}

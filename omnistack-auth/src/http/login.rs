@@ -1,0 +1,269 @@
+//! Signing in and out, and refreshing.
+
+use ::http::StatusCode;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use garde::Validate;
+use omnistack_core::{
+    ExposeSecret as _,
+    app::Api,
+    http::{Error, Json},
+    identity::{SessionId, TenantId},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::visitor::Request;
+use crate::{
+    account::{Accounts, Challenge, SignedIn},
+    cookie::Browser,
+    password::Password,
+    session::Tokens,
+};
+
+/// For anybody.
+pub(crate) fn api() -> Api<Accounts> {
+    Api::new().routes(routes!(login)).routes(routes!(refresh)).routes(routes!(logout)).routes(routes!(verify_link))
+}
+
+/// How the tokens are handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mode {
+    /// In the answer: for apps and programs.
+    #[default]
+    Token,
+    /// In cookies that scripts can't read: for browsers.
+    Cookie,
+}
+
+/// A session's tokens. In mode `cookie` they are in cookies, and not here.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TokenBody {
+    /// Goes with each request, in `Authorization: Bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    /// Buys the next pair, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// Always `Bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    /// Seconds the access token is good for.
+    expires_in: u64,
+    /// The session.
+    #[schema(value_type = String, format = Uuid)]
+    session_id: SessionId,
+    /// The tenant chosen.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    tenant_id: Option<TenantId>,
+}
+
+impl From<Tokens> for TokenBody {
+    fn from(tokens: Tokens) -> Self {
+        Self {
+            access_token: Some(tokens.access.expose_secret().to_owned()),
+            refresh_token: Some(tokens.refresh.expose_secret().to_owned()),
+            token_type: Some("Bearer"),
+            expires_in: tokens.expires_in.as_secs(),
+            session_id: tokens.session,
+            tenant_id: tokens.tenant,
+        }
+    }
+}
+
+/// A second factor is to be shown.
+#[derive(Serialize, ToSchema)]
+struct ChallengeBody {
+    /// Always `second_factor`.
+    needed: &'static str,
+    /// Goes with the second factor, once.
+    challenge: String,
+    /// The ways there are: `totp`, `passkey`.
+    methods: Vec<String>,
+    /// Seconds the challenge is good for.
+    expires_in: u64,
+}
+
+impl From<Challenge> for ChallengeBody {
+    fn from(challenge: Challenge) -> Self {
+        Self {
+            needed: "second_factor",
+            challenge: challenge.token.expose_secret().to_owned(),
+            methods: challenge.methods,
+            expires_in: challenge.expires_in.as_secs(),
+        }
+    }
+}
+
+/// Hands tokens over.
+fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
+    if mode == Mode::Token {
+        return Json(TokenBody::from(tokens)).into_response();
+    }
+    let kept = TokenBody {
+        access_token: None,
+        refresh_token: None,
+        token_type: None,
+        expires_in: tokens.expires_in.as_secs(),
+        session_id: tokens.session,
+        tenant_id: tokens.tenant,
+    };
+    let mut response = Json(kept).into_response();
+    browser.give(response.headers_mut(), &tokens);
+    response
+}
+
+/// Ends what this browser was signed in with before, so that no session outlives the sign-in that follows it, and hands
+/// over.
+async fn signed_in(accounts: &Accounts, request: &Request, signed_in: SignedIn, mode: Mode) -> Result<Response, Error> {
+    match signed_in {
+        SignedIn::Tokens(tokens) => {
+            if let Some(before) = request.refresh_cookie().filter(|_| mode == Mode::Cookie) {
+                accounts.sessions().end_by_token(before).await?;
+            }
+            Ok(hand_over(accounts.browser(), tokens, mode))
+        }
+        SignedIn::SecondFactor(challenge) => {
+            Ok((StatusCode::ACCEPTED, Json(ChallengeBody::from(challenge))).into_response())
+        }
+    }
+}
+
+/// Cookies are given to the app's own pages only, so that nobody is signed in to somebody else's account unawares.
+fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mode) -> Result<(), Error> {
+    if mode == Mode::Cookie { request.check(accounts.browser()) } else { Ok(()) }
+}
+
+/// An address and a password.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    /// The address.
+    #[garde(length(max = 254))]
+    #[schema(max_length = 254)]
+    email: String,
+    /// The password.
+    #[garde(skip)]
+    password: Password,
+    /// How the tokens are handed over.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(inline)]
+    mode: Mode,
+}
+
+/// Sign in
+///
+/// Begins a session. A wrong password and an address without an account are answered alike.
+#[utoipa::path(post, path = "/login", request_body = Login, responses(
+    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 202, description = "The password is right; a second factor is to be shown.", body = ChallengeBody),
+    (status = 401, description = "There is no such account, or this is not its password."),
+    (status = 403, description = "The password is right, but the address is not confirmed, or the account is locked."),
+    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait."),
+    (status = 503, description = "Too many are signing in; `Retry-After` says when to try again.")))]
+async fn login(
+    State(accounts): State<Accounts>,
+    request: Request,
+    Json(Login { email, password, mode }): Json<Login>,
+) -> Result<Response, Error> {
+    may_have_cookies(&accounts, &request, mode)?;
+    let done = accounts.sign_in(&email, &password, &request.visitor).await?;
+    signed_in(&accounts, &request, done, mode).await
+}
+
+/// A token from a link.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LinkSignIn {
+    /// As it is in the link.
+    #[garde(length(max = 200))]
+    #[schema(max_length = 200)]
+    token: String,
+    /// How the tokens are handed over.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(inline)]
+    mode: Mode,
+}
+
+/// Sign in by link
+///
+/// Takes the token of a link that was sent by mail, once. Looking at the link's page takes nothing.
+#[utoipa::path(post, path = "/magic-link/verify", request_body = LinkSignIn, responses(
+    (status = 200, description = "A session has begun.", body = TokenBody),
+    (status = 202, description = "The link is right; a second factor is to be shown.", body = ChallengeBody),
+    (status = 400, description = "The link is not valid, was used or has expired.")))]
+async fn verify_link(
+    State(accounts): State<Accounts>,
+    request: Request,
+    Json(LinkSignIn { token, mode }): Json<LinkSignIn>,
+) -> Result<Response, Error> {
+    may_have_cookies(&accounts, &request, mode)?;
+    let done = accounts.sign_in_by_link(&token, &request.visitor).await?;
+    signed_in(&accounts, &request, done, mode).await
+}
+
+/// A refresh token, or the browser's cookie.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Refresh {
+    /// As it was given out; none in mode `cookie`.
+    #[garde(inner(length(max = 200)))]
+    #[schema(max_length = 200)]
+    refresh_token: Option<String>,
+    /// Where the token is.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(inline)]
+    mode: Mode,
+}
+
+impl Refresh {
+    /// Nothing where none was presented.
+    fn token<'a>(&'a self, accounts: &Accounts, request: &'a Request) -> Result<&'a str, Error> {
+        may_have_cookies(accounts, request, self.mode)?;
+        let token = match self.mode {
+            Mode::Token => self.refresh_token.as_deref(),
+            Mode::Cookie => request.refresh_cookie(),
+        };
+        Ok(token.unwrap_or_default())
+    }
+}
+
+/// Refresh the tokens
+///
+/// Gives the next pair for a refresh token, which is good once. One that was used before ends its session.
+#[utoipa::path(post, path = "/refresh", request_body = Refresh, responses(
+    (status = 200, description = "The next pair.", body = TokenBody),
+    (status = 401, description = "The token is not valid, was used or has expired.")))]
+async fn refresh(
+    State(accounts): State<Accounts>,
+    request: Request,
+    Json(body): Json<Refresh>,
+) -> Result<Response, Error> {
+    let tokens = accounts.sessions().refresh(body.token(&accounts, &request)?).await?;
+    Ok(hand_over(accounts.browser(), tokens, body.mode))
+}
+
+/// Sign out
+///
+/// Ends the session of a refresh token. A token that means nothing is answered alike.
+#[utoipa::path(post, path = "/logout", request_body = Refresh,
+    responses((status = 204, description = "The session has ended; its cookies are gone.")))]
+async fn logout(
+    State(accounts): State<Accounts>,
+    request: Request,
+    Json(body): Json<Refresh>,
+) -> Result<Response, Error> {
+    accounts.sessions().end_by_token(body.token(&accounts, &request)?).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if body.mode == Mode::Cookie {
+        Browser::take(response.headers_mut());
+    }
+    Ok(response)
+}

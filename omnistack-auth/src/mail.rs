@@ -1,0 +1,231 @@
+//! The mails of accounts. Each is a job, enqueued with what it tells about: the job makes the token the mail carries, so
+//! that no token is ever kept but by its hash, and so that asking for a mail takes as long whether there is an account or
+//! not.
+//!
+//! With the module [`Mail`](omnistack_core::email::Mail) a mail goes into its outbox in the transaction that makes the
+//! token; without it, for development, it is handed to the app's mailer at once.
+//!
+//! Links begin with `PUBLIC_URL`, whatever the request said its host was. The token is behind the `#`, which browsers
+//! send to nobody.
+
+use async_trait::async_trait;
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Db, Tx},
+    email::{
+        Email, Mailer, Outbox,
+        template::{MagicLink, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
+    },
+    http,
+    identity::UserId,
+    jobs::{Job, JobCtx, JobError},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error,
+    one_time::{OneTime, Purpose},
+    store::account::{self as store, Account},
+};
+
+/// A mail to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AccountMail {
+    /// Is this your address?
+    Verify { user: UserId },
+    /// Somebody, perhaps you, wanted to register this address once more.
+    AlreadyRegistered { email: String },
+    /// A link to choose a new password, if there is such a user.
+    Reset { email: String },
+    /// A link that signs in, if there is such a user.
+    MagicLink { email: String },
+    /// Is this your new address?
+    ConfirmEmail { user: UserId, email: String },
+    /// To the old address: it is another now.
+    EmailChanged { old: String, new: String },
+    /// It is another now.
+    PasswordChanged { user: UserId },
+    /// Somebody, perhaps you, has signed in from elsewhere.
+    NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
+    /// When the account is deleted, and how to keep it.
+    DeletionScheduled { user: UserId, at: Timestamp },
+}
+
+#[async_trait]
+impl Job for AccountMail {
+    const NAME: &'static str = "auth.mail";
+    type State = Mails;
+
+    async fn run(self, mails: &Mails, _: &JobCtx) -> Result<(), JobError> {
+        // Dropped without a commit when there is nobody to write to, or no reason any more.
+        let mut tx = mails.db.begin().await?;
+        let Some(email) = mails.write(&mut tx, self).await? else { return Ok(()) };
+        match &mails.outbox {
+            Some(outbox) => {
+                outbox.send_in(&mut tx, &email).await?;
+                tx.commit().await?;
+            }
+            None => {
+                tx.commit().await?;
+                mails.mailer.send(&email).await.map_err(|error| {
+                    if error.is_retryable() { JobError::retry(error) } else { JobError::fatal(error) }
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the mails.
+#[derive(Clone, Debug)]
+pub(crate) struct Mails {
+    pub(crate) mailer: Mailer,
+    /// Known once every module is wired.
+    pub(crate) outbox: Option<Outbox>,
+    /// Where there is no outbox.
+    pub(crate) templates: Templates,
+    pub(crate) db: Db,
+    pub(crate) one_time: OneTime,
+    /// Without a slash at its end.
+    pub(crate) public_url: String,
+    pub(crate) product: String,
+}
+
+impl Mails {
+    /// The mail; none when there is nobody to send it to, or no reason any more.
+    async fn write(&self, tx: &mut Tx, mail: AccountMail) -> Result<Option<Email>, Error> {
+        let product = &self.product;
+        let mail = match mail {
+            AccountMail::Verify { user } => {
+                let Some(account) = self.account(tx, user).await?.filter(|account| account.email_verified_at.is_none())
+                else {
+                    return Ok(None);
+                };
+                let link = self.link(tx, Purpose::VerifyEmail, &account, None, "verify-email").await?;
+                let expires = Purpose::VerifyEmail.lifetime();
+                self.to(&account, &VerifyEmail { name: Some(account.name.clone()), link, expires })?
+            }
+            AccountMail::AlreadyRegistered { email } => {
+                let title = format!("You have an account at {product}");
+                let wanted = format!(
+                    "Somebody wanted to use this address for an account at {product}. There is one already: if it was you, \
+                     sign in, or choose a new password."
+                );
+                let nothing = "If it was not you, do nothing: nothing has changed.".to_owned();
+                let action = ("Choose a new password", "forgot-password");
+                let locale = store::lock_by_email(tx, &email).await?.and_then(|account| account.locale);
+                Some(self.compose(
+                    &email,
+                    locale.as_deref(),
+                    &self.notification(title, [wanted, nothing], Some(action)),
+                )?)
+            }
+            AccountMail::Reset { email } => {
+                let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
+                let link = self.link(tx, Purpose::ResetPassword, &account, None, "reset-password").await?;
+                let expires = Purpose::ResetPassword.lifetime();
+                self.to(&account, &ResetPassword { name: Some(account.name.clone()), link, expires })?
+            }
+            AccountMail::MagicLink { email } => {
+                let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
+                let link = self.link(tx, Purpose::MagicLink, &account, None, "magic-link").await?;
+                self.to(&account, &MagicLink { link, passcode: None, expires: Purpose::MagicLink.lifetime() })?
+            }
+            AccountMail::ConfirmEmail { user, email } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let taken = store::lock_by_email(tx, &email).await?;
+                if taken.is_some_and(|other| other.id != user) {
+                    return Box::pin(self.write(tx, AccountMail::AlreadyRegistered { email })).await;
+                }
+                let link = self.link(tx, Purpose::ChangeEmail, &account, Some(email.clone()), "verify-email").await?;
+                let expires = Purpose::ChangeEmail.lifetime();
+                let verify = VerifyEmail { name: Some(account.name.clone()), link, expires };
+                Some(self.compose(&email, account.locale.as_deref(), &verify)?)
+            }
+            AccountMail::EmailChanged { old, new } => {
+                let title = format!("Your address at {product} has changed");
+                let changed = format!("The address of your account at {product} is now {new}.");
+                let warning = "If that was not you, somebody else has your account: write to us at once.".to_owned();
+                Some(self.compose(&old, None, &self.notification(title, [changed, warning], None))?)
+            }
+            AccountMail::PasswordChanged { user } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let title = format!("Your password at {product} was changed");
+                let changed = "Other devices were signed out.".to_owned();
+                let warning = "If that was not you, choose a new password at once.".to_owned();
+                let action = ("Choose a new password", "forgot-password");
+                self.to(&account, &self.notification(title, [changed, warning], Some(action)))?
+            }
+            AccountMail::NewSignIn { user, user_agent, address, at } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let name = Some(account.name.clone());
+                let device = user_agent.as_deref().map(printable);
+                self.to(&account, &NewSignIn { name, at, device, address, link: self.page("security") })?
+            }
+            AccountMail::DeletionScheduled { user, at } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let title = format!("Your account at {product} will be deleted");
+                let when = format!("It is deleted for good at {at}.");
+                let stay = "To keep it, sign in before that.".to_owned();
+                self.to(&account, &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))))?
+            }
+        };
+        Ok(mail)
+    }
+
+    async fn account(&self, tx: &mut Tx, user: UserId) -> Result<Option<Account>, Error> {
+        Ok(store::lock(tx, user).await?.filter(|account| account.disabled_at.is_none()))
+    }
+
+    async fn reader(&self, tx: &mut Tx, email: &str) -> Result<Option<Account>, Error> {
+        Ok(store::lock_by_email(tx, email).await?.filter(|account| account.disabled_at.is_none()))
+    }
+
+    /// To the address as it is kept: never to the one somebody typed.
+    fn to<T: Template>(&self, account: &Account, template: &T) -> Result<Option<Email>, Error> {
+        let email = account.email.as_deref();
+        email.map(|email| self.compose(email, account.locale.as_deref(), template)).transpose()
+    }
+
+    fn compose<T: Template>(&self, to: &str, locale: Option<&str>, template: &T) -> Result<Email, Error> {
+        let locale = locale.unwrap_or("en");
+        if let Some(outbox) = &self.outbox {
+            return Ok(outbox.compose(to, template, locale).map_err(http::Error::from)?);
+        }
+        let written = self.templates.render(template, locale).map_err(http::Error::internal)?;
+        Ok(Email::to(to).subject(written.subject).html(written.html).text(written.text).tag("template", T::NAME))
+    }
+
+    fn notification<const N: usize>(
+        &self,
+        title: String,
+        paragraphs: [String; N],
+        action: Option<(&str, &str)>,
+    ) -> Notification {
+        let action = action.map(|(label, page)| (self.page(page), label.to_owned()));
+        Notification { title, paragraphs: paragraphs.into(), action }
+    }
+
+    async fn link(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        account: &Account,
+        data: Option<String>,
+        page: &str,
+    ) -> Result<String, Error> {
+        let token = self.one_time.issue_in(tx, purpose, account.id, data).await?;
+        Ok(format!("{}#token={}", self.page(page), token.expose()))
+    }
+
+    fn page(&self, name: &str) -> String {
+        format!("{}/auth/{name}", self.public_url)
+    }
+}
+
+/// What a stranger wrote, on one line and without what looks like a link.
+fn printable(text: &str) -> String {
+    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().map(plain).take(200).collect::<String>().replace("://", ": //")
+}

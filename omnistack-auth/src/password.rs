@@ -1,0 +1,126 @@
+//! Passwords: which are taken, and how they are kept.
+//!
+//! A password is normalised (Unicode NFC, so that the same keys typed on two devices are the same password), judged by
+//! length and by how early it would be guessed, and kept as an Argon2id hash in a PHC string. Nothing else is asked of it:
+//! no digits, no capitals, no change every month (NIST SP 800-63B-4, section 3.1.1.2).
+//!
+//! Hashing takes memory and a core by design, so only so many run at once and only so many wait; who comes beyond that
+//! is answered 503 with `Retry-After`. A user who doesn't exist costs the same hash as one who does.
+//!
+//! An app can have passwords looked up in a list of breached ones with a [`PasswordCheck`]:
+//!
+//! ```
+//! use omnistack_auth::{Auth, password::{Password, PasswordCheck}};
+//! use omnistack_core::{ExposeSecret as _, app::BoxError, async_trait};
+//!
+//! struct Leaked(std::collections::HashSet<String>);
+//!
+//! #[async_trait]
+//! impl PasswordCheck for Leaked {
+//!     async fn is_breached(&self, password: &Password) -> Result<bool, BoxError> {
+//!         Ok(self.0.contains(password.expose_secret()))
+//!     }
+//! }
+//!
+//! let auth = Auth::accounts().password_check(Leaked(["an unlucky password".to_owned()].into()));
+//! ```
+
+mod hash;
+mod list;
+mod rules;
+
+pub(crate) use hash::Hashing;
+pub use hash::{Passwords, Verified};
+pub use rules::LONGEST;
+pub(crate) use rules::{Problem, problem};
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use omnistack_core::app::BoxError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use unicode_normalization::UnicodeNormalization as _;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
+};
+
+/// A password somebody has typed, in NFC, of at most [`LONGEST`] characters. It is wiped from memory when dropped, and
+/// its `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// Of what was typed; nothing if it is too long to be one.
+    pub fn new(typed: &str) -> Option<Self> {
+        // NFC makes no text longer than three times as many bytes, nor shorter than a third.
+        if typed.len() > 3 * 4 * LONGEST {
+            return None;
+        }
+        let text: String = typed.nfc().collect();
+        (text.chars().count() <= LONGEST).then(|| Self(text.into()))
+    }
+}
+
+impl ExposeSecret<str> for Password {
+    fn expose_secret(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Self::new(&text).ok_or_else(|| D::Error::custom(format!("must have at most {LONGEST} characters")))
+    }
+}
+
+impl PartialSchema for Password {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+            .max_length(Some(LONGEST))
+            .pattern(Some("^[^\\x00]*$"))
+            .into()
+    }
+}
+
+impl ToSchema for Password {}
+
+/// Knows passwords that have leaked elsewhere.
+#[async_trait]
+pub trait PasswordCheck: Send + Sync + 'static {
+    /// Whether it is known to have leaked.
+    ///
+    /// # Errors
+    /// When that can't be told now: the password is taken then, and the error logged.
+    async fn is_breached(&self, password: &Password) -> Result<bool, BoxError>;
+}
+
+/// The app's [`PasswordCheck`], if it has one.
+#[derive(Clone, Default)]
+pub(crate) struct Breaches(pub(crate) Option<Arc<dyn PasswordCheck>>);
+
+impl Breaches {
+    pub(crate) async fn know(&self, password: &Password) -> bool {
+        let Some(check) = &self.0 else { return false };
+        check.is_breached(password).await.unwrap_or_else(|error| {
+            tracing::warn!(target: "omnistack::auth", %error, "breached passwords can't be looked up; one was taken unseen");
+            false
+        })
+    }
+}
+
+impl fmt::Debug for Breaches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Breaches").field(&self.0.is_some()).finish()
+    }
+}

@@ -1,0 +1,217 @@
+//! Hashing: Argon2id (RFC 9106) in PHC strings, so many at once and no more.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use omnistack_core::http;
+use secrecy::ExposeSecret as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Password;
+use crate::Error;
+
+/// What hashing costs, and how much of it there is at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hashing {
+    /// KiB.
+    pub(crate) memory: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
+    /// Run at once.
+    pub(crate) running: usize,
+    /// Wait.
+    pub(crate) waiting: usize,
+}
+
+/// Hashes and verifies passwords. Cheap to clone; all clones share the places.
+#[derive(Clone)]
+pub struct Passwords(Arc<Inner>);
+
+struct Inner {
+    argon2: Argon2<'static>,
+    /// Of no password, at today's cost: what is verified for a user who doesn't exist.
+    nobody: String,
+    running: Arc<Semaphore>,
+    /// For those that run and those that wait.
+    places: Arc<Semaphore>,
+    operations: AtomicU64,
+}
+
+/// What came of a verification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Whether it is the password.
+    pub good: bool,
+    /// Whether it is, and is kept at another cost than new ones are: hash it again while it is at hand.
+    pub outdated: bool,
+}
+
+impl Passwords {
+    /// With this cost.
+    ///
+    /// # Errors
+    /// What Argon2 finds wrong with the cost.
+    pub(crate) fn new(hashing: Hashing) -> Result<Self, String> {
+        let params =
+            Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
+        let nobody = nobody(&params);
+        let running = hashing.running.clamp(1, 1024);
+        Ok(Self(Arc::new(Inner {
+            argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params),
+            nobody,
+            running: Arc::new(Semaphore::new(running)),
+            places: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
+            operations: AtomicU64::new(0),
+        })))
+    }
+
+    /// A PHC string of a password, with a new salt.
+    ///
+    /// # Errors
+    /// 503 `HASHING_BUSY` when too many wait already.
+    pub async fn hash(&self, password: &Password) -> Result<String, Error> {
+        let password = password.clone();
+        self.run(move |argon2| {
+            let salt: [u8; 16] = rand::random();
+            let hash = argon2.hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
+            hash.map(|hash| hash.to_string())
+        })
+        .await?
+        .map_err(|_| Error::key())
+    }
+
+    /// Whether a password is the one kept. Takes as long when none is kept.
+    ///
+    /// # Errors
+    /// As of [`hash`](Self::hash).
+    pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verified, Error> {
+        let (password, somebody) = (password.clone(), kept.is_some());
+        let kept = kept.unwrap_or(&self.0.nobody).to_owned();
+        self.run(move |argon2| {
+            let read = PasswordHash::new(&kept);
+            let good = read
+                .as_ref()
+                .is_ok_and(|hash| argon2.verify_password(password.expose_secret().as_bytes(), hash).is_ok());
+            let good = good && somebody;
+            let cost = read.as_ref().ok().and_then(|hash| Params::try_from(hash).ok());
+            let same = cost.is_some_and(|cost| {
+                let now = argon2.params();
+                (cost.m_cost(), cost.t_cost(), cost.p_cost()) == (now.m_cost(), now.t_cost(), now.p_cost())
+            });
+            Verified { good, outdated: good && !same }
+        })
+        .await
+    }
+
+    /// How many hashes were computed since the app began: for metrics, and for tests that count instead of measuring.
+    pub fn operations(&self) -> u64 {
+        self.0.operations.load(Ordering::Relaxed)
+    }
+
+    /// Holds a place as a hash does, until it is dropped: for tests of an app that is busy.
+    ///
+    /// # Errors
+    /// As of [`hash`](Self::hash).
+    pub fn occupy(&self) -> Result<Occupied, Error> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| busy())?;
+        Ok(Occupied { _place: place })
+    }
+
+    /// A hash whose caller goes away is finished, and holds its place until then.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.0);
+        let place = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| busy())?;
+        let turn = Arc::clone(&inner.running).acquire_owned().await.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _held: [OwnedSemaphorePermit; 2] = [place, turn];
+            inner.operations.fetch_add(1, Ordering::Relaxed);
+            work(&inner.argon2)
+        });
+        done.await.map_err(|error| http::Error::internal(error).into())
+    }
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+#[must_use = "the place is free again when this is dropped"]
+pub struct Occupied {
+    _place: OwnedSemaphorePermit,
+}
+
+fn busy() -> http::Error {
+    http::Error::unavailable("HASHING_BUSY", "too many are signing in at this moment; try again")
+}
+
+/// A PHC string nobody has the password of: its salt and its hash are random.
+fn nobody(params: &Params) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    let (salt, hash): ([u8; 16], [u8; 32]) = (rand::random(), rand::random());
+    format!(
+        "$argon2id$v=19$m={},t={},p={}${}${}",
+        params.m_cost(),
+        params.t_cost(),
+        params.p_cost(),
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(hash)
+    )
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords").field("cost", self.0.argon2.params()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passwords(passes: u32) -> Passwords {
+        Passwords::new(Hashing { memory: 8, passes, lanes: 1, running: 1, waiting: 1 }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_password_is_good_and_an_old_cost_is_told() {
+        let (passwords, costlier) = (passwords(1), passwords(2));
+        let (composed, decomposed) = (Password::new("caf\u{e9}").unwrap(), Password::new("cafe\u{301}").unwrap());
+        let kept = passwords.hash(&composed).await.unwrap();
+        assert!(kept.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{kept}");
+        assert_ne!(kept, passwords.hash(&composed).await.unwrap(), "each has a salt of its own");
+        let (good, outdated) = (true, true);
+        for (passwords, typed, expected) in [
+            (&passwords, &composed, Verified { good, outdated: false }),
+            (&passwords, &decomposed, Verified { good, outdated: false }),
+            (&costlier, &composed, Verified { good, outdated }),
+            (&passwords, &Password::new("cafe").unwrap(), Verified { good: false, outdated: false }),
+        ] {
+            assert_eq!(passwords.verify(typed, Some(&kept)).await.unwrap(), expected);
+        }
+        for kept in [None, Some(""), Some("$argon2id$"), Some("plain")] {
+            assert!(!passwords.verify(&composed, kept).await.unwrap().good, "{kept:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_costs_one_hash_and_a_full_queue_is_told() {
+        let passwords = passwords(1);
+        let password = Password::new("x").unwrap();
+        passwords.verify(&password, None).await.unwrap();
+        assert_eq!(passwords.operations(), 1);
+        let (_one, _two) = (passwords.occupy().unwrap(), passwords.occupy().unwrap());
+        let refused = http::Error::from(passwords.hash(&password).await.unwrap_err());
+        assert_eq!((refused.status().as_u16(), refused.code()), (503, "HASHING_BUSY"));
+        assert_eq!(passwords.operations(), 1);
+    }
+}

@@ -1,0 +1,171 @@
+//! Users as accounts: what signs in, and what changes about it.
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Db, Error, Sql, Tx},
+    identity::{TenantId, UserId},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{model::Device, role};
+
+/// What signing in goes by. Has no `Debug`: it holds the password's hash.
+#[derive(Clone, sqlx::FromRow)]
+pub(crate) struct Account {
+    pub(crate) id: UserId,
+    pub(crate) email: Option<String>,
+    pub(crate) email_verified_at: Option<Timestamp>,
+    pub(crate) password_hash: Option<String>,
+    pub(crate) name: String,
+    pub(crate) locale: Option<String>,
+    pub(crate) disabled_at: Option<Timestamp>,
+    pub(crate) delete_at: Option<Timestamp>,
+    /// The tenant of their own.
+    pub(crate) tenant_id: Option<TenantId>,
+}
+
+macro_rules! select {
+    ($condition:literal) => {
+        concat!(
+            "select u.id, u.email, u.email_verified_at, u.password_hash, u.name, u.locale, u.disabled_at, u.delete_at, ",
+            "t.id as tenant_id from users u left join tenants t on t.personal_of = u.id where ",
+            $condition
+        )
+    };
+}
+
+pub(crate) async fn by_email(db: &Db, email: &str) -> Result<Option<Account>, Error> {
+    db.query(select!("u.email = $1")).bind(email.to_owned()).fetch_optional().await
+}
+
+pub(crate) async fn by_id(db: &Db, id: UserId) -> Result<Option<Account>, Error> {
+    db.query(select!("u.id = $1")).bind(id).fetch_optional().await
+}
+
+/// As [`by_id`], with its row held until the transaction ends, so that what is decided by it stays true.
+pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<Option<Account>, Error> {
+    let sql = Sql { postgres: concat!(select!("u.id = $1"), " for update of u"), sqlite: select!("u.id = $1") };
+    tx.query(sql).bind(id).fetch_optional().await
+}
+
+/// As [`lock`], by address.
+pub(crate) async fn lock_by_email(tx: &mut Tx, email: &str) -> Result<Option<Account>, Error> {
+    let sql = Sql { postgres: concat!(select!("u.email = $1"), " for update of u"), sqlite: select!("u.email = $1") };
+    tx.query(sql).bind(email.to_owned()).fetch_optional().await
+}
+
+pub(crate) async fn set_password(tx: &mut Tx, id: UserId, hash: Option<&str>, now: Timestamp) -> Result<(), Error> {
+    let sql = "update users set password_hash = $2, updated_at = $3 where id = $1";
+    tx.query(sql).bind(id).bind(hash.map(str::to_owned)).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Puts another registration in the place of one that was never confirmed.
+pub(crate) async fn register_again(
+    tx: &mut Tx,
+    id: UserId,
+    name: &str,
+    hash: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "update users set name = $2, password_hash = $3, updated_at = $4 where id = $1 \
+               and email_verified_at is null";
+    tx.query(sql).bind(id).bind(name.to_owned()).bind(hash.to_owned()).bind(now).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn confirm_email(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Error> {
+    let sql = "update users set email_verified_at = coalesce(email_verified_at, $2), updated_at = $2 where id = $1";
+    tx.query(sql).bind(id).bind(now).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn set_email(tx: &mut Tx, id: UserId, email: &str, now: Timestamp) -> Result<(), Error> {
+    let sql = "update users set email = $2, email_verified_at = $3, updated_at = $3 where id = $1";
+    tx.query(sql).bind(id).bind(email.to_owned()).bind(now).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn set_deletion(tx: &mut Tx, id: UserId, at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+    let sql = "update users set delete_at = $2, updated_at = $3 where id = $1";
+    tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Those whose grace is over, but for those who would leave a team without an owner.
+pub(crate) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<(UserId,)>, Error> {
+    let sql = "select u.id from users u where u.delete_at <= $1 and not exists (select 1 from members m \
+               join tenants t on t.id = m.tenant_id where m.user_id = u.id and m.role = $2 and t.personal_of is null \
+               and not exists (select 1 from members o where o.tenant_id = m.tenant_id and o.role = $2 \
+               and o.user_id <> m.user_id)) order by u.delete_at limit $3";
+    // Of every team there is.
+    let mut tx = db.all_tenants().read().await?;
+    let due = tx.query(sql).bind(now).bind(role::OWNER).bind(limit).fetch_all().await?;
+    tx.commit().await?;
+    Ok(due)
+}
+
+/// Deletes a user, with everything that is theirs alone, if that is still due.
+pub(crate) async fn delete(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool, Error> {
+    Ok(tx.query("delete from users where id = $1 and delete_at <= $2").bind(id).bind(now).execute().await? == 1)
+}
+
+/// The teams of which a user is the only owner. The transaction is one of all tenants.
+pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
+    let sql = "select m.tenant_id from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \
+               and m.role = $2 and t.personal_of is null and not exists (select 1 from members o \
+               where o.tenant_id = m.tenant_id and o.role = $2 and o.user_id <> $1) order by m.tenant_id limit 100";
+    tx.query(sql).bind(id).bind(role::OWNER).fetch_all().await
+}
+
+/// Whether the user has signed in before, and whether from such a device.
+pub(crate) async fn seen(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bool, bool), Error> {
+    let sql = "select exists (select 1 from sessions where user_id = $1 and actor_id is null), \
+               exists (select 1 from sessions where user_id = $1 and actor_id is null \
+               and user_agent is not distinct from $2 and address is not distinct from $3)";
+    tx.query(sql).bind(id).bind(device.user_agent.clone()).bind(device.address.clone()).fetch_one().await
+}
+
+/// Where a user is a member.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+pub(crate) struct ExportedMembership {
+    /// The tenant.
+    #[schema(value_type = String, format = Uuid)]
+    tenant_id: TenantId,
+    /// What it is called.
+    tenant_name: String,
+    /// What they are there.
+    role: String,
+    /// Since when.
+    created_at: Timestamp,
+}
+
+/// An account elsewhere.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+pub(crate) struct ElsewhereIdentity {
+    /// Where.
+    issuer: String,
+    /// Who they are there.
+    subject: String,
+    /// When it was first seen.
+    created_at: Timestamp,
+}
+
+/// The transaction is one of all tenants.
+pub(crate) async fn memberships(tx: &mut Tx, id: UserId) -> Result<Vec<ExportedMembership>, Error> {
+    let sql = "select m.tenant_id, t.name as tenant_name, m.role, m.created_at from members m \
+               join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, m.tenant_id";
+    tx.query(sql).bind(id).fetch_all().await
+}
+
+pub(crate) async fn elsewhere(tx: &mut Tx, id: UserId) -> Result<Vec<ElsewhereIdentity>, Error> {
+    let sql = "select issuer, subject, created_at from identities where user_id = $1 order by created_at, issuer";
+    tx.query(sql).bind(id).fetch_all().await
+}
+
+/// Whether there is any user.
+pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {
+    let (any,): (bool,) = tx.query("select exists (select 1 from users)").fetch_one().await?;
+    Ok(any)
+}

@@ -1,0 +1,44 @@
+//! Counted tries.
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Db, Error, Tx},
+};
+
+/// Counts one, unless that must wait; a count whose last is older than `forgotten` begins anew.
+pub(crate) async fn count(tx: &mut Tx, key: &[u8], now: Timestamp, forgotten: Timestamp) -> Result<Option<i64>, Error> {
+    let sql = "insert into attempts as a (key, failures, last_at) values ($1, 1, $2) \
+               on conflict (key) do update set failures = case when a.last_at < $3 then 1 else a.failures + 1 end, \
+               last_at = $2, blocked_until = null where a.blocked_until is null or a.blocked_until <= $2 \
+               returning failures";
+    let counted: Option<(i64,)> = tx.query(sql).bind(key.to_vec()).bind(now).bind(forgotten).fetch_optional().await?;
+    Ok(counted.map(|(counted,)| counted))
+}
+
+pub(crate) async fn block(tx: &mut Tx, key: &[u8], until: Timestamp) -> Result<(), Error> {
+    tx.query("update attempts set blocked_until = $2 where key = $1").bind(key.to_vec()).bind(until).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn blocked_until(tx: &mut Tx, key: &[u8]) -> Result<Option<Timestamp>, Error> {
+    let sql = "select blocked_until from attempts where key = $1";
+    let row: Option<(Option<Timestamp>,)> = tx.query(sql).bind(key.to_vec()).fetch_optional().await?;
+    Ok(row.and_then(|(until,)| until))
+}
+
+pub(crate) async fn take_back(tx: &mut Tx, key: &[u8]) -> Result<(), Error> {
+    let sql = "update attempts set failures = failures - 1, blocked_until = null where key = $1 and failures > 0";
+    tx.query(sql).bind(key.to_vec()).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn clear(tx: &mut Tx, key: &[u8]) -> Result<(), Error> {
+    tx.query("delete from attempts where key = $1").bind(key.to_vec()).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    let sql =
+        "delete from attempts where key in (select key from attempts where last_at < $1 order by last_at limit $2)";
+    db.query(sql).bind(before).bind(limit).execute().await
+}

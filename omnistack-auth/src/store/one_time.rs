@@ -1,0 +1,66 @@
+//! What is good once.
+
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    db::{Db, Error, Tx},
+    identity::UserId,
+};
+
+/// What a token carries.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) user_id: UserId,
+    pub(crate) data: Option<String>,
+}
+
+/// Keeps a token in place of those of the same user and purpose.
+pub(crate) async fn replace(
+    tx: &mut Tx,
+    hash: Sha256,
+    purpose: &'static str,
+    row: Row,
+    now: Timestamp,
+    expires: Timestamp,
+) -> Result<(), Error> {
+    let others = tx.query("delete from one_time_tokens where user_id = $1 and purpose = $2");
+    others.bind(row.user_id).bind(purpose).execute().await?;
+    let sql = "insert into one_time_tokens (hash, purpose, user_id, data, created_at, expires_at) \
+               values ($1, $2, $3, $4, $5, $6)";
+    let insert = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(row.user_id).bind(row.data);
+    insert.bind(now).bind(expires).execute().await?;
+    Ok(())
+}
+
+/// Looks at a token that is good, and leaves it so.
+pub(crate) async fn look(db: &Db, hash: Sha256, purpose: &'static str, now: Timestamp) -> Result<Option<Row>, Error> {
+    let sql = "select user_id, data from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+               and user_id is not null";
+    db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
+}
+
+/// Uses a token up. Of two who come with it at once, one gets it.
+pub(crate) async fn take(
+    tx: &mut Tx,
+    hash: Sha256,
+    purpose: &'static str,
+    now: Timestamp,
+) -> Result<Option<Row>, Error> {
+    let sql = "delete from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+               and user_id is not null returning user_id, data";
+    tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
+}
+
+/// Uses up whatever there is of a user that lets somebody in or changes the account.
+pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
+    let sql = "delete from one_time_tokens where user_id = $1 and purpose in \
+               ('verify_email', 'change_email', 'reset_password', 'magic_link', 'second_factor')";
+    tx.query(sql).bind(user).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn sweep(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
+    let sql = "delete from one_time_tokens where hash in (select hash from one_time_tokens where expires_at < $1 \
+               order by expires_at limit $2)";
+    db.query(sql).bind(now).bind(limit).execute().await
+}

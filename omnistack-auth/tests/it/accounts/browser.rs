@@ -1,0 +1,137 @@
+//! Tokens in cookies.
+
+use http::Method;
+use omnistack_testkit::{RequestBuilder, on_each_database};
+
+use super::*;
+
+const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+/// The cookies an answer sets, by name: value and attributes.
+fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
+    let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
+    let split = all.map(|cookie| {
+        let (pair, attributes) = cookie.split_once("; ").unwrap();
+        let (name, value) = pair.split_once('=').unwrap();
+        (name.to_owned(), value.to_owned(), attributes.to_owned())
+    });
+    split.collect()
+}
+
+/// What a browser sends back.
+fn jar(answer: &Answer) -> String {
+    cookies(answer).iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+}
+
+fn login(post: &Post, email: &str) -> RequestBuilder {
+    let body = json!({ "email": email, "password": PASSWORD, "mode": "cookie" });
+    post.app.anonymous().post(format!("{PUBLIC}/login"), body)
+}
+
+fn with(request: RequestBuilder, headers: &[(&str, &str)]) -> RequestBuilder {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
+on_each_database! {
+    async fn a_browser_keeps_its_tokens_from_scripts(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let answer = with(login(&post, "ada@example.com"), &[OWN]).await.expect(200);
+        let given = cookies(&answer);
+        assert_eq!(given.len(), 2);
+        for (name, value, attributes) in &given {
+            assert!(name.starts_with("__Host-"), "{name}");
+            let (age, rest) = attributes.strip_prefix("Path=/; Max-Age=").unwrap().split_once("; ").unwrap();
+            assert!(age.parse::<u64>().unwrap() >= 600, "{age}");
+            assert_eq!(rest, "HttpOnly; Secure; SameSite=Lax", "{name}");
+            assert!(!answer.text().contains(value.as_str()), "it is not in the body as well");
+        }
+        let body = answer.json();
+        assert!(body.get("access_token").is_none() && body.get("refresh_token").is_none(), "{body}");
+
+        let me = post.app.anonymous().get(ME).header("cookie", jar(&answer)).await.expect(200);
+        assert_eq!(me.json()["email"], "ada@example.com");
+        let vary: Vec<_> = me.headers.get_all("vary").iter().map(|vary| vary.to_str().unwrap()).collect();
+        for name in ["Cookie", "Sec-Fetch-Site", "Origin"] {
+            assert!(vary.iter().any(|vary| vary.contains(name)), "{vary:?}");
+        }
+        assert_eq!(me.header("cache-control"), Some("no-store"));
+
+        let refresh = || post.app.anonymous().post(format!("{PUBLIC}/refresh"), json!({ "mode": "cookie" }));
+        with(refresh(), &[OWN]).await.expect_error(401, "REFRESH_TOKEN_INVALID");
+        with(refresh(), &[("cookie", &jar(&answer))]).await.expect_error(403, "CROSS_SITE_REQUEST");
+        let next = with(refresh(), &[OWN, ("cookie", &jar(&answer))]).await.expect(200);
+        assert_ne!(jar(&next), jar(&answer));
+
+        let logout = post.app.anonymous().post(format!("{PUBLIC}/logout"), json!({ "mode": "cookie" }));
+        let out = with(logout, &[OWN, ("cookie", &jar(&next))]).await.expect(204);
+        assert!(cookies(&out).iter().all(|(_, value, rest)| value.is_empty() && rest.contains("Max-Age=0")));
+        post.app.anonymous().get(ME).header("cookie", jar(&next)).await.expect(401);
+        with(refresh(), &[OWN, ("cookie", &jar(&next))]).await.expect(401);
+    }
+
+    async fn only_the_apps_own_pages_change_anything_with_a_cookie(database: TestDatabase) {
+        let post = start_with(database, |app| app.set("CORS_ORIGINS", "https://admin.example.com")).await;
+        post.registered("ada@example.com").await;
+        let cookie = jar(&with(login(&post, "ada@example.com"), &[OWN]).await.expect(200));
+        for (headers, allowed) in [
+            (vec![OWN], true),
+            (vec![("sec-fetch-site", "none")], true),
+            (vec![("sec-fetch-site", "same-site")], false),
+            (vec![("sec-fetch-site", "cross-site")], false),
+            (vec![("sec-fetch-site", "same-site"), ("origin", "https://admin.example.com")], true),
+            (vec![("origin", "https://app.example.com")], true),
+            (vec![("origin", "https://admin.example.com")], true),
+            (vec![("origin", "https://evil.example")], false),
+            (vec![("origin", "http://app.example.com")], false),
+            (vec![("origin", "null")], false),
+            (vec![("origin", "https://evil.example"), ("host", "evil.example")], false),
+            (vec![], false),
+        ] {
+            let expected = if allowed { 200 } else { 403 };
+            for method in [Method::PATCH, Method::POST, Method::DELETE] {
+                let client = post.app.anonymous();
+                let request = match method {
+                    Method::PATCH => client.patch(ME, json!({ "name": "Ada" })),
+                    Method::POST => client.post(format!("{ME}/export"), json!({})),
+                    _ => client.delete(format!("{APP}/sessions")),
+                };
+                let answer = with(request.header("cookie", &cookie), &headers).await;
+                assert_eq!(answer.status.as_u16(), expected, "{method} {headers:?}: {}", answer.text());
+            }
+            // Looking is allowed from anywhere: nobody reads the answer who may not.
+            with(post.app.anonymous().get(ME).header("cookie", &cookie), &headers).await.expect(200);
+            // Nor is anybody signed in to another's account from elsewhere.
+            let status = with(login(&post, "ada@example.com"), &headers).await.status.as_u16();
+            assert_eq!(status, expected, "sign-in {headers:?}");
+        }
+        // A token in the header was put there on purpose.
+        let ada = post.signed_in("ada@example.com").await;
+        let evil = [("origin", "https://evil.example"), ("cookie", cookie.as_str())];
+        with(post.client(&ada).patch(ME, json!({ "name": "Ada" })), &evil).await.expect(200);
+    }
+
+    async fn a_sign_in_begins_a_session_of_its_own(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        post.registered("eve@example.com").await;
+        // Eve puts her cookies into Ada's browser.
+        let planted = jar(&with(login(&post, "eve@example.com"), &[OWN]).await.expect(200));
+        let answer = with(login(&post, "ada@example.com"), &[OWN, ("cookie", &planted)]).await.expect(200);
+        let own = jar(&answer);
+        for part in own.split("; ") {
+            assert!(!planted.contains(part), "nothing of it stays");
+        }
+        post.app.anonymous().get(ME).header("cookie", &planted).await.expect(401);
+        let me = post.app.anonymous().get(ME).header("cookie", &own).await.expect(200);
+        assert_eq!(me.json()["email"], "ada@example.com");
+        // Signing in again is a session again, and ends the one before.
+        let again = with(login(&post, "ada@example.com"), &[OWN, ("cookie", &own)]).await.expect(200);
+        assert_ne!(again.json()["session_id"], answer.json()["session_id"]);
+        post.app.anonymous().get(ME).header("cookie", &own).await.expect(401);
+        // A made-up cookie does no harm.
+        let made_up = "__Host-omnistack-refresh=omr_nonsense; __Host-omnistack-access=eyJ.e.x";
+        with(login(&post, "ada@example.com"), &[OWN, ("cookie", made_up)]).await.expect(200);
+        post.app.anonymous().get(ME).header("cookie", made_up).await.expect(401);
+    }
+}

@@ -1,0 +1,149 @@
+//! Leaving, staying, and taking one's data along.
+
+use omnistack_core::{
+    async_trait,
+    identity::{TenantId, UserId},
+    jobs::{Job, JobCtx, JobError},
+};
+use omnistack_testkit::on_each_database;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+/// The module's own job, as the clock would enqueue it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Upkeep {}
+
+#[async_trait]
+impl Job for Upkeep {
+    const NAME: &'static str = "auth.upkeep";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+impl Post {
+    async fn upkeep(&self) {
+        self.app.jobs().enqueue(Upkeep {}).await.unwrap();
+        self.app.run_jobs().await;
+    }
+
+    async fn leave(&self, signed: &Signed) -> Answer {
+        self.client(signed).delete(ME).json(json!({ "password": PASSWORD })).await
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        let mut tx = self.app.db().all_tenants().read().await.unwrap();
+        let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
+        tx.commit().await.unwrap();
+        count
+    }
+
+    /// Makes a team of these, each its owner.
+    async fn team(&self, owners: &[&str]) -> TenantId {
+        let mut tx = self.app.db().all_tenants().begin().await.unwrap();
+        let now = self.app.clock().clock().now();
+        let team = TenantId::new(now);
+        let sql = "insert into tenants (id, name, slug, created_at, updated_at) values ($1, 'T', 't', $2, $2)";
+        tx.query(sql).bind(team).bind(now).execute().await.unwrap();
+        for owner in owners {
+            let sql = "select id from users where email = $1";
+            let (user,): (UserId,) = tx.query(sql).bind((*owner).to_owned()).fetch_one().await.unwrap();
+            let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, 'owner', $3)";
+            tx.query(sql).bind(team).bind(user).bind(now).execute().await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        team
+    }
+}
+
+on_each_database! {
+    async fn an_account_is_deleted_after_its_grace(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        post.registered("eve@example.com").await;
+        let ada = post.signed_in("ada@example.com").await;
+        post.client(&ada).delete(ME).json(json!({ "password": OTHER })).await.expect(422);
+        post.client(&ada).delete(ME).json(json!({})).await.expect(422);
+        let leaving = post.leave(&ada).await.expect(202).json();
+        assert_eq!(leaving["delete_at"], "2030-01-31T00:00:00Z");
+        post.client(&ada).get(ME).await.expect(401);
+        post.refresh(&ada).await.expect(401);
+        let mails = post.mails().await;
+        assert!(text(&mails[0]).contains("2030-01-31"), "{}", text(&mails[0]));
+
+        post.app.clock().advance(29 * DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 2);
+        post.app.clock().advance(DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert_eq!(post.count("select count(*) from tenants").await, 1);
+        assert_eq!(post.count("select count(*) from members").await, 1);
+        assert_eq!(post.count("select count(*) from sessions").await, 0);
+        post.login("ada@example.com", PASSWORD).await.expect(401);
+        assert!(post.audited().await.contains(&"account.deleted".to_owned()));
+        // The address is free again.
+        post.registered("ada@example.com").await;
+    }
+
+    async fn who_signs_in_during_the_grace_stays(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let ada = post.signed_in("ada@example.com").await;
+        post.leave(&ada).await.expect(202);
+        post.app.clock().advance(29 * DAY);
+        post.login("ada@example.com", OTHER).await.expect(401);
+        assert!(post.count("select count(*) from users where delete_at is not null").await == 1);
+        let back = post.signed_in("ada@example.com").await;
+        assert!(post.client(&back).get(ME).await.json()["delete_at"].is_null());
+        post.app.clock().advance(10 * DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert!(post.audited().await.contains(&"account.deletion_cancelled".to_owned()));
+    }
+
+    async fn the_last_owner_of_a_team_stays(database: TestDatabase) {
+        let post = start(database).await;
+        for email in ["ada@example.com", "eve@example.com"] {
+            post.registered(email).await;
+        }
+        let (ada, eve) = (post.signed_in("ada@example.com").await, post.signed_in("eve@example.com").await);
+        let alone = post.team(&["ada@example.com"]).await;
+        let refused = post.leave(&ada).await.expect_error(409, "LAST_OWNER").json();
+        assert_eq!(refused["error"]["details"]["teams"], json!([alone.to_string()]));
+        let mut tx = post.app.db().all_tenants().begin().await.unwrap();
+        tx.query("delete from tenants where id = $1").bind(alone).execute().await.unwrap();
+        tx.commit().await.unwrap();
+
+        // Of two owners who both leave, the second stays until the team has another.
+        post.team(&["ada@example.com", "eve@example.com"]).await;
+        post.leave(&ada).await.expect(202);
+        post.leave(&eve).await.expect(202);
+        post.app.clock().advance(31 * DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 1);
+        assert_eq!(post.count("select count(*) from members where role = 'owner'").await, 2, "her own, and the team's");
+    }
+
+    async fn ones_own_data_and_nobody_elses(database: TestDatabase) {
+        let post = start(database).await;
+        for email in ["ada@example.com", "eve@example.com"] {
+            post.registered(email).await;
+        }
+        let ada = post.signed_in("ada@example.com").await;
+        let answer = post.client(&ada).post(format!("{ME}/export"), json!({})).await.expect(200);
+        let export = answer.json();
+        assert_eq!(export["user"]["email"], "ada@example.com");
+        assert_eq!(export["memberships"].as_array().unwrap().len(), 1);
+        assert_eq!(export["memberships"][0]["role"], "owner");
+        assert_eq!(export["sessions"][0]["id"], ada.session.as_str());
+        for secret in ["eve@", "argon2", "password", "hash", "refresh"] {
+            assert!(!answer.text().contains(secret), "{secret}: {}", answer.text());
+        }
+        let v2 = post.client(&ada).post("/api/v2/app/users/me/export", json!({})).await.expect(200).json();
+        assert_eq!(v2["data"]["user"]["email"], "ada@example.com");
+    }
+}

@@ -1,0 +1,109 @@
+//! Guessing: how often, and from where.
+
+use std::net::IpAddr;
+
+use omnistack_testkit::on_each_database;
+
+use super::*;
+
+async fn guess(post: &Post, email: &str, password: &str, from: IpAddr) -> (u16, Option<u64>) {
+    let body = json!({ "email": email, "password": password });
+    let answer = post.app.anonymous().post(format!("{PUBLIC}/login"), body).peer(from).await;
+    let retry = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+    (answer.status.as_u16(), retry)
+}
+
+on_each_database! {
+    async fn an_account_waits_longer_each_time_and_never_for_good(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        // From everywhere, so that only the account counts.
+        let from = |number: u32| IpAddr::from((0xc000_0200_u32 + number).to_be_bytes());
+        // One that is nobody's waits as long.
+        for email in ["ada@example.com", "nobody@example.com"] {
+            for number in 0..5 {
+                assert_eq!(guess(&post, email, OTHER, from(number)).await, (401, None), "{email} {number}");
+            }
+            for (number, wait) in [(5, 30), (6, 60), (7, 120), (8, 240), (9, 480), (10, 900), (11, 900)] {
+                let hashes = post.hashes();
+                let right = guess(&post, email, PASSWORD, from(number)).await;
+                assert_eq!(right, (429, Some(wait)), "{email} {number}");
+                post.app.clock().advance(Duration::from_secs(wait - 1));
+                assert_eq!(guess(&post, email, PASSWORD, from(number)).await, (429, Some(1)));
+                assert_eq!(post.hashes(), hashes, "who waits costs no hash");
+                post.app.clock().advance(Duration::from_secs(1));
+                assert_eq!(guess(&post, email, OTHER, from(number)).await.0, 401);
+            }
+        }
+        post.app.clock().advance(15 * MINUTE);
+        assert_eq!(guess(&post, "ada@example.com", PASSWORD, from(50)).await.0, 200);
+        assert_eq!(guess(&post, "ada@example.com", OTHER, from(51)).await.0, 401, "the count began anew");
+    }
+
+    async fn many_guesses_at_once_are_counted_one_by_one(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let hashes = post.hashes();
+        let guesses = (0..20).map(|number| {
+            let (client, from) = (post.app.anonymous(), IpAddr::from([198, 51, 100, number]));
+            let body = json!({ "email": "ada@example.com", "password": format!("{OTHER} {number}") });
+            tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).peer(from).await.status.as_u16() })
+        });
+        let guesses: Vec<_> = guesses.collect();
+        let mut wrong = 0;
+        for guess in guesses {
+            match guess.await.unwrap() {
+                401 => wrong += 1,
+                status => assert_eq!(status, 429),
+            }
+        }
+        assert_eq!((wrong, post.hashes() - hashes), (5, 5));
+    }
+
+    async fn spraying_many_accounts_from_one_place_is_bounded(database: TestDatabase) {
+        let post = start(database).await;
+        let hashes = post.hashes();
+        // One IPv6 network is one place.
+        let from = |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, number, 0, 0, number]);
+        for number in 0..40 {
+            let expected = if number < 30 { 401 } else { 429 };
+            let email = format!("user{number}@example.com");
+            assert_eq!(guess(&post, &email, OTHER, from(number)).await.0, expected, "{number}");
+        }
+        assert_eq!(post.hashes() - hashes, 30);
+        let elsewhere = IpAddr::from([0x2001, 0xdb8, 1, 3, 0, 0, 0, 1]);
+        assert_eq!(guess(&post, "user1@example.com", OTHER, elsewhere).await.0, 401);
+        // The audit log did not grow without bounds either.
+        assert!(post.audited().await.len() <= 60);
+    }
+
+    async fn a_link_ends_the_wait(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        for _ in 0..5 {
+            post.login("ada@example.com", OTHER).await.expect(401);
+        }
+        post.login("ada@example.com", PASSWORD).await.expect_error(429, "TOO_MANY_ATTEMPTS");
+        post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
+        let token = post.token().await;
+        post.post("magic-link/verify", json!({ "token": token })).await.expect(200);
+        post.login("ada@example.com", PASSWORD).await.expect(200);
+    }
+
+    async fn a_busy_app_says_so_and_counts_nothing(database: TestDatabase) {
+        let queue = |app: AppBuilder| app.set("AUTH_HASHING", "1").set("AUTH_HASHING_QUEUE", "2");
+        let post = start_with(database, queue).await;
+        post.registered("ada@example.com").await;
+        let passwords: Passwords = post.app.app().ctx().get().unwrap();
+        let taken = [passwords.occupy().unwrap(), passwords.occupy().unwrap(), passwords.occupy().unwrap()];
+        assert!(passwords.occupy().is_err());
+        for _ in 0..10 {
+            let answer = post.login("ada@example.com", PASSWORD).await.expect_error(503, "HASHING_BUSY");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+        let new = json!({ "email": "eve@example.com", "password": PASSWORD });
+        post.post("register", new).await.expect_error(503, "HASHING_BUSY");
+        drop(taken);
+        post.login("ada@example.com", PASSWORD).await.expect(200);
+    }
+}
