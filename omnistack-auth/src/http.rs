@@ -1,5 +1,10 @@
 //! The routes, by what they are about.
 
+pub(crate) mod invitation;
 pub(crate) mod keys;
 pub(crate) mod me;
+pub(crate) mod member;
+pub(crate) mod role;
 pub(crate) mod session;
+pub(crate) mod team;
+pub(crate) mod tenant;

@@ -14,19 +14,28 @@
 //! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
 //! | [`signing`] | the keys access tokens are signed with, and their rotation |
 //! | [`role`] | what the members of a tenant may do |
+//! | [`tenant`] | tenants, teams, members and the roles teams make themselves |
+//! | [`invitation`] | people are asked by mail to join a team |
 //! | [`users`] | users, and the tenant each has of their own |
 //! | [`model`] | users, tenants, sessions as they are shown |
 
 mod authenticator;
+mod choice;
 mod config;
 mod error;
+#[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
+pub mod invitation;
+mod member;
 pub mod model;
 mod module;
+mod own_role;
 pub mod role;
 pub mod session;
 pub mod signing;
 mod store;
+mod team;
+pub mod tenant;
 mod token;
 pub mod users;
 

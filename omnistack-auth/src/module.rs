@@ -6,6 +6,7 @@ use omnistack_core::{
     clock::Clock,
     crypto::KeyRing,
     db::Db,
+    http::Rate,
     identity::Authenticator,
     jobs::{Cron, Job, JobCtx, JobError},
     migrations,
@@ -16,10 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     authenticator::{Ended, Recognize, Remembered},
+    choice::TenantDomain,
     config::AuthSettings,
     http,
+    invitation::{Invitations, Post, SendInvitation},
+    role,
     session::Sessions,
     signing::SigningKeys,
+    tenant::Tenants,
     token::AccessTokens,
     users::Users,
 };
@@ -45,6 +50,36 @@ impl Auth {
     }
 }
 
+impl Auth {
+    /// Tenants, teams, members, roles and invitations.
+    fn teams(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<AuthSettings>() else { return };
+        let (grace, address) = (settings.tenant_delete_grace, settings.issuer().to_owned());
+        // Mails to others: as many as a team of ordinary size needs at once.
+        let mails = Rate::new(100, Duration::from_secs(60 * 60));
+        registry
+            .permissions(role::KNOWN)
+            .provide_with(move |ctx| {
+                let sessions = ctx.get::<Services>()?.sessions;
+                Ok(Tenants::new(ctx.get()?, ctx.get()?, ctx.get()?, sessions, grace))
+            })
+            .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
+            .job::<SendInvitation>(move |ctx| {
+                Ok(Post { invitations: ctx.get()?, mailer: ctx.get()?, address: address.clone() })
+            })
+            .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?)))
+            .cron(Cron::new("27 * * * *", TeamUpkeep {}))
+            .routes(Mount::app("/teams"), http::team::api(), Ctx::get)
+            .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+            .routes(Mount::app("/teams"), http::member::api(), Ctx::get)
+            .routes(Mount::app("/teams"), http::role::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+            .routes(Mount::app("/teams"), http::invitation::api(), Ctx::get)
+            .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Ctx::get)
+            .routes(Mount::app("/invitations"), http::invitation::accepting(), Ctx::get)
+            .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get);
+    }
+}
+
 #[async_trait]
 impl Module for Auth {
     fn name(&self) -> &'static str {
@@ -53,7 +88,7 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0003_teams"]);
         let lifetimes = (settings.signing_key, settings.access_token);
         registry
             .provide_with(move |ctx| Services::new(ctx, &settings))
@@ -72,6 +107,7 @@ impl Module for Auth {
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
             .routes(Mount::app("/users/me").v2(), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)));
+        self.teams(registry);
     }
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
@@ -92,10 +128,11 @@ impl Services {
     fn new(ctx: &Ctx, settings: &AuthSettings) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let known = Remembered::default();
+        let domain = TenantDomain::new(settings.tenant_domain.as_deref());
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
-        let recognize = Recognize { db: db.clone(), clock: clock.clone(), access: access.clone(), known };
+        let recognize = Recognize { db: db.clone(), clock: clock.clone(), access: access.clone(), known, domain };
         let sessions = Sessions::new(db, clock, ring, access, ended.clone(), settings);
         Ok(Self { keys, sessions, recognize, ended })
     }
@@ -116,6 +153,22 @@ impl Job for Upkeep {
     async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
         while services.sessions.sweep(CHUNK).await? > 0 {}
+        Ok(())
+    }
+}
+
+/// Deletes teams whose time has come, and invitations nobody accepted. Every hour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct TeamUpkeep {}
+
+#[async_trait]
+impl Job for TeamUpkeep {
+    const NAME: &'static str = "auth.team_upkeep";
+    type State = (Tenants, Invitations);
+
+    async fn run(self, (tenants, invitations): &Self::State, _: &JobCtx) -> Result<(), JobError> {
+        while tenants.sweep(10).await? > 0 {}
+        while invitations.sweep(CHUNK).await? > 0 {}
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! All SQL of the crate, by what it is about.
 
+pub(crate) mod invitation;
+pub(crate) mod member;
 pub(crate) mod session;
 pub(crate) mod tenant;
 pub(crate) mod user;
