@@ -20,6 +20,7 @@ use omnistack_core::{
 };
 
 use crate::{
+    api_key::recognize::{Keys, presented},
     choice::{Chosen, TenantDomain, not_a_member},
     role,
     store::tenant::{Standing, standing},
@@ -47,6 +48,7 @@ pub(crate) struct Recognize {
     pub(crate) access: AccessTokens,
     pub(crate) known: Remembered,
     pub(crate) domain: TenantDomain,
+    pub(crate) keys: Keys,
 }
 
 impl Recognize {
@@ -81,10 +83,11 @@ fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> I
 #[async_trait]
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
-        let Some(token) = bearer_token(request) else { return Ok(None) };
+        let Some(token) = bearer_token(request).or_else(|| presented(request)) else { return Ok(None) };
         let chosen = self.domain.chosen(request)?;
         let key = key(token, chosen.as_ref());
         if let Some(identity) = self.known.get(&key, self.clock.now()) {
+            self.keys.admit(&identity).await?;
             return Ok(Some(identity));
         }
         let generation = self.known.generation();
@@ -92,7 +95,11 @@ impl Authenticate for Recognize {
             Some(chosen) => Some(chosen.find(&self.db).await?),
             None => None,
         };
-        let (identity, until) = self.recognize(token, tenant).await?;
+        let (identity, until) = match self.keys.recognize(token).await {
+            Some(program) => program?,
+            None => self.recognize(token, tenant).await?,
+        };
+        self.keys.admit(&identity).await?;
         if tenant.is_some() && identity.tenant != tenant {
             return Err(not_a_member());
         }

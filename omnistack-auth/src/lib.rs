@@ -16,9 +16,11 @@
 //! | [`role`] | what the members of a tenant may do |
 //! | [`tenant`] | tenants, teams, members and the roles teams make themselves |
 //! | [`invitation`] | people are asked by mail to join a team |
+//! | [`api_key`] | programs call in somebody's name, with some of their rights |
 //! | [`users`] | users, and the tenant each has of their own |
 //! | [`model`] | users, tenants, sessions as they are shown |
 
+pub mod api_key;
 mod authenticator;
 mod choice;
 mod config;

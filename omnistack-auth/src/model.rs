@@ -162,3 +162,20 @@ pub struct Invitation {
     /// Until when it can be accepted.
     pub expires_at: Timestamp,
 }
+
+/// Where somebody is a member.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[non_exhaustive]
+pub struct Membership {
+    /// The tenant.
+    #[schema(value_type = String, format = Uuid)]
+    pub tenant_id: TenantId,
+    /// What it is called.
+    pub name: String,
+    /// Its name in addresses.
+    pub slug: String,
+    /// As what.
+    pub role: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}

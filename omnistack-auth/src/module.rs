@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    api_key::{ApiKeys, recognize::Keys},
     authenticator::{Ended, Recognize, Remembered},
     choice::TenantDomain,
     config::AuthSettings,
@@ -63,11 +64,12 @@ impl Auth {
                 let sessions = ctx.get::<Services>()?.sessions;
                 Ok(Tenants::new(ctx.get()?, ctx.get()?, ctx.get()?, sessions, grace))
             })
+            .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
             .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
             .job::<SendInvitation>(move |ctx| {
                 Ok(Post { invitations: ctx.get()?, mailer: ctx.get()?, address: address.clone() })
             })
-            .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?)))
+            .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
             .cron(Cron::new("27 * * * *", TeamUpkeep {}))
             .routes(Mount::app("/teams"), http::team::api(), Ctx::get)
             .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
@@ -76,7 +78,12 @@ impl Auth {
             .routes(Mount::app("/teams"), http::invitation::api(), Ctx::get)
             .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Ctx::get)
             .routes(Mount::app("/invitations"), http::invitation::accepting(), Ctx::get)
-            .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get);
+            .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get)
+            .routes(
+                Mount::app("/api-keys").permissions("api-keys").without_idempotency(),
+                http::api_key::api(),
+                |ctx| Ok((ctx.get()?, ctx.get()?)),
+            );
     }
 }
 
@@ -88,7 +95,11 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0003_teams"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations![
+            "0001_accounts",
+            "0003_teams",
+            "0005_api_keys"
+        ]);
         let lifetimes = (settings.signing_key, settings.access_token);
         registry
             .provide_with(move |ctx| Services::new(ctx, &settings))
@@ -128,11 +139,14 @@ impl Services {
     fn new(ctx: &Ctx, settings: &AuthSettings) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let known = Remembered::default();
+        let rate = settings.api_key_rate_limit.0;
+        let programs = Keys::new(db.clone(), clock.clone(), rate, ctx.get()?);
         let domain = TenantDomain::new(settings.tenant_domain.as_deref());
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
-        let recognize = Recognize { db: db.clone(), clock: clock.clone(), access: access.clone(), known, domain };
+        let recognize =
+            Recognize { db: db.clone(), clock: clock.clone(), access: access.clone(), known, domain, keys: programs };
         let sessions = Sessions::new(db, clock, ring, access, ended.clone(), settings);
         Ok(Self { keys, sessions, recognize, ended })
     }
@@ -157,18 +171,19 @@ impl Job for Upkeep {
     }
 }
 
-/// Deletes teams whose time has come, and invitations nobody accepted. Every hour.
+/// Deletes teams whose time has come, invitations nobody accepted and keys that ended. Every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct TeamUpkeep {}
 
 #[async_trait]
 impl Job for TeamUpkeep {
     const NAME: &'static str = "auth.team_upkeep";
-    type State = (Tenants, Invitations);
+    type State = (Tenants, Invitations, ApiKeys);
 
-    async fn run(self, (tenants, invitations): &Self::State, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, (tenants, invitations, keys): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         while tenants.sweep(10).await? > 0 {}
         while invitations.sweep(CHUNK).await? > 0 {}
+        while keys.sweep(CHUNK).await? > 0 {}
         Ok(())
     }
 }

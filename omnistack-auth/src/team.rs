@@ -113,6 +113,7 @@ impl Tenants {
         action: &'static str,
     ) -> Result<Rights, Error> {
         refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
         let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
         rights.team()?;
         match (at, rights.tenant.delete_at) {
@@ -133,6 +134,7 @@ impl Tenants {
     /// As of [`rights`](Self::rights); 403 without `tenant:transfer`, 404 when the other is no member.
     pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {
         refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
         let (mut tx, rights) = self.change(caller, id, "tenant:transfer").await?;
         rights.team()?;
         rights.may_grant(&Permissions::all())?;
@@ -181,7 +183,7 @@ pub(crate) fn refuse_machine(caller: &Identity) -> Result<(), http::Error> {
     }
 }
 
-fn slug_taken(error: omnistack_core::db::Error) -> Error {
+pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
     if error.kind() == ErrorKind::Unique {
         return http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses").into();
     }

@@ -48,7 +48,7 @@ pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
-pub use rate::{Rate, RateLimiter, Verdict};
+pub use rate::{Rate, RateLimiter, RateSetting, Verdict};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 

@@ -57,7 +57,7 @@ fn role_name(name: &str, (): &()) -> garde::Result {
     if good { Ok(()) } else { Err(garde::Error::new("must be of a-z, 0-9 and -, with a letter first")) }
 }
 
-fn some(permissions: &Permissions, (): &()) -> garde::Result {
+pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
     match permissions.iter().count() {
         0 => Err(garde::Error::new("is empty")),
         1..=200 => Ok(()),

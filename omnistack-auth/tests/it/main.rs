@@ -1,4 +1,7 @@
 //! Accounts, through the router and on real databases.
 
+mod api_keys;
+mod isolation;
 mod sessions;
 mod support;
+mod teams;

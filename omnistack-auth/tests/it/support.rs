@@ -1,12 +1,17 @@
 //! An app with accounts, and somebody signed in.
 
+use std::sync::{Arc, Mutex};
+
 use omnistack_auth::{
     Auth,
     model::Device,
     session::{Sessions, SignIn, Tokens},
     users::{Made, NewUser, Users},
 };
-use omnistack_core::ExposeSecret as _;
+use omnistack_core::{
+    ExposeSecret as _, async_trait,
+    email::{Email, EmailError, EmailProvider, Mailer},
+};
 use omnistack_testkit::{Client, TestApp, TestDatabase};
 
 /// An app with built-in accounts.
@@ -36,4 +41,44 @@ pub(crate) async fn sign_in(app: &TestApp, made: Made) -> Tokens {
 /// A client with an access token.
 pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
     app.bearer(tokens.access.expose_secret())
+}
+
+/// What was sent, in place of a mail server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox(Arc<Mutex<Vec<Email>>>);
+
+impl Outbox {
+    /// The mails since this was asked last, the oldest first.
+    pub(crate) fn take(&self) -> Vec<Email> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl EmailProvider for Outbox {
+    async fn send(&self, email: &Email) -> Result<(), EmailError> {
+        self.0.lock().unwrap().push(email.clone());
+        Ok(())
+    }
+}
+
+/// As [`start`], with these settings more, and the mails it sends.
+pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Outbox) {
+    let outbox = Outbox::default();
+    let mailer = Mailer::new(outbox.clone());
+    let config = settings.iter().copied().collect::<Vec<_>>();
+    let app = TestApp::start_with_own_identity(database, |app| {
+        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts()).replace(mailer)
+    });
+    (app.await, outbox)
+}
+
+/// A new user whose address is known to be theirs, signed in.
+pub(crate) async fn verified(app: &TestApp, email: &str) -> (Made, Client) {
+    let users: Users = app.app().ctx().get().unwrap();
+    let mut new = NewUser::of_email(email);
+    new.email_verified = true;
+    let made = users.create(new).await.unwrap();
+    let tokens = sign_in(app, made).await;
+    (made, client(app, &tokens))
 }
