@@ -1,5 +1,6 @@
 //! The routes, by what they are about.
 
+pub(crate) mod admin;
 pub(crate) mod api_key;
 pub(crate) mod invitation;
 pub(crate) mod keys;

@@ -17,6 +17,7 @@
 //! | [`tenant`] | tenants, teams, members and the roles teams make themselves |
 //! | [`invitation`] | people are asked by mail to join a team |
 //! | [`api_key`] | programs call in somebody's name, with some of their rights |
+//! | [`operator`] | operators look after users and tenants, and act as a user for a while |
 //! | [`users`] | users, and the tenant each has of their own |
 //! | [`model`] | users, tenants, sessions as they are shown |
 
@@ -31,6 +32,7 @@ pub mod invitation;
 mod member;
 pub mod model;
 mod module;
+pub mod operator;
 mod own_role;
 pub mod role;
 pub mod session;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use omnistack_core::{
     app::{Audience, BoxError, Ctx, Missing, Module, Mount, Registry},
+    audit::AuditApi,
     clock::Clock,
     crypto::KeyRing,
     db::Db,
@@ -22,6 +23,7 @@ use crate::{
     config::AuthSettings,
     http,
     invitation::{Invitations, Post, SendInvitation},
+    operator::Operators,
     role,
     session::Sessions,
     signing::SigningKeys,
@@ -87,6 +89,18 @@ impl Auth {
     }
 }
 
+/// Users, tenants and the audit log, for operators.
+fn operators(registry: &mut Registry) {
+    let logs = AuditApi::routes();
+    registry
+        .provide_with(|ctx| Ok(Operators::new(ctx.get()?)))
+        .routes(Mount::admin("/users"), http::admin::users::api(), Ctx::get)
+        .routes(Mount::admin("/tenants"), http::admin::tenants::api(), Ctx::get)
+        .routes(Mount::admin("/impersonate").without_idempotency(), http::admin::impersonation::api(), Ctx::get)
+        .routes(Mount::app("/impersonation"), http::admin::impersonation::stopping(), Ctx::get)
+        .routes(Mount::admin("/audit-logs").no_timeout(), logs, Ctx::get);
+}
+
 #[async_trait]
 impl Module for Auth {
     fn name(&self) -> &'static str {
@@ -119,6 +133,7 @@ impl Module for Auth {
             .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
             .routes(Mount::app("/users/me").v2(), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)));
         self.teams(registry);
+        operators(registry);
     }
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {

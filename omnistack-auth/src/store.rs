@@ -1,5 +1,6 @@
 //! All SQL of the crate, by what it is about.
 
+pub(crate) mod admin;
 pub(crate) mod api_key;
 pub(crate) mod invitation;
 pub(crate) mod member;

@@ -66,7 +66,9 @@ pub(crate) async fn standing(
                left join members m on m.user_id = u.id and m.tenant_id = $2 \
                left join tenants t on t.id = m.tenant_id \
                left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
-               where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null";
+               where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null \
+               and (s.actor_id is null or (not u.operator and exists (select 1 from users a \
+               where a.id = s.actor_id and a.operator and a.disabled_at is null)))";
     // Nobody is known yet, so there is no tenant to be scoped to: the query names the one it asks about.
     let mut tx = db.all_tenants().read().await?;
     let standing = tx.query(sql).bind(session).bind(tenant).bind(now).fetch_optional().await?;
