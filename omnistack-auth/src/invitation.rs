@@ -203,7 +203,7 @@ impl Invitations {
         if state.delete_at.is_some() {
             return Err(ends().into());
         }
-        if tenant::places(tx, user, MOST_TEAMS).await?.len() as i64 >= MOST_TEAMS {
+        if tenant::is_in_most(tx, user).await? {
             let message = format!("nobody is in more than {MOST_TEAMS} teams");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }

@@ -26,6 +26,7 @@ mod authenticator;
 mod choice;
 mod config;
 mod error;
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` hands its context to rules so")]
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
 pub mod invitation;

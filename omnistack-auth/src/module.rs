@@ -55,7 +55,7 @@ impl Auth {
 
 impl Auth {
     /// Tenants, teams, members, roles and invitations.
-    fn teams(&self, registry: &mut Registry) {
+    fn teams(registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
         let (grace, address) = (settings.tenant_delete_grace, settings.issuer().to_owned());
         // Mails to others: as many as a team of ordinary size needs at once.
@@ -132,7 +132,7 @@ impl Module for Auth {
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
             .routes(Mount::app("/users/me").v2(), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)));
-        self.teams(registry);
+        Self::teams(registry);
         operators(registry);
     }
 

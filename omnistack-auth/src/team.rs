@@ -46,7 +46,7 @@ impl Tenants {
         let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
         // It is made here, so there is none to be scoped to.
         let mut tx = self.db.all_tenants().begin().await?;
-        if store::places(&mut tx, caller.user, MOST).await?.len() as i64 >= MOST {
+        if store::is_in_most(&mut tx, caller.user).await? {
             let message = format!("nobody is in more than {MOST} teams");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }

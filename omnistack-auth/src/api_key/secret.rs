@@ -76,7 +76,7 @@ fn base62(bytes: &[u8], digits: usize) -> String {
         let mut rest = 0_u32;
         for byte in &mut number {
             let value = rest * 256 + u32::from(*byte);
-            *byte = (value / 62) as u8;
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
             rest = value % 62;
         }
         *digit = DIGITS[rest as usize];

@@ -112,6 +112,13 @@ pub(crate) async fn places(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<
     tx.query(sql).bind(user).bind(limit).fetch_all().await
 }
 
+/// Whether a user is in as many as anybody may be.
+pub(crate) async fn is_in_most(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
+    let sql = "select count(*) from members where user_id = $1";
+    let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
+    Ok(count >= crate::team::MOST)
+}
+
 /// Lets those who change the same tenant wait for each other. A transaction of SQLite that writes has the database alone.
 pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
     let sql = Sql {

@@ -1,4 +1,6 @@
 //! Accounts, through the router and on real databases.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what tests share fails them")]
+#![expect(clippy::large_futures, reason = "a test is not polled by others")]
 
 mod admin;
 mod api_keys;

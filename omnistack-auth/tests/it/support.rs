@@ -66,7 +66,7 @@ impl EmailProvider for Outbox {
 pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Outbox) {
     let outbox = Outbox::default();
     let mailer = Mailer::new(outbox.clone());
-    let config = settings.iter().copied().collect::<Vec<_>>();
+    let config = settings.to_vec();
     let app = TestApp::start_with_own_identity(database, |app| {
         config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts()).replace(mailer)
     });
