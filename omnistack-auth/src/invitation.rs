@@ -11,8 +11,8 @@ use omnistack_core::{
     ExposeSecret as _,
     audit::AuditEntry,
     crypto::{Context, KeyRing, Sha256, Token},
-    db::{ErrorKind, Tx},
-    email::{Email, Mailer},
+    db::{self, Tx},
+    email::{Email, ErrorKind, Mailer},
     http::{self, Page, StatusCode},
     id::Id,
     identity::{Identity, TenantId, UserId},
@@ -92,7 +92,7 @@ impl Invitations {
         };
         let inserted = store::insert(&mut tx, &new, self.token(new.id)?).await;
         inserted.map_err(|error| {
-            if error.kind() != ErrorKind::Unique {
+            if error.kind() != db::ErrorKind::Unique {
                 return Error::from(error);
             }
             let message = "they are invited already: send that again, or revoke it first";
@@ -293,8 +293,10 @@ impl Job for SendInvitation {
         let token = post.invitations.ring.open_text(&letter.secret, &place(self.invitation))?;
         let email = mail(&letter, &format!("{}/invitations/accept?token={}", post.address, token.expose_secret()));
         match post.mailer.send(&email).await {
-            Err(error) if !error.retryable => Err(JobError::fatal(error)),
-            sent => Ok(sent?),
+            Ok(_) => Ok(()),
+            // A mail too many is better than one that never came.
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Unknown => Err(JobError::retry(error)),
+            Err(error) => Err(JobError::fatal(error)),
         }
     }
 }
@@ -309,7 +311,7 @@ fn mail(letter: &store::Letter, link: &str) -> Email {
         "{who} to join {team}.\n\nAccept here, until {until}:\n{link}\n\nIf you don't know the sender, do nothing: nobody \
          joins unless this link is opened by you.\n"
     );
-    Email::new(&letter.email, format!("Join {team}"), text)
+    Email::to(letter.email.as_str()).subject(format!("Join {team}")).text(text)
 }
 
 impl fmt::Debug for Invitations {

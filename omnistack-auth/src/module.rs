@@ -155,7 +155,7 @@ impl Services {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let known = Remembered::default();
         let rate = settings.api_key_rate_limit.0;
-        let programs = Keys::new(db.clone(), clock.clone(), rate, ctx.get()?);
+        let programs = Keys::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);
         let domain = TenantDomain::new(settings.tenant_domain.as_deref());
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -65,12 +66,21 @@ fn main() {
         println!("Handlers that do nothing, every acknowledgement stored and on disk, the database on the same cores. A queue of 2,000");
         println!("places, 50,000 jobs a run, best of three.\n");
         println!("| | PostgreSQL | SQLite | target |\n|---|---:|---:|---:|");
-        let postgres = measure(TestDatabase::postgres().await).await;
-        let sqlite = measure(TestDatabase::sqlite()).await;
-        for (((what, target), postgres), sqlite) in ROWS.iter().zip(postgres).zip(sqlite) {
+        let (postgres, bound) = measure(TestDatabase::postgres().await).await;
+        let (sqlite, _) = measure(TestDatabase::sqlite()).await;
+        for (((what, target), postgres), sqlite) in ROWS.iter().zip(&postgres).zip(&sqlite) {
             println!("| {what} | {postgres} | {sqlite} | {target} |");
         }
+        if let Some(bound) = bound {
+            println!("\n{bound}");
+        }
         println!("\n<!-- end jobs -->");
+        println!("<!-- begin jobs-peers -->\n\n### Other job queues\n");
+        println!("The same load on the same PostgreSQL, one process each: handlers that do nothing, every acknowledgement stored, with");
+        println!("the settings their documentation advises for throughput.\n");
+        println!("| | run and acknowledged, jobs/s | enqueued in one batch, jobs/s |\n|---|---:|---:|");
+        println!("| OmniStack | {} | {} |", postgres[1], postgres[0]);
+        println!("<!-- end jobs-peers -->");
     });
 }
 
@@ -84,7 +94,8 @@ const ROWS: [(&str, &str); 5] = [
 
 const JOBS: usize = 50_000;
 
-async fn measure(database: TestDatabase) -> Vec<String> {
+/// A cell of each row, and what bounds the second where that can be told.
+async fn measure(database: TestDatabase) -> (Vec<String>, Option<String>) {
     let counter = Counter::default();
     let app = App::builder(database.config()).with(Bench(counter.clone())).build().unwrap();
     app.migrate().await.unwrap();
@@ -100,6 +111,7 @@ async fn measure(database: TestDatabase) -> Vec<String> {
     }
     rows.push(format!("{enqueued:.0}"));
     rows.push(format!("{empty:.0}"));
+    let bound = bound(&app, &jobs, &counter).await;
 
     fill(&app).await;
     let mut full = 0.0_f64;
@@ -132,7 +144,7 @@ async fn measure(database: TestDatabase) -> Vec<String> {
     rows.push(format!("{:.2} %", before.elapsed().as_secs_f64() * 10.0));
     shutdown.cancel();
     worker.await.unwrap().unwrap();
-    rows
+    (rows, bound)
 }
 
 /// Enqueues many jobs, then runs them; both in jobs a second, the second until the last acknowledgement is stored.
@@ -143,7 +155,11 @@ async fn burn_down(app: &App, jobs: &Jobs, counter: &Counter) -> (f64, f64) {
     jobs.enqueue_all_in(&mut tx, (0..JOBS).map(|_| Nothing)).await.unwrap();
     tx.commit().await.unwrap();
     let into = JOBS as f64 / before.elapsed().as_secs_f64();
+    (into, run_all(app, jobs, counter).await)
+}
 
+/// Runs what was enqueued, in jobs a second until the last acknowledgement is stored.
+async fn run_all(app: &App, jobs: &Jobs, counter: &Counter) -> f64 {
     let shutdown = Shutdown::new();
     let runner = app.runner().clone();
     let before = Instant::now();
@@ -157,7 +173,74 @@ async fn burn_down(app: &App, jobs: &Jobs, counter: &Counter) -> (f64, f64) {
     worker.await.unwrap().unwrap();
     let through = JOBS as f64 / before.elapsed().as_secs_f64();
     assert!(jobs.list(&JobFilter::default().state(JobState::Running), None, 1).await.unwrap().is_empty());
-    (into, through)
+    through
+}
+
+/// One more run, and where its time went. Others who use the server at the time are counted in.
+async fn bound(app: &App, jobs: &Jobs, counter: &Counter) -> Option<String> {
+    app.db().postgres()?;
+    counter.left.store(JOBS, Ordering::Relaxed);
+    jobs.enqueue_all((0..JOBS).map(|_| Nothing)).await.unwrap();
+    let before = Usage::now(app).await?;
+    let (own, began) = (cpu_time::ProcessTime::now(), Instant::now());
+    run_all(app, jobs, counter).await;
+    let (wall, own) = (began.elapsed().as_secs_f64(), own.elapsed().as_secs_f64());
+    let server = Usage::processes(app).await;
+    let server =
+        server.iter().map(|(pid, ticks)| ticks - before.processes.get(pid).unwrap_or(&0)).sum::<u64>() as f64 / 100.0;
+    // Processes of the server tell what they did when they have been idle for a while.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = Usage::now(app).await?;
+    let (commits, bytes, flushes) =
+        (after.commits - before.commits, after.wal_bytes - before.wal_bytes, after.flushes - before.flushes);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let busy = (own + server) / (wall * cores);
+    let verdict = if busy > 0.75 {
+        format!(
+            "So the processors are the bound, and {:.0} % of their work is PostgreSQL's.",
+            100.0 * server / (own + server)
+        )
+    } else {
+        "So the bound is waiting: for the disk, and for answers.".to_owned()
+    };
+    Some(format!(
+        "What bounds the second row on PostgreSQL: such a run of {wall:.2} s took {own:.2} s of CPU in the worker's process and \
+         {server:.2} s in PostgreSQL's, {:.0} % of what {cores} cores have. It was {commits} transactions, {:.0} jobs each, and \
+         {:.0} MiB of WAL, {:.0} bytes a job, in {flushes} flushes. {verdict}",
+        100.0 * busy,
+        JOBS as f64 / commits as f64,
+        bytes as f64 / f64::from(1 << 20),
+        bytes as f64 / JOBS as f64,
+    ))
+}
+
+/// What a PostgreSQL on this machine has used so far.
+struct Usage {
+    /// By process, hundredths of a second of CPU.
+    processes: HashMap<i32, u64>,
+    commits: i64,
+    wal_bytes: i64,
+    flushes: i64,
+}
+
+impl Usage {
+    async fn now(app: &App) -> Option<Self> {
+        let sql = "select (select xact_commit from pg_stat_database where datname = current_database()),
+            pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint, (select wal_sync from pg_stat_wal)";
+        let (commits, wal_bytes, flushes) = app.db().query(sql).fetch_one().await.ok()?;
+        Some(Self { processes: Self::processes(app).await, commits, wal_bytes, flushes })
+    }
+
+    async fn processes(app: &App) -> HashMap<i32, u64> {
+        let pids: Vec<(i32,)> = app.db().query("select pid from pg_stat_activity").fetch_all().await.unwrap();
+        let ticks = |pid: i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // After the name, which is in parentheses: user time is the 12th field, system time the 13th.
+            let fields: Vec<u64> = stat.rsplit(')').next()?.split(' ').skip(12).take(2).flat_map(str::parse).collect();
+            Some((pid, fields.iter().sum()))
+        };
+        pids.into_iter().filter_map(|(pid,)| ticks(pid)).collect()
+    }
 }
 
 /// A million jobs that are done and a million that are not due for a year.

@@ -43,6 +43,7 @@ mod core_routes;
 mod ctx;
 mod docs;
 mod edge;
+mod limit;
 mod mount;
 mod openapi;
 mod refusal;
@@ -56,6 +57,7 @@ pub use api::Api;
 pub use builder::{AppBuilder, BuildError, Problem};
 pub use ctx::{Ctx, Missing};
 pub use edge::Edge;
+pub use limit::RateLimit;
 pub use mount::{Audience, Mount};
 pub use registry::{Registry, Slot};
 pub use routing::RouteInfo;
@@ -69,6 +71,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, Environment},
     db::{Db, DbSettings, Error as DbError, MigrationState, Migrations},
+    events::Dispatcher,
     health::Health,
     http::HttpSettings,
     jobs::Runner,
@@ -117,6 +120,8 @@ pub struct App {
     services: Vec<Service>,
     runner: Runner,
     jobs_in_serve: bool,
+    dispatcher: Dispatcher,
+    events_in_serve: bool,
     banner: Banner,
 }
 
@@ -214,7 +219,7 @@ impl App {
     /// end first, since they may still need what runs in the background; both have one grace.
     pub async fn serve(&self, server: Server, shutdown: Shutdown) -> usize {
         let grace = self.http.shutdown_grace;
-        let mut services = self.background(self.jobs_in_serve, &shutdown);
+        let mut services = self.background(self.jobs_in_serve, self.events_in_serve, &shutdown);
         let over = Shutdown::new();
         tokio::spawn({
             let (asked, over) = (shutdown.clone(), over.clone());
@@ -235,9 +240,9 @@ impl App {
         cut
     }
 
-    /// Runs jobs and the background services, without HTTP, until told to end.
+    /// Runs jobs, delivers events and runs the background services, without HTTP, until told to end.
     pub async fn work(&self, shutdown: Shutdown) {
-        let mut services = self.background(true, &shutdown);
+        let mut services = self.background(true, true, &shutdown);
         shutdown.cancelled().await;
         let ended = async { while services.join_next().await.is_some() {} };
         if tokio::time::timeout(self.http.shutdown_grace, ended).await.is_err() {
@@ -250,13 +255,24 @@ impl App {
         &self.runner
     }
 
-    fn background(&self, jobs: bool, shutdown: &Shutdown) -> tokio::task::JoinSet<()> {
+    /// What delivers the app's events, for tests and programs of their own.
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    fn background(&self, jobs: bool, events: bool, shutdown: &Shutdown) -> tokio::task::JoinSet<()> {
         let runner = self.runner.clone();
         let work = Service::new("jobs", move |shutdown| {
             let runner = runner.clone();
             async move { runner.run(shutdown).await }
         });
-        let services: Vec<_> = self.services.iter().cloned().chain(jobs.then_some(work)).collect();
+        let dispatcher = self.dispatcher.clone();
+        let deliver = Service::new("events", move |shutdown| {
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.run(shutdown).await }
+        });
+        let ours = jobs.then_some(work).into_iter().chain(events.then_some(deliver));
+        let services: Vec<_> = self.services.iter().cloned().chain(ours).collect();
         services::spawn(&services, shutdown)
     }
 

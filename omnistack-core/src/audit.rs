@@ -42,9 +42,11 @@ mod entry;
 mod error;
 mod export;
 mod filter;
+mod nightly;
 mod retain;
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod routes;
+mod settings;
 mod store;
 mod verify;
 
@@ -54,7 +56,9 @@ pub use entry::{AuditEntry, AuditRecord};
 pub use error::{Break, Broken, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
+pub(crate) use nightly::register;
 pub use routes::AuditApi;
+pub use settings::AuditSettings;
 pub use store::AuditStore;
 
 use std::{fmt, sync::Arc};

@@ -1,80 +1,83 @@
-//! Mail, as modules ask for it.
+//! Mail: one message type, and whoever delivers it.
+//!
+//! An [`Email`] is data: it is checked before anything is sent, and can be stored and sent later. A [`Mailer`] is what modules
+//! ask for; behind it is an [`EmailProvider`].
+//!
+//! ```
+//! use omnistack_core::email::{Email, Mailer, Memory};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), omnistack_core::email::EmailError> {
+//! let memory = Memory::default();
+//! let mailer = Mailer::new(memory.clone()).from("Shop <shop@example.com>".parse()?);
+//!
+//! let welcome = Email::to("Ada Lovelace <ada@example.com>")
+//!     .subject("Welcome")
+//!     .text("We are glad that you are here.")
+//!     .html("<p>We are glad that you are here.</p>");
+//! mailer.send(&welcome).await?;
+//!
+//! assert_eq!(memory.sent()[0].subject, "Welcome");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Sent, refused, or unknown
+//!
+//! "Sent" means that the provider took it over, not that it was read: bounces come later and elsewhere. A provider that takes
+//! the mail and dies before it says so leaves the outcome [unknown](ErrorKind::Unknown): sending again may deliver it twice.
+//! With an [`idempotency_key`](Email::idempotency_key), a provider that knows keys delivers once. See [`ErrorKind`].
 
-use std::{fmt, sync::Arc};
+mod address;
+#[cfg(feature = "email")]
+mod api;
+mod console;
+mod error;
+mod failover;
+#[cfg(feature = "email")]
+mod mailbox;
+mod mailer;
+mod memory;
+mod message;
+#[cfg(feature = "email")]
+mod module;
+#[cfg(feature = "email")]
+mod outbox;
+mod provider;
+#[cfg(feature = "email")]
+mod resend;
+#[cfg(feature = "email")]
+mod sendgrid;
+mod settings;
+#[cfg(feature = "email")]
+mod smtp;
+#[cfg(feature = "email")]
+mod suppression;
+#[cfg(feature = "email")]
+pub mod template;
 
-use async_trait::async_trait;
+pub use address::{Address, AddressError};
+pub use console::Console;
+pub use error::{EmailError, ErrorKind, Invalid};
+pub use failover::Failover;
+#[cfg(feature = "email")]
+pub use mailbox::{Mailbox, Received};
+pub use mailer::Mailer;
+pub use memory::Memory;
+pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
+#[cfg(feature = "email")]
+pub use module::{Mail, MailSettings};
+#[cfg(feature = "email")]
+pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail, Sender};
+pub use provider::{EmailProvider, Sent};
+#[cfg(feature = "email")]
+pub use resend::Resend;
+#[cfg(feature = "email")]
+pub use sendgrid::SendGrid;
+pub use settings::{EmailSettings, ProviderName};
+#[cfg(feature = "email")]
+pub use smtp::Smtp;
+#[cfg(feature = "email")]
+pub use suppression::{EmailApi, Reason, Suppression, Suppressions};
 
-/// A mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Email {
-    /// To whom.
-    pub to: String,
-    /// What about.
-    pub subject: String,
-    /// The text.
-    pub text: String,
-}
-
-impl Email {
-    /// A mail of plain text.
-    pub fn new(to: impl Into<String>, subject: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { to: to.into(), subject: subject.into(), text: text.into() }
-    }
-}
-
-/// Why a mail was not handed over.
-#[derive(Debug, thiserror::Error)]
-#[error("the mail was not handed over: {source}")]
-pub struct EmailError {
-    /// Whether it may work later.
-    pub retryable: bool,
-    /// What the provider said.
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-/// Hands mails over to somebody who delivers them.
-#[async_trait]
-pub trait EmailProvider: Send + Sync + 'static {
-    /// Hands one over.
-    async fn send(&self, email: &Email) -> Result<(), EmailError>;
-}
-
-/// The app's way to send mail. Without a provider, mails are written to the log: for development.
-#[derive(Clone)]
-pub struct Mailer(Arc<dyn EmailProvider>);
-
-impl Mailer {
-    /// Through this provider.
-    pub fn new(provider: impl EmailProvider) -> Self {
-        Self(Arc::new(provider))
-    }
-
-    /// Sends a mail.
-    pub async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        self.0.send(email).await
-    }
-}
-
-impl Default for Mailer {
-    fn default() -> Self {
-        Self::new(Logged)
-    }
-}
-
-impl fmt::Debug for Mailer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Mailer")
-    }
-}
-
-struct Logged;
-
-#[async_trait]
-impl EmailProvider for Logged {
-    async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        let Email { to, subject, text } = email;
-        tracing::info!(target: "omnistack::email", to, subject, text, "no email provider: the mail is shown here");
-        Ok(())
-    }
-}
+pub(crate) use settings::register;

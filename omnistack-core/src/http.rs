@@ -5,6 +5,8 @@
 //!   been validated ([`garde`]).
 //! - [`Page`] and [`PageRequest`] are lists; [`Envelope`] wraps answers of version 2 and later.
 //! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
+//! - [`RateLimits`] counts how often somebody comes, for all replicas; [`Rate`] says how often they may.
+//! - `client`, with the feature `http-client`, is for calls to others.
 //! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
@@ -27,6 +29,8 @@
 //! # let _: axum::Router = axum::Router::new().route("/signup", axum::routing::post(signup));
 //! ```
 
+#[cfg(feature = "http-client")]
+pub mod client;
 pub mod idempotency;
 pub mod layer;
 
@@ -48,13 +52,16 @@ pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
-pub use rate::{Rate, RateLimiter, RateSetting, Verdict};
+pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, SharedRateLimiter, Verdict};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 
 pub(crate) use error::{ErrorForm, Rendered, problem_schema};
 pub(crate) use extract::readable;
 pub(crate) use json::too_large;
+#[cfg(feature = "redis")]
+pub(crate) use rate::{Counted, RateStore, Rule, State};
+pub(crate) use rate::{Terms, Tick};
 
 /// A request as the layers see it.
 pub type Request = axum::extract::Request;

@@ -76,7 +76,12 @@ pub use settings::JobSettings;
 pub use store::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 pub(crate) use cron::CronSpec;
-pub(crate) use service::Handler;
+pub(crate) use draft::LONGEST_KEY;
+pub(crate) use job::{Kind, exponential};
+pub(crate) use listen::listen;
+pub(crate) use runner::{Trouble, is_due, storable};
+pub(crate) use service::{Handler, wait};
+pub(crate) use store::{hex, json};
 
 use crate::id::Id;
 

@@ -14,12 +14,15 @@
 //! | [`http::idempotency`] | a request sent again is carried out once |
 //! | [`identity`] | who is calling, and for which tenant |
 //! | [`jobs`] | work done later, kept in the database |
+//! | [`events`] | what has happened, told to whoever subscribed, in order |
 //! | [`health`] | whether the app can serve |
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
-//! | [`email`], [`usage`] | what modules ask of each other, each with an embedded default |
+//! | [`email`] | mail: one message, several providers, templates, sent by jobs |
+//! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
+//! | [`trace`] | the W3C trace context of a request, passed on to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
@@ -34,6 +37,8 @@
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
+//! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `http-client` | no | the client for calls to others; other features turn it on |
 
 pub mod app;
 pub mod audit;
@@ -44,6 +49,7 @@ pub mod crud;
 pub mod crypto;
 pub mod db;
 pub mod email;
+pub mod events;
 pub mod health;
 pub mod http;
 pub mod id;
@@ -54,6 +60,7 @@ pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+pub mod trace;
 pub mod usage;
 
 mod failure;

@@ -9,8 +9,10 @@
 //! nobody waits: every use is refused at once, until a look in the background, every half second at most, finds it
 //! answering. The log has one line when it goes and one when it is back.
 
+mod absence;
 mod broker;
 mod cache;
+mod limits;
 mod link;
 mod script;
 
@@ -29,10 +31,12 @@ use crate::{
     app::{BoxError, Registry},
     cache::Cache,
     clock::Clock,
+    http::RateLimits,
     pubsub::Publisher,
 };
 use broker::RedisBroker;
 use cache::RedisStore;
+use limits::RedisLimits;
 use link::Link;
 
 crate::section! {
@@ -42,6 +46,9 @@ crate::section! {
         pub url: Option<SecretString> = "REDIS_URL";
         /// How long a command may take. One that takes longer may still run: its outcome is unknown, not failed.
         pub command_timeout: Duration = "REDIS_COMMAND_TIMEOUT", default "2s";
+        /// How long a request may wait to be counted. If that is not enough, rates are counted in this process until Redis
+        /// answers in that time.
+        pub rate_limit_timeout: Duration = "REDIS_RATE_LIMIT_TIMEOUT", default "100ms";
         /// What the names of all keys and channels begin with. Apps that share a Redis need different ones.
         pub prefix: String = "REDIS_PREFIX", default "omnistack";
     }
@@ -132,6 +139,13 @@ impl Redis {
         Ok(Publisher::new(RedisBroker::new(self.clone(), self.1.builder.build_subscriber_client()?)))
     }
 
+    /// Rates counted for all replicas, by Redis' own clock. Who waits for longer than `timeout` is counted in this process,
+    /// and so is everybody after until Redis answers in that time. With a [`MockClock`](crate::clock::MockClock) rates go by
+    /// that.
+    pub fn rate_limits(&self, timeout: Duration) -> RateLimits {
+        RateLimits::shared(RedisLimits::new(self.clone(), timeout), self.0.clock().clone())
+    }
+
     /// The name of a key or channel of a kind.
     fn name(&self, kind: &str, name: &str) -> String {
         let prefix = &self.1.prefix;
@@ -149,8 +163,9 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// With `REDIS_URL`: the connection for every module, and a health check; and what the app's cache and messages go through.
-pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher)> {
+/// With `REDIS_URL`: the connection for every module, and a health check; and what the app's cache, messages and
+/// rates go through.
+pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     let settings = registry.config::<RedisSettings>()?;
     let Some(url) = settings.url else {
         registry.banner("redis", || "none: one replica (set REDIS_URL to run several)".into());
@@ -167,7 +182,8 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher)> {
             None
         }
         Ok((redis, publisher)) => {
-            let (cache, checked) = (redis.cache(), redis.clone());
+            let (cache, limits) = (redis.cache(), redis.rate_limits(settings.rate_limit_timeout));
+            let checked = redis.clone();
             registry
                 .provide(redis.clone())
                 .banner("redis", || "as REDIS_URL says".into())
@@ -187,7 +203,7 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher)> {
                         }
                     })
                 });
-            Some((cache, publisher))
+            Some((cache, publisher, limits))
         }
     }
 }

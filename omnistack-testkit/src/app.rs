@@ -13,6 +13,8 @@ use omnistack_core::{
     app::{App, AppBuilder, Server, ServerSettings, Shutdown},
     clock::{MockClock, Timestamp},
     db::Db,
+    email::{Mailbox, Mailer, Memory},
+    events::Events,
     http::Error,
     id::Id,
     identity::{Authenticate, Authenticator, Identity, Permissions, bearer_token},
@@ -20,7 +22,7 @@ use omnistack_core::{
 };
 use uuid::Uuid;
 
-use crate::{Client, TestDatabase};
+use crate::{Client, Mails, TestDatabase};
 
 /// Modules on a fresh database, migrated and started.
 ///
@@ -31,6 +33,7 @@ pub struct TestApp {
     app: App,
     clock: MockClock,
     callers: Callers,
+    mailbox: Mailbox,
     // Dropped after the app's pools.
     database: TestDatabase,
 }
@@ -60,7 +63,13 @@ impl TestApp {
 
     async fn run(database: TestDatabase, callers: Callers, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
-        let app = match assemble(App::builder(database.config()).clock(clock.clock())).build() {
+        let mailbox = Mailbox::new(Memory::default(), clock.clock());
+        let mailer = match "Test App <app@test.example>".parse() {
+            Ok(from) => Mailer::new(mailbox.clone()).from(from),
+            Err(error) => panic!("{error}"),
+        };
+        let builder = App::builder(database.config()).clock(clock.clock()).replace(mailer).replace(mailbox.clone());
+        let app = match assemble(builder).build() {
             Ok(app) => app,
             Err(error) => panic!("{error}"),
         };
@@ -70,7 +79,7 @@ impl TestApp {
         if let Err(error) = app.start().await {
             panic!("{error}");
         }
-        Self { app, clock, callers, database }
+        Self { app, clock, callers, mailbox, database }
     }
 
     /// The clock, to be moved.
@@ -114,6 +123,34 @@ impl TestApp {
             Ok(attempts) => attempts,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// The app's events. Nothing is delivered by itself.
+    ///
+    /// # Panics
+    /// Never: every app has them.
+    pub fn events(&self) -> Events {
+        match self.app.ctx().get() {
+            Ok(events) => events,
+            Err(missing) => panic!("{missing}"),
+        }
+    }
+
+    /// Delivers the events that are due, and those that publishes, until none is; returns how many attempts were made. Move the
+    /// clock for those that wait.
+    ///
+    /// # Panics
+    /// When the database fails.
+    pub async fn run_events(&self) -> usize {
+        match self.app.dispatcher().run_until_idle().await {
+            Ok(attempts) => attempts,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The mails sent so far. Those of the outbox are sent by [`run_jobs`](Self::run_jobs).
+    pub fn mails(&self) -> Mails {
+        Mails::new(self.mailbox.mails().into_iter().map(|received| received.email).collect())
     }
 
     /// The jobs of a kind that are enqueued and not finished, the oldest first, at most a hundred.

@@ -5,6 +5,8 @@
 //! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL.
 //! - [`on_each_cache!`] runs one test on a cache in the process and on Redis; [`TestRedis`] is a Redis of the test's own, to be
 //!   killed and frozen.
+//! - [`email_conformance!`] asks of a mail provider what every one must do, and [`smtp`] is a mail server that keeps what it is
+//!   sent.
 //! - [`upstream`] is an HTTP server that answers as scripted, byte by byte, for tests of what calls out.
 //!
 //! ```
@@ -51,14 +53,18 @@ mod app;
 mod cache;
 mod client;
 mod database;
+pub mod email;
+mod mails;
 mod redis;
+pub mod smtp;
 pub mod upstream;
 
 pub use app::TestApp;
 pub use cache::TestCache;
 pub use client::{Answer, Client, RequestBuilder};
 pub use database::TestDatabase;
-pub use redis::TestRedis;
+pub use mails::Mails;
+pub use redis::{Monitor, TestRedis};
 
 /// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.
 ///

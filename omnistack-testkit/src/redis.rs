@@ -9,6 +9,7 @@ use std::{
 };
 
 use omnistack_core::{clock::Clock, redis::Redis};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use uuid::Uuid;
 
 use crate::database::variable;
@@ -133,10 +134,60 @@ impl TestRedis {
         Ok(answer.trim_end_matches("+OK\r\n").trim_end().to_owned())
     }
 
+    /// Hears every command it carries out from now on, those of scripts too: to wait for what the code under test does by
+    /// itself.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub async fn monitor(&self) -> Monitor {
+        let open = async {
+            let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+            stream.write_all(b"MONITOR\r\n").await?;
+            let mut monitor = Monitor(BufReader::new(stream));
+            monitor.line().await.map(|_| monitor)
+        };
+        match open.await {
+            Ok(monitor) => monitor,
+            Err(error) => panic!("the Redis can't be listened to: {error}"),
+        }
+    }
+
     fn signal(&self, name: &str) {
         let Some(process) = &self.process else { panic!("it was killed") };
         let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} failed");
+    }
+}
+
+/// What a [`TestRedis`] carries out. Made by [`TestRedis::monitor`].
+#[derive(Debug)]
+pub struct Monitor(BufReader<tokio::net::TcpStream>);
+
+impl Monitor {
+    /// Waits for a command that is like this, and returns it: `1733.2 [0 lua] "PEXPIRE" "test:f:key" "90"`.
+    ///
+    /// # Panics
+    /// When none comes for 20 seconds.
+    pub async fn until(&mut self, like: impl Fn(&str) -> bool) -> String {
+        let heard = async {
+            loop {
+                match self.line().await {
+                    Ok(line) if like(&line) => return line,
+                    Ok(_) => {}
+                    Err(error) => panic!("the Redis is heard no more: {error}"),
+                }
+            }
+        };
+        let Ok(line) = tokio::time::timeout(START, heard).await else { panic!("no such command came in {START:?}") };
+        line
+    }
+
+    async fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line).await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line),
+        }
     }
 }
 

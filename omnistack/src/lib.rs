@@ -19,6 +19,7 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
+//! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `full` | no | all of them |
 
 #[cfg(feature = "auth")]
@@ -33,6 +34,7 @@ pub mod prelude {
         clock::{Clock, Timestamp},
         crud::{self, Column, Crud, Fields, Resource, Scope},
         db::{Db, Tx},
+        events::{Delivery, Event, Events, Subscriber},
         http::{Error, Idempotency, Json, Meta, Patch, Path, Query},
         id::Id,
         identity::{DevIdentity, Identity, TenantId, UserId},

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: runs benchmarks and keeps their tables in `docs/benchmarks.md`.
 
+mod jobs;
+
 use std::{fs, process::Command};
 
 use crate::{
@@ -17,19 +19,37 @@ pub(crate) struct Bench {
     arguments: &'static [&'static str],
     /// Whether it needs PostgreSQL and Redis.
     servers: bool,
+    /// Others that do the same, as rows of the section of that name.
+    peers: Option<(&'static str, fn(&Servers) -> Result<String>)>,
 }
 
 impl Bench {
     /// The HTTP stack beside a bare axum handler.
-    pub(crate) const HTTP: Self = Self { arguments: &["-p", "saas", "--bench", "http"], servers: false };
+    pub(crate) const HTTP: Self = Self { arguments: &["-p", "saas", "--bench", "http"], servers: false, peers: None };
     /// `Db` beside plain sqlx.
-    pub(crate) const DB: Self =
-        Self { arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"], servers: true };
-
-    /// The job queue on both databases.
+    pub(crate) const DB: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
+        servers: true,
+        peers: None,
+    };
+    /// The job queue on both databases, and the queues of others on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
         servers: true,
+        peers: Some(("jobs-peers", jobs::rows)),
+    };
+
+    /// The cache in the process and on Redis.
+    pub(crate) const CACHE: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
+        servers: true,
+        peers: None,
+    };
+    /// Rate limits, likewise.
+    pub(crate) const LIMIT: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
+        servers: true,
+        peers: None,
     };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
@@ -54,6 +74,12 @@ pub(crate) fn run(benches: &[Bench]) -> Result {
             return Err(Failure::new("the benchmark printed no table between `<!-- begin NAME -->` and its end"));
         }
         fresh.extend(found);
+        if let (Some((name, rows)), Some(servers)) = (bench.peers, &servers) {
+            let rows = rows(servers)?;
+            let section = fresh.iter_mut().find(|section| section.name == name);
+            let section = section.ok_or_else(|| Failure::new(format!("the benchmark printed no section `{name}`")))?;
+            section.body = format!("{}\n{rows}", section.body);
+        }
     }
 
     let path = host::root().join("docs/benchmarks.md");

@@ -58,7 +58,9 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("http") => bench::run(&[Bench::HTTP]),
             Some("db") => bench::run(&[Bench::DB]),
             Some("jobs") => bench::run(&[Bench::JOBS]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS]),
+            Some("cache") => bench::run(&[Bench::CACHE]),
+            Some("limit") => bench::run(&[Bench::LIMIT]),
+            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::CACHE, Bench::LIMIT]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -115,8 +117,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, or all"),
+                        .value_parser(["http", "db", "jobs", "cache", "limit", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, or all"),
                 ),
         )
         .subcommand(

@@ -1,5 +1,7 @@
 //! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
 
+mod aiosmtpd;
+pub(crate) mod node;
 mod python;
 mod schemathesis;
 
@@ -15,7 +17,10 @@ struct Peer {
 }
 
 /// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
-const PEERS: &[Peer] = &[Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run }];
+const PEERS: &[Peer] = &[
+    Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
+    Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
+];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use ::http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::Db,
-    http::{Error, Rate, RateLimiter},
+    http::{Error, Rate, RateLimits, SharedRateLimiter},
     identity::{ApiKeyId, Identity, Permissions},
     usage::{UsageEvent, UsageSink},
 };
@@ -30,13 +30,13 @@ pub(crate) fn presented(request: &Parts) -> Option<&str> {
 pub(crate) struct Keys {
     db: Db,
     clock: Clock,
-    limiter: Option<RateLimiter<ApiKeyId>>,
+    limiter: Option<SharedRateLimiter<ApiKeyId>>,
     usage: UsageSink,
 }
 
 impl Keys {
-    pub(crate) fn new(db: Db, clock: Clock, rate: Option<Rate>, usage: UsageSink) -> Self {
-        let limiter = rate.map(|rate| RateLimiter::new(rate, clock.clone()));
+    pub(crate) fn new(db: Db, clock: Clock, rate: Option<Rate>, limits: &RateLimits, usage: UsageSink) -> Self {
+        let limiter = rate.map(|rate| limits.limiter("auth:api_keys", rate));
         Self { db, clock, limiter, usage }
     }
 
@@ -72,7 +72,7 @@ impl Keys {
     pub(crate) async fn admit(&self, caller: &Identity) -> Result<(), Error> {
         let (Some(key), Some(tenant)) = (caller.key, caller.tenant) else { return Ok(()) };
         if let Some(limiter) = &self.limiter {
-            let verdict = limiter.check(&key, 1);
+            let verdict = limiter.check(&key, 1).await;
             if !verdict.allowed {
                 return Err(too_many(limiter.rate(), verdict.retry_after));
             }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
+    email::Address,
     http::{Error, Json, Page, Path, Query},
     id::Id,
     identity::{Identity, TenantId},
@@ -64,13 +65,8 @@ struct NewInvitation {
 
 /// Somebody at a domain. Whether there is such a mailbox only a mail tells.
 fn address(text: &str, (): &()) -> garde::Result {
-    let plain = |part: &str| {
-        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || "<>,;:\"".contains(c))
-    };
-    match text.trim().rsplit_once('@') {
-        Some((local, domain)) if plain(local) && !local.contains('@') && plain(domain) && domain.contains('.') => {
-            Ok(())
-        }
+    match Address::new(text.trim()) {
+        Ok(address) if address.domain().contains('.') => Ok(()),
         _ => Err(garde::Error::new("is no e-mail address")),
     }
 }

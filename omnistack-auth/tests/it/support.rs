@@ -1,7 +1,5 @@
 //! An app with accounts, and somebody signed in.
 
-use std::sync::{Arc, Mutex};
-
 use omnistack_auth::{
     Auth,
     model::Device,
@@ -9,8 +7,8 @@ use omnistack_auth::{
     users::{Made, NewUser, Users},
 };
 use omnistack_core::{
-    ExposeSecret as _, async_trait,
-    email::{Email, EmailError, EmailProvider, Mailer},
+    ExposeSecret as _,
+    email::{Mailer, Memory},
 };
 use omnistack_testkit::{Client, TestApp, TestDatabase};
 
@@ -43,29 +41,10 @@ pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
     app.bearer(tokens.access.expose_secret())
 }
 
-/// What was sent, in place of a mail server.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outbox(Arc<Mutex<Vec<Email>>>);
-
-impl Outbox {
-    /// The mails since this was asked last, the oldest first.
-    pub(crate) fn take(&self) -> Vec<Email> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
-
-#[async_trait]
-impl EmailProvider for Outbox {
-    async fn send(&self, email: &Email) -> Result<(), EmailError> {
-        self.0.lock().unwrap().push(email.clone());
-        Ok(())
-    }
-}
-
 /// As [`start`], with these settings more, and the mails it sends.
-pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Outbox) {
-    let outbox = Outbox::default();
-    let mailer = Mailer::new(outbox.clone());
+pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Memory) {
+    let outbox = Memory::default();
+    let mailer = Mailer::new(outbox.clone()).from("Shop <shop@example.com>".parse().unwrap());
     let config = settings.to_vec();
     let app = TestApp::start_with_own_identity(database, |app| {
         config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts()).replace(mailer)

@@ -18,10 +18,10 @@ use crate::{
     config::{Config, ConfigProblem, Environment},
     crypto::KeyRing,
     db::{Db, DbSettings},
-    email::Mailer,
+    events::{Dispatcher, EventSettings, Events, Handler as EventHandler},
     health::Health,
     http::{
-        HttpSettings, VersionPolicy,
+        HttpSettings, RateLimits, VersionPolicy,
         layer::{RouteLayer, RouteLimits, no_such_route},
     },
     identity::{Authenticator, Entitlements, KnownPermissions},
@@ -129,7 +129,7 @@ impl AppBuilder {
         // Read for their problems: their values are needed before there is an app.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
-        let jobs = registry.config::<JobSettings>();
+        let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let db = self.db.or_else(|| open(db_settings.as_ref()?, &mut registry));
         let health = Health::new(registry.clock());
         registry.ctx.insert(registry.clock.clone());
@@ -138,8 +138,10 @@ impl AppBuilder {
         if let (Some(settings), Some(db)) = (&db_settings, &db) {
             registry.ctx.insert(db.clone());
             registry.ctx.insert(Jobs::new(db.clone(), registry.clock()));
+            registry.ctx.insert(Events::new(db.clone(), registry.clock()));
             core_routes::register(&mut registry, db, settings);
             crate::http::idempotency::register(&mut registry, db);
+            crate::audit::register(&mut registry);
         }
         let cache_settings = registry.config::<CacheSettings>();
         let shared = shared(&mut registry);
@@ -162,21 +164,27 @@ impl AppBuilder {
         if let Some(db) = &db {
             registry.default(AuditStore::new(db.clone(), registry.clock()));
         }
-        let (cache, publisher) = shared.unwrap_or_else(|| {
+        let (cache, publisher, limits) = shared.unwrap_or_else(|| {
             let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
-            (Cache::in_process(size, registry.clock()), Publisher::default())
+            let limits = RateLimits::in_process(registry.clock());
+            (Cache::in_process(size, registry.clock()), Publisher::default(), limits)
         });
+        #[cfg(feature = "http-client")]
+        crate::http::client::register(&mut registry);
+        let mailer = crate::email::register(&mut registry).unwrap_or_default();
         registry
             .default(cache)
             .default(Entitlements::default())
             .default(UsageSink::default())
             .default(AuditLog::stored(clock.clone()))
-            .default(Mailer::default())
-            .default(publisher);
+            .default(mailer)
+            .default(publisher)
+            .default(limits);
         registry.provide_later();
         // For operators, where anybody can be one.
         if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
             crate::jobs::http::register(&mut registry);
+            crate::events::http::register(&mut registry);
         }
         registry.ctx.insert(KnownPermissions(registry.permissions.iter().cloned().collect()));
         unmet(&mut registry);
@@ -186,7 +194,8 @@ impl AppBuilder {
         routing::conflicts(&mut registry);
 
         let problems = !registry.problems.is_empty();
-        let (Some(db_settings), Some(http), Some(jobs), Some(db), false) = (db_settings, http, jobs, db, problems)
+        let (Some(db_settings), Some(http), Some(jobs), Some(events), Some(db), false) =
+            (db_settings, http, jobs, events, db, problems)
         else {
             return Err(BuildError(registry.problems));
         };
@@ -220,6 +229,9 @@ impl AppBuilder {
         let edge: Edge = edge::around(limits.layer(router), &http, &registry, versions, &self.policies);
         let jobs_in_serve = jobs.serve;
         let queue = registry.ctx.get::<Jobs>().unwrap_or_else(|_| Jobs::new(db.clone(), registry.clock()));
+        let events_in_serve = events.serve;
+        let told = registry.ctx.get::<Events>().unwrap_or_else(|_| Events::new(db.clone(), registry.clock()));
+        let dispatcher = Dispatcher::new(told, wired.subscribers, events);
         let runner = Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs);
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
@@ -238,6 +250,8 @@ impl AppBuilder {
             services: wired.services,
             runner,
             jobs_in_serve,
+            dispatcher,
+            events_in_serve,
             banner,
         })
     }
@@ -259,8 +273,8 @@ fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
         .ok()
 }
 
-/// The cache and the messages all replicas share, with `REDIS_URL`.
-fn shared(registry: &mut Registry) -> Option<(Cache, Publisher)> {
+/// The cache, the messages and the rates all replicas share, with `REDIS_URL`.
+fn shared(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     #[cfg(feature = "redis")]
     return crate::redis::register(registry);
     #[cfg(not(feature = "redis"))]
@@ -301,6 +315,7 @@ struct Wired {
     checks: Vec<crate::health::Check>,
     services: Vec<super::services::Service>,
     handlers: Vec<Handler>,
+    subscribers: Vec<EventHandler>,
 }
 
 fn wire(registry: &mut Registry) -> Option<Wired> {
@@ -313,6 +328,7 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
         checks: Vec::new(),
         services: Vec::new(),
         handlers: Vec::new(),
+        subscribers: Vec::new(),
     };
     for routes in registry.routes.drain(..) {
         match (routes.wire)(&ctx) {
@@ -343,6 +359,12 @@ fn wire(registry: &mut Registry) -> Option<Wired> {
     for (_, module, handler) in registry.handlers.drain(..) {
         match handler(&ctx) {
             Ok(handler) => wired.handlers.push(handler),
+            Err(missing) => keep(module, missing),
+        }
+    }
+    for (_, module, subscriber) in registry.subscribers.drain(..) {
+        match subscriber(&ctx) {
+            Ok(subscriber) => wired.subscribers.push(subscriber),
             Err(missing) => keep(module, missing),
         }
     }

@@ -21,7 +21,15 @@ use crate::{
 pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) {
     let url = settings.display_url();
     registry
-        .migrations(crate::migrations!["0001_core", "0002_jobs", "0003_audit", "0004_idempotency"])
+        .migrations(crate::migrations![
+            "0001_core",
+            "0002_jobs",
+            "0003_audit",
+            "0004_idempotency",
+            "0005_events",
+            "0006_email",
+            "0007_jobs_trace_state"
+        ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()
         })

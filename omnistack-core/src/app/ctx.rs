@@ -15,7 +15,7 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    pub(super) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.values.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
     }
 

@@ -9,16 +9,19 @@ use std::{
 
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
-use tower::{Layer as _, Service, util::Either};
+use tower::{
+    Layer as _, Service,
+    util::{Either, option_layer},
+};
 use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
 use super::Registry;
 use crate::http::{
-    ApiVersion, HttpSettings, Request, Response, VersionPolicy,
+    ApiVersion, HttpSettings, RateLimits, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
-        CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RequestIdLayer, SecurityHeadersLayer,
-        StepLayer, Stepped,
+        CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RateLimited, RequestIdLayer,
+        SecurityHeadersLayer, StepLayer, Stepped, TraceContextLayer, Traced,
     },
 };
 
@@ -27,7 +30,12 @@ use crate::http::{
 /// becomes an error with the headers of any other.
 type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<CatchPanic<PerRoute<Router>>, (ErrorLayer, ApiVersionLayer, Option<RateLimitLayer>)>>;
+type Inner = Compress<Stepped<WithRate, (ErrorLayer, ApiVersionLayer)>>;
+type WithRate = Either<RateLimited<Routes>, Routes>;
+type Routes = CatchPanic<Traced<PerRoute<Router>>>;
+
+/// What a balancer asks, from one address and often: it must not be told to come less.
+const PROBES: &[&str] = &["/health", "/health/ready"];
 
 /// The whole app as a service: the default stack around every route. Cheap to clone.
 #[derive(Clone)]
@@ -41,9 +49,14 @@ pub(super) fn around(
     policies: &[VersionPolicy],
 ) -> Edge {
     let clock = &registry.clock;
-    let rate = settings.rate_limit.0.map(|rate| RateLimitLayer::new(rate, RateLimitKey::Address, clock.clone()));
-    let steps = (ErrorLayer::new(clock.clone()), ApiVersionLayer::new(versions, policies), rate);
-    let service = StepLayer(steps).layer(CatchPanicLayer.layer(router));
+    let limits = registry.ctx.get::<RateLimits>().unwrap_or_else(|_| RateLimits::in_process(clock.clone()));
+    let rate = settings
+        .rate_limit
+        .0
+        .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).except(PROBES));
+    let service: WithRate = option_layer(rate).layer(CatchPanicLayer.layer(TraceContextLayer.layer(router)));
+    let steps = (ErrorLayer::new(clock.clone()), ApiVersionLayer::new(versions, policies));
+    let service = StepLayer(steps).layer(service);
     let service: Inner = CompressionLayer.layer(service);
     let service: WithCors = match cors(&settings.cors_origins) {
         Some(cors) => Either::Left(cors.layer(service)),
@@ -72,6 +85,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             "x-api-version",
             "x-request-id",
             "idempotency-key",
+            "traceparent",
+            "tracestate",
         ]))
         .expose_headers(named(&[
             "x-request-id",

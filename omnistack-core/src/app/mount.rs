@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use crate::http::{ApiVersion, Rate, layer::RateLimitKey};
+use super::RateLimit;
+use crate::http::ApiVersion;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +55,7 @@ pub struct Mount {
     pub(super) version: Option<ApiVersion>,
     pub(super) body_limit: Option<u64>,
     pub(super) timeout: Option<Option<Duration>>,
-    pub(super) rate_limit: Option<(Rate, RateLimitKey)>,
+    pub(super) rate_limit: Option<RateLimit>,
     pub(super) keys: Keys,
     pub(super) resource: Option<Cow<'static, str>>,
 }
@@ -144,9 +145,10 @@ impl Mount {
         self
     }
 
-    /// Limits each caller (or each address, of those not signed in) on these routes together.
-    pub fn rate_limit(mut self, rate: Rate) -> Self {
-        self.rate_limit = Some((rate, RateLimitKey::Identity));
+    /// Limits how often these routes may be called: a [`Rate`](crate::http::Rate) for each caller (or each address, of those
+    /// not signed in) on all of them together, or a [`RateLimit`] that says more.
+    pub fn rate_limit(mut self, limit: impl Into<RateLimit>) -> Self {
+        self.rate_limit = Some(limit.into());
         self
     }
 

@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     config::{Config, Environment, Section},
     db::Migrations,
+    events::{Handler as EventHandler, Subscriber},
     health::Check,
     identity::{Require, RequireLayer},
     jobs::{Cron, CronSpec, Handler, Job, JobError, JobRequest, JobService, Queue},
@@ -45,6 +46,7 @@ type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Mi
 type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
 type WireHandler = Box<dyn FnOnce(&Ctx) -> Result<Handler, Missing> + Send>;
 type WireJobLayer = Box<dyn FnOnce(&Ctx) -> Result<JobLayer, Missing> + Send>;
+type WireSubscriber = Box<dyn FnOnce(&Ctx) -> Result<EventHandler, Missing> + Send>;
 type WireService = Box<dyn FnOnce(&Ctx) -> Result<Background, Missing> + Send>;
 
 pub(super) struct Routes {
@@ -90,7 +92,7 @@ pub struct Registry {
     pub(super) module: &'static str,
     pub(super) config: Config,
     pub(super) clock: Clock,
-    pub(super) ctx: Ctx,
+    pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
     /// Those that some route asks for.
     pub(super) permissions: BTreeSet<String>,
@@ -101,6 +103,7 @@ pub struct Registry {
     pub(super) handlers: Vec<(&'static str, &'static str, WireHandler)>,
     pub(super) job_layers: Vec<(&'static str, WireJobLayer)>,
     pub(super) queues: Vec<Queue>,
+    pub(super) subscribers: Vec<(&'static str, &'static str, WireSubscriber)>,
     pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
     pub(super) provided_later: Vec<(&'static str, Provide)>,
@@ -125,6 +128,7 @@ impl Registry {
             handlers: Vec::new(),
             job_layers: Vec::new(),
             queues: Vec::new(),
+            subscribers: Vec::new(),
             crons: Vec::new(),
             providers: Vec::new(),
             provided_later: Vec::new(),
@@ -166,14 +170,29 @@ impl Registry {
             .map(|paths| paths.paths.keys().map(|path| mount.join(path)).collect())
             .chain(hidden.iter().map(|path| vec![mount.join(path)]))
             .collect();
+        let known: Vec<String> = at.concat();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
         });
+        self.costs(&mount, &known);
         self.routes.push(Routes { module: self.module, mount, paths, hidden, schemas: api.schemas, wire });
         self
+    }
+
+    /// Finds costs of a rate that mean nothing.
+    fn costs(&mut self, mount: &Mount, routes: &[String]) {
+        let Some(limit) = &mount.rate_limit else { return };
+        for (path, cost) in limit.costs(|path| mount.join(path)) {
+            if !routes.contains(&path) {
+                self.problem(format!("gives {path} a cost, and mounts no such route"), "name a path of the same `Api`");
+            } else if cost > limit.rate.largest() {
+                let what = format!("{path} costs {cost} of a rate of {}: it could never be called", limit.rate);
+                self.problem(what, "lower the cost, or raise the burst");
+            }
+        }
     }
 
     /// Puts a tower layer around every route.
@@ -272,6 +291,22 @@ impl Registry {
             self.problem(what, "give one of them another `NAME`");
         }
         self.handlers.push((J::NAME, self.module, Box::new(move |ctx| state(ctx).map(Handler::new::<J>))));
+        self
+    }
+
+    /// Subscribes to events, under a name that is stored with each delivery: it is unique, stays as it is, and stays with its kind
+    /// of event.
+    pub fn on<S: Subscriber>(
+        &mut self,
+        name: &'static str,
+        subscriber: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
+    ) -> &mut Self {
+        if let Some((_, other, _)) = self.subscribers.iter().find(|(known, ..)| *known == name) {
+            let what = format!("subscriber `{name}` is also one of module `{other}`");
+            self.problem(what, "give one of them another name");
+        }
+        let wire: WireSubscriber = Box::new(move |ctx| subscriber(ctx).map(|made| EventHandler::new(name, made)));
+        self.subscribers.push((name, self.module, wire));
         self
     }
 
@@ -384,7 +419,7 @@ impl Registry {
     }
 
     /// Whether some module can't do without a `T`.
-    pub(super) fn requires<T: 'static>(&self) -> bool {
+    pub(crate) fn requires<T: 'static>(&self) -> bool {
         self.requirements.iter().any(|(_, id, _)| *id == TypeId::of::<T>())
     }
 

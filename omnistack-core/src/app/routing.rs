@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::Clock,
     http::{
+        RateLimits,
         idempotency::IdempotencyLayer,
         layer::{RateLimitLayer, RouteLimits},
     },
@@ -161,14 +162,30 @@ pub(super) fn router(
     ctx: &Ctx,
 ) -> Router {
     let authenticator = ctx.get::<Authenticator>().ok();
+    let limits = ctx.get::<RateLimits>().unwrap_or_else(|_| RateLimits::in_process(clock.clone()));
+    let mut prefixes: BTreeMap<String, usize> = BTreeMap::new();
     let in_slot = |router: MethodRouter, slot: Slot| {
         let layers = layers.iter().filter(|(at, _)| *at == slot);
         layers.fold(router, |router, (_, layer)| (layer.route)(router))
     };
     let mut all = Router::new();
     for Wired { mount, routers } in mounts {
-        let limit = mount.rate_limit.map(|(rate, by)| RateLimitLayer::new(rate, by, clock.clone()));
+        // Mounts that share a prefix, each for its own routes, are counted apart.
+        let turn = prefixes.entry(mount.prefix()).or_default();
+        *turn += 1;
+        let limit = mount.rate_limit.as_ref().map(|limit| {
+            let name = format!("mount:{}:{turn}", mount.prefix());
+            (limit, RateLimitLayer::shared(&limits, &name, limit.rate, limit.by), limit.costs(|path| mount.join(path)))
+        });
         for (path, router) in routers {
+            let limit = limit.as_ref().map(|(limit, layer, costs)| {
+                let layer = if limit.each_route {
+                    RateLimitLayer::shared(&limits, &format!("route:{path}:{turn}"), limit.rate, limit.by)
+                } else {
+                    layer.clone()
+                };
+                layer.cost(costs.iter().rev().find(|(at, _)| *at == path).map_or(1, |(_, cost)| *cost))
+            });
             let router = in_slot(in_slot(router, Slot::Route), Slot::Tenant);
             let guard = authenticator.clone().filter(|_| mount.audience != Audience::Public);
             let guard = guard.map(|authenticator| {
@@ -176,7 +193,7 @@ pub(super) fn router(
                 mount.resource.as_deref().map_or(guard.clone(), |resource| guard.permissions(resource))
             });
             let key = keys.and_then(|keys| keys.of(&mount, &path));
-            let router = around(router, key, limit.clone(), guard);
+            let router = around(router, key, limit, guard);
             all = all.route(&path, in_slot(router, Slot::Identity));
         }
     }

@@ -18,6 +18,7 @@ pub(super) enum Scope {
 pub struct Tx {
     open: Open,
     observers: Arc<Observers>,
+    tenant: Option<TenantId>,
     committed: Vec<Box<dyn FnOnce() + Send>>,
     /// Why it must not commit.
     doomed: Option<&'static str>,
@@ -31,15 +32,24 @@ impl Tx {
             Scope::Tenant(tenant) => format!("set local omnistack.tenant = '{tenant}'"),
             Scope::All => "set local omnistack.tenant = '*'".into(),
         };
+        let tenant = match scope {
+            Scope::Tenant(tenant) => Some(tenant),
+            Scope::Unset | Scope::All => None,
+        };
         let observers = Arc::clone(&db.observers);
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
-        Ok(Self { open, observers, committed: Vec::new(), doomed: None })
+        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None })
     }
 
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
         self.open.dialect()
+    }
+
+    /// Whose rows it sees, if it is one tenant's.
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.tenant
     }
 
     /// A statement in this transaction.

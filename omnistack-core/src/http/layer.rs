@@ -29,6 +29,7 @@ mod request_id;
 mod route;
 mod security_headers;
 mod timeout;
+mod trace_context;
 mod unreadable;
 
 pub use access_log::{AccessLog, AccessLogLayer};
@@ -39,11 +40,12 @@ pub use compression::{Compress, CompressionLayer};
 pub use errors::ErrorLayer;
 pub(crate) use errors::no_such_route;
 pub use panic::{CatchPanic, CatchPanicLayer};
-pub use rate_limit::{RateLimitKey, RateLimitLayer};
+pub use rate_limit::{RateLimitFuture, RateLimitKey, RateLimitLayer, RateLimited};
 pub use request_id::{RequestId, RequestIdLayer};
 pub use route::{MatchedRoute, PerRoute, RouteLayer, RouteLimits};
 pub use security_headers::SecurityHeadersLayer;
 pub use timeout::{Timeout, TimeoutLayer};
+pub use trace_context::{TraceContextLayer, Traced};
 pub use unreadable::Unreadable;
 
 use std::{

@@ -1,33 +1,66 @@
 //! How often a caller may come.
 
-use std::{
-    fmt,
-    hash::{BuildHasher as _, Hash, RandomState},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod limiter;
+mod rule;
+mod shared;
 
-use hashbrown::HashTable;
+pub use limiter::RateLimiter;
+pub use rule::Verdict;
+pub(crate) use rule::{Counted, State, Terms, Tick};
+pub use shared::{Checking, RateLimits, SharedRateLimiter};
+#[cfg(feature = "redis")]
+pub(crate) use {rule::Rule, shared::RateStore};
 
-use crate::{clock::Clock, config::Form};
+use std::{fmt, time::Duration};
 
-/// So many requests in a period, with a burst of as many at once unless said otherwise.
+use crate::config::Form;
+
+/// So many requests in a period, counted in one of two ways.
 ///
-/// Written `100/minute`, `5/hour burst 2`, or `off`.
+/// | | written | a caller who has rested | afterwards | in any stretch as long as the period |
+/// |---|---|---|---|---|
+/// | token bucket | `100/minute`, `5/hour burst 2` | may spend the burst at once: the quota, unless said otherwise | one is earned back each `period / quota` | at most the quota and the burst |
+/// | sliding window | `100/minute sliding` | may spend the quota at once | they come back in the course of the next period | about the quota, and always less than twice it |
+///
+/// The bucket is the generic cell rate algorithm (ITU-T I.371). The window counts requests by period, from multiples of it,
+/// and takes those of the period before for spread evenly: a third into this one, two thirds of them still count. So it
+/// is exact for a caller who comes evenly, in no period lets more than the quota pass, and lets the most pass, nearly
+/// twice the quota in a stretch across two periods, when all of the first came at its very end.
+///
+/// ```
+/// use omnistack_core::http::Rate;
+/// use std::time::Duration;
+///
+/// assert_eq!(Rate::per_minute(100).to_string(), "100/minute");
+/// assert_eq!(Rate::new(5, Duration::from_secs(3600)).burst(2).to_string(), "5/hour burst 2");
+/// assert_eq!(Rate::per_minute(100).sliding().to_string(), "100/minute sliding");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Requests a period.
     pub quota: u32,
-    /// The period.
+    /// The period: at most 366 days.
     pub window: Duration,
-    /// How many may come at once.
+    /// How many may come at once, of a token bucket. A sliding window takes no notice of it.
     pub burst: u32,
+    /// How it is counted.
+    pub algorithm: Algorithm,
+}
+
+/// How a [`Rate`] is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// A burst, earned back one by one.
+    #[default]
+    TokenBucket,
+    /// So many in the period that ends now.
+    SlidingWindow,
 }
 
 impl Rate {
     /// So many a period, all of them at once if they like.
     pub const fn new(quota: u32, window: Duration) -> Self {
-        Self { quota, window, burst: quota }
+        Self { quota, window, burst: quota, algorithm: Algorithm::TokenBucket }
     }
 
     /// So many a minute.
@@ -42,9 +75,25 @@ impl Rate {
         self
     }
 
-    /// Nanoseconds one request uses up.
-    fn interval(self) -> u64 {
-        u64::try_from(self.window.as_nanos() / u128::from(self.quota.max(1))).unwrap_or(u64::MAX).max(1)
+    /// Counts by a sliding window.
+    #[must_use]
+    pub const fn sliding(mut self) -> Self {
+        self.algorithm = Algorithm::SlidingWindow;
+        self
+    }
+
+    /// The same as a token bucket.
+    pub(crate) const fn bucket(mut self) -> Self {
+        self.algorithm = Algorithm::TokenBucket;
+        self
+    }
+
+    /// The most one request may cost, to be let in at all.
+    pub(crate) fn largest(self) -> u32 {
+        match self.algorithm {
+            Algorithm::TokenBucket => self.burst,
+            Algorithm::SlidingWindow => self.quota,
+        }
     }
 }
 
@@ -52,24 +101,36 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.window.as_secs();
         match seconds {
+            _ if self.window.subsec_nanos() > 0 => write!(f, "{}/{}ms", self.quota, self.window.as_millis())?,
             1 => write!(f, "{}/second", self.quota)?,
             60 => write!(f, "{}/minute", self.quota)?,
             3600 => write!(f, "{}/hour", self.quota)?,
             86_400 => write!(f, "{}/day", self.quota)?,
             _ => write!(f, "{}/{seconds}s", self.quota)?,
         }
-        if self.burst == self.quota { Ok(()) } else { write!(f, " burst {}", self.burst) }
+        match self.algorithm {
+            Algorithm::SlidingWindow => f.write_str(" sliding"),
+            Algorithm::TokenBucket if self.burst == self.quota => Ok(()),
+            Algorithm::TokenBucket => write!(f, " burst {}", self.burst),
+        }
     }
 }
 
+/// Of every period, the longest there may be.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
 impl Form for Rate {
-    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2";
+    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a rate: write e.g. 100/minute, 10/second, 5/hour burst 2");
-        let (rate, burst) = match text.split_once(" burst ") {
+        let wrong = || format!("`{text}` is not a rate: write e.g. 100/minute, 5/hour burst 2, 100/minute sliding");
+        let (rest, sliding) = match text.strip_suffix(" sliding") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        let (rate, burst) = match rest.split_once(" burst ") {
             Some((rate, burst)) => (rate, Some(burst.trim().parse().map_err(|_| wrong())?)),
-            None => (text, None),
+            None => (rest, None),
         };
         let (quota, unit) = rate.split_once('/').ok_or_else(wrong)?;
         let window = match unit.trim() {
@@ -80,17 +141,18 @@ impl Form for Rate {
             other => Duration::parse(other).map_err(|_| wrong())?,
         };
         let quota: u32 = quota.trim().parse().map_err(|_| wrong())?;
-        if quota == 0 || window.is_zero() || burst == Some(0) {
+        if quota == 0 || window.is_zero() || window > LONGEST || burst == Some(0) || (sliding && burst.is_some()) {
             return Err(wrong());
         }
         let rate = Self::new(quota, window);
+        let rate = if sliding { rate.sliding() } else { rate };
         Ok(burst.map_or(rate, |burst| rate.burst(burst)))
     }
 }
 
 /// A rate that can be switched off: `off`.
 impl Form for RateSetting {
-    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, or off";
+    const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding, or off";
 
     fn parse(text: &str) -> Result<Self, String> {
         if matches!(text, "off" | "none" | "0") {
@@ -104,101 +166,6 @@ impl Form for RateSetting {
 /// See [`Rate`]; `off` is none.
 #[derive(Clone, Copy, Debug)]
 pub struct RateSetting(pub Option<Rate>);
-
-/// The answer to "may it come?".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it may.
-    pub allowed: bool,
-    /// How many more may come at once.
-    pub remaining: u32,
-    /// How long until the full burst is there again.
-    pub reset: Duration,
-    /// When refused, how long to wait.
-    pub retry_after: Duration,
-}
-
-const SHARDS: usize = 32;
-/// Keys a shard holds before it forgets those at rest; the table is bounded by what is in use.
-const SHARD_KEYS: usize = 4096;
-
-/// Counts by key, in this process, by the generic cell rate algorithm (ITU-T I.371): a sliding limit that needs one
-/// number a key. Keys at rest are forgotten; with every key in use the table holds about 131,000 and then treats keys
-/// of one shard alike, so that an attacker with many addresses runs into a limit, not into memory.
-#[derive(Clone)]
-pub struct RateLimiter<K> {
-    rate: Rate,
-    clock: Clock,
-    shards: Arc<[Mutex<HashTable<(K, u64)>>; SHARDS]>,
-    hasher: RandomState,
-}
-
-impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Nobody has come yet.
-    pub fn new(rate: Rate, clock: Clock) -> Self {
-        let shards = Arc::new(std::array::from_fn(|_| Mutex::default()));
-        Self { rate, clock, shards, hasher: RandomState::new() }
-    }
-
-    /// The rate it keeps.
-    pub fn rate(&self) -> Rate {
-        self.rate
-    }
-
-    /// Counts one request of `key` that costs `cost`, if it may come.
-    pub fn check(&self, key: &K, cost: u32) -> Verdict {
-        let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        // Hashed once, for the shard and for the place in it.
-        let hash = self.hasher.hash_one(key);
-        let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
-        let mut keys = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, earned)) = keys.find_mut(place(hash), |(known, _)| known == key) {
-            let (verdict, after) = judge(self.rate, now, *earned, cost);
-            *earned = after;
-            return verdict;
-        }
-        let (verdict, earned) = judge(self.rate, now, 0, cost);
-        if verdict.allowed {
-            if keys.len() >= SHARD_KEYS {
-                keys.retain(|(_, earned)| *earned > now);
-            }
-            if keys.len() < SHARD_KEYS {
-                keys.insert_unique(place(hash), (key.clone(), earned), |(key, _)| place(self.hasher.hash_one(key)));
-            } else if let Some((_, shared)) = keys.iter_mut().next() {
-                *shared = earned.max(*shared);
-            }
-        }
-        verdict
-    }
-}
-
-/// Where a key is in its shard. Rotated, since all keys of a shard end alike.
-fn place(hash: u64) -> u64 {
-    hash.rotate_right(SHARDS.trailing_zeros())
-}
-
-/// The rule, without time or table: `earned` is when everything used is earned back.
-fn judge(rate: Rate, now: u64, earned: u64, cost: u32) -> (Verdict, u64) {
-    let interval = rate.interval();
-    let capacity = interval.saturating_mul(u64::from(rate.burst));
-    let from = earned.max(now);
-    let after = from.saturating_add(interval.saturating_mul(u64::from(cost)));
-    let used = after - now;
-    if used > capacity {
-        let reset = Duration::from_nanos(from - now);
-        let retry_after = Duration::from_nanos(used - capacity);
-        let remaining = u32::try_from(capacity.saturating_sub(from - now) / interval).unwrap_or(u32::MAX);
-        return (Verdict { allowed: false, remaining, reset, retry_after }, earned);
-    }
-    let remaining = u32::try_from((capacity - used) / interval).unwrap_or(u32::MAX);
-    (Verdict { allowed: true, remaining, reset: Duration::from_nanos(used), retry_after: Duration::ZERO }, after)
-}
-
-impl<K> fmt::Debug for RateLimiter<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter").field("rate", &self.rate).finish_non_exhaustive()
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What a running job knows of itself.
 
 use super::{JobId, store::Store};
-use crate::identity::TenantId;
+use crate::{identity::TenantId, trace::TraceContext};
 
 /// The attempt a job is in.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct JobCtx {
     pub(super) max_attempts: u32,
     pub(super) lease: i32,
     pub(super) tenant: Option<TenantId>,
-    pub(super) trace: Option<String>,
+    pub(super) trace: Option<TraceContext>,
     pub(super) store: Store,
 }
 
@@ -42,9 +42,9 @@ impl JobCtx {
         self.tenant
     }
 
-    /// The W3C `traceparent` it was enqueued with.
-    pub fn trace(&self) -> Option<&str> {
-        self.trace.as_deref()
+    /// The trace it was enqueued in; [current](TraceContext::current) while it runs.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
     }
 
     /// Says how far it is: percent, and a note for people. False when the lease is another's by now and the work is better

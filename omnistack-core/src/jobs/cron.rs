@@ -45,7 +45,9 @@ impl Cron {
         Self { pattern: pattern.into(), zone: "UTC".into(), missed: Missed::default(), name: J::NAME, draft }
     }
 
-    /// By the clocks of a place, e.g. `Europe/Berlin`. A time the clocks skip comes at the moment they skip it.
+    /// By the clocks of a place, e.g. `Europe/Berlin`. One minute of one hour is a time of day, which comes once a day: at the
+    /// moment of the change when the clocks skip it, and the first time when they repeat it. Any other pattern, `*/30 * * * *`
+    /// or `15,45 2 * * *`, takes the hours as they pass: none of one that is skipped, and those of one that is repeated twice.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = zone.into();
         self
@@ -106,14 +108,13 @@ impl CronSpec {
         Some(Timestamp::from_micros(next.timestamp().as_microsecond()))
     }
 
-    /// Where to count from at start: now, or the last tick anybody claimed.
+    /// Where to count from at start: now, or the last tick anybody claimed, or when the cron was first seen.
     pub(super) async fn begin(&self, store: &Store) -> Result<Timestamp, db::Error> {
         let now = store.clock.now();
-        let last = match self.missed {
-            Missed::Skip => None,
-            Missed::RunOnce => store.last_tick(&self.id).await?.map(Timestamp::from_micros),
-        };
-        Ok(last.unwrap_or(now).min(now))
+        Ok(match self.missed {
+            Missed::Skip => now,
+            Missed::RunOnce => Timestamp::from_micros(store.last_tick(&self.id).await?).min(now),
+        })
     }
 
     /// Enqueues the job of the last tick between a moment and now, unless another replica has. Returns where to go on.

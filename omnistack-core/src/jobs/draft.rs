@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{BatchId, EnqueueError, Job, JobId, store::hex};
-use crate::{clock::Timestamp, id::Id, identity::TenantId};
+use crate::{clock::Timestamp, id::Id, identity::TenantId, trace::TraceContext};
 
 /// Which of two jobs that are due goes first. Each step is worth a minute: one of low priority that has waited two minutes
 /// longer goes before one of high priority, so nothing waits for ever.
@@ -71,7 +71,7 @@ pub struct Draft {
     timeout: Option<Duration>,
     unique: Option<(String, Option<Duration>)>,
     tenant: Option<TenantId>,
-    trace: Option<String>,
+    trace: Option<TraceContext>,
 }
 
 impl Draft {
@@ -145,9 +145,15 @@ impl Draft {
         self
     }
 
-    /// The trace it belongs to, as a W3C `traceparent`.
-    pub fn trace(mut self, traceparent: impl Into<String>) -> Self {
-        self.trace = Some(traceparent.into());
+    /// The trace it belongs to, in place of the [current](TraceContext::current) one.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// With the tenant of what it comes from, unless it has its own.
+    pub(crate) fn inherit(mut self, tenant: Option<TenantId>) -> Self {
+        self.tenant = self.tenant.or(tenant);
         self
     }
 
@@ -170,6 +176,7 @@ impl Draft {
         };
         let (unique_key, window) = self.unique.unzip();
         let id = JobId::new(Timestamp::from_micros(now));
+        let trace = self.trace.or_else(TraceContext::current);
         Ok(Row {
             id: hex(id.uuid()),
             job: id,
@@ -185,7 +192,8 @@ impl Draft {
             unique_until: window.flatten().map(|window| now.saturating_add(micros(window))),
             batch: batch.map(|batch: Id<_>| hex(batch.uuid())),
             tenant: self.tenant.map(|tenant| hex(tenant.uuid())),
-            trace: self.trace,
+            trace: trace.as_ref().map(|trace| trace.traceparent().to_owned()),
+            trace_state: trace.and_then(|trace| trace.tracestate().map(str::to_owned)),
             created_at: now,
         })
     }
@@ -201,7 +209,7 @@ impl<J: Job> From<J> for Draft {
 pub const LARGEST_PAYLOAD: usize = 256 * 1024;
 
 /// Bytes of a queue's name or a unique key, which are indexed.
-pub(super) const LONGEST_KEY: usize = 500;
+pub(crate) const LONGEST_KEY: usize = 500;
 
 /// A job's first row, in the JSON both databases insert from. Ids are 32 hex digits, which both read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -222,6 +230,7 @@ pub(super) struct Row {
     batch: Option<String>,
     tenant: Option<String>,
     trace: Option<String>,
+    trace_state: Option<String>,
     created_at: i64,
 }
 

@@ -242,7 +242,8 @@ impl Jobs {
         self.store.cancel(filter).await
     }
 
-    /// Deletes finished jobs that match, dead letters too; returns how many.
+    /// Deletes jobs that match and are finished, dead letters too; returns how many. Works in transactions of 500 jobs: cut off in
+    /// between, the rest is still there.
     ///
     /// # Errors
     /// The database's.

@@ -60,19 +60,19 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// 2 s, 4 s, 8 s … to an hour.
-fn exponential(attempt: u32) -> Duration {
+pub(crate) fn exponential(attempt: u32) -> Duration {
     Duration::from_secs(1 << attempt.min(12)).min(Duration::from_hours(1))
 }
 
 /// Why an attempt failed, and what is to happen.
 #[derive(Debug)]
 pub struct JobError {
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     source: BoxError,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Retry,
     Fatal,
     Snooze(Duration),

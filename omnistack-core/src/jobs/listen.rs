@@ -1,4 +1,4 @@
-//! PostgreSQL says when jobs are ready.
+//! PostgreSQL says when there is something to do.
 
 use std::sync::Arc;
 
@@ -6,18 +6,16 @@ use tokio::sync::Notify;
 
 use crate::{app::Shutdown, db::Db};
 
-/// Wakes the worker for as long as the app runs. Without it, and while the database is away, the worker polls.
+/// Wakes a worker whenever something is announced on its channel. Without it, and while the database is away, the worker
+/// polls.
 #[cfg(feature = "postgres")]
-pub(super) async fn listen(db: Db, wake: Arc<Notify>, shutdown: Shutdown) {
+pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shutdown: Shutdown) {
     use std::time::Duration;
-
-    /// Where the statement that inserts jobs announces their queues.
-    const CHANNEL: &str = "omnistack_jobs";
 
     let Some(pool) = db.postgres() else { return };
     while !shutdown.is_cancelled() {
         if let Ok(mut listener) = sqlx::postgres::PgListener::connect_with(pool).await
-            && listener.listen(CHANNEL).await.is_ok()
+            && listener.listen(channel).await.is_ok()
         {
             // What was announced before anybody listened.
             wake.notify_one();
@@ -31,4 +29,4 @@ pub(super) async fn listen(db: Db, wake: Arc<Notify>, shutdown: Shutdown) {
 
 /// SQLite has nothing to say.
 #[cfg(not(feature = "postgres"))]
-pub(super) async fn listen(_: Db, _: Arc<Notify>, _: Shutdown) {}
+pub(crate) async fn listen(_: Db, _: &'static str, _: Arc<Notify>, _: Shutdown) {}

@@ -30,7 +30,7 @@ impl Queue {
         self
     }
 
-    /// Jobs begun in a time, by all replicas together.
+    /// Jobs begun in a time, by all replicas together. Always counted as a token bucket.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self

@@ -76,16 +76,20 @@ impl Handler {
 }
 
 impl Handler {
-    /// How long a failed attempt's job waits. What a job says about it can't end the worker.
+    /// How long a failed attempt's job waits.
     pub(super) fn wait(&self, attempt: u32, id: JobId) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-        let backoff = self.backoff;
-        let wait = std::panic::catch_unwind(move || backoff(attempt)).unwrap_or(Duration::from_secs(60));
-        jittered(wait.min(LONGEST), id.uuid().as_u128(), attempt)
+        wait(self.backoff, attempt, id.uuid().as_u128())
     }
 }
 
-/// A fifth more or less, by the job's id, whose low bits are random: nothing else need be drawn.
+/// How long something waits after a failed attempt, by what it says itself; that can't end the worker.
+pub(crate) fn wait(backoff: fn(u32) -> Duration, attempt: u32, seed: u128) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let wait = std::panic::catch_unwind(move || backoff(attempt)).unwrap_or(Duration::from_secs(60));
+    jittered(wait.min(LONGEST), seed, attempt)
+}
+
+/// A fifth more or less, by an id, whose low bits are random: nothing else need be drawn.
 fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
     let drawn = seed.wrapping_mul(u128::from(attempt) | 1).rotate_right(attempt) % 401;
     wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000

@@ -12,6 +12,7 @@ pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::{Finished, Lost, Outcome};
 pub(super) use insert::insert;
 pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
+pub(super) use maintain::Silent;
 
 use crate::{clock::Clock, db::Db};
 
@@ -23,11 +24,11 @@ pub(super) struct Store {
 }
 
 /// JSON of what can't fail to be JSON: lists of our own structs.
-fn json<T: serde::Serialize>(values: &T) -> String {
+pub(crate) fn json<T: serde::Serialize>(values: &T) -> String {
     serde_json::to_string(values).unwrap_or_else(|_| "[]".into())
 }
 
 /// An id as both databases read it from JSON.
-pub(super) fn hex(id: uuid::Uuid) -> String {
+pub(crate) fn hex(id: uuid::Uuid) -> String {
     id.simple().to_string()
 }

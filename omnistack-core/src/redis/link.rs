@@ -1,10 +1,7 @@
 //! The connection, and whether Redis is there.
 
 use std::{
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -19,15 +16,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::absence::{Absence, look};
 use crate::{
     cache::{Error, ErrorKind},
     clock::Clock,
 };
 
-/// Between two looks at whether Redis is back: first, and at most.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Away again so soon after it was back, it is looked after more slowly, up to this.
-const UNSTEADY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
 /// Complaints of the same outage, at most one in this time.
 const COMPLAINTS: Duration = Duration::from_secs(60);
 
@@ -38,23 +32,14 @@ pub(super) struct Link {
     pub(super) timeout: Duration,
     clock: Clock,
     opened: OnceLock<Opened>,
-    away: AtomicBool,
-    log: Mutex<Log>,
-}
-
-#[derive(Default)]
-struct Log {
-    went: Duration,
-    came: Option<Duration>,
-    look: Duration,
-    complained: Option<Duration>,
+    absence: Absence,
+    complained: Mutex<Option<Duration>>,
 }
 
 impl Link {
     pub(super) fn new(client: Client, timeout: Duration, clock: Clock) -> Arc<Self> {
-        let log = Mutex::new(Log { look: LOOKS.0, ..Log::default() });
-        let (opened, away) = (OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Self { client, timeout, clock, opened, away, log })
+        let (opened, absence, complained) = (OnceLock::new(), Absence::new(clock.clone()), Mutex::new(None));
+        Arc::new(Self { client, timeout, clock, opened, absence, complained })
     }
 
     pub(super) fn commands(&self) -> &Client {
@@ -66,7 +51,7 @@ impl Link {
     }
 
     pub(super) fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        self.absence.is_away()
     }
 
     /// Opens the connection if it never was, and refuses at once while Redis is away.
@@ -116,38 +101,29 @@ impl Link {
 
     /// Takes note that Redis is away: from here on everybody is refused until it answers again.
     pub(super) fn gone(self: &Arc<Self>, reason: &str) {
-        if self.away.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let now = self.clock.elapsed();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let unsteady = log.came.is_some_and(|came| now.saturating_sub(came) < UNSTEADY.0);
-        log.look = if unsteady { (log.look * 2).min(UNSTEADY.1) } else { LOOKS.0 };
-        log.went = now;
+        let Some(pause) = self.absence.begin() else { return };
         tracing::warn!(target: "omnistack::redis", reason, "Redis is away; going on without it");
-        tokio::spawn(look(Arc::downgrade(self), log.look));
-    }
-
-    fn back(&self) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.elapsed();
-        log.came = Some(now);
-        tracing::info!(target: "omnistack::redis", after = ?now.saturating_sub(log.went), "Redis is back");
-        drop(log);
-        self.away.store(false, Ordering::SeqCst);
+        tokio::spawn(look(Arc::downgrade(self), pause, async |link: &Self| {
+            let answers = link.answers().await;
+            if answers {
+                let after = link.absence.end();
+                tracing::info!(target: "omnistack::redis", ?after, "Redis is back");
+            }
+            answers
+        }));
     }
 
     /// Of a Redis that is there and refuses: full, read-only, without the right.
-    fn complain(&self, reason: &str) {
+    pub(super) fn complain(&self, reason: &str) {
         let now = self.clock.elapsed();
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINTS) {
-            log.complained = Some(now);
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINTS) {
+            *complained = Some(now);
             tracing::error!(target: "omnistack::redis", reason, "Redis refuses");
         }
     }
 
-    async fn answers(&self) -> bool {
+    pub(super) async fn answers(&self) -> bool {
         self.client.is_connected() && self.client.ping::<()>(None).await.is_ok()
     }
 }
@@ -156,19 +132,6 @@ impl Drop for Link {
     fn drop(&mut self) {
         if let Some(opened) = self.opened.get() {
             opened.close(&self.client);
-        }
-    }
-}
-
-/// Looks until Redis answers.
-async fn look(link: Weak<Link>, mut pause: Duration) {
-    loop {
-        sleep(pause).await;
-        pause = (pause * 2).min(LOOKS.1.max(pause));
-        let Some(link) = link.upgrade() else { return };
-        if link.answers().await {
-            link.back();
-            return;
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    const fn new(text: &'static str) -> Self {
+    pub(super) const fn new(text: &'static str) -> Self {
         Self { text, hash: OnceLock::new() }
     }
 

@@ -7,12 +7,13 @@ pub use layer::{BreakerFuture, BreakerService};
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use super::{ByError, Class, Classifier, Error, Outcome};
-use crate::clock::Clock;
+use crate::{clock::Clock, failure::panic_text};
 use machine::{Change, Machine, Ticket};
 
 /// Whether calls go through.
@@ -137,8 +138,12 @@ pub struct Breaker<C = ByError> {
     classifier: C,
 }
 
+/// Hears of changes.
+type Hook = Arc<dyn Fn(State, State) + Send + Sync>;
+
 struct Shared {
     name: Arc<str>,
+    hooks: RwLock<Vec<Hook>>,
     clock: Clock,
     counts: fn(&Class) -> Count,
     machine: Mutex<Machine>,
@@ -156,7 +161,10 @@ impl Breaker {
         // A century, so that no sum overflows.
         settings.open_for = settings.open_for.min(Duration::from_secs(3_155_760_000));
         let (counts, machine) = (settings.counts, Mutex::new(Machine::new(settings)));
-        Self { shared: Arc::new(Shared { name: name.into(), clock, counts, machine }), classifier: ByError }
+        Self {
+            shared: Arc::new(Shared { name: name.into(), hooks: RwLock::default(), clock, counts, machine }),
+            classifier: ByError,
+        }
     }
 }
 
@@ -176,6 +184,23 @@ impl<C> Breaker<C> {
         &self.shared.name
     }
 
+    /// Calls this after each change, with the states before and after it, in the task whose call made the change: for metrics.
+    /// It must not block. Of changes that follow each other at once the order may be lost; [`state`](Self::state) says what
+    /// holds now. Every clone of the breaker tells everybody who listens, whatever clone they asked.
+    ///
+    /// ```
+    /// use omnistack_core::{clock::Clock, resilience::{Breaker, BreakerSettings}};
+    ///
+    /// let breaker = Breaker::new("payments", BreakerSettings::default(), Clock::system())
+    ///     .on_change(|from, to| println!("payments: {from} to {to}"));
+    /// # let _ = breaker;
+    /// ```
+    #[must_use]
+    pub fn on_change(self, hook: impl Fn(State, State) + Send + Sync + 'static) -> Self {
+        self.shared.hooks.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(hook));
+        self
+    }
+
     /// Asks to make one call. For calls that are not one future; otherwise see [`run`](Self::run).
     ///
     /// # Errors
@@ -186,7 +211,7 @@ impl<C> Breaker<C> {
             let mut machine = shared.machine.lock().unwrap_or_else(PoisonError::into_inner);
             machine.admit(shared.clock.elapsed())
         };
-        shared.log(change);
+        shared.tell(change);
         match admitted {
             Ok(ticket) => Ok(Permit { shared: Arc::clone(shared), ticket: Some(ticket) }),
             Err(retry_after) => Err(Error::CircuitOpen { name: Arc::clone(&shared.name), retry_after }),
@@ -215,11 +240,24 @@ impl Shared {
             let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
             machine.settle(ticket, count, self.clock.elapsed())
         };
-        self.log(change);
+        self.tell(change);
     }
 
-    fn log(&self, change: Option<Change>) {
-        let Some(Change { from, to, calls, failures }) = change else { return };
+    /// With no lock held: who listens may ask the breaker.
+    fn tell(&self, change: Option<Change>) {
+        let Some(change) = change else { return };
+        self.log(&change);
+        let hooks = self.hooks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for hook in hooks {
+            // It may be a `Permit` that is dropped because the call panicked.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(change.from, change.to))) {
+                let panic = panic_text(panic.as_ref());
+                tracing::error!(breaker = &*self.name, panic, "who listens to the circuit breaker panicked");
+            }
+        }
+    }
+
+    fn log(&self, Change { from, to, calls, failures }: &Change) {
         let (breaker, from) = (&*self.name, from.as_str());
         match to {
             State::Open => tracing::warn!(breaker, from, calls, failures, "the circuit breaker opened"),

@@ -5,7 +5,11 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::{ByError, Class, Classifier, Outcome, Repeat, Repeatable, outcome::amount, repeat::Repetition};
+use super::{
+    ByError, Class, Classifier, Outcome, Repeat, Repeatable,
+    outcome::amount,
+    repeat::{Repetition, repeatable},
+};
 
 /// Makes another call when the first failed.
 ///
@@ -122,27 +126,7 @@ impl<C> Fallback<C> {
     }
 }
 
-impl<C: Clone> Fallback<C> {
-    /// For calls that may be made here and there with the effect of one.
-    pub fn idempotent(&self) -> Repeatable<Self> {
-        self.repeating(Repeat::Idempotent)
-    }
-
-    /// For calls that change nothing.
-    pub fn read_only(&self) -> Repeatable<Self> {
-        self.repeating(Repeat::ReadOnly)
-    }
-
-    /// For calls of which is known only when they are made whether they may be made twice.
-    pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
-        Repeatable { policy: self.clone(), repeat }
-    }
-
-    /// For a layer, where each request says whether it may be made twice.
-    pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
-        Repeatable { policy: self.clone(), repeat }
-    }
-}
+repeatable!(Fallback);
 
 impl<C> Repeatable<Fallback<C>> {
     /// As [`Fallback::run`], and makes the other call after an unknown outcome too.

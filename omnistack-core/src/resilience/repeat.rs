@@ -67,3 +67,34 @@ pub struct Repeatable<P, R = Repeat> {
     pub(super) policy: P,
     pub(super) repeat: R,
 }
+
+/// What a policy's caller may say about calls: every policy that makes a second one has the same four methods.
+macro_rules! repeatable {
+    ($policy:ident) => {
+        impl<C: Clone> $policy<C> {
+            /// For calls that may be made twice with the effect of one: the other side keeps an idempotency key, or sets rather
+            /// than adds. Unknown outcomes are followed by another call too.
+            pub fn idempotent(&self) -> Repeatable<Self> {
+                self.repeating(Repeat::Idempotent)
+            }
+
+            /// For calls that change nothing. Unknown outcomes are followed by another call too, and the last answer is the
+            /// result.
+            pub fn read_only(&self) -> Repeatable<Self> {
+                self.repeating(Repeat::ReadOnly)
+            }
+
+            /// For calls of which is known only when they are made whether they may be made twice.
+            pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
+                Repeatable { policy: self.clone(), repeat }
+            }
+
+            /// For a layer, where each request says whether it may be made twice: [`Repeat::of_request`], or a closure of your
+            /// own.
+            pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
+                Repeatable { policy: self.clone(), repeat }
+            }
+        }
+    };
+}
+pub(super) use repeatable;

@@ -13,7 +13,9 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::{ByError, Class, Classifier, Classify as _, Error, Outcome, Repeat, Repeatable, outcome::amount};
+use super::{
+    ByError, Class, Classifier, Classify as _, Error, Outcome, Repeat, Repeatable, outcome::amount, repeat::repeatable,
+};
 
 /// Tries a call again when that is safe and may help.
 ///
@@ -234,29 +236,7 @@ fn log(attempt: u32, class: &Class, next: Next) {
     }
 }
 
-impl<C: Clone> Retry<C> {
-    /// For calls that may be made twice with the effect of one: the other side keeps an idempotency key, or sets rather than
-    /// adds. Unknown outcomes are tried again.
-    pub fn idempotent(&self) -> Repeatable<Self> {
-        self.repeating(Repeat::Idempotent)
-    }
-
-    /// For calls that change nothing. Unknown outcomes are tried again, and the last answer is the result.
-    pub fn read_only(&self) -> Repeatable<Self> {
-        self.repeating(Repeat::ReadOnly)
-    }
-
-    /// For calls of which is known only when they are made whether they may be made twice.
-    pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
-        Repeatable { policy: self.clone(), repeat }
-    }
-
-    /// For a layer, where each request says whether it may be made twice: [`Repeat::of_request`], or a closure of your
-    /// own.
-    pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
-        Repeatable { policy: self.clone(), repeat }
-    }
-}
+repeatable!(Retry);
 
 impl<C> Repeatable<Retry<C>> {
     /// As [`Retry::run`], and makes the call again after an unknown outcome too.

@@ -5,6 +5,7 @@
 mod chains;
 mod export;
 mod lists;
+mod nightly;
 mod retention;
 mod routes;
 mod tampering;

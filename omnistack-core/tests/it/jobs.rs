@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says where it is")]
 
+mod clocks;
 mod crash;
+mod crons;
 mod life;
 mod operators;
 mod outage;
-mod replicas;
+pub(crate) mod replicas;
+mod traces;
 mod unique;
 
 use std::{

@@ -4,8 +4,14 @@ mod audit;
 mod cache;
 mod crypto;
 mod database;
+#[cfg(feature = "email")]
+mod email;
+mod events;
 mod http;
 mod jobs;
+mod lines;
+mod outbox;
 mod pubsub;
+mod rates;
 mod resilience;
 mod services;

@@ -10,7 +10,7 @@ use omnistack_core::pubsub::Publisher;
 use omnistack_testkit::{TestApp, TestDatabase, TestRedis};
 use tokio::{
     sync::broadcast::{Receiver, error::TryRecvError},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 async fn next(receiver: &mut Receiver<Bytes>) -> Bytes {
@@ -19,16 +19,15 @@ async fn next(receiver: &mut Receiver<Bytes>) -> Bytes {
 
 /// Waits until Redis knows so many subscribers of a topic.
 async fn known(server: &TestRedis, topic: &str, count: usize) {
-    let known = async {
-        loop {
-            let answer = server.command(&format!("PUBSUB NUMSUB test:c:{topic}")).unwrap_or_default();
-            if answer.ends_with(&format!(":{count}")) {
-                return;
-            }
-            sleep(Duration::from_millis(5)).await;
+    let mut monitor = server.monitor().await;
+    loop {
+        let answer = server.command(&format!("PUBSUB NUMSUB test:c:{topic}")).unwrap();
+        if answer.ends_with(&format!(":{count}")) {
+            return;
         }
-    };
-    timeout(Duration::from_secs(20), known).await.unwrap_or_else(|_| panic!("{count} subscribers of {topic}"));
+        let channel = format!("\"test:c:{topic}\"");
+        monitor.until(|command| command.contains("SUBSCRIBE") && command.contains(&channel)).await;
+    }
 }
 
 /// Publishes until it arrives, since nobody is told when Redis is heard again.
@@ -161,6 +160,8 @@ async fn with_redis_away_this_process_hears_itself_and_others_again_after() {
         next(&mut meanwhile).await;
         drop(meanwhile);
         known(&server, "more", 0).await;
+        // And the client has heard of it: what it is told comes in order.
+        arrives(&replica, &mut before).await;
     }
 }
 

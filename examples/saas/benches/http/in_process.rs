@@ -22,9 +22,9 @@ pub(crate) fn run() {
         let (bare, stack) = (bare(), app.service());
         let mut rows = [f64::MAX; 4];
         for _ in 0..RUNS {
-            rows[0] = least([rows[0], micros(&bare, || request("/health")).await]);
-            rows[1] = least([rows[1], micros(&stack, || request("/health")).await]);
-            rows[2] = least([rows[2], micros(&stack, || gzip("/health")).await]);
+            rows[0] = least([rows[0], micros(&bare, || request("/hello")).await]);
+            rows[1] = least([rows[1], micros(&stack, || request("/hello")).await]);
+            rows[2] = least([rows[2], micros(&stack, || gzip("/hello")).await]);
             rows[3] = least([rows[3], micros(&stack, || request("/nowhere")).await]);
         }
         println!("\n### CPU a request, in process\n");

@@ -40,7 +40,7 @@ pub(crate) fn run() {
     let [bare, headers, saas] = rates;
     println!("\n### Requests a second, over loopback\n");
     println!(
-        "`GET /health` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load (hyper's client) on the same cores. The target is 85 %.\n"
+        "`GET /hello` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load (hyper's client) on the same cores. The target is 85 %.\n"
     );
     println!("The second row is bare axum sending the very headers saas sends, all but the request's id constants.");
     println!("It does no other work: what it loses is the price of {} headers to both ends.\n", HEADERS.len());
@@ -91,7 +91,7 @@ pub(crate) fn serve(what: &str) {
     });
 }
 
-/// What `GET /health` of saas answers besides the handler's own headers.
+/// What `GET /hello` of saas answers besides the handler's own headers.
 const HEADERS: [(&str, &str); 11] = [
     ("ratelimit", "\"default\";r=999999999;t=0"),
     ("ratelimit-policy", "\"default\";q=1000000000;w=1"),
@@ -133,7 +133,7 @@ async fn requests(address: SocketAddr) -> u32 {
     let mut done = 0;
     let work = async {
         loop {
-            let request = Request::builder().uri("/health").header("host", "localhost").header("accept", "*/*");
+            let request = Request::builder().uri("/hello").header("host", "localhost").header("accept", "*/*");
             let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
             assert_eq!(response.status(), 200);
             assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "{\"status\":\"ok\"}");

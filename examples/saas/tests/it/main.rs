@@ -1,4 +1,5 @@
 //! The example app, through its public door.
 
 mod docs;
+mod jobs;
 mod projects;

@@ -30,6 +30,7 @@ use crate::{
     clock::Clock,
     db::Db,
     http::{Error, Request, Response, json::broken_body},
+    trace,
 };
 
 /// Carries out a POST or PATCH with an `Idempotency-Key` once, however often it is sent. See [`idempotency`](super).
@@ -99,7 +100,7 @@ impl IdempotencyLayer {
         };
         // On a task of its own: a client that goes away is the one that will ask again, and finds its answer.
         let keys = Arc::clone(&self.keys);
-        let task = keys.running.spawn(self.see_to(asked, inner).in_current_span());
+        let task = keys.running.spawn(trace::carry(self.see_to(asked, inner)).in_current_span());
         match task.await {
             Ok(response) => response,
             Err(ended) => match ended.try_into_panic() {

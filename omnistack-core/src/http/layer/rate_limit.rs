@@ -1,42 +1,42 @@
 //! How often somebody may come.
 
-use std::{fmt, net::IpAddr};
+mod fields;
+mod key;
 
-use axum::{body::Bytes, response::IntoResponse as _};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+pub use key::RateLimitKey;
 
-use super::{After, ClientAddr, Step, step_layer};
-use crate::{
-    clock::Clock,
-    http::{Error, Rate, RateLimiter, Request, Response, Verdict},
-    identity::{Identity, TenantId, UserId},
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
-/// Whose requests are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RateLimitKey {
-    /// Each client address; of IPv6 the network of 64 bits, which is one customer's.
-    Address,
-    /// Each signed-in caller, and each address of those who aren't.
-    Identity,
-    /// Each tenant, and each address of callers without one.
-    Tenant,
-}
+use axum::response::IntoResponse as _;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, StatusCode, header};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Address(IpAddr),
-    User(UserId),
-    Tenant(TenantId),
-}
+use super::After as _;
+use crate::{
+    clock::Clock,
+    http::{Error, Rate, RateLimiter, RateLimits, Request, Response, SharedRateLimiter, Verdict},
+};
+use fields::Tell;
+use key::Key;
 
 /// Answers 429 to those who come too often. Every answer says where one stands: `RateLimit-Policy` and `RateLimit`
-/// (draft-ietf-httpapi-ratelimit-headers), and the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds);
+/// (draft-ietf-httpapi-ratelimit-headers-10), and the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds);
 /// a 429 has `Retry-After`.
+///
+/// Counting in this process it does its work within the call, and its future is named and allocates nothing; only what asks
+/// Redis waits, in a box.
 pub struct RateLimitLayer {
-    limiter: RateLimiter<Key>,
+    limiter: SharedRateLimiter<Key>,
     by: RateLimitKey,
     cost: u32,
+    exempt: &'static [&'static str],
     policy: HeaderValue,
     limit: HeaderValue,
 }
@@ -44,14 +44,18 @@ pub struct RateLimitLayer {
 impl RateLimitLayer {
     /// Keeps a rate, counted in this process.
     pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
-        let policy = format!("\"default\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
-        Self {
-            limiter: RateLimiter::new(rate, clock),
-            by,
-            cost: 1,
-            policy: HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("\"default\"")),
-            limit: HeaderValue::from(rate.quota),
-        }
+        Self::keeping(RateLimiter::new(rate, clock).into(), by)
+    }
+
+    /// Keeps a rate where `limits` count: for all replicas, with Redis. Layers of one name and one rate count together
+    /// there.
+    pub fn shared(limits: &RateLimits, name: &str, rate: Rate, by: RateLimitKey) -> Self {
+        Self::keeping(limits.limiter(name, rate), by)
+    }
+
+    fn keeping(limiter: SharedRateLimiter<Key>, by: RateLimitKey) -> Self {
+        let rate = limiter.rate();
+        Self { by, cost: 1, exempt: &[], policy: fields::policy(rate), limit: HeaderValue::from(rate.quota), limiter }
     }
 
     /// What one request counts for.
@@ -61,18 +65,15 @@ impl RateLimitLayer {
         self
     }
 
-    fn tell(&self, verdict: Verdict) -> Tell {
-        Tell { verdict, policy: self.policy.clone(), limit: self.limit.clone() }
+    /// Takes no notice of requests for exactly these paths.
+    #[must_use]
+    pub fn except(mut self, paths: &'static [&'static str]) -> Self {
+        self.exempt = paths;
+        self
     }
 
-    fn key(&self, request: &Request) -> Key {
-        let identity = request.extensions().get::<Identity>();
-        let known = match self.by {
-            RateLimitKey::Address => None,
-            RateLimitKey::Identity => identity.map(|identity| Key::User(identity.user)),
-            RateLimitKey::Tenant => identity.and_then(|identity| identity.tenant).map(Key::Tenant),
-        };
-        known.unwrap_or_else(|| Key::Address(network(request)))
+    fn tell(&self, verdict: Verdict) -> Tell {
+        Tell { verdict, policy: self.policy.clone(), limit: self.limit.clone() }
     }
 }
 
@@ -85,99 +86,120 @@ impl Clone for RateLimitLayer {
             limiter: self.limiter.clone(),
             by: self.by,
             cost: self.cost,
+            exempt: self.exempt,
             policy: own(&self.policy),
             limit: own(&self.limit),
         }
     }
 }
 
-step_layer!(RateLimitLayer);
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimited<S>;
 
-fn network(request: &Request) -> IpAddr {
-    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+    fn layer(&self, inner: S) -> RateLimited<S> {
+        RateLimited { inner, layer: self.clone() }
     }
 }
 
-impl Step for RateLimitLayer {
-    type After = Tell;
+/// The service of [`RateLimitLayer`].
+#[derive(Clone, Debug)]
+pub struct RateLimited<S> {
+    inner: S,
+    layer: RateLimitLayer,
+}
 
-    fn request(&self, request: &mut Request) -> Result<Tell, Response> {
-        let verdict = self.limiter.check(&self.key(request), self.cost);
-        if verdict.allowed {
-            return Ok(self.tell(verdict));
+impl<S> Service<Request> for RateLimited<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = RateLimitFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let layer = &self.layer;
+        if !layer.exempt.is_empty() && layer.exempt.contains(&request.uri().path()) {
+            return RateLimitFuture::Called { future: self.inner.call(request), tell: None };
         }
-        let seconds = verdict.retry_after.as_secs() + u64::from(verdict.retry_after.subsec_nanos() > 0);
-        let message = format!("too many requests; try again in {seconds} s");
-        let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
-            .detail("retry_after_seconds", seconds)
-            .header(header::RETRY_AFTER, HeaderValue::from(seconds));
-        let mut response = error.into_response();
-        self.tell(verdict).response(&mut response);
-        Err(response)
-    }
-}
-
-/// Tells where one stands.
-#[derive(Debug)]
-pub struct Tell {
-    verdict: Verdict,
-    policy: HeaderValue,
-    limit: HeaderValue,
-}
-
-impl After for Tell {
-    fn response(self, response: &mut Response) {
-        let verdict = self.verdict;
-        let reset = verdict.reset.as_millis().div_ceil(1000);
-        let reset = u64::try_from(reset).unwrap_or(u64::MAX);
-        let headers = response.headers_mut();
-        // A limit of a route inside this one says more than we do.
-        if headers.contains_key(LIMIT) {
-            return;
+        match layer.limiter.check(&Key::of(layer.by, &request), layer.cost).now() {
+            Ok(verdict) if verdict.allowed => {
+                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.tell(verdict)) }
+            }
+            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.tell(verdict))) },
+            Err(asked) => {
+                // The one that is ready goes; its copy stays.
+                let copy = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, copy);
+                let (policy, limit) = (layer.policy.clone(), layer.limit.clone());
+                let answer = Box::pin(async move {
+                    let verdict = asked.await;
+                    let tell = Tell { verdict, policy, limit };
+                    if !verdict.allowed {
+                        return Ok(refusal(tell));
+                    }
+                    let Ok(mut answer) = inner.call(request).await;
+                    tell.response(&mut answer);
+                    Ok(answer)
+                });
+                RateLimitFuture::Asking { answer }
+            }
         }
-        headers.reserve(ROOM);
-        let State { text, remaining, reset } = state(verdict.remaining, reset);
-        headers.insert(RATE_LIMIT, text);
-        headers.insert(RATE_LIMIT_POLICY, self.policy);
-        headers.insert(LIMIT, self.limit);
-        headers.insert(REMAINING, remaining);
-        headers.insert(RESET, reset);
     }
 }
 
-/// Headers the default stack adds around a handler's own: room for all at once instead of growing step by step.
-/// (With the handler's two, a map of 24 entries; one more would double it.)
-const ROOM: usize = 20;
-
-/// The three values that change with every request.
-struct State {
-    text: HeaderValue,
-    remaining: HeaderValue,
-    reset: HeaderValue,
+fn refusal(tell: Tell) -> Response {
+    let wait = tell.verdict.retry_after;
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let message = format!("too many requests; try again in {seconds} s");
+    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+        .detail("retry_after_seconds", seconds)
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let mut response = error.into_response();
+    tell.response(&mut response);
+    response
 }
 
-/// `"default";r=99;t=1`, `99` and `1`: one piece of text, and two parts of it.
-fn state(remaining: u32, reset: u64) -> State {
-    const BEFORE: &str = "\"default\";r=";
-    let (mut one, mut other) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let (remaining, reset) = (one.format(remaining), other.format(reset));
-    let text = Bytes::from([BEFORE, remaining, ";t=", reset].concat());
-    let value = |text| HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("0"));
-    State {
-        remaining: value(text.slice(BEFORE.len()..BEFORE.len() + remaining.len())),
-        reset: value(text.slice(text.len() - reset.len()..)),
-        text: value(text),
+pin_project! {
+    /// The future of [`RateLimited`].
+    #[project = RateLimitProjection]
+    #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
+    pub enum RateLimitFuture<F> {
+        Called {
+            #[pin]
+            future: F,
+            tell: Option<Tell>,
+        },
+        Refused { answer: Option<Response> },
+        Asking { answer: BoxFuture<'static, Result<Response, Infallible>> },
     }
 }
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+impl<F> Future for RateLimitFuture<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            RateLimitProjection::Called { future, tell } => {
+                let Ok(mut response) = ready!(future.poll(cx));
+                tell.take().response(&mut response);
+                Poll::Ready(Ok(response))
+            }
+            RateLimitProjection::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer)),
+                None => Poll::Pending,
+            },
+            RateLimitProjection::Asking { answer } => answer.as_mut().poll(cx),
+        }
+    }
+}
 
 impl fmt::Debug for RateLimitLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,5 +207,11 @@ impl fmt::Debug for RateLimitLayer {
             .field("rate", &self.limiter.rate())
             .field("by", &self.by)
             .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for RateLimitFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitFuture").finish_non_exhaustive()
     }
 }

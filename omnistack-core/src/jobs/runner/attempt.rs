@@ -15,11 +15,12 @@ use crate::{
         service::Handler,
         store::{Claimed, Finished, Outcome, Store},
     },
+    trace::{TraceContext, within},
 };
 
 /// Runs a job once and says how that ended. Nothing it does can end the worker.
 pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Finished {
-    let clock = store.clock.clone();
+    let (clock, trace) = (store.clock.clone(), job.trace());
     let ctx = JobCtx {
         id: job.id,
         name: job.name,
@@ -27,16 +28,16 @@ pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Fin
         max_attempts: job.max_attempts.unsigned_abs(),
         lease: job.lease,
         tenant: job.tenant,
-        trace: job.trace,
+        trace: trace.clone(),
         store,
     };
     let span = tracing::info_span!(target: "omnistack::jobs", "job", name = ctx.name, id = %ctx.id, attempt = ctx.attempt,
-        trace = ctx.trace);
+        trace = ctx.trace().map(TraceContext::traceparent));
     let timeout = job.timeout.map_or(handler.timeout, |micros| Duration::from_micros(micros.unsigned_abs()));
     let (last, number) = (ctx.is_last_attempt(), ctx.attempt);
     let waiting = handler.clone();
     let run = AssertUnwindSafe(handler.service.oneshot(JobRequest { payload: job.payload, ctx })).catch_unwind();
-    let ended = tokio::time::timeout(timeout, run.instrument(span.clone())).await;
+    let ended = tokio::time::timeout(timeout, within(trace, run).instrument(span.clone())).await;
     let _entered = span.enter();
     let result = match ended {
         Ok(Ok(result)) => result,
@@ -70,7 +71,7 @@ fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &
 }
 
 /// What the database keeps of it: PostgreSQL has no NUL in text, and nobody reads more than a page.
-fn storable(error: &JobError) -> String {
+pub(crate) fn storable(error: &JobError) -> String {
     const LONGEST: usize = 4000;
     error.to_string().replace('\0', "\u{fffd}").chars().take(LONGEST).collect()
 }

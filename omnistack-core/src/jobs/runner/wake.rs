@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Runner;
+use super::{Runner, silent::Listening};
 use crate::{clock::Timestamp, db::Error};
 
 /// How often leases are looked at, and finished jobs forgotten.
@@ -16,7 +16,8 @@ const FORGET: Duration = Duration::from_secs(60);
 pub(super) struct Upkeep {
     /// By cron: up to when its ticks are dealt with.
     crons: Vec<Timestamp>,
-    rescued: Option<Instant>,
+    looked: Option<Instant>,
+    listening: Listening,
     forgot: Option<Instant>,
     next: Option<Duration>,
 }
@@ -30,8 +31,11 @@ impl Upkeep {
                 self.crons.push(cron.begin(store).await?);
             }
         }
-        if is_due(&mut self.rescued, RESCUE) {
-            let rescued = store.rescue(|name, attempt, id| runner.wait(name, attempt, id)).await?;
+        // Healthy leases have two thirds of their time left.
+        let half = runner.settings.lease / 2;
+        if is_due(&mut self.looked, RESCUE.min(half)) {
+            let silent = self.listening.note(store.silent(half).await?, half);
+            let rescued = if silent.is_empty() { 0 } else { runner.rescue(&silent).await? };
             if rescued > 0 {
                 tracing::warn!(target: "omnistack::jobs", jobs = rescued, "taken from workers that went silent");
             }
@@ -58,7 +62,7 @@ impl Upkeep {
     }
 }
 
-fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
+pub(crate) fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
     let now = Instant::now();
     let due = last.is_none_or(|last| now.duration_since(last) >= every);
     if due {
@@ -67,37 +71,35 @@ fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
     due
 }
 
-/// A database that can't be reached: said once, and asked again after pauses that grow to ten seconds.
+/// A database that can't be reached: to be said once, and asked again after pauses that grow to ten seconds.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     pauses: u32,
     until: Option<Instant>,
 }
 
 impl Trouble {
-    pub(super) fn begin(&mut self, error: &Error) {
-        if self.pauses == 0 {
-            tracing::error!(target: "omnistack::jobs", %error, "the worker can't reach its database; going on when it is back");
-        }
+    /// It could not be reached; whether that is news.
+    pub(crate) fn begin(&mut self) -> bool {
+        let news = self.pauses == 0;
         let pause = Duration::from_millis(250) * 2_u32.pow(self.pauses.min(6));
         self.pauses += 1;
         self.until = Some(Instant::now() + pause.min(Duration::from_secs(10)));
+        news
     }
 
-    pub(super) fn end(&mut self) {
-        if self.pauses > 0 {
-            tracing::info!(target: "omnistack::jobs", "the worker's database is back");
-        }
-        *self = Self::default();
+    /// It answered; whether that is news.
+    pub(crate) fn end(&mut self) -> bool {
+        std::mem::take(self).pauses > 0
     }
 
     /// Whether to leave the database alone for now.
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.until.is_some_and(|until| until > Instant::now())
     }
 
     /// Waits until it is time to ask again.
-    pub(super) fn over(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn over(&self) -> impl Future<Output = ()> + use<> {
         let until = self.until;
         async move {
             if let Some(until) = until {

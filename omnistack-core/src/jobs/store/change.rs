@@ -2,15 +2,20 @@
 
 use uuid::Uuid;
 
-use super::{JobFilter, Store, finish::end_in_batch};
+use super::{JobFilter, Store, finish::end_in_batch, hex, json};
 use crate::{
-    db::{Args, Dialect, Error},
+    db::{Args, Dialect, Error, Sql},
     id::Id,
     jobs::{BatchId, JobId},
 };
 
 /// Jobs one call changes at most in one transaction.
 const AT_ONCE: i64 = 500;
+
+const FAILURES: Sql = Sql {
+    postgres: "delete from job_failures using json_array_elements_text($1::json) as gone(id) where job = gone.id::uuid",
+    sqlite: "delete from job_failures where job in (select unhex(value) from json_each($1))",
+};
 
 impl Store {
     pub(in crate::jobs) async fn pause(&self, queue: &str, paused: bool) -> Result<(), Error> {
@@ -41,21 +46,48 @@ impl Store {
         Ok(waiting + running)
     }
 
-    /// Deletes finished jobs that match, dead letters too.
+    /// Deletes finished jobs that match, dead letters too, with their failures; some at a time.
     pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
+        // Of those there are now, so that it ends while others come in.
+        let newest = self.db.query("select id from jobs order by id desc limit 1").fetch_optional().await?;
+        let Some((newest,)) = newest else { return Ok(0) };
         let mut all = 0;
         for state in ["done", "dead", "cancelled"] {
             if filter.state.is_some_and(|wanted| wanted.as_str() != state) {
                 continue;
             }
-            let mut args = Args::new(self.db.dialect());
-            let condition = filter.sql(&mut args);
-            let sql = format!("delete from jobs where state = '{state}'{condition}");
-            all += self.db.query(sqlx::AssertSqlSafe(sql)).args(args).execute().await?;
+            let mut after = Id::from_uuid(Uuid::nil());
+            while let Some((last, deleted)) = self.discard_some(filter, state, after, newest).await? {
+                all += deleted;
+                after = last;
+            }
         }
-        let orphans = "delete from job_failures where not exists (select 1 from jobs where id = job)";
-        self.db.query(orphans).execute().await?;
         Ok(all)
+    }
+
+    /// The last one deleted, and how many; none when there was none.
+    async fn discard_some(
+        &self,
+        filter: &JobFilter,
+        state: &str,
+        after: JobId,
+        newest: JobId,
+    ) -> Result<Option<(JobId, u64)>, Error> {
+        let mut args = Args::new(self.db.dialect());
+        let condition = filter.sql(&mut args);
+        let (from, to, limit) = (args.push(after), args.push(newest), args.push(AT_ONCE));
+        let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
+        let sql = format!(
+            "delete from jobs where state = '{state}' and id in (select id from jobs where state = '{state}'{condition}
+                and id > ${from} and id <= ${to} order by id limit ${limit}{lock}) returning id"
+        );
+        let mut tx = self.db.begin().await?;
+        let deleted: Vec<(JobId,)> = tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        let Some(last) = deleted.iter().map(|(id,)| *id).max_by_key(|id| id.uuid()) else { return Ok(None) };
+        let ids: Vec<_> = deleted.iter().map(|(id,)| hex(id.uuid())).collect();
+        tx.query(FAILURES).bind(json(&ids)).execute().await?;
+        tx.commit().await?;
+        Ok(Some((last, u64::try_from(deleted.len()).unwrap_or(0))))
     }
 
     /// Changes jobs in these states that match, some at a time. For its batch each ends (1), comes back (-1) or stays what it

@@ -7,9 +7,10 @@ use uuid::Uuid;
 use super::{Store, json};
 use crate::{
     db::{Error, Sql},
-    http::Rate,
+    http::{Rate, Terms, Tick},
     identity::TenantId,
     jobs::{BatchId, JobId},
+    trace::TraceContext,
 };
 
 /// A leased job.
@@ -24,9 +25,16 @@ pub(in crate::jobs) struct Claimed {
     pub(in crate::jobs) timeout: Option<i64>,
     pub(in crate::jobs) batch: Option<BatchId>,
     pub(in crate::jobs) tenant: Option<TenantId>,
-    pub(in crate::jobs) trace: Option<String>,
+    trace: Option<String>,
+    trace_state: Option<String>,
     pub(in crate::jobs) run_at: i64,
     rank: i64,
+}
+
+impl Claimed {
+    pub(in crate::jobs) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
+    }
 }
 
 /// What a worker wants.
@@ -49,12 +57,13 @@ const CLAIM: Sql = Sql {
     order by rank limit $3 for update skip locked)
 update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5, started_at = $6
 from picked where jobs.id = picked.id
-returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+returning jobs.id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at,
+    rank",
     sqlite: "update jobs set state = 'running', attempt = attempt + 1, lease = lease + 1, lease_until = $4, worker = $5,
     started_at = $6
 where id in (select id from jobs where queue = $1 and state = 'ready' and name in (select value from json_each($2))
     and not exists (select 1 from job_queues where job_queues.name = $1 and paused) order by rank limit $3)
-returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, run_at, rank",
+returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenant, trace, trace_state, run_at, rank",
 };
 
 impl Store {
@@ -68,9 +77,10 @@ impl Store {
         };
         let mut limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut earned = 0;
-        if let (Some(tx), Some(rate)) = (&mut tx, claim.rate) {
+        let terms = claim.rate.map(|rate| Terms::new(rate.bucket(), Tick::Micro));
+        if let (Some(tx), Some(terms)) = (&mut tx, &terms) {
             earned = locked(tx, claim.queue).await?;
-            limit = limit.min(allowed(rate, now, earned));
+            limit = limit.min(terms.room(micros(now), micros(earned)).into());
         }
         if limit == 0 {
             return Ok(Vec::new());
@@ -82,9 +92,9 @@ impl Store {
         let query = query.bind(claim.queue.to_owned()).bind(claim.names.to_owned()).bind(limit);
         let query = query.bind(now.saturating_add(lease)).bind(claim.worker).bind(now);
         let mut claimed: Vec<Claimed> = query.fetch_all().await?;
-        if let (Some(mut tx), Some(rate)) = (tx, claim.rate) {
-            let used = i64::try_from(claimed.len()).unwrap_or(0).saturating_mul(interval(rate));
-            let earned = earned.max(now).saturating_add(used);
+        if let (Some(mut tx), Some(terms)) = (tx, terms) {
+            let used = terms.charge(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+            let earned = earned.max(now).saturating_add_unsigned(used);
             let update = tx.query("update job_queues set earned = $2 where name = $1");
             update.bind(claim.queue.to_owned()).bind(earned).execute().await?;
             tx.commit().await?;
@@ -127,14 +137,6 @@ async fn locked(tx: &mut crate::db::Tx, queue: &str) -> Result<i64, Error> {
     Ok(earned)
 }
 
-/// Microseconds one job uses up.
-fn interval(rate: Rate) -> i64 {
-    i64::try_from(rate.window.as_micros() / u128::from(rate.quota.max(1))).unwrap_or(i64::MAX).max(1)
-}
-
-/// How many jobs may begin now.
-fn allowed(rate: Rate, now: i64, earned: i64) -> i64 {
-    let capacity = interval(rate).saturating_mul(i64::from(rate.burst));
-    let used = earned.saturating_sub(now).max(0);
-    (capacity - used).max(0) / interval(rate)
+fn micros(time: i64) -> u64 {
+    u64::try_from(time).unwrap_or(0)
 }

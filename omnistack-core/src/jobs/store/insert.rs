@@ -13,21 +13,22 @@ use crate::{
 const INSERT: Sql = Sql {
     postgres: "with inserted as (
     insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
-        batch, tenant, trace, created_at)
+        batch, tenant, trace, trace_state, created_at)
     select id::uuid, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
-        batch::uuid, tenant::uuid, trace, created_at
+        batch::uuid, tenant::uuid, trace, trace_state, created_at
     from json_to_recordset($1::json) as new(id text, name text, queue text, payload text, state text, rank bigint,
         run_at bigint, max_attempts integer, timeout bigint, unique_key text, unique_until bigint, batch text, tenant text,
-        trace text, created_at bigint)
+        trace text, trace_state text, created_at bigint)
     on conflict (name, unique_key) where unique_key is not null do nothing
     returning id, queue, state)
 select id, case when state = 'ready' and row_number() over (partition by queue, state) = 1
     then pg_notify('omnistack_jobs', queue)::text end from inserted",
     sqlite: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
-    batch, tenant, trace, created_at)
+    batch, tenant, trace, trace_state, created_at)
 select unhex(value ->> 'id'), value ->> 'name', value ->> 'queue', value ->> 'payload', value ->> 'state', value ->> 'rank',
     value ->> 'run_at', value ->> 'max_attempts', value ->> 'timeout', value ->> 'unique_key', value ->> 'unique_until',
-    unhex(value ->> 'batch'), unhex(value ->> 'tenant'), value ->> 'trace', value ->> 'created_at'
+    unhex(value ->> 'batch'), unhex(value ->> 'tenant'), value ->> 'trace', value ->> 'trace_state',
+    value ->> 'created_at'
 from json_each($1) where true
 on conflict (name, unique_key) where unique_key is not null do nothing
 returning id, null",

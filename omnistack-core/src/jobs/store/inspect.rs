@@ -93,7 +93,7 @@ pub struct JobInfo {
     pub error: Option<String>,
     /// The tenant it works for.
     pub tenant: Option<TenantId>,
-    /// The trace it belongs to.
+    /// The trace it belongs to, as a W3C `traceparent`.
     pub trace: Option<String>,
     /// When it is or was due.
     pub run_at: Timestamp,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Store,
     finish::{Finished, Outcome, finish_in},
+    hex, json,
 };
 use crate::{
     db::{Error, Sql},
@@ -22,11 +23,20 @@ update jobs set state = 'ready' from due where jobs.id = due.id",
 where id in (select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2)",
 };
 
+/// Leases that end before a moment.
+const SILENT: &str = "select id, lease, lease_until from jobs where state = 'running' and lease_until < $1 order by lease_until limit $2";
+
+/// Of those, the ones nobody has lengthened since.
 const EXPIRED: Sql = Sql {
-    postgres: "select id, name, lease, attempt, max_attempts, batch, cancel from jobs
-where state = 'running' and lease_until < $1 order by lease_until limit $2 for update skip locked",
-    sqlite: "select id, name, lease, attempt, max_attempts, batch, cancel from jobs
-where state = 'running' and lease_until < $1 order by lease_until limit $2",
+    postgres: "select jobs.id, name, jobs.lease, attempt, max_attempts, batch, cancel
+from json_to_recordset($1::json) as silent(id text, lease integer, until bigint)
+join jobs on jobs.id = silent.id::uuid
+where state = 'running' and jobs.lease = silent.lease and lease_until = silent.until and lease_until < $2
+for update of jobs skip locked",
+    sqlite: "select jobs.id, name, lease, attempt, max_attempts, batch, cancel from json_each($1) as silent
+join jobs on jobs.id = unhex(silent.value ->> 'id')
+where state = 'running' and lease = silent.value ->> 'lease' and lease_until = silent.value ->> 'until'
+    and lease_until < $2",
 };
 
 /// Of one state, which stands in the text: a value that is bound would keep both databases from using a partial index.
@@ -47,6 +57,16 @@ delete from jobs using old where jobs.id = old.id"
             ),
         }
     };
+}
+
+/// A lease that is over, or soon will be.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub(in crate::jobs) struct Silent {
+    pub(in crate::jobs) id: JobId,
+    pub(in crate::jobs) lease: i32,
+    /// When it ends, by the clock of its worker.
+    #[sqlx(rename = "lease_until")]
+    pub(in crate::jobs) until: i64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -82,17 +102,40 @@ impl Store {
         Ok(next.map(|next| Duration::from_micros(u64::try_from(next - now).unwrap_or(0))))
     }
 
-    /// Takes jobs from workers that let their leases end: crashed, frozen or cut off. The attempt counts.
-    pub(in crate::jobs) async fn rescue(&self, wait: impl Fn(&str, u32, JobId) -> Duration) -> Result<usize, Error> {
-        let now = self.clock.now().as_micros();
-        let mut tx = self.db.begin().await?;
-        let expired: Vec<Expired> = tx.query(EXPIRED).bind(now).bind(AT_ONCE).fetch_all().await?;
-        let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &wait)).collect();
-        if !finished.is_empty() {
-            finish_in(&mut tx, &finished, now).await?;
+    /// Jobs whose leases end within this time, or have ended.
+    pub(in crate::jobs) async fn silent(&self, within: Duration) -> Result<Vec<Silent>, Error> {
+        let until = self.clock.now().as_micros().saturating_add(i64::try_from(within.as_micros()).unwrap_or(i64::MAX));
+        self.db.query(SILENT).bind(until).bind(10 * AT_ONCE).fetch_all().await
+    }
+
+    /// Takes jobs from workers that let these leases end: crashed, frozen or cut off. The attempt counts. What has been
+    /// heard of since is left alone.
+    pub(in crate::jobs) async fn rescue(
+        &self,
+        silent: &[Silent],
+        wait: impl Fn(&str, u32, JobId) -> Duration,
+    ) -> Result<usize, Error> {
+        #[derive(serde::Serialize)]
+        struct Named {
+            id: String,
+            lease: i32,
+            until: i64,
         }
-        tx.commit().await?;
-        Ok(finished.len())
+        let now = self.clock.now().as_micros();
+        let mut all = 0;
+        for silent in silent.chunks(usize::try_from(AT_ONCE).unwrap_or(usize::MAX)) {
+            let named = |silent: &Silent| Named { id: hex(silent.id.uuid()), lease: silent.lease, until: silent.until };
+            let named: Vec<_> = silent.iter().map(named).collect();
+            let mut tx = self.db.begin().await?;
+            let expired: Vec<Expired> = tx.query(EXPIRED).bind(json(&named)).bind(now).fetch_all().await?;
+            let finished: Vec<_> = expired.into_iter().map(|job| judge(job, now, &wait)).collect();
+            if !finished.is_empty() {
+                finish_in(&mut tx, &finished, now).await?;
+            }
+            tx.commit().await?;
+            all += finished.len();
+        }
+        Ok(all)
     }
 
     /// Forgets finished jobs older than these; returns how many.

@@ -38,9 +38,11 @@ impl Store {
         Ok(tx.query(sql).bind(cron.to_owned()).bind(tick).execute().await? == 1)
     }
 
-    /// The last tick any replica has claimed.
-    pub(in crate::jobs) async fn last_tick(&self, cron: &str) -> Result<Option<i64>, Error> {
-        let query = self.db.query("select last_tick from job_crons where name = $1").bind(cron.to_owned());
-        Ok(query.fetch_optional::<(i64,)>().await?.map(|(tick,)| tick))
+    /// The last tick any replica has claimed; of a cron nobody has seen before, now.
+    pub(in crate::jobs) async fn last_tick(&self, cron: &str) -> Result<i64, Error> {
+        let sql = "insert into job_crons (name, last_tick) values ($1, $2)
+            on conflict (name) do update set last_tick = job_crons.last_tick returning last_tick";
+        let query = self.db.query(sql).bind(cron.to_owned()).bind(self.clock.now().as_micros());
+        Ok(query.fetch_one::<(i64,)>().await?.0)
     }
 }

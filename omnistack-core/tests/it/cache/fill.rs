@@ -143,20 +143,21 @@ async fn a_replica_that_dies_holds_others_up_for_its_lease_only() {
 async fn who_computes_for_longer_than_the_lease_keeps_it() {
     let server = TestRedis::start().await;
     let (cache, replica) = (server.redis().cache(), server.redis().cache());
-    let (times, lease) = (Arc::new(AtomicUsize::new(0)), Duration::from_millis(90));
+    let (work, lease) = (Work::default(), Duration::from_millis(90));
+    let mut monitor = server.monitor().await;
     let ask = |cache: &Cache| {
-        let (cache, times) = (cache.clone(), Arc::clone(&times));
-        tokio::spawn(async move {
-            let compute = async || {
-                times.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(4 * lease).await;
-                Ok::<_, Infallible>(1)
-            };
-            cache.get_or_insert_with("key", MINUTE, compute).lease(lease).await.unwrap()
-        })
+        let (work, cache) = (work.clone(), cache.clone());
+        tokio::spawn(async move { cache.get_or_insert_with("key", MINUTE, || work.run()).lease(lease).await.unwrap() })
     };
-    for asked in soon(join_all([ask(&cache), ask(&replica)])).await {
+    let asking = [ask(&cache), ask(&replica)];
+    soon(work.begun.notified()).await;
+    // Renewed after each third of it.
+    for _ in 0..4 {
+        monitor.until(|command| command.contains("PEXPIRE") && command.contains("test:f:key")).await;
+    }
+    work.go_on.notify_one();
+    for asked in soon(join_all(asking)).await {
         assert_eq!(asked.unwrap(), 1);
     }
-    assert_eq!(times.load(Ordering::SeqCst), 1);
+    assert_eq!(work.times(), 1);
 }

@@ -1,10 +1,6 @@
 //! Redis away and back.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use futures_util::future::join_all;
 use omnistack_core::{
@@ -12,41 +8,12 @@ use omnistack_core::{
     clock::Clock,
 };
 use omnistack_testkit::TestRedis;
-use tokio::time::{sleep, timeout};
-use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
 use super::MINUTE;
+use crate::lines::Lines;
 
 /// What `TestRedis::redis` gives a command.
 const COMMAND: Duration = Duration::from_millis(500);
-
-/// The lines of `omnistack::redis`, at info and above.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Message(String);
-        impl tracing::field::Visit for Message {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    self.0 = format!("{value:?}");
-                }
-            }
-        }
-        if event.metadata().target().starts_with("omnistack::") && *event.metadata().level() <= tracing::Level::INFO {
-            let mut message = Message(String::new());
-            event.record(&mut message);
-            self.0.lock().unwrap().push(message.0);
-        }
-    }
-}
-
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 /// Every kind of use, once, all at the same time.
 async fn use_all(cache: &Cache) {
@@ -67,28 +34,15 @@ async fn use_all(cache: &Cache) {
     }
 }
 
-async fn back(cache: &Cache) {
-    let back = async {
-        loop {
-            cache.set("probe", &1, MINUTE).await;
-            if cache.get::<i32>("probe").await.is_some() {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), back).await.expect("it recovers by itself");
-}
-
 // On one thread, so that the log of everything is the test's.
 #[tokio::test]
 async fn redis_killed_frozen_and_back() {
-    let lines = Lines::default();
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let (lines, _guard) = Lines::hear();
     let clock = Clock::system();
     let mut server = TestRedis::start().await;
-    let cache = server.redis().cache();
-    back(&cache).await;
+    let redis = server.redis();
+    redis.connect().await.unwrap();
+    let cache = redis.cache();
     assert!(lines.take().is_empty());
 
     for outage in ["killed", "frozen"] {
@@ -116,7 +70,7 @@ async fn redis_killed_frozen_and_back() {
         } else {
             server.thaw();
         }
-        back(&cache).await;
+        lines.until("Redis is back").await;
         assert_eq!(lines.take(), ["Redis is back"], "{outage}");
         let value = cache.get_or_insert_with("again", MINUTE, async || Ok::<_, Infallible>(2)).await.unwrap();
         assert_eq!((value, cache.get::<i32>("again").await), (2, Some(2)), "{outage}");
@@ -126,6 +80,7 @@ async fn redis_killed_frozen_and_back() {
 
 #[tokio::test]
 async fn redis_away_from_the_start() {
+    let (lines, _guard) = Lines::hear();
     let mut server = TestRedis::start().await;
     server.kill();
     let redis = server.redis();
@@ -134,15 +89,18 @@ async fn redis_away_from_the_start() {
     use_all(&cache).await;
     assert!(redis.ping().await.is_err());
     server.resume().await;
-    back(&cache).await;
+    lines.until("Redis is back").await;
+    cache.set("key", &1, MINUTE).await;
+    assert_eq!(cache.get::<i32>("key").await, Some(1));
     redis.ping().await.unwrap();
 }
 
 #[tokio::test]
 async fn what_redis_refuses_is_a_miss() {
     let server = TestRedis::start().await;
-    let cache = server.redis().cache();
-    back(&cache).await;
+    let redis = server.redis();
+    redis.connect().await.unwrap();
+    let cache = redis.cache();
     server.command("CONFIG SET maxmemory 1").unwrap();
     cache.set("key", &1, MINUTE).await;
     assert_eq!(cache.get::<i32>("key").await, None);

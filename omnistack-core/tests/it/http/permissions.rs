@@ -43,7 +43,8 @@ async fn a_mount_asks_for_permissions_by_method() {
             caller.request(method, "/api/v1/app/projects").await.expect(status);
         }
     }
-    let refused = app.caller(user("*:read")).post("/api/v1/app/projects").await.expect_error(403, "PERMISSION_DENIED");
+    let refused =
+        app.caller(user("*:read")).post("/api/v1/app/projects", ()).await.expect_error(403, "PERMISSION_DENIED");
     assert_eq!(refused.json()["error"]["details"]["permission"], "projects:write");
     app.anonymous().get("/api/v1/app/projects").await.expect(401);
 
@@ -70,17 +71,17 @@ async fn a_route_asks_for_a_recent_sign_in_and_a_second_factor() {
         (owner(), 401, "SECOND_FACTOR_REQUIRED", Some("acr_values=\"mfa\"")),
         (owner().with_proof(proof(false)), 401, "SECOND_FACTOR_REQUIRED", Some("acr_values=\"mfa\"")),
     ] {
-        let answer = app.caller(caller).post("/api/v1/app/transfer").await.expect_error(status, code);
+        let answer = app.caller(caller).post("/api/v1/app/transfer", ()).await.expect_error(status, code);
         if let Some(challenge) = challenge {
             let header = answer.header("www-authenticate").unwrap();
             assert!(header.contains("insufficient_user_authentication") && header.contains(challenge), "{header}");
         }
     }
     let caller = app.caller(owner().with_proof(proof(true)));
-    caller.post("/api/v1/app/transfer").await.expect(200);
+    caller.post("/api/v1/app/transfer", ()).await.expect(200);
     app.clock().advance(five_minutes);
-    caller.post("/api/v1/app/transfer").await.expect(200);
+    caller.post("/api/v1/app/transfer", ()).await.expect(200);
     app.clock().advance(Duration::from_secs(1));
-    let answer = caller.post("/api/v1/app/transfer").await.expect_error(401, "REAUTHENTICATION_REQUIRED");
+    let answer = caller.post("/api/v1/app/transfer", ()).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
     assert!(answer.header("www-authenticate").unwrap().contains("max_age=\"300\""));
 }

@@ -4,13 +4,16 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::routing::get;
 use omnistack_core::{
-    app::{Api, Mount},
-    http::Rate,
+    app::{Api, App, Mount, RateLimit},
+    http::{Rate, layer::RateLimitKey},
+    id::Id,
+    identity::Identity,
 };
-use omnistack_testkit::{Answer, TestApp};
+use omnistack_testkit::{Answer, TestApp, TestDatabase};
 use serde_json::json;
+use uuid::Uuid;
 
-use super::support::{module, start};
+use super::support::{module, routes, start};
 
 fn hello() -> Api {
     Api::new().hidden("/hello", get(|| async { "hello" })).hidden("/other", get(|| async { "other" }))
@@ -130,5 +133,112 @@ async fn the_inner_limit_is_the_one_that_shows() {
             assert_eq!(answer.headers.get_all(*name).iter().count(), 1, "{name}");
         }
         assert_eq!(answer.header("x-ratelimit-limit"), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_balancer_may_look_as_often_as_it_likes() {
+    let app = app("1/minute").await;
+    let client = app.anonymous();
+    for _ in 0..5 {
+        for path in ["/health", "/health/ready"] {
+            assert_eq!(limits(&client.get(path).await.expect(200)), [None; 6], "{path}");
+        }
+    }
+    client.get("/health/").await.expect(404);
+    client.get("/api/v1/public/health").await.expect(429);
+    client.get("/health").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_sliding_window_may_be_set() {
+    let app = app("4/minute sliding").await;
+    let client = app.anonymous();
+    // 2030 begins with a minute.
+    for (second, status, expected) in [
+        (0, 200, ("\"default\";r=3;t=120", None)),
+        (0, 200, ("\"default\";r=2;t=120", None)),
+        (0, 200, ("\"default\";r=1;t=120", None)),
+        (0, 200, ("\"default\";r=0;t=120", None)),
+        (0, 429, ("\"default\";r=0;t=120", Some("75"))),
+        (60, 429, ("\"default\";r=0;t=60", Some("15"))),
+        (75, 200, ("\"default\";r=0;t=105", None)),
+        (75, 429, ("\"default\";r=0;t=105", Some("15"))),
+    ] {
+        app.clock().set("2030-01-01T00:00:00Z".parse().unwrap());
+        app.clock().advance(Duration::from_secs(second));
+        let answer = client.get("/api/v1/public/hello").await.expect(status);
+        assert_eq!((answer.header("ratelimit").unwrap(), answer.header("retry-after")), expected, "at {second}");
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=4;w=60"));
+    }
+}
+
+#[tokio::test]
+async fn a_mount_says_whose_requests_count_together_and_what_they_cost() {
+    let limit = |by| RateLimit::new(Rate::per_minute(4)).by(by);
+    let app = start(|app| {
+        app.with(module("test", move |registry| {
+            for (path, limit) in [
+                ("/identity", limit(RateLimitKey::Identity)),
+                ("/tenant", limit(RateLimitKey::Tenant)),
+                ("/key", limit(RateLimitKey::ApiKey)),
+                ("/everybody", limit(RateLimitKey::Everybody)),
+                ("/each", limit(RateLimitKey::Identity).each_route()),
+                ("/dear", limit(RateLimitKey::Identity).cost("/hello", 3)),
+            ] {
+                registry.routes(Mount::app(path).rate_limit(limit), hello(), |_| Ok(()));
+            }
+        }))
+    })
+    .await;
+    let user = || Identity::user(Id::from_uuid(Uuid::new_v4()));
+    let (tenant, key, one) = (Id::from_uuid(Uuid::new_v4()), Id::from_uuid(Uuid::new_v4()), user());
+    let mine = app.caller(one.clone().for_tenant(tenant).with_key(key));
+    let same_user = app.caller(one);
+    let same_tenant = app.caller(user().for_tenant(tenant));
+    let same_key = app.caller(user().with_key(key));
+    let stranger = app.caller(user());
+    // Four requests of mine for `hello`, how many of them are let in, and then one of each of the others and one more of mine for
+    // `other`.
+    for (path, let_in, expected) in [
+        ("identity", 4, [429, 200, 200, 200, 429]),
+        ("tenant", 4, [200, 429, 200, 200, 429]),
+        ("key", 4, [200, 200, 429, 200, 429]),
+        ("everybody", 4, [429, 429, 429, 429, 429]),
+        ("each", 4, [429, 200, 200, 200, 200]),
+        ("dear", 1, [429, 200, 200, 200, 200]),
+    ] {
+        let mut allowed = 0;
+        for _ in 0..4 {
+            allowed += u32::from(mine.get(format!("/api/v1/app/{path}/hello")).await.status == 200);
+        }
+        assert_eq!(allowed, let_in, "{path}");
+        for (who, (client, status)) in [&same_user, &same_tenant, &same_key, &stranger].iter().zip(expected).enumerate()
+        {
+            let answer = client.get(format!("/api/v1/app/{path}/hello")).await;
+            assert_eq!(answer.status, status, "{path}, {who}");
+        }
+        assert_eq!(mine.get(format!("/api/v1/app/{path}/other")).await.status, expected[4], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn costs_that_mean_nothing_are_problems() {
+    let build = |limit: RateLimit| {
+        let app = App::builder(TestDatabase::sqlite().config());
+        let built = app.with(routes(Mount::public("/a").rate_limit(limit), hello())).build();
+        built.map(drop).map_err(|problems| problems.to_string())
+    };
+    let limit = || RateLimit::new(Rate::per_minute(10).burst(5));
+    for (limit, expected) in [
+        (limit().cost("/hello", 5).cost("other", 1), None),
+        (limit().cost("/hello", 6), Some("/api/v1/public/a/hello costs 6 of a rate of 10/minute burst 5")),
+        (limit().cost("/helo", 1), Some("gives /api/v1/public/a/helo a cost, and mounts no such route")),
+    ] {
+        match (build(limit), expected) {
+            (Ok(()), None) => {}
+            (Err(problems), Some(expected)) => assert!(problems.contains(expected), "{problems}"),
+            (built, expected) => panic!("{built:?}, not {expected:?}"),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnistack_core::jobs::{Draft, JobFilter, JobState};
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
 
@@ -57,5 +58,23 @@ on_each_database! {
         admin.post(format!("{JOBS}/queues/{}/pause", "q".repeat(600)), json!({})).await.expect(404);
         app.user().get(JOBS).await.expect(403);
         app.anonymous().get(JOBS).await.expect(401);
+    }
+
+    async fn many_are_discarded_some_at_a_time(database: TestDatabase) {
+        let (app, jobs, _) = acting(database).await;
+        jobs.enqueue_all((0..1_100).map(|_| Act::new("a", How::Fatal))).await.unwrap();
+        jobs.enqueue_all((0..3).map(|_| Act::new("b", How::Succeed))).await.unwrap();
+        let waits = jobs.enqueue(Draft::new(Act::new("c", How::Succeed)).after(Duration::from_secs(60))).await.unwrap().id;
+        run(&app).await;
+        let count = async || {
+            let (left,): (i64,) = app.db().query("select count(*) from job_failures").fetch_one().await.unwrap();
+            left
+        };
+        assert_eq!(count().await, 1_100);
+        assert_eq!(jobs.discard(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1_100);
+        assert_eq!(count().await, 0, "failures go with their jobs");
+        assert_eq!(jobs.discard(&JobFilter::default()).await.unwrap(), 3, "what waits is not finished");
+        assert_eq!(jobs.discard(&JobFilter::default()).await.unwrap(), 0);
+        assert_eq!(jobs.get(waits).await.unwrap().unwrap().0.state, JobState::Scheduled);
     }
 }

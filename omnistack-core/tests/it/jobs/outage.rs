@@ -20,6 +20,7 @@ async fn jobs_flow_through_restarts_and_crashes() {
         app.set("DATABASE_URL", server.url())
             .set("DATABASE_ACQUIRE_TIMEOUT", "1s")
             .set("JOBS_POLL", "20ms")
+            .set("JOBS_LEASE", "2s")
             .with(Acting(ran.clone()))
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -21,15 +21,17 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 /// Says that it has begun, then waits for leave to end.
 #[derive(Clone, Serialize, Deserialize)]
-struct Held {
-    fail: bool,
+pub(super) struct Held {
+    pub(super) fail: bool,
 }
 
 #[derive(Clone, Default)]
-struct Gate {
-    begun: Arc<Notify>,
-    leave: Arc<Notify>,
-    times: Arc<AtomicUsize>,
+pub(super) struct Gate {
+    pub(super) begun: Arc<Notify>,
+    pub(super) leave: Arc<Notify>,
+    pub(super) times: Arc<AtomicUsize>,
+    /// What was answered to what it said of itself in the end.
+    heard: Arc<Mutex<Vec<bool>>>,
 }
 
 #[async_trait]
@@ -37,17 +39,19 @@ impl Job for Held {
     const NAME: &'static str = "held";
     type State = Gate;
 
-    async fn run(self, gate: &Gate, _: &JobCtx) -> Result<(), JobError> {
+    async fn run(self, gate: &Gate, ctx: &JobCtx) -> Result<(), JobError> {
         gate.times.fetch_add(1, Ordering::SeqCst);
         gate.begun.notify_one();
         gate.leave.notified().await;
+        let held = ctx.progress(50, "half").await;
+        gate.heard.lock().unwrap().push(held);
         if self.fail { Err(JobError::retry("told to fail")) } else { Ok(()) }
     }
 }
 
 #[derive(Clone, Default)]
-struct Holding {
-    gate: Gate,
+pub(super) struct Holding {
+    pub(super) gate: Gate,
     cron: bool,
 }
 
@@ -66,33 +70,38 @@ impl Module for Holding {
     }
 }
 
-const NOON: &str = "2030-01-01T12:00:00Z";
+pub(super) const NOON: &str = "2030-01-01T12:00:00Z";
 
 /// One of several apps on a database, with a clock they share.
-async fn replica(database: &TestDatabase, clock: &MockClock, holding: &Holding, settings: &[(&str, &str)]) -> App {
+pub(super) async fn replica(
+    database: &TestDatabase,
+    clock: &MockClock,
+    holding: &Holding,
+    settings: &[(&str, &str)],
+) -> App {
     let builder = App::builder(database.config()).clock(clock.clock()).with(holding.clone());
     let app = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value)).build().unwrap();
     app.migrate().await.unwrap();
     app
 }
 
-fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
+pub(crate) fn work(app: &App) -> (Shutdown, JoinHandle<()>) {
     let (runner, shutdown) = (app.runner().clone(), Shutdown::new());
     let asked = shutdown.clone();
     (shutdown, tokio::spawn(async move { runner.run(asked).await.unwrap() }))
 }
 
-async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
-async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
+pub(crate) async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
     shutdown.cancel();
     soon("the end of the worker", worker).await.unwrap();
 }
 
 /// Asks again until it is so; the deadline is the test's.
-async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
+pub(crate) async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
             tokio::task::yield_now().await;
@@ -101,7 +110,7 @@ async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     soon(what, look).await;
 }
 
-fn clock() -> MockClock {
+pub(super) fn clock() -> MockClock {
     MockClock::at(NOON.parse::<Timestamp>().unwrap())
 }
 
@@ -134,6 +143,9 @@ on_each_database! {
         assert_eq!((job.state, job.attempt), (JobState::Done, 2));
         assert_eq!(failures.len(), 1);
         assert!(failures[0].error.contains("froze past its lease"), "{}", failures[0].error);
+        assert_eq!(*other.gate.heard.lock().unwrap(), [true]);
+        assert_eq!(*frozen.gate.heard.lock().unwrap(), [false], "it may as well give up");
+        assert_eq!(job.progress, Some(50));
         assert_eq!(jobs.get(replaced).await.unwrap().unwrap().0.state, JobState::Ready, "nobody serves that queue");
     }
 

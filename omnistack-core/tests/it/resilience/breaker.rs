@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -232,4 +233,30 @@ async fn settings_out_of_range_still_make_a_breaker() {
     clock.advance(seconds(3_155_760_000));
     calls(&breaker, 1, ok("done")).await.unwrap();
     assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test]
+async fn who_listens_hears_of_every_change() {
+    let clock = clock();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (first, second) = (Arc::clone(&heard), Arc::clone(&heard));
+    let breaker = breaker(&clock).on_change(move |from, to| first.lock().unwrap().push(format!("{from} to {to}")));
+    // Who panics is nobody's problem, and a clone tells the same.
+    let clone = breaker.clone().on_change(|_, _| panic!("not today"));
+    let asked = breaker.clone();
+    let breaker = breaker.on_change(move |_, to| {
+        assert_eq!(asked.state(), to);
+        second.lock().unwrap().push("again".into());
+    });
+    let heard = || std::mem::take(&mut *heard.lock().unwrap());
+    calls(&clone, 4, err("lost", LOST)).await.unwrap_err();
+    assert_eq!(heard(), ["closed to open", "again"]);
+    _ = calls(&breaker, 3, ok("done")).await;
+    assert!(heard().is_empty(), "nothing changed");
+    clock.advance(seconds(30));
+    calls(&breaker, 1, err("busy", BUSY)).await.unwrap_err();
+    assert_eq!(heard(), ["open to half_open", "again", "half_open to open", "again"]);
+    clock.advance(seconds(30));
+    calls(&breaker, 2, ok("done")).await.unwrap();
+    assert_eq!(heard(), ["open to half_open", "again", "half_open to closed", "again"]);
 }

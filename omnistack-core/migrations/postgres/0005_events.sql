@@ -1,0 +1,42 @@
+-- Events, and how far each subscriber is with them. Times are microseconds since 1970 UTC, bound by the app.
+create table events (
+    -- The order. Events of one name and key are published one transaction after another, so it is that of their commits.
+    seq          bigint generated always as identity primary key,
+    id           uuid not null,
+    name         text not null,
+    key          text not null,
+    payload      text not null,
+    tenant       uuid,
+    trace        text,
+    trace_state  text,
+    published_at bigint not null
+);
+create unique index events_id on events (id);
+
+-- One event for one subscriber.
+create table event_deliveries (
+    seq        bigint not null,
+    subscriber text not null,
+    key        text not null,
+    -- waiting; dead: failed for good, holds back its key; done, skipped: over.
+    state      text not null default 'waiting',
+    attempt    integer not null default 0,
+    -- Counts claims. Who holds an older one can't change the delivery any more.
+    lease      integer not null default 0,
+    error      text,
+    ended_at   bigint,
+    primary key (seq, subscriber)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index event_deliveries_open on event_deliveries (subscriber, key, seq) where state in ('waiting', 'dead');
+create index event_deliveries_dead on event_deliveries (seq) where state = 'dead';
+create index event_deliveries_ended on event_deliveries (ended_at) where ended_at is not null;
+
+-- One key of one subscriber that has deliveries which are not over; when it may be looked at next, null while a dead letter
+-- holds it back. A publisher shares a lock on it, which keeps it there until its own rows are visible.
+create table event_lanes (
+    subscriber text not null,
+    key        text not null,
+    run_at     bigint,
+    primary key (subscriber, key)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+create index event_lanes_due on event_lanes (subscriber, run_at);

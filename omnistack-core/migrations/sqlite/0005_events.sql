@@ -1,0 +1,42 @@
+-- Events, and how far each subscriber is with them. Times are microseconds since 1970 UTC, bound by the app.
+create table events (
+    -- The order, which is that of the commits: there is one writer.
+    seq          integer primary key autoincrement,
+    id           blob not null,
+    name         text not null,
+    key          text not null,
+    payload      text not null,
+    tenant       blob,
+    trace        text,
+    trace_state  text,
+    published_at integer not null
+) strict;
+create unique index events_id on events (id);
+
+-- One event for one subscriber.
+create table event_deliveries (
+    seq        integer not null,
+    subscriber text not null,
+    key        text not null,
+    -- waiting; dead: failed for good, holds back its key; done, skipped: over.
+    state      text not null default 'waiting',
+    attempt    integer not null default 0,
+    -- Counts claims. Who holds an older one can't change the delivery any more.
+    lease      integer not null default 0,
+    error      text,
+    ended_at   integer,
+    primary key (seq, subscriber)
+) strict;
+create index event_deliveries_open on event_deliveries (subscriber, key, seq) where state in ('waiting', 'dead');
+create index event_deliveries_dead on event_deliveries (seq) where state = 'dead';
+create index event_deliveries_ended on event_deliveries (ended_at) where ended_at is not null;
+
+-- One key of one subscriber that has deliveries which are not over; when it may be looked at next, null while a dead letter
+-- holds it back.
+create table event_lanes (
+    subscriber text not null,
+    key        text not null,
+    run_at     integer,
+    primary key (subscriber, key)
+) strict;
+create index event_lanes_due on event_lanes (subscriber, run_at);

@@ -1,0 +1,122 @@
+//! What providers with an HTTP API have in common.
+
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{EmailError, ErrorKind};
+use crate::{
+    clock::Clock,
+    http::{HeaderMap, HeaderValue, StatusCode, client::base_url, header},
+    resilience::{Class, Outcome},
+};
+
+/// How much of an answer is read.
+const ANSWER: usize = 64 * 1024;
+
+/// One address that takes mails as JSON.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    client: Client,
+    url: Url,
+    /// Marked as sensitive, so that it is never shown.
+    authorization: HeaderValue,
+    clock: Clock,
+}
+
+/// An answer that says the mail was taken.
+pub(super) struct Taken {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Api {
+    pub(super) fn new(
+        client: Client,
+        base: &str,
+        path: &str,
+        key: &SecretString,
+        clock: Clock,
+    ) -> Result<Self, EmailError> {
+        let configuration = |message: String| EmailError::new(ErrorKind::Configuration, message);
+        let mut url = base_url(base).map_err(|error| configuration(format!("the API's URL: {error}")))?;
+        let joined = format!("{}{path}", url.path().trim_end_matches('/'));
+        url.set_path(&joined);
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
+            .map_err(|_| configuration("the API key has characters no header can have".into()))?;
+        authorization.set_sensitive(true);
+        Ok(Self { client, url, authorization, clock })
+    }
+
+    /// Hands over a mail, and says what became of it.
+    pub(super) async fn post(&self, body: Vec<u8>, headers: HeaderMap) -> Result<Taken, EmailError> {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .headers(headers)
+            .header(header::AUTHORIZATION, self.authorization.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
+        let answer = request.send().await.map_err(|error| {
+            // Without a connection nothing was sent.
+            let kind = match () {
+                () if error.is_connect() => ErrorKind::Unavailable,
+                () if error.is_builder() => ErrorKind::Configuration,
+                () => ErrorKind::Unknown,
+            };
+            EmailError::new(kind, error.without_url())
+        })?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = read(answer).await;
+        if status.is_success() {
+            return Ok(Taken { headers, body });
+        }
+        Err(self.refusal(status, &headers, &body))
+    }
+
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> EmailError {
+        let class = Class::of_response(status, headers, self.clock.now());
+        let kind = match (status.as_u16(), class.outcome()) {
+            // A redirect, which is not followed: this is not the API.
+            (..=399, _) => ErrorKind::Configuration,
+            (401 | 403 | 404, _) => ErrorKind::Configuration,
+            (429, _) => ErrorKind::RateLimited,
+            (_, Outcome::Unknown | Outcome::Success) => ErrorKind::Unknown,
+            (_, Outcome::Failed) if class.is_transient() => ErrorKind::Unavailable,
+            (_, Outcome::Failed) => ErrorKind::Refused,
+        };
+        let error = EmailError::new(kind, Answered { status, text: shown(body) });
+        match class.wait() {
+            // Nobody means more than a day.
+            Some(wait) => error.after(wait.min(Duration::from_hours(24))),
+            None => error,
+        }
+    }
+}
+
+/// What was read of the answer until it ended, broke off or was too long: its status has said what became of the mail.
+async fn read(mut answer: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER {
+            break;
+        }
+    }
+    body
+}
+
+/// The beginning of an answer, on one line.
+fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(500).collect()
+}
+
+/// An answer that says no.
+#[derive(Debug, thiserror::Error)]
+#[error("{status}: {text}")]
+struct Answered {
+    status: StatusCode,
+    text: String,
+}

@@ -1,0 +1,32 @@
+//! Mails in the log.
+
+use async_trait::async_trait;
+
+use super::{Email, EmailError, EmailProvider, Sent};
+
+/// Writes mails to the log, target `omnistack::email`, and delivers none: for development. Attachments are named, not shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Console(());
+
+#[async_trait]
+impl EmailProvider for Console {
+    fn name(&self) -> &'static str {
+        "console"
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        email.check()?;
+        let Email { subject, .. } = email;
+        let list =
+            |addresses: &[super::Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let (to, cc, bcc) = (list(&email.to), list(&email.cc), list(&email.bcc));
+        let text = email.text.as_deref().or(email.html.as_deref()).unwrap_or_default();
+        let attachments = email.attachments.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+        tracing::info!(
+            target: "omnistack::email",
+            to, cc, bcc, subject, text, attachments,
+            "no email provider: the mail is shown here"
+        );
+        Ok(Sent::by(self.name()))
+    }
+}

@@ -1,0 +1,51 @@
+//! A second provider for when the first is away.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
+
+/// Sends through the second provider what the first has certainly not taken: when it is
+/// [unavailable](ErrorKind::Unavailable) or [takes no more](ErrorKind::RateLimited).
+///
+/// Never when the outcome at the first is [unknown](ErrorKind::Unknown), since the mail would then arrive twice: two providers
+/// share no idempotency keys. Nor when the first refuses the mail or is not set up: somebody must know.
+///
+/// Every mail tries the first one first, and so waits for its deadline while it hangs.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    first: Arc<dyn EmailProvider>,
+    second: Arc<dyn EmailProvider>,
+}
+
+impl Failover {
+    /// The first, and the second for when it is away.
+    pub fn new(first: impl EmailProvider, second: impl EmailProvider) -> Self {
+        Self { first: Arc::new(first), second: Arc::new(second) }
+    }
+}
+
+#[async_trait]
+impl EmailProvider for Failover {
+    fn name(&self) -> &'static str {
+        "failover"
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        let away = match self.first.send(email).await {
+            Err(error) if error.is_retryable() => error,
+            other => return other,
+        };
+        let (first, second) = (self.first.name(), self.second.name());
+        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider is away");
+        match self.second.send(email).await {
+            // What the second can't take, the first may when it is back.
+            Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration) => {
+                tracing::warn!(target: "omnistack::email", second, %error, "nor does the second mail provider take it");
+                Err(away)
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Mails shown instead of sent, while developing.
+
+mod page;
+mod routes;
+
+pub(super) use routes::{Pages, routes};
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+
+use super::{Email, EmailError, EmailProvider, Sent};
+use crate::clock::{Clock, Timestamp};
+
+/// Mails kept at most.
+const KEPT: usize = 200;
+
+/// Keeps the last 200 mails, in memory, and hands each to another provider as well. With the module [`Mail`](super::Mail) and
+/// outside production, it shows what it has at `/dev/mailbox`. Clones share what they keep.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    inner: Arc<dyn EmailProvider>,
+    clock: Clock,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    mails: VecDeque<Received>,
+    last: u64,
+}
+
+/// A mail in a [`Mailbox`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Its number, counted from 1.
+    pub id: u64,
+    /// When it came.
+    pub at: Timestamp,
+    /// The mail.
+    pub email: Email,
+}
+
+impl Mailbox {
+    /// Around a provider: a mail it does not take is not kept.
+    pub fn new(inner: impl EmailProvider, clock: Clock) -> Self {
+        Self { inner: Arc::new(inner), clock, kept: Arc::default() }
+    }
+
+    /// The mails, the oldest first.
+    pub fn mails(&self) -> Vec<Received> {
+        self.kept().mails.iter().cloned().collect()
+    }
+
+    /// One mail; nothing when there is none of this number, or no more.
+    pub fn get(&self, id: u64) -> Option<Received> {
+        self.kept().mails.iter().find(|received| received.id == id).cloned()
+    }
+
+    /// Forgets them all.
+    pub fn clear(&self) {
+        self.kept().mails.clear();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl EmailProvider for Mailbox {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn knows_keys(&self) -> bool {
+        self.inner.knows_keys()
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        let sent = self.inner.send(email).await?;
+        let at = self.clock.now();
+        let mut kept = self.kept();
+        kept.last += 1;
+        let id = kept.last;
+        if kept.mails.len() >= KEPT {
+            kept.mails.pop_front();
+        }
+        kept.mails.push_back(Received { id, at, email: email.clone() });
+        Ok(sent)
+    }
+}

@@ -1,0 +1,142 @@
+//! `/dev/mailbox`, for developers and their tests. Never in production.
+
+use axum::{
+    extract::State,
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderName, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+
+use super::{Mailbox, Received, page};
+use crate::{
+    app::Api,
+    clock::Timestamp,
+    email::{
+        Address,
+        template::{FALLBACK, Templates},
+    },
+    http::{Error, Json, Path, Query},
+};
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub(in crate::email) struct Pages {
+    pub(in crate::email) mailbox: Mailbox,
+    pub(in crate::email) templates: Templates,
+}
+
+pub(in crate::email) fn routes() -> Api<Pages> {
+    Api::new()
+        .hidden("/dev/mailbox", get(list))
+        .hidden("/dev/mailbox.json", get(list_json))
+        .hidden("/dev/mailbox/preview/{name}", get(preview))
+        .hidden("/dev/mailbox/preview/{name}/html", get(preview_html))
+        .hidden("/dev/mailbox/{id}", get(show))
+        .hidden("/dev/mailbox/{id}/html", get(show_html))
+}
+
+/// For the pages: their own styles, and mails in frames, from here alone.
+const PAGE: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'; \
+                    base-uri 'none'; form-action 'none'";
+
+/// For a mail in its frame: nothing runs and nothing is loaded. Links open, each on its own.
+const FRAME: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; \
+                     sandbox allow-popups allow-popups-to-escape-sandbox";
+
+fn page(html: String) -> Response {
+    ([(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE))], Html(html)).into_response()
+}
+
+fn frame(html: &str) -> Response {
+    let headers: [(HeaderName, HeaderValue); 2] = [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FRAME)),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
+    ];
+    // A link that opened in the frame could not leave it.
+    let base = "<base target=\"_blank\">";
+    let html = match html.find("<head>") {
+        Some(at) => format!("{}{base}{}", &html[..at + 6], &html[at + 6..]),
+        None => format!("<!doctype html><head><meta charset=\"utf-8\">{base}</head>{html}"),
+    };
+    (headers, Html(html)).into_response()
+}
+
+async fn list(State(pages): State<Pages>) -> Response {
+    page(page::list(&pages.mailbox.mails(), &pages.templates))
+}
+
+/// A mail, for tests.
+#[derive(Serialize)]
+struct Shown {
+    id: u64,
+    at: Timestamp,
+    from: Option<Address>,
+    to: Vec<Address>,
+    cc: Vec<Address>,
+    bcc: Vec<Address>,
+    subject: String,
+    text: Option<String>,
+    html: Option<String>,
+    attachments: Vec<String>,
+}
+
+async fn list_json(State(pages): State<Pages>) -> Json<Vec<Shown>> {
+    let shown = |Received { id, at, email }| Shown {
+        id,
+        at,
+        from: email.from,
+        to: email.to,
+        cc: email.cc,
+        bcc: email.bcc,
+        subject: email.subject,
+        text: email.text,
+        html: email.html,
+        attachments: email.attachments.into_iter().map(|file| file.name).collect(),
+    };
+    Json(pages.mailbox.mails().into_iter().rev().map(shown).collect())
+}
+
+fn find(pages: &Pages, id: u64) -> Result<Received, Error> {
+    pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail; the last 200 are kept, until the app ends"))
+}
+
+async fn show(State(pages): State<Pages>, Path(id): Path<u64>) -> Result<Response, Error> {
+    Ok(page(page::mail(&find(&pages, id)?)))
+}
+
+async fn show_html(State(pages): State<Pages>, Path(id): Path<u64>) -> Result<Response, Error> {
+    Ok(frame(&page::with_images(&find(&pages, id)?.email)))
+}
+
+#[derive(Deserialize)]
+struct PreviewQuery {
+    locale: Option<String>,
+}
+
+// By hand: there is nothing to check, and `garde` wants to be told so.
+impl garde::Validate for PreviewQuery {
+    type Context = ();
+
+    fn validate_into(&self, (): &(), _: &mut dyn FnMut() -> garde::Path, _: &mut garde::Report) {}
+}
+
+async fn preview(
+    State(pages): State<Pages>,
+    Path(name): Path<String>,
+    Query(query): Query<PreviewQuery>,
+) -> Result<Response, Error> {
+    let locale = query.locale.as_deref().unwrap_or(FALLBACK);
+    let rendered = pages.templates.preview(&name, locale).map_err(|error| Error::not_found(error.to_string()))?;
+    Ok(page(page::preview(&name, &rendered, &pages.templates)))
+}
+
+async fn preview_html(
+    State(pages): State<Pages>,
+    Path(name): Path<String>,
+    Query(query): Query<PreviewQuery>,
+) -> Result<Response, Error> {
+    let locale = query.locale.as_deref().unwrap_or(FALLBACK);
+    let rendered = pages.templates.preview(&name, locale).map_err(|error| Error::not_found(error.to_string()))?;
+    Ok(frame(&rendered.html))
+}

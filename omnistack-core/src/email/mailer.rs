@@ -1,0 +1,93 @@
+//! The handle modules ask for.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use super::{Address, Console, Email, EmailError, EmailProvider, Invalid, MAX_SIZE, Sent};
+
+/// The app's way to send mail. Cheap to clone.
+///
+/// [`send`](Self::send) speaks to the provider now, and so takes as long as the provider does; it is for jobs.
+#[derive(Clone)]
+pub struct Mailer(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    provider: Arc<dyn EmailProvider>,
+    from: Option<Address>,
+    limit: u64,
+}
+
+impl Mailer {
+    /// Through this provider.
+    pub fn new(provider: impl EmailProvider) -> Self {
+        Self(Arc::new(Inner { provider: Arc::new(provider), from: None, limit: MAX_SIZE }))
+    }
+
+    /// Whom mails are from that don't say it themselves.
+    #[must_use]
+    pub fn from(mut self, from: Address) -> Self {
+        Arc::make_mut(&mut self.0).from = Some(from);
+        self
+    }
+
+    /// How large a mail may be as it is sent, in bytes: text, HTML and attachments, these as base64.
+    #[must_use]
+    pub fn limit(mut self, bytes: u64) -> Self {
+        Arc::make_mut(&mut self.0).limit = bytes.min(MAX_SIZE);
+        self
+    }
+
+    /// The same through another provider.
+    #[cfg(feature = "email")]
+    pub(super) fn through(mut self, provider: impl EmailProvider) -> Self {
+        Arc::make_mut(&mut self.0).provider = Arc::new(provider);
+        self
+    }
+
+    /// Who delivers.
+    pub fn provider(&self) -> &Arc<dyn EmailProvider> {
+        &self.0.provider
+    }
+
+    /// The mail as it would be sent, with a sender, or what is wrong with it.
+    ///
+    /// # Errors
+    /// It can't be sent by anybody.
+    pub fn prepare<'a>(&self, email: &'a Email) -> Result<Cow<'a, Email>, Invalid> {
+        let email = match (&email.from, &self.0.from) {
+            (None, Some(from)) => Cow::Owned(email.clone().from(from)),
+            _ => Cow::Borrowed(email),
+        };
+        email.check()?;
+        let size = email.size();
+        if size > self.0.limit {
+            return Err(Invalid::TooLarge { size, limit: self.0.limit });
+        }
+        Ok(email)
+    }
+
+    /// Sends a mail.
+    ///
+    /// # Errors
+    /// It can't be sent, was not taken, or may not have been: see [`ErrorKind`](super::ErrorKind).
+    pub async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        self.0.provider.send(&*self.prepare(email)?).await
+    }
+}
+
+impl Default for Mailer {
+    /// Writes mails to the log, from `app@localhost` unless they say: for development.
+    fn default() -> Self {
+        let mailer = Self::new(Console::default());
+        match Address::new("app@localhost") {
+            Ok(from) => mailer.from(from),
+            Err(_) => mailer,
+        }
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mailer").field(&self.0.provider).finish()
+    }
+}

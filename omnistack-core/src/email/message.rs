@@ -1,0 +1,467 @@
+//! A mail.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+use super::{Address, AddressError, Invalid};
+use crate::identity::TenantId;
+
+/// How large a mail may ever be as it is sent, in bytes: no provider takes more. See [`Email::size`].
+pub const MAX_SIZE: u64 = 40 * 1024 * 1024;
+
+/// A mail: data, which a [`Mailer`](super::Mailer) sends now or a job later.
+///
+/// ```
+/// use omnistack_core::email::{Attachment, Email, Unsubscribe};
+///
+/// let report = Email::to("Ada Lovelace <ada@example.com>")
+///     .cc("charles@example.com")
+///     .subject("Your report for March")
+///     .text("It is attached.")
+///     .html("<p>It is attached.</p><img src=\"cid:chart\">")
+///     .attach(Attachment::new("report.csv", "text/csv", "day,sales\n1,12\n"))
+///     .attach(Attachment::new("chart.png", "image/png", vec![0x89, b'P']).inline("chart"))
+///     .unsubscribe(Unsubscribe::one_click("https://shop.example.com/unsubscribe/2nFq"))
+///     .idempotency_key("report/2030-03/ada");
+/// assert!(report.from("shop@example.com").check().is_ok());
+/// ```
+///
+/// Methods that take an address take a text as well. One that is no address is kept as the mail's fault: [`check`](Self::check)
+/// reports it, and so does every attempt to send or store the mail.
+///
+/// In serde it is an object of its fields, the empty ones left out, attachments as base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Email {
+    /// Whom it is from; the app's `EMAIL_FROM` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Address>,
+    /// To whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<Address>,
+    /// Who gets a copy, as everybody sees.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cc: Vec<Address>,
+    /// Who gets a copy, as nobody else sees.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bcc: Vec<Address>,
+    /// Where answers go, if not to the sender.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reply_to: Vec<Address>,
+    /// What about.
+    pub subject: String,
+    /// The text, for readers without HTML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The text in HTML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+    /// Files, and the images the HTML shows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// Extra headers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// What the provider's statistics and events tell mails apart by. SMTP has no place for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    /// How to get no more of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsubscribe: Option<Unsubscribe>,
+    /// The same mail has the same key, however often it is sent: a provider that knows keys delivers it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The tenant it is sent for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The first text that was no address.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "refuse", skip_deserializing)]
+    fault: Option<AddressError>,
+}
+
+/// A mail with a fault is not stored: without its fault it would be another mail.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
+fn refuse<S: Serializer>(fault: &Option<AddressError>, _: S) -> Result<S::Ok, S::Error> {
+    Err(S::Error::custom(fault.map_or(Invalid::NoRecipients, Invalid::Address)))
+}
+
+impl Email {
+    /// To how many a mail may be, copies included. The providers' limits lie between 50 and 1000.
+    pub const MAX_RECIPIENTS: usize = 50;
+
+    /// A mail to somebody. More of them with [`also_to`](Self::also_to).
+    pub fn to(address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        Self::default().also_to(address)
+    }
+
+    fn address(
+        mut self,
+        address: impl TryInto<Address, Error: Into<AddressError>>,
+        put: impl FnOnce(&mut Self, Address),
+    ) -> Self {
+        match address.try_into() {
+            Ok(address) => put(&mut self, address),
+            Err(error) => _ = self.fault.get_or_insert(error.into()),
+        }
+        self
+    }
+
+    /// Whom it is from. It must be a sender the provider lets the app use.
+    #[must_use]
+    pub fn from(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        self.address(address, |email, address| email.from = Some(address))
+    }
+
+    /// To this one too.
+    #[must_use]
+    pub fn also_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        self.address(address, |email, address| email.to.push(address))
+    }
+
+    /// A copy to this one, as everybody sees.
+    #[must_use]
+    pub fn cc(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        self.address(address, |email, address| email.cc.push(address))
+    }
+
+    /// A copy to this one, as nobody else sees.
+    #[must_use]
+    pub fn bcc(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        self.address(address, |email, address| email.bcc.push(address))
+    }
+
+    /// Answers go here.
+    #[must_use]
+    pub fn reply_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
+        self.address(address, |email, address| email.reply_to.push(address))
+    }
+
+    /// What about.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
+    }
+
+    /// The text. With [`html`](Self::html) as well, readers choose.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    /// The text in HTML.
+    #[must_use]
+    pub fn html(mut self, html: impl Into<String>) -> Self {
+        self.html = Some(html.into());
+        self
+    }
+
+    /// A file, or an image the HTML shows.
+    #[must_use]
+    pub fn attach(mut self, attachment: Attachment) -> Self {
+        self.attachments.push(attachment);
+        self
+    }
+
+    /// An extra header. Those the message sets itself can't be set here.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push(Header { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// What the provider's statistics and events tell mails apart by.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push(Tag { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// How to get no more of these.
+    #[must_use]
+    pub fn unsubscribe(mut self, unsubscribe: Unsubscribe) -> Self {
+        self.unsubscribe = Some(unsubscribe);
+        self
+    }
+
+    /// The same mail has the same key, however often it is sent: a provider that knows keys delivers it once.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// The tenant it is sent for.
+    #[must_use]
+    pub fn for_tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// Everybody who gets it.
+    pub fn recipients(&self) -> impl Iterator<Item = &Address> {
+        self.to.iter().chain(&self.cc).chain(&self.bcc)
+    }
+
+    /// The text, if it is not empty.
+    pub(super) fn written_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The HTML, if it is not empty.
+    pub(super) fn written_html(&self) -> Option<&str> {
+        self.html.as_deref().filter(|html| !html.is_empty())
+    }
+
+    /// The extra headers and those to unsubscribe by.
+    #[cfg(feature = "email")]
+    pub(super) fn all_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let extra = self.headers.iter().map(|header| (header.name.as_str(), Cow::Borrowed(header.value.as_str())));
+        let unsubscribe = self.unsubscribe.iter().flat_map(Unsubscribe::headers);
+        extra.chain(unsubscribe.map(|(name, value)| (name, Cow::Owned(value))))
+    }
+
+    /// How large it is as it is sent, in bytes: text, HTML and attachments, these as base64. Headers are not counted.
+    pub fn size(&self) -> u64 {
+        let text = |text: &Option<String>| text.as_deref().map_or(0, str::len) as u64;
+        let attachments: u64 = self.attachments.iter().map(|file| file.content.len().div_ceil(3) as u64 * 4).sum();
+        text(&self.text) + text(&self.html) + attachments
+    }
+
+    /// Whether it can be sent by anybody. Every provider asks this first.
+    ///
+    /// # Errors
+    /// The first thing wrong with it.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if let Some(fault) = self.fault {
+            return Err(fault.into());
+        }
+        match self.recipients().count() {
+            _ if self.to.is_empty() => return Err(Invalid::NoRecipients),
+            many if many > Self::MAX_RECIPIENTS => return Err(Invalid::TooManyRecipients(many)),
+            _ => {}
+        }
+        if self.from.is_none() {
+            return Err(Invalid::NoSender);
+        }
+        if self.subject.trim().is_empty() {
+            return Err(Invalid::NoSubject);
+        }
+        one_line("the subject", &self.subject, 998)?;
+        if self.written_text().is_none() && self.written_html().is_none() {
+            return Err(Invalid::NoBody);
+        }
+        self.attachments.iter().try_for_each(Attachment::check)?;
+        self.headers.iter().try_for_each(Header::check)?;
+        let mut names = BTreeSet::new();
+        for tag in &self.tags {
+            if !tag.is_valid() || !names.insert(&tag.name) {
+                return Err(Invalid::Tag(tag.name.clone()));
+            }
+        }
+        self.unsubscribe.as_ref().map_or(Ok(()), Unsubscribe::check)?;
+        match &self.idempotency_key {
+            Some(key) if !matches!(key.len(), 1..=256) || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                return Err(Invalid::IdempotencyKey);
+            }
+            _ => {}
+        }
+        match self.size() {
+            size if size > MAX_SIZE => Err(Invalid::TooLarge { size, limit: MAX_SIZE }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Text for a header: no character that could end it.
+fn one_line(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid> {
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::ControlCharacter(field));
+    }
+    if text.len() > limit {
+        return Err(Invalid::TooLong { field, limit });
+    }
+    Ok(())
+}
+
+/// A token of RFC 9110, section 5.6.2, which is one of RFC 2045, section 5.1, as well.
+fn is_token(text: &str) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+/// A file that goes with a mail, or an image its HTML shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Attachment {
+    /// The file's name, as the reader sees it.
+    pub name: String,
+    /// The media type: `image/png`, `text/plain; charset=utf-8`.
+    pub content_type: String,
+    /// The bytes.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub content: Bytes,
+    /// The name by which the HTML shows it, `<img src="cid:chart">`; absent, it is a file to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
+}
+
+impl Attachment {
+    /// A file to keep.
+    pub fn new(name: impl Into<String>, content_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self { name: name.into(), content_type: content_type.into(), content: content.into(), content_id: None }
+    }
+
+    /// Shown by the HTML where it says `cid:` and this id: ASCII letters, digits, `.`, `_`, `-` and `@`, at most 128.
+    #[must_use]
+    pub fn inline(mut self, content_id: impl Into<String>) -> Self {
+        self.content_id = Some(content_id.into());
+        self
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        one_line("the name of an attachment", &self.name, 255)?;
+        one_line("the media type of an attachment", &self.content_type, 255)?;
+        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
+        let media_type = essence.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
+            && self.content_type.is_ascii()
+            && !essence.starts_with("multipart/");
+        let content_id = self.content_id.as_deref().is_none_or(|id| {
+            matches!(id.len(), 1..=128)
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+        });
+        if self.name.is_empty() || !media_type || !content_id {
+            return Err(Invalid::Attachment(self.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn to_base64<S: Serializer>(content: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(content))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
+}
+
+/// An extra header of a mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Header {
+    /// Its name, at most 76 ASCII characters.
+    pub name: String,
+    /// Its value, one line of at most 998 bytes.
+    pub value: String,
+}
+
+/// Those the message sets itself, or the servers it goes through; and every `Content-…`.
+const OWN: [&str; 16] = [
+    "from",
+    "sender",
+    "to",
+    "cc",
+    "bcc",
+    "reply-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "return-path",
+    "received",
+    "dkim-signature",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+    "x-smtpapi",
+];
+
+impl Header {
+    fn check(&self) -> Result<(), Invalid> {
+        let lower = self.name.to_ascii_lowercase();
+        if !is_token(&self.name) || self.name.len() > 76 || OWN.contains(&&*lower) || lower.starts_with("content-") {
+            return Err(Invalid::Header(self.name.clone()));
+        }
+        one_line("the value of a header", &self.value, 998)
+    }
+}
+
+/// What statistics and events tell mails apart by: ASCII letters, digits, `_` and `-`, at most 256 of them each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Tag {
+    /// Of what kind: `template`.
+    pub name: String,
+    /// Which: `welcome`.
+    pub value: String,
+}
+
+impl Tag {
+    fn is_valid(&self) -> bool {
+        [&self.name, &self.value].iter().all(|text| {
+            matches!(text.len(), 1..=256)
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+        })
+    }
+}
+
+/// A mailbox as a `mailto:` URL has it (RFC 6068, section 2).
+fn escaped(address: &Address) -> String {
+    const ESCAPED: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-').remove(b'~').remove(b'+');
+    format!("{}@{}", percent_encoding::utf8_percent_encode(address.local(), ESCAPED), address.domain())
+}
+
+/// How a reader gets no more of these mails: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
+///
+/// Large mailbox providers ask senders of bulk mail for [`one_click`](Self::one_click).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Unsubscribe {
+    /// The page, at most 900 ASCII characters.
+    pub url: String,
+    /// Whether one POST to it unsubscribes, without a question.
+    pub one_click: bool,
+    /// Where a mail unsubscribes as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Address>,
+}
+
+impl Unsubscribe {
+    /// One POST to this `https` URL, sent by the reader's mailbox provider, unsubscribes: it must need no cookie and no login,
+    /// and a GET must not unsubscribe (RFC 8058, section 3).
+    pub fn one_click(url: impl Into<String>) -> Self {
+        Self { url: url.into(), one_click: true, mail: None }
+    }
+
+    /// A page where the reader is asked.
+    pub fn page(url: impl Into<String>) -> Self {
+        Self { one_click: false, ..Self::one_click(url) }
+    }
+
+    /// A mail to this address unsubscribes as well.
+    #[must_use]
+    pub fn or_mail(mut self, address: Address) -> Self {
+        self.mail = Some(address);
+        self
+    }
+
+    /// The headers, by name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let mail = self.mail.as_ref().map(|mail| format!(", <mailto:{}>", escaped(mail))).unwrap_or_default();
+        let post = self.one_click.then(|| ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()));
+        [("List-Unsubscribe", format!("<{}>{mail}", self.url))].into_iter().chain(post)
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let scheme = self.url.starts_with("https://") || (!self.one_click && self.url.starts_with("http://"));
+        let characters = self.url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b','));
+        if scheme && characters && self.url.len() <= 900 { Ok(()) } else { Err(Invalid::Unsubscribe) }
+    }
+}

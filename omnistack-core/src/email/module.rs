@@ -1,0 +1,181 @@
+//! The module: mail from templates, sent by jobs.
+
+use std::{fmt, time::Duration};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{
+    Address, Console, Mailbox, Mailer, Outbox, Suppressions, mailbox,
+    outbox::{ForgetMail, SendMail, Sender, Store},
+    suppression::{self, Keys, Webhooks},
+    template::{Brand, Overrides, Template, TemplateError, Templates},
+};
+use crate::{
+    app::{Audience, Module, Mount, Registry},
+    db::Db,
+    jobs::{Cron, Jobs, Queue},
+};
+
+crate::section! {
+    /// Mail the app writes.
+    pub struct MailSettings {
+        /// The product's name, at the top of every mail.
+        pub product: String = "EMAIL_PRODUCT", default "OmniStack app";
+        /// Whom readers may ask.
+        pub support: Option<Address> = "EMAIL_SUPPORT";
+        /// Where the name at the top of every mail leads.
+        pub url: Option<String> = "EMAIL_PRODUCT_URL";
+        /// How long a mail that nobody takes is tried again.
+        pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h";
+        /// How long the outbox says what became of a mail.
+        pub keep: Duration = "EMAIL_KEEP", default "720h";
+        /// The signing secret of the webhook at Resend that tells of bounces and complaints; without it there is no such route.
+        pub resend_webhook_secret: Option<SecretString> = "RESEND_WEBHOOK_SECRET";
+        /// The verification key of the signed event webhook at SendGrid; without it there is no such route.
+        pub sendgrid_webhook_key: Option<String> = "SENDGRID_WEBHOOK_KEY";
+    }
+}
+
+type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + Send + Sync>;
+
+/// Mail from templates, sent by jobs: `.with(Mail::default())`.
+///
+/// It provides [`Outbox`], [`Overrides`], [`Suppressions`] and [`Templates`]; runs the jobs that send; takes bounces and
+/// complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` where their keys are set; and, outside production,
+/// shows mails and templates at `/dev/mailbox`.
+///
+/// ```
+/// use omnistack_core::email::{Mail, template::Template};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct ReportReady { link: String }
+///
+/// impl Template for ReportReady {
+///     const NAME: &'static str = "report_ready";
+///     const SOURCES: &'static [(&'static str, &'static str)] =
+///         &[("en", "subject: Your report is ready\n---\n{{ button(link, 'Open it') }}\n")];
+///
+///     fn sample() -> Self {
+///         Self { link: "https://example.com/reports/1".into() }
+///     }
+/// }
+///
+/// let mail = Mail::default().template::<ReportReady>();
+/// ```
+#[derive(Default)]
+#[must_use]
+pub struct Mail {
+    templates: Vec<AddTemplate>,
+}
+
+impl Mail {
+    /// With another template, or with other sources for a shipped one of the same name.
+    pub fn template<T: Template + 'static>(mut self) -> Self {
+        self.templates.push(Box::new(|templates| templates.with::<T>()));
+        self
+    }
+
+    fn templates(&self, registry: &mut Registry, settings: &MailSettings) -> Templates {
+        let mut brand = Brand::new(&settings.product);
+        brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
+        if let Some(url) = &settings.url {
+            if super::template::link(url).is_err() {
+                registry.problem("`EMAIL_PRODUCT_URL` is no http or https address", "set it to https://…, or unset it");
+            }
+            brand = brand.url(url);
+        }
+        let mut templates = Templates::new(brand);
+        for add in &self.templates {
+            match add(templates.clone()) {
+                Ok(more) => templates = more,
+                Err(error) => _ = registry.problem(error.to_string(), "correct its source or its sample"),
+            }
+        }
+        templates
+    }
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mail").field("templates", &self.templates.len()).finish()
+    }
+}
+
+fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
+    let mut keys = Keys::default();
+    if let Some(secret) = &settings.resend_webhook_secret {
+        match keys.clone().resend(secret.expose_secret()) {
+            Some(more) => keys = more,
+            None => {
+                let fix = "copy `whsec_…` from Resend's page of webhooks";
+                registry.problem("`RESEND_WEBHOOK_SECRET` is no secret", fix);
+            }
+        }
+    }
+    if let Some(key) = &settings.sendgrid_webhook_key {
+        match keys.clone().sendgrid(key) {
+            Some(more) => keys = more,
+            None => {
+                let fix = "copy the verification key from SendGrid's page of event webhooks";
+                registry.problem("`SENDGRID_WEBHOOK_KEY` is no public key of P-256", fix);
+            }
+        }
+    }
+    keys
+}
+
+/// SendGrid gathers events to at most this much, and Resend sends one at a time.
+const LARGEST_EVENTS: u64 = 1024 * 1024;
+
+impl Module for Mail {
+    fn name(&self) -> &'static str {
+        "mail"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<MailSettings>() else { return };
+        let templates = self.templates(registry, &settings);
+        let keys = keys(registry, &settings);
+        let clock = registry.clock();
+        registry.require::<Mailer>();
+        // Without a database its settings are among the problems already.
+        let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
+        let suppressions = Suppressions::new(db.clone(), clock.clone());
+        let store = Store { db: db.clone(), clock: clock.clone() };
+        registry
+            .provide(Outbox::new(db.clone(), clock.clone(), jobs, templates.clone()))
+            .provide(Overrides::new(db, clock.clone(), templates.clone()))
+            .provide(suppressions.clone())
+            .provide(templates.clone())
+            .queue(Queue::new(<SendMail as crate::jobs::Job>::QUEUE))
+            .cron(Cron::new("17 4 * * *", ForgetMail {}));
+        let sender = {
+            let suppressions = suppressions.clone();
+            move |ctx: &crate::app::Ctx| {
+                Ok(Sender {
+                    mailer: ctx.get()?,
+                    store,
+                    suppressions,
+                    give_up_after: settings.give_up_after,
+                    keep: settings.keep,
+                })
+            }
+        };
+        registry.job::<SendMail>(sender.clone()).job::<ForgetMail>(sender);
+        if let Some(api) = suppression::routes(&keys) {
+            let mount = Mount::public("/email/webhooks").body_limit(LARGEST_EVENTS).without_idempotency();
+            let webhooks = Webhooks { keys, suppressions, clock: clock.clone() };
+            registry.routes(mount, api, |_| Ok(webhooks));
+        }
+        if !registry.environment().is_production() {
+            // What `EMAIL_PROVIDER=console` sends goes through it.
+            registry
+                .provide(Mailbox::new(Console::default(), clock))
+                .routes(Mount::root("", Audience::Public), mailbox::routes(), move |ctx| {
+                    Ok(mailbox::Pages { mailbox: ctx.get()?, templates })
+                })
+                .banner("mail", || "/dev/mailbox".into());
+        }
+    }
+}

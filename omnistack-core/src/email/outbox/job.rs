@@ -1,0 +1,135 @@
+//! The jobs of the outbox.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{MessageId, Store};
+use crate::{
+    clock::Timestamp,
+    email::{Email, EmailError, ErrorKind, Mailer, Suppressions},
+    jobs::{Job, JobCtx, JobError},
+};
+
+/// Sends a mail of the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SendMail {
+    /// Which.
+    pub message: MessageId,
+}
+
+/// What sending needs.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    pub(in crate::email) mailer: Mailer,
+    pub(in crate::email) store: Store,
+    pub(in crate::email) suppressions: Suppressions,
+    pub(in crate::email) give_up_after: Duration,
+    pub(in crate::email) keep: Duration,
+}
+
+/// Between two attempts, at most: what a reader waits for is not late by much when the provider is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+#[async_trait]
+impl Job for SendMail {
+    const NAME: &'static str = "send_mail";
+    const QUEUE: &'static str = "mail";
+    /// Time decides, not attempts: `EMAIL_GIVE_UP_AFTER`.
+    const MAX_ATTEMPTS: u32 = 10_000;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+
+    type State = Sender;
+
+    async fn run(self, sender: &Sender, ctx: &JobCtx) -> Result<(), JobError> {
+        let id = self.message;
+        let Some(waiting) = sender.store.waiting(id).await? else {
+            return Ok(());
+        };
+        let mut email: Email = match serde_json::from_str(&waiting.content) {
+            Ok(email) => email,
+            Err(error) => return sender.give_up(id, format!("the stored mail can't be read: {error}")).await,
+        };
+        let left_out = sender.leave_out(&mut email).await?;
+        // A mail is to somebody. Whoever had a copy for all to see may be; a hidden copy must not show.
+        if email.to.is_empty() {
+            email.to = std::mem::take(&mut email.cc);
+        }
+        if email.to.is_empty() {
+            return Ok(sender.store.skipped(id, left_out.unwrap_or_default()).await?);
+        }
+        // The same at every attempt, and so is what is made of it: the `Message-ID`.
+        email.idempotency_key.get_or_insert_with(|| format!("mail-{id}"));
+        match sender.mailer.send(&email).await {
+            Ok(sent) => Ok(sender.store.sent(id, &sent, left_out).await?),
+            Err(error) => sender.failed(id, waiting.created_at, error, ctx).await,
+        }
+    }
+
+    /// 15 s, 30 s, a minute … to ten minutes.
+    fn backoff(attempt: u32) -> Duration {
+        Duration::from_secs(15 << attempt.saturating_sub(1).min(6)).min(LONGEST_PAUSE)
+    }
+}
+
+impl Sender {
+    /// Takes out who is suppressed, and says who that was.
+    async fn leave_out(&self, email: &mut Email) -> Result<Option<String>, JobError> {
+        let suppressed = self.suppressions.among(email.recipients()).await?;
+        if suppressed.is_empty() {
+            return Ok(None);
+        }
+        let is_free = |address: &crate::email::Address| !suppressed.iter().any(|one| one.is_of(address));
+        email.to.retain(is_free);
+        email.cc.retain(is_free);
+        email.bcc.retain(is_free);
+        let left_out: Vec<_> =
+            suppressed.iter().map(|one| format!("{} is suppressed: {}", one.address, one.reason)).collect();
+        Ok(Some(left_out.join("; ")))
+    }
+
+    async fn give_up(&self, id: MessageId, reason: String) -> Result<(), JobError> {
+        self.store.failed(id, reason.clone()).await?;
+        Err(JobError::fatal(reason))
+    }
+
+    async fn failed(
+        &self,
+        id: MessageId,
+        created_at: Timestamp,
+        error: EmailError,
+        ctx: &JobCtx,
+    ) -> Result<(), JobError> {
+        let refused = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Refused);
+        let too_old = self.store.clock.now().since(created_at) >= self.give_up_after;
+        if refused || too_old || ctx.is_last_attempt() {
+            return self.give_up(id, error.to_string()).await;
+        }
+        match error.retry_after() {
+            // The provider named a time, so it is there: no failure of ours.
+            Some(wait) if error.kind() == ErrorKind::RateLimited => Err(JobError::snooze(wait.min(LONGEST_PAUSE))),
+            _ => Err(JobError::retry(error)),
+        }
+    }
+}
+
+/// Forgets mails that were sent, skipped or given up long ago: `EMAIL_KEEP`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ForgetMail {}
+
+/// Events are kept for longer than any provider sends them again.
+const KEEP_EVENTS: Duration = Duration::from_secs(30 * 24 * 3600);
+
+#[async_trait]
+impl Job for ForgetMail {
+    const NAME: &'static str = "forget_mail";
+
+    type State = Sender;
+
+    async fn run(self, sender: &Sender, _: &JobCtx) -> Result<(), JobError> {
+        let forgotten = sender.store.forget(sender.keep, KEEP_EVENTS).await?;
+        tracing::debug!(target: "omnistack::email", forgotten, "old mails are forgotten");
+        Ok(())
+    }
+}

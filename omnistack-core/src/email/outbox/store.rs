@@ -1,0 +1,208 @@
+//! The SQL of the outbox.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+use utoipa::ToSchema;
+
+use super::{Message, MessageId};
+use crate::{
+    clock::{Clock, Timestamp},
+    db::{self, Db, Tx},
+    email::{Email, Invalid, Sent},
+    id::Id,
+    identity::TenantId,
+};
+
+/// What became of a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageState {
+    /// It waits, or waits to be tried again.
+    Queued,
+    /// A provider took it.
+    Sent,
+    /// Everybody it was to, or who had a copy for all to see, is suppressed.
+    Skipped,
+    /// It was refused, or given up. The content is kept, so its job can be retried.
+    Failed,
+}
+
+impl MessageState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        let all = [Self::Sent, Self::Skipped, Self::Failed];
+        all.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Queued)
+    }
+}
+
+/// A mail in the outbox, without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct MessageInfo {
+    /// Its id.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: MessageId,
+    /// The tenant it is sent for.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub tenant: Option<TenantId>,
+    /// For whom: mailboxes, separated by commas.
+    pub recipients: String,
+    /// What about.
+    pub subject: String,
+    /// What became of it.
+    pub state: MessageState,
+    /// Who was left out and why, or why it was not sent.
+    pub reason: Option<String>,
+    /// Who took it.
+    pub provider: Option<String>,
+    /// The provider's name for it.
+    pub provider_id: Option<String>,
+    /// When it was put there.
+    pub created_at: Timestamp,
+    /// When it was sent, skipped or given up.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: MessageId,
+    tenant_id: Option<TenantId>,
+    recipients: String,
+    subject: String,
+    state: String,
+    reason: Option<String>,
+    provider: Option<String>,
+    provider_id: Option<String>,
+    created_at: Timestamp,
+    finished_at: Option<Timestamp>,
+}
+
+/// A mail to be sent.
+#[derive(sqlx::FromRow)]
+pub(super) struct Waiting {
+    pub(super) content: String,
+    pub(super) created_at: Timestamp,
+}
+
+/// The outbox's rows.
+#[derive(Clone, Debug)]
+pub(in crate::email) struct Store {
+    pub(in crate::email) db: Db,
+    pub(in crate::email) clock: Clock,
+}
+
+impl Store {
+    pub(super) async fn add(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, super::OutboxError> {
+        let now = self.clock.now();
+        let id: Id<Message> = Id::new(now);
+        // Only an address that is none can't be written, and there is none after the check.
+        let content = serde_json::to_string(email).map_err(|_| Invalid::NoRecipients)?;
+        let recipients: Vec<_> = email.recipients().map(|address| address.mailbox()).collect();
+        tx.query(
+            "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+             values ($1, $2, $3, $4, $5, 'queued', $6)",
+        )
+        .bind(id)
+        .bind(email.tenant)
+        .bind(recipients.join(", "))
+        .bind(email.subject.as_str())
+        .bind(content)
+        .bind(now)
+        .execute()
+        .await?;
+        Ok(id)
+    }
+
+    pub(super) async fn get(&self, id: MessageId) -> Result<Option<MessageInfo>, db::Error> {
+        let row: Option<Row> = self
+            .db
+            .query(
+                "select id, tenant_id, recipients, subject, state, reason, provider, provider_id, created_at, finished_at
+                 from email_messages where id = $1",
+            )
+            .bind(id)
+            .fetch_optional()
+            .await?;
+        Ok(row.map(|row| MessageInfo {
+            id: row.id,
+            tenant: row.tenant_id,
+            recipients: row.recipients,
+            subject: row.subject,
+            state: MessageState::of(&row.state),
+            reason: row.reason,
+            provider: row.provider,
+            provider_id: row.provider_id,
+            created_at: row.created_at,
+            finished_at: row.finished_at,
+        }))
+    }
+
+    /// What is still to be sent: nothing when it was sent or skipped.
+    pub(super) async fn waiting(&self, id: MessageId) -> Result<Option<Waiting>, db::Error> {
+        self.db
+            .query("select content, created_at from email_messages where id = $1 and content is not null")
+            .bind(id)
+            .fetch_optional()
+            .await
+    }
+
+    /// It was taken: the content is forgotten.
+    pub(super) async fn sent(&self, id: MessageId, sent: &Sent, left_out: Option<String>) -> Result<(), db::Error> {
+        self.db
+            .query(
+                "update email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
+                 finished_at = $5 where id = $1",
+            )
+            .bind(id)
+            .bind(left_out)
+            .bind(sent.provider)
+            .bind(sent.id.clone())
+            .bind(self.clock.now())
+            .execute()
+            .await
+            .map(drop)
+    }
+
+    /// There was nobody to send it to.
+    pub(super) async fn skipped(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
+        self.finish(id, "state = 'skipped', content = null", reason).await
+    }
+
+    /// It was given up; the content stays for who retries.
+    pub(super) async fn failed(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
+        self.finish(id, "state = 'failed'", reason).await
+    }
+
+    async fn finish(&self, id: MessageId, set: &'static str, reason: String) -> Result<(), db::Error> {
+        // Composed of constants.
+        self.db
+            .query(AssertSqlSafe(format!(
+                "update email_messages set {set}, reason = $2, finished_at = $3 where id = $1"
+            )))
+            .bind(id)
+            .bind(reason.replace('\0', "\u{fffd}"))
+            .bind(self.clock.now())
+            .execute()
+            .await
+            .map(drop)
+    }
+
+    /// Forgets mails that were finished so long ago, and events so old that nobody sends them again.
+    pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
+        let now = self.clock.now();
+        let forgotten =
+            self.db.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
+        self.db.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
+        Ok(forgotten)
+    }
+}

@@ -1,0 +1,140 @@
+//! Resend.
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::Client;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{Email, EmailError, EmailProvider, ErrorKind, Invalid, Sent, api::Api, message::Tag};
+use crate::{
+    clock::Clock,
+    http::{HeaderMap, HeaderName, HeaderValue},
+};
+
+/// Hands mails to [Resend](https://resend.com/docs/api-reference/emails/send-email).
+///
+/// It knows idempotency keys, for 24 hours: a mail of unknown outcome that has one may be sent again, and arrives once.
+///
+/// ```no_run
+/// use omnistack_core::{clock::Clock, email::Resend, http::client::ClientSettings};
+///
+/// let client = ClientSettings::default().client()?;
+/// let resend = Resend::new(client, "https://api.resend.com", &"re_…".into(), Clock::system())?;
+/// # Ok::<(), omnistack_core::app::BoxError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Resend(Api);
+
+impl Resend {
+    /// Where its API is.
+    pub const URL: &'static str = "https://api.resend.com";
+
+    /// With the app's client, the API's base URL and a key that may send.
+    ///
+    /// # Errors
+    /// The URL is neither `https` nor on this machine, or the key can't be one.
+    pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
+        Api::new(client, base, "/emails", key, clock).map(Self)
+    }
+}
+
+#[async_trait]
+impl EmailProvider for Resend {
+    fn name(&self) -> &'static str {
+        "resend"
+    }
+
+    fn knows_keys(&self) -> bool {
+        true
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        email.check()?;
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &email.idempotency_key {
+            let key = HeaderValue::from_str(key).map_err(|_| Invalid::IdempotencyKey)?;
+            headers.insert(HeaderName::from_static("idempotency-key"), key);
+        }
+        let body = serde_json::to_vec(&Body::of(email)).map_err(|error| EmailError::new(ErrorKind::Invalid, error))?;
+        let taken = self.0.post(body, headers).await.map_err(in_progress)?;
+        let sent = Sent::by(self.name());
+        Ok(match serde_json::from_slice::<Answer>(&taken.body) {
+            Ok(answer) => sent.with_id(answer.id),
+            // Taken all the same: that is what the status says.
+            Err(_) => sent,
+        })
+    }
+}
+
+/// The same key is being worked on by an earlier request: what becomes of that one is not known yet.
+fn in_progress(error: EmailError) -> EmailError {
+    if error.kind() == ErrorKind::Refused && error.to_string().contains("concurrent_idempotent_requests") {
+        return error.of_kind(ErrorKind::Unknown);
+    }
+    error
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    id: String,
+}
+
+/// `SendEmailRequest` of its API's description.
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    to: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bcc: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reply_to: Vec<String>,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<&'a str>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    headers: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<File<'a>>,
+    #[serde(skip_serializing_if = "<[Tag]>::is_empty")]
+    tags: &'a [Tag],
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    filename: &'a str,
+    content: String,
+    content_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_id: Option<&'a str>,
+}
+
+impl<'a> Body<'a> {
+    fn of(email: &'a Email) -> Self {
+        let list = |addresses: &[super::Address]| addresses.iter().map(ToString::to_string).collect();
+        let file = |file: &'a super::Attachment| File {
+            filename: &file.name,
+            content: STANDARD.encode(&file.content),
+            content_type: &file.content_type,
+            content_id: file.content_id.as_deref(),
+        };
+        Self {
+            from: email.from.as_ref().map(ToString::to_string),
+            to: list(&email.to),
+            cc: list(&email.cc),
+            bcc: list(&email.bcc),
+            reply_to: list(&email.reply_to),
+            subject: &email.subject,
+            text: email.written_text(),
+            html: email.written_html(),
+            headers: email.all_headers().map(|(name, value)| (name.into(), value.into_owned().into())).collect(),
+            attachments: email.attachments.iter().map(file).collect(),
+            tags: &email.tags,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! SendGrid.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::Client;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::{Address, Email, EmailError, EmailProvider, ErrorKind, Invalid, Sent, api::Api};
+use crate::{clock::Clock, http::HeaderMap};
+
+/// Hands mails to [SendGrid](https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send), its v3 API.
+///
+/// It knows no idempotency keys: a mail of unknown outcome that is sent again may arrive twice. Tags become `custom_args`,
+/// which its events carry. A recipient who is named twice is named once, in the first place.
+///
+/// ```no_run
+/// use omnistack_core::{clock::Clock, email::SendGrid, http::client::ClientSettings};
+///
+/// let client = ClientSettings::default().client()?;
+/// let sendgrid = SendGrid::new(client, "https://api.sendgrid.com", &"SG.…".into(), Clock::system())?;
+/// # Ok::<(), omnistack_core::app::BoxError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SendGrid(Api);
+
+/// How large a mail may be as it is sent, in bytes.
+const LIMIT: u64 = 30 * 1024 * 1024;
+
+impl SendGrid {
+    /// Where its API is. For senders in the European Union: `https://api.eu.sendgrid.com`.
+    pub const URL: &'static str = "https://api.sendgrid.com";
+
+    /// With the app's client, the API's base URL and a key that may send.
+    ///
+    /// # Errors
+    /// The URL is neither `https` nor on this machine, or the key can't be one.
+    pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
+        Api::new(client, base, "/v3/mail/send", key, clock).map(Self)
+    }
+}
+
+#[async_trait]
+impl EmailProvider for SendGrid {
+    fn name(&self) -> &'static str {
+        "sendgrid"
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        email.check()?;
+        if email.size() > LIMIT {
+            return Err(Invalid::TooLarge { size: email.size(), limit: LIMIT }.into());
+        }
+        let body = serde_json::to_vec(&Body::of(email)?).map_err(|error| EmailError::new(ErrorKind::Invalid, error))?;
+        let taken = self.0.post(body, HeaderMap::new()).await?;
+        let sent = Sent::by(self.name());
+        Ok(match taken.headers.get("x-message-id").and_then(|id| id.to_str().ok()) {
+            Some(id) => sent.with_id(id),
+            None => sent,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    personalizations: [Recipients<'a>; 1],
+    from: Person<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reply_to_list: Vec<Person<'a>>,
+    subject: &'a str,
+    content: Vec<Content<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<File<'a>>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    headers: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    custom_args: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct Recipients<'a> {
+    to: Vec<Person<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<Person<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bcc: Vec<Person<'a>>,
+}
+
+#[derive(Serialize)]
+struct Person<'a> {
+    email: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    r#type: &'static str,
+    value: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    content: String,
+    r#type: &'a str,
+    filename: &'a str,
+    disposition: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_id: Option<&'a str>,
+}
+
+impl<'a> Person<'a> {
+    fn of(address: &'a Address) -> Self {
+        Self { email: address.mailbox(), name: address.name() }
+    }
+}
+
+impl<'a> Body<'a> {
+    fn of(email: &'a Email) -> Result<Self, Invalid> {
+        let mut seen = HashSet::new();
+        // One who is named twice would make it refuse the mail.
+        let mut once = |addresses: &'a [Address]| -> Vec<Person<'a>> {
+            let fresh = addresses.iter().filter(|address| seen.insert(address.mailbox().to_lowercase()));
+            fresh.map(Person::of).collect()
+        };
+        let recipients = Recipients { to: once(&email.to), cc: once(&email.cc), bcc: once(&email.bcc) };
+        let mut replies = HashSet::new();
+        let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.mailbox().to_lowercase()));
+        // In this order: it insists.
+        let content = [("text/plain", email.written_text()), ("text/html", email.written_html())];
+        let content = content.into_iter().filter_map(|(r#type, value)| Some(Content { r#type, value: value? }));
+        let file = |file: &'a super::Attachment| File {
+            content: STANDARD.encode(&file.content),
+            r#type: &file.content_type,
+            filename: &file.name,
+            disposition: if file.content_id.is_some() { "inline" } else { "attachment" },
+            content_id: file.content_id.as_deref(),
+        };
+        Ok(Self {
+            personalizations: [recipients],
+            from: email.from.as_ref().map(Person::of).ok_or(Invalid::NoSender)?,
+            reply_to_list: reply_to.map(Person::of).collect(),
+            subject: &email.subject,
+            content: content.collect(),
+            attachments: email.attachments.iter().map(file).collect(),
+            headers: email.all_headers().map(|(name, value)| (name.into(), value.into_owned().into())).collect(),
+            custom_args: email.tags.iter().map(|tag| (tag.name.clone(), tag.value.clone().into())).collect(),
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Mail as a setting.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytesize::ByteSize;
+use secrecy::SecretString;
+
+use super::{Address, Console, Email, EmailError, EmailProvider, ErrorKind, Failover, Mailer, Sent};
+use crate::{app::Registry, config::Form};
+
+crate::section! {
+    /// Mail.
+    pub struct EmailSettings {
+        /// Who delivers mail. `console` writes it to the log and delivers nothing: production refuses it where a module sends
+        /// mail.
+        pub provider: ProviderName = "EMAIL_PROVIDER", default "console";
+        /// Whom mail is from that doesn't say it itself.
+        pub from: Option<Address> = "EMAIL_FROM";
+        /// Who delivers mail that the provider, being away, has certainly not taken.
+        pub fallback: Option<ProviderName> = "EMAIL_FALLBACK";
+        /// Largest mail: text, HTML and attachments, these as base64. At most 40 MiB.
+        pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB";
+        /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`.
+        pub smtp_url: Option<SecretString> = "SMTP_URL";
+        /// How long handing one mail to the mail server may take.
+        pub smtp_timeout: Duration = "SMTP_TIMEOUT", default "30s";
+        /// Connections to the mail server at once.
+        pub smtp_connections: usize = "SMTP_CONNECTIONS", default "4";
+        /// The key for Resend.
+        pub resend_api_key: Option<SecretString> = "RESEND_API_KEY";
+        /// Where Resend's API is.
+        pub resend_url: String = "RESEND_URL", default "https://api.resend.com";
+        /// The key for SendGrid.
+        pub sendgrid_api_key: Option<SecretString> = "SENDGRID_API_KEY";
+        /// Where SendGrid's API is; `https://api.eu.sendgrid.com` for senders in the European Union.
+        pub sendgrid_url: String = "SENDGRID_URL", default "https://api.sendgrid.com";
+    }
+}
+
+/// A provider, by its name in the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderName {
+    /// [`Console`].
+    Console,
+    /// A mail server, by SMTP.
+    Smtp,
+    /// Resend.
+    Resend,
+    /// SendGrid.
+    SendGrid,
+}
+
+impl Form for ProviderName {
+    const FORM: &'static str = "console, smtp, resend or sendgrid";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "console" => Ok(Self::Console),
+            "smtp" => Ok(Self::Smtp),
+            "resend" => Ok(Self::Resend),
+            "sendgrid" => Ok(Self::SendGrid),
+            _ => Err(format!("`{text}` is none of {}", Self::FORM)),
+        }
+    }
+}
+
+impl Form for Address {
+    const FORM: &'static str = "mail address, e.g. Shop <shop@example.com>";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("is not a mail address: {error}"))
+    }
+}
+
+/// The mailer of the settings, unless a module or a test brings its own; `None` after noting what is wrong.
+pub(crate) fn register(registry: &mut Registry) -> Option<Mailer> {
+    let settings = registry.config::<EmailSettings>()?;
+    if registry.ctx.get::<Mailer>().is_ok() {
+        return None;
+    }
+    let (production, needed) = (registry.environment().is_production(), registry.requires::<Mailer>());
+    if production && needed {
+        if settings.provider == ProviderName::Console {
+            let what = "`EMAIL_PROVIDER`: mail is sent, and `console` delivers none";
+            registry.problem(what, "set EMAIL_PROVIDER to smtp, resend or sendgrid");
+        }
+        if settings.from.is_none() {
+            let what = "`EMAIL_FROM`: mail is sent, and nobody says whom it is from";
+            registry.problem(what, "set EMAIL_FROM to an address the provider lets the app send from");
+        }
+    }
+    if settings.provider == ProviderName::Console && settings.fallback.is_none() {
+        let mailer = if production { Mailer::new(Unset) } else { Mailer::default() };
+        // Kept for `/dev/mailbox`, and written to the log as before.
+        #[cfg(feature = "email")]
+        let mailer = match registry.ctx.get::<super::Mailbox>() {
+            Ok(mailbox) => mailer.through(mailbox),
+            Err(_) => mailer,
+        };
+        let mailer = mailer.limit(settings.size_limit.as_u64());
+        return Some(match settings.from {
+            Some(from) => mailer.from(from),
+            None => mailer,
+        });
+    }
+    let first = provider(registry, &settings, settings.provider)?;
+    let provider: Arc<dyn EmailProvider> = match settings.fallback {
+        None => first,
+        Some(second) if second == settings.provider || second == ProviderName::Console => {
+            let fix = "set it to another provider that delivers, or unset it";
+            registry.problem("`EMAIL_FALLBACK` is no second provider", fix);
+            return None;
+        }
+        Some(second) => Arc::new(Failover::new(first, provider(registry, &settings, second)?)),
+    };
+    let mailer = Mailer::new(provider).limit(settings.size_limit.as_u64());
+    Some(match settings.from {
+        Some(from) => mailer.from(from),
+        None => mailer,
+    })
+}
+
+#[cfg(feature = "email")]
+fn provider(registry: &mut Registry, settings: &EmailSettings, name: ProviderName) -> Option<Arc<dyn EmailProvider>> {
+    use secrecy::ExposeSecret as _;
+
+    use super::{Resend, SendGrid, Smtp};
+
+    fn wanted<T>(registry: &mut Registry, name: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            registry.problem(format!("`{name}` is not set, and mail needs it"), format!("set {name}"));
+        }
+        value
+    }
+    let clock = registry.clock();
+    let (setting, made): (_, Result<Arc<dyn EmailProvider>, EmailError>) = match name {
+        ProviderName::Console => ("EMAIL_PROVIDER", Ok(Arc::new(Console::default()))),
+        ProviderName::Smtp => {
+            let url = wanted(registry, "SMTP_URL", settings.smtp_url.as_ref())?;
+            let smtp = Smtp::new(url.expose_secret(), clock);
+            (
+                "SMTP_URL",
+                smtp.map(|smtp| {
+                    Arc::new(smtp.timeout(settings.smtp_timeout).connections(settings.smtp_connections)) as _
+                }),
+            )
+        }
+        ProviderName::Resend => {
+            let key = wanted(registry, "RESEND_API_KEY", settings.resend_api_key.as_ref())?;
+            let client = crate::http::client::shared(registry)?;
+            ("RESEND_URL", Resend::new(client, &settings.resend_url, key, clock).map(|resend| Arc::new(resend) as _))
+        }
+        ProviderName::SendGrid => {
+            let key = wanted(registry, "SENDGRID_API_KEY", settings.sendgrid_api_key.as_ref())?;
+            let client = crate::http::client::shared(registry)?;
+            let sendgrid = SendGrid::new(client, &settings.sendgrid_url, key, clock);
+            ("SENDGRID_URL", sendgrid.map(|sendgrid| Arc::new(sendgrid) as _))
+        }
+    };
+    made.map_err(|error| {
+        registry.problem(format!("`{setting}`: {error}"), format!("correct {setting}"));
+    })
+    .ok()
+}
+
+#[cfg(not(feature = "email"))]
+fn provider(registry: &mut Registry, _: &EmailSettings, name: ProviderName) -> Option<Arc<dyn EmailProvider>> {
+    if name == ProviderName::Console {
+        return Some(Arc::new(Console::default()));
+    }
+    registry.problem(
+        "`EMAIL_PROVIDER` names a provider that is not compiled in",
+        "add the feature `email` of `omnistack`, or unset EMAIL_PROVIDER",
+    );
+    None
+}
+
+/// In production, while nobody has said who delivers: no mail is lost without a word.
+#[derive(Debug)]
+struct Unset;
+
+#[async_trait]
+impl EmailProvider for Unset {
+    fn name(&self) -> &'static str {
+        "unset"
+    }
+
+    async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
+        Err(EmailError::new(ErrorKind::Configuration, "EMAIL_PROVIDER is not set to one that delivers"))
+    }
+}

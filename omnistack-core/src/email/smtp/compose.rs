@@ -1,0 +1,156 @@
+//! A mail as the text SMTP carries (RFC 5322, MIME).
+
+use std::{
+    collections::HashSet,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use lettre::{
+    address::Envelope,
+    message::{
+        Attachment as Part, Body, Mailbox, Message, MessageBuilder, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
+    },
+};
+
+use crate::{
+    clock::Timestamp,
+    crypto::Sha256,
+    email::{Address, Attachment, Email, EmailError, ErrorKind, Invalid},
+};
+
+/// What is sent.
+pub(super) struct Composed {
+    pub(super) envelope: Envelope,
+    pub(super) text: Vec<u8>,
+    /// The `Message-ID`, without its angle brackets.
+    pub(super) id: String,
+}
+
+/// What adds an address to the headers.
+type Put = fn(MessageBuilder, Mailbox) -> MessageBuilder;
+
+/// The mail as text. Nobody reads from it who is in `bcc`: they are in the envelope only.
+pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailError> {
+    let from = email.from.as_ref().ok_or(Invalid::NoSender)?;
+    let id = format!("{}@{}", unique(email), from.domain());
+    // Once, whoever is named twice.
+    let mut seen = HashSet::new();
+    let recipients = email.recipients().filter(|address| seen.insert(address.mailbox()));
+    let recipients = recipients.map(|address| mailbox(address).map(|mailbox| mailbox.email));
+    let envelope = Envelope::new(Some(mailbox(from)?.email), recipients.collect::<Result<_, _>>()?).map_err(invalid)?;
+    let date = UNIX_EPOCH + Duration::from_micros(u64::try_from(now.as_micros()).unwrap_or(0));
+    let mut builder = Message::builder()
+        .envelope(envelope.clone())
+        .date(date)
+        .message_id(Some(format!("<{id}>")))
+        .subject(email.subject.as_str());
+    let addresses: [(&[Address], Put); 4] = [
+        (std::slice::from_ref(from), MessageBuilder::from),
+        (&email.to, MessageBuilder::to),
+        (&email.cc, MessageBuilder::cc),
+        (&email.reply_to, MessageBuilder::reply_to),
+    ];
+    for (addresses, put) in addresses {
+        for address in addresses {
+            builder = put(builder, mailbox(address)?);
+        }
+    }
+    for (name, value) in email.all_headers() {
+        let header = HeaderName::new_from_ascii(name.into()).map_err(|_| Invalid::Header(name.into()))?;
+        builder = builder.raw_header(match &email.unsubscribe {
+            // An encoded URL is none: it stands as it is, checked to be ASCII on one line.
+            Some(_) if name.starts_with("List-Unsubscribe") => {
+                HeaderValue::dangerous_new_pre_encoded(header, value.to_string(), value.into_owned())
+            }
+            _ => HeaderValue::new(header, value.into_owned()),
+        });
+    }
+    let message = match body(email)? {
+        Content::Single(part) => builder.singlepart(part),
+        Content::Multi(part) => builder.multipart(part),
+    };
+    Ok(Composed { envelope, text: message.map_err(invalid)?.formatted(), id })
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> EmailError {
+    EmailError::new(ErrorKind::Invalid, error)
+}
+
+fn mailbox(address: &Address) -> Result<Mailbox, EmailError> {
+    let mailbox = lettre::Address::new(address.local(), address.domain()).map_err(invalid)?;
+    Ok(Mailbox::new(address.name().map(Into::into), mailbox))
+}
+
+/// The same for the same idempotency key, and like no other otherwise.
+fn unique(email: &Email) -> String {
+    match &email.idempotency_key {
+        Some(key) => Sha256::of(key).to_string()[..32].into(),
+        None => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+enum Content {
+    Single(SinglePart),
+    Multi(MultiPart),
+}
+
+impl Content {
+    fn within(self, parts: lettre::message::MultiPartBuilder) -> MultiPart {
+        match self {
+            Self::Single(part) => parts.singlepart(part),
+            Self::Multi(part) => parts.multipart(part),
+        }
+    }
+
+    fn and(self, parts: MultiPart) -> MultiPart {
+        match self {
+            Self::Single(part) => parts.singlepart(part),
+            Self::Multi(part) => parts.multipart(part),
+        }
+    }
+}
+
+/// Files beside (text or (HTML with its images)): RFC 2046, section 5.1, and RFC 2387.
+fn body(email: &Email) -> Result<Content, EmailError> {
+    let (text, html) = (email.written_text(), email.written_html());
+    // Without HTML nothing shows an image: it is a file then.
+    let shown = |file: &&Attachment| html.is_some() && file.content_id.is_some();
+    let html = html.map(|html| Content::Single(SinglePart::html(html.to_owned())));
+    let html = match (html, email.attachments.iter().any(|file| shown(&file))) {
+        (Some(html), true) => {
+            let mut related = html.within(MultiPart::related());
+            for image in email.attachments.iter().filter(shown) {
+                related = related.singlepart(part(image, true)?);
+            }
+            Some(Content::Multi(related))
+        }
+        (html, _) => html,
+    };
+    let text = text.map(|text| Content::Single(SinglePart::plain(text.to_owned())));
+    let readable = match (text, html) {
+        (Some(text), Some(html)) => Content::Multi(html.and(text.within(MultiPart::alternative()))),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return Err(Invalid::NoBody.into()),
+    };
+    if email.attachments.iter().all(|file| shown(&file)) {
+        return Ok(readable);
+    }
+    let mut mixed = readable.within(MultiPart::mixed());
+    for file in email.attachments.iter().filter(|file| !shown(file)) {
+        mixed = mixed.singlepart(part(file, false)?);
+    }
+    Ok(Content::Multi(mixed))
+}
+
+fn part(file: &Attachment, shown: bool) -> Result<SinglePart, EmailError> {
+    let content_type = ContentType::parse(&file.content_type).map_err(|_| Invalid::Attachment(file.name.clone()))?;
+    // Base64 always, so that not one byte changes on the way.
+    let body = Body::new_with_encoding(file.content.to_vec(), ContentTransferEncoding::Base64)
+        .map_err(|_| Invalid::Attachment(file.name.clone()))?;
+    let part = match &file.content_id {
+        Some(id) if shown => Part::new_inline_with_name(id.clone(), file.name.clone()),
+        _ => Part::new(file.name.clone()),
+    };
+    Ok(part.body(body, content_type))
+}

@@ -1,0 +1,260 @@
+//! Conversations with a mail server, and the connections they leave open for the next.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use lettre::{
+    address::Envelope,
+    transport::smtp::{
+        Error,
+        authentication::{Credentials, DEFAULT_MECHANISMS},
+        client::{AsyncSmtpConnection, Certificate, TlsParameters},
+        commands::{Data, Mail, Noop, Rcpt, Rset},
+        extension::ClientId,
+    },
+};
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::url::{Encryption, Target};
+use crate::{
+    clock::Clock,
+    email::{EmailError, ErrorKind},
+};
+
+/// Longer than this, a connection is not used again: servers close theirs after a while.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How far a conversation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waiting for one of the connections.
+    Queue,
+    /// Opening one: the greeting included.
+    Connect,
+    /// Encrypting it.
+    Encrypt,
+    /// Saying who we are.
+    Authenticate,
+    /// Saying from whom, to whom, and that the text comes next.
+    Envelope,
+    /// Sending the text, and waiting for the answer to it.
+    Text,
+}
+
+impl Stage {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "waiting for a connection",
+            Self::Connect => "connecting",
+            Self::Encrypt => "encrypting",
+            Self::Authenticate => "authenticating",
+            Self::Envelope => "naming sender and recipients",
+            Self::Text => "sending the text",
+        }
+    }
+}
+
+/// A mail server, with the connections to it.
+pub(super) struct Server {
+    target: Target,
+    pub(super) timeout: Duration,
+    tls: Option<TlsParameters>,
+    clock: Clock,
+    most: usize,
+    permits: Semaphore,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: AsyncSmtpConnection,
+    since: Duration,
+}
+
+impl Server {
+    pub(super) fn new(target: Target, clock: Clock) -> Result<Self, EmailError> {
+        let tls = match target.encryption {
+            Encryption::None => None,
+            Encryption::Whole | Encryption::Upgraded => {
+                let tls = TlsParameters::new(target.host.clone());
+                Some(tls.map_err(|error| EmailError::new(ErrorKind::Configuration, error))?)
+            }
+        };
+        Ok(Self {
+            target,
+            timeout: Duration::from_secs(30),
+            tls,
+            clock,
+            most: 4,
+            permits: Semaphore::new(4),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// The same server, without the connections.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            target: self.target.clone(),
+            timeout: self.timeout,
+            tls: self.tls.clone(),
+            clock: self.clock.clone(),
+            most: self.most,
+            permits: Semaphore::new(self.most),
+            idle: Mutex::default(),
+        }
+    }
+
+    pub(super) fn allow(&mut self, connections: usize) {
+        self.most = connections.clamp(1, Semaphore::MAX_PERMITS);
+        self.permits = Semaphore::new(self.most);
+    }
+
+    pub(super) fn trust(&mut self, certificate: Certificate) -> Result<(), Error> {
+        if self.tls.is_some() {
+            let tls = TlsParameters::builder(self.target.host.clone()).add_root_certificate(certificate);
+            self.tls = Some(tls.build()?);
+        }
+        Ok(())
+    }
+
+    /// Hands over one mail, within the time there is.
+    pub(super) async fn deliver(&self, envelope: &Envelope, text: &[u8]) -> Result<(), EmailError> {
+        let mut stage = Stage::Queue;
+        match timeout(self.timeout, self.converse(envelope, text, &mut stage)).await {
+            Ok(outcome) => outcome,
+            // What was open is closed: the future that had it is gone.
+            Err(_) => Err(EmailError::new(
+                if stage == Stage::Text { ErrorKind::Unknown } else { ErrorKind::Unavailable },
+                format!("no answer within {:?} while {}", self.timeout, stage.as_str()),
+            )),
+        }
+    }
+
+    async fn converse(&self, envelope: &Envelope, text: &[u8], stage: &mut Stage) -> Result<(), EmailError> {
+        // Never closed, so this never fails.
+        let _permit = self.permits.acquire().await;
+        let mut connection = match self.used().await {
+            Some(connection) => connection,
+            None => self.open(stage).await?,
+        };
+        match transaction(&mut connection, envelope, text, stage).await {
+            Ok(()) => {
+                self.keep(connection);
+                Ok(())
+            }
+            Err(error) => {
+                let means = meaning(&error, *stage);
+                // A server that said no is still there, and one that says 421 is not.
+                let code = error.status().map_or(0, u16::from);
+                if code != 0 && code != 421 && connection.command(Rset).await.is_ok() {
+                    self.keep(connection);
+                }
+                Err(EmailError::new(means, Said { stage: *stage, error }))
+            }
+        }
+    }
+
+    /// A connection of an earlier mail that is still good.
+    async fn used(&self) -> Option<AsyncSmtpConnection> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            let rested = self.clock.elapsed().saturating_sub(idle.since);
+            let mut connection = idle.connection;
+            // A second is much for an answer to "are you there".
+            let asked = timeout(Duration::from_secs(1), connection.command(Noop));
+            if rested < IDLE && matches!(asked.await, Ok(Ok(_))) {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn keep(&self, connection: AsyncSmtpConnection) {
+        let since = self.clock.elapsed();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Idle { connection, since });
+    }
+
+    async fn open(&self, stage: &mut Stage) -> Result<AsyncSmtpConnection, EmailError> {
+        let Target { host, port, encryption, credentials, name } = &self.target;
+        *stage = Stage::Connect;
+        let name = name.clone().map_or_else(ClientId::default, ClientId::Domain);
+        let whole = self.tls.clone().filter(|_| *encryption == Encryption::Whole);
+        let connected = AsyncSmtpConnection::connect_tokio1((host.as_str(), *port), None, &name, whole, None).await;
+        let failed = |stage: Stage| move |error: Error| EmailError::new(meaning(&error, stage), Said { stage, error });
+        let mut connection = connected.map_err(failed(*stage))?;
+        if let (Encryption::Upgraded, Some(tls)) = (encryption, &self.tls) {
+            *stage = Stage::Encrypt;
+            connection.starttls(tls.clone(), &name).await.map_err(failed(*stage))?;
+        }
+        if let Some((user, password)) = credentials {
+            *stage = Stage::Authenticate;
+            let credentials = Credentials::new(user.clone(), password.clone());
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await.map_err(failed(*stage))?;
+        }
+        Ok(connection)
+    }
+}
+
+async fn transaction(
+    connection: &mut AsyncSmtpConnection,
+    envelope: &Envelope,
+    text: &[u8],
+    stage: &mut Stage,
+) -> Result<(), Error> {
+    *stage = Stage::Envelope;
+    connection.command(Mail::new(envelope.from().cloned(), Vec::new())).await?;
+    for recipient in envelope.to() {
+        connection.command(Rcpt::new(recipient.clone(), Vec::new())).await?;
+    }
+    connection.command(Data).await?;
+    *stage = Stage::Text;
+    connection.message(text).await?;
+    Ok(())
+}
+
+/// What is certain when this goes wrong at this stage.
+fn meaning(error: &Error, stage: Stage) -> ErrorKind {
+    // Says 5xx: "no, and don't ask again"; or we would have to break our own rules.
+    let for_good = error.is_permanent() || error.is_client();
+    let code = error.status().map_or(0, u16::from);
+    match stage {
+        // An answer is certain, whichever it is.
+        Stage::Text if error.is_transient() => ErrorKind::Unavailable,
+        Stage::Text if for_good => ErrorKind::Refused,
+        Stage::Text => ErrorKind::Unknown,
+        // "Authentication required", "must issue STARTTLS first" (RFC 4954, RFC 3207), whatever it is that was asked.
+        _ if matches!(code, 530 | 534 | 535 | 538) => ErrorKind::Configuration,
+        Stage::Envelope if for_good => ErrorKind::Refused,
+        Stage::Queue | Stage::Connect | Stage::Encrypt | Stage::Authenticate if for_good || is_tls(error) => {
+            ErrorKind::Configuration
+        }
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// Whether a certificate was not good, or what answers speaks no TLS.
+fn is_tls(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.kind() == std::io::ErrorKind::InvalidData;
+        }
+        cause = error.source();
+    }
+    error.is_tls()
+}
+
+/// What went wrong, and when.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}, while {}", stage.as_str())]
+struct Said {
+    stage: Stage,
+    error: Error,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.target.host, self.target.port)
+    }
+}

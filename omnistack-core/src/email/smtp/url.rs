@@ -1,0 +1,81 @@
+//! Where a mail server is, from its URL.
+
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+
+/// How a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encryption {
+    /// From the first byte.
+    Whole,
+    /// From STARTTLS on, which must be offered.
+    Upgraded,
+    /// Not.
+    None,
+}
+
+/// A mail server.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) encryption: Encryption,
+    /// Name and password.
+    pub(super) credentials: Option<(String, String)>,
+    /// What to greet with.
+    pub(super) name: Option<String>,
+}
+
+const EXPECTED: &str = "expected smtps://user:password@host or smtp://user:password@host:port?tls=required (or none)";
+
+pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
+    // Like `http`, which it is not, so that the host is read as one: in lower case, IDN included.
+    let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
+    let url: Url = format!("http://{rest}").parse().map_err(|_| EXPECTED)?;
+    let host = url.host_str().map(|host| host.trim_matches(['[', ']'])).ok_or(EXPECTED)?.to_owned();
+    let local = host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    let mut tls = None;
+    for (name, value) in url.query_pairs() {
+        match (&*name, &*value) {
+            ("tls", "required") => tls = Some(Encryption::Upgraded),
+            ("tls", "none") => tls = Some(Encryption::None),
+            _ => return Err("the only parameter is tls=required or tls=none"),
+        }
+    }
+    let encryption = match (scheme, tls) {
+        ("smtps", None | Some(Encryption::Upgraded)) => Encryption::Whole,
+        ("smtps", Some(_)) => return Err("smtps:// is TLS, and can't be tls=none"),
+        ("smtp", Some(tls)) => tls,
+        ("smtp", None) if local => Encryption::None,
+        ("smtp", None) => Encryption::Upgraded,
+        _ => return Err(EXPECTED),
+    };
+    let port = match (explicit_port(rest), encryption) {
+        (Some(port), _) => port,
+        (None, Encryption::Whole) => 465,
+        (None, Encryption::Upgraded) => 587,
+        (None, Encryption::None) => 25,
+    };
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| EXPECTED);
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => None,
+        (_, None) => return Err("a name needs a password: smtps://user:password@host"),
+        (name, Some(password)) => Some((decoded(name)?, decoded(password)?)),
+    };
+    if credentials.is_some() && encryption == Encryption::None && !local {
+        return Err("a password is not sent without TLS: use smtps://, or tls=required");
+    }
+    let name: String = decoded(url.path().trim_matches('/'))?;
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
+        return Err("the name to greet with must be a host's name");
+    }
+    Ok(Target { host, port, encryption, credentials, name: Some(name).filter(|name| !name.is_empty()) })
+}
+
+/// The port as it is written: as an `http` URL, 80 would be none.
+fn explicit_port(rest: &str) -> Option<u16> {
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port = host.rsplit_once(':')?.1;
+    port.parse().ok()
+}

@@ -1,0 +1,229 @@
+//! Addresses no mail is sent to: those that bounced for good, whose owners complained, and those an operator named.
+//!
+//! Sending on to them harms the delivery of every other mail. The list is filled by the providers' webhooks (see
+//! [`Mail`](super::Mail)) and by operators; the [`Outbox`](super::Outbox) leaves out who is on it, and says so.
+
+mod admin;
+mod event;
+mod signature;
+mod webhook;
+
+pub use admin::EmailApi;
+
+pub(super) use webhook::{Keys, Webhooks, routes};
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use utoipa::ToSchema;
+
+use super::Address;
+use crate::{
+    clock::{Clock, Timestamp},
+    db::{self, Db, Sql, Tx},
+};
+use event::Event;
+
+/// Why no mail is sent to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Reason {
+    /// It does not exist, or refused for good.
+    Bounce,
+    /// Its owner called a mail spam.
+    Complaint,
+    /// An operator said so.
+    Manual,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Bounce => "bounce",
+            Self::Complaint => "complaint",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An address no mail is sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct Suppression {
+    /// The mailbox, in lower case.
+    pub address: String,
+    /// Why.
+    pub reason: Reason,
+    /// What the provider or the operator said.
+    pub detail: Option<String>,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+impl Suppression {
+    pub(super) fn is_of(&self, address: &Address) -> bool {
+        self.address == key(address)
+    }
+}
+
+/// As addresses are compared: mailboxes that differ by case alone are one person's, in all the world but on paper.
+fn key(address: &Address) -> String {
+    address.mailbox().to_ascii_lowercase()
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    address: String,
+    reason: String,
+    detail: Option<String>,
+    created_at: Timestamp,
+}
+
+impl Row {
+    fn read(self) -> Suppression {
+        let reasons = [Reason::Bounce, Reason::Complaint];
+        let reason = reasons.into_iter().find(|reason| reason.as_str() == self.reason).unwrap_or(Reason::Manual);
+        Suppression { address: self.address, reason, detail: self.detail, created_at: self.created_at }
+    }
+}
+
+/// The addresses no mail is sent to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Suppressions {
+    db: Db,
+    clock: Clock,
+}
+
+impl Suppressions {
+    /// Of this database.
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Sends no mail to an address from now on; says whether that is new. One that is there keeps its reason.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add(&self, address: &Address, reason: Reason, detail: Option<&str>) -> Result<bool, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let added = self.add_in(&mut tx, address, reason, detail).await?;
+        tx.commit().await?;
+        Ok(added)
+    }
+
+    async fn add_in(
+        &self,
+        tx: &mut Tx,
+        address: &Address,
+        reason: Reason,
+        detail: Option<&str>,
+    ) -> Result<bool, db::Error> {
+        let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
+        let added = tx
+            .query(
+                "insert into email_suppressions (address, reason, detail, created_at) values ($1, $2, $3, $4)
+                 on conflict (address) do nothing",
+            )
+            .bind(key(address))
+            .bind(reason.as_str())
+            .bind(detail)
+            .bind(self.clock.now())
+            .execute()
+            .await?;
+        Ok(added > 0)
+    }
+
+    /// Sends mail to an address again; says whether it was suppressed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove(&self, address: &Address) -> Result<bool, db::Error> {
+        let removed = self.db.query("delete from email_suppressions where address = $1").bind(key(address));
+        Ok(removed.execute().await? > 0)
+    }
+
+    /// Those of these addresses no mail is sent to.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn among<'a>(
+        &self,
+        addresses: impl IntoIterator<Item = &'a Address>,
+    ) -> Result<Vec<Suppression>, db::Error> {
+        const AMONG: Sql = Sql {
+            postgres: "select address, reason, detail, created_at from email_suppressions
+                       where address in (select jsonb_array_elements_text($1)) order by address",
+            sqlite: "select address, reason, detail, created_at from email_suppressions
+                     where address in (select value from json_each($1)) order by address",
+        };
+        let keys: Vec<_> = addresses.into_iter().map(key).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<Row> = self.db.query(AMONG).bind(Json(keys)).fetch_all().await?;
+        Ok(rows.into_iter().map(Row::read).collect())
+    }
+
+    /// The newest, at most `limit` of them, older than `before`: the time and the address of the last one seen.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list(&self, before: Option<(Timestamp, &str)>, limit: u32) -> Result<Vec<Suppression>, db::Error> {
+        let rows: Vec<Row> = match before {
+            None => {
+                self.db
+                    .query(
+                        "select address, reason, detail, created_at from email_suppressions
+                         order by created_at desc, address desc limit $1",
+                    )
+                    .bind(i64::from(limit))
+                    .fetch_all()
+                    .await?
+            }
+            Some((at, address)) => {
+                self.db
+                    .query(
+                        "select address, reason, detail, created_at from email_suppressions
+                         where (created_at, address) < ($1, $2) order by created_at desc, address desc limit $3",
+                    )
+                    .bind(at)
+                    .bind(address)
+                    .bind(i64::from(limit))
+                    .fetch_all()
+                    .await?
+            }
+        };
+        Ok(rows.into_iter().map(Row::read).collect())
+    }
+
+    /// Heeds what a provider tells, all of it or, when the database fails, nothing. An event heeded before is passed over:
+    /// an operator may have taken the address off the list since.
+    async fn heed(&self, provider: &'static str, events: &[Event]) -> Result<u64, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let mut added = 0;
+        for event in events {
+            let new = tx
+                .query(
+                    "insert into email_events (provider, id, received_at) values ($1, $2, $3) on conflict do nothing",
+                )
+                .bind(provider)
+                .bind(event.id.as_str())
+                .bind(self.clock.now())
+                .execute()
+                .await?;
+            if new > 0 {
+                added += u64::from(self.add_in(&mut tx, &event.address, event.reason, event.detail.as_deref()).await?);
+            }
+        }
+        tx.commit().await?;
+        Ok(added)
+    }
+}

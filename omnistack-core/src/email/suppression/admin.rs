@@ -1,0 +1,125 @@
+//! The list, for operators: `/api/v1/admin/email/suppressions`.
+
+#![expect(unused_qualifications, reason = "what the macros make of a query's type")]
+
+use axum::{extract::State, http::StatusCode};
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::{Reason, Suppression, Suppressions, key};
+use crate::{
+    app::{Api, Module, Mount, Registry},
+    clock::{Clock, Timestamp},
+    db::Db,
+    email::Address,
+    http::{Error, ErrorEnvelope, FieldProblem, Json, Page, Path, Query},
+};
+
+/// `/api/v1/admin/email/suppressions`: the addresses no mail is sent to, for operators.
+///
+/// A module of its own, because not every app has operators: `.with(EmailApi)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EmailApi;
+
+impl Module for EmailApi {
+    fn name(&self) -> &'static str {
+        "email_api"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let api = Api::new().routes(routes!(list, add)).routes(routes!(remove));
+        registry.routes(Mount::admin("/email/suppressions"), api, |ctx| {
+            Ok(Suppressions::new(ctx.get::<Db>()?, ctx.get::<Clock>()?))
+        });
+    }
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// At most this many.
+    #[garde(range(min = 1, max = 100))]
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// What the page before said comes next.
+    #[garde(length(max = 400))]
+    cursor: Option<String>,
+}
+
+/// Lists addresses no mail is sent to, the newest first.
+#[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(ListQuery),
+    responses((status = 200, body = Page<Suppression>)))]
+async fn list(
+    State(suppressions): State<Suppressions>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Suppression>>, Error> {
+    let limit = query.limit.unwrap_or(20);
+    let before = query.cursor.as_deref().map(place).transpose()?;
+    let before = before.as_ref().map(|(at, address)| (*at, address.as_str()));
+    let mut items = suppressions.list(before, limit + 1).await?;
+    let more = items.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = |last: &Suppression| hex::encode(format!("{} {}", last.created_at.as_micros(), last.address));
+    let next_cursor = items.last().filter(|_| more).map(next);
+    Ok(Json(Page { items, next_cursor }))
+}
+
+fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
+    let read = || {
+        let text = String::from_utf8(hex::decode(cursor).ok()?).ok()?;
+        let (at, address) = text.split_once(' ')?;
+        Some((Timestamp::from_micros(at.parse().ok()?), address.to_owned()))
+    };
+    read()
+        .filter(|(_, address)| !address.contains('\0'))
+        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))
+}
+
+/// An address no mail is to be sent to.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSuppression {
+    /// The mailbox: `ada@example.com`.
+    #[garde(length(max = 300))]
+    address: String,
+    /// Why, for other operators.
+    #[garde(length(max = 500))]
+    detail: Option<String>,
+}
+
+fn mailbox(text: &str) -> Result<Address, Error> {
+    Address::new(text).map_err(|error| Error::invalid([FieldProblem::new("address", error.to_string())]))
+}
+
+/// Sends no more mail to an address.
+#[utoipa::path(post, path = "/", operation_id = "add_email_suppression", request_body = NewSuppression, responses(
+    (status = 201, body = Suppression),
+    (status = 200, body = Suppression, description = "It was there already, and keeps its reason."),
+))]
+async fn add(
+    State(suppressions): State<Suppressions>,
+    Json(new): Json<NewSuppression>,
+) -> Result<(StatusCode, Json<Suppression>), Error> {
+    let address = mailbox(&new.address)?;
+    let added = suppressions.add(&address, Reason::Manual, new.detail.as_deref()).await?;
+    let found = suppressions.among([&address]).await?.pop();
+    let suppression = found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "somebody has just removed it"))?;
+    Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(suppression)))
+}
+
+/// Sends mail to an address again.
+#[utoipa::path(delete, path = "/{address}", operation_id = "remove_email_suppression",
+    params(("address" = String, Path)), responses(
+    (status = 204),
+    (status = 404, body = ErrorEnvelope),
+))]
+async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
+    let address = Address::new(&address).map_err(|_| Error::not_found("the address"))?;
+    if !suppressions.remove(&address).await? {
+        return Err(Error::not_found(format!("`{}` among those no mail is sent to", key(&address))));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

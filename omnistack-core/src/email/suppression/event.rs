@@ -1,0 +1,90 @@
+//! What providers tell: which of it means that an address is lost.
+
+use serde::Deserialize;
+
+use super::Reason;
+use crate::email::Address;
+
+/// An address no mail may be sent to any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Unique at the provider.
+    pub(super) id: String,
+    pub(super) address: Address,
+    pub(super) reason: Reason,
+    pub(super) detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Resend {
+    #[serde(rename = "type")]
+    kind: String,
+    data: ResendData,
+}
+
+#[derive(Deserialize)]
+struct ResendData {
+    #[serde(default)]
+    to: Vec<String>,
+    bounce: Option<ResendBounce>,
+}
+
+#[derive(Deserialize)]
+struct ResendBounce {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(rename = "subType", default)]
+    sub_type: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// `email.bounced` with a permanent bounce, and `email.complained`. Others say nothing about an address, or not for good. An
+/// event names every recipient of its mail; of more than one nobody can say who it was.
+pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<Event>, serde_json::Error> {
+    let Resend { kind, data } = serde_json::from_slice(body)?;
+    let (reason, detail) = match (kind.as_str(), data.bounce) {
+        ("email.bounced", Some(bounce)) if bounce.kind.eq_ignore_ascii_case("permanent") => {
+            (Reason::Bounce, Some(format!("{}: {}", bounce.sub_type, bounce.message)))
+        }
+        ("email.complained", _) => (Reason::Complaint, None),
+        _ => return Ok(None),
+    };
+    let [address] = data.to.as_slice() else {
+        tracing::warn!(target: "omnistack::email", event = id, recipients = data.to.len(), "whose bounce it is can't be told");
+        return Ok(None);
+    };
+    let address = address.parse().ok();
+    Ok(address.map(|address| Event { id: id.into(), address, reason, detail }))
+}
+
+#[derive(Deserialize)]
+struct SendGrid {
+    event: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    sg_event_id: String,
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// `bounce` of type `bounce` (not `blocked`, which is for now) with a permanent status (RFC 3463), and `spamreport`.
+pub(super) fn sendgrid(body: &[u8]) -> Result<Vec<Event>, serde_json::Error> {
+    let events: Vec<SendGrid> = serde_json::from_slice(body)?;
+    let heeded = events.into_iter().filter_map(|event| {
+        let reason = match event.event.as_str() {
+            "bounce" if event.kind != "blocked" && !event.status.starts_with('4') => Reason::Bounce,
+            "spamreport" => Reason::Complaint,
+            _ => return None,
+        };
+        let address = event.email.parse().ok().filter(|_| !event.sg_event_id.is_empty())?;
+        let detail = (!event.reason.is_empty()).then_some(event.reason);
+        Some(Event { id: event.sg_event_id, address, reason, detail })
+    });
+    Ok(heeded.collect())
+}

@@ -1,0 +1,194 @@
+//! Puts values into sources: what a template may call, and how much it may take.
+
+use std::io;
+
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, value::ValueKind};
+
+use super::{Brand, markup, source::Source};
+
+/// Bytes of HTML a mail may have. Gmail cuts what is longer than about 102 KiB.
+pub(super) const LARGEST_MAIL: usize = 100 * 1024;
+
+/// Bytes a source may make, before they become HTML.
+const LARGEST_OUTPUT: usize = 64 * 1024;
+
+/// Steps a rendering may take.
+const FUEL: u64 = 20_000;
+
+/// Characters of a subject: RFC 5322 allows 998 bytes a line, and nobody reads that many.
+const LONGEST_SUBJECT: usize = 200;
+
+/// Renders the sources of one mail.
+pub(super) struct Engine(Environment<'static>);
+
+impl Engine {
+    pub(super) fn new(brand: &Brand, locale: &str) -> Self {
+        let mut environment = Environment::empty();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(50);
+        environment.set_auto_escape_callback(|name| match name {
+            BODY => AutoEscape::Custom("markdown".into()),
+            _ => AutoEscape::None,
+        });
+        environment.set_formatter(write);
+        environment.add_filter("upper", minijinja::filters::upper);
+        environment.add_filter("lower", minijinja::filters::lower);
+        environment.add_filter("trim", minijinja::filters::trim);
+        environment.add_filter("length", minijinja::filters::length);
+        let german = locale.get(..2).is_some_and(|language| language.eq_ignore_ascii_case("de"));
+        let english = locale.get(..2).is_some_and(|language| language.eq_ignore_ascii_case("en"));
+        environment.add_filter("duration", move |seconds: u64| duration(seconds, german));
+        environment.add_filter("time", move |moment: String| time(&moment, german, english));
+        environment.add_function("button", button);
+        environment.add_function("code", code);
+        environment.add_global("product", brand.product.clone());
+        environment.add_global("support", brand.support.clone());
+        environment.add_global("url", brand.url.clone());
+        Self(environment)
+    }
+
+    /// One line of plain text: a subject or a preview.
+    pub(super) fn line(&self, source: &str, values: &Value) -> Result<String, String> {
+        let text = self.render(LINE, source, values)?;
+        let mut line = String::new();
+        for word in text.split(|c: char| c.is_whitespace() || is_unwanted(c)).filter(|word| !word.is_empty()) {
+            line.extend((!line.is_empty()).then_some(' '));
+            line.push_str(word);
+        }
+        if let Some((end, _)) = line.char_indices().nth(LONGEST_SUBJECT) {
+            let end = line[..end].char_indices().next_back().map_or(0, |(last, _)| last);
+            line.truncate(end);
+            line.push('…');
+        }
+        Ok(line)
+    }
+
+    /// Markdown, in which every value is text.
+    pub(super) fn body(&self, source: &Source<'_>, values: &Value) -> Result<String, String> {
+        // Blank lines in place of the head: errors then name the line of the file.
+        let padded = format!("{}{}", "\n".repeat(source.lines_before), source.body);
+        self.render(BODY, &padded, values)
+    }
+
+    fn render(&self, name: &str, source: &str, values: &Value) -> Result<String, String> {
+        let template = self.0.template_from_named_str(name, source).map_err(|error| explain(&error))?;
+        let mut output = Bounded::default();
+        match template.render_captured_to(values.clone(), &mut output) {
+            _ if output.full => Err(format!("makes more than {} KiB", LARGEST_OUTPUT / 1024)),
+            Ok(_) => String::from_utf8(output.bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(explain(&error)),
+        }
+    }
+}
+
+const BODY: &str = "body";
+const LINE: &str = "line";
+
+/// Without the name of the template, which is ours.
+fn explain(error: &Error) -> String {
+    let what = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "takes too many steps".into(),
+        (kind, Some(detail)) => format!("{kind}: {detail}"),
+        (kind, None) => kind.to_string(),
+    };
+    match error.line() {
+        Some(line) => format!("line {line}: {what}"),
+        None => what,
+    }
+}
+
+/// Takes so many bytes.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > LARGEST_OUTPUT {
+            self.full = true;
+            return Err(io::Error::other("too much"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a value. Only what reads as text has any: a list of lists would grow on its way out.
+fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let text = match value.kind() {
+        ValueKind::None => return Ok(()),
+        ValueKind::Undefined => {
+            return Err(Error::new(ErrorKind::UndefinedError, "there is no such value"));
+        }
+        ValueKind::String | ValueKind::Number | ValueKind::Bool => value.to_string(),
+        kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {kind} is no text"))),
+    };
+    let written = if value.is_safe() || matches!(state.auto_escape(), AutoEscape::None) {
+        output.write_str(&text)
+    } else {
+        output.write_str(&markup::escape(&text))
+    };
+    written.map_err(Error::from)
+}
+
+fn button(url: String, label: String) -> Result<Value, Error> {
+    let url = link(&url)?;
+    let label = short(&label, "label")?;
+    Ok(Value::from_safe_string(format!("\n\n[{label}](<{url}> \"button\")\n\n")))
+}
+
+fn code(text: String) -> Result<Value, Error> {
+    Ok(Value::from_safe_string(format!("[{}](<{}>)", short(&text, "code")?, markup::CODE)))
+}
+
+fn link(url: &str) -> Result<String, Error> {
+    markup::link(url).map_err(|what| Error::new(ErrorKind::InvalidOperation, what))?;
+    Ok(markup::escape(url))
+}
+
+fn short(text: &str, what: &str) -> Result<String, Error> {
+    if text.len() > 200 {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("a {what} has at most 200 bytes")));
+    }
+    // One line, that ends with what it says.
+    Ok(markup::escape(text.trim()).replace(markup::LINE_BREAK, " "))
+}
+
+/// Control characters, and those that turn the direction of what follows: a name could hide the rest of its line with them.
+pub(super) fn is_unwanted(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `24 hours`; the largest unit that says it exactly, and minutes rounded up.
+fn duration(seconds: u64, german: bool) -> String {
+    let (count, english, deutsch) = match seconds.div_ceil(60) {
+        minutes if minutes >= 2 * 1440 && minutes.is_multiple_of(1440) => {
+            (minutes / 1440, ["day", "days"], ["Tag", "Tage"])
+        }
+        minutes if minutes >= 60 && minutes.is_multiple_of(60) => {
+            (minutes / 60, ["hour", "hours"], ["Stunde", "Stunden"])
+        }
+        minutes => (minutes, ["minute", "minutes"], ["Minute", "Minuten"]),
+    };
+    let unit = if german { deutsch } else { english }[usize::from(count != 1)];
+    format!("{count} {unit}")
+}
+
+/// A moment in UTC, to the minute.
+fn time(moment: &str, german: bool, english: bool) -> Result<String, Error> {
+    let moment: jiff::Timestamp =
+        moment.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "`time` takes a moment"))?;
+    let form = match (german, english) {
+        (true, _) => "%d.%m.%Y, %H:%M Uhr UTC",
+        (_, true) => "%-d %B %Y, %H:%M UTC",
+        _ => "%Y-%m-%d %H:%M UTC",
+    };
+    Ok(moment.strftime(form).to_string())
+}

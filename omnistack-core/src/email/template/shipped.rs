@@ -1,0 +1,296 @@
+//! The templates every app has.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use super::{Known, Template};
+use crate::clock::Timestamp;
+
+/// The end of every mail.
+pub(super) const FOOTER: &str = "footer";
+
+/// Sources from files named as the template.
+macro_rules! sources {
+    ($name:literal) => {
+        &[
+            ("en", include_str!(concat!("sources/en/", $name, ".md"))),
+            ("de", include_str!(concat!("sources/de/", $name, ".md"))),
+        ]
+    };
+}
+
+pub(super) fn add(known: &mut BTreeMap<&'static str, Known>) {
+    add_one::<Footer>(known);
+    add_one::<Welcome>(known);
+    add_one::<VerifyEmail>(known);
+    add_one::<ResetPassword>(known);
+    add_one::<MagicLink>(known);
+    add_one::<Invitation>(known);
+    add_one::<Notification>(known);
+    add_one::<Receipt>(known);
+    add_one::<ContactConfirmation>(known);
+    add_one::<NewSignIn>(known);
+}
+
+fn add_one<T: Template>(known: &mut BTreeMap<&'static str, Known>) {
+    known.insert(T::NAME, Known::of::<T>());
+}
+
+/// Whole seconds, for the filter `duration`.
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_secs())
+}
+
+fn sample_time() -> Timestamp {
+    // 2030-01-01T12:00:00Z
+    Timestamp::from_micros(1_893_499_200_000_000)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[derive(Serialize)]
+struct Footer {}
+
+impl Template for Footer {
+    const NAME: &'static str = FOOTER;
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("footer");
+
+    fn sample() -> Self {
+        Self {}
+    }
+}
+
+/// To somebody who has just joined.
+#[derive(Clone, Debug, Serialize)]
+pub struct Welcome {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// Where to begin.
+    pub link: String,
+}
+
+impl Template for Welcome {
+    const NAME: &'static str = "welcome";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("welcome");
+
+    fn sample() -> Self {
+        Self { name: Some("Ada".into()), link: "https://app.example.com/start".into() }
+    }
+}
+
+/// Asks whether an address is the reader's.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyEmail {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// What confirms the address.
+    pub link: String,
+    /// How long the link works.
+    #[serde(serialize_with = "seconds")]
+    pub expires: Duration,
+}
+
+impl Template for VerifyEmail {
+    const NAME: &'static str = "verify";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("verify");
+
+    fn sample() -> Self {
+        Self { name: Some("Ada".into()), link: "https://app.example.com/verify?token=3f9Q".into(), expires: DAY }
+    }
+}
+
+/// To somebody who has forgotten a password.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResetPassword {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// Where a new one is chosen.
+    pub link: String,
+    /// How long the link works.
+    #[serde(serialize_with = "seconds")]
+    pub expires: Duration,
+}
+
+impl Template for ResetPassword {
+    const NAME: &'static str = "reset";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("reset");
+
+    fn sample() -> Self {
+        Self { name: Some("Ada".into()), link: "https://app.example.com/reset?token=3f9Q".into(), expires: HOUR }
+    }
+}
+
+/// Signs the reader in, without a password.
+#[derive(Clone, Debug, Serialize)]
+pub struct MagicLink {
+    /// What signs in.
+    pub link: String,
+    /// The same to type, where the reader is on another device.
+    pub passcode: Option<String>,
+    /// How long both work.
+    #[serde(serialize_with = "seconds")]
+    pub expires: Duration,
+}
+
+impl Template for MagicLink {
+    const NAME: &'static str = "magic_link";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("magic_link");
+
+    fn sample() -> Self {
+        let link = "https://app.example.com/sign-in?token=3f9Q".into();
+        Self { link, passcode: Some("482 913".into()), expires: Duration::from_secs(900) }
+    }
+}
+
+/// Asks somebody to join a tenant.
+#[derive(Clone, Debug, Serialize)]
+pub struct Invitation {
+    /// Who asks.
+    pub inviter: String,
+    /// What to join: the tenant's name.
+    pub tenant: String,
+    /// As what, where roles have names.
+    pub role: Option<String>,
+    /// What accepts.
+    pub link: String,
+    /// How long the link works.
+    #[serde(serialize_with = "seconds")]
+    pub expires: Duration,
+}
+
+impl Template for Invitation {
+    const NAME: &'static str = "invitation";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("invitation");
+
+    fn sample() -> Self {
+        Self {
+            inviter: "Charles Babbage".into(),
+            tenant: "Analytical Engines Ltd".into(),
+            role: Some("Editor".into()),
+            link: "https://app.example.com/invitations/3f9Q".into(),
+            expires: DAY * 7,
+        }
+    }
+}
+
+/// Anything short.
+#[derive(Clone, Debug, Serialize)]
+pub struct Notification {
+    /// The subject, and the heading.
+    pub title: String,
+    /// The text; each is a paragraph.
+    pub paragraphs: Vec<String>,
+    /// Where more is, and what the button says.
+    pub action: Option<(String, String)>,
+}
+
+impl Template for Notification {
+    const NAME: &'static str = "notification";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("notification");
+
+    fn sample() -> Self {
+        Self {
+            title: "Your export is ready".into(),
+            paragraphs: vec![
+                "We have put the 1,204 rows you asked for into one file.".into(),
+                "It is kept for seven days.".into(),
+            ],
+            action: Some(("https://app.example.com/exports/17".into(), "Download the export".into())),
+        }
+    }
+}
+
+/// After a payment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Receipt {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// The receipt's number.
+    pub number: String,
+    /// When it was paid.
+    pub paid_at: Timestamp,
+    /// What for.
+    pub lines: Vec<ReceiptLine>,
+    /// All of it, with its currency: `€24.00`.
+    pub total: String,
+    /// Where the invoice is.
+    pub link: Option<String>,
+}
+
+/// A line of a [`Receipt`].
+#[derive(Clone, Debug, Serialize)]
+pub struct ReceiptLine {
+    /// What was bought.
+    pub description: String,
+    /// What it costs, with its currency.
+    pub amount: String,
+}
+
+impl Template for Receipt {
+    const NAME: &'static str = "receipt";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("receipt");
+
+    fn sample() -> Self {
+        let line =
+            |description: &str, amount: &str| ReceiptLine { description: description.into(), amount: amount.into() };
+        Self {
+            name: Some("Ada".into()),
+            number: "2030-0017".into(),
+            paid_at: sample_time(),
+            lines: vec![line("Team plan, January 2030", "€20.00"), line("2 extra seats", "€4.00")],
+            total: "€24.00".into(),
+            link: Some("https://app.example.com/invoices/2030-0017".into()),
+        }
+    }
+}
+
+/// To somebody who wrote by the contact form.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContactConfirmation {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// What was written.
+    pub message: String,
+}
+
+impl Template for ContactConfirmation {
+    const NAME: &'static str = "contact_confirmation";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("contact_confirmation");
+
+    fn sample() -> Self {
+        let message = "Hello,\nwhat does the team plan cost for forty people?\nAda".into();
+        Self { name: Some("Ada".into()), message }
+    }
+}
+
+/// Tells of a sign-in from a device not seen before.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewSignIn {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// The program and the system, as far as they are known: `Firefox on Linux`.
+    pub device: Option<String>,
+    /// The address it came from.
+    pub address: Option<String>,
+    /// Where sessions are ended and the password is changed.
+    pub link: String,
+}
+
+impl Template for NewSignIn {
+    const NAME: &'static str = "new_sign_in";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("new_sign_in");
+
+    fn sample() -> Self {
+        Self {
+            name: Some("Ada".into()),
+            at: sample_time(),
+            device: Some("Firefox on Linux".into()),
+            address: Some("203.0.113.7".into()),
+            link: "https://app.example.com/security".into(),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The dispatcher: takes what is due to its subscribers.
+//!
+//! It looks which subscribers have something to do, claims as many of their lanes as it has places, and makes each delivery on
+//! a task of its own. When one ends it looks again, so what comes next with the same key is not kept waiting.
+
+mod attempt;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    EventSettings, Events, Handler,
+    handle::Subscriptions,
+    store::{Claim, Claimed, Outcome},
+};
+use crate::{
+    app::{BoxError, Shutdown},
+    db::Error,
+    jobs::{Trouble, is_due, json, listen},
+};
+use attempt::attempt;
+
+/// Where the statement that publishes announces it.
+const CHANNEL: &str = "omnistack_events";
+
+/// How often deliveries that are over are forgotten.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// What a lease lasts longer than an attempt may take: time to begin it, and to store how it ended.
+const SPARE: Duration = Duration::from_secs(15);
+
+/// Delivers the events of an app to its subscribers. [`App`](crate::app::App) has one.
+#[derive(Clone)]
+pub struct Dispatcher {
+    events: Events,
+    handlers: Arc<BTreeMap<&'static str, Handler>>,
+    names: Arc<str>,
+    settings: Arc<EventSettings>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(events: Events, handlers: Vec<Handler>, settings: EventSettings) -> Self {
+        let mut subscriptions = Subscriptions::new();
+        for handler in &handlers {
+            subscriptions.entry(handler.event).or_default().push(handler.name);
+        }
+        events.know(subscriptions);
+        let handlers: BTreeMap<_, _> = handlers.into_iter().map(|handler| (handler.name, handler)).collect();
+        let names = json(&handlers.keys().collect::<Vec<_>>()).into();
+        Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings) }
+    }
+
+    /// Delivers events until told to end, then lets deliveries under way finish within `EVENTS_DRAIN` and gives back the others,
+    /// their attempts not counted.
+    ///
+    /// # Errors
+    /// None that time might mend: a database that is away is waited for.
+    pub async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
+        if self.handlers.is_empty() {
+            shutdown.cancelled().await;
+            return Ok(());
+        }
+        let ended = Shutdown::new();
+        let _ended = ended.clone().drop_guard();
+        let (db, wake) = (self.events.store.db.clone(), Arc::clone(&self.events.wake));
+        tokio::spawn(listen(db, CHANNEL, wake, ended));
+        Round::new(self).run(shutdown).await;
+        Ok(())
+    }
+
+    /// Delivers what is due, and what that publishes, until nothing is. For tests and one-off commands: returns how many attempts
+    /// were made.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn run_until_idle(&self) -> Result<usize, Error> {
+        let mut round = Round::new(self);
+        let mut attempts = 0;
+        loop {
+            let look = round.look().await?;
+            if round.running.is_empty() && !look.is_zero() {
+                return Ok(attempts);
+            }
+            while let Some(ended) = round.running.join_next_with_id().await {
+                round.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                attempts += 1;
+            }
+        }
+    }
+
+    /// Forgets what every subscriber has been done with for `EVENTS_KEEP`, as it does by itself once a minute; returns how many
+    /// deliveries.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget(&self) -> Result<u64, Error> {
+        self.events.store.forget(self.settings.keep).await
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("subscribers", &self.handlers.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A delivery being made.
+struct Running {
+    claimed: Claimed,
+    task: AbortHandle,
+}
+
+/// One run of the dispatcher.
+struct Round {
+    dispatcher: Dispatcher,
+    running: JoinSet<()>,
+    known: HashMap<tokio::task::Id, Running>,
+    /// By subscriber: deliveries being made.
+    load: HashMap<&'static str, usize>,
+    trouble: Trouble,
+    forgot: Option<Instant>,
+}
+
+impl Round {
+    fn new(dispatcher: &Dispatcher) -> Self {
+        Self {
+            dispatcher: dispatcher.clone(),
+            running: JoinSet::new(),
+            known: HashMap::new(),
+            load: HashMap::new(),
+            trouble: Trouble::default(),
+            forgot: None,
+        }
+    }
+
+    async fn run(mut self, shutdown: Shutdown) {
+        let wake = Arc::clone(&self.dispatcher.events.wake);
+        let poll = self.dispatcher.settings.poll;
+        while !shutdown.is_cancelled() {
+            let wait = match self.keep().await {
+                // Trouble takes its time, whatever ends or is announced meanwhile.
+                None => poll,
+                Some(Ok(wait)) => {
+                    if self.trouble.end() {
+                        tracing::info!(target: "omnistack::events", "the dispatcher's database is back");
+                    }
+                    wait.min(poll)
+                }
+                Some(Err(error)) => {
+                    if self.trouble.begin() {
+                        tracing::error!(target: "omnistack::events", %error, "the dispatcher can't reach its database; going on when it is back");
+                    }
+                    poll
+                }
+            };
+            tokio::select! {
+                () = self.trouble.over(), if self.trouble.holds() => {}
+                () = wake.notified(), if !self.trouble.holds() => {}
+                () = sleep(wait), if !self.trouble.holds() => {}
+                Some(ended) = self.running.join_next_with_id() => {
+                    self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                }
+                () = shutdown.cancelled() => {}
+            }
+            while let Some(ended) = self.running.try_join_next_with_id() {
+                self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Looks, unless the database is in trouble, and forgets now and then.
+    async fn keep(&mut self) -> Option<Result<Duration, Error>> {
+        if self.trouble.holds() {
+            return None;
+        }
+        let wait = self.look().await;
+        if wait.is_ok()
+            && is_due(&mut self.forgot, FORGET)
+            && let Err(error) = self.dispatcher.forget().await
+        {
+            return Some(Err(error));
+        }
+        Some(wait)
+    }
+
+    /// Claims what is due for as many as there are places; returns how long until there may be more.
+    async fn look(&mut self) -> Result<Duration, Error> {
+        let Dispatcher { events, handlers, names, settings } = self.dispatcher.clone();
+        let places = usize::try_from(settings.concurrency).unwrap_or(usize::MAX).max(1);
+        // So that one that is slow does not keep the others back.
+        let most = if handlers.len() > 1 { places.div_ceil(2) } else { places };
+        let mut wait = settings.poll;
+        if self.running.len() >= places {
+            return Ok(wait);
+        }
+        let mut next = events.store.next(&names).await?;
+        next.sort_unstable_by_key(|(_, at)| *at);
+        for (name, at) in next {
+            let Some(handler) = handlers.get(name.as_str()) else { continue };
+            let early = at - events.store.clock.now().as_micros();
+            if early > 0 {
+                wait = wait.min(Duration::from_micros(early.unsigned_abs()).max(Duration::from_millis(1)));
+                continue;
+            }
+            let load = self.load.get(handler.name).copied().unwrap_or(0);
+            let limit = most.saturating_sub(load).min(places.saturating_sub(self.running.len()));
+            if limit == 0 {
+                continue;
+            }
+            let lease = handler.timeout.saturating_add(SPARE);
+            let claim = Claim { subscriber: handler.name, event: handler.event, limit, lease };
+            let (claimed, looked) = events.store.claim(claim).await?;
+            if claimed.len() < limit && looked == limit {
+                // Some lanes had nothing: there may be more behind them.
+                wait = Duration::ZERO;
+            }
+            for delivery in claimed {
+                self.start(handler, delivery);
+            }
+        }
+        Ok(wait)
+    }
+
+    fn start(&mut self, handler: &Handler, claimed: Claimed) {
+        let attempt = attempt(handler.clone(), claimed.clone(), self.dispatcher.events.store.clone());
+        let task = self.running.spawn(attempt);
+        *self.load.entry(handler.name).or_default() += 1;
+        self.known.insert(task.id(), Running { claimed, task });
+    }
+
+    fn ended(&mut self, task: tokio::task::Id) {
+        let Some(running) = self.known.remove(&task) else { return };
+        if let Some(load) = self.load.get_mut(running.claimed.subscriber.as_str()) {
+            *load -= 1;
+        }
+    }
+
+    /// Lets what is under way finish, for a while, and gives back the rest.
+    async fn drain(mut self) {
+        let until = Instant::now() + self.dispatcher.settings.drain;
+        while let Ok(Some(ended)) = timeout_at(until, self.running.join_next_with_id()).await {
+            self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+        }
+        let store = &self.dispatcher.events.store;
+        for running in self.known.values() {
+            running.task.abort();
+        }
+        while self.running.join_next().await.is_some() {}
+        if !self.known.is_empty() {
+            tracing::warn!(target: "omnistack::events", deliveries = self.known.len(), "given back, since the app ends");
+        }
+        for Running { claimed, .. } in self.known.values() {
+            let at = store.clock.now().as_micros();
+            if let Err(error) = store.not_done(claimed, &Outcome::Again { at }).await {
+                tracing::warn!(target: "omnistack::events", %error, "a delivery could not be given back; it waits for its lease to end");
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Listeners in this process.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::broadcast;
+
+use super::Event;
+
+/// Events a listener may lag behind before it misses some.
+const BACKLOG: usize = 1024;
+
+type Sender = Box<dyn Any + Send + Sync>;
+
+/// By kind of event: those who listen, each a `broadcast::Sender<Arc<E>>`.
+#[derive(Default)]
+pub(super) struct Listeners(Mutex<HashMap<TypeId, Sender>>);
+
+impl Listeners {
+    fn senders(&self) -> MutexGuard<'_, HashMap<TypeId, Sender>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn subscribe<E: Event>(&self) -> broadcast::Receiver<Arc<E>> {
+        let mut senders = self.senders();
+        let sender =
+            senders.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(broadcast::channel::<Arc<E>>(BACKLOG).0));
+        match sender.downcast_ref::<broadcast::Sender<Arc<E>>>() {
+            Some(sender) => sender.subscribe(),
+            // Never: it was made for this type.
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    /// Who listens to events of a kind; none if nobody does.
+    pub(super) fn of<E: Event>(&self) -> Option<broadcast::Sender<Arc<E>>> {
+        let senders = self.senders();
+        let sender = senders.get(&TypeId::of::<E>())?.downcast_ref::<broadcast::Sender<Arc<E>>>()?;
+        (sender.receiver_count() > 0).then(|| sender.clone())
+    }
+}

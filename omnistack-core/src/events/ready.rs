@@ -1,0 +1,139 @@
+//! Subscribers that are ready to use.
+
+use std::{fmt, marker::PhantomData};
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use super::{Delivery, Event, EventId, Subscriber};
+use crate::{
+    clock::Timestamp,
+    jobs::{Draft, JobError, Jobs},
+    pubsub::Publisher,
+};
+
+/// Makes a job of each event, exactly once: it is enqueued in the transaction that acknowledges the event. The job gets the
+/// event's tenant, unless its draft has its own, and to its trace.
+///
+/// ```
+/// # use omnistack_core::{app::{Module, Registry}, events::{Enqueue, Event}, jobs::{Job, JobCtx, JobError}};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)]
+/// # struct ProjectCreated { project: u64, owner: String }
+/// # impl Event for ProjectCreated {
+/// #     const NAME: &'static str = "project.created";
+/// #     fn key(&self) -> String { self.project.to_string() }
+/// # }
+/// # #[derive(Serialize, Deserialize)]
+/// # struct SendWelcome { to: String }
+/// # #[async_trait::async_trait]
+/// # impl Job for SendWelcome {
+/// #     const NAME: &'static str = "send_welcome";
+/// #     type State = ();
+/// #     async fn run(self, _: &(), _: &JobCtx) -> Result<(), JobError> { Ok(()) }
+/// # }
+/// # fn register(registry: &mut Registry) {
+/// registry.on("send-welcome", |ctx| {
+///     Ok(Enqueue::new(ctx.get()?, |event: ProjectCreated| SendWelcome { to: event.owner }))
+/// });
+/// # }
+/// ```
+pub struct Enqueue<E, F> {
+    jobs: Jobs,
+    make: F,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E: Event, F, D: Into<Draft>> Enqueue<E, F>
+where
+    F: Fn(E) -> D + Send + Sync + 'static,
+{
+    /// The job, or [`Draft`] of one, that `make` makes.
+    pub fn new(jobs: Jobs, make: F) -> Self {
+        Self { jobs, make, event: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<E: Event, F, D: Into<Draft>> Subscriber for Enqueue<E, F>
+where
+    F: Fn(E) -> D + Send + Sync + 'static,
+{
+    type Event = E;
+
+    async fn handle(&self, event: E, delivery: &mut Delivery) -> Result<(), JobError> {
+        let draft = (self.make)(event).into().inherit(delivery.tenant());
+        let enqueued = self.jobs.enqueue_in(delivery.tx().await?, draft).await;
+        enqueued
+            .map(drop)
+            .map_err(|error| if error.is_retryable() { JobError::retry(error) } else { JobError::fatal(error) })
+    }
+}
+
+impl<E, F> fmt::Debug for Enqueue<E, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Enqueue")
+    }
+}
+
+/// Publishes each event to a topic of [`pubsub`](crate::pubsub), in order by key, at least once: for those who listen then. The
+/// message is JSON:
+///
+/// ```json
+/// {"id": "…", "event": "project.created", "key": "7", "sequence": 12, "published_at": "…", "data": {"project": 7}}
+/// ```
+///
+/// A message sent twice has the same `id`. `sequence` rises within a key.
+///
+/// ```
+/// # use omnistack_core::{app::Registry, events::{Event, Forward}};
+/// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
+/// registry.on("tell-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// # }
+/// ```
+pub struct Forward<E> {
+    publisher: Publisher,
+    topic: String,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E: Event> Forward<E> {
+    /// To this topic.
+    pub fn to(publisher: Publisher, topic: impl Into<String>) -> Self {
+        Self { publisher, topic: topic.into(), event: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<E: Event> Subscriber for Forward<E> {
+    type Event = E;
+
+    async fn handle(&self, event: E, delivery: &mut Delivery) -> Result<(), JobError> {
+        #[derive(Serialize)]
+        struct Message<'a, E> {
+            id: EventId,
+            event: &'static str,
+            key: &'a str,
+            sequence: i64,
+            published_at: Timestamp,
+            data: E,
+        }
+        let message = Message {
+            id: delivery.id(),
+            event: E::NAME,
+            key: delivery.key(),
+            sequence: delivery.sequence(),
+            published_at: delivery.published_at(),
+            data: event,
+        };
+        let message = serde_json::to_vec(&message).map_err(JobError::fatal)?;
+        self.publisher.publish(&self.topic, message).await;
+        Ok(())
+    }
+}
+
+impl<E> fmt::Debug for Forward<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! Changing deliveries' fate by hand.
+
+use super::{DeliveryFilter, DeliveryState, Store};
+use crate::db::{Args, Dialect, Error};
+
+/// Deliveries changed in one transaction at most.
+const AT_ONCE: i64 = 500;
+
+/// Lets a lane be looked at, if the delivery changed was its first: another one may be under way.
+const OPEN: &str = "update event_lanes set run_at = $4 where subscriber = $1 and key = $2 and not exists (
+    select 1 from event_deliveries as other where other.subscriber = $1 and other.key = $2
+    and other.state in ('waiting', 'dead') and other.seq < $3)";
+
+impl Store {
+    /// Makes dead letters wait again, with all their attempts before them.
+    pub(in crate::events) async fn retry(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
+        if filter.state.is_some_and(|state| state != DeliveryState::Dead) {
+            return Ok(0);
+        }
+        // The time is bound all the same: `each` binds it for every change.
+        self.each(filter, "dead", "state = 'waiting', attempt = 0, ended_at = case when $1 < 0 then $1 end").await
+    }
+
+    /// Gives up dead letters and deliveries that wait.
+    pub(in crate::events) async fn skip(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
+        let mut all = 0;
+        for state in [DeliveryState::Dead, DeliveryState::Waiting] {
+            if filter.state.is_none_or(|wanted| wanted == state) {
+                all += self.each(filter, state.as_str(), "state = 'skipped', ended_at = $1").await?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Changes deliveries in a state that match, some at a time, the first first.
+    async fn each(&self, filter: &DeliveryFilter, state: &str, set: &str) -> Result<u64, Error> {
+        let now = self.clock.now().as_micros();
+        let mut all = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let mut args = Args::new(self.db.dialect());
+            args.push(now);
+            let condition = filter.sql(&mut args);
+            let limit = args.push(AT_ONCE);
+            // Waits for a delivery that is just being acknowledged; then it is over, and left alone.
+            let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
+            let sql = format!(
+                "update event_deliveries set {set} where (seq, subscriber) in (select seq, subscriber
+                from event_deliveries as the where state = '{state}' and state in ('waiting', 'dead'){condition}
+                order by the.seq limit ${limit}{lock}) and state = '{state}'
+                returning seq, subscriber, key"
+            );
+            let mut changed: Vec<(i64, String, String)> =
+                tx.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+            changed.sort_unstable();
+            for (seq, subscriber, key) in &changed {
+                let open = tx.query(OPEN).bind(subscriber.clone()).bind(key.clone());
+                open.bind(*seq).bind(now).execute().await?;
+            }
+            tx.commit().await?;
+            all += u64::try_from(changed.len()).unwrap_or(0);
+            if i64::try_from(changed.len()).unwrap_or(i64::MAX) < AT_ONCE {
+                return Ok(all);
+            }
+        }
+    }
+}

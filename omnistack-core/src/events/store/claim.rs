@@ -1,0 +1,168 @@
+//! Dispatchers take what is due.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde::Serialize;
+
+use super::{Store, publish::lock};
+use crate::{
+    db::{Dialect, Error, Sql, Tx},
+    events::EventId,
+    identity::TenantId,
+    jobs::json,
+    trace::TraceContext,
+};
+
+/// A lane that had nothing to deliver, while somebody is about to publish or to finish, is looked at again after this long.
+const AGAIN: i64 = 50_000;
+
+/// A delivery to be made, with its event.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(in crate::events) struct Claimed {
+    pub(in crate::events) seq: i64,
+    pub(in crate::events) id: EventId,
+    pub(in crate::events) subscriber: String,
+    pub(in crate::events) key: String,
+    pub(in crate::events) payload: String,
+    pub(in crate::events) attempt: i32,
+    pub(in crate::events) lease: i32,
+    pub(in crate::events) tenant: Option<TenantId>,
+    pub(in crate::events) trace: Option<String>,
+    pub(in crate::events) trace_state: Option<String>,
+    pub(in crate::events) published_at: i64,
+}
+
+impl Claimed {
+    /// The trace the event was published in.
+    pub(in crate::events) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
+    }
+}
+
+/// When each subscriber's next lane may be looked at.
+const NEXT: Sql = Sql {
+    postgres: "select name, (select min(run_at) from event_lanes where subscriber = name)
+from json_array_elements_text($1::json) as name",
+    sqlite: "select value, (select min(run_at) from event_lanes where subscriber = value) from json_each($1)",
+};
+
+const LEASE_LANES: Sql = Sql {
+    postgres: "with due as (
+    select key from event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3 for no key update skip locked)
+update event_lanes as lanes set run_at = $4 from due where lanes.subscriber = $1 and lanes.key = due.key returning lanes.key",
+    sqlite: "update event_lanes set run_at = $4 where subscriber = $1 and key in (
+    select key from event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3) returning key",
+};
+
+/// The first delivery of each lane that is not over. One that is locked is being finished right now, by somebody whose lease is
+/// over, and is left alone.
+const HEADS: Sql = Sql {
+    postgres: "with heads as materialized (
+    select (select min(seq) from event_deliveries
+        where subscriber = $1 and event_deliveries.key = lane and state in ('waiting', 'dead')) as seq
+    from json_array_elements_text($2::json) as lane),
+free as materialized (
+    select seq from event_deliveries where subscriber = $1 and seq in (select seq from heads) and state = 'waiting'
+    for update skip locked)
+update event_deliveries as the set attempt = the.attempt + 1, lease = the.lease + 1
+from free, events where the.subscriber = $1 and the.seq = free.seq and events.seq = free.seq
+returning the.seq, id, the.subscriber, the.key, payload, the.attempt, the.lease, tenant, trace, trace_state, published_at",
+    sqlite: "update event_deliveries set attempt = attempt + 1, lease = lease + 1
+where subscriber = $1 and state = 'waiting' and seq in (
+    select (select min(seq) from event_deliveries as the
+        where the.subscriber = $1 and the.key = lanes.value and the.state in ('waiting', 'dead'))
+    from json_each($2) as lanes)
+returning seq, (select id from events where events.seq = event_deliveries.seq) as id, subscriber, key,
+    (select payload from events where events.seq = event_deliveries.seq) as payload, attempt, lease,
+    (select tenant from events where events.seq = event_deliveries.seq) as tenant,
+    (select trace from events where events.seq = event_deliveries.seq) as trace,
+    (select trace_state from events where events.seq = event_deliveries.seq) as trace_state,
+    (select published_at from events where events.seq = event_deliveries.seq) as published_at",
+};
+
+/// Keys nobody is publishing with, locked.
+const QUIET: &str = "select key from (
+    select value ->> 'key' as key, pg_try_advisory_xact_lock((value ->> 'lock')::bigint) as mine
+    from json_array_elements($1::json) as value offset 0) as keys where mine";
+
+const REMOVE: Sql = Sql {
+    postgres: "delete from event_lanes as lanes
+where subscriber = $1 and key in (select json_array_elements_text($2::json)) and not exists (
+    select 1 from event_deliveries as other
+    where other.subscriber = $1 and other.key = lanes.key and other.state in ('waiting', 'dead'))
+returning key",
+    sqlite: "delete from event_lanes
+where subscriber = $1 and key in (select value from json_each($2)) and not exists (
+    select 1 from event_deliveries as other
+    where other.subscriber = $1 and other.key = event_lanes.key and other.state in ('waiting', 'dead'))
+returning key",
+};
+
+const LOOK_AGAIN: Sql = Sql {
+    postgres: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select json_array_elements_text($2::json))",
+    sqlite: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
+};
+
+/// What one claim takes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::events) struct Claim<'a> {
+    pub(in crate::events) subscriber: &'a str,
+    pub(in crate::events) event: &'a str,
+    pub(in crate::events) limit: usize,
+    pub(in crate::events) lease: Duration,
+}
+
+impl Store {
+    /// When each of these subscribers may have something to do, of those that have something.
+    pub(in crate::events) async fn next(&self, names: &str) -> Result<Vec<(String, i64)>, Error> {
+        let next: Vec<(String, Option<i64>)> = self.db.query(NEXT).bind(names.to_owned()).fetch_all().await?;
+        Ok(next.into_iter().filter_map(|(name, next)| Some((name, next?))).collect())
+    }
+
+    /// Leases lanes that are due and gives the first delivery of each; with how many lanes there were.
+    pub(in crate::events) async fn claim(&self, claim: Claim<'_>) -> Result<(Vec<Claimed>, usize), Error> {
+        let now = self.clock.now().as_micros();
+        let until = now.saturating_add(i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX));
+        let mut tx = self.db.begin().await?;
+        let lanes = tx.query(LEASE_LANES).bind(claim.subscriber.to_owned()).bind(now);
+        let lanes = lanes.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX)).bind(until);
+        let lanes: Vec<(String,)> = lanes.fetch_all().await?;
+        if lanes.is_empty() {
+            tx.rollback().await?;
+            return Ok((Vec::new(), 0));
+        }
+        let keys: Vec<_> = lanes.into_iter().map(|(key,)| key).collect();
+        let heads = tx.query(HEADS).bind(claim.subscriber.to_owned()).bind(json(&keys));
+        let claimed: Vec<Claimed> = heads.fetch_all().await?;
+        let found: HashSet<_> = claimed.iter().map(|delivery| delivery.key.as_str()).collect();
+        let empty: Vec<_> = keys.iter().map(String::as_str).filter(|key| !found.contains(key)).collect();
+        if !empty.is_empty() {
+            remove(&mut tx, claim, empty, now + AGAIN).await?;
+        }
+        tx.commit().await?;
+        Ok((claimed, keys.len()))
+    }
+}
+
+/// Removes lanes that have nothing to deliver, unless somebody is just publishing.
+async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Key<'a> {
+        key: &'a str,
+        lock: i64,
+    }
+    let quiet = if tx.dialect() == Dialect::Postgres {
+        let keys: Vec<_> = empty.iter().map(|key| Key { key, lock: lock(claim.event, key) }).collect();
+        let quiet: Vec<(String,)> = tx.query(QUIET).bind(json(&keys)).fetch_all().await?;
+        json(&quiet.into_iter().map(|(key,)| key).collect::<Vec<_>>())
+    } else {
+        json(&empty)
+    };
+    // Looks with the locks held: what others have published until then is there to be seen.
+    let removed: Vec<(String,)> = tx.query(REMOVE).bind(claim.subscriber.to_owned()).bind(quiet).fetch_all().await?;
+    empty.retain(|key| !removed.iter().any(|(gone,)| gone == key));
+    if !empty.is_empty() {
+        tx.query(LOOK_AGAIN).bind(claim.subscriber.to_owned()).bind(json(&empty)).bind(again).execute().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Deliveries end.
+
+use std::time::Duration;
+
+use super::{Claimed, Store};
+use crate::{
+    db::{Error, Sql, Tx},
+    jobs::json,
+};
+
+/// Rows one statement touches at most, so that nobody waits long for it.
+const AT_ONCE: i64 = 1000;
+
+/// How an attempt ended that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::events) enum Outcome {
+    Retry {
+        at: i64,
+        error: String,
+    },
+    /// Not its fault: the attempt is not counted.
+    Again {
+        at: i64,
+    },
+    Dead {
+        error: String,
+    },
+}
+
+/// Only for who has the newest lease, and locks the delivery until the transaction ends.
+const DONE: &str = "update event_deliveries set state = 'done', error = null, ended_at = $4
+where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
+
+const NOT_DONE: &str = "update event_deliveries set state = $4, error = coalesce($5, error), attempt = attempt - $6
+where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
+
+const LANE: &str = "update event_lanes set run_at = $3 where subscriber = $1 and key = $2";
+
+const FORGET: Sql = Sql {
+    postgres: "with old as (
+    select seq, subscriber from event_deliveries where ended_at < $1 order by ended_at limit $2 for update skip locked)
+delete from event_deliveries as the using old where the.seq = old.seq and the.subscriber = old.subscriber returning the.seq",
+    sqlite: "delete from event_deliveries where rowid in (
+    select rowid from event_deliveries where ended_at < $1 order by ended_at limit $2) returning seq",
+};
+
+/// So that of two who forget an event's last deliveries at once, the second finds none left.
+const LOCK_EVENTS: &str =
+    "select seq from events where seq in (select json_array_elements_text($1::json)::bigint) order by seq for update";
+
+const FORGET_EVENTS: Sql = Sql {
+    postgres: "delete from events where seq in (select json_array_elements_text($1::json)::bigint)
+and not exists (select 1 from event_deliveries where event_deliveries.seq = events.seq)",
+    sqlite: "delete from events where seq in (select value from json_each($1))
+and not exists (select 1 from event_deliveries where event_deliveries.seq = events.seq)",
+};
+
+impl Store {
+    /// Acknowledges a delivery within a transaction; false when somebody else has it by now, or it was given up.
+    pub(in crate::events) async fn done(&self, tx: &mut Tx, delivery: &Claimed) -> Result<bool, Error> {
+        let now = self.clock.now().as_micros();
+        let done = tx.query(DONE).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease).bind(now);
+        Ok(done.execute().await? == 1)
+    }
+
+    /// Lets the next delivery of its key be made once this transaction commits.
+    pub(in crate::events) async fn free(&self, tx: &mut Tx, delivery: &Claimed) -> Result<(), Error> {
+        self.look_at(tx, delivery, Some(self.clock.now().as_micros())).await
+    }
+
+    async fn look_at(&self, tx: &mut Tx, delivery: &Claimed, at: Option<i64>) -> Result<(), Error> {
+        let lane = tx.query(LANE).bind(delivery.subscriber.clone()).bind(delivery.key.clone()).bind(at);
+        lane.execute().await.map(drop)
+    }
+
+    /// Stores how an attempt ended; nothing when somebody else has the delivery by now.
+    pub(in crate::events) async fn not_done(&self, delivery: &Claimed, outcome: &Outcome) -> Result<(), Error> {
+        let (state, error, back, at) = match outcome {
+            Outcome::Retry { at, error } => ("waiting", Some(error.clone()), 0, Some(*at)),
+            Outcome::Again { at } => ("waiting", None, 1, Some(*at)),
+            Outcome::Dead { error } => ("dead", Some(error.clone()), 0, None),
+        };
+        let mut tx = self.db.begin().await?;
+        let update = tx.query(NOT_DONE).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease);
+        if update.bind(state.to_owned()).bind(error).bind(back).execute().await? == 1 {
+            self.look_at(&mut tx, delivery, at).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Forgets deliveries that ended longer ago than this, and events that have no other; returns how many deliveries.
+    pub(in crate::events) async fn forget(&self, keep: Duration) -> Result<u64, Error> {
+        let before = self.clock.now().as_micros().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
+        let mut all = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let old: Vec<(i64,)> = tx.query(FORGET).bind(before).bind(AT_ONCE).fetch_all().await?;
+            let forgotten = i64::try_from(old.len()).unwrap_or(i64::MAX);
+            if forgotten > 0 {
+                let events = json(&old.into_iter().map(|(seq,)| seq).collect::<Vec<_>>());
+                if tx.dialect() == crate::db::Dialect::Postgres {
+                    tx.query(LOCK_EVENTS).bind(events.clone()).execute().await?;
+                }
+                tx.query(FORGET_EVENTS).bind(events).execute().await?;
+            }
+            tx.commit().await?;
+            all += forgotten.unsigned_abs();
+            if forgotten < AT_ONCE {
+                return Ok(all);
+            }
+        }
+    }
+}

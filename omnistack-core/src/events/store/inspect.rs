@@ -1,0 +1,231 @@
+//! Looking at deliveries.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Store;
+use crate::{
+    clock::Timestamp,
+    db::{Args, Error},
+    events::EventId,
+    identity::TenantId,
+};
+
+/// Where a delivery is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeliveryState {
+    /// Not made yet, or being made.
+    Waiting,
+    /// A dead letter: failed for good, and holds back what comes after it in its key.
+    Dead,
+    /// Made.
+    Done,
+    /// Given up by hand.
+    Skipped,
+}
+
+impl DeliveryState {
+    /// Every state, in the order of a life.
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Dead, Self::Done, Self::Skipped];
+
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Dead => "dead",
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Dead)
+    }
+}
+
+/// One event for one subscriber, as it is now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DeliveryInfo {
+    /// The event.
+    pub id: EventId,
+    /// Its place in the order.
+    pub sequence: i64,
+    /// Its kind.
+    pub event: String,
+    /// What it is about.
+    pub key: String,
+    /// What it says, as JSON.
+    #[schema(value_type = Object)]
+    pub payload: serde_json::Value,
+    /// The tenant it belongs to.
+    pub tenant: Option<TenantId>,
+    /// The trace it belongs to.
+    pub trace: Option<String>,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// Who is to be told.
+    pub subscriber: String,
+    /// Where the delivery is in its life.
+    pub state: DeliveryState,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Why the last failed attempt did.
+    pub error: Option<String>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Stored {
+    id: EventId,
+    seq: i64,
+    name: String,
+    key: String,
+    payload: String,
+    tenant: Option<TenantId>,
+    trace: Option<String>,
+    published_at: i64,
+    subscriber: String,
+    state: String,
+    attempt: i32,
+    error: Option<String>,
+    ended_at: Option<i64>,
+}
+
+impl From<Stored> for DeliveryInfo {
+    fn from(stored: Stored) -> Self {
+        Self {
+            id: stored.id,
+            sequence: stored.seq,
+            event: stored.name,
+            key: stored.key,
+            payload: serde_json::from_str(&stored.payload).unwrap_or(serde_json::Value::String(stored.payload)),
+            tenant: stored.tenant,
+            trace: stored.trace,
+            published_at: Timestamp::from_micros(stored.published_at),
+            subscriber: stored.subscriber,
+            state: DeliveryState::read(&stored.state),
+            attempt: stored.attempt.unsigned_abs(),
+            error: stored.error,
+            ended_at: stored.ended_at.map(Timestamp::from_micros),
+        }
+    }
+}
+
+/// How a subscriber stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SubscriberInfo {
+    /// Its name.
+    pub subscriber: String,
+    /// Deliveries by state.
+    pub deliveries: BTreeMap<DeliveryState, u64>,
+    /// When the oldest event was published that it has still to be told.
+    pub behind_since: Option<Timestamp>,
+}
+
+/// Which deliveries are meant. Empty, it means all.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Of this event.
+    pub id: Option<EventId>,
+    /// For this subscriber.
+    pub subscriber: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+}
+
+impl DeliveryFilter {
+    /// All for a subscriber.
+    pub fn subscriber(name: impl Into<String>) -> Self {
+        Self { subscriber: Some(name.into()), ..Self::default() }
+    }
+
+    /// Of this event.
+    #[must_use]
+    pub fn id(mut self, event: EventId) -> Self {
+        self.id = Some(event);
+        self
+    }
+
+    /// With this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// In this state.
+    #[must_use]
+    pub fn state(mut self, state: DeliveryState) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// As conditions on `the`, each after an `and`.
+    pub(super) fn sql(&self, args: &mut Args) -> String {
+        let mut sql = String::new();
+        if let Some(id) = self.id {
+            _ = write!(sql, " and the.seq = (select seq from events where id = ${})", args.push(id));
+        }
+        if let Some(subscriber) = &self.subscriber {
+            _ = write!(sql, " and the.subscriber = ${}", args.push(subscriber.clone()));
+        }
+        if let Some(key) = &self.key {
+            _ = write!(sql, " and the.key = ${}", args.push(key.clone()));
+        }
+        if let Some(state) = self.state {
+            _ = write!(sql, " and the.state = '{}'", state.as_str());
+        }
+        sql
+    }
+}
+
+impl Store {
+    /// The newest deliveries that match, before one.
+    pub(in crate::events) async fn list(
+        &self,
+        filter: &DeliveryFilter,
+        before: Option<(i64, &str)>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryInfo>, Error> {
+        let mut args = Args::new(self.db.dialect());
+        let condition = filter.sql(&mut args);
+        let (seq, subscriber) = before.unwrap_or((i64::MAX, ""));
+        let (seq, subscriber) = (args.push(seq), args.push(subscriber.to_owned()));
+        let limit = args.push(i64::from(limit));
+        let sql = format!(
+            "select id, the.seq, name, the.key, payload, tenant, trace, published_at, subscriber, state, attempt, error, ended_at
+            from event_deliveries as the join events on events.seq = the.seq
+            where (the.seq, the.subscriber) < (${seq}, ${subscriber}){condition} order by the.seq desc, subscriber desc limit ${limit}"
+        );
+        let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        Ok(stored.into_iter().map(DeliveryInfo::from).collect())
+    }
+
+    /// Every subscriber that has deliveries, with how many in each state.
+    pub(in crate::events) async fn subscribers(&self) -> Result<Vec<SubscriberInfo>, Error> {
+        let counts = "select subscriber, state, count(*), min(case when state in ('waiting', 'dead') then seq end)
+            from event_deliveries group by subscriber, state order by subscriber, state";
+        let counts: Vec<(String, String, i64, Option<i64>)> = self.db.query(counts).fetch_all().await?;
+        let mut all: Vec<SubscriberInfo> = Vec::new();
+        for (subscriber, state, count, oldest) in counts {
+            if all.last().is_none_or(|last| last.subscriber != subscriber) {
+                all.push(SubscriberInfo { subscriber, deliveries: BTreeMap::new(), behind_since: None });
+            }
+            let Some(last) = all.last_mut() else { continue };
+            last.deliveries.insert(DeliveryState::read(&state), count.unsigned_abs());
+            if let Some(oldest) = oldest {
+                let published = self.db.query("select published_at from events where seq = $1").bind(oldest);
+                let published: Option<(i64,)> = published.fetch_optional().await?;
+                let published = published.map(|(at,)| Timestamp::from_micros(at));
+                last.behind_since = [last.behind_since, published].into_iter().flatten().min();
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,89 @@
+//! Events come in.
+
+use serde::Serialize;
+
+use crate::{
+    crypto::Sha256,
+    db::{Dialect, Error, Tx},
+    jobs::json,
+    trace::TraceContext,
+};
+
+/// An event's row, in the JSON both databases insert from.
+#[derive(Serialize)]
+pub(in crate::events) struct Row {
+    pub(in crate::events) id: String,
+    pub(in crate::events) key: String,
+    pub(in crate::events) payload: String,
+    /// Who publishes with its key, on PostgreSQL.
+    #[serde(skip)]
+    pub(in crate::events) lock: i64,
+}
+
+/// Events of one kind, and who is to get them.
+pub(in crate::events) struct Publish<'a> {
+    pub(in crate::events) name: &'static str,
+    pub(in crate::events) rows: &'a [Row],
+    pub(in crate::events) subscribers: &'a [&'static str],
+    pub(in crate::events) trace: Option<&'a TraceContext>,
+}
+
+/// The number of a key's lock. That of another key only by a rare chance, which costs no more than waiting.
+pub(in crate::events) fn lock(name: &str, key: &str) -> i64 {
+    let digest = Sha256::of_list([b"omnistack events".as_slice(), name.as_bytes(), key.as_bytes()]);
+    digest.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
+/// Taken one after another, in an order everybody goes by.
+const LOCK: &str = "select pg_advisory_xact_lock(lock)::text
+from (select value::bigint as lock from json_array_elements_text($1::json) as value order by 1 offset 0) as locks";
+
+/// Numbers are drawn under the locks, in the order of the list. Announced when it commits.
+const INSERT: &str = "with stored as (
+    insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
+    select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, $5, $6, $7
+    from json_array_elements($1::json) with ordinality as rows(value, place) order by place
+    returning seq, key),
+due as (
+    insert into event_deliveries (seq, subscriber, key)
+    select seq, subscriber, key from stored, json_array_elements_text($3::json) as subscriber returning 1),
+lanes as (
+    insert into event_lanes (subscriber, key, run_at)
+    select distinct subscriber, key, $7::bigint from stored, json_array_elements_text($3::json) as subscriber
+    on conflict (subscriber, key) do nothing returning 1)
+select pg_notify('omnistack_events', '')::text";
+
+/// On SQLite, where the transaction is the only one that writes.
+const INSERT_EVENTS: &str = "insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
+select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
+returning seq";
+const INSERT_DELIVERIES: &str = "insert into event_deliveries (seq, subscriber, key)
+select seq, subscribers.value, events.key from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value";
+const INSERT_LANES: &str = "insert into event_lanes (subscriber, key, run_at)
+select distinct subscribers.value, events.key, $3 from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value
+on conflict (subscriber, key) do nothing";
+
+pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish<'_>, now: i64) -> Result<(), Error> {
+    let Publish { name, rows, subscribers, trace } = publish;
+    let (list, subscribers) = (json(rows), json(subscribers));
+    let (tenant, state) = (tx.tenant(), trace.and_then(|trace| trace.tracestate()).map(ToOwned::to_owned));
+    let trace = trace.map(|trace| trace.traceparent().to_owned());
+    match tx.dialect() {
+        Dialect::Postgres => {
+            let mut locks: Vec<i64> = rows.iter().map(|row| row.lock).collect();
+            locks.sort_unstable();
+            locks.dedup();
+            tx.query(LOCK).bind(json(&locks)).execute().await?;
+            let insert = tx.query(INSERT).bind(list).bind((*name).to_owned()).bind(subscribers);
+            insert.bind(tenant).bind(trace).bind(state).bind(now).execute().await?;
+        }
+        Dialect::Sqlite => {
+            let insert = tx.query(INSERT_EVENTS).bind(list).bind((*name).to_owned());
+            let stored: Vec<(i64,)> = insert.bind(tenant).bind(trace).bind(state).bind(now).fetch_all().await?;
+            let stored = json(&stored.into_iter().map(|(seq,)| seq).collect::<Vec<_>>());
+            tx.query(INSERT_DELIVERIES).bind(stored.clone()).bind(subscribers.clone()).execute().await?;
+            tx.query(INSERT_LANES).bind(stored).bind(subscribers).bind(now).execute().await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Whose requests are counted together.
+
+use std::{fmt, net::IpAddr};
+
+use crate::{
+    http::{Request, layer::ClientAddr},
+    identity::{ApiKeyId, Identity, TenantId, UserId},
+};
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitKey {
+    /// Each client address; of IPv6 the network of 64 bits, which is one customer's.
+    Address,
+    /// Each signed-in caller, and each address of those who aren't.
+    Identity,
+    /// Each tenant, and each address of callers without one.
+    Tenant,
+    /// Each API key; each signed-in caller who came without, and each address of those who aren't.
+    ApiKey,
+    /// All of them: what the route stands.
+    Everybody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Address(IpAddr),
+    User(UserId),
+    Tenant(TenantId),
+    Program(ApiKeyId),
+    Everybody,
+}
+
+impl Key {
+    pub(super) fn of(by: RateLimitKey, request: &Request) -> Self {
+        let identity = || request.extensions().get::<Identity>();
+        let known = match by {
+            RateLimitKey::Address => None,
+            RateLimitKey::Identity => identity().map(|identity| Self::User(identity.user)),
+            RateLimitKey::Tenant => identity().and_then(|identity| identity.tenant).map(Self::Tenant),
+            RateLimitKey::ApiKey => {
+                identity().map(|identity| identity.key.map_or(Self::User(identity.user), Self::Program))
+            }
+            RateLimitKey::Everybody => Some(Self::Everybody),
+        };
+        known.unwrap_or_else(|| Self::Address(network(request)))
+    }
+}
+
+/// As it is called in Redis.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "address:{address}"),
+            Self::User(user) => write!(f, "user:{user}"),
+            Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
+            Self::Program(key) => write!(f, "key:{key}"),
+            Self::Everybody => f.write_str("everybody"),
+        }
+    }
+}
+
+fn network(request: &Request) -> IpAddr {
+    let address = request.extensions().get::<ClientAddr>().map_or(IpAddr::V4([0, 0, 0, 0].into()), |client| client.0);
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+    }
+}

@@ -1,0 +1,65 @@
+//! What is old goes every night.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    app::App,
+    audit::Chain,
+    jobs::{JobFilter, JobState},
+};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+
+use super::Audited;
+use crate::jobs::replicas::{end, soon, until, work};
+
+fn nightly(state: JobState) -> JobFilter {
+    JobFilter { name: Some("retain_audit".into()), state: Some(state), ..JobFilter::default() }
+}
+
+on_each_database! {
+    async fn with_a_retention_old_entries_go_at_three(database: TestDatabase) {
+        let app = TestApp::start(database, |app| app.set("AUDIT_RETENTION", "1h").set("JOBS_POLL", "5ms")).await;
+        let audited = Audited { log: app.app().ctx().get().unwrap(), store: app.app().ctx().get().unwrap(), app };
+        let (jobs, crons) = (audited.app.jobs(), audited.app.app().runner().crons());
+        assert_eq!((crons.len(), crons[0].next.unwrap().to_string().as_str()), (1, "2030-01-01T03:00:00Z"));
+        let tenant = audited.tenant(4).await;
+        let worker = work(audited.app.app());
+        let seen = async {
+            let count = || audited.db().query("select count(*) from job_crons").fetch_one::<(i64,)>();
+            while count().await.unwrap() == (0,) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the cron", seen).await;
+        for (night, kept) in [("2030-01-01", 1), ("2030-01-02", 2)] {
+            if kept == 2 {
+                // Not an hour old.
+                audited.app.clock().set(format!("{night}T02:30:00Z").parse().unwrap());
+                audited.add(tenant, 1).await;
+            }
+            audited.app.clock().set(format!("{night}T03:00:00Z").parse().unwrap());
+            until("the night's end", &jobs, nightly(JobState::Done), kept).await;
+            // And the one that says what went.
+            assert_eq!(audited.store.verify(tenant).await.unwrap().entries, u64::try_from(kept).unwrap());
+        }
+        // Tampered with, it is kept, and a dead letter says so.
+        audited.tamper(tenant, &["update audit_entries set action = 'x' where tenant_id = $1"]).await;
+        audited.app.clock().set("2030-01-03T03:00:00Z".parse().unwrap());
+        until("the dead letter", &jobs, nightly(JobState::Dead), 1).await;
+        let dead = jobs.list(&nightly(JobState::Dead), None, 1).await.unwrap();
+        assert_eq!(dead[0].attempt, 1, "once is enough");
+        assert!(dead[0].error.as_deref().unwrap().contains(&Chain::from(tenant).to_string()), "{:?}", dead[0].error);
+        end(worker).await;
+    }
+
+    async fn without_one_nothing_goes(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        assert!(audited.app.app().runner().crons().is_empty());
+        let refused = App::builder(audited.app.database().config()).set("AUDIT_RETENTION", "0s").build().unwrap_err();
+        assert!(refused.to_string().contains("keeps nothing"), "{refused}");
+        let tenant = audited.tenant(2).await;
+        audited.app.clock().advance(Duration::from_secs(10 * 365 * 24 * 3600));
+        audited.app.run_jobs().await;
+        assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 2);
+    }
+}

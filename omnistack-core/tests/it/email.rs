@@ -1,0 +1,27 @@
+//! Mail: the laws every provider keeps, and what each sends on the wire.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+
+mod addresses;
+mod aiosmtpd;
+mod failover;
+mod http_api;
+mod laws;
+mod message;
+mod settings;
+mod smtp;
+
+use std::time::Duration;
+
+use omnistack_core::{
+    clock::{Clock, MockClock},
+    http::client::{Client, ClientSettings},
+};
+
+fn client(timeout: Duration) -> Client {
+    ClientSettings { connect_timeout: Duration::from_secs(5), timeout }.client().unwrap()
+}
+
+fn clock() -> Clock {
+    MockClock::at("2030-01-01T12:00:00Z".parse().unwrap()).clock()
+}

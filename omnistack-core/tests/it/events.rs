@@ -1,0 +1,146 @@
+//! Events, on both databases.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says what it did")]
+
+mod crash;
+mod deliveries;
+mod operators;
+mod ready;
+mod replicas;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::{AppBuilder, Module, Registry},
+    db::Migration,
+    events::{Delivery, Event, Subscriber},
+    jobs::JobError,
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+use serde::{Deserialize, Serialize};
+
+/// The trace of somebody's request.
+pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Something was noted, under a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Noted {
+    pub(crate) key: String,
+    pub(crate) text: String,
+}
+
+impl Noted {
+    pub(crate) fn new(key: &str, text: impl Into<String>) -> Self {
+        Self { key: key.into(), text: text.into() }
+    }
+}
+
+impl Event for Noted {
+    const NAME: &'static str = "noted";
+
+    fn key(&self) -> String {
+        self.key.clone()
+    }
+}
+
+/// What a subscriber does about a text.
+type Decide = dyn Fn(&str, u32) -> Result<(), JobError> + Send + Sync;
+
+/// Writes what it is told into a table, through the delivery's transaction, and then does as it is told.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    name: &'static str,
+    told: Arc<Mutex<Vec<String>>>,
+    decide: Arc<Decide>,
+}
+
+impl Writer {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self::deciding(name, |_, _| Ok(()))
+    }
+
+    /// With a say about each text and attempt.
+    pub(crate) fn deciding(
+        name: &'static str,
+        decide: impl Fn(&str, u32) -> Result<(), JobError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, told: Arc::default(), decide: Arc::new(decide) }
+    }
+
+    /// What it was told, each attempt.
+    pub(crate) fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Subscriber for Writer {
+    type Event = Noted;
+    const MAX_ATTEMPTS: u32 = 3;
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+        self.told.lock().unwrap().push(event.text.clone());
+        let (attempt, sequence) = (delivery.attempt(), delivery.sequence());
+        let tx = delivery.tx().await?;
+        let write = "insert into written (subscriber, key, text, sequence) values ($1, $2, $3, $4)";
+        let write = tx.query(write).bind(self.name.to_owned()).bind(event.key).bind(event.text.clone()).bind(sequence);
+        write.execute().await?;
+        (self.decide)(&event.text, attempt)
+    }
+
+    fn backoff(attempt: u32) -> Duration {
+        Duration::from_secs(u64::from(attempt) * 10)
+    }
+}
+
+impl Module for Writer {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let writer = self.clone();
+        registry.on(self.name, move |_| Ok(writer));
+    }
+}
+
+/// The table writers write into.
+pub(crate) struct Table;
+
+impl Module for Table {
+    fn name(&self) -> &'static str {
+        "table"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        const SQL: &str =
+            "create table written (subscriber text not null, key text not null, text text not null, sequence bigint)";
+        const LEDGER: &str = "create table ledger (key text not null, text text not null, place bigint not null)";
+        registry.migrations(&[
+            Migration { name: "0001_written", postgres: SQL, sqlite: SQL },
+            Migration { name: "0002_ledger", postgres: LEDGER, sqlite: LEDGER },
+        ]);
+    }
+}
+
+pub(crate) async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
+    TestApp::start(database, |app| assemble(app.with(Table))).await
+}
+
+/// What a subscriber wrote about a key, in the order of the events.
+pub(crate) async fn written(app: &TestApp, subscriber: &str, key: &str) -> Vec<String> {
+    let sql = "select text from written where subscriber = $1 and key = $2 order by sequence";
+    let rows: Vec<(String,)> =
+        app.db().query(sql).bind(subscriber.to_owned()).bind(key.to_owned()).fetch_all().await.unwrap();
+    rows.into_iter().map(|(text,)| text).collect()
+}
+
+/// What must happen soon.
+pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
+}

@@ -1,0 +1,295 @@
+//! A process that dies by SIGKILL after each of its statements in turn: a request with an idempotency key, and a dispatcher.
+//!
+//! An observer of the child's statements kills it after the n-th, `begin` and `commit` among them. The parent then looks at what
+//! is there, does what a client or another replica would do, and checks that the promise was kept; then comes n + 1, until a
+//! child is done before it dies.
+
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, Output},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{body::Body, extract::State, routing::post};
+use bytes::Bytes;
+use omnistack_core::{
+    app::{Api, App, Mount},
+    clock::{MockClock, Timestamp},
+    config::Config,
+    db::{Db, Dialect, QueryEvent, QueryObserver},
+    events::{DeliveryFilter, DeliveryState, Enqueue, Events, Forward},
+    http::{Error, Idempotency, Json, Response, StatusCode},
+    jobs::{Job, JobCtx, Jobs},
+    pubsub::{Broker, Publisher},
+};
+use omnistack_testkit::on_each_database;
+use serde_json::json;
+use tokio::sync::broadcast;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use super::*;
+
+const URL: &str = "FAILPOINT_URL";
+const CLOCK: &str = "FAILPOINT_CLOCK";
+const STATEMENT: &str = "FAILPOINT_STATEMENT";
+const KEY: &str = "FAILPOINT_KEY";
+
+#[derive(Serialize, Deserialize)]
+struct Ordered {
+    order: String,
+}
+
+impl Event for Ordered {
+    const NAME: &'static str = "ordered";
+
+    fn key(&self) -> String {
+        self.order.clone()
+    }
+}
+
+macro_rules! job {
+    ($name:ident, $stored:literal) => {
+        #[derive(Serialize, Deserialize)]
+        struct $name {
+            order: String,
+        }
+
+        #[async_trait]
+        impl Job for $name {
+            const NAME: &'static str = $stored;
+            type State = ();
+
+            async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+                Ok(())
+            }
+        }
+    };
+}
+
+// The request's own job, and that of the event.
+job!(Pack, "pack");
+job!(Ship, "ship");
+
+/// Books an order in the delivery's transaction.
+struct Book;
+
+#[async_trait]
+impl Subscriber for Book {
+    type Event = Ordered;
+
+    async fn handle(&self, event: Ordered, delivery: &mut Delivery) -> Result<(), JobError> {
+        let tx = delivery.tx().await?;
+        tx.query("insert into booked (name) values ($1)").bind(event.order).execute().await?;
+        Ok(())
+    }
+}
+
+struct Shop {
+    /// Whether orders have subscribers that do something.
+    told: bool,
+}
+
+impl Module for Shop {
+    fn name(&self) -> &'static str {
+        "shop"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        const ORDERS: &str = "create table orders (name text not null, id text not null)";
+        const BOOKED: &str = "create table booked (name text not null)";
+        registry
+            .migrations(&[
+                Migration { name: "0001_orders", postgres: ORDERS, sqlite: ORDERS },
+                Migration { name: "0002_booked", postgres: BOOKED, sqlite: BOOKED },
+            ])
+            .job::<Pack>(|_| Ok(()))
+            .job::<Ship>(|_| Ok(()))
+            .routes(Mount::public("/orders"), Api::new().hidden("/", post(order)), |ctx| {
+                Ok((ctx.get::<Db>()?, ctx.get::<Jobs>()?, ctx.get::<Events>()?))
+            })
+            .on("book", |_| Ok(Book));
+        if self.told {
+            registry
+                .on("ship", |ctx| Ok(Enqueue::new(ctx.get()?, |event: Ordered| Ship { order: event.order })))
+                .on("tell", |ctx| Ok(Forward::<Ordered>::to(ctx.get()?, "orders")));
+        }
+    }
+}
+
+async fn order(
+    State((db, jobs, events)): State<(Db, Jobs, Events)>,
+    idempotency: Idempotency,
+    name: String,
+) -> Result<Response, Error> {
+    let id = Uuid::new_v4().to_string();
+    let mut tx = db.begin().await?;
+    let insert = tx.query("insert into orders (name, id) values ($1, $2)").bind(name.clone()).bind(id.clone());
+    insert.execute().await?;
+    jobs.enqueue_in(&mut tx, Pack { order: name.clone() }).await?;
+    events.publish_in(&mut tx, &Ordered { order: name }).await?;
+    idempotency.commit(tx, (StatusCode::CREATED, Json(json!({ "id": id })))).await
+}
+
+/// Kills its process when the last of so many statements has ended.
+struct KillAfter(AtomicUsize);
+
+impl QueryObserver for KillAfter {
+    fn observe(&self, _: QueryEvent<'_>) {
+        if self.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// Says what it is given: in a child to its parent, in the parent to itself.
+#[derive(Clone, Default)]
+struct Telling(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Broker for Telling {
+    async fn publish(&self, topic: &str, message: Bytes) {
+        let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        let told = format!("{topic} {}", message["data"]["order"].as_str().unwrap());
+        println!("told {told}");
+        self.0.lock().unwrap().push(told);
+    }
+
+    async fn subscribe(&self, _: &str) -> broadcast::Receiver<Bytes> {
+        broadcast::channel(1).1
+    }
+}
+
+fn request(name: &str) -> http::Request<Body> {
+    let request = http::Request::post("/api/v1/public/orders").header("idempotency-key", name);
+    request.body(Body::from(name.to_owned())).unwrap()
+}
+
+/// The app of a child, which dies as its parent says; none when nobody says.
+fn child(told: bool) -> Option<(App, String)> {
+    let environment = Config::from_env();
+    let setting = |name| environment.get(name).map(|(value, _)| value.to_owned());
+    let (url, key) = (setting(URL)?, setting(KEY)?);
+    let pairs =
+        [("APP_ENV", "test"), ("DATABASE_URL", &url), ("HTTP_RATE_LIMIT", "off"), ("DATABASE_SYNCHRONOUS", "off")];
+    let clock = MockClock::at(Timestamp::from_micros(setting(CLOCK)?.parse().unwrap())).clock();
+    let builder = App::builder(Config::from_pairs(pairs)).clock(clock).with(Shop { told });
+    let app = builder.replace(Publisher::new(Telling::default())).build().unwrap();
+    app.db().observe(KillAfter(AtomicUsize::new(setting(STATEMENT)?.parse().unwrap())));
+    Some((app, key))
+}
+
+#[tokio::test]
+#[ignore = "a process of other tests here"]
+async fn child_that_answers() {
+    let Some((app, key)) = child(false) else { return };
+    let answer = app.service().oneshot(request(&key)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+#[ignore = "a process of other tests here"]
+async fn child_that_delivers() {
+    let Some((app, _)) = child(true) else { return };
+    assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 3);
+}
+
+/// Runs a child that dies after so many statements; whether it did, and what it told before.
+async fn run(app: &TestApp, child: &str, statement: usize, key: &str) -> (bool, usize) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("events::crash::{child}"), "--ignored", "--nocapture"]);
+    command.env(URL, app.database().url()).env(KEY, key).env(STATEMENT, statement.to_string());
+    command.env(CLOCK, app.clock().clock().now().as_micros().to_string());
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let Output { status, stdout, stderr } = soon("the end of a child", output).await.unwrap().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.signal() == Some(9) || status.success(), "statement {statement}: {status}\n{stdout}\n{stderr}");
+    forgotten(app.db()).await;
+    (!status.success(), stdout.matches(&format!("told orders {key}")).count())
+}
+
+/// Waits until PostgreSQL has noticed that a client is gone, and has ended its transaction.
+async fn forgotten(db: &Db) {
+    if db.dialect() == Dialect::Sqlite {
+        return;
+    }
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null";
+    let look = async {
+        while db.query(open).fetch_one::<(i64,)>().await.unwrap().0 > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of the child's transaction", look).await;
+}
+
+async fn count(app: &TestApp, sql: &'static str, name: &str) -> i64 {
+    app.db().query(sql).bind(name.to_owned()).fetch_one::<(i64,)>().await.unwrap().0
+}
+
+on_each_database! {
+    async fn a_request_with_a_key_killed_after_any_statement_is_carried_out_once(database: TestDatabase) {
+        let app = TestApp::start(database, |app| app.with(Shop { told: false })).await;
+        let mut deaths = 0;
+        loop {
+            let key = format!("order-{deaths}-");
+            let (died, _) = run(&app, "child_that_answers", deaths + 1, &key).await;
+            // The dead one's claim ends.
+            app.clock().advance(Duration::from_secs(61));
+            let answer = app.app().service().oneshot(request(&key)).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::CREATED, "after {deaths}");
+            let replayed = answer.headers().contains_key("idempotent-replayed");
+            let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+            let answered: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let ids = app.db().query("select id from orders where name = $1").bind(key.clone());
+            let ids: Vec<(String,)> = ids.fetch_all().await.unwrap();
+            assert_eq!(ids, [(answered["id"].as_str().unwrap().to_owned(),)], "after {deaths}");
+            let packed = app.enqueued::<Pack>().await.into_iter().filter(|pack| pack.order == key).count();
+            assert_eq!(packed, 1, "after {deaths}");
+            assert_eq!(count(&app, "select count(*) from events where key = $1", &key).await, 1);
+            assert_eq!(count(&app, "select count(*) from event_deliveries where key = $1", &key).await, 1);
+            if !died {
+                assert!(replayed);
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths >= 9, "{deaths}");
+        // And each of those events is told.
+        app.run_events().await;
+        let (booked,): (i64,) = app.db().query("select count(*) from booked").fetch_one().await.unwrap();
+        assert_eq!(booked, i64::try_from(deaths + 1).unwrap());
+    }
+
+    async fn a_dispatcher_killed_after_any_statement_keeps_its_promise(database: TestDatabase) {
+        let telling = Telling::default();
+        let publisher = Publisher::new(telling.clone());
+        let app = TestApp::start(database, |app| app.with(Shop { told: true }).replace(publisher)).await;
+        let mut deaths = 0;
+        loop {
+            let key = format!("order-{deaths}-");
+            app.events().publish(&Ordered { order: key.clone() }).await.unwrap();
+            let (died, told) = run(&app, "child_that_delivers", deaths + 1, &key).await;
+            // The dead one's leases end.
+            app.clock().advance(Duration::from_secs(60));
+            app.run_events().await;
+            assert_eq!(count(&app, "select count(*) from booked where name = $1", &key).await, 1, "after {deaths}");
+            let shipped = app.enqueued::<Ship>().await.into_iter().filter(|ship| ship.order == key).count();
+            assert_eq!(shipped, 1, "after {deaths}");
+            let told = told + telling.0.lock().unwrap().drain(..).filter(|said| *said == format!("orders {key}")).count();
+            assert!((1..=2).contains(&told), "after {deaths}: {told}");
+            let filter = DeliveryFilter::default().key(&key).state(DeliveryState::Done);
+            assert_eq!(app.events().deliveries(&filter, None, 10).await.unwrap().len(), 3);
+            let (lanes,): (i64,) = app.db().query("select count(*) from event_lanes").fetch_one().await.unwrap();
+            assert_eq!(lanes, 0, "after {deaths}");
+            if !died {
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths >= 30, "{deaths}");
+    }
+}

@@ -1,0 +1,104 @@
+//! Mail that is sent by jobs, from templates, to those who want it; on both databases.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod pages;
+mod sending;
+mod suppression;
+mod templates;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::AppBuilder,
+    email::{Email, EmailError, EmailProvider, ErrorKind, Mail, Mailer, Outbox, Sent},
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+
+/// Answers as told, and keeps what it took and what it was offered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scripted(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    /// The next answers; when there are none it takes everything.
+    next: VecDeque<Answer>,
+    /// Whether everything is refused until told otherwise.
+    down: bool,
+    offered: Vec<Email>,
+    taken: Vec<Email>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Fail(ErrorKind),
+    RateLimited(u64),
+    /// It takes the mail, and the answer is lost.
+    TakenUnheard,
+}
+
+impl Scripted {
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.0.lock().unwrap().next.extend(answers);
+    }
+
+    pub(crate) fn down(&self, down: bool) {
+        self.0.lock().unwrap().down = down;
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Email> {
+        self.0.lock().unwrap().taken.clone()
+    }
+
+    pub(crate) fn offered(&self) -> Vec<Email> {
+        self.0.lock().unwrap().offered.clone()
+    }
+}
+
+#[async_trait]
+impl EmailProvider for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+        let mut script = self.0.lock().unwrap();
+        script.offered.push(email.clone());
+        if script.down {
+            return Err(EmailError::new(ErrorKind::Unavailable, "connection refused"));
+        }
+        match script.next.pop_front() {
+            None => script.taken.push(email.clone()),
+            Some(Answer::Fail(kind)) => return Err(EmailError::new(kind, "as told")),
+            Some(Answer::RateLimited(seconds)) => {
+                let error = EmailError::new(ErrorKind::RateLimited, "slow down");
+                return Err(error.after(std::time::Duration::from_secs(seconds)));
+            }
+            Some(Answer::TakenUnheard) => {
+                script.taken.push(email.clone());
+                return Err(EmailError::new(ErrorKind::Unknown, "the answer did not come"));
+            }
+        }
+        Ok(Sent::by("scripted").with_id(script.taken.len().to_string()))
+    }
+}
+
+/// An app that sends through a scripted provider.
+pub(crate) async fn scripted(
+    database: TestDatabase,
+    more: impl FnOnce(AppBuilder) -> AppBuilder,
+) -> (TestApp, Outbox, Scripted) {
+    let provider = Scripted::default();
+    let mailer = Mailer::new(provider.clone()).from("shop@example.com".parse().unwrap());
+    let app = TestApp::start(database, |app| more(app.with(Mail::default()).replace(mailer))).await;
+    let outbox = app.app().ctx().get().unwrap();
+    (app, outbox, provider)
+}
+
+pub(crate) fn mail(to: &str) -> Email {
+    Email::to(to).subject("Hello").text("Hello.")
+}

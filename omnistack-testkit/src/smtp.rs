@@ -1,0 +1,248 @@
+//! A mail server that keeps what it is sent, and misbehaves as scripted.
+//!
+//! ```
+//! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, ErrorKind, Smtp}};
+//! use omnistack_testkit::smtp::{SmtpReply, SmtpServer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let server = SmtpServer::start().await;
+//! let smtp = Smtp::new(&server.url(), Clock::system()).unwrap();
+//! let email = Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
+//!
+//! smtp.send(&email).await.unwrap();
+//! assert_eq!(server.delivered()[0].to, ["ada@example.com"]);
+//!
+//! server.answer("RCPT", SmtpReply::line("550 5.1.1 no such user"));
+//! assert_eq!(smtp.send(&email).await.unwrap_err().kind(), ErrorKind::Refused);
+//! # }
+//! ```
+//!
+//! It speaks enough of RFC 5321 for a client: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, RSET, NOOP and QUIT, without TLS. What it was
+//! sent is kept as it came, without the dots that transparency adds (section 4.5.2).
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// A mail server on a free port of 127.0.0.1. See the [module](self).
+#[derive(Debug)]
+pub struct SmtpServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    replies: HashMap<String, SmtpReply>,
+    commands: Vec<String>,
+    delivered: Vec<Delivered>,
+    connections: usize,
+}
+
+/// A mail that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delivered {
+    /// The address of `MAIL FROM`.
+    pub from: String,
+    /// The addresses of `RCPT TO`, in order.
+    pub to: Vec<String>,
+    /// The text: headers and body.
+    pub text: Vec<u8>,
+}
+
+/// What the server does instead of agreeing.
+#[derive(Clone, Debug)]
+pub struct SmtpReply(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Text(String),
+    Drip(String, Duration),
+    Hang,
+    Close,
+}
+
+impl SmtpReply {
+    /// This line, or these lines with CR LF between them.
+    pub fn line(line: impl Into<String>) -> Self {
+        Self(Kind::Text(line.into()))
+    }
+
+    /// This line, one byte at a time, with a pause before each.
+    pub fn drip(line: impl Into<String>, pause: Duration) -> Self {
+        Self(Kind::Drip(line.into(), pause))
+    }
+
+    /// Nothing, for ever.
+    pub fn hang() -> Self {
+        Self(Kind::Hang)
+    }
+
+    /// Closes the connection.
+    pub fn close() -> Self {
+        Self(Kind::Close)
+    }
+}
+
+impl SmtpServer {
+    /// A server that takes every mail.
+    ///
+    /// # Panics
+    /// When the machine has no free port on 127.0.0.1.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let (listener, address) = listener
+            .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
+            .unwrap_or_else(|error| panic!("a mail server needs a free port on 127.0.0.1: {error}"));
+        let state = Arc::new(Mutex::new(State::default()));
+        let mut server = JoinSet::new();
+        let shared = state.clone();
+        server.spawn(async move {
+            let mut conversations = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                lock(&shared).connections += 1;
+                let state = shared.clone();
+                conversations.spawn(async move { _ = converse(stream, &state).await });
+            }
+        });
+        Self { address, state, _server: server }
+    }
+
+    /// `smtp://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("smtp://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on, answers a command so: `RCPT`, `DATA`, `AUTH` …; `CONNECT` is the greeting, and `.` the end of a text.
+    pub fn answer(&self, command: &str, reply: SmtpReply) {
+        lock(&self.state).replies.insert(command.into(), reply);
+    }
+
+    /// From now on, agrees to everything.
+    pub fn agree(&self) {
+        lock(&self.state).replies.clear();
+    }
+
+    /// The mails it took, in order.
+    pub fn delivered(&self) -> Vec<Delivered> {
+        lock(&self.state).delivered.clone()
+    }
+
+    /// The commands it was sent, in order, each with its arguments.
+    pub fn commands(&self) -> Vec<String> {
+        lock(&self.state).commands.clone()
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        lock(&self.state).connections
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn converse(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    if !say(&mut stream, state, "CONNECT", "220 testkit ESMTP").await? {
+        return Ok(());
+    }
+    let (mut from, mut to) = (String::new(), Vec::new());
+    let mut line = String::new();
+    while stream.read_line(&mut line).await? > 0 {
+        let command = std::mem::take(&mut line).trim_end().to_owned();
+        lock(state).commands.push(command.clone());
+        let verb = command.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        let agreed = match verb.as_str() {
+            "EHLO" => "250-testkit\r\n250-8BITMIME\r\n250 AUTH PLAIN",
+            "AUTH" => "235 2.7.0 accepted",
+            "DATA" => "354 go on",
+            "QUIT" => "221 bye",
+            "MAIL" | "RCPT" | "RSET" | "NOOP" => "250 ok",
+            _ => "500 unknown command",
+        };
+        let scripted = lock(state).replies.contains_key(&verb);
+        if !say(&mut stream, state, &verb, agreed).await? {
+            return Ok(());
+        }
+        match verb.as_str() {
+            "MAIL" => (from, to) = (address(&command), Vec::new()),
+            "RCPT" if !scripted => to.push(address(&command)),
+            "DATA" if !scripted => {
+                let text = text(&mut stream).await?;
+                let refused = lock(state).replies.contains_key(".");
+                if !refused {
+                    lock(state).delivered.push(Delivered { from: from.clone(), to: std::mem::take(&mut to), text });
+                }
+                if !say(&mut stream, state, ".", "250 2.0.0 taken").await? {
+                    return Ok(());
+                }
+            }
+            "QUIT" => return Ok(()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What stands between the angle brackets.
+fn address(command: &str) -> String {
+    let inner = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    inner.map_or_else(String::new, |(address, _)| address.into())
+}
+
+/// Lines up to the one that is a dot.
+async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        if stream.read_until(b'\n', &mut line).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        match line.as_slice() {
+            b".\r\n" => return Ok(text),
+            [b'.', rest @ ..] => text.extend_from_slice(rest),
+            other => text.extend_from_slice(other),
+        }
+    }
+}
+
+/// Answers as scripted, or agrees; whether the conversation goes on.
+async fn say(
+    stream: &mut BufReader<TcpStream>,
+    state: &Mutex<State>,
+    verb: &str,
+    agreed: &str,
+) -> std::io::Result<bool> {
+    let scripted = lock(state).replies.get(verb).cloned();
+    match scripted.map_or_else(|| Kind::Text(agreed.into()), |reply| reply.0) {
+        Kind::Text(text) => stream.write_all(format!("{text}\r\n").as_bytes()).await.map(|()| true),
+        Kind::Drip(text, pause) => {
+            for byte in format!("{text}\r\n").into_bytes() {
+                tokio::time::sleep(pause).await;
+                stream.write_all(&[byte]).await?;
+            }
+            Ok(true)
+        }
+        Kind::Hang => std::future::pending().await,
+        Kind::Close => Ok(false),
+    }
+}

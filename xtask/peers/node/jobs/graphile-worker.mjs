@@ -1,0 +1,46 @@
+// graphile-worker, as its page on performance advises: a local queue, and completions in batches. Of the sizes 500, 2,000 and
+// 5,000 the second did best.
+
+import { Logger, makeWorkerUtils, run } from "graphile-worker";
+import { count, measure } from "./measure.mjs";
+
+const logger = new Logger(() => () => {});
+
+await measure(async (url) => {
+  const utils = await makeWorkerUtils({ connectionString: url, logger });
+  await utils.migrate();
+  return {
+    enqueue: (jobs) => utils.addJobs(Array.from({ length: jobs }, () => ({ identifier: "nothing", payload: null }))),
+    async run(jobs) {
+      const { promise, resolve } = withResolvers();
+      let left = jobs;
+      const preset = {
+        worker: {
+          connectionString: url,
+          logger,
+          concurrentJobs: 24,
+          maxPoolSize: 26,
+          localQueue: { size: 2000 },
+          completeJobBatchDelay: 0,
+          failJobBatchDelay: 0,
+        },
+      };
+      const nothing = async () => {
+        left -= 1;
+        if (left === 0) resolve();
+      };
+      const runner = await run({ preset, noHandleSignals: true, taskList: { nothing } });
+      await promise;
+      // Ends when everything is stored.
+      await runner.stop();
+    },
+    left: () => count(url, "select count(*) from graphile_worker.jobs"),
+    close: () => utils.release(),
+  };
+});
+
+function withResolvers() {
+  let resolve;
+  const promise = new Promise((done) => (resolve = done));
+  return { promise, resolve };
+}

@@ -1,0 +1,51 @@
+//! Node packages in a folder of their own.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::{
+    command,
+    failure::{Context, Result},
+    host,
+};
+
+const MANIFEST: &str = include_str!("../../peers/node/package.json");
+const LOCK: &str = include_str!("../../peers/node/package-lock.json");
+
+/// Whether Node and npm are on this machine.
+pub(crate) fn found() -> bool {
+    host::program("node").is_some() && host::program("npm").is_some()
+}
+
+/// Installs what `peers/node` pins into `target/peers/node`, puts a folder of its scripts beside the packages, where Node looks
+/// for them, and answers where that is.
+pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
+    let folder = host::target().join("peers/node");
+    let done = folder.join("package-lock.installed");
+    if !fs::read_to_string(&done).is_ok_and(|installed| installed == LOCK) {
+        fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
+        for (name, text) in [("package.json", MANIFEST), ("package-lock.json", LOCK)] {
+            fs::write(folder.join(name), text).context(format_args!("writing {name}"))?;
+        }
+        // No package's own scripts: they are programs to be read, not to be trusted with a machine.
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
+        command::run(npm.current_dir(&folder))?;
+        fs::write(&done, LOCK).context(format_args!("writing {}", done.display()))?;
+    }
+    let (from, to) = (host::root().join("xtask/peers/node").join(scripts), folder.join(scripts));
+    fs::create_dir_all(&to).context(format_args!("creating {}", to.display()))?;
+    let entries = fs::read_dir(&from).context(format_args!("reading {}", from.display()))?;
+    for entry in entries {
+        let entry = entry.context(format_args!("reading {}", from.display()))?;
+        fs::copy(entry.path(), to.join(entry.file_name()))
+            .context(format_args!("copying {}", entry.path().display()))?;
+    }
+    Ok(to)
+}
+
+/// A script of that folder, ready to be run.
+pub(crate) fn script(folder: &std::path::Path, name: &str) -> Command {
+    let mut node = Command::new("node");
+    node.arg(folder.join(name));
+    node
+}
