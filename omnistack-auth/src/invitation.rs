@@ -168,9 +168,10 @@ impl Invitations {
     /// Lets the caller join.
     ///
     /// # Errors
-    /// As of [`accept_in`](Self::accept_in).
+    /// As of [`accept_in`](Self::accept_in); 403 for a program, and for an operator who acts as a user.
     pub async fn accept(&self, caller: &Identity, token: &str) -> Result<Joined, Error> {
         refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
         // A token is all that is known.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let joined = self.accept_in(&mut tx, caller.user, token).await?;

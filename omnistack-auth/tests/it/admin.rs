@@ -206,6 +206,8 @@ on_each_database! {
         let key = json!({ "name": "robot", "scopes": ["*:read"] });
         acting.post("/api/v1/app/api-keys", key).await.expect_error(403, "IMPERSONATION_REFUSED");
         acting.delete(team.path("")).await.expect_error(403, "IMPERSONATION_REFUSED");
+        let token = json!({ "token": "omi_" });
+        acting.post("/api/v1/app/invitations/accept", token).await.expect_error(403, "IMPERSONATION_REFUSED");
         let to = json!({ "user_id": team.members[1].0 });
         acting.post(team.path("/transfer"), to).await.expect_error(403, "IMPERSONATION_REFUSED");
         // It is recorded under both names.

@@ -187,7 +187,7 @@ on_each_database! {
         let counted = Counted::default();
         let sink = UsageSink::new(counted.clone());
         let app = TestApp::start_with_own_identity(database, |app| {
-            app.set("API_KEY_RATE_LIMIT", "3/minute").with(Auth::accounts()).replace(sink)
+            app.set("API_KEY_RATE_LIMIT", "3/minute").set("HTTP_RATE_LIMIT", "1000/minute").with(Auth::accounts()).replace(sink)
         }).await;
         let (ada, owner) = verified(&app, "ada@example.com").await;
         let make = async || {
@@ -199,7 +199,16 @@ on_each_database! {
             one.get(ME).await.expect(200);
         }
         let refused = one.get(ME).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
-        assert_eq!(refused.header("retry-after"), Some("20"));
+        for (name, value) in [
+            ("retry-after", "20"),
+            ("ratelimit-policy", "\"key\";q=3;w=60"),
+            ("ratelimit", "\"key\";r=0;t=60"),
+            ("x-ratelimit-limit", "3"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "60"),
+        ] {
+            assert_eq!(refused.header(name), Some(value), "{name}");
+        }
         other.get(ME).await.expect(200);
         owner.get(ME).await.expect(200);
         app.clock().advance(Duration::from_secs(20));
