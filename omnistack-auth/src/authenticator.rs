@@ -4,9 +4,9 @@
 //! read is remembered for a minute by the token's hash. A change tells every replica to forget; one that can't be told
 //! goes by what it knows for the rest of that minute.
 
-use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use ::http::{StatusCode, request::Parts};
+use ::http::request::Parts;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use omnistack_core::{
@@ -15,11 +15,13 @@ use omnistack_core::{
     crypto::Sha256,
     db::Db,
     http::Error,
-    identity::{Authenticate, Identity, Permissions, Proof, SessionId, TenantId, UserId, bearer_token},
+    identity::{Authenticate, Identity, Proof, SessionId, TenantId, UserId, bearer_token},
     pubsub::Publisher,
 };
 
 use crate::{
+    api_key::recognize::{Keys, presented},
+    choice::{Chosen, TenantDomain, not_a_member},
     cookie::{self, Browser},
     issuer::{
         Claims as Foreign, LONGEST, Presented,
@@ -31,6 +33,7 @@ use crate::{
         identity::Standing as ForeignStanding,
         tenant::{Standing, standing},
     },
+    tenant::suspended,
     token::{AccessTokens, Claims, refused},
 };
 
@@ -39,8 +42,6 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Tokens remembered; about 100 MB when all are in use.
 const MOST: u64 = 100_000;
 const TOPIC: &str = "omnistack.auth";
-/// The header that chooses a tenant for one request.
-pub(crate) const TENANT: &str = "x-tenant-id";
 
 /// A caller who was recognised.
 struct Known {
@@ -58,6 +59,8 @@ pub(crate) struct Recognize {
     pub(crate) sync: Sync,
     pub(crate) known: Remembered,
     pub(crate) browser: Browser,
+    pub(crate) domain: TenantDomain,
+    pub(crate) keys: Keys,
 }
 
 impl Recognize {
@@ -103,14 +106,10 @@ fn foreign(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) ->
         identity = identity.with_proof(proof);
     }
     if let (Some(tenant), Some(role)) = (standing.tenant_id, &standing.role) {
-        identity = identity.for_tenant(tenant).with_permissions(permissions(role, standing.permissions.as_deref()));
+        identity =
+            identity.for_tenant(tenant).with_permissions(role::permissions(role, standing.permissions.as_deref()));
     }
     if standing.operator { identity.into_admin() } else { identity }
-}
-
-fn suspended() -> Error {
-    let message = "this tenant is suspended; ask the operators of the app";
-    Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message)
 }
 
 /// Who it is, and what they may do there.
@@ -119,7 +118,8 @@ fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> I
         .with_session(claims.sid)
         .with_proof(Proof { at: standing.proof_at, second_factor: standing.second_factor });
     if let (Some(tenant), Some(role)) = (tenant, &standing.role) {
-        identity = identity.for_tenant(tenant).with_permissions(permissions(role, standing.permissions.as_deref()));
+        identity =
+            identity.for_tenant(tenant).with_permissions(role::permissions(role, standing.permissions.as_deref()));
     }
     match standing.actor_id {
         Some(actor) => identity.with_actor(actor),
@@ -128,15 +128,10 @@ fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> I
     }
 }
 
-/// Of a role every tenant has, or of one of the tenant's own. Of one that is gone: none.
-pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
-    role::built_in(role).or_else(|| own?.parse().ok()).unwrap_or_default()
-}
-
 #[async_trait]
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
-        let token = match (bearer_token(request), cookie::access(&request.headers)) {
+        let token = match (bearer_token(request).or_else(|| presented(request)), cookie::access(&request.headers)) {
             (Some(token), _) => token,
             (None, Some(token)) => {
                 self.browser.check(&request.method, &request.headers)?;
@@ -147,38 +142,37 @@ impl Authenticate for Recognize {
         if token.len() > LONGEST {
             return Err(refused());
         }
-        let tenant = chosen_tenant(request)?;
-        let key = key(token, tenant);
+        let chosen = self.domain.chosen(request)?;
+        let key = key(token, chosen.as_ref());
         if let Some(identity) = self.known.get(&key, self.clock.now()) {
+            self.keys.admit(&identity).await?;
             return Ok(Some(identity));
         }
         let generation = self.known.generation();
-        let (identity, until) = self.recognize(token, tenant).await?;
-        if let Some(tenant) = tenant
-            && identity.tenant != Some(tenant)
-        {
-            let message = "you are no member of the tenant `X-Tenant-Id` names, or there is none of this id";
-            return Err(Error::new(StatusCode::FORBIDDEN, "NOT_A_MEMBER", message));
+        let tenant = match chosen {
+            Some(chosen) => Some(chosen.find(&self.db).await?),
+            None => None,
+        };
+        let (identity, until) = match self.keys.recognize(token).await {
+            Some(program) => program?,
+            None => self.recognize(token, tenant).await?,
+        };
+        self.keys.admit(&identity).await?;
+        if tenant.is_some() && identity.tenant != tenant {
+            return Err(not_a_member());
         }
         self.known.remember(key, identity.clone(), until.min(self.clock.now() + REMEMBERED), generation);
         Ok(Some(identity))
     }
 }
 
-fn key(token: &str, tenant: Option<TenantId>) -> Sha256 {
-    match tenant {
-        // A token has no spaces.
-        Some(tenant) => Sha256::of_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
+fn key(token: &str, chosen: Option<&Chosen>) -> Sha256 {
+    // A token has no spaces.
+    match chosen {
+        Some(Chosen::Id(tenant)) => Sha256::of_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
+        Some(Chosen::Slug(slug)) => Sha256::of_parts([token.as_bytes(), b" . ", slug.as_bytes()]),
         None => Sha256::of(token),
     }
-}
-
-/// The tenant this request asks for.
-fn chosen_tenant(request: &Parts) -> Result<Option<TenantId>, Error> {
-    let Some(value) = request.headers.get(TENANT) else { return Ok(None) };
-    let id = value.to_str().ok().and_then(|text| TenantId::from_str(text).ok());
-    let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
-    id.map(Some).ok_or_else(wrong)
 }
 
 /// Callers recognised a short while ago, by the hash of what they presented.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnistack_core::http::RateSetting;
 use secrecy::SecretString;
 
 use crate::issuer::Issuer;
@@ -21,6 +22,12 @@ omnistack_core::section! {
         pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s";
         /// How long a key signs access tokens before the next one does.
         pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d";
+        /// How often programs may come with one key.
+        pub api_key_rate_limit: RateSetting = "API_KEY_RATE_LIMIT", default "600/minute";
+        /// How long a deleted team can be restored.
+        pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d";
+        /// The domain whose subdomains choose a tenant: with `example.com`, `acme.example.com` is for the one called `acme`.
+        pub tenant_domain: Option<String> = "TENANT_DOMAIN";
     }
 }
 

@@ -1,10 +1,17 @@
 //! The routes, by what they are about.
 
 pub(crate) mod account;
+pub(crate) mod admin;
+pub(crate) mod api_key;
 pub(crate) mod credential;
+pub(crate) mod invitation;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;
+pub(crate) mod member;
+pub(crate) mod role;
 pub(crate) mod session;
+pub(crate) mod team;
+pub(crate) mod tenant;
 mod visitor;
 pub(crate) mod webhook;

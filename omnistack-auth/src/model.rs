@@ -2,6 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
+    id::Id,
     identity::{SessionId, TenantId, UserId},
 };
 use serde::Serialize;
@@ -98,4 +99,83 @@ pub struct SessionInfo {
     pub created_at: Timestamp,
     /// When it ends at the latest.
     pub expires_at: Timestamp,
+}
+
+/// A member of a tenant.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[non_exhaustive]
+pub struct Member {
+    /// Whose membership it is.
+    #[schema(value_type = String, format = Uuid)]
+    pub user_id: UserId,
+    /// What they are called.
+    pub name: String,
+    /// Their address.
+    pub email: Option<String>,
+    /// Where their picture is.
+    pub picture: Option<String>,
+    /// Their role: `owner`, `admin`, `developer`, `viewer`, or one of the tenant's own.
+    pub role: String,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+/// A role of a tenant's own making.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[non_exhaustive]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// What its holders may do, separated by spaces.
+    pub permissions: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Whose ids are those of invitations.
+#[derive(Debug)]
+pub enum Invited {}
+
+/// Somebody was asked to join a tenant.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[non_exhaustive]
+pub struct Invitation {
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub id: Id<Invited>,
+    /// The tenant.
+    #[schema(value_type = String, format = Uuid)]
+    pub tenant_id: TenantId,
+    /// Whom: their address, in lower case.
+    pub email: String,
+    /// The role they get.
+    pub role: String,
+    /// Who asked; none when that account is gone.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub invited_by: Option<UserId>,
+    /// When the mail was last sent.
+    pub sent_at: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when it can be accepted.
+    pub expires_at: Timestamp,
+}
+
+/// Where somebody is a member.
+#[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
+#[non_exhaustive]
+pub struct Membership {
+    /// The tenant.
+    #[schema(value_type = String, format = Uuid)]
+    pub tenant_id: TenantId,
+    /// What it is called.
+    pub name: String,
+    /// Its name in addresses.
+    pub slug: String,
+    /// As what.
+    pub role: String,
+    /// Since when.
+    pub created_at: Timestamp,
 }

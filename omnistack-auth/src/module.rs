@@ -1,40 +1,38 @@
 //! The module.
 
+use std::{sync::Arc, time::Duration};
+
 use async_trait::async_trait;
 use omnistack_core::{
-    app::{Audience, BoxError, Ctx, Missing, Module, Mount, Registry, Slot},
-    clock::Clock,
+    app::{Audience, BoxError, Ctx, Module, Mount, Registry, Slot},
+    audit::AuditApi,
     config::{Config, Environment},
     crypto::KeyRing,
     db::Db,
-    email::{
-        MailSettings,
-        template::{Brand, Templates},
-    },
-    http::{HttpSettings, Rate, RateLimiter, client::Client, layer::StepLayer},
+    email::MailSettings,
+    http::{Rate, client::Client, layer::StepLayer},
     identity::Authenticator,
-    jobs::{Cron, Job, JobCtx, JobError},
+    jobs::Cron,
     migrations,
 };
-use std::{sync::Arc, time::Duration};
-
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::{self, Accounts, FirstOwner},
-    authenticator::{Ended, Recognize, Remembered},
+    account::{Accounts, FirstOwner},
+    api_key::ApiKeys,
     config::{AccountSettings, AuthSettings, IssuerSettings},
-    cookie::{Browser, VaryByCookie},
+    cookie::VaryByCookie,
     http,
-    issuer::{Checked, Issuer, sync::Sync, verify::Issuers, webhook::Webhooks},
-    lockout::Lockout,
+    invitation::{Invitations, Post, SendInvitation},
+    issuer::{Checked, Issuer},
     mail::{AccountMail, Mails},
-    one_time::OneTime,
+    operator::Operators,
     password::{Breaches, Hashing, PasswordCheck, Passwords},
-    session::Sessions,
+    role,
+    services::{AccountParts, Services},
     signing::SigningKeys,
-    token::AccessTokens,
+    tenant::Tenants,
+    upkeep::{TeamUpkeep, Upkeep},
     users::Users,
 };
 
@@ -152,10 +150,16 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0002_accounts"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations![
+            "0001_accounts",
+            "0002_accounts",
+            "0003_teams",
+            "0005_api_keys"
+        ]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
+        let (grace, address) = (settings.tenant_delete_grace, settings.issuer().to_owned());
         let lifetimes = (settings.signing_key, settings.access_token);
         registry
             .provide_with(move |ctx| Services::new(ctx, &settings, &issuers, &parts))
@@ -176,6 +180,8 @@ impl Module for Auth {
         if built_in {
             self.sign_in_here(registry);
         }
+        teams(registry, grace, address);
+        operators(registry);
     }
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
@@ -185,15 +191,6 @@ impl Module for Auth {
         }
         Ok(())
     }
-}
-
-/// What built-in accounts are wired with.
-#[derive(Clone)]
-struct AccountParts {
-    settings: AccountSettings,
-    product: String,
-    passwords: Passwords,
-    breaches: Breaches,
 }
 
 impl Auth {
@@ -215,7 +212,9 @@ impl Auth {
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
             .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
     }
+}
 
+impl Auth {
     fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
         let settings: AccountSettings = registry.config()?;
         let product = registry.config::<MailSettings>()?.product;
@@ -244,96 +243,46 @@ impl Auth {
     }
 }
 
-/// What the module's parts share. Made once, while wiring.
-#[derive(Clone)]
-struct Services {
-    keys: SigningKeys,
-    sessions: Sessions,
-    recognize: Recognize,
-    webhooks: Webhooks,
-    ended: Ended,
-    accounts: Accounts,
-    passwords: Passwords,
-    mails: Mails,
-}
-
-impl Services {
-    fn new(ctx: &Ctx, settings: &AuthSettings, issuers: &[Checked], parts: &AccountParts) -> Result<Self, Missing> {
-        let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
-        let known = Remembered::default();
-        let ended = Ended::new(known.clone(), ctx.get()?);
-        let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
-        let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
-        let users = Users::new(db.clone(), clock.clone());
-        let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
-        let issuers = Issuers::new(settings.issuer(), verifiers.collect::<Result<_, _>>()?);
-        let sync = Sync::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
-        let http = ctx.get::<Config>()?.section::<HttpSettings>().ok();
-        let browser =
-            Browser::new(&settings.public_url, http.as_ref(), settings.access_token, settings.session_lifetime);
-        let recognize = Recognize {
-            db: db.clone(),
-            clock: clock.clone(),
-            access: access.clone(),
-            issuers: issuers.clone(),
-            sync: sync.clone(),
-            known,
-            browser: browser.clone(),
-        };
-        let sessions = Sessions::new(db.clone(), clock.clone(), ring, access, ended.clone(), settings);
-        let webhooks = Webhooks::new(issuers, sync, sessions.clone());
-        let one_time = OneTime::new(db.clone(), clock.clone());
-        let mails = Mails {
-            mailer: ctx.get()?,
-            db: db.clone(),
-            one_time: one_time.clone(),
-            outbox: None,
-            templates: Templates::new(Brand::new(&parts.product)),
-            public_url: settings.issuer().into(),
-            product: parts.product.clone(),
-        };
-        let accounts = Accounts::new(account::Inner {
-            users: users.clone(),
-            sessions: sessions.clone(),
-            passwords: parts.passwords.clone(),
-            breaches: parts.breaches.clone(),
-            factors: ctx.get().unwrap_or_default(),
-            lockout: Lockout::new(db.clone(), clock.clone()),
-            one_time,
-            jobs: ctx.get()?,
-            audit: ctx.get()?,
-            browser,
-            recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
-            settings: parts.settings.clone(),
-            product: parts.product.clone(),
-            host: settings.host().unwrap_or_default().to_owned(),
-            db,
-            clock,
+/// Tenants, teams, members, roles and invitations.
+fn teams(registry: &mut Registry, grace: Duration, address: String) {
+    // Mails to others: as many as a team of ordinary size needs at once.
+    let mails = Rate::new(100, Duration::from_secs(60 * 60));
+    registry
+        .permissions(role::KNOWN)
+        .provide_with(move |ctx| {
+            let sessions = ctx.get::<Services>()?.sessions;
+            Ok(Tenants::new(ctx.get()?, ctx.get()?, ctx.get()?, sessions, grace))
+        })
+        .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
+        .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
+        .job::<SendInvitation>(move |ctx| {
+            Ok(Post { invitations: ctx.get()?, mailer: ctx.get()?, address: address.clone() })
+        })
+        .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
+        .cron(Cron::new("27 * * * *", TeamUpkeep {}))
+        .routes(Mount::app("/teams"), http::team::api(), Ctx::get)
+        .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), http::member::api(), Ctx::get)
+        .routes(Mount::app("/teams"), http::role::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), http::invitation::api(), Ctx::get)
+        .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Ctx::get)
+        .routes(Mount::app("/invitations"), http::invitation::accepting(), Ctx::get)
+        .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get)
+        .routes(Mount::app("/api-keys").permissions("api-keys").without_idempotency(), http::api_key::api(), |ctx| {
+            Ok((ctx.get()?, ctx.get()?))
         });
-        let passwords = parts.passwords.clone();
-        Ok(Self { keys, sessions, recognize, webhooks, ended, accounts, passwords, mails })
-    }
 }
 
-/// Rotates signing keys and deletes what has expired. Every hour.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Upkeep {}
-
-/// Rows deleted at once.
-const CHUNK: i64 = 1000;
-
-#[async_trait]
-impl Job for Upkeep {
-    const NAME: &'static str = "auth.upkeep";
-    type State = (Services, (Duration, Duration));
-
-    async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
-        services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
-        while services.sessions.sweep(CHUNK).await? > 0 {}
-        while services.recognize.sync.sweep(CHUNK).await? > 0 {}
-        services.accounts.sweep(CHUNK).await?;
-        Ok(())
-    }
+/// Users, tenants and the audit log, for operators.
+fn operators(registry: &mut Registry) {
+    let logs = AuditApi::routes();
+    registry
+        .provide_with(|ctx| Ok(Operators::new(ctx.get()?)))
+        .routes(Mount::admin("/users"), http::admin::users::api(), Ctx::get)
+        .routes(Mount::admin("/tenants"), http::admin::tenants::api(), Ctx::get)
+        .routes(Mount::admin("/impersonate").without_idempotency(), http::admin::impersonation::api(), Ctx::get)
+        .routes(Mount::app("/impersonation"), http::admin::impersonation::stopping(), Ctx::get)
+        .routes(Mount::admin("/audit-logs").no_timeout(), logs, Ctx::get);
 }
 
 #[cfg(all(test, feature = "sqlite"))]

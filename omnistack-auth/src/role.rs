@@ -17,6 +17,25 @@ pub fn built_in(role: &str) -> Option<Permissions> {
     ROLES.iter().find(|(name, _)| *name == role).and_then(|(_, permissions)| permissions.parse().ok())
 }
 
+/// What these routes ask for, so that roles can be made of them.
+pub(crate) const KNOWN: [&str; 9] = [
+    "tenant:read",
+    "tenant:manage",
+    "tenant:delete",
+    "tenant:transfer",
+    "members:read",
+    "members:manage",
+    "roles:read",
+    "roles:manage",
+    "activity:read",
+];
+
+/// What the holder of a role may do: of one every tenant has, or of one of the tenant's own, which lists its permissions.
+/// Of one that is gone: nothing.
+pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
+    built_in(role).or_else(|| own?.parse().ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

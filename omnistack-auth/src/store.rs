@@ -1,8 +1,12 @@
 //! All SQL of the crate, by what it is about.
 
 pub(crate) mod account;
+pub(crate) mod admin;
+pub(crate) mod api_key;
 pub(crate) mod attempt;
 pub(crate) mod identity;
+pub(crate) mod invitation;
+pub(crate) mod member;
 pub(crate) mod one_time;
 pub(crate) mod session;
 pub(crate) mod tenant;

@@ -35,6 +35,8 @@
 //! chain; keep [`heads`](AuditStore::head) or [exports](AuditStore::export) where that person can't reach, and compare.
 
 mod chain;
+mod chains;
+mod download;
 mod encoding;
 mod entry;
 mod error;
@@ -49,6 +51,7 @@ mod store;
 mod verify;
 
 pub use chain::{Chain, Head, Verified};
+pub use chains::ChainState;
 pub use entry::{AuditEntry, AuditRecord};
 pub use error::{Break, Broken, Error, ErrorKind};
 pub use export::verify_export;

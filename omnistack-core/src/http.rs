@@ -52,7 +52,7 @@ pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
-pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, SharedRateLimiter, Verdict};
+pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, SharedRateLimiter, Verdict};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 

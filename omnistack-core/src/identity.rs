@@ -15,13 +15,20 @@ pub use permissions::{KnownPermissions, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
 pub use require::{Require, RequireLayer};
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::{clock::Timestamp, http::Error, id::Id};
+use crate::{
+    clock::Timestamp,
+    http::{
+        Error,
+        layer::{ClientAddr, RequestId},
+    },
+    id::Id,
+};
 
 /// Whose ids are [`UserId`]s.
 #[derive(Debug)]
@@ -60,6 +67,24 @@ pub struct Proof {
     pub second_factor: bool,
 }
 
+/// Where a request came from, for what is recorded of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The request's id.
+    pub request: Option<RequestId>,
+}
+
+impl Origin {
+    /// Of a request.
+    pub fn of(request: &Parts) -> Self {
+        let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
+        Self { address, request: request.extensions.get::<RequestId>().cloned() }
+    }
+}
+
 /// A caller who has been recognised.
 ///
 /// Extract it in a handler. On a public mount nobody is recognised, and extracting it answers 401: a route that wants to
@@ -85,6 +110,8 @@ pub struct Identity {
     pub actor: Option<UserId>,
     /// How the caller has signed in; none for programs.
     pub proof: Option<Proof>,
+    /// Where this request came from; the guard of a mount fills it in.
+    pub origin: Origin,
 }
 
 impl Identity {
@@ -100,6 +127,7 @@ impl Identity {
             key: None,
             actor: None,
             proof: None,
+            origin: Origin::default(),
         }
     }
 
@@ -166,6 +194,19 @@ impl Identity {
         }
         let message = format!("this needs the permission `{permission}`");
         Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
+    }
+
+    /// Goes on only if the user is here in person: an operator who acts as a user changes no password, address, key or
+    /// second factor of theirs.
+    ///
+    /// # Errors
+    /// 403 `IMPERSONATION_REFUSED`.
+    pub fn refuse_impersonation(&self) -> Result<(), Error> {
+        if self.actor.is_none() {
+            return Ok(());
+        }
+        let message = "this is for the user alone, not for an operator who acts as them";
+        Err(Error::new(http::StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message))
     }
 
     /// The tenant.

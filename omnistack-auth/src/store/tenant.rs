@@ -2,9 +2,12 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Db, Error, Tx},
+    db::{Db, Error, Sql, Tx},
     identity::{SessionId, TenantId, UserId},
 };
+use sqlx::AssertSqlSafe;
+
+use crate::model::Tenant;
 
 /// Makes a tenant of one owner. The transaction is one of all tenants.
 pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenant<'_>, now: Timestamp) -> Result<(), Error> {
@@ -63,10 +66,109 @@ pub(crate) async fn standing(
                left join members m on m.user_id = u.id and m.tenant_id = $2 \
                left join tenants t on t.id = m.tenant_id \
                left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
-               where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null";
+               where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null \
+               and (s.actor_id is null or (not u.operator and exists (select 1 from users a \
+               where a.id = s.actor_id and a.operator and a.disabled_at is null)))";
     // Nobody is known yet, so there is no tenant to be scoped to: the query names the one it asks about.
     let mut tx = db.all_tenants().read().await?;
     let standing = tx.query(sql).bind(session).bind(tenant).bind(now).fetch_optional().await?;
     tx.commit().await?;
     Ok(standing)
+}
+
+/// The columns of a [`Tenant`].
+macro_rules! tenant_columns {
+    () => {
+        "t.id, t.name, t.slug, t.personal_of, t.suspended_at, t.delete_at, t.created_at, t.updated_at"
+    };
+}
+
+/// Somebody's place in a tenant.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Place {
+    #[sqlx(flatten)]
+    pub(crate) tenant: Tenant,
+    pub(crate) role: String,
+    /// Of a role of the tenant's own.
+    pub(crate) permissions: Option<String>,
+}
+
+const PLACES: &str = concat!(
+    "select ",
+    tenant_columns!(),
+    ", m.role, r.permissions from tenants t join members m on m.tenant_id = t.id \
+     left join roles r on r.tenant_id = m.tenant_id and r.name = m.role "
+);
+
+/// Of a user in a tenant.
+pub(crate) async fn place(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<Option<Place>, Error> {
+    let sql = AssertSqlSafe(format!("{PLACES} where t.id = $1 and m.user_id = $2"));
+    tx.query(sql).bind(tenant).bind(user).fetch_optional().await
+}
+
+/// All of a user, the oldest first; the transaction is one of all tenants.
+pub(crate) async fn places(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<Place>, Error> {
+    let sql = AssertSqlSafe(format!("{PLACES} where m.user_id = $1 order by m.created_at, t.id limit $2"));
+    tx.query(sql).bind(user).bind(limit).fetch_all().await
+}
+
+/// Whether a user is in as many as anybody may be.
+pub(crate) async fn is_in_most(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
+    let sql = "select count(*) from members where user_id = $1";
+    let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
+    Ok(count >= crate::team::MOST)
+}
+
+/// Lets those who change the same tenant wait for each other. A transaction of SQLite that writes has the database alone.
+pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
+    let sql = Sql {
+        postgres: "select 1 from tenants where id = $1 for no key update",
+        sqlite: "select 1 from tenants where id = $1",
+    };
+    tx.query(sql).bind(tenant).execute().await?;
+    Ok(())
+}
+
+/// The tenant of a name in addresses. Tenants are no secret of each other's here: membership is looked at next.
+pub(crate) async fn of_slug(db: &Db, slug: &str) -> Result<Option<TenantId>, Error> {
+    let found: Option<(TenantId,)> =
+        db.query("select id from tenants where slug = $1").bind(slug.to_owned()).fetch_optional().await?;
+    Ok(found.map(|(id,)| id))
+}
+
+/// Gives other names; absent ones stay.
+pub(crate) async fn rename(
+    tx: &mut Tx,
+    id: TenantId,
+    name: Option<String>,
+    slug: Option<String>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "update tenants set name = coalesce($2, name), slug = coalesce($3, slug), updated_at = $4 where id = $1";
+    tx.query(sql).bind(id).bind(name).bind(slug).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Says when it is deleted for good, or that it isn't.
+pub(crate) async fn delete_at(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+    let sql = "update tenants set delete_at = $2, updated_at = $3 where id = $1";
+    tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Deletes some whose time has come, with all that refers to them; returns which. The transaction is one of all tenants.
+pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<(TenantId, String)>, Error> {
+    let sql = Sql {
+        postgres: "delete from tenants where id in (select id from tenants where delete_at <= $1 order by delete_at \
+                   limit $2 for update skip locked) returning id, name",
+        sqlite: "delete from tenants where id in (select id from tenants where delete_at <= $1 order by delete_at \
+                 limit $2) returning id, name",
+    };
+    tx.query(sql).bind(now).bind(limit).fetch_all().await
+}
+
+/// A tenant.
+pub(crate) async fn state(tx: &mut Tx, id: TenantId) -> Result<Option<Tenant>, Error> {
+    let sql = concat!("select ", tenant_columns!(), " from tenants t where t.id = $1");
+    tx.query(sql).bind(id).fetch_optional().await
 }

@@ -1,8 +1,13 @@
 //! Accounts, through the router and on real databases.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what tests share fails them")]
+#![expect(clippy::large_futures, reason = "a test is not polled by others")]
 
 mod accounts;
+mod admin;
+mod api_keys;
+mod isolation;
 mod issuers;
 mod sessions;
 mod support;
+mod teams;

@@ -6,7 +6,10 @@ use omnistack_auth::{
     session::{Sessions, SignIn, Tokens},
     users::{Made, NewUser, Users},
 };
-use omnistack_core::ExposeSecret as _;
+use omnistack_core::{
+    ExposeSecret as _,
+    email::{Mailer, Memory},
+};
 use omnistack_testkit::{Client, TestApp, TestDatabase};
 
 /// An app with built-in accounts.
@@ -36,4 +39,25 @@ pub(crate) async fn sign_in(app: &TestApp, made: Made) -> Tokens {
 /// A client with an access token.
 pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
     app.bearer(tokens.access.expose_secret())
+}
+
+/// As [`start`], with these settings more, and the mails it sends.
+pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Memory) {
+    let outbox = Memory::default();
+    let mailer = Mailer::new(outbox.clone()).from("Shop <shop@example.com>".parse().unwrap());
+    let config = settings.to_vec();
+    let app = TestApp::start_with_own_identity(database, |app| {
+        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts()).replace(mailer)
+    });
+    (app.await, outbox)
+}
+
+/// A new user whose address is known to be theirs, signed in.
+pub(crate) async fn verified(app: &TestApp, email: &str) -> (Made, Client) {
+    let users: Users = app.app().ctx().get().unwrap();
+    let mut new = NewUser::of_email(email);
+    new.email_verified = true;
+    let made = users.create(new).await.unwrap();
+    let tokens = sign_in(app, made).await;
+    (made, client(app, &tokens))
 }

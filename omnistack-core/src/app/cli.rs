@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::{AppBuilder, commands};
 
+mod audit;
 mod jobs;
 
 pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
@@ -24,6 +25,7 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
             commands::config(&app, matches.get_flag("reference"));
             Ok(())
         }
+        Some(("audit", matches)) => audit::run(&app, matches).await,
         Some(("jobs", matches)) => jobs::run(&app, matches).await,
         Some(("doctor", _)) => commands::doctor(&app).await,
         _ => commands::serve(app).await,
@@ -51,6 +53,7 @@ fn command(title: String, version: String) -> Command {
                         .help("Prints the reference as Markdown"),
                 ),
         )
+        .subcommand(audit::command())
         .subcommand(jobs::command())
         .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and says what to fix"))
 }

@@ -138,6 +138,12 @@ impl Registry {
         }
     }
 
+    /// Makes permissions known that handlers ask for themselves: those of mounts and guarded routes are known already.
+    pub fn permissions(&mut self, asked: impl IntoIterator<Item = impl Into<String>>) -> &mut Self {
+        self.permissions.extend(asked.into_iter().map(Into::into));
+        self
+    }
+
     /// Mounts routes. Their state is made once, while wiring, from what others provide.
     pub fn routes<S: Clone + Send + Sync + 'static>(
         &mut self,

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     crypto::Sha256,
     id::Id,
-    identity::{TenantId, UserId},
+    identity::{Origin, TenantId, UserId},
 };
 
 /// One thing somebody did.
@@ -19,26 +19,46 @@ use crate::{
 pub struct AuditEntry {
     /// What was done: `project.deleted`.
     pub action: String,
-    /// Who did it; nobody for the app itself.
+    /// Who did it; nobody for the app itself. Of an operator who acts as a user, the operator.
     pub actor: Option<UserId>,
+    /// The user an operator acted as. Kept as `on_behalf_of` in the details.
+    pub on_behalf_of: Option<UserId>,
     /// In which tenant.
     pub tenant: Option<TenantId>,
     /// To what: `project:0190…`.
     pub resource: Option<String>,
     /// What else is worth knowing. No secrets.
     pub details: Option<Value>,
+    /// Where the request came from. Kept as `address` and `request_id` in the details.
+    pub origin: Origin,
 }
 
 impl AuditEntry {
     /// Of an action. `audit.` is for the audit log's own.
     pub fn new(action: impl Into<String>) -> Self {
-        Self { action: action.into(), actor: None, tenant: None, resource: None, details: None }
+        Self {
+            action: action.into(),
+            actor: None,
+            on_behalf_of: None,
+            tenant: None,
+            resource: None,
+            details: None,
+            origin: Origin::default(),
+        }
     }
 
-    /// Done by a caller, in the caller's tenant.
+    /// Done by a caller, in the caller's tenant. An operator who acts as a user is named with that user.
     pub fn by(mut self, caller: &crate::identity::Identity) -> Self {
-        self.actor = Some(caller.user);
+        self.actor = Some(caller.actor.unwrap_or(caller.user));
+        self.on_behalf_of = caller.actor.map(|_| caller.user);
         self.tenant = caller.tenant;
+        self.origin = caller.origin.clone();
+        self
+    }
+
+    /// Done by an operator to the app: in its own chain, whichever tenant the operator has chosen.
+    pub fn for_app(mut self) -> Self {
+        self.tenant = None;
         self
     }
 
@@ -52,6 +72,30 @@ impl AuditEntry {
     pub fn on(mut self, kind: &str, id: impl fmt::Display) -> Self {
         self.resource = Some(format!("{kind}:{id}"));
         self
+    }
+
+    /// The details as they are kept: with who was acted as, and where the request came from. What the entry says of these
+    /// itself stays.
+    pub(super) fn take_details(&mut self) -> Option<Value> {
+        let text = |text: String| Value::String(text);
+        let more = [
+            ("on_behalf_of", self.on_behalf_of.map(|user| text(user.to_string()))),
+            ("address", self.origin.address.map(|address| text(address.to_string()))),
+            ("request_id", self.origin.request.as_ref().map(|request| text(request.as_str().to_owned()))),
+        ];
+        let more: Vec<_> = more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        if more.is_empty() {
+            return self.details.take();
+        }
+        let mut details = match self.details.take() {
+            Some(Value::Object(details)) => details,
+            None => serde_json::Map::new(),
+            Some(other) => serde_json::Map::from_iter([("details".to_owned(), other)]),
+        };
+        for (name, value) in more {
+            details.entry(name).or_insert(value);
+        }
+        Some(Value::Object(details))
     }
 
     /// With more to know.

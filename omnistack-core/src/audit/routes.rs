@@ -1,20 +1,20 @@
 //! The entries for operators.
 
-use axum::extract::State;
+use axum::{body::Body, extract::State, response::IntoResponse as _};
 use garde::Validate;
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{AuditFilter, AuditRecord, AuditStore, Chain};
+use super::{AuditFilter, AuditRecord, AuditStore, Chain, ChainState, download::Form};
 use crate::{
     app::{Api, Module, Mount, Registry},
     clock::Timestamp,
-    http::{Error, ErrorEnvelope, FieldProblem, Json, MAX_PAGE_SIZE, Page, PageRequest, Query},
+    http::{Error, ErrorEnvelope, FieldProblem, Json, MAX_PAGE_SIZE, Page, PageRequest, Query, Response, header},
     identity::UserId,
 };
 
-/// `GET /api/v1/admin/audit`: the entries of every tenant and of the app, for operators.
+/// `/api/v1/admin/audit`: the entries of every tenant and of the app, for operators.
 ///
 /// A module of its own, because not every app has operators: `.with(AuditApi)`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,8 +26,71 @@ impl Module for AuditApi {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.routes(Mount::admin("/audit"), Api::new().routes(routes!(list)), |ctx| ctx.get::<AuditStore>());
+        registry.routes(Mount::admin("/audit").no_timeout(), Self::routes(), |ctx| ctx.get::<AuditStore>());
     }
+}
+
+impl AuditApi {
+    /// The routes alone, to be mounted elsewhere: a list, `/export` and `/verify`. Mount them for operators only, and without
+    /// a timeout, since both may take long.
+    pub fn routes() -> Api<AuditStore> {
+        Api::new().routes(routes!(list)).routes(routes!(export)).routes(routes!(verify))
+    }
+}
+
+/// Which entries, and how they are written.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ExportQuery {
+    /// Only of this tenant, by its id; `app` for the app's own.
+    #[garde(skip)]
+    tenant: Option<String>,
+    /// Only of what this user did.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Uuid)]
+    actor: Option<UserId>,
+    /// Only of actions that begin so: `project.`.
+    #[garde(skip)]
+    action: Option<String>,
+    /// Only of what was done to exactly this: `project:0190…`.
+    #[garde(skip)]
+    resource: Option<String>,
+    /// Only what was recorded at this moment or later.
+    #[garde(skip)]
+    since: Option<Timestamp>,
+    /// Only what was recorded before this moment.
+    #[garde(skip)]
+    until: Option<Timestamp>,
+    /// `csv` or `jsonl`.
+    #[garde(skip)]
+    format: String,
+}
+
+/// Which chain.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct VerifyQuery {
+    /// Only this tenant's, by its id; `app` for the app's own.
+    #[garde(skip)]
+    tenant: Option<String>,
+}
+
+/// The chains that were checked.
+#[derive(Serialize, ToSchema)]
+struct ChainStates {
+    /// Whether every one of them is whole.
+    intact: bool,
+    /// Each; the app's own first.
+    items: Vec<ChainState>,
+}
+
+/// `app`, or a tenant's id.
+fn chain_of(text: &str) -> Result<Chain, Error> {
+    if text == "app" {
+        return Ok(Chain::App);
+    }
+    let wrong = |_| Error::invalid([FieldProblem::new("tenant", "must be a UUID, or `app`")]);
+    text.parse().map(Chain::Tenant).map_err(wrong)
 }
 
 #[derive(Deserialize, Validate, IntoParams)]
@@ -65,10 +128,7 @@ impl ListQuery {
     fn filter(&self) -> Result<AuditFilter, Error> {
         let mut filter = match self.tenant.as_deref() {
             None => AuditFilter::all_chains(),
-            Some("app") => AuditFilter::of(Chain::App),
-            Some(id) => AuditFilter::of(Chain::Tenant(
-                id.parse().map_err(|_| Error::invalid([FieldProblem::new("tenant", "must be a UUID, or `app`")]))?,
-            )),
+            Some(text) => AuditFilter::of(chain_of(text)?),
         };
         if let Some(actor) = self.actor {
             filter = filter.actor(actor);
@@ -100,4 +160,39 @@ async fn list(
 ) -> Result<Json<Page<AuditRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(store.list(&query.filter()?, limit, query.cursor.as_deref()).await?))
+}
+
+/// Exports audit entries as a file, newest first: CSV for tables, JSON lines for programs.
+#[utoipa::path(get, path = "/export", operation_id = "audit_export", params(ExportQuery), responses(
+    (status = 200, description = "The entries.", body = String, content_type = "text/csv"),
+    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
+))]
+async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery>) -> Result<Response, Error> {
+    let (form, kind, name) = match query.format.as_str() {
+        "csv" => (Form::Csv, "text/csv; charset=utf-8", "audit.csv"),
+        "jsonl" => (Form::JsonLines, "application/jsonl; charset=utf-8", "audit.jsonl"),
+        _ => return Err(Error::invalid([FieldProblem::new("format", "must be `csv` or `jsonl`")])),
+    };
+    let ExportQuery { tenant, actor, action, resource, since, until, .. } = query;
+    let filter = ListQuery { tenant, actor, action, resource, since, until, limit: None, cursor: None }.filter()?;
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    Ok((headers, Body::from_stream(store.download(filter, form))).into_response())
+}
+
+/// Verifies the chains of audit entries.
+#[utoipa::path(get, path = "/verify", operation_id = "audit_verify", params(VerifyQuery), responses(
+    (status = 200, body = ChainStates),
+    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
+))]
+async fn verify(State(store): State<AuditStore>, Query(query): Query<VerifyQuery>) -> Result<Json<ChainStates>, Error> {
+    let chains = match query.tenant {
+        Some(text) => vec![chain_of(&text)?],
+        None => store.chains().await?,
+    };
+    let mut items = Vec::with_capacity(chains.len());
+    for chain in chains {
+        items.push(store.state(chain).await?);
+    }
+    Ok(Json(ChainStates { intact: items.iter().all(|state| state.intact), items }))
 }

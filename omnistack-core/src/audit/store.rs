@@ -37,8 +37,9 @@ const NEXT_SQLITE: &str =
     returning sequence, previous";
 
 /// Adds an entry to its chain.
-pub(super) async fn append(tx: &mut Tx, now: Timestamp, entry: AuditEntry) -> Result<(), db::Error> {
-    let AuditEntry { action, actor, tenant, resource, details } = entry;
+pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
+    let details = entry.take_details();
+    let AuditEntry { action, actor, tenant, resource, .. } = entry;
     let chain = Chain::from(tenant);
     if tenant.is_some_and(|tenant| tenant.uuid().is_nil()) {
         let refused = "the nil id is no tenant's: the app's own entries are kept under it";

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use tower::{Layer, Service};
 
-use super::{Authenticator, Identity};
+use super::{Authenticator, Identity, Origin};
 use crate::{
     app::Audience,
     http::{Error, Request, Response},
@@ -88,7 +88,10 @@ where
             };
             let needed = permissions.as_deref().map(|needed| needed.of(&parts.method));
             match admit(audience, identity, needed) {
-                Ok(Some(identity)) => _ = parts.extensions.insert(identity),
+                Ok(Some(mut identity)) => {
+                    identity.origin = Origin::of(&parts);
+                    parts.extensions.insert(identity);
+                }
                 Ok(None) => {}
                 Err(error) => return Ok(error.into_response()),
             }

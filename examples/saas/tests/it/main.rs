@@ -1,5 +1,6 @@
 //! The example app, through its public door.
 
+mod audit;
 mod docs;
 mod jobs;
 mod projects;

@@ -27,7 +27,7 @@ impl RequestIdLayer {
 step_layer!(RequestIdLayer);
 
 /// A request's id, in its extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId {
     id: HeaderValue,
     received: Timestamp,

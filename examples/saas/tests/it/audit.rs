@@ -1,0 +1,45 @@
+//! `audit verify`, by the program itself.
+
+use std::process::{Command, Output};
+
+use omnistack::{
+    audit::{AuditEntry, AuditLog},
+    db::Sql,
+};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+
+async fn verify(url: &str, more: &'static [&'static str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_saas"));
+    command.current_dir(std::env::temp_dir()).args(["audit", "verify"]).args(more);
+    command.env("DATABASE_URL", url).env("APP_ENV", "test").env("LOG_LEVEL", "error");
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+}
+
+on_each_database! {
+    async fn a_broken_chain_fails_the_command(database: TestDatabase) {
+        let url = database.url().to_owned();
+        let app = TestApp::start(database, saas::app).await;
+        let log: AuditLog = app.app().ctx().get().unwrap();
+        for action in ["plan.changed", "plan.ended"] {
+            let mut tx = app.db().begin().await.unwrap();
+            log.record_in(&mut tx, AuditEntry::new(action)).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let output = verify(&url, &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).starts_with("intact   app: 2 entries, head "));
+
+        let mut tx = app.db().all_tenants().begin().await.unwrap();
+        let off = Sql {
+            postgres: "alter table audit_entries disable trigger audit_entries_update",
+            sqlite: "drop trigger audit_entries_update",
+        };
+        tx.query(off).execute().await.unwrap();
+        tx.query("update audit_entries set action = 'plan.kept' where sequence = 2").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let output = verify(&url, &["--tenant", "app"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stdout).starts_with("BROKEN   app: "));
+        assert!(!verify(&url, &["--tenant", "acme"]).await.status.success());
+    }
+}

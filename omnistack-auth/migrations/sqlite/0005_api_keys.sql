@@ -1,0 +1,23 @@
+create table api_keys (
+    id             blob primary key not null,
+    tenant_id      blob not null references tenants on delete cascade,
+    -- Who made it, and in whose name it calls.
+    user_id        blob not null references users on delete cascade,
+    name           text not null,
+    -- How its secret begins, for people.
+    hint           text not null,
+    hash           blob not null unique,
+    -- The secret before the last rotation, and until when it is good.
+    previous_hash  blob unique,
+    previous_until text,
+    -- Separated by spaces.
+    scopes         text not null,
+    last_used_at   text,
+    created_at     text not null,
+    rotated_at     text not null,
+    expires_at     text
+) strict;
+
+create index api_keys_of_tenant on api_keys (tenant_id, id);
+create index api_keys_of_user on api_keys (user_id);
+create index api_keys_by_expiry on api_keys (expires_at) where expires_at is not null;

@@ -1,0 +1,257 @@
+//! API keys: programs call in the name of who made the key, in one tenant, with some of their rights.
+//!
+//! What a key may do is what its scopes and its maker's rights both allow, as they are now: a maker who becomes a viewer
+//! leaves no key that writes, and one who leaves the team leaves no key at all. Of a key the SHA-256 is stored, which is
+//! enough for 256 random bits; its text is shown once.
+
+pub(crate) mod recognize;
+pub(crate) mod secret;
+
+use std::{fmt, time::Duration};
+
+use omnistack_core::{
+    audit::AuditEntry,
+    clock::Timestamp,
+    http::{self, FieldProblem, Page},
+    identity::{ApiKeyId, Identity, KnownPermissions, Permissions, TenantId},
+};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{Error, store::api_key as store, team::refuse_machine, tenant::Tenants};
+use secret::Secret;
+
+/// Of one tenant at most.
+const MOST: i64 = 200;
+/// How long a replaced secret may stay good at most.
+pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A key, without its secret.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct ApiKey {
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub id: ApiKeyId,
+    /// The tenant it is good in.
+    #[schema(value_type = String, format = Uuid)]
+    pub tenant_id: TenantId,
+    /// Who made it, in whose name it calls.
+    #[schema(value_type = String, format = Uuid)]
+    pub user_id: omnistack_core::identity::UserId,
+    /// What it is for.
+    pub name: String,
+    /// How its secret begins.
+    pub hint: String,
+    /// What it may do, as far as its maker may.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Permissions,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its secret was last replaced.
+    pub rotated_at: Timestamp,
+    /// Until when the secret before is good as well.
+    pub previous_until: Option<Timestamp>,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewApiKey {
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Permissions,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// Whether its prefix says that it is for tests. That is a mark for people: it may do the same.
+    pub test: bool,
+}
+
+impl NewApiKey {
+    /// That doesn't end.
+    pub fn new(name: impl Into<String>, scopes: Permissions) -> Self {
+        Self { name: name.into(), scopes, expires_at: None, test: false }
+    }
+}
+
+/// Makes and ends API keys.
+#[derive(Clone)]
+pub struct ApiKeys {
+    tenants: Tenants,
+}
+
+impl ApiKeys {
+    pub(crate) fn new(tenants: Tenants) -> Self {
+        Self { tenants }
+    }
+
+    /// Makes a key in the caller's tenant; its secret is nowhere else.
+    ///
+    /// # Errors
+    /// 403 without `api-keys:write`, for scopes the caller lacks, to programs and to operators who act as a user; 409
+    /// `TOO_MANY_KEYS`; 422 for a scope that allows nothing in this app, or an end that has passed.
+    pub async fn create(
+        &self,
+        caller: &Identity,
+        new: NewApiKey,
+        known: &KnownPermissions,
+    ) -> Result<(ApiKey, SecretString), Error> {
+        refuse(caller)?;
+        means_something(&new.scopes, known)?;
+        let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
+        if new.expires_at.is_some_and(|end| end <= now) {
+            return Err(http::Error::invalid([FieldProblem::new("expires_at", "has passed")]).into());
+        }
+        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
+        rights.may_grant(&new.scopes)?;
+        if store::count(&mut tx, tenant).await? >= MOST {
+            let message = format!("a tenant has at most {MOST} keys: revoke some first");
+            return Err(http::Error::conflict("TOO_MANY_KEYS", message).into());
+        }
+        let secret = Secret::random(new.test);
+        let key = ApiKey {
+            id: ApiKeyId::new(now),
+            tenant_id: tenant,
+            user_id: caller.user,
+            name: new.name.trim().to_owned(),
+            hint: secret.hint(),
+            scopes: new.scopes,
+            last_used_at: None,
+            created_at: now,
+            rotated_at: now,
+            previous_until: None,
+            expires_at: new.expires_at,
+        };
+        store::insert(&mut tx, &key, secret.hash()).await?;
+        let details = json!({ "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at });
+        self.tenants.done(tx, entry("api_key.created", caller, &key).with(details)).await?;
+        Ok((key, secret.into_text()))
+    }
+
+    /// The keys of the caller's tenant behind another, by their ids.
+    ///
+    /// # Errors
+    /// 403 without `api-keys:read`.
+    pub async fn list(&self, caller: &Identity, after: Option<ApiKeyId>, limit: u32) -> Result<Page<ApiKey>, Error> {
+        let tenant = caller.require_tenant()?;
+        let (mut tx, _) = self.tenants.read(caller, tenant, "api-keys:read").await?;
+        let mut items = store::list(&mut tx, tenant, after, i64::from(limit) + 1).await?;
+        tx.commit().await?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
+        Ok(Page { items, next_cursor })
+    }
+
+    /// A key of the caller's tenant.
+    ///
+    /// # Errors
+    /// 403 without `api-keys:read`, 404 for none.
+    pub async fn get(&self, caller: &Identity, id: ApiKeyId) -> Result<ApiKey, Error> {
+        let tenant = caller.require_tenant()?;
+        let (mut tx, _) = self.tenants.read(caller, tenant, "api-keys:read").await?;
+        let found = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Gives a key of the caller's another secret. The one before is good for `grace` more, at most seven days; the one
+    /// before that no longer.
+    ///
+    /// # Errors
+    /// As of [`create`](Self::create); 403 for a key of somebody else, whose name it would lend; 404 for none.
+    pub async fn rotate(
+        &self,
+        caller: &Identity,
+        id: ApiKeyId,
+        grace: Duration,
+    ) -> Result<(ApiKey, SecretString), Error> {
+        refuse(caller)?;
+        let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
+        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
+        let before = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        if before.user_id != caller.user {
+            return Err(
+                http::Error::forbidden("a key calls in the name of who made it: only they can rotate it").into()
+            );
+        }
+        rights.may_grant(&before.scopes)?;
+        let secret = Secret::random(before.hint.starts_with("omni_test"));
+        let until = Some(now + grace.min(LONGEST_GRACE)).filter(|until| *until > now);
+        let key = ApiKey { hint: secret.hint(), rotated_at: now, previous_until: until, ..before };
+        store::rotate(&mut tx, &key, secret.hash()).await?;
+        self.tenants.done(tx, entry("api_key.rotated", caller, &key).with(json!({ "previous_until": until }))).await?;
+        self.tenants.sessions.forget(key.user_id).await;
+        Ok((key, secret.into_text()))
+    }
+
+    /// Ends a key, at once and on every replica.
+    ///
+    /// # Errors
+    /// 403 without `api-keys:write`, or for a key of somebody else that may what the caller may not; 404 for none.
+    pub async fn revoke(&self, caller: &Identity, id: ApiKeyId) -> Result<(), Error> {
+        refuse(caller)?;
+        let tenant = caller.require_tenant()?;
+        let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
+        let key = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        if key.user_id != caller.user {
+            rights.may_grant(&key.scopes)?;
+        }
+        store::delete(&mut tx, tenant, id).await?;
+        self.tenants.done(tx, entry("api_key.revoked", caller, &key).with(json!({ "name": key.name }))).await?;
+        self.tenants.sessions.forget(key.user_id).await;
+        Ok(())
+    }
+
+    /// Deletes keys that ended a month ago, at most so many.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
+        // Every tenant's.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        let before = self.tenants.clock.now() - Duration::from_secs(30 * 24 * 60 * 60);
+        let deleted = store::sweep(&mut tx, before, limit).await?;
+        tx.commit().await?;
+        Ok(deleted)
+    }
+}
+
+/// A key makes no keys, and neither does who only acts as its maker.
+fn refuse(caller: &Identity) -> Result<(), http::Error> {
+    refuse_machine(caller)?;
+    caller.refuse_impersonation()
+}
+
+/// A scope that no route of the app asks for is a mistake.
+fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
+    let empty = |scope: &str| {
+        let one: Permissions = scope.parse().unwrap_or_default();
+        !known.0.iter().any(|known| one.allows(known))
+    };
+    let problems: Vec<_> = scopes
+        .iter()
+        .enumerate()
+        .filter(|(_, scope)| empty(scope))
+        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is no permission of this app"))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
+}
+
+fn missing() -> http::Error {
+    http::Error::not_found("API key")
+}
+
+fn entry(action: &'static str, caller: &Identity, key: &ApiKey) -> AuditEntry {
+    AuditEntry::new(action).by(caller).for_tenant(key.tenant_id).on("api_key", key.id)
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeys")
+    }
+}

@@ -1,0 +1,115 @@
+//! Recognising programs by their keys.
+
+use std::{fmt, time::Duration};
+
+use ::http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use omnistack_core::{
+    clock::{Clock, Timestamp},
+    db::Db,
+    http::{Error, Rate, RateLimits, SharedRateLimiter, Verdict},
+    identity::{ApiKeyId, Identity, Permissions},
+    usage::{UsageEvent, UsageSink},
+};
+
+use super::secret;
+use crate::{role, store::api_key as store, tenant::suspended};
+
+const HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// What each request with a key counts for.
+const METER: &str = "api_requests";
+/// How exact `last_used_at` is.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The key of `X-API-Key`.
+pub(crate) fn presented(request: &Parts) -> Option<&str> {
+    request.headers.get(HEADER)?.to_str().ok().map(str::trim)
+}
+
+/// Recognises, limits and counts programs.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    db: Db,
+    clock: Clock,
+    limiter: Option<SharedRateLimiter<ApiKeyId>>,
+    usage: UsageSink,
+}
+
+impl Keys {
+    pub(crate) fn new(db: Db, clock: Clock, rate: Option<Rate>, limits: &RateLimits, usage: UsageSink) -> Self {
+        let limiter = rate.map(|rate| limits.limiter("auth:api_keys", rate));
+        Self { db, clock, limiter, usage }
+    }
+
+    /// Who calls with this text, and until when that holds at the latest; nothing for a text that is no key at all.
+    pub(crate) async fn recognize(&self, text: &str) -> Option<Result<(Identity, Timestamp), Error>> {
+        if !secret::is_meant(text) {
+            return None;
+        }
+        Some(self.find(text).await)
+    }
+
+    async fn find(&self, text: &str) -> Result<(Identity, Timestamp), Error> {
+        let (hash, now) = (secret::hash_of(text).ok_or_else(refused)?, self.clock.now());
+        let holder = store::holder(&self.db, hash, now).await?.ok_or_else(refused)?;
+        if holder.suspended_at.is_some() {
+            return Err(suspended());
+        }
+        // Asked once a minute at most, since who was recognised is remembered that long.
+        if holder.last_used_at.is_none_or(|last| now.since(last) >= MINUTE)
+            && let Err(error) = store::used(&self.db, &holder, now, now - MINUTE).await
+        {
+            tracing::warn!(target: "omnistack::auth", key = %holder.id, %error, "the use of a key was not noted");
+        }
+        let scopes: Permissions = holder.scopes.parse().unwrap_or_default();
+        let permissions = scopes.and(&role::permissions(&holder.role, holder.permissions.as_deref()));
+        let until = [holder.expires_at, holder.until].into_iter().flatten().min();
+        let identity = Identity::user(holder.user_id).for_tenant(holder.tenant_id).with_key(holder.id);
+        let identity = identity.into_machine().with_permissions(permissions);
+        Ok((identity, until.unwrap_or(Timestamp::from_micros(i64::MAX))))
+    }
+
+    /// Lets a program on, and counts it; others are not its business.
+    pub(crate) async fn admit(&self, caller: &Identity) -> Result<(), Error> {
+        let (Some(key), Some(tenant)) = (caller.key, caller.tenant) else { return Ok(()) };
+        if let Some(limiter) = &self.limiter {
+            let verdict = limiter.check(&key, 1).await;
+            if !verdict.allowed {
+                return Err(too_many(limiter.rate(), verdict));
+            }
+        }
+        self.usage.record(UsageEvent::new(tenant, METER, 1, self.clock.now())).await;
+        Ok(())
+    }
+}
+
+fn refused() -> Error {
+    Error::unauthorized("the API key is not valid, was revoked or has expired")
+}
+
+/// As the layer of a route answers.
+fn too_many(rate: Rate, verdict: Verdict) -> Error {
+    let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let (seconds, reset) = (whole(verdict.retry_after), whole(verdict.reset));
+    let message = format!("too many requests with this key; try again in {seconds} s");
+    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+        .detail("retry_after_seconds", seconds)
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let policy = format!("\"key\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
+    let told = [
+        ("ratelimit-policy", policy),
+        ("ratelimit", format!("\"key\";r={};t={reset}", verdict.remaining)),
+        ("x-ratelimit-limit", rate.quota.to_string()),
+        ("x-ratelimit-remaining", verdict.remaining.to_string()),
+        ("x-ratelimit-reset", reset.to_string()),
+    ];
+    told.into_iter().fold(error, |error, (name, text)| match HeaderValue::try_from(text) {
+        Ok(value) => error.header(HeaderName::from_static(name), value),
+        Err(_) => error,
+    })
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}

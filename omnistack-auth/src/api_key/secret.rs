@@ -1,0 +1,121 @@
+//! The text of a key: a prefix that says what it is, 256 random bits, and a checksum.
+//!
+//! The checksum is no protection. It lets a typing error, a shortened copy or the guess of a scanner be refused without
+//! asking the database, and lets whoever searches for leaked secrets know one when they see it.
+
+use std::fmt;
+
+use omnistack_core::crypto::Sha256;
+use secrecy::{ExposeSecret as _, SecretString};
+
+const LIVE: &str = "omni_live_";
+const TEST: &str = "omni_test_";
+/// Digits of 256 bits, and of 32, to the base 62.
+const RANDOM: usize = 43;
+const CHECKSUM: usize = 6;
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A new key's text.
+pub(crate) struct Secret(SecretString);
+
+impl Secret {
+    /// Of the operating system's randomness.
+    pub(crate) fn random(test: bool) -> Self {
+        Self::of(test, rand::random())
+    }
+
+    fn of(test: bool, random: [u8; 32]) -> Self {
+        let mut text = String::from(if test { TEST } else { LIVE });
+        text.push_str(&base62(&random, RANDOM));
+        let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM);
+        Self((text + &checksum).into())
+    }
+
+    pub(crate) fn into_text(self) -> SecretString {
+        self.0
+    }
+
+    /// How it begins: enough to know it by, too little to use it.
+    pub(crate) fn hint(&self) -> String {
+        self.0.expose_secret().chars().take(LIVE.len() + 4).collect()
+    }
+
+    pub(crate) fn hash(&self) -> Sha256 {
+        Sha256::of(self.0.expose_secret())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Whether it is meant as a key, good or not.
+pub(crate) fn is_meant(text: &str) -> bool {
+    text.starts_with("omni_")
+}
+
+/// What to look for, if it can be one.
+pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
+    let known = text.starts_with(LIVE) || text.starts_with(TEST);
+    let whole = text.len() == LIVE.len() + RANDOM + CHECKSUM && text.is_ascii();
+    if !known || !whole {
+        return None;
+    }
+    let (body, checksum) = text.split_at(text.len() - CHECKSUM);
+    let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM);
+    (checksum == expected).then(|| Sha256::of(text))
+}
+
+/// A number, its first byte the highest, in so many digits.
+fn base62(bytes: &[u8], digits: usize) -> String {
+    let mut number = bytes.to_vec();
+    let mut text = vec![b'0'; digits];
+    for digit in text.iter_mut().rev() {
+        let mut rest = 0_u32;
+        for byte in &mut number {
+            let value = rest * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            rest = value % 62;
+        }
+        *digit = DIGITS[rest as usize];
+    }
+    text.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_to_the_base_62() {
+        for (bytes, digits, text) in [
+            (&[0_u8; 4][..], 6, "000000"),
+            (&[0, 0, 0, 61], 6, "00000z"),
+            (&[0, 0, 0, 62], 6, "000010"),
+            (&[255; 4], 6, "4gfFC3"),
+        ] {
+            assert_eq!(base62(bytes, digits), text);
+        }
+        // The largest number of 256 bits fits, and uses every digit.
+        assert_eq!(base62(&[255; 32], RANDOM).len(), RANDOM);
+        assert_ne!(base62(&[255; 32], RANDOM).as_bytes()[0], b'0');
+    }
+
+    #[test]
+    fn a_wrong_letter_is_seen() {
+        let secret = Secret::of(false, [7; 32]);
+        let text = secret.0.expose_secret().to_owned();
+        assert_eq!(hash_of(&text), Some(secret.hash()));
+        assert!(secret.hint().starts_with(LIVE) && secret.hint().len() == LIVE.len() + 4);
+        for at in 0..text.len() {
+            let mut wrong = text.clone().into_bytes();
+            wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
+            assert_eq!(hash_of(std::str::from_utf8(&wrong).unwrap()), None, "at {at}");
+        }
+        for wrong in ["", "omni_", LIVE, &text[..text.len() - 1], &format!("{text}0"), &text.replace("live", "test")] {
+            assert_eq!(hash_of(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The tenant a request asks for: by `X-Tenant-Id`, or by the subdomain it came to. Membership is looked at afterwards.
+
+use std::sync::Arc;
+
+use ::http::{StatusCode, header, request::Parts};
+use omnistack_core::{db::Db, http::Error, identity::TenantId};
+
+use crate::{store::tenant, tenant::is_reserved};
+
+/// The header that chooses a tenant for one request.
+const TENANT: &str = "x-tenant-id";
+
+/// A tenant as a request names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    Id(TenantId),
+    /// In lower case.
+    Slug(String),
+}
+
+impl Chosen {
+    /// Its id.
+    pub(crate) async fn find(self, db: &Db) -> Result<TenantId, Error> {
+        match self {
+            Self::Id(id) => Ok(id),
+            Self::Slug(slug) => tenant::of_slug(db, &slug).await?.ok_or_else(not_a_member),
+        }
+    }
+}
+
+/// The same for a tenant that is not there and for one of others.
+pub(crate) fn not_a_member() -> Error {
+    let message = "you are no member of the tenant this request names, or there is none";
+    Error::new(StatusCode::FORBIDDEN, "NOT_A_MEMBER", message)
+}
+
+/// Whose subdomains choose a tenant: `.example.com`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TenantDomain(Option<Arc<str>>);
+
+impl TenantDomain {
+    pub(crate) fn new(domain: Option<&str>) -> Self {
+        let domain = domain.map(|domain| domain.trim().trim_matches('.').to_ascii_lowercase());
+        Self(domain.filter(|domain| !domain.is_empty()).map(|domain| format!(".{domain}").into()))
+    }
+
+    /// What this request asks for; the header before the subdomain.
+    pub(crate) fn chosen(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
+        let Some(value) = request.headers.get(TENANT) else { return Ok(self.of_host(request)) };
+        let id = value.to_str().ok().and_then(|text| text.parse().ok());
+        let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
+        id.map(|id| Some(Chosen::Id(id))).ok_or_else(wrong)
+    }
+
+    fn of_host(&self, request: &Parts) -> Option<Chosen> {
+        let domain = self.0.as_deref()?;
+        let header = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        // HTTP/2 has it in the address (RFC 9113, section 8.3.1).
+        let host = request.uri.host().or(header)?;
+        let host = host.split(':').next()?.trim_end_matches('.').to_ascii_lowercase();
+        let slug = host.strip_suffix(domain)?;
+        (!slug.is_empty() && !slug.contains('.') && !is_reserved(slug)).then(|| Chosen::Slug(slug.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_tenant_a_host_names() {
+        let domain = TenantDomain::new(Some("Example.com"));
+        for (host, slug) in [
+            ("acme.example.com", Some("acme")),
+            ("ACME.Example.com:8080", Some("acme")),
+            ("acme.example.com.", Some("acme")),
+            ("example.com", None),
+            ("www.example.com", None),
+            ("a.acme.example.com", None),
+            ("acmeexample.com", None),
+            ("acme.example.com.evil.org", None),
+        ] {
+            let (request, ()) = ::http::Request::builder().header("host", host).body(()).unwrap().into_parts();
+            let expected = slug.map(|slug| Chosen::Slug(slug.to_owned()));
+            assert_eq!(domain.chosen(&request).unwrap(), expected, "{host}");
+            assert_eq!(TenantDomain::default().chosen(&request).unwrap(), None, "{host}");
+        }
+    }
+}

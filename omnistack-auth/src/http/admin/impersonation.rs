@@ -1,0 +1,91 @@
+//! Acting as a user.
+
+use std::time::Duration;
+
+use ::http::{HeaderMap, StatusCode, header};
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    http::{Error, Json},
+    identity::{Identity, Require, TenantId, UserId},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::users::RECENT;
+use crate::{
+    http::login::TokenBody,
+    model::Device,
+    operator::{Impersonation, Operators},
+};
+
+pub(crate) fn api() -> Api<Operators> {
+    Api::new().guarded(Require::recent(RECENT), routes!(start))
+}
+
+/// For the operator who acts as a user, and so is none for now.
+pub(crate) fn stopping() -> Api<Operators> {
+    Api::new().routes(routes!(stop))
+}
+
+/// As whom, why and for how long.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    /// As whom.
+    #[garde(skip)]
+    #[schema(value_type = String, format = Uuid)]
+    user_id: UserId,
+    /// In which tenant of theirs; the first they joined when absent.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    tenant_id: Option<TenantId>,
+    /// Why: for the audit log, which the tenant's members read.
+    #[garde(length(chars, min = 10, max = 1000), custom(said))]
+    #[schema(min_length = 10, max_length = 1000, pattern = "^[^\\x00]*$")]
+    reason: String,
+    /// For how long: at most 60, and 15 when absent.
+    #[garde(inner(range(min = 1, max = 60)))]
+    #[schema(minimum = 1, maximum = 60)]
+    minutes: Option<u32>,
+}
+
+fn said(reason: &str, (): &()) -> garde::Result {
+    let letters = reason.trim().chars().count();
+    if letters < 10 { Err(garde::Error::new("has fewer than 10 characters")) } else { Ok(()) }
+}
+
+/// Act as a user
+///
+/// Gives tokens of a session as that user, which ends after its time. Its access tokens name the operator in `act`, and
+/// what is done with them is recorded under both names. Needs a sign-in of the last 15 minutes.
+#[utoipa::path(post, path = "/", operation_id = "admin_impersonate", request_body = Start, responses(
+    (status = 201, description = "The tokens.", body = TokenBody),
+    (status = 403, description = "`IMPERSONATION_REFUSED`: nobody acts as an operator.")))]
+async fn start(
+    State(operators): State<Operators>,
+    caller: Identity,
+    headers: HeaderMap,
+    Json(start): Json<Start>,
+) -> Result<(StatusCode, Json<TokenBody>), Error> {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let device = Device {
+        user_agent: agent.map(|agent| agent.chars().take(300).collect()),
+        address: caller.origin.address.map(|address| address.to_string()),
+    };
+    let lifetime = Duration::from_secs(u64::from(start.minutes.unwrap_or(15)) * 60);
+    let Start { user_id: user, tenant_id: tenant, reason, .. } = start;
+    let tokens = operators.impersonate(&caller, Impersonation { user, tenant, reason, lifetime, device }).await?;
+    Ok((StatusCode::CREATED, Json(tokens.into())))
+}
+
+/// Stop acting as a user
+#[utoipa::path(delete, path = "/", operation_id = "impersonation_stop", responses(
+    (status = 204, description = "Its tokens are good no longer."),
+    (status = 409, description = "`NOT_IMPERSONATING`: the caller acts as nobody else.")))]
+async fn stop(State(operators): State<Operators>, caller: Identity) -> Result<StatusCode, Error> {
+    operators.stop(&caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

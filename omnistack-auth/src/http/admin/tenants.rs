@@ -1,0 +1,181 @@
+//! Tenants, for operators.
+
+use ::http::StatusCode;
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, PageRequest, Path, Query},
+    identity::{Identity, TenantId, UserId},
+};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::users::order;
+use crate::{http::team::one_line, model::Tenant, operator::Operators, store::admin::Wanted};
+
+pub(crate) fn api() -> Api<Operators> {
+    Api::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, delete))
+        .routes(routes!(suspend))
+        .routes(routes!(reactivate))
+        .routes(routes!(restore))
+}
+
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only those with this in their name, or their name in addresses.
+    #[garde(inner(length(max = 200)))]
+    #[param(max_length = 200)]
+    q: Option<String>,
+    /// Only users' own, or only teams.
+    #[garde(skip)]
+    personal: Option<bool>,
+    /// Only those that are suspended, or only others.
+    #[garde(skip)]
+    suspended: Option<bool>,
+    /// `created_at` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
+    #[garde(skip)]
+    sort: Option<String>,
+    /// Counted from 1.
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    #[param(minimum = 1, maximum = 1_000_000, default = 1)]
+    page: Option<u32>,
+    /// Tenants a page.
+    #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    page_size: Option<u32>,
+}
+
+const ORDERS: [(&str, &str); 4] = [
+    ("created_at", "created_at, id"),
+    ("-created_at", "created_at desc, id desc"),
+    ("name", "name, id"),
+    ("-name", "name desc, id desc"),
+];
+
+/// List tenants
+#[utoipa::path(get, path = "/", operation_id = "admin_tenant_list", params(ListQuery),
+    responses((status = 200, description = "A page of tenants.", body = NumberedPage<Tenant>)))]
+async fn list(
+    State(operators): State<Operators>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<NumberedPage<Tenant>>, Error> {
+    let mut filters = Vec::new();
+    filters.extend(query.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" }));
+    filters.extend(query.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" }));
+    let wanted = Wanted {
+        text: query.q,
+        filters,
+        order: order(query.sort.as_deref(), &ORDERS)?,
+        page: query.page.unwrap_or(1),
+        page_size: query.page_size.unwrap_or(PageRequest::DEFAULT_SIZE),
+    };
+    Ok(Json(operators.tenants(&wanted).await?))
+}
+
+/// A tenant to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewTenant {
+    /// What it is called.
+    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
+    name: String,
+    /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.
+    #[garde(inner(length(max = 63)))]
+    #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
+    slug: Option<String>,
+    /// Its first owner.
+    #[garde(skip)]
+    #[schema(value_type = String, format = Uuid)]
+    owner_id: UserId,
+}
+
+/// Create a tenant
+#[utoipa::path(post, path = "/", operation_id = "admin_tenant_create", request_body = NewTenant, responses(
+    (status = 201, description = "The tenant.", body = Tenant),
+    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+async fn create(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Json(new): Json<NewTenant>,
+) -> Result<(StatusCode, Json<Tenant>), Error> {
+    let made = operators.create_tenant(&caller, &new.name, new.slug.as_deref(), new.owner_id).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Get a tenant
+#[utoipa::path(get, path = "/{id}", operation_id = "admin_tenant_get",
+    params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
+    (status = 200, description = "The tenant.", body = Tenant), (status = 404, description = "There is none.")))]
+async fn get(State(operators): State<Operators>, Path(id): Path<TenantId>) -> Result<Json<Tenant>, Error> {
+    Ok(Json(operators.tenant(id).await?))
+}
+
+/// Why.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Suspension {
+    /// For the audit log, which its members read.
+    #[garde(length(chars, min = 10, max = 1000))]
+    #[schema(min_length = 10, max_length = 1000, pattern = "^[^\\x00]*$")]
+    reason: String,
+}
+
+/// Suspend a tenant
+///
+/// Its members and its keys are refused at once, until it is reactivated. Nothing is lost.
+#[utoipa::path(post, path = "/{id}/suspend", operation_id = "admin_tenant_suspend", request_body = Suspension,
+    params(("id" = String, Path, format = Uuid, description = "The tenant.")),
+    responses((status = 200, description = "The tenant.", body = Tenant)))]
+async fn suspend(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+    Json(why): Json<Suspension>,
+) -> Result<Json<Tenant>, Error> {
+    Ok(Json(operators.suspend(&caller, id, Some(&why.reason)).await?))
+}
+
+/// Reactivate a tenant
+#[utoipa::path(post, path = "/{id}/reactivate", operation_id = "admin_tenant_reactivate",
+    params(("id" = String, Path, format = Uuid, description = "The tenant.")),
+    responses((status = 200, description = "The tenant.", body = Tenant)))]
+async fn reactivate(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<Tenant>, Error> {
+    Ok(Json(operators.suspend(&caller, id, None).await?))
+}
+
+/// Delete a tenant
+///
+/// It goes on until `delete_at` and can be restored; then it is gone for good.
+#[utoipa::path(delete, path = "/{id}", operation_id = "admin_tenant_delete",
+    params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
+    (status = 200, description = "The tenant, with its `delete_at`.", body = Tenant),
+    (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
+async fn delete(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<Tenant>, Error> {
+    Ok(Json(operators.delete(&caller, id, true).await?))
+}
+
+/// Restore a tenant
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "admin_tenant_restore",
+    params(("id" = String, Path, format = Uuid, description = "The tenant.")),
+    responses((status = 200, description = "The tenant.", body = Tenant)))]
+async fn restore(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<Tenant>, Error> {
+    Ok(Json(operators.delete(&caller, id, false).await?))
+}

@@ -1,0 +1,175 @@
+//! Users, for operators.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    http::{Error, FieldProblem, Json, MAX_PAGE_SIZE, NumberedPage, PageRequest, Path, Query},
+    identity::{Identity, Require, UserId},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use crate::{
+    model::{Membership, SessionInfo, User},
+    operator::{Operators, UserChange},
+    store::admin::Wanted,
+};
+
+/// How long ago an operator may have signed in who changes what others may do.
+pub(super) const RECENT: Duration = Duration::from_secs(15 * 60);
+
+pub(crate) fn api() -> Api<Operators> {
+    Api::new()
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .guarded(Require::recent(RECENT), routes!(change))
+        .routes(routes!(sessions, sign_out))
+}
+
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only those with this in their name or address.
+    #[garde(inner(length(max = 200)))]
+    #[param(max_length = 200)]
+    q: Option<String>,
+    /// Only operators, or only others.
+    #[garde(skip)]
+    operator: Option<bool>,
+    /// Only those who can sign in, or only those who can't.
+    #[garde(skip)]
+    active: Option<bool>,
+    /// `created_at`, `email` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
+    #[garde(skip)]
+    sort: Option<String>,
+    /// Counted from 1.
+    #[garde(inner(range(min = 1, max = 1_000_000)))]
+    #[param(minimum = 1, maximum = 1_000_000, default = 1)]
+    page: Option<u32>,
+    /// Users a page.
+    #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    page_size: Option<u32>,
+}
+
+/// An order by name, of those a list has.
+pub(super) fn order(sort: Option<&str>, orders: &[(&str, &'static str)]) -> Result<&'static str, Error> {
+    let sort = sort.unwrap_or("-created_at");
+    let found = orders.iter().find(|(name, _)| *name == sort).map(|(_, order)| *order);
+    found.ok_or_else(|| Error::invalid([FieldProblem::new("sort", "is no order of this list")]))
+}
+
+const ORDERS: [(&str, &str); 6] = [
+    ("created_at", "created_at, id"),
+    ("-created_at", "created_at desc, id desc"),
+    ("email", "email, id"),
+    ("-email", "email desc, id desc"),
+    ("name", "name, id"),
+    ("-name", "name desc, id desc"),
+];
+
+/// List users
+#[utoipa::path(get, path = "/", operation_id = "admin_user_list", params(ListQuery),
+    responses((status = 200, description = "A page of users.", body = NumberedPage<User>)))]
+async fn list(
+    State(operators): State<Operators>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<NumberedPage<User>>, Error> {
+    let mut filters = Vec::new();
+    filters.extend(query.operator.map(|yes| if yes { "operator" } else { "not operator" }));
+    filters.extend(query.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" }));
+    let wanted = Wanted {
+        text: query.q,
+        filters,
+        order: order(query.sort.as_deref(), &ORDERS)?,
+        page: query.page.unwrap_or(1),
+        page_size: query.page_size.unwrap_or(PageRequest::DEFAULT_SIZE),
+    };
+    Ok(Json(operators.users(&wanted).await?))
+}
+
+/// A user in full.
+#[derive(Serialize, ToSchema)]
+struct UserDetail {
+    #[serde(flatten)]
+    user: User,
+    /// Where they are a member; the first joined first, at most 200.
+    memberships: Vec<Membership>,
+}
+
+/// Get a user
+#[utoipa::path(get, path = "/{id}", operation_id = "admin_user_get",
+    params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
+    (status = 200, description = "The user.", body = UserDetail), (status = 404, description = "There is none.")))]
+async fn get(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<UserDetail>, Error> {
+    let (user, memberships) = operators.user(id).await?;
+    Ok(Json(UserDetail { user, memberships }))
+}
+
+/// What to change of a user.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// Whether they operate the app.
+    #[garde(skip)]
+    operator: Option<bool>,
+    /// Whether they can sign in. Who no longer can is signed out everywhere.
+    #[garde(skip)]
+    active: Option<bool>,
+}
+
+/// Change a user
+///
+/// Needs a sign-in of the last 15 minutes.
+#[utoipa::path(patch, path = "/{id}", operation_id = "admin_user_change", request_body = Change,
+    params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
+    (status = 200, description = "The user.", body = User),
+    (status = 409, description = "`OWN_ACCOUNT`: another operator has to do this.")))]
+async fn change(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<UserId>,
+    Json(Change { operator, active }): Json<Change>,
+) -> Result<Json<User>, Error> {
+    Ok(Json(operators.change(&caller, id, UserChange { operator, active }).await?))
+}
+
+/// A user's sessions.
+#[derive(Serialize, ToSchema)]
+struct Sessions {
+    /// The newest first, at most 200.
+    items: Vec<SessionInfo>,
+}
+
+/// List a user's sessions
+#[utoipa::path(get, path = "/{id}/sessions", operation_id = "admin_user_sessions",
+    params(("id" = String, Path, format = Uuid, description = "The user.")),
+    responses((status = 200, description = "The sessions.", body = Sessions)))]
+async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<Sessions>, Error> {
+    Ok(Json(Sessions { items: operators.sessions(id).await? }))
+}
+
+/// What ended.
+#[derive(Serialize, ToSchema)]
+struct Ended {
+    /// How many sessions.
+    ended: u64,
+}
+
+/// Sign a user out
+///
+/// Ends every session of theirs, at once.
+#[utoipa::path(delete, path = "/{id}/sessions", operation_id = "admin_user_sign_out",
+    params(("id" = String, Path, format = Uuid, description = "The user.")),
+    responses((status = 200, description = "Done.", body = Ended)))]
+async fn sign_out(
+    State(operators): State<Operators>,
+    caller: Identity,
+    Path(id): Path<UserId>,
+) -> Result<Json<Ended>, Error> {
+    Ok(Json(Ended { ended: operators.sign_out(&caller, id).await? }))
+}

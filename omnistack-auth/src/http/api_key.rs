@@ -1,0 +1,142 @@
+//! API keys.
+
+use std::time::Duration;
+
+use ::http::StatusCode;
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    ExposeSecret as _,
+    app::Api,
+    clock::Timestamp,
+    http::{Error, Json, Page, Path, Query},
+    identity::{ApiKeyId, Identity, KnownPermissions, Permissions},
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::{member::ListQuery, team::one_line};
+use crate::api_key::{ApiKey, ApiKeys, LONGEST_GRACE, NewApiKey};
+
+type Keys = (ApiKeys, KnownPermissions);
+
+pub(crate) fn api() -> Api<Keys> {
+    Api::new().routes(routes!(list, create)).routes(routes!(get, revoke)).routes(routes!(rotate))
+}
+
+/// A key with its secret, which is shown this once.
+#[derive(Serialize, ToSchema)]
+struct SecretBody {
+    #[serde(flatten)]
+    key: ApiKey,
+    /// Goes with each request, in `Authorization: Bearer` or `X-API-Key`.
+    secret: String,
+}
+
+impl From<(ApiKey, SecretString)> for SecretBody {
+    fn from((key, secret): (ApiKey, SecretString)) -> Self {
+        Self { key, secret: secret.expose_secret().to_owned() }
+    }
+}
+
+/// List API keys
+///
+/// Those of the tenant. Needs `api-keys:read`.
+#[utoipa::path(get, path = "/", operation_id = "api_key_list", params(ListQuery),
+    responses((status = 200, description = "The keys.", body = Page<ApiKey>)))]
+async fn list(
+    State(state): State<Keys>,
+    caller: Identity,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<ApiKey>>, Error> {
+    Ok(Json(state.0.list(&caller, query.after()?, query.limit()).await?))
+}
+
+/// A key to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    /// What it is for.
+    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
+    name: String,
+    /// What it may do: permissions the caller has, such as `projects:write` or `*:read`.
+    #[garde(custom(super::role::some))]
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
+    scopes: Permissions,
+    /// When it ends; absent for one that doesn't.
+    #[garde(skip)]
+    expires_at: Option<Timestamp>,
+    /// Whether it begins with `omni_test_` in place of `omni_live_`. It may do the same.
+    #[serde(default)]
+    #[garde(skip)]
+    test: bool,
+}
+
+/// Create an API key
+///
+/// For programs that call in the caller's name, in the current tenant. Needs `api-keys:write`, and every scope.
+#[utoipa::path(post, path = "/", operation_id = "api_key_create", request_body = NewKey, responses(
+    (status = 201, description = "The key, with its secret.", body = SecretBody),
+    (status = 403, description = "A scope is not the caller's to give, or the caller is a program.")))]
+async fn create(
+    State((keys, known)): State<Keys>,
+    caller: Identity,
+    Json(new): Json<NewKey>,
+) -> Result<(StatusCode, Json<SecretBody>), Error> {
+    let NewKey { name, scopes, expires_at, test } = new;
+    let mut key = NewApiKey::new(name, scopes);
+    (key.expires_at, key.test) = (expires_at, test);
+    Ok((StatusCode::CREATED, Json(keys.create(&caller, key, &known).await?.into())))
+}
+
+/// Get an API key
+///
+/// Needs `api-keys:read`.
+#[utoipa::path(get, path = "/{id}", operation_id = "api_key_get",
+    params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
+    (status = 200, description = "The key.", body = ApiKey),
+    (status = 404, description = "The tenant has no such key.")))]
+async fn get(State(state): State<Keys>, caller: Identity, Path(id): Path<ApiKeyId>) -> Result<Json<ApiKey>, Error> {
+    Ok(Json(state.0.get(&caller, id).await?))
+}
+
+/// For how long the secret before stays good.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rotate {
+    /// Seconds, at most those of seven days; 0 when the secret may be known to others.
+    #[garde(range(max = LONGEST_GRACE.as_secs()))]
+    #[schema(maximum = 604_800)]
+    grace_seconds: u64,
+}
+
+/// Rotate an API key
+///
+/// Gives another secret; the one before stays good for the grace. Only who made a key can rotate it.
+#[utoipa::path(post, path = "/{id}/rotate", operation_id = "api_key_rotate", request_body = Rotate,
+    params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
+    (status = 200, description = "The key, with its new secret.", body = SecretBody),
+    (status = 404, description = "The tenant has no such key.")))]
+async fn rotate(
+    State(state): State<Keys>,
+    caller: Identity,
+    Path(id): Path<ApiKeyId>,
+    Json(Rotate { grace_seconds }): Json<Rotate>,
+) -> Result<Json<SecretBody>, Error> {
+    Ok(Json(state.0.rotate(&caller, id, Duration::from_secs(grace_seconds)).await?.into()))
+}
+
+/// Revoke an API key
+///
+/// It is good no longer, at once. Needs `api-keys:write`, and the key's scopes if somebody else made it.
+#[utoipa::path(delete, path = "/{id}", operation_id = "api_key_revoke",
+    params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
+    (status = 204, description = "Revoked."),
+    (status = 404, description = "The tenant has no such key.")))]
+async fn revoke(State(state): State<Keys>, caller: Identity, Path(id): Path<ApiKeyId>) -> Result<StatusCode, Error> {
+    state.0.revoke(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

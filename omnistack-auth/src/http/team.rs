@@ -1,0 +1,255 @@
+//! Teams.
+
+use std::time::Duration;
+
+use ::http::StatusCode;
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    audit::{AuditFilter, AuditRecord, AuditStore},
+    http::{Error, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query},
+    identity::{Identity, Permissions, Require, TenantId, UserId},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use crate::{
+    model::Tenant,
+    tenant::{Rights, Tenants},
+};
+
+/// How long ago somebody may have signed in who gives a team away or deletes it.
+const RECENT: Duration = Duration::from_secs(15 * 60);
+
+pub(crate) fn api() -> Api<Tenants> {
+    Api::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, change))
+        .guarded(Require::recent(RECENT), routes!(delete))
+        .routes(routes!(restore))
+        .guarded(Require::recent(RECENT), routes!(transfer))
+}
+
+/// What is recorded of a team.
+pub(crate) fn activity() -> Api<(Tenants, AuditStore)> {
+    Api::new().routes(routes!(list_activity))
+}
+
+/// A team, and the caller in it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TeamBody {
+    #[serde(flatten)]
+    tenant: Tenant,
+    /// The caller's role.
+    role: String,
+    /// What the caller may do there.
+    #[schema(value_type = Vec<String>)]
+    permissions: Permissions,
+}
+
+impl From<Rights> for TeamBody {
+    fn from(Rights { tenant, role, permissions, .. }: Rights) -> Self {
+        Self { tenant, role, permissions }
+    }
+}
+
+/// The caller's teams.
+#[derive(Serialize, ToSchema)]
+struct TeamList {
+    /// The first joined first, at most 200. The one with `personal_of` is the caller's own.
+    items: Vec<TeamBody>,
+}
+
+/// List teams
+///
+/// Those the caller is a member of.
+#[utoipa::path(get, path = "/", operation_id = "team_list",
+    responses((status = 200, description = "The teams.", body = TeamList)))]
+async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamList>, Error> {
+    let items = tenants.of(&caller).await?.into_iter().map(Into::into).collect();
+    Ok(Json(TeamList { items }))
+}
+
+/// A team to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewTeam {
+    /// What it is called.
+    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
+    name: String,
+    /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.
+    #[garde(inner(length(max = 63)))]
+    #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
+    slug: Option<String>,
+}
+
+pub(crate) fn one_line(text: &str, (): &()) -> garde::Result {
+    if text.chars().any(char::is_control) {
+        return Err(garde::Error::new("holds a control character"));
+    }
+    if text.trim().is_empty() { Err(garde::Error::new("is empty")) } else { Ok(()) }
+}
+
+/// Create a team
+///
+/// The caller becomes its owner.
+#[utoipa::path(post, path = "/", operation_id = "team_create", request_body = NewTeam, responses(
+    (status = 201, description = "The team.", body = TeamBody),
+    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+async fn create(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Json(new): Json<NewTeam>,
+) -> Result<(StatusCode, Json<TeamBody>), Error> {
+    let made = tenants.create(&caller, &new.name, new.slug.as_deref()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Get a team
+#[utoipa::path(get, path = "/{id}", operation_id = "team_get",
+    params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
+    (status = 200, description = "The team.", body = TeamBody),
+    (status = 404, description = "There is none the caller is a member of.")))]
+async fn get(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<TeamBody>, Error> {
+    let rights = tenants.rights(&caller, id).await?;
+    rights.require("tenant:read")?;
+    Ok(Json(rights.into()))
+}
+
+/// What to change of a team.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TeamChange {
+    /// Another name.
+    #[garde(inner(length(chars, min = 1, max = 100), custom(one_line)))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
+    name: Option<String>,
+    /// Another name in addresses.
+    #[garde(inner(length(max = 63)))]
+    #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
+    slug: Option<String>,
+}
+
+/// Change a team
+///
+/// Needs `tenant:manage`.
+#[utoipa::path(patch, path = "/{id}", operation_id = "team_change", request_body = TeamChange,
+    params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
+    (status = 200, description = "The team.", body = TeamBody),
+    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+async fn change(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+    Json(change): Json<TeamChange>,
+) -> Result<Json<TeamBody>, Error> {
+    Ok(Json(tenants.rename(&caller, id, change.name, change.slug).await?.into()))
+}
+
+/// Delete a team
+///
+/// It goes on until `delete_at` and can be restored; then it is gone for good. Needs `tenant:delete` and a sign-in of the
+/// last 15 minutes.
+#[utoipa::path(delete, path = "/{id}", operation_id = "team_delete",
+    params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
+    (status = 200, description = "The team, with its `delete_at`.", body = TeamBody),
+    (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
+async fn delete(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<TeamBody>, Error> {
+    Ok(Json(tenants.delete(&caller, id).await?.into()))
+}
+
+/// Restore a team
+///
+/// Takes its deletion back. Needs `tenant:delete`.
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "team_restore",
+    params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
+    (status = 200, description = "The team.", body = TeamBody),
+    (status = 409, description = "`NOT_DELETED`: there is nothing to take back.")))]
+async fn restore(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+) -> Result<Json<TeamBody>, Error> {
+    Ok(Json(tenants.restore(&caller, id).await?.into()))
+}
+
+/// Who gets it.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Transfer {
+    /// Another member.
+    #[garde(skip)]
+    #[schema(value_type = String, format = Uuid)]
+    user_id: UserId,
+}
+
+/// Transfer a team
+///
+/// Makes another member its owner, and the caller an admin. Needs `tenant:transfer` and a sign-in of the last 15 minutes.
+#[utoipa::path(post, path = "/{id}/transfer", operation_id = "team_transfer", request_body = Transfer,
+    params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
+    (status = 204, description = "Done."),
+    (status = 404, description = "No such team, or no such member.")))]
+async fn transfer(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+    Json(to): Json<Transfer>,
+) -> Result<StatusCode, Error> {
+    tenants.transfer(&caller, id, to.user_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ActivityQuery {
+    /// Only of what this user did.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Uuid)]
+    actor: Option<UserId>,
+    /// Only of actions that begin so: `member.`.
+    #[garde(inner(length(max = 100)))]
+    action: Option<String>,
+    /// Entries at most.
+    #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[garde(skip)]
+    cursor: Option<String>,
+}
+
+/// List activity
+///
+/// What was recorded of the team, the newest first. Needs `activity:read`.
+#[utoipa::path(get, path = "/{id}/activity", operation_id = "team_activity",
+    params(("id" = String, Path, format = Uuid, description = "The team."), ActivityQuery),
+    responses((status = 200, description = "The entries.", body = Page<AuditRecord>)))]
+async fn list_activity(
+    State((tenants, store)): State<(Tenants, AuditStore)>,
+    caller: Identity,
+    Path(id): Path<TenantId>,
+    Query(query): Query<ActivityQuery>,
+) -> Result<Json<Page<AuditRecord>>, Error> {
+    tenants.rights(&caller, id).await?.require("activity:read")?;
+    let mut filter = AuditFilter::of(id);
+    if let Some(actor) = query.actor {
+        filter = filter.actor(actor);
+    }
+    if let Some(action) = query.action {
+        filter = filter.action(action);
+    }
+    let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
+    Ok(Json(store.list(&filter, limit, query.cursor.as_deref()).await?))
+}

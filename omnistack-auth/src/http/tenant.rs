@@ -1,0 +1,57 @@
+//! The tenant chosen.
+
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    http::{Error, Json},
+    identity::{Identity, TenantId},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::team::TeamBody;
+use crate::tenant::Tenants;
+
+pub(crate) fn api() -> Api<Tenants> {
+    Api::new().routes(routes!(get, switch))
+}
+
+/// Get the current tenant
+///
+/// The one this request is for: of `X-Tenant-Id`, of the subdomain, or chosen for the session, in this order.
+#[utoipa::path(get, path = "/current", operation_id = "tenant_current", responses(
+    (status = 200, description = "The tenant.", body = TeamBody),
+    (status = 403, description = "`TENANT_REQUIRED`: none is chosen.")))]
+async fn get(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamBody>, Error> {
+    Ok(Json(tenants.rights(&caller, caller.require_tenant()?).await?.into()))
+}
+
+/// Which tenant.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    /// One the caller is a member of.
+    #[garde(skip)]
+    #[schema(value_type = String, format = Uuid)]
+    tenant_id: TenantId,
+}
+
+/// Switch to another tenant
+///
+/// For this session: the next access token, got by refreshing, is for it. Until then, and for single requests, send
+/// `X-Tenant-Id`.
+#[utoipa::path(put, path = "/current", operation_id = "tenant_switch", request_body = Switch, responses(
+    (status = 200, description = "The tenant.", body = TeamBody),
+    (status = 404, description = "There is none the caller is a member of.")))]
+async fn switch(
+    State(tenants): State<Tenants>,
+    caller: Identity,
+    Json(to): Json<Switch>,
+) -> Result<Json<TeamBody>, Error> {
+    let session = caller.session.ok_or_else(|| Error::forbidden("this is for people: a key has one tenant"))?;
+    let rights = tenants.rights(&caller, to.tenant_id).await?;
+    tenants.sessions.choose(session, to.tenant_id).await?;
+    Ok(Json(rights.into()))
+}

@@ -1,0 +1,322 @@
+//! Invitations: somebody is asked by mail to join a team, and joins with the link in it.
+//!
+//! The link's token is random and good once and for seven days. Whoever accepts must be signed in with the address it was
+//! sent to, verified, so that a forwarded mail lets nobody else in. Of the token its hash is stored, and the token itself
+//! only sealed, until the mail is sent again or the invitation is over.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    ExposeSecret as _,
+    audit::AuditEntry,
+    crypto::{Context, KeyRing, Sha256, Token},
+    db::{self, Tx},
+    email::{Email, ErrorKind, Mailer},
+    http::{self, Page, StatusCode},
+    id::Id,
+    identity::{Identity, TenantId, UserId},
+    jobs::{Job, JobCtx, JobError, Jobs},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    Error,
+    member::{no_role, role_of},
+    model::{Invitation, Invited},
+    store::{invitation as store, member, tenant},
+    team::{MOST as MOST_TEAMS, refuse_machine},
+    tenant::{Rights, Tenants, suspended},
+    users::normal_email,
+};
+
+/// How long one can be accepted.
+const GOOD_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Of one team at a time.
+const MOST: i64 = 200;
+/// What a token begins with.
+const PREFIX: &str = "omi_";
+
+/// Asks people to join teams.
+#[derive(Clone)]
+pub struct Invitations {
+    tenants: Tenants,
+    jobs: Jobs,
+    ring: KeyRing,
+}
+
+/// Somebody joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Joined {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// As what.
+    pub role: String,
+}
+
+impl Invitations {
+    pub(crate) fn new(tenants: Tenants, jobs: Jobs, ring: KeyRing) -> Self {
+        Self { tenants, jobs, ring }
+    }
+
+    /// Asks somebody to join, by mail.
+    ///
+    /// # Errors
+    /// As of [`Tenants::rights`]; 403 without `members:manage`, or for a role that allows what the caller may not; 409
+    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role the
+    /// team doesn't have.
+    pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
+        let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
+        admits(&rights)?;
+        rights.may_grant(&role_of(&mut tx, id, role).await?.ok_or_else(|| no_role("role"))?)?;
+        let (email, now) = (normal_email(email), self.tenants.clock.now());
+        if member::has_email(&mut tx, id, &email).await? {
+            return Err(http::Error::conflict("ALREADY_MEMBER", "they are a member already").into());
+        }
+        store::delete_expired(&mut tx, id, &email, now).await?;
+        if store::count(&mut tx, id).await? >= MOST {
+            let message = format!("{MOST} invitations wait for an answer: revoke some first");
+            return Err(http::Error::conflict("TOO_MANY_INVITATIONS", message).into());
+        }
+        let new = Invitation {
+            id: Id::new(now),
+            tenant_id: id,
+            email,
+            role: role.to_owned(),
+            invited_by: Some(caller.user),
+            sent_at: now,
+            created_at: now,
+            expires_at: now + GOOD_FOR,
+        };
+        let inserted = store::insert(&mut tx, &new, self.token(new.id)?).await;
+        inserted.map_err(|error| {
+            if error.kind() != db::ErrorKind::Unique {
+                return Error::from(error);
+            }
+            let message = "they are invited already: send that again, or revoke it first";
+            http::Error::conflict("ALREADY_INVITED", message).into()
+        })?;
+        self.send(&mut tx, new.id).await?;
+        let entry = entry("invitation.created", caller, &new).with(json!({ "email": new.email, "role": role }));
+        self.tenants.done(tx, entry).await?;
+        Ok(new)
+    }
+
+    /// The invitations of a team behind another, by their ids: those not accepted and not revoked.
+    ///
+    /// # Errors
+    /// As of [`Tenants::rights`]; 403 without `members:read`.
+    pub async fn list(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        after: Option<Id<Invited>>,
+        limit: u32,
+    ) -> Result<Page<Invitation>, Error> {
+        let (mut tx, _) = self.tenants.read(caller, id, "members:read").await?;
+        let mut items = store::list(&mut tx, id, after, i64::from(limit) + 1).await?;
+        tx.commit().await?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next_cursor = items.last().filter(|_| more).map(|last| last.id.to_string());
+        Ok(Page { items, next_cursor })
+    }
+
+    /// Sends another mail, with a link that is good for seven days more; the one before is not good any longer.
+    ///
+    /// # Errors
+    /// As of [`create`](Self::create); 404 for an invitation the team doesn't have.
+    pub async fn resend(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<Invitation, Error> {
+        let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
+        admits(&rights)?;
+        let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
+        rights.may_grant(&role_of(&mut tx, id, &before.role).await?.unwrap_or_default())?;
+        let now = self.tenants.clock.now();
+        let renewed = Invitation { sent_at: now, expires_at: now + GOOD_FOR, ..before };
+        store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
+        self.send(&mut tx, renewed.id).await?;
+        self.tenants.done(tx, entry("invitation.resent", caller, &renewed)).await?;
+        Ok(renewed)
+    }
+
+    /// Takes one back: its link is good no longer.
+    ///
+    /// # Errors
+    /// As of [`Tenants::rights`]; 403 without `members:manage`, 404 for an invitation the team doesn't have.
+    pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<(), Error> {
+        let (mut tx, _) = self.tenants.change(caller, id, "members:manage").await?;
+        let found = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
+        store::delete(&mut tx, id, invitation).await?;
+        let entry = entry("invitation.revoked", caller, &found).with(json!({ "email": found.email }));
+        self.tenants.done(tx, entry).await
+    }
+
+    /// The invitation a token is of, while it is good: whoever holds it has the mail that was sent to its address.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_token(&self, token: &str) -> Result<Option<Invitation>, Error> {
+        // A token is all that is known.
+        let mut tx = self.tenants.db.all_tenants().read().await?;
+        let found = store::of_token(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Lets the caller join.
+    ///
+    /// # Errors
+    /// As of [`accept_in`](Self::accept_in); 403 for a program, and for an operator who acts as a user.
+    pub async fn accept(&self, caller: &Identity, token: &str) -> Result<Joined, Error> {
+        refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
+        // A token is all that is known.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        let joined = self.accept_in(&mut tx, caller.user, token).await?;
+        tx.commit().await?;
+        self.tenants.sessions.forget(caller.user).await;
+        Ok(joined)
+    }
+
+    /// Lets a user join, within a transaction of all tenants: that of their registration, say. Once it is committed, tell
+    /// [`Sessions::forget`](crate::session::Sessions::forget) of a user who was there before.
+    ///
+    /// # Errors
+    /// 404 `INVITATION_INVALID` for a token that is not good, or not any more; 403 `INVITATION_OF_ANOTHER` when the user's
+    /// verified address is not the one it was sent to; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403
+    /// `TENANT_SUSPENDED`; the database's.
+    pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<Joined, Error> {
+        let (hash, now) = (Sha256::of(token), self.tenants.clock.now());
+        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
+        tenant::lock(tx, found.tenant_id).await?;
+        // What was found may have been accepted, revoked or sent anew while this waited.
+        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
+        if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
+            let message = "this invitation was sent to another address: sign in with that one, verified";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
+        }
+        let state = tenant::state(tx, found.tenant_id).await?.ok_or_else(invalid)?;
+        if state.suspended_at.is_some() {
+            return Err(suspended().into());
+        }
+        if state.delete_at.is_some() {
+            return Err(ends().into());
+        }
+        if tenant::is_in_most(tx, user).await? {
+            let message = format!("nobody is in more than {MOST_TEAMS} teams");
+            return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
+        }
+        if member::find(tx, found.tenant_id, user).await?.is_some() {
+            return Err(http::Error::conflict("ALREADY_MEMBER", "you are a member already").into());
+        }
+        tenant::add_member(tx, found.tenant_id, user, &found.role, now).await?;
+        store::delete(tx, found.tenant_id, found.id).await?;
+        let entry = AuditEntry::new("member.joined").by(&Identity::user(user)).for_tenant(found.tenant_id);
+        let details = json!({ "after": found.role, "invitation": found.id, "invited_by": found.invited_by });
+        self.tenants.audit.record_in(tx, entry.on("user", user).with(details)).await?;
+        Ok(Joined { tenant: found.tenant_id, role: found.role })
+    }
+
+    /// Deletes what expired long ago, at most so many.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
+        // Every tenant's.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - GOOD_FOR * 4, limit).await?;
+        tx.commit().await?;
+        Ok(deleted)
+    }
+
+    /// A new token, as it is stored.
+    fn token(&self, id: Id<Invited>) -> Result<store::Kept, Error> {
+        let token = Token::with_prefix(PREFIX);
+        Ok(store::Kept { hash: token.hash(), sealed: self.ring.seal(token.expose(), &place(id))? })
+    }
+
+    /// Has the mail sent when the transaction commits.
+    async fn send(&self, tx: &mut Tx, id: Id<Invited>) -> Result<(), Error> {
+        self.jobs.enqueue_in(tx, SendInvitation { invitation: id }).await.map_err(http::Error::from)?;
+        Ok(())
+    }
+}
+
+/// Goes on only if others can join.
+fn admits(rights: &Rights) -> Result<(), http::Error> {
+    rights.team()?;
+    if rights.tenant.delete_at.is_some() { Err(ends()) } else { Ok(()) }
+}
+
+fn ends() -> http::Error {
+    http::Error::conflict("TEAM_ENDS", "the team is to be deleted; its owner can restore it")
+}
+
+fn invalid() -> http::Error {
+    let message = "the invitation is not valid, was accepted or taken back, or has expired; ask for another";
+    http::Error::new(StatusCode::NOT_FOUND, "INVITATION_INVALID", message)
+}
+
+fn place(id: Id<Invited>) -> Context {
+    Context::row("invitations", "secret", id)
+}
+
+fn entry(action: &'static str, caller: &Identity, invitation: &Invitation) -> AuditEntry {
+    AuditEntry::new(action).by(caller).for_tenant(invitation.tenant_id).on("invitation", invitation.id)
+}
+
+/// Sends the mail of an invitation, if it still stands. It names the row and not the token, which no queue holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SendInvitation {
+    invitation: Id<Invited>,
+}
+
+/// What sending needs.
+#[derive(Clone)]
+pub(crate) struct Post {
+    pub(crate) invitations: Invitations,
+    pub(crate) mailer: Mailer,
+    /// Where users reach the app, without a slash at its end.
+    pub(crate) address: String,
+}
+
+#[async_trait]
+impl Job for SendInvitation {
+    const NAME: &'static str = "auth.send_invitation";
+    type State = Post;
+
+    async fn run(self, post: &Post, _: &JobCtx) -> Result<(), JobError> {
+        let tenants = &post.invitations.tenants;
+        // The job knows the invitation only.
+        let mut tx = tenants.db.all_tenants().read().await?;
+        let letter = store::letter(&mut tx, self.invitation, tenants.clock.now()).await?;
+        tx.commit().await?;
+        let Some(letter) = letter else { return Ok(()) };
+        let token = post.invitations.ring.open_text(&letter.secret, &place(self.invitation))?;
+        let email = mail(&letter, &format!("{}/invitations/accept?token={}", post.address, token.expose_secret()));
+        match post.mailer.send(&email).await {
+            Ok(_) => Ok(()),
+            // A mail too many is better than one that never came.
+            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Unknown => Err(JobError::retry(error)),
+            Err(error) => Err(JobError::fatal(error)),
+        }
+    }
+}
+
+/// The mail itself. A subject is one line, whatever a team calls itself.
+fn mail(letter: &store::Letter, link: &str) -> Email {
+    let plain = |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let (team, inviter): (String, Option<String>) = (plain(&letter.team), letter.inviter.as_deref().map(plain));
+    let who = inviter.map_or_else(|| "You are invited".to_owned(), |inviter| format!("{inviter} invites you"));
+    let until = letter.expires_at;
+    let text = format!(
+        "{who} to join {team}.\n\nAccept here, until {until}:\n{link}\n\nIf you don't know the sender, do nothing: nobody \
+         joins unless this link is opened by you.\n"
+    );
+    Email::to(letter.email.as_str()).subject(format!("Join {team}")).text(text)
+}
+
+impl fmt::Debug for Invitations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invitations")
+    }
+}

@@ -1,0 +1,287 @@
+//! What operators of the app do: look after users and tenants, and act as a user for a while.
+//!
+//! An operator who acts as a user has that user's rights and no more, for an hour at most, and is no operator meanwhile.
+//! What they do is recorded under both names: the operator as who did it, the user as in whose name.
+
+use std::{fmt, time::Duration};
+
+use omnistack_core::{
+    audit::AuditEntry,
+    http::{self, NumberedPage, StatusCode},
+    identity::{Identity, SessionId, TenantId, UserId},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Error,
+    model::{Device, Membership, SessionInfo, Tenant, User},
+    session::{SignIn, Tokens},
+    store::{
+        admin::{self as store, Wanted},
+        tenant,
+    },
+    tenant::{Tenants, check_slug},
+    users,
+};
+
+/// How long an operator acts as a user at most.
+pub const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What operators do.
+#[derive(Clone)]
+pub struct Operators {
+    tenants: Tenants,
+}
+
+/// What to change of a user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UserChange {
+    pub(crate) operator: Option<bool>,
+    pub(crate) active: Option<bool>,
+}
+
+/// An operator wants to act as a user.
+#[derive(Clone, Debug)]
+pub(crate) struct Impersonation {
+    pub(crate) user: UserId,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) reason: String,
+    pub(crate) lifetime: Duration,
+    pub(crate) device: Device,
+}
+
+impl Operators {
+    pub(crate) fn new(tenants: Tenants) -> Self {
+        Self { tenants }
+    }
+
+    pub(crate) async fn users(&self, wanted: &Wanted) -> Result<NumberedPage<User>, Error> {
+        let (items, total) = store::users(&self.tenants.db, wanted).await?;
+        Ok(NumberedPage { items, page: wanted.page, page_size: wanted.page_size, total })
+    }
+
+    pub(crate) async fn tenants(&self, wanted: &Wanted) -> Result<NumberedPage<Tenant>, Error> {
+        let (items, total) = store::tenants(&self.tenants.db, wanted).await?;
+        Ok(NumberedPage { items, page: wanted.page, page_size: wanted.page_size, total })
+    }
+
+    /// A user, and where they are a member.
+    pub(crate) async fn user(&self, id: UserId) -> Result<(User, Vec<Membership>), Error> {
+        // Operators see every tenant.
+        let mut tx = self.tenants.db.all_tenants().read().await?;
+        let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
+        let memberships = store::memberships(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok((user, memberships))
+    }
+
+    /// Makes somebody an operator or not, and lets them in or not. Who is let in no longer is signed out everywhere.
+    ///
+    /// # Errors
+    /// 404 for none, 409 `OWN_ACCOUNT` for oneself, so that an operator always remains.
+    pub(crate) async fn change(&self, caller: &Identity, id: UserId, change: UserChange) -> Result<User, Error> {
+        let now = self.tenants.clock.now();
+        // A user is in many tenants.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        // Of two who take each other's rights at once, the later has none by now.
+        if !store::operators(&mut tx).await?.contains(&caller.user) {
+            return Err(http::Error::forbidden("this is for operators of the app").into());
+        }
+        let before = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
+        if id == caller.user {
+            let message = "another operator has to do this for you";
+            return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
+        }
+        let operator = change.operator.unwrap_or(before.operator);
+        let disabled_at = match change.active {
+            None => before.disabled_at,
+            Some(true) => None,
+            Some(false) => before.disabled_at.or(Some(now)),
+        };
+        store::set_user(&mut tx, id, operator, disabled_at, now).await?;
+        if disabled_at.is_some() {
+            self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
+        }
+        let acted_as =
+            if operator && disabled_at.is_none() { vec![] } else { store::end_acting(&mut tx, id, now).await? };
+        let after = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
+        let shown = |user: &User| json!({ "operator": user.operator, "active": user.disabled_at.is_none() });
+        let entry = AuditEntry::new("user.changed").by(caller).for_app().on("user", id);
+        self.tenants.done(tx, entry.with(json!({ "before": shown(&before), "after": shown(&after) }))).await?;
+        for user in acted_as.into_iter().chain([id]) {
+            self.tenants.sessions.forget(user).await;
+        }
+        Ok(after)
+    }
+
+    pub(crate) async fn sessions(&self, id: UserId) -> Result<Vec<SessionInfo>, Error> {
+        self.user(id).await?;
+        self.tenants.sessions.of(id).await
+    }
+
+    /// Signs a user out everywhere; how many sessions that were.
+    pub(crate) async fn sign_out(&self, caller: &Identity, id: UserId) -> Result<u64, Error> {
+        let mut tx = self.tenants.db.begin().await?;
+        store::user(&mut tx, id).await?.ok_or_else(no_user)?;
+        let ended = self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
+        let entry = AuditEntry::new("user.signed_out").by(caller).for_app().on("user", id);
+        self.tenants.done(tx, entry.with(json!({ "sessions": ended }))).await?;
+        self.tenants.sessions.forget(id).await;
+        Ok(ended)
+    }
+
+    /// Makes a tenant of one owner.
+    pub(crate) async fn create_tenant(
+        &self,
+        caller: &Identity,
+        name: &str,
+        slug: Option<&str>,
+        owner: UserId,
+    ) -> Result<Tenant, Error> {
+        slug.map(check_slug).transpose()?;
+        let now = self.tenants.clock.now();
+        let (id, name) = (TenantId::new(now), name.trim());
+        let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
+        // It is made here, so there is none to be scoped to.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        store::user(&mut tx, owner).await?.ok_or_else(no_user)?;
+        let new = tenant::NewTenant { id, name, slug: &slug, owner, personal: false };
+        tenant::insert(&mut tx, new, now).await.map_err(crate::team::slug_taken)?;
+        let made = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let details = json!({ "name": name, "slug": slug, "owner": owner });
+        let entry = AuditEntry::new("team.created").by(caller).for_tenant(id).on("tenant", id);
+        self.tenants.done(tx, entry.with(details)).await?;
+        self.tenants.sessions.forget(owner).await;
+        Ok(made)
+    }
+
+    pub(crate) async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
+        let mut tx = self.tenants.db.tenant(id).read().await?;
+        let found = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Lets nobody work in a tenant, or lets them again.
+    pub(crate) async fn suspend(&self, caller: &Identity, id: TenantId, reason: Option<&str>) -> Result<Tenant, Error> {
+        let now = self.tenants.clock.now();
+        let at = reason.map(|_| now);
+        let action = if reason.is_some() { "team.suspended" } else { "team.reactivated" };
+        self.change_tenant(caller, id, action, json!({ "reason": reason }), async |tx, before| {
+            if before.suspended_at.is_some() == at.is_some() {
+                return Ok(());
+            }
+            store::suspend(tx, id, at, now).await
+        })
+        .await
+    }
+
+    /// Has a tenant deleted when its grace is over, or not.
+    pub(crate) async fn delete(&self, caller: &Identity, id: TenantId, delete: bool) -> Result<Tenant, Error> {
+        let now = self.tenants.clock.now();
+        let at = delete.then_some(now + self.tenants.grace);
+        let action = if delete { "team.deletion_requested" } else { "team.restored" };
+        self.change_tenant(caller, id, action, json!({ "delete_at": at }), async |tx, before| {
+            if before.delete_at.is_some() == delete {
+                return Ok(());
+            }
+            tenant::delete_at(tx, id, at, now).await
+        })
+        .await
+    }
+
+    async fn change_tenant(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        action: &'static str,
+        details: Value,
+        change: impl AsyncFnOnce(&mut omnistack_core::db::Tx, &Tenant) -> Result<(), omnistack_core::db::Error>,
+    ) -> Result<Tenant, Error> {
+        let mut tx = self.tenants.db.tenant(id).begin().await?;
+        tenant::lock(&mut tx, id).await?;
+        let before = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        if before.personal_of.is_some() && action == "team.deletion_requested" {
+            let message = "it goes with its user's account";
+            return Err(http::Error::conflict("PERSONAL_TENANT", message).into());
+        }
+        change(&mut tx, &before).await?;
+        let after = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
+        let entry = AuditEntry::new(action).by(caller).for_tenant(id).on("tenant", id);
+        self.tenants.done(tx, entry.with(details)).await?;
+        self.tenants.sessions.forget_tenant(id).await;
+        Ok(after)
+    }
+
+    /// Signs an operator in as a user.
+    ///
+    /// # Errors
+    /// 404 for none, 403 `IMPERSONATION_REFUSED` for another operator or who is locked out, 404 for a tenant the user is
+    /// no member of.
+    pub(crate) async fn impersonate(&self, caller: &Identity, wanted: Impersonation) -> Result<Tokens, Error> {
+        caller.refuse_impersonation()?;
+        crate::team::refuse_machine(caller)?;
+        let Impersonation { user: id, tenant: chosen, reason, lifetime, device } = wanted;
+        // The user's tenants are looked at.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
+        if user.operator || user.disabled_at.is_some() || id == caller.user {
+            let message = "nobody acts as an operator, or as a user who is locked out";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message).into());
+        }
+        let tenant = match chosen {
+            Some(chosen) => Some(tenant::place(&mut tx, chosen, id).await?.ok_or_else(no_tenant)?.tenant.id),
+            None => tenant::places(&mut tx, id, 1).await?.first().map(|place| place.tenant.id),
+        };
+        let mut sign_in = SignIn::new(id, device);
+        sign_in.tenant = tenant;
+        sign_in.actor = Some((caller.user, reason.clone()));
+        sign_in.lifetime = Some(lifetime.min(LONGEST));
+        let tokens = self.tenants.sessions.begin_in(&mut tx, sign_in).await?;
+        let details = json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(LONGEST).as_secs() });
+        let mut entry = AuditEntry::new("impersonation.began").by(caller).for_app().on("user", id).with(details);
+        entry.on_behalf_of = Some(id);
+        if let Some(tenant) = tenant {
+            // The team sees it as well.
+            self.tenants.audit.record_in(&mut tx, entry.clone().for_tenant(tenant)).await?;
+        }
+        self.tenants.done(tx, entry).await?;
+        Ok(tokens)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// 409 `NOT_IMPERSONATING` for who acts as nobody else.
+    pub(crate) async fn stop(&self, caller: &Identity) -> Result<(), Error> {
+        let (Some(_), Some(session)) = (caller.actor, caller.session) else {
+            return Err(http::Error::conflict("NOT_IMPERSONATING", "you act as nobody else").into());
+        };
+        self.end_acting(caller, session).await
+    }
+
+    async fn end_acting(&self, caller: &Identity, session: SessionId) -> Result<(), Error> {
+        self.tenants.sessions.end(caller.user, session).await?;
+        // No tenant's: the session was.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
+        let entry = AuditEntry::new("impersonation.ended").by(caller).on("user", caller.user);
+        if caller.tenant.is_some() {
+            self.tenants.audit.record_in(&mut tx, entry.clone()).await?;
+        }
+        self.tenants.done(tx, entry.for_app()).await
+    }
+}
+
+fn no_user() -> http::Error {
+    http::Error::not_found("user")
+}
+
+fn no_tenant() -> http::Error {
+    http::Error::not_found("tenant")
+}
+
+impl fmt::Debug for Operators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Operators")
+    }
+}

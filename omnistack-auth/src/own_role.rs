@@ -1,0 +1,156 @@
+//! Roles a team makes itself, of permissions by name.
+
+use omnistack_core::{
+    audit::AuditEntry,
+    db::ErrorKind,
+    http::{self, FieldProblem},
+    identity::{Identity, KnownPermissions, Permissions, TenantId},
+};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{
+    Error,
+    role::{self, ROLES},
+    store::member as store,
+    tenant::Tenants,
+};
+
+/// Roles a team makes itself, at most.
+const MOST: usize = 50;
+
+/// Who may do what in a team.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct Matrix {
+    /// Every permission that some route of the app asks for.
+    pub permissions: Vec<String>,
+    /// The roles, those every team has first.
+    pub roles: Vec<RoleRow>,
+}
+
+/// A role, and what it allows.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct RoleRow {
+    /// Its name.
+    pub name: String,
+    /// Whether every team has it; such a one is never changed.
+    pub built_in: bool,
+    /// As they are written: `*` stands for any resource or action.
+    #[schema(value_type = Vec<String>)]
+    pub permissions: Permissions,
+    /// Those of `permissions` of the whole matrix that it allows.
+    pub allowed: Vec<String>,
+}
+
+impl RoleRow {
+    fn new(name: &str, built_in: bool, permissions: Permissions, known: &KnownPermissions) -> Self {
+        let allowed = known.0.iter().filter(|known| permissions.allows(known)).cloned().collect();
+        Self { name: name.to_owned(), built_in, permissions, allowed }
+    }
+}
+
+impl Tenants {
+    /// Who may do what in a team.
+    ///
+    /// # Errors
+    /// As of [`rights`](Self::rights); 403 without `roles:read`.
+    pub async fn matrix(&self, caller: &Identity, id: TenantId, known: &KnownPermissions) -> Result<Matrix, Error> {
+        let (mut tx, _) = self.read(caller, id, "roles:read").await?;
+        let own = store::roles(&mut tx, id).await?;
+        tx.commit().await?;
+        let built_in = ROLES.map(|(name, _)| RoleRow::new(name, true, role::permissions(name, None), known));
+        let own = own
+            .iter()
+            .map(|own| RoleRow::new(&own.name, false, role::permissions(&own.name, Some(&own.permissions)), known));
+        Ok(Matrix { permissions: known.0.to_vec(), roles: built_in.into_iter().chain(own).collect() })
+    }
+
+    /// Makes a role.
+    ///
+    /// # Errors
+    /// As of [`rights`](Self::rights); 403 without `roles:manage`, or with permissions the caller lacks; 409 `ROLE_EXISTS`
+    /// and `TOO_MANY_ROLES`; 422 for a permission that no route asks for.
+    pub async fn add_role(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        name: &str,
+        permissions: &Permissions,
+        known: &KnownPermissions,
+    ) -> Result<RoleRow, Error> {
+        by_name(permissions, known)?;
+        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
+        rights.team()?;
+        rights.may_grant(permissions)?;
+        if store::roles(&mut tx, id).await?.len() >= MOST {
+            let message = format!("a team makes at most {MOST} roles");
+            return Err(http::Error::conflict("TOO_MANY_ROLES", message).into());
+        }
+        let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role of this name");
+        if role::built_in(name).is_some() {
+            return Err(exists().into());
+        }
+        let added = store::add_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await;
+        added.map_err(|error| if error.kind() == ErrorKind::Unique { exists().into() } else { Error::from(error) })?;
+        let entry = AuditEntry::new("role.created").by(caller).for_tenant(id).on("role", name);
+        self.done(tx, entry.with(json!({ "after": permissions }))).await?;
+        Ok(RoleRow::new(name, false, permissions.clone(), known))
+    }
+
+    /// Changes what a role allows, for all who hold it and at once.
+    ///
+    /// # Errors
+    /// As of [`add_role`](Self::add_role), the permissions it had included; 404 for a role the team has not made.
+    pub async fn change_role(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        name: &str,
+        permissions: &Permissions,
+        known: &KnownPermissions,
+    ) -> Result<RoleRow, Error> {
+        by_name(permissions, known)?;
+        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
+        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
+        rights.may_grant(&role::permissions(name, Some(&before.permissions)))?;
+        rights.may_grant(permissions)?;
+        store::change_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await?;
+        let entry = AuditEntry::new("role.changed").by(caller).for_tenant(id).on("role", name);
+        let before: Vec<_> = before.permissions.split(' ').collect();
+        self.done(tx, entry.with(json!({ "before": before, "after": permissions }))).await?;
+        self.sessions.forget_tenant(id).await;
+        Ok(RoleRow::new(name, false, permissions.clone(), known))
+    }
+
+    /// Deletes a role nobody holds and nobody is invited with.
+    ///
+    /// # Errors
+    /// As of [`change_role`](Self::change_role); 409 `ROLE_IN_USE`, with how many use it in its details.
+    pub async fn remove_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
+        let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
+        let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
+        rights.may_grant(&role::permissions(name, Some(&before.permissions)))?;
+        let (members, invited) = (store::holders(&mut tx, id, name).await?, store::invited(&mut tx, id, name).await?);
+        if members + invited > 0 {
+            let message = "members hold this role, or are invited with it: give them another first";
+            let error = http::Error::conflict("ROLE_IN_USE", message);
+            return Err(error.detail("members", members).detail("invitations", invited).into());
+        }
+        store::remove_role(&mut tx, id, name).await?;
+        let entry = AuditEntry::new("role.deleted").by(caller).for_tenant(id).on("role", name);
+        let before: Vec<_> = before.permissions.split(' ').collect();
+        self.done(tx, entry.with(json!({ "before": before }))).await
+    }
+}
+
+/// Only of permissions the app knows, each by its name: one that is added to the app later is in no role unasked.
+fn by_name(permissions: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
+    let unknown = permissions.iter().enumerate().filter(|(_, one)| !known.0.iter().any(|known| known == one));
+    let problems: Vec<_> = unknown
+        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is no permission of this app"))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
+}

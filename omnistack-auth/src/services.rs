@@ -1,0 +1,119 @@
+//! What the module's parts share.
+
+use omnistack_core::{
+    app::{Ctx, Missing},
+    clock::Clock,
+    config::Config,
+    crypto::KeyRing,
+    db::Db,
+    email::template::{Brand, Templates},
+    http::{HttpSettings, Rate, RateLimiter, client::Client},
+};
+
+use crate::{
+    account::{self, Accounts},
+    api_key::recognize::Keys,
+    authenticator::{Ended, Recognize, Remembered},
+    choice::TenantDomain,
+    config::{AccountSettings, AuthSettings},
+    cookie::Browser,
+    issuer::{Checked, sync::Sync, verify::Issuers, webhook::Webhooks},
+    lockout::Lockout,
+    mail::Mails,
+    one_time::OneTime,
+    password::{Breaches, Passwords},
+    session::Sessions,
+    signing::SigningKeys,
+    token::AccessTokens,
+    users::Users,
+};
+
+/// What built-in accounts are wired with.
+#[derive(Clone)]
+pub(crate) struct AccountParts {
+    pub(crate) settings: AccountSettings,
+    pub(crate) product: String,
+    pub(crate) passwords: Passwords,
+    pub(crate) breaches: Breaches,
+}
+
+/// What the module's parts share. Made once, while wiring.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) keys: SigningKeys,
+    pub(crate) sessions: Sessions,
+    pub(crate) recognize: Recognize,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) ended: Ended,
+    pub(crate) accounts: Accounts,
+    pub(crate) passwords: Passwords,
+    pub(crate) mails: Mails,
+}
+
+impl Services {
+    pub(crate) fn new(
+        ctx: &Ctx,
+        settings: &AuthSettings,
+        issuers: &[Checked],
+        parts: &AccountParts,
+    ) -> Result<Self, Missing> {
+        let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
+        let known = Remembered::default();
+        let rate = settings.api_key_rate_limit.0;
+        let programs = Keys::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);
+        let domain = TenantDomain::new(settings.tenant_domain.as_deref());
+        let ended = Ended::new(known.clone(), ctx.get()?);
+        let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
+        let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
+        let users = Users::new(db.clone(), clock.clone());
+        let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
+        let issuers = Issuers::new(settings.issuer(), verifiers.collect::<Result<_, _>>()?);
+        let sync = Sync::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
+        let http = ctx.get::<Config>()?.section::<HttpSettings>().ok();
+        let browser =
+            Browser::new(&settings.public_url, http.as_ref(), settings.access_token, settings.session_lifetime);
+        let recognize = Recognize {
+            db: db.clone(),
+            clock: clock.clone(),
+            access: access.clone(),
+            issuers: issuers.clone(),
+            sync: sync.clone(),
+            known,
+            browser: browser.clone(),
+            domain,
+            keys: programs,
+        };
+        let sessions = Sessions::new(db.clone(), clock.clone(), ring, access, ended.clone(), settings);
+        let webhooks = Webhooks::new(issuers, sync, sessions.clone());
+        let one_time = OneTime::new(db.clone(), clock.clone());
+        let mails = Mails {
+            mailer: ctx.get()?,
+            db: db.clone(),
+            one_time: one_time.clone(),
+            outbox: None,
+            templates: Templates::new(Brand::new(&parts.product)),
+            public_url: settings.issuer().into(),
+            product: parts.product.clone(),
+        };
+        let accounts = Accounts::new(account::Inner {
+            users: users.clone(),
+            sessions: sessions.clone(),
+            passwords: parts.passwords.clone(),
+            breaches: parts.breaches.clone(),
+            factors: ctx.get().unwrap_or_default(),
+            lockout: Lockout::new(db.clone(), clock.clone()),
+            one_time,
+            jobs: ctx.get()?,
+            audit: ctx.get()?,
+            browser,
+            recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
+            settings: parts.settings.clone(),
+            product: parts.product.clone(),
+            host: settings.host().unwrap_or_default().to_owned(),
+            db,
+            clock,
+        });
+        let passwords = parts.passwords.clone();
+        Ok(Self { keys, sessions, recognize, webhooks, ended, accounts, passwords, mails })
+    }
+}

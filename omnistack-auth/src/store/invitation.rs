@@ -1,0 +1,117 @@
+//! Invitations. Transactions are the tenant's, or of all tenants where a token is all that is known.
+
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    db::{Error, Tx},
+    id::Id,
+    identity::{TenantId, UserId},
+};
+
+use crate::model::{Invitation, Invited};
+
+macro_rules! columns {
+    () => {
+        "id, tenant_id, email, role, invited_by, sent_at, created_at, expires_at"
+    };
+}
+
+/// A token, as it is stored.
+pub(crate) struct Kept {
+    pub(crate) hash: Sha256,
+    pub(crate) sealed: String,
+}
+
+pub(crate) async fn insert(tx: &mut Tx, new: &Invitation, token: Kept) -> Result<(), Error> {
+    let sql = "insert into invitations (id, tenant_id, email, role, hash, secret, invited_by, sent_at, created_at, \
+               expires_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let insert = tx.query(sql).bind(new.id).bind(new.tenant_id).bind(new.email.clone()).bind(new.role.clone());
+    let insert = insert.bind(token.hash.as_bytes().to_vec()).bind(token.sealed).bind(new.invited_by);
+    insert.bind(new.sent_at).bind(new.created_at).bind(new.expires_at).execute().await?;
+    Ok(())
+}
+
+/// Those behind another, by their ids.
+pub(crate) async fn list(
+    tx: &mut Tx,
+    tenant: TenantId,
+    after: Option<Id<Invited>>,
+    limit: i64,
+) -> Result<Vec<Invitation>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from invitations where tenant_id = $1 and ($2 is null or id > $2) order by id limit $3"
+    );
+    tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
+}
+
+pub(crate) async fn count(tx: &mut Tx, tenant: TenantId) -> Result<i64, Error> {
+    let sql = "select count(*) from invitations where tenant_id = $1";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).fetch_one().await?;
+    Ok(count)
+}
+
+pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Result<Option<Invitation>, Error> {
+    let sql = concat!("select ", columns!(), " from invitations where tenant_id = $1 and id = $2");
+    tx.query(sql).bind(tenant).bind(id).fetch_optional().await
+}
+
+/// By its token, while it is good.
+pub(crate) async fn of_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Invitation>, Error> {
+    let sql = concat!("select ", columns!(), " from invitations where hash = $1 and expires_at > $2");
+    tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
+}
+
+/// What its mail says: the address, the sealed token, the tenant's name, and who asked.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Letter {
+    pub(crate) email: String,
+    pub(crate) secret: String,
+    pub(crate) team: String,
+    pub(crate) inviter: Option<String>,
+    pub(crate) expires_at: Timestamp,
+}
+
+pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Result<Option<Letter>, Error> {
+    let sql = "select i.email, i.secret, t.name as team, u.name as inviter, i.expires_at \
+               from invitations i join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
+               where i.id = $1 and i.expires_at > $2";
+    tx.query(sql).bind(id).bind(now).fetch_optional().await
+}
+
+/// Another token in the place of the one before, and its time anew.
+pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: Kept) -> Result<(), Error> {
+    let sql = "update invitations set hash = $3, secret = $4, sent_at = $5, expires_at = $6 \
+               where tenant_id = $1 and id = $2";
+    let update = tx.query(sql).bind(renewed.tenant_id).bind(renewed.id).bind(token.hash.as_bytes().to_vec());
+    update.bind(token.sealed).bind(renewed.sent_at).bind(renewed.expires_at).execute().await?;
+    Ok(())
+}
+
+/// Whether there was one.
+pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Result<bool, Error> {
+    let sql = "delete from invitations where tenant_id = $1 and id = $2";
+    Ok(tx.query(sql).bind(tenant).bind(id).execute().await? == 1)
+}
+
+/// One of an address that nobody can accept any more.
+pub(crate) async fn delete_expired(tx: &mut Tx, tenant: TenantId, email: &str, now: Timestamp) -> Result<(), Error> {
+    let sql = "delete from invitations where tenant_id = $1 and email = $2 and expires_at <= $3";
+    tx.query(sql).bind(tenant).bind(email.to_owned()).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Those that expired long ago, of every tenant.
+pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    let sql = "delete from invitations where id in (select id from invitations where expires_at < $1 \
+               order by expires_at limit $2)";
+    tx.query(sql).bind(before).bind(limit).execute().await
+}
+
+/// The verified address of a user who can sign in.
+pub(crate) async fn verified_email(tx: &mut Tx, user: UserId) -> Result<Option<String>, Error> {
+    let sql = "select email from users where id = $1 and email_verified_at is not null and disabled_at is null";
+    let found: Option<(Option<String>,)> = tx.query(sql).bind(user).fetch_optional().await?;
+    Ok(found.and_then(|(email,)| email))
+}

@@ -1,0 +1,104 @@
+//! Members of tenants, and the roles tenants make themselves. Transactions are the tenant's.
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Error, Tx},
+    identity::{TenantId, UserId},
+};
+
+use crate::model::{Member, Role};
+
+/// Those behind a user's id, by their ids.
+pub(crate) async fn list(
+    tx: &mut Tx,
+    tenant: TenantId,
+    after: Option<UserId>,
+    limit: i64,
+) -> Result<Vec<Member>, Error> {
+    let sql = "select m.user_id, m.role, m.created_at, u.name, u.email, u.picture \
+               from members m join users u on u.id = m.user_id \
+               where m.tenant_id = $1 and ($2 is null or m.user_id > $2) order by m.user_id limit $3";
+    tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
+}
+
+pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<Option<Member>, Error> {
+    let sql = "select m.user_id, m.role, m.created_at, u.name, u.email, u.picture \
+               from members m join users u on u.id = m.user_id where m.tenant_id = $1 and m.user_id = $2";
+    tx.query(sql).bind(tenant).bind(user).fetch_optional().await
+}
+
+/// Whether somebody with this address is one.
+pub(crate) async fn has_email(tx: &mut Tx, tenant: TenantId, email: &str) -> Result<bool, Error> {
+    let sql = "select count(*) from members m join users u on u.id = m.user_id where m.tenant_id = $1 and u.email = $2";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(email.to_owned()).fetch_one().await?;
+    Ok(count > 0)
+}
+
+pub(crate) async fn set_role(tx: &mut Tx, tenant: TenantId, user: UserId, role: &str) -> Result<(), Error> {
+    let sql = "update members set role = $3 where tenant_id = $1 and user_id = $2";
+    tx.query(sql).bind(tenant).bind(user).bind(role.to_owned()).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn remove(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<(), Error> {
+    let sql = "delete from members where tenant_id = $1 and user_id = $2";
+    tx.query(sql).bind(tenant).bind(user).execute().await?;
+    Ok(())
+}
+
+/// How many hold a role.
+pub(crate) async fn holders(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
+    let sql = "select count(*) from members where tenant_id = $1 and role = $2";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
+    Ok(count)
+}
+
+/// How many are asked to join with a role.
+pub(crate) async fn invited(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
+    let sql = "select count(*) from invitations where tenant_id = $1 and role = $2";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
+    Ok(count)
+}
+
+/// The roles of a tenant's own, by name.
+pub(crate) async fn roles(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Role>, Error> {
+    let sql = "select name, permissions, created_at, updated_at from roles where tenant_id = $1 order by name";
+    tx.query(sql).bind(tenant).fetch_all().await
+}
+
+pub(crate) async fn role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<Option<Role>, Error> {
+    let sql = "select name, permissions, created_at, updated_at from roles where tenant_id = $1 and name = $2";
+    tx.query(sql).bind(tenant).bind(name.to_owned()).fetch_optional().await
+}
+
+pub(crate) async fn add_role(
+    tx: &mut Tx,
+    tenant: TenantId,
+    name: &str,
+    permissions: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "insert into roles (tenant_id, name, permissions, created_at, updated_at) values ($1, $2, $3, $4, $4)";
+    let insert = tx.query(sql).bind(tenant).bind(name.to_owned()).bind(permissions.to_owned());
+    insert.bind(now).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn change_role(
+    tx: &mut Tx,
+    tenant: TenantId,
+    name: &str,
+    permissions: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sql = "update roles set permissions = $3, updated_at = $4 where tenant_id = $1 and name = $2";
+    let update = tx.query(sql).bind(tenant).bind(name.to_owned()).bind(permissions.to_owned());
+    update.bind(now).execute().await?;
+    Ok(())
+}
+
+pub(crate) async fn remove_role(tx: &mut Tx, tenant: TenantId, name: &str) -> Result<(), Error> {
+    let sql = "delete from roles where tenant_id = $1 and name = $2";
+    tx.query(sql).bind(tenant).bind(name.to_owned()).execute().await?;
+    Ok(())
+}

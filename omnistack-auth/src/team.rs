@@ -1,0 +1,195 @@
+//! Teams: made, renamed, handed over, and deleted after a time of grace.
+
+use omnistack_core::{
+    audit::AuditEntry,
+    clock::Timestamp,
+    db::ErrorKind,
+    http,
+    identity::{Identity, Permissions, TenantId, UserId},
+};
+use serde_json::json;
+
+use crate::{
+    Error, role,
+    store::{member, tenant as store},
+    tenant::{Rights, Tenants, check_slug},
+    users,
+};
+
+/// Tenants of one user at most.
+pub(crate) const MOST: i64 = 200;
+
+impl Tenants {
+    /// The tenants a caller is a member of, with the rights there; the first joined first, at most 200. Of a program: its
+    /// own.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of(&self, caller: &Identity) -> Result<Vec<Rights>, Error> {
+        // Of one user, whose tenants are what is asked for.
+        let mut tx = self.db.all_tenants().read().await?;
+        let places = store::places(&mut tx, caller.user, MOST).await?;
+        tx.commit().await?;
+        let all = places.into_iter().map(|place| Rights::of(place, caller));
+        Ok(all.filter(|rights| !caller.machine || caller.tenant == Some(rights.tenant.id)).collect())
+    }
+
+    /// Makes a team with the caller as its owner.
+    ///
+    /// # Errors
+    /// 409 `SLUG_TAKEN`, 409 `TOO_MANY_TEAMS`, 422 for a slug that is none, and the database's.
+    pub async fn create(&self, caller: &Identity, name: &str, slug: Option<&str>) -> Result<Rights, Error> {
+        refuse_machine(caller)?;
+        slug.map(check_slug).transpose()?;
+        let now = self.clock.now();
+        let (id, name) = (TenantId::new(now), name.trim());
+        let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
+        // It is made here, so there is none to be scoped to.
+        let mut tx = self.db.all_tenants().begin().await?;
+        if store::is_in_most(&mut tx, caller.user).await? {
+            let message = format!("nobody is in more than {MOST} teams");
+            return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
+        }
+        let new = store::NewTenant { id, name, slug: &slug, owner: caller.user, personal: false };
+        store::insert(&mut tx, new, now).await.map_err(slug_taken)?;
+        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
+        let entry = AuditEntry::new("team.created").by(caller).for_tenant(id).on("tenant", id);
+        self.done(tx, entry.with(json!({ "name": name, "slug": slug }))).await?;
+        Ok(Rights::of(place, caller))
+    }
+
+    /// Renames it; what is absent stays.
+    ///
+    /// # Errors
+    /// As of [`rights`](Self::rights); 403 without `tenant:manage`, 409 `SLUG_TAKEN`, 422 for a slug that is none.
+    pub async fn rename(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        name: Option<String>,
+        slug: Option<String>,
+    ) -> Result<Rights, Error> {
+        slug.as_deref().map(check_slug).transpose()?;
+        let (mut tx, before) = self.change(caller, id, "tenant:manage").await?;
+        let name = name.map(|name| name.trim().to_owned());
+        store::rename(&mut tx, id, name, slug, self.clock.now()).await.map_err(slug_taken)?;
+        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
+        let shown = |name: &str, slug: &str| json!({ "name": name, "slug": slug });
+        let details = json!({
+            "before": shown(&before.tenant.name, &before.tenant.slug),
+            "after": shown(&place.tenant.name, &place.tenant.slug),
+        });
+        self.done(tx, entry("team.changed", caller, id).with(details)).await?;
+        if before.tenant.slug != place.tenant.slug {
+            // The old one may be another's tomorrow.
+            self.sessions.forget_tenant(id).await;
+        }
+        Ok(Rights::of(place, caller))
+    }
+
+    /// Has it deleted when its time of grace is over (`TENANT_DELETE_GRACE`). Until then everything stays as it is, but
+    /// nobody joins any more.
+    ///
+    /// # Errors
+    /// As of [`rights`](Self::rights); 403 without `tenant:delete`, 409 `PERSONAL_TENANT`.
+    pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
+        let at = self.clock.now() + self.grace;
+        self.set_deletion(caller, id, Some(at), "team.deletion_requested").await
+    }
+
+    /// Takes a deletion back.
+    ///
+    /// # Errors
+    /// As of [`delete`](Self::delete); 409 `NOT_DELETED` when there is nothing to take back.
+    pub async fn restore(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
+        self.set_deletion(caller, id, None, "team.restored").await
+    }
+
+    async fn set_deletion(
+        &self,
+        caller: &Identity,
+        id: TenantId,
+        at: Option<Timestamp>,
+        action: &'static str,
+    ) -> Result<Rights, Error> {
+        refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
+        let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
+        rights.team()?;
+        match (at, rights.tenant.delete_at) {
+            (None, None) => return Err(http::Error::conflict("NOT_DELETED", "the team is not to be deleted").into()),
+            // Asked for again, it comes no later.
+            (Some(_), Some(_)) => return Ok(rights),
+            _ => {}
+        }
+        store::delete_at(&mut tx, id, at, self.clock.now()).await?;
+        let place = store::place(&mut tx, id, caller.user).await?.ok_or_else(gone)?;
+        self.done(tx, entry(action, caller, id).with(json!({ "delete_at": at }))).await?;
+        Ok(Rights::of(place, caller))
+    }
+
+    /// Makes another member its owner, and the caller an admin.
+    ///
+    /// # Errors
+    /// As of [`rights`](Self::rights); 403 without `tenant:transfer`, 404 when the other is no member.
+    pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {
+        refuse_machine(caller)?;
+        caller.refuse_impersonation()?;
+        let (mut tx, rights) = self.change(caller, id, "tenant:transfer").await?;
+        rights.team()?;
+        rights.may_grant(&Permissions::all())?;
+        let other = member::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
+        if other.user_id == caller.user {
+            return Err(http::Error::conflict("ALREADY_OWNER", "the team is yours").into());
+        }
+        member::set_role(&mut tx, id, to, role::OWNER).await?;
+        member::set_role(&mut tx, id, caller.user, "admin").await?;
+        let details = json!({ "before": other.role, "after": role::OWNER, "from": caller.user });
+        let entry = AuditEntry::new("team.transferred").by(caller).for_tenant(id).on("user", to);
+        self.done(tx, entry.with(details)).await?;
+        self.sessions.forget(to).await;
+        self.sessions.forget(caller.user).await;
+        Ok(())
+    }
+
+    /// Deletes for good what was to be deleted by now, at most so many; returns how many.
+    pub(crate) async fn sweep(&self, limit: i64) -> Result<usize, Error> {
+        // Whichever tenant's time has come.
+        let mut tx = self.db.all_tenants().begin().await?;
+        let gone = store::delete_due(&mut tx, self.clock.now(), limit).await?;
+        for (id, name) in &gone {
+            // In the app's own chain: the tenant's is nobody's to read any more.
+            let entry = AuditEntry::new("team.deleted").on("tenant", id).with(json!({ "name": name }));
+            self.audit.record_in(&mut tx, entry).await?;
+        }
+        tx.commit().await?;
+        for (id, _) in &gone {
+            self.sessions.forget_tenant(*id).await;
+        }
+        Ok(gone.len())
+    }
+}
+
+fn entry(action: &'static str, caller: &Identity, id: TenantId) -> AuditEntry {
+    AuditEntry::new(action).by(caller).for_tenant(id).on("tenant", id)
+}
+
+/// Some things are a person's to decide.
+pub(crate) fn refuse_machine(caller: &Identity) -> Result<(), http::Error> {
+    if caller.machine {
+        Err(http::Error::forbidden("this is for people: sign in instead of using a key"))
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
+    if error.kind() == ErrorKind::Unique {
+        return http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses").into();
+    }
+    error.into()
+}
+
+fn gone() -> http::Error {
+    http::Error::not_found("team")
+}

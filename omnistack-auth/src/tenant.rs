@@ -1,0 +1,223 @@
+//! Tenants: who may do what in which, asked of the database in one place.
+//!
+//! A team in a path is not the tenant of the session. So whoever works on one comes in through [`Tenants::rights`], which
+//! looks at the caller's membership of exactly that tenant: a stranger learns nothing, not even that it is there.
+
+use std::{fmt, time::Duration};
+
+use omnistack_core::{
+    audit::{AuditEntry, AuditLog},
+    clock::Clock,
+    db::{Db, Tx},
+    http::{self, FieldProblem, StatusCode},
+    identity::{Identity, Permissions, TenantId},
+};
+
+pub use crate::own_role::{Matrix, RoleRow};
+use crate::{
+    Error,
+    model::Tenant,
+    role,
+    session::Sessions,
+    store::tenant::{self as store, Place},
+};
+
+/// The tenants of the app, their members and their roles.
+///
+/// ```no_run
+/// # use omnistack_auth::tenant::Tenants;
+/// # use omnistack_core::{app::Ctx, identity::{Identity, TenantId}};
+/// # async fn run(ctx: &Ctx, caller: &Identity, team: TenantId) -> Result<(), Box<dyn std::error::Error>> {
+/// let tenants: Tenants = ctx.get()?;
+/// let rights = tenants.rights(caller, team).await?;
+/// rights.require("projects:write")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tenants {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) audit: AuditLog,
+    pub(crate) sessions: Sessions,
+    /// How long a deleted one can be restored.
+    pub(crate) grace: Duration,
+}
+
+/// What a caller may do in a tenant.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Rights {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The caller's role there.
+    pub role: String,
+    /// What the caller may do there. Of a program: what its key and its maker both may.
+    pub permissions: Permissions,
+}
+
+impl Rights {
+    pub(crate) fn of(place: Place, caller: &Identity) -> Self {
+        let Place { tenant, role, permissions } = place;
+        let own = role::permissions(&role, permissions.as_deref());
+        let permissions = if caller.machine { own.and(&caller.permissions) } else { own };
+        Self { tenant, role, permissions }
+    }
+
+    /// Goes on only if the caller may do this there.
+    ///
+    /// # Errors
+    /// 403 `PERMISSION_DENIED`, with the permission in its details.
+    pub fn require(&self, permission: &str) -> Result<(), http::Error> {
+        if self.permissions.allows(permission) {
+            return Ok(());
+        }
+        let message = format!("this needs the permission `{permission}`");
+        Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
+    }
+
+    /// Nobody gives, or takes from others, what they don't have themselves.
+    pub(crate) fn may_grant(&self, permissions: &Permissions) -> Result<(), http::Error> {
+        if self.permissions.covers(permissions) {
+            return Ok(());
+        }
+        let message = "this concerns permissions that you don't have yourself";
+        Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message))
+    }
+
+    /// Goes on only if others can be in it.
+    pub(crate) fn team(&self) -> Result<(), http::Error> {
+        match self.tenant.personal_of {
+            None => Ok(()),
+            Some(_) => {
+                Err(http::Error::conflict("PERSONAL_TENANT", "this is somebody's own tenant: make a team first"))
+            }
+        }
+    }
+}
+
+impl Tenants {
+    pub(crate) fn new(db: Db, clock: Clock, audit: AuditLog, sessions: Sessions, grace: Duration) -> Self {
+        Self { db, clock, audit, sessions, grace }
+    }
+
+    /// What a caller may do in a tenant, whichever is chosen now.
+    ///
+    /// # Errors
+    /// 404 for who is no member, 403 `TENANT_SUSPENDED`, and the database's.
+    pub async fn rights(&self, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
+        let mut tx = self.db.tenant(tenant).read().await?;
+        let rights = rights_in(&mut tx, caller, tenant).await?;
+        tx.commit().await?;
+        Ok(rights)
+    }
+
+    /// To look at something of a tenant.
+    pub(crate) async fn read(
+        &self,
+        caller: &Identity,
+        tenant: TenantId,
+        permission: &str,
+    ) -> Result<(Tx, Rights), Error> {
+        let mut tx = self.db.tenant(tenant).read().await?;
+        let rights = rights_in(&mut tx, caller, tenant).await?;
+        rights.require(permission)?;
+        Ok((tx, rights))
+    }
+
+    /// To change something of a tenant, one after the other: nobody's rights change between the check and the change.
+    pub(crate) async fn change(
+        &self,
+        caller: &Identity,
+        tenant: TenantId,
+        permission: &str,
+    ) -> Result<(Tx, Rights), Error> {
+        let (tx, rights) = self.enter(caller, tenant).await?;
+        rights.require(permission)?;
+        Ok((tx, rights))
+    }
+
+    /// As [`change`](Self::change), whatever the caller may do there.
+    pub(crate) async fn enter(&self, caller: &Identity, tenant: TenantId) -> Result<(Tx, Rights), Error> {
+        let mut tx = self.db.tenant(tenant).begin().await?;
+        store::lock(&mut tx, tenant).await?;
+        let rights = rights_in(&mut tx, caller, tenant).await?;
+        Ok((tx, rights))
+    }
+
+    /// Records what was done and makes it durable.
+    pub(crate) async fn done(&self, mut tx: Tx, entry: AuditEntry) -> Result<(), Error> {
+        self.audit.record_in(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// The one place where membership and role become rights.
+pub(crate) async fn rights_in(tx: &mut Tx, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
+    // A key is good in its own tenant only.
+    let elsewhere = caller.machine && caller.tenant != Some(tenant);
+    let place = if elsewhere { None } else { store::place(tx, tenant, caller.user).await? };
+    let rights = Rights::of(place.ok_or_else(|| http::Error::not_found("team"))?, caller);
+    match rights.tenant.suspended_at {
+        None => Ok(rights),
+        Some(_) => Err(suspended().into()),
+    }
+}
+
+pub(crate) fn suspended() -> http::Error {
+    let message = "this tenant is suspended; ask the operators of the app";
+    http::Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message)
+}
+
+/// Names that mean something else in front of a domain.
+const RESERVED: [&str; 14] = [
+    "admin", "api", "app", "assets", "auth", "cdn", "console", "docs", "help", "mail", "public", "static", "status",
+    "www",
+];
+
+/// Whether a subdomain is of the app itself.
+pub(crate) fn is_reserved(slug: &str) -> bool {
+    RESERVED.contains(&slug)
+}
+
+/// A name for addresses: 3 to 63 of `a-z 0-9 -`, as a label of DNS (RFC 1123, section 2.1), and none the app needs.
+pub(crate) fn check_slug(slug: &str) -> Result<(), http::Error> {
+    let wrong = |problem: &str| Err(http::Error::invalid([FieldProblem::new("slug", problem)]));
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(3..=63).contains(&slug.len()) || !slug.bytes().all(allowed) || slug.starts_with('-') || slug.ends_with('-') {
+        return wrong("must be 3 to 63 of a-z, 0-9 and -, with a letter or digit at both ends");
+    }
+    if is_reserved(slug) || slug.starts_with("xn--") {
+        return wrong("is a name the app keeps for itself");
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Tenants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tenants")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_slug() {
+        for (slug, good) in [
+            ("acme", true),
+            ("a-1", true),
+            ("ac", false),
+            ("Acme", false),
+            ("-acme", false),
+            ("acme-", false),
+            ("ac.me", false),
+            ("www", false),
+            ("xn--acme", false),
+            ("", false),
+        ] {
+            assert_eq!(check_slug(slug).is_ok(), good, "{slug}");
+        }
+    }
+}

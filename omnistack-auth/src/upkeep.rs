@@ -1,0 +1,47 @@
+//! What is done by the clock.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use omnistack_core::jobs::{Job, JobCtx, JobError};
+use serde::{Deserialize, Serialize};
+
+use crate::{api_key::ApiKeys, invitation::Invitations, services::Services, tenant::Tenants};
+
+/// Rotates signing keys and deletes what has expired. Every hour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upkeep {}
+
+/// Rows deleted at once.
+const CHUNK: i64 = 1000;
+
+#[async_trait]
+impl Job for Upkeep {
+    const NAME: &'static str = "auth.upkeep";
+    type State = (Services, (Duration, Duration));
+
+    async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
+        services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
+        while services.sessions.sweep(CHUNK).await? > 0 {}
+        while services.recognize.sync.sweep(CHUNK).await? > 0 {}
+        services.accounts.sweep(CHUNK).await?;
+        Ok(())
+    }
+}
+
+/// Deletes teams whose time has come, invitations nobody accepted and keys that ended. Every hour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TeamUpkeep {}
+
+#[async_trait]
+impl Job for TeamUpkeep {
+    const NAME: &'static str = "auth.team_upkeep";
+    type State = (Tenants, Invitations, ApiKeys);
+
+    async fn run(self, (tenants, invitations, keys): &Self::State, _: &JobCtx) -> Result<(), JobError> {
+        while tenants.sweep(10).await? > 0 {}
+        while invitations.sweep(CHUNK).await? > 0 {}
+        while keys.sweep(CHUNK).await? > 0 {}
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Programs: what their keys may do, and when they end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use omnistack_auth::Auth;
+use omnistack_core::{
+    app::App,
+    async_trait,
+    identity::Authenticator,
+    usage::{Meter, UsageEvent, UsageSink},
+};
+use omnistack_testkit::{Answer, Client, TestApp, TestDatabase, on_each_database};
+use serde_json::{Value, json};
+
+use super::{support::verified, teams::Team};
+
+const KEYS: &str = "/api/v1/app/api-keys";
+const ME: &str = "/api/v1/app/users/me";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Makes a key in the team.
+async fn make(team: &Team, maker: &Client, body: Value) -> Answer {
+    maker.post(KEYS, body).header("x-tenant-id", team.id.to_string()).await
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap().to_owned()
+}
+
+/// What a program may do there, or the status it gets.
+async fn rights(app: &TestApp, secret: &str) -> Value {
+    let me = app.bearer(secret).get(ME).await;
+    if me.status == 200 { me.json()["permissions"].clone() } else { json!(me.status.as_u16()) }
+}
+
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<Vec<UsageEvent>>>);
+
+#[async_trait]
+impl Meter for Counted {
+    async fn record(&self, event: UsageEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+on_each_database! {
+    async fn a_program_calls_in_its_makers_name(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let developer = &team.members[2];
+        let key = json!({ "name": "robot", "scopes": ["*:read", "projects:write"] });
+        let refused = make(&team, &developer.1, key).await;
+        refused.expect_error(422, "VALIDATION_FAILED");
+        let made = make(&team, &developer.1, json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
+        let secret = text(&made, "secret");
+        assert!(secret.starts_with("omni_live_") && secret.starts_with(&text(&made, "hint")) && secret.len() == 59);
+        let me = team.app.bearer(&secret).get(ME).await.expect(200).json();
+        assert_eq!((&me["id"], &me["tenant_id"]), (&json!(developer.0), &json!(team.id)));
+        assert_eq!(me["permissions"], json!(["*:read"]));
+        let by_header = team.app.anonymous().get(ME).header("x-api-key", &secret).await;
+        assert_eq!(by_header.expect(200).json()["id"], json!(developer.0));
+
+        // It is shown once.
+        let list = team.app.bearer(&secret).get(KEYS).await.expect(200).json();
+        assert_eq!(list["items"].as_array().unwrap().len(), 1);
+        assert!(list["items"][0].get("secret").is_none() && list["items"][0].get("hash").is_none());
+        assert_eq!(list["items"][0]["last_used_at"], "2030-01-01T00:00:00Z");
+        // It sees the team it is of and no other, makes nothing lasting, and is good in one tenant.
+        let teams = team.app.bearer(&secret).get(crate::teams::TEAMS).await.expect(200).json();
+        assert_eq!(teams["items"].as_array().unwrap().len(), 1);
+        team.app.bearer(&secret).get(team.path("/members")).await.expect(200);
+        let own = developer.1.get("/api/v1/app/tenants/current").await.expect(200).json();
+        let elsewhere = team.app.bearer(&secret).get(ME).header("x-tenant-id", text(&own, "id")).await;
+        elsewhere.expect_error(403, "NOT_A_MEMBER");
+        team.app.bearer(&secret).get(format!("{}/{}", crate::teams::TEAMS, text(&own, "id"))).await.expect(404);
+        for (path, body) in [
+            (KEYS.to_owned(), json!({ "name": "more", "scopes": ["*:read"] })),
+            (crate::teams::TEAMS.to_owned(), json!({ "name": "Mine" })),
+            (team.path("/leave"), Value::Null),
+        ] {
+            team.app.bearer(&secret).post(path, body).await.expect(403);
+        }
+    }
+
+    async fn a_key_never_has_more_than_its_maker(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let [_, admin, developer, viewer] = &team.members;
+        for (maker, scope, status) in [
+            (viewer, "tenant:read", 403),
+            (developer, "members:manage", 403),
+            (developer, "*", 403),
+            (developer, "api-keys:write", 201),
+            (admin, "tenant:transfer", 403),
+            (admin, "*:manage", 201),
+        ] {
+            let answer = make(&team, &maker.1, json!({ "name": "robot", "scopes": [scope] })).await;
+            assert_eq!(answer.status.as_u16(), status, "{scope}: {}", answer.text());
+        }
+        let made = make(&team, &admin.1, json!({ "name": "robot", "scopes": ["*:read", "members:manage"] })).await;
+        let made = made.expect(201).json();
+        let (secret, id) = (text(&made, "secret"), text(&made, "id"));
+        assert_eq!(rights(&team.app, &secret).await, json!(["*:read", "members:manage"]));
+        // Another may not borrow the name of its maker, nor end what is above them.
+        let rotate = format!("{KEYS}/{id}/rotate");
+        let of_team = team.id.to_string();
+        let grace = json!({ "grace_seconds": 0 });
+        team.owner().post(&rotate, &grace).header("x-tenant-id", &of_team).await.expect(403);
+        developer.1.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(403);
+        // What its maker loses, it loses.
+        team.owner().patch(team.path(&format!("/members/{}", admin.0)), json!({ "role": "viewer" })).await.expect(200);
+        assert_eq!(rights(&team.app, &secret).await, json!(["*:read"]));
+        team.owner().delete(team.path(&format!("/members/{}", admin.0))).await.expect(204);
+        assert_eq!(rights(&team.app, &secret).await, json!(401));
+    }
+
+    async fn a_key_is_rotated_and_revoked_on_every_replica(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let (developer, of_team) = (&team.members[2].1, team.id.to_string());
+        let made = make(&team, developer, json!({ "name": "robot", "scopes": ["*:read"], "test": true })).await;
+        let made = made.expect(201).json();
+        let (first, id) = (text(&made, "secret"), text(&made, "id"));
+        assert!(first.starts_with("omni_test_"));
+        let replica = App::builder(team.app.database().config()).clock(team.app.clock().clock()).with(Auth::accounts());
+        let replica = replica.build().unwrap();
+        let there: Authenticator = replica.ctx().get().unwrap();
+        let known = async |secret: &str| {
+            let request = http::Request::builder().header("x-api-key", secret).body(()).unwrap();
+            there.authenticate(&request.into_parts().0).await.is_ok()
+        };
+        assert!(known(&first).await);
+
+        let rotate = async |seconds: u64| {
+            let rotated = developer.post(format!("{KEYS}/{id}/rotate"), json!({ "grace_seconds": seconds }));
+            text(&rotated.header("x-tenant-id", &of_team).await.expect(200).json(), "secret")
+        };
+        let second = rotate(300).await;
+        assert_ne!(first, second);
+        assert!(rights(&team.app, &first).await.is_array() && rights(&team.app, &second).await.is_array());
+        team.app.clock().advance(Duration::from_secs(300));
+        assert_eq!(rights(&team.app, &first).await, json!(401), "the grace is over");
+        let third = rotate(0).await;
+        assert_eq!(rights(&team.app, &second).await, json!(401), "it may be known to others");
+        assert!(rights(&team.app, &third).await.is_array());
+        developer.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(204);
+        assert_eq!(rights(&team.app, &third).await, json!(401));
+        assert!(!known(&third).await && !known(&first).await);
+        developer.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(404);
+    }
+
+    async fn a_key_ends_when_it_said(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let body = |end: &str| json!({ "name": "robot", "scopes": ["*:read"], "expires_at": end });
+        make(&team, team.owner(), body("2029-12-31T00:00:00Z")).await.expect_error(422, "VALIDATION_FAILED");
+        let made = make(&team, team.owner(), body("2030-01-03T00:00:00Z")).await.expect(201).json();
+        let secret = text(&made, "secret");
+        assert!(rights(&team.app, &secret).await.is_array());
+        team.app.clock().advance(DAY);
+        assert!(rights(&team.app, &secret).await.is_array());
+        team.app.clock().advance(DAY);
+        assert_eq!(rights(&team.app, &secret).await, json!(401));
+    }
+
+    async fn what_is_no_key(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let made = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
+        let secret = text(&made, "secret");
+        let mistyped = secret.replacen(&secret[20..21], if &secret[20..21] == "x" { "y" } else { "x" }, 1);
+        for wrong in ["omni_", "omni_live_", &mistyped, &secret[..secret.len() - 1], "omni_live_\u{e9}"] {
+            team.app.bearer(wrong).get(ME).await.expect_error(401, "UNAUTHORIZED");
+        }
+        for body in [
+            json!({ "name": "robot", "scopes": [] }),
+            json!({ "name": "robot", "scopes": ["everything"] }),
+            json!({ "name": "robot", "scopes": ["*:conquer"] }),
+            json!({ "name": "", "scopes": ["*:read"] }),
+            json!({ "name": "robot", "scopes": ["*:read"], "user_id": team.members[0].0 }),
+            json!({ "name": "robot", "scopes": ["*:read"], "tenant_id": team.id }),
+        ] {
+            let answer = make(&team, team.owner(), body.clone()).await;
+            assert_eq!(answer.status.as_u16(), 422, "{body}: {}", answer.text());
+        }
+    }
+
+    async fn each_key_has_a_rate_and_is_counted(database: TestDatabase) {
+        let counted = Counted::default();
+        let sink = UsageSink::new(counted.clone());
+        let app = TestApp::start_with_own_identity(database, |app| {
+            app.set("API_KEY_RATE_LIMIT", "3/minute").set("HTTP_RATE_LIMIT", "1000/minute").with(Auth::accounts()).replace(sink)
+        }).await;
+        let (ada, owner) = verified(&app, "ada@example.com").await;
+        let make = async || {
+            let body = json!({ "name": "robot", "scopes": ["*:read"] });
+            app.bearer(text(&owner.post(KEYS, body).await.expect(201).json(), "secret"))
+        };
+        let (one, other) = (make().await, make().await);
+        for _ in 0..3 {
+            one.get(ME).await.expect(200);
+        }
+        let refused = one.get(ME).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
+        for (name, value) in [
+            ("retry-after", "20"),
+            ("ratelimit-policy", "\"key\";q=3;w=60"),
+            ("ratelimit", "\"key\";r=0;t=60"),
+            ("x-ratelimit-limit", "3"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "60"),
+        ] {
+            assert_eq!(refused.header(name), Some(value), "{name}");
+        }
+        other.get(ME).await.expect(200);
+        owner.get(ME).await.expect(200);
+        app.clock().advance(Duration::from_secs(20));
+        one.get(ME).await.expect(200);
+        let events = counted.0.lock().unwrap().clone();
+        assert_eq!(events.len(), 5, "what was refused and what people do is not counted");
+        assert!(events.iter().all(|event| event.tenant == ada.tenant && event.meter == "api_requests"));
+        assert!(events.iter().all(|event| event.quantity == 1));
+    }
+
+    async fn a_locked_out_maker_leaves_no_key(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let made = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
+        let secret = text(&made, "secret");
+        assert!(rights(&team.app, &secret).await.is_array());
+        let lock = "update users set disabled_at = created_at where id = $1";
+        team.app.db().query(lock).bind(team.members[0].0).execute().await.unwrap();
+        crate::support::sessions(&team.app).forget(team.members[0].0).await;
+        assert_eq!(rights(&team.app, &secret).await, json!(401));
+    }
+}

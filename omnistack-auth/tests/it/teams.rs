@@ -1,0 +1,98 @@
+//! Teams: who may do what, who can't make themselves more, and who is asked to join.
+
+mod invitations;
+mod members;
+mod roles;
+mod table;
+
+use omnistack_core::{
+    email::Memory,
+    identity::{TenantId, UserId},
+};
+use omnistack_testkit::{Client, TestApp, TestDatabase};
+use serde_json::json;
+
+use super::support::{start_with, verified};
+
+pub(crate) const TEAMS: &str = "/api/v1/app/teams";
+
+/// A team with a member of each role, and a stranger with a team of their own.
+pub(crate) struct Team {
+    pub(crate) app: TestApp,
+    pub(crate) outbox: Memory,
+    pub(crate) id: TenantId,
+    /// Owner, admin, developer and viewer, in this order.
+    pub(crate) members: [(UserId, Client); 4],
+    pub(crate) stranger: (UserId, Client),
+}
+
+pub(crate) const ROLES: [&str; 4] = ["owner", "admin", "developer", "viewer"];
+
+impl Team {
+    pub(crate) async fn start(database: TestDatabase) -> Self {
+        let (app, outbox) = start_with(database, &[]).await;
+        let mut members = Vec::new();
+        for role in ROLES {
+            let (made, client) = verified(&app, &format!("{role}@example.com")).await;
+            members.push((made.user, client));
+        }
+        let Ok(members) = <[(UserId, Client); 4]>::try_from(members) else { panic!("four roles") };
+        let (stranger, client) = verified(&app, "stranger@example.com").await;
+        let made = members[0].1.post(TEAMS, json!({ "name": "Acme", "slug": "acme" })).await.expect(201).json();
+        let id = made["id"].as_str().unwrap().parse().unwrap();
+        let team = Self { app, outbox, id, members, stranger: (stranger.user, client) };
+        for (at, role) in ROLES.iter().enumerate().skip(1) {
+            team.put(team.members[at].0, role).await;
+        }
+        team
+    }
+
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("{TEAMS}/{}{rest}", self.id)
+    }
+
+    pub(crate) fn owner(&self) -> &Client {
+        &self.members[0].1
+    }
+
+    pub(crate) fn admin(&self) -> &Client {
+        &self.members[1].1
+    }
+
+    pub(crate) fn viewer(&self) -> &Client {
+        &self.members[3].1
+    }
+
+    /// Makes a user a member of this role, as if nothing had been before.
+    pub(crate) async fn put(&self, user: UserId, role: &str) {
+        let mut tx = self.app.db().tenant(self.id).begin().await.unwrap();
+        let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
+                   on conflict (tenant_id, user_id) do update set role = excluded.role";
+        let insert = tx.query(sql).bind(self.id).bind(user).bind(role.to_owned());
+        insert.bind(self.app.clock().clock().now()).execute().await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// A new member of this role.
+    pub(crate) async fn join(&self, email: &str, role: &str) -> (UserId, Client) {
+        let (made, client) = verified(&self.app, email).await;
+        self.put(made.user, role).await;
+        (made.user, client)
+    }
+
+    /// The token of the last mail sent.
+    pub(crate) async fn token(&self) -> String {
+        self.app.run_jobs().await;
+        let mail = self.outbox.take().pop().expect("a mail was sent");
+        let after = mail.text.as_deref().unwrap().split("token=").nth(1).expect("it has a link");
+        after.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// How many owners it has.
+    pub(crate) async fn owners(&self) -> i64 {
+        let mut tx = self.app.db().tenant(self.id).read().await.unwrap();
+        let sql = "select count(*) from members where tenant_id = $1 and role = 'owner'";
+        let (count,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
+        count
+    }
+}

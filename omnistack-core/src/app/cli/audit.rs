@@ -1,0 +1,53 @@
+//! `audit verify`: the chains of audit entries, from a terminal.
+
+#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::{
+    Failure,
+    app::App,
+    audit::{AuditStore, Chain},
+};
+
+/// The commands and what they take.
+pub(super) fn command() -> Command {
+    Command::new("audit")
+        .about("Looks after the audit log")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("verify")
+                .about("Checks that every audit entry is as it was recorded; fails when one is not")
+                .arg(Arg::new("tenant").long("tenant").help("Only of this tenant, by its id; `app` for the app's own")),
+        )
+}
+
+/// Does what one of them says.
+pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
+    let store: AuditStore = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
+    let Some(("verify", matches)) = matches.subcommand() else { return Ok(()) };
+    let failed = |error: crate::audit::Error| Failure::new(error.to_string());
+    let chains = match matches.get_one::<String>("tenant").map(String::as_str) {
+        None => store.chains().await.map_err(failed)?,
+        Some("app") => vec![Chain::App],
+        Some(id) => {
+            vec![Chain::Tenant(id.parse().map_err(|_| Failure::new(format!("`{id}` is no tenant's id, nor `app`")))?)]
+        }
+    };
+    let mut broken = 0;
+    for chain in chains {
+        let state = store.state(chain).await.map_err(failed)?;
+        match (state.entries, state.head, state.problem) {
+            (Some(entries), Some(head), None) => println!("intact   {chain}: {entries} entries, head {head}"),
+            (.., problem) => {
+                broken += 1;
+                println!("BROKEN   {chain}: {}", problem.unwrap_or_default());
+            }
+        }
+    }
+    if broken == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{broken} of the chains {} not as recorded", if broken == 1 { "is" } else { "are" })))
+}

@@ -1,0 +1,63 @@
+//! Every chain there is, checked one after the other.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{AuditStore, Chain, Error};
+use crate::{crypto::Sha256, identity::TenantId};
+
+/// A chain, and whether it is as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct ChainState {
+    /// Whose; none for the app's own.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub tenant: Option<TenantId>,
+    /// Whether it is whole.
+    pub intact: bool,
+    /// How many entries were checked; none when it isn't whole.
+    pub entries: Option<u64>,
+    /// The hash of its last entry: keep it elsewhere, to compare.
+    #[schema(value_type = Option<String>)]
+    pub head: Option<Sha256>,
+    /// What is wrong with it, and where.
+    pub problem: Option<String>,
+}
+
+impl ChainState {
+    /// Whose it is.
+    pub fn chain(&self) -> Chain {
+        self.tenant.into()
+    }
+}
+
+impl AuditStore {
+    /// Every chain that has a head or an entry; the app's own first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn chains(&self) -> Result<Vec<Chain>, Error> {
+        let mut tx = self.db.all_tenants().read().await?;
+        // A chain whose head was deleted still has entries.
+        let sql = "select tenant_id from audit_chains union select tenant_id from audit_entries order by 1";
+        let chains: Vec<(Uuid,)> = tx.query(sql).fetch_all().await?;
+        tx.commit().await?;
+        Ok(chains.into_iter().map(|(id,)| Chain::of_id(id)).collect())
+    }
+
+    /// Checks a chain, and says what is wrong with it in place of an error.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn state(&self, chain: impl Into<Chain>) -> Result<ChainState, Error> {
+        let chain = chain.into();
+        let (tenant, unknown) = (chain.tenant(), (None, None));
+        let ((entries, head), problem) = match self.verify(chain).await {
+            Ok(verified) => ((Some(verified.entries), Some(verified.head.hash)), None),
+            Err(Error::Broken(broken)) => (unknown, Some(broken.to_string())),
+            Err(error) => return Err(error),
+        };
+        Ok(ChainState { tenant, intact: problem.is_none(), entries, head, problem })
+    }
+}
