@@ -93,23 +93,30 @@ crate::section! {
 #[derive(Clone)]
 pub struct Cache {
     store: Arc<dyn CacheStore>,
+    /// The same store where it is this process's own: it is read without a boxed future.
+    own: Option<InProcess>,
     flights: Arc<Flights>,
 }
 
 impl Cache {
     /// Kept in this way. Clones compute a value together; two caches on one store do so by the store's leases.
     pub fn new(store: impl CacheStore) -> Self {
-        Self { store: Arc::new(store), flights: Arc::default() }
+        Self { store: Arc::new(store), own: None, flights: Arc::default() }
     }
 
     /// Within this process, of at most so many bytes, about.
     pub fn in_process(size: u64, clock: Clock) -> Self {
-        Self::new(InProcess::new(size, clock))
+        let own = InProcess::new(size, clock);
+        Self { own: Some(own.clone()), ..Self::new(own) }
     }
 
     /// The value of a key.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let bytes = report(key, self.store.get(key).await).flatten()?;
+        let read = match &self.own {
+            Some(own) => own.read(key),
+            None => self.store.get(key).await,
+        };
+        let bytes = report(key, read).flatten()?;
         decode(key, &bytes)
     }
 

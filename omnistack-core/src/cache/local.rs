@@ -79,6 +79,11 @@ impl InProcess {
         Self(Arc::new(Inner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
     }
 
+    /// What a key holds.
+    pub(super) fn read(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.live(key).map(|entry| entry.value.into_bytes()).transpose()
+    }
+
     fn live(&self, key: &str) -> Option<Entry> {
         let entry = self.0.entries.get(key)?;
         if entry.is_live(self.0.clock.elapsed()) {
@@ -128,7 +133,7 @@ impl InProcess {
 #[async_trait]
 impl CacheStore for InProcess {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        self.live(key).map(|entry| entry.value.into_bytes()).transpose()
+        self.read(key)
     }
 
     async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error> {

@@ -132,6 +132,8 @@ on_each_database! {
         let (ada, root) = (id("ada@example.com").await, id("root@example.com").await);
         let sessions: Sessions = post.app.app().ctx().get().unwrap();
         let mut tx = post.app.db().begin().await.unwrap();
+        let operator = "update users set operator = $2 where id = $1";
+        tx.query(operator).bind(root).bind(true).execute().await.unwrap();
         let mut sign_in = SignIn::new(ada, Device::default());
         sign_in.actor = Some((root, "a ticket".into()));
         let tokens = sessions.begin_in(&mut tx, sign_in).await.unwrap();
