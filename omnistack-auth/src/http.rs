@@ -6,5 +6,6 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;
 pub(crate) mod session;
+pub(crate) mod social;
 mod visitor;
 pub(crate) mod webhook;

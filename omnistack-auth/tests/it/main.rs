@@ -5,4 +5,5 @@
 mod accounts;
 mod issuers;
 mod sessions;
+mod social;
 mod support;
