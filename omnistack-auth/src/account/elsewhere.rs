@@ -259,13 +259,16 @@ impl Accounts {
 }
 
 fn new_user(profile: &Profile) -> NewUser {
-    let mut new = NewUser { email: profile.email.clone(), ..NewUser::default() };
-    // None that isn't is in a profile.
-    new.email_verified = new.email.is_some();
-    new.name = profile.name.clone().unwrap_or_default();
-    new.picture = profile.picture.clone();
-    new.locale = profile.locale.clone();
-    new
+    let Profile { email, name, picture, locale } = profile.clone();
+    // None that isn't verified is in a profile.
+    NewUser {
+        email_verified: email.is_some(),
+        email,
+        name: name.unwrap_or_default(),
+        picture,
+        locale,
+        ..NewUser::default()
+    }
 }
 
 /// Tells the user.

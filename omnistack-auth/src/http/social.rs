@@ -15,7 +15,7 @@ use omnistack_core::{
     identity::{Identity, Require},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::visitor::Request;
@@ -43,12 +43,10 @@ pub(crate) fn app() -> Api<Social> {
 }
 
 /// Where to go at the end.
-#[derive(Deserialize, Validate, IntoParams)]
-#[into_params(parameter_in = Query)]
+#[derive(Deserialize, Validate)]
 struct Begin {
     /// A path of the app: `/projects`. Its front page when absent.
     #[garde(skip)]
-    #[param(max_length = 1000)]
     return_to: Option<String>,
 }
 
@@ -56,7 +54,8 @@ struct Begin {
 ///
 /// Sends the browser to the provider. The sign-in takes ten minutes at most, in this browser.
 #[utoipa::path(get, path = "/{provider}/start",
-    params(("provider" = String, Path, description = "Its name: `google`.")), responses(
+    params(("provider" = String, Path, description = "Its name: `google`."),
+    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
     (status = 302, description = "To the provider."),
     (status = 404, description = "There is no such provider."),
     (status = 422, description = "`return_to` is no path of the app."),
@@ -197,7 +196,8 @@ async fn list(State(social): State<Social>, caller: Identity) -> Result<Json<Ide
 ///
 /// For who has signed in within ten minutes. The browser opens the page at the provider, and comes back linked.
 #[utoipa::path(post, path = "/{provider}/start",
-    params(("provider" = String, Path, description = "Its name: `google`.")), responses(
+    params(("provider" = String, Path, description = "Its name: `google`."),
+    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
     (status = 200, description = "The page to open.", body = Departure),
     (status = 401, description = "The sign-in is too long ago."),
     (status = 404, description = "There is no such provider."),

@@ -152,6 +152,18 @@ async fn a_browser_that_looks_at_pages_is_shown_one() {
     let answer = app.anonymous().get(format!("{OAUTH}/nobody/start")).header("accept", "text/html").await.expect(303);
     assert_eq!(location(&answer), format!("{HOME}/auth/error#code=NOT_FOUND"));
     app.anonymous().get(format!("{OAUTH}/nobody/start")).await.expect_error(404, "NOT_FOUND");
+    // What a page may ask for is described.
+    let described = app.anonymous().get("/openapi.json").await.expect(200).json();
+    for (path, method, names) in [
+        (format!("{OAUTH}/{{provider}}/start"), "get", vec!["provider", "return_to"]),
+        (format!("{OAUTH}/{{provider}}/callback"), "get", vec!["provider", "state", "code", "error", "iss"]),
+        (format!("{IDENTITIES}/{{provider}}/start"), "post", vec!["provider", "return_to"]),
+    ] {
+        let parameters = described["paths"][&path][method]["parameters"].as_array().unwrap();
+        for name in names {
+            assert!(parameters.iter().any(|parameter| parameter["name"] == name), "{path}: {name}");
+        }
+    }
 }
 
 #[tokio::test]
