@@ -135,3 +135,30 @@ fn refuse(why: Refusal) -> Error {
     let message = "what the provider said of you can't be believed; sign in again";
     http::Error::new(http::StatusCode::UNAUTHORIZED, "ID_TOKEN_REFUSED", message).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Speaker;
+
+    #[test]
+    fn any_tenant_of_microsofts_and_nobody_else() {
+        let any = Speaker::AnyTenant("https://login.microsoftonline.com/".into(), "/v2.0".into());
+        for (issuer, expected) in [
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", true),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", false),
+            ("https://login.microsoftonline.com/common/v2.0", false),
+            ("https://login.microsoftonline.com//v2.0", false),
+            ("https://login.microsoftonline.com/7b1cdd1f0d6e4f439c7a2f5a2c0a6d11/v2.0", false),
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0/", false),
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11", false),
+            ("https://login.microsoftonline.com.evil.example/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("https://evil.example/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("https://login.microsoftonline.com/x/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("", false),
+        ] {
+            assert_eq!(any.is(issuer), expected, "{issuer}");
+        }
+        let one = Speaker::One("https://id.example.com".into());
+        assert!(one.is("https://id.example.com") && !one.is("https://id.example.com/"));
+    }
+}
