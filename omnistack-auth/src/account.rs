@@ -7,6 +7,7 @@
 
 mod change;
 mod deletion;
+pub(crate) mod elsewhere;
 mod email;
 mod factor;
 mod login;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use omnistack_core::http::RateSetting;
 use secrecy::SecretString;
 
-use crate::issuer::Issuer;
+use crate::{issuer::Issuer, social::Provider};
 
 omnistack_core::section! {
     /// Accounts.
@@ -115,6 +115,41 @@ omnistack_core::section! {
         pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64";
         /// How long an account that is to be deleted can be kept by signing in.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d";
+    }
+}
+
+omnistack_core::section! {
+    /// Signing in with providers, for `Auth::from_env`.
+    pub struct SocialSettings {
+        /// The app's client id at Google; with its secret, users can sign in with Google.
+        pub google_client_id: Option<String> = "AUTH_GOOGLE_CLIENT_ID";
+        /// Its secret.
+        pub google_client_secret: Option<SecretString> = "AUTH_GOOGLE_CLIENT_SECRET";
+        /// The app's client id at GitHub; with its secret, users can sign in with GitHub.
+        pub github_client_id: Option<String> = "AUTH_GITHUB_CLIENT_ID";
+        /// Its secret.
+        pub github_client_secret: Option<SecretString> = "AUTH_GITHUB_CLIENT_SECRET";
+    }
+}
+
+impl SocialSettings {
+    /// The providers these say.
+    ///
+    /// # Errors
+    /// One is there by half.
+    pub(crate) fn read(&self) -> Result<Vec<Provider>, &'static str> {
+        let mut providers = Vec::new();
+        match (&self.google_client_id, &self.google_client_secret) {
+            (Some(id), Some(secret)) => providers.push(Provider::google(id, secret.clone())),
+            (None, None) => {}
+            _ => return Err("of `AUTH_GOOGLE_CLIENT_ID` and `AUTH_GOOGLE_CLIENT_SECRET`, one is absent"),
+        }
+        match (&self.github_client_id, &self.github_client_secret) {
+            (Some(id), Some(secret)) => providers.push(Provider::github(id, secret.clone())),
+            (None, None) => {}
+            _ => return Err("of `AUTH_GITHUB_CLIENT_ID` and `AUTH_GITHUB_CLIENT_SECRET`, one is absent"),
+        }
+        Ok(providers)
     }
 }
 

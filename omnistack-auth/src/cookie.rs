@@ -33,7 +33,8 @@ pub(crate) fn refresh(headers: &HeaderMap) -> Option<&str> {
     cookie(headers, REFRESH)
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// A cookie by its whole name, if it isn't empty.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value)
@@ -98,8 +99,8 @@ impl Browser {
     }
 }
 
-/// None for a value that no header can have, which no token of ours is.
-fn set(name: &str, value: &str, lasts: Duration) -> Option<HeaderValue> {
+/// Sets a cookie that scripts can't read. None for a value that no header can have, which no token of ours is.
+pub(crate) fn set(name: &str, value: &str, lasts: Duration) -> Option<HeaderValue> {
     let seconds = lasts.as_secs();
     let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax");
     let mut cookie = HeaderValue::try_from(cookie).ok()?;

@@ -11,6 +11,7 @@ pub(crate) mod me;
 pub(crate) mod member;
 pub(crate) mod role;
 pub(crate) mod session;
+pub(crate) mod social;
 pub(crate) mod team;
 pub(crate) mod tenant;
 mod visitor;

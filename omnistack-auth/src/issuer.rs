@@ -22,11 +22,12 @@
 //! their tenants, not what a token says.
 
 mod claims;
-mod fetch;
+pub(crate) mod fetch;
+pub(crate) mod id_token;
 mod jwks;
 mod key;
 mod preset;
-mod profile;
+pub(crate) mod profile;
 pub(crate) mod sync;
 pub(crate) mod verify;
 pub(crate) mod webhook;

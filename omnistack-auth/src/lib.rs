@@ -14,6 +14,7 @@
 //! | [`account`] | registering, signing in by password or link, what users change themselves |
 //! | [`password`] | which passwords are taken, and how they are kept |
 //! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
+//! | [`social`] | signing in with Google, GitHub, Microsoft or whoever speaks OpenID Connect |
 //! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
 //! | [`signing`] | the keys access tokens are signed with, and their rotation |
 //! | [`role`] | what the members of a tenant may do |
@@ -49,6 +50,7 @@ pub mod role;
 mod services;
 pub mod session;
 pub mod signing;
+pub mod social;
 mod store;
 mod team;
 pub mod tenant;
@@ -56,6 +58,6 @@ mod token;
 mod upkeep;
 pub mod users;
 
-pub use config::{AccountSettings, AuthSettings, IssuerSettings};
+pub use config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;

@@ -46,6 +46,8 @@ pub(crate) enum AccountMail {
     EmailChanged { old: String, new: String },
     /// It is another now.
     PasswordChanged { user: UserId },
+    /// Whoever this is there can sign in now, or can no more.
+    IdentityChanged { user: UserId, issuer: String, linked: bool },
     /// Somebody, perhaps you, has signed in from elsewhere.
     NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
     /// When the account is deleted, and how to keep it.
@@ -156,6 +158,20 @@ impl Mails {
                 let warning = "If that was not you, choose a new password at once.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
                 self.to(&account, &self.notification(title, [changed, warning], Some(action)))?
+            }
+            AccountMail::IdentityChanged { user, issuer, linked } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let host = issuer.split_once("://").map_or(issuer.as_str(), |(_, rest)| rest);
+                let host = printable(host.split('/').next().unwrap_or_default());
+                let (title, changed) = if linked {
+                    let changed = format!("From now on you can sign in with your account at {host}.");
+                    (format!("Your account at {product} was linked with {host}"), changed)
+                } else {
+                    let changed = format!("You can't sign in with your account at {host} any more.");
+                    (format!("Your account at {product} was unlinked from {host}"), changed)
+                };
+                let warning = "If that was not you, sign in and look at what your account is linked with.".to_owned();
+                self.to(&account, &self.notification(title, [changed, warning], Some(("Have a look", "security"))))?
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

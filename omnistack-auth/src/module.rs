@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use crate::{
     account::{Accounts, FirstOwner},
     api_key::ApiKeys,
-    config::{AccountSettings, AuthSettings, IssuerSettings},
+    config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings},
     cookie::VaryByCookie,
     http,
     invitation::{Invitations, Post, SendInvitation},
@@ -31,6 +31,7 @@ use crate::{
     role,
     services::{AccountParts, Services},
     signing::SigningKeys,
+    social::{self, Provider, Social},
     tenant::Tenants,
     upkeep::{TeamUpkeep, Upkeep},
     users::Users,
@@ -54,6 +55,7 @@ pub struct Auth {
     from_env: bool,
     breaches: Breaches,
     first_owner: FirstOwner,
+    providers: Vec<Provider>,
 }
 
 impl Auth {
@@ -100,6 +102,12 @@ impl Auth {
     /// And the tokens of this issuer.
     pub fn and(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
+        self
+    }
+
+    /// And lets users of the app's own accounts sign in with this provider.
+    pub fn sign_in_with(mut self, provider: Provider) -> Self {
+        self.providers.push(provider);
         self
     }
 
@@ -180,6 +188,7 @@ impl Module for Auth {
         if built_in {
             self.sign_in_here(registry);
         }
+        self.sign_in_elsewhere(registry, built_in);
         teams(registry, grace, address);
         operators(registry);
     }
@@ -215,6 +224,48 @@ impl Auth {
 }
 
 impl Auth {
+    /// Providers of the app's own accounts.
+    fn sign_in_elsewhere(&self, registry: &mut Registry, built_in: bool) {
+        let mut providers = self.providers.clone();
+        if let Some(settings) = registry.config::<SocialSettings>().filter(|_| self.from_env) {
+            match settings.read() {
+                Ok(more) => providers.extend(more),
+                Err(error) => _ = registry.problem(error, "set both, or neither"),
+            }
+        }
+        if providers.is_empty() {
+            return;
+        }
+        if !built_in {
+            let what = "signs in with a provider, and has no accounts of its own";
+            registry.problem(what, "begin with `Auth::accounts()`");
+        }
+        let mut checked: Vec<social::Checked> = Vec::new();
+        for provider in &providers {
+            match provider.check() {
+                Ok(provider) if checked.iter().any(|other| other.name() == provider.name()) => {
+                    let what = format!("signs in with two providers called `{}`", provider.name());
+                    registry.problem(what, "give one another name: `.named(…)`");
+                }
+                Ok(provider) => checked.push(provider),
+                Err((what, fix)) => _ = registry.problem(what, fix),
+            }
+        }
+        let Some(public_url) = registry.config::<AuthSettings>().map(|settings| settings.issuer().to_owned()) else {
+            return;
+        };
+        // Each way back may cost a request to the provider.
+        let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
+        registry
+            .require::<Client>()
+            .provide_with(move |ctx| {
+                let (accounts, url) = (ctx.get::<Services>()?.accounts, public_url.clone());
+                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url, checked.clone(), &ctx.get()?))
+            })
+            .routes(oauth, http::social::api(), Ctx::get)
+            .routes(Mount::app("/auth/identities").without_idempotency(), http::social::app(), Ctx::get);
+    }
+
     fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
         let settings: AccountSettings = registry.config()?;
         let product = registry.config::<MailSettings>()?.product;

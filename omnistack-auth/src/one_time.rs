@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     MagicLink,
     /// The password was right; a second factor is to be shown.
     SecondFactor,
+    /// The way to a provider and back; kept once it is used.
+    Social,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,6 +43,7 @@ impl Purpose {
             Self::ResetPassword => "reset_password",
             Self::MagicLink => "magic_link",
             Self::SecondFactor => "second_factor",
+            Self::Social => "social",
         }
     }
 
@@ -50,6 +53,7 @@ impl Purpose {
             Self::VerifyEmail | Self::ChangeEmail => Duration::from_secs(24 * HOUR.as_secs()),
             Self::ResetPassword => HOUR,
             Self::MagicLink => Duration::from_secs(15 * 60),
+            Self::Social => Duration::from_secs(10 * 60),
             Self::SecondFactor => Duration::from_secs(5 * 60),
         }
     }
@@ -96,6 +100,14 @@ impl OneTime {
     /// Uses a token up; nothing for one that is not good.
     pub(crate) async fn take_in(&self, tx: &mut Tx, purpose: Purpose, token: &str) -> Result<Option<Row>, Error> {
         Ok(store::take(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
+    }
+
+    /// Whether a token the app has sealed and not kept comes for the first time. It is remembered until nobody could use
+    /// it any more.
+    pub(crate) async fn first(&self, purpose: Purpose, token: &str) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let until = now + purpose.lifetime() + HOUR;
+        Ok(store::first(&self.db, Sha256::of(token), purpose.as_str(), now, until).await?)
     }
 
     /// Uses up all of a user.

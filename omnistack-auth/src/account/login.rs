@@ -43,9 +43,11 @@ pub struct Challenge {
 /// How somebody has shown who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum How {
+pub(super) enum How {
     Password,
     MagicLink,
+    /// With a provider.
+    Social,
 }
 
 impl How {
@@ -53,6 +55,7 @@ impl How {
         match self {
             Self::Password => "password",
             Self::MagicLink => "magic_link",
+            Self::Social => "social",
         }
     }
 }
@@ -185,7 +188,7 @@ impl Accounts {
     }
 
     /// What was shown first was right.
-    async fn go_on(
+    pub(super) async fn go_on(
         &self,
         mut tx: Tx,
         account: Account,
@@ -267,7 +270,7 @@ impl Accounts {
     }
 }
 
-fn enabled(account: &Account) -> Result<(), Error> {
+pub(super) fn enabled(account: &Account) -> Result<(), Error> {
     if account.disabled_at.is_none() {
         return Ok(());
     }

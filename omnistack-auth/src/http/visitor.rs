@@ -41,6 +41,17 @@ impl Request {
         cookie::refresh(&self.headers)
     }
 
+    /// A cookie by its name.
+    pub(super) fn cookie(&self, name: &str) -> Option<&str> {
+        cookie::cookie(&self.headers, name)
+    }
+
+    /// Whether it is somebody who looks at pages, and no program.
+    pub(super) fn is_for_a_page(&self) -> bool {
+        let accepted = self.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        accepted.is_some_and(|accepted| accepted.contains("text/html"))
+    }
+
     /// Whether cookies may be read or set by this request.
     pub(super) fn check(&self, browser: &Browser) -> Result<(), Error> {
         browser.check(&self.method, &self.headers)

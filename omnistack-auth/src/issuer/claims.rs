@@ -128,7 +128,7 @@ pub(crate) struct Claims {
     #[serde(default)]
     pub(super) act: Option<IgnoredAny>,
     #[serde(default)]
-    pub(super) nonce: Option<IgnoredAny>,
+    pub(super) nonce: Option<serde_json::Value>,
     #[serde(default)]
     pub(super) at_hash: Option<IgnoredAny>,
     #[serde(default)]

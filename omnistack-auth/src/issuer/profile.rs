@@ -38,14 +38,14 @@ impl Profile {
         *self == Self::default()
     }
 
-    pub(super) fn hash(&self) -> Sha256 {
+    pub(crate) fn hash(&self) -> Sha256 {
         // Text has no way to fail.
         Sha256::of(serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
 /// An address somebody can be reached at, as they are compared.
-pub(super) fn email(text: &str) -> Option<String> {
+pub(crate) fn email(text: &str) -> Option<String> {
     let email = normal_email(text);
     let (name, domain) = email.rsplit_once('@')?;
     let fits = email.len() <= 254 && !name.is_empty() && !domain.is_empty();
@@ -53,13 +53,13 @@ pub(super) fn email(text: &str) -> Option<String> {
 }
 
 /// Text without what can't be shown, of so many characters.
-pub(super) fn shown(text: &str, most: usize) -> Option<String> {
+pub(crate) fn shown(text: &str, most: usize) -> Option<String> {
     let text: String = text.chars().filter(|letter| !letter.is_control()).take(most).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Where a picture is.
-pub(super) fn address(text: &str) -> Option<String> {
+pub(crate) fn address(text: &str) -> Option<String> {
     let fits = text.starts_with("https://") && text.len() <= 2000 && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
 }

@@ -145,11 +145,11 @@ pub(crate) struct ExportedMembership {
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct ElsewhereIdentity {
     /// Where.
-    issuer: String,
+    pub(crate) issuer: String,
     /// Who they are there.
-    subject: String,
+    pub(crate) subject: String,
     /// When it was first seen.
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
 }
 
 /// The transaction is one of all tenants.

@@ -67,6 +67,12 @@ pub(crate) async fn insert(
     Ok(insert.bind(claims.as_bytes().to_vec()).bind(now).bind(said).execute().await? > 0)
 }
 
+/// Takes a subject away from a user; whether it was theirs.
+pub(crate) async fn remove(tx: &mut Tx, (issuer, subject): (&str, &str), user: UserId) -> Result<bool, Error> {
+    let sql = "delete from identities where issuer = $1 and subject = $2 and user_id = $3";
+    Ok(tx.query(sql).bind(issuer.to_owned()).bind(subject.to_owned()).bind(user).execute().await? > 0)
+}
+
 /// Notes the claims that are taken over; whether they are news, and not older than the last.
 pub(crate) async fn take(
     tx: &mut Tx,

@@ -51,6 +51,19 @@ pub(crate) async fn take(
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
 
+/// Notes what was never kept before it was used; whether this is the first time.
+pub(crate) async fn first(
+    db: &Db,
+    hash: Sha256,
+    purpose: &'static str,
+    now: Timestamp,
+    expires: Timestamp,
+) -> Result<bool, Error> {
+    let sql = "insert into one_time_tokens (hash, purpose, created_at, expires_at) values ($1, $2, $3, $4) \
+               on conflict do nothing";
+    Ok(db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).bind(expires).execute().await? > 0)
+}
+
 /// Uses up whatever there is of a user that lets somebody in or changes the account.
 pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
     let sql = "delete from one_time_tokens where user_id = $1 and purpose in \

@@ -2,7 +2,7 @@
 
 mod attacks;
 mod keys;
-mod peers;
+pub(crate) mod peers;
 mod providers;
 mod users;
 mod webhooks;

@@ -9,5 +9,6 @@ mod api_keys;
 mod isolation;
 mod issuers;
 mod sessions;
+mod social;
 mod support;
 mod teams;

@@ -19,7 +19,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "issuers::peers::"])
+            .args(["--", "--ignored", "issuers::peers::", "social::peers::"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_TOKENS", &scripts);
         setting.servers.tell(&mut tests);

@@ -19,7 +19,7 @@ const SECRET: &str = "a secret that is shared, of more than 32 bytes";
 const SHARED: &str = "https://shared.example.com";
 
 /// A program that answers each line with one.
-struct Peer {
+pub(crate) struct Peer {
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     _process: Child,
@@ -39,12 +39,12 @@ impl Peer {
         Self::start(&setting("TEST_PEERS_PYTHON"), script.as_ref())
     }
 
-    fn node(script: &str) -> Self {
+    pub(crate) fn node(script: &str) -> Self {
         Self::start("node", &Path::new(&setting("TEST_PEERS_TOKENS")).join(script))
     }
 
     /// The next line that is an answer; oidc-provider says more than that.
-    async fn ask(&mut self, command: Value) -> Value {
+    pub(crate) async fn ask(&mut self, command: Value) -> Value {
         self.input.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         loop {
             let line = self.lines.next_line().await.unwrap().unwrap();

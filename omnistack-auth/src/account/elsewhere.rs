@@ -1,0 +1,281 @@
+//! Accounts whose users sign in elsewhere: whose account it is, and which providers it is linked with.
+//!
+//! A subject is known together with its issuer. One nobody has seen is made a user; what the provider says of them is taken
+//! over then, and is theirs to change from that on. Nobody gets an account that is there by naming its address, but where
+//! the provider may do that and both sides have verified the address.
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{ErrorKind, Tx},
+    http,
+    identity::{Identity, SessionId, UserId},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{Accounts, SignedIn, Visitor, login};
+use crate::{
+    Error,
+    issuer::profile::Profile,
+    mail::AccountMail,
+    one_time::Purpose,
+    store::{
+        account::{self as store, ElsewhereIdentity},
+        identity,
+    },
+    users::NewUser,
+};
+
+/// How often it is tried again when another was faster.
+const TRIES: usize = 4;
+
+/// Who somebody is elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) profile: Profile,
+}
+
+impl Person {
+    fn of(&self) -> (&str, &str) {
+        (&self.issuer, &self.subject)
+    }
+
+    /// For the audit log.
+    fn source(&self, visitor: &Visitor) -> Value {
+        json!({ "issuer": self.issuer, "subject": self.subject, "from": super::from(&visitor.device) })
+    }
+}
+
+/// Whose account it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meant {
+    /// This user's, who has come before.
+    Known(UserId),
+    /// This user's, whose address it is.
+    Linked(UserId),
+    New,
+}
+
+/// A provider the account is linked with.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LinkedIdentity {
+    /// The provider's name; none for one the app has no more.
+    pub(crate) provider: Option<String>,
+    /// What it calls itself.
+    pub(crate) issuer: String,
+    /// Who the user is there.
+    pub(crate) subject: String,
+    /// When they were first seen.
+    pub(crate) created_at: Timestamp,
+}
+
+impl Accounts {
+    /// Whether a way to a provider is gone for the first time.
+    pub(crate) async fn is_first(&self, state: &str) -> Result<bool, Error> {
+        self.0.one_time.first(Purpose::Social, state).await
+    }
+
+    /// Signs in who is this elsewhere; `link` lets them have the account with their address.
+    ///
+    /// # Errors
+    /// 409 `ACCOUNT_EXISTS`; 403 for an account that is locked, and where nobody may register.
+    pub(crate) async fn sign_in_elsewhere(
+        &self,
+        person: &Person,
+        link: bool,
+        visitor: &Visitor,
+    ) -> Result<SignedIn, Error> {
+        for last in (0..TRIES).rev() {
+            match self.try_elsewhere(person, link, visitor).await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
+                Err(error) if last > 0 && outrun(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::outrun())
+    }
+
+    /// Nothing when another was faster.
+    async fn try_elsewhere(&self, person: &Person, link: bool, visitor: &Visitor) -> Result<Option<SignedIn>, Error> {
+        let mut tx = self.0.db.all_tenants().read().await?;
+        let meant = self.meant(&mut tx, person, link).await?;
+        tx.commit().await?;
+        let methods = match meant {
+            Meant::Known(user) | Meant::Linked(user) => self.0.factors.of(user).await?,
+            Meant::New => Vec::new(),
+        };
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let user = match meant {
+            Meant::Known(user) | Meant::Linked(user) => user,
+            Meant::New => self.0.users.create_in(&mut tx, new_user(&person.profile)).await?.user,
+        };
+        let Some(account) = store::lock(&mut tx, user).await? else { return Ok(None) };
+        // It may be another's by now; with the row held, it stays so.
+        if meant != Meant::New && self.meant(&mut tx, person, link).await? != meant {
+            return Ok(None);
+        }
+        let action = match meant {
+            Meant::Known(_) => None,
+            Meant::Linked(_) => Some("account.identity_linked"),
+            Meant::New => Some("account.registered"),
+        };
+        if let Some(action) = action {
+            login::enabled(&account)?;
+            let now = self.0.clock.now();
+            if !identity::insert(&mut tx, person.of(), user, &person.profile.hash(), (now, now)).await? {
+                return Ok(None);
+            }
+            self.record_in(&mut tx, action, &account, Some(user), Some(person.source(visitor))).await?;
+        }
+        if matches!(meant, Meant::Linked(_)) {
+            self.mail_in(&mut tx, changed(user, &person.issuer, true)).await?;
+        }
+        self.go_on(tx, account, methods, login::How::Social, visitor).await.map(Some)
+    }
+
+    async fn meant(&self, tx: &mut Tx, person: &Person, link: bool) -> Result<Meant, Error> {
+        if let Some(user) = identity::find(tx, &person.issuer, &person.subject).await? {
+            return Ok(Meant::Known(user));
+        }
+        let holder = match &person.profile.email {
+            Some(email) => identity::holder(tx, email).await?,
+            None => None,
+        };
+        let Some(holder) = holder else {
+            if !self.0.settings.registration {
+                return Err(http::Error::forbidden("accounts are made by invitation only").into());
+            }
+            return Ok(Meant::New);
+        };
+        let others = store::elsewhere(tx, holder.id).await?;
+        let another = others.iter().any(|other| other.issuer == person.issuer);
+        if link && holder.email_verified_at.is_some() && holder.disabled_at.is_none() && !another {
+            return Ok(Meant::Linked(holder.id));
+        }
+        let message = "there is an account with your address: sign in to it as you did before, then link it with the \
+                       provider";
+        Err(http::Error::conflict("ACCOUNT_EXISTS", message).into())
+    }
+
+    /// Links the account of a user whose session goes on with who they are elsewhere. `owns` knows the provider's issuers,
+    /// of which an account has one identity.
+    ///
+    /// # Errors
+    /// 409 `IDENTITY_TAKEN` and `PROVIDER_LINKED`; 401 for a session that has ended.
+    pub(crate) async fn link(
+        &self,
+        (user, session): (UserId, SessionId),
+        person: &Person,
+        owns: impl Fn(&str) -> bool,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        if !self.0.sessions.of(user).await?.iter().any(|known| known.id == session) {
+            return Err(http::Error::unauthorized("the session has ended; sign in, then link again").into());
+        }
+        let taken = || {
+            let message = "another account is linked with this one of the provider";
+            http::Error::conflict("IDENTITY_TAKEN", message)
+        };
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        login::enabled(&account)?;
+        match identity::find(&mut tx, &person.issuer, &person.subject).await? {
+            Some(holder) if holder == user => return Ok(tx.rollback().await?),
+            Some(_) => return Err(taken().into()),
+            None => {}
+        }
+        if store::elsewhere(&mut tx, user).await?.iter().any(|other| owns(&other.issuer)) {
+            let message = "the account is linked with another one of this provider; unlink that first";
+            return Err(http::Error::conflict("PROVIDER_LINKED", message).into());
+        }
+        let now = self.0.clock.now();
+        if !identity::insert(&mut tx, person.of(), user, &person.profile.hash(), (now, now)).await? {
+            return Err(taken().into());
+        }
+        let source = Some(person.source(visitor));
+        self.record_in(&mut tx, "account.identity_linked", &account, Some(user), source).await?;
+        self.mail_in(&mut tx, changed(user, &person.issuer, true)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The caller's own account and session, for who is to be linked.
+    pub(crate) async fn linking(&self, caller: &Identity) -> Result<(UserId, SessionId), Error> {
+        let account = self.own(caller).await?;
+        let session =
+            caller.session.ok_or_else(|| http::Error::forbidden("only who has signed in here may do this"))?;
+        Ok((account.id, session))
+    }
+
+    /// Who the caller is elsewhere.
+    pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<ElsewhereIdentity>, Error> {
+        let mut tx = self.0.db.all_tenants().read().await?;
+        let all = store::elsewhere(&mut tx, caller.user).await?;
+        tx.commit().await?;
+        Ok(all)
+    }
+
+    /// Unlinks the caller's account from a provider, and signs them out everywhere else. `owns` knows the provider's
+    /// issuers, `known` those of every provider there is.
+    ///
+    /// # Errors
+    /// 404 when they aren't linked; 409 `LAST_WAY_IN` when nothing would be left to sign in with.
+    pub(crate) async fn unlink(
+        &self,
+        caller: &Identity,
+        owns: impl Fn(&str) -> bool,
+        known: impl Fn(&str) -> bool,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let user = self.own(caller).await?.id;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let all = store::elsewhere(&mut tx, user).await?;
+        let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| owns(&one.issuer));
+        if gone.is_empty() {
+            return Err(http::Error::not_found("identity").into());
+        }
+        // With a password or without, a link can be sent to an address that is confirmed.
+        let by_mail = account.email.is_some() && account.email_verified_at.is_some();
+        if !by_mail && !left.iter().any(|one| known(&one.issuer)) {
+            let message = "there would be no way left to sign in; confirm an address or link another provider first";
+            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+        }
+        for one in &gone {
+            identity::remove(&mut tx, (&one.issuer, &one.subject), user).await?;
+            let details = json!({ "issuer": one.issuer, "subject": one.subject, "from": super::from(&visitor.device) });
+            self.record_in(&mut tx, "account.identity_unlinked", &account, Some(user), Some(details)).await?;
+            self.mail_in(&mut tx, changed(user, &one.issuer, false)).await?;
+        }
+        self.0.one_time.revoke_all_in(&mut tx, user).await?;
+        self.0.sessions.end_all_in(&mut tx, user, caller.session).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(user).await;
+        Ok(())
+    }
+}
+
+fn new_user(profile: &Profile) -> NewUser {
+    let Profile { email, name, picture, locale } = profile.clone();
+    // None that isn't verified is in a profile.
+    NewUser {
+        email_verified: email.is_some(),
+        email,
+        name: name.unwrap_or_default(),
+        picture,
+        locale,
+        ..NewUser::default()
+    }
+}
+
+/// Tells the user.
+fn changed(user: UserId, issuer: &str, linked: bool) -> AccountMail {
+    AccountMail::IdentityChanged { user, issuer: issuer.to_owned(), linked }
+}
+
+fn outrun(error: &Error) -> bool {
+    matches!(error.database_kind(), Some(ErrorKind::Unique | ErrorKind::Conflict))
+}

@@ -1,0 +1,164 @@
+//! ID tokens: what a provider says to the app itself of who has just signed in (OpenID Connect Core 1.0, section 2).
+//!
+//! They are read and their signatures verified as those of access tokens are: the same parser, the same keys, each with
+//! its own algorithm. What they have to say differs (section 3.1.3.7): they are for the app as the provider's client, and
+//! carry the nonce of this very sign-in.
+
+use omnistack_core::{clock::Clock, crypto::same, http};
+use reqwest::Url;
+use uuid::Uuid;
+
+use super::{
+    claims::{Audience, Claims, Presented},
+    fetch::Fetch,
+    jwks::KeySet,
+    profile::Profile,
+    verify::{LEEWAY, Refusal},
+};
+use crate::{Error, account::elsewhere::Person};
+
+/// How old an ID token may be, in seconds: as old as a sign-in may take.
+const OLDEST: i64 = 10 * 60;
+
+/// What a provider calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// This.
+    One(String),
+    /// Any tenant of Microsoft: what is before its id, and after.
+    AnyTenant(String, String),
+}
+
+impl Speaker {
+    /// Whether an issuer is it, exactly.
+    pub(crate) fn is(&self, issuer: &str) -> bool {
+        match self {
+            Self::One(name) => name == issuer,
+            Self::AnyTenant(before, after) => {
+                let tenant = issuer.strip_prefix(before.as_str()).and_then(|rest| rest.strip_suffix(after.as_str()));
+                tenant.is_some_and(|tenant| tenant.len() == 36 && Uuid::try_parse(tenant).is_ok())
+            }
+        }
+    }
+}
+
+/// Verifies the ID tokens of one provider for one client.
+#[derive(Clone, Debug)]
+pub(crate) struct IdTokens {
+    pub(crate) speaker: Speaker,
+    client: String,
+    trust_emails: bool,
+    keys_at: Url,
+    keys: KeySet,
+    clock: Clock,
+}
+
+impl IdTokens {
+    pub(crate) fn new(
+        speaker: Speaker,
+        client: String,
+        trust_emails: bool,
+        keys_at: Url,
+        fetch: Fetch,
+        clock: Clock,
+    ) -> Self {
+        let keys = KeySet::new(keys_at.to_string(), Some(keys_at.clone()), fetch, clock.clone());
+        Self { speaker, client, trust_emails, keys_at, keys, clock }
+    }
+
+    /// Whether it would be the same: the keys it has are kept then.
+    pub(crate) fn is_of(&self, speaker: &Speaker, keys_at: &Url) -> bool {
+        self.speaker == *speaker && self.keys_at == *keys_at
+    }
+
+    /// Who has signed in, if the token is good now and of this sign-in.
+    ///
+    /// # Errors
+    /// 401 `ID_TOKEN_REFUSED`, which says no more; 503 when the provider's keys can't be had.
+    pub(crate) async fn verify(&self, token: &str, nonce: &str) -> Result<Person, Error> {
+        let token = Presented::parse(token).map_err(refuse)?;
+        self.check(&token, nonce, self.clock.now().as_seconds()).map_err(refuse)?;
+        let key = self.keys.find(token.header.kid.as_deref(), &token.header.alg).await?;
+        if !key.is_some_and(|key| key.verifies(token.message.as_bytes(), token.signature)) {
+            return Err(refuse("a wrong signature or key"));
+        }
+        Ok(self.person(token.claims))
+    }
+
+    /// Everything but the signature.
+    fn check(&self, token: &Presented<'_>, nonce: &str, now: i64) -> Result<(), Refusal> {
+        let claims = &token.claims;
+        if token.header.typ.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt")) {
+            return Err("another type of token");
+        }
+        if !self.speaker.is(&claims.iss) {
+            return Err("of another issuer");
+        }
+        match &claims.aud {
+            Some(audience) if audience.has(&self.client) => {}
+            _ => return Err("for another client"),
+        }
+        let several = matches!(&claims.aud, Some(Audience::Several(all)) if all.len() > 1);
+        if claims.azp.as_ref().map_or(several, |party| *party != self.client) {
+            return Err("for another party");
+        }
+        if claims.exp.saturating_add(LEEWAY) <= now {
+            return Err("expired");
+        }
+        let later = |time: i64| time > now + LEEWAY;
+        match claims.iat {
+            Some(made) if !later(made) && made >= now - OLDEST - LEEWAY => {}
+            _ => return Err("not made just now"),
+        }
+        if claims.nbf.is_some_and(later) {
+            return Err("not yet good");
+        }
+        let said = claims.nonce.as_ref().and_then(|nonce| nonce.as_str()).unwrap_or_default();
+        if !same(said, nonce) {
+            return Err("of another sign-in");
+        }
+        Ok(())
+    }
+
+    fn person(&self, claims: Claims) -> Person {
+        let mut profile = Profile::of_claims(&claims, self.trust_emails);
+        if matches!(self.speaker, Speaker::AnyTenant(..)) {
+            // Whoever operates a tenant writes there what they like.
+            profile.email = None;
+        }
+        Person { issuer: claims.iss, subject: claims.sub, profile }
+    }
+}
+
+fn refuse(why: Refusal) -> Error {
+    tracing::warn!(target: "omnistack::auth", why, "an ID token was refused");
+    let message = "what the provider said of you can't be believed; sign in again";
+    http::Error::new(http::StatusCode::UNAUTHORIZED, "ID_TOKEN_REFUSED", message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Speaker;
+
+    #[test]
+    fn any_tenant_of_microsofts_and_nobody_else() {
+        let any = Speaker::AnyTenant("https://login.microsoftonline.com/".into(), "/v2.0".into());
+        for (issuer, expected) in [
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", true),
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", false),
+            ("https://login.microsoftonline.com/common/v2.0", false),
+            ("https://login.microsoftonline.com//v2.0", false),
+            ("https://login.microsoftonline.com/7b1cdd1f0d6e4f439c7a2f5a2c0a6d11/v2.0", false),
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0/", false),
+            ("https://login.microsoftonline.com/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11", false),
+            ("https://login.microsoftonline.com.evil.example/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("https://evil.example/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("https://login.microsoftonline.com/x/7b1cdd1f-0d6e-4f43-9c7a-2f5a2c0a6d11/v2.0", false),
+            ("", false),
+        ] {
+            assert_eq!(any.is(issuer), expected, "{issuer}");
+        }
+        let one = Speaker::One("https://id.example.com".into());
+        assert!(one.is("https://id.example.com") && !one.is("https://id.example.com/"));
+    }
+}

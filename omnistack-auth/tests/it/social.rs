@@ -1,0 +1,217 @@
+//! Signing in with providers: the whole way, what is refused, whose account it is, and providers that are away.
+
+use std::sync::{Arc, Mutex};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use omnistack_auth::{
+    Auth,
+    social::Provider,
+    users::{Made, NewUser, Users},
+};
+use omnistack_core::{app::AppBuilder, crypto::Sha256};
+use omnistack_testkit::{
+    Answer, TestApp, TestDatabase,
+    upstream::{Received, Reply, Upstream},
+};
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use crate::issuers::{ME, NOW, Pair, base64, key_set, with};
+
+mod attacks;
+mod bad_days;
+mod linking;
+mod peers;
+mod sign_in;
+mod whose;
+
+const OAUTH: &str = "/api/v1/public/auth/oauth";
+const IDENTITIES: &str = "/api/v1/app/auth/identities";
+const HOME: &str = "https://app.example.com";
+const CLIENT: &str = "client:1";
+const SECRET: &str = "secret &+%";
+
+/// An app that is called [`HOME`].
+async fn start(database: TestDatabase, auth: Auth) -> TestApp {
+    start_with(database, auth, |app| app).await
+}
+
+async fn start_with(database: TestDatabase, auth: Auth, more: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
+    let assemble = |app: AppBuilder| {
+        let app = app.with(auth).set("PUBLIC_URL", HOME);
+        more(app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_ARGON2_PASSES", "1"))
+    };
+    TestApp::start_with_own_identity(database, assemble).await
+}
+
+/// A provider of OpenID Connect that says what it is told to.
+struct Oidc {
+    upstream: Upstream,
+    pair: Pair,
+    /// What the next code is good for: the challenge, and the answer.
+    next: Arc<Mutex<(String, Value)>>,
+}
+
+impl Oidc {
+    async fn start() -> Self {
+        Self::start_with(json!({})).await
+    }
+
+    /// With changes to its configuration.
+    async fn start_with(changes: Value) -> Self {
+        let upstream = Upstream::start().await;
+        let (pair, url) = (Pair::ec(), upstream.url().to_owned());
+        let configuration = json!({
+            "issuer": url, "authorization_endpoint": format!("{url}/authorize?tenant=7"),
+            "token_endpoint": format!("{url}/token"), "jwks_uri": format!("{url}/keys"),
+        });
+        let configuration = with(configuration, changes).to_string();
+        let path = "/.well-known/openid-configuration";
+        upstream.expect("GET", path).times(..).reply(Reply::json(200, configuration));
+        upstream.expect("GET", "/keys").times(..).reply(key_set(&[pair.jwk("k")]));
+        let next: Arc<Mutex<(String, Value)>> = Arc::default();
+        let scripted = next.clone();
+        upstream.expect("POST", "/token").times(..).reply_with(move |request| {
+            let (challenge, answer) = scripted.lock().unwrap().clone();
+            let (verifier, code) = (field(request, "code_verifier"), field(request, "code"));
+            let proven = base64(Sha256::of(verifier.unwrap_or_default()).as_bytes()) == challenge;
+            let good = proven
+                && is_client(request)
+                && code.as_deref() == Some("good code")
+                && field(request, "grant_type").as_deref() == Some("authorization_code")
+                && field(request, "redirect_uri").as_deref() == Some(&callback("acme"));
+            if good { Reply::json(200, answer.to_string()) } else { Reply::json(400, r#"{"error":"invalid_grant"}"#) }
+        });
+        Self { upstream, pair, next }
+    }
+
+    fn provider(&self) -> Provider {
+        Provider::oidc("acme", self.upstream.url(), CLIENT, SECRET)
+    }
+
+    fn auth(&self) -> Auth {
+        Auth::accounts().sign_in_with(self.provider())
+    }
+
+    /// What it says of Ada, with changes.
+    fn claims(&self, away: &Away, changes: Value) -> Value {
+        let claims = json!({
+            "iss": self.upstream.url(), "sub": "ada", "aud": CLIENT, "iat": NOW, "exp": NOW + 300, "nonce": away.get("nonce"),
+            "email": "Ada@example.com", "email_verified": true, "name": "Ada Lovelace", "at_hash": "x",
+        });
+        with(claims, changes)
+    }
+
+    /// The next code is good for this token.
+    fn says(&self, away: &Away, token: &str) {
+        let answer = json!({ "access_token": "a", "token_type": "Bearer", "id_token": token });
+        *self.next.lock().unwrap() = (away.get("code_challenge"), answer);
+    }
+
+    /// Goes there and comes back as Ada, with changes to what it says of her.
+    async fn sign_in(&self, app: &TestApp, changes: Value) -> Answer {
+        let away = depart(app, "acme").await;
+        self.says(&away, &self.pair.token("k", &self.claims(&away, changes)));
+        away.back(app, "code=good%20code").await
+    }
+}
+
+fn field(request: &Received, name: &str) -> Option<String> {
+    form_urlencoded::parse(&request.body).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+/// RFC 6749, section 2.3.1.
+fn is_client(request: &Received) -> bool {
+    let expected = STANDARD.encode("client%3A1:secret+%26%2B%25");
+    request.header("authorization") == Some(&format!("Basic {expected}"))
+}
+
+fn callback(provider: &str) -> String {
+    format!("{HOME}{OAUTH}/{provider}/callback")
+}
+
+/// A browser on its way.
+#[derive(Clone)]
+struct Away {
+    provider: String,
+    url: Url,
+    cookie: String,
+}
+
+impl Away {
+    fn of(provider: &str, url: &str, answer: &Answer) -> Self {
+        Self { provider: provider.into(), url: url.parse().unwrap(), cookie: jar(answer) }
+    }
+
+    fn get(&self, name: &str) -> String {
+        let mut pairs = self.url.query_pairs().filter(|(known, _)| known == name);
+        let value = pairs.next().unwrap_or_else(|| panic!("{name}: {}", self.url)).1.into_owned();
+        assert!(pairs.next().is_none(), "{name} twice: {}", self.url);
+        value
+    }
+
+    /// Comes back with the right state and this.
+    async fn back(&self, app: &TestApp, more: &str) -> Answer {
+        self.back_with(app, &format!("state={}&{more}", self.get("state")), &self.cookie).await
+    }
+
+    async fn back_with(&self, app: &TestApp, query: &str, cookie: &str) -> Answer {
+        let request = app.anonymous().get(format!("{OAUTH}/{}/callback?{query}", self.provider));
+        if cookie.is_empty() { request.await } else { request.header("cookie", cookie).await }
+    }
+}
+
+async fn depart(app: &TestApp, provider: &str) -> Away {
+    depart_to(app, provider, "").await
+}
+
+async fn depart_to(app: &TestApp, provider: &str, query: &str) -> Away {
+    let answer = app.anonymous().get(format!("{OAUTH}/{provider}/start{query}")).await.expect(302);
+    Away::of(provider, answer.header("location").unwrap(), &answer)
+}
+
+/// What a browser sends back: the cookies that are set, and not those that are taken.
+fn jar(answer: &Answer) -> String {
+    let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
+    let kept = all.filter(|cookie| !cookie.contains("Max-Age=0")).map(|cookie| cookie.split(';').next().unwrap());
+    kept.collect::<Vec<_>>().join("; ")
+}
+
+fn location(answer: &Answer) -> &str {
+    answer.header("location").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()))
+}
+
+/// Whether the answer takes the way's cookie back.
+fn is_over(answer: &Answer) -> bool {
+    let mut all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
+    all.any(|cookie| cookie.starts_with("__Host-omnistack-social=;") && cookie.contains("Max-Age=0"))
+}
+
+/// The user a browser is signed in as.
+async fn who(app: &TestApp, answer: &Answer) -> Value {
+    app.anonymous().get(ME).header("cookie", jar(answer)).await.expect(200).json()
+}
+
+/// A user whose address is confirmed.
+async fn confirmed(app: &TestApp, email: &str) -> Made {
+    let users: Users = app.app().ctx().get().unwrap();
+    let mut new = NewUser::of_email(email);
+    new.email_verified = true;
+    users.create(new).await.unwrap()
+}
+
+async fn count(app: &TestApp, sql: &'static str) -> i64 {
+    let mut tx = app.db().all_tenants().read().await.unwrap();
+    let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
+    tx.commit().await.unwrap();
+    count
+}
+
+/// Every audited action, the oldest first.
+async fn audited(app: &TestApp) -> Vec<String> {
+    let mut tx = app.db().all_tenants().read().await.unwrap();
+    let rows: Vec<(String,)> =
+        tx.query("select action from audit_entries order by tenant_id, sequence").fetch_all().await.unwrap();
+    tx.commit().await.unwrap();
+    rows.into_iter().map(|(action,)| action).collect()
+}

@@ -1,0 +1,113 @@
+//! Whose account it is.
+
+use omnistack_auth::{
+    Error,
+    account::{SecondFactorSource, SecondFactors},
+};
+use omnistack_core::{
+    app::{Module, Registry},
+    identity::UserId,
+};
+use omnistack_testkit::on_each_database;
+
+use super::*;
+
+on_each_database! {
+    async fn nobody_gets_an_account_by_naming_its_address(database: TestDatabase) {
+        let acme = Oidc::start().await;
+        let app = start(database, acme.auth()).await;
+        confirmed(&app, "ada@example.com").await;
+        acme.sign_in(&app, json!({})).await.expect_error(409, "ACCOUNT_EXISTS");
+        assert_eq!(count(&app, "select count(*) from identities").await, 0);
+        // An address that nobody has verified is not looked at, and not kept.
+        let back = acme.sign_in(&app, json!({ "email_verified": false })).await.expect(303);
+        let ada = who(&app, &back).await;
+        assert_eq!(ada["email"], json!(null));
+        assert_eq!(count(&app, "select count(*) from users").await, 2);
+    }
+
+    async fn an_account_is_linked_where_both_sides_have_verified_the_address(database: TestDatabase) {
+        let acme = Oidc::start().await;
+        let auth = Auth::accounts().sign_in_with(acme.provider().link_verified_emails());
+        let app = start(database, auth).await;
+        // Whoever registered it has not shown that it is theirs.
+        let users: Users = app.app().ctx().get().unwrap();
+        users.create(NewUser::of_email("eve@example.com")).await.unwrap();
+        let eve = json!({ "sub": "eve", "email": "eve@example.com" });
+        acme.sign_in(&app, eve).await.expect_error(409, "ACCOUNT_EXISTS");
+
+        let made = confirmed(&app, "ada@example.com").await;
+        let unsure = json!({ "email_verified": false, "sub": "unsure" });
+        let other = acme.sign_in(&app, unsure).await.expect(303);
+        assert_ne!(who(&app, &other).await["id"], made.user.to_string());
+        for _ in 0..2 {
+            let back = acme.sign_in(&app, json!({})).await.expect(303);
+            assert_eq!(who(&app, &back).await["id"], made.user.to_string());
+        }
+        assert_eq!(audited(&app).await.iter().filter(|action| *action == "account.identity_linked").count(), 1);
+        // One identity of a provider for an account.
+        acme.sign_in(&app, json!({ "sub": "ada's other" })).await.expect_error(409, "ACCOUNT_EXISTS");
+    }
+
+    async fn who_may_not_come_in_does_not(database: TestDatabase) {
+        let acme = Oidc::start().await;
+        let app = start(database, acme.auth()).await;
+        acme.sign_in(&app, json!({})).await.expect(303);
+        let locked = "update users set disabled_at = created_at";
+        app.db().query(locked).execute().await.unwrap();
+        let answer = acme.sign_in(&app, json!({})).await.expect_error(403, "ACCOUNT_DISABLED");
+        assert!(jar(&answer).is_empty());
+
+        let app = start_with(TestDatabase::sqlite(), acme.auth(), |app| app.set("AUTH_REGISTRATION", "false")).await;
+        acme.sign_in(&app, json!({})).await.expect(403);
+        assert_eq!(count(&app, "select count(*) from users").await, 0);
+    }
+
+    async fn a_second_factor_is_asked_for_all_the_same(database: TestDatabase) {
+        let acme = Oidc::start().await;
+        let auth = Auth::accounts().sign_in_with(acme.provider().link_verified_emails());
+        let app = start_with(database, auth, |app| app.with(Factors)).await;
+        confirmed(&app, "ada@example.com").await;
+        for path in ["", "?return_to=%2Fa%26b"] {
+            let away = depart_to(&app, "acme", path).await;
+            acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({ "amr": ["mfa"] }))));
+            let back = away.back(&app, "code=good+code").await.expect(303);
+            assert!(jar(&back).is_empty() && is_over(&back), "nobody is signed in yet");
+            let (page, parts) = location(&back).split_once('#').unwrap();
+            assert_eq!(page, format!("{HOME}/auth/second-factor"));
+            let part = |name: &str| {
+                let mut parts = form_urlencoded::parse(parts.as_bytes());
+                parts.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+            };
+            assert_eq!(part("methods").as_deref(), Some("totp,passkey"));
+            assert_eq!(part("return_to"), (!path.is_empty()).then(|| "/a&b".to_owned()));
+            assert_eq!(part("expires_in").as_deref(), Some("300"));
+            let accounts: omnistack_auth::account::Accounts = app.app().ctx().get().unwrap();
+            let challenge = part("challenge").unwrap();
+            let visitor = omnistack_auth::account::Visitor::default();
+            accounts.finish(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap();
+            accounts.finish(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap_err();
+        }
+        assert_eq!(count(&app, "select count(*) from sessions").await, 2);
+    }
+}
+
+/// Everybody has two.
+struct Factors;
+
+#[async_trait::async_trait]
+impl SecondFactorSource for Factors {
+    async fn of(&self, _: UserId) -> Result<Vec<String>, Error> {
+        Ok(vec!["totp".into(), "passkey".into()])
+    }
+}
+
+impl Module for Factors {
+    fn name(&self) -> &'static str {
+        "factors"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.provide(SecondFactors::new(Factors));
+    }
+}
