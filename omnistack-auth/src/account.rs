@@ -13,6 +13,7 @@ mod login;
 mod owner;
 mod register;
 mod reset;
+mod second_factor;
 
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
@@ -34,6 +35,7 @@ use crate::{
     Error,
     config::AccountSettings,
     cookie::Browser,
+    factor::Factors,
     lockout::Lockout,
     mail::AccountMail,
     model::Device,
@@ -44,6 +46,7 @@ use crate::{
     users::Users,
 };
 
+pub(crate) use change::RECENT;
 pub(crate) use deletion::AccountExport;
 pub(crate) use owner::FirstOwner;
 
@@ -59,7 +62,9 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
+    /// Which a user has; the codes, unless the app has others.
     pub(crate) factors: SecondFactors,
+    pub(crate) codes: Factors,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTime,
     pub(crate) jobs: Jobs,

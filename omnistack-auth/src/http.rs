@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod credential;
+pub(crate) mod factor;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;

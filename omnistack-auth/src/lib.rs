@@ -11,7 +11,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`account`] | registering, signing in by password or link, what users change themselves |
+//! | [`account`] | registering, signing in by password or link and with second factors, what users change themselves |
 //! | [`password`] | which passwords are taken, and how they are kept |
 //! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
 //! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
@@ -25,6 +25,7 @@ mod authenticator;
 mod config;
 mod cookie;
 mod error;
+mod factor;
 mod http;
 pub mod issuer;
 mod lockout;

@@ -22,10 +22,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    account::{self, Accounts, FirstOwner},
+    account::{self, Accounts, FirstOwner, SecondFactors},
     authenticator::{Ended, Recognize, Remembered},
     config::{AccountSettings, AuthSettings, IssuerSettings},
     cookie::{Browser, VaryByCookie},
+    factor::Factors,
     http,
     issuer::{Checked, Issuer, sync::Sync, verify::Issuers, webhook::Webhooks},
     lockout::Lockout,
@@ -152,7 +153,7 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0002_accounts"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0002_accounts", "0006_second_factors"]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
@@ -210,6 +211,8 @@ impl Auth {
             .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
             .routes(Mount::public("/auth").without_idempotency(), http::login::api(), Ctx::get)
             .routes(Mount::public("/auth").without_idempotency(), http::account::api(), Ctx::get)
+            .routes(Mount::public("/auth").without_idempotency(), http::factor::public(), Ctx::get)
+            .routes(Mount::app("/auth/mfa").without_idempotency(), http::factor::app(), Ctx::get)
             .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
@@ -280,6 +283,7 @@ impl Services {
             known,
             browser: browser.clone(),
         };
+        let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
         let sessions = Sessions::new(db.clone(), clock.clone(), ring, access, ended.clone(), settings);
         let webhooks = Webhooks::new(issuers, sync, sessions.clone());
         let one_time = OneTime::new(db.clone(), clock.clone());
@@ -297,7 +301,8 @@ impl Services {
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),
             breaches: parts.breaches.clone(),
-            factors: ctx.get().unwrap_or_default(),
+            factors: ctx.get().unwrap_or_else(|_| SecondFactors::new(codes.clone())),
+            codes,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,
             jobs: ctx.get()?,

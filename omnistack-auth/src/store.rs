@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod attempt;
+pub(crate) mod factor;
 pub(crate) mod identity;
 pub(crate) mod one_time;
 pub(crate) mod session;

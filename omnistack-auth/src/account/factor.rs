@@ -17,7 +17,7 @@ pub trait SecondFactorSource: Send + Sync + 'static {
     async fn of(&self, user: UserId) -> Result<Vec<String>, Error>;
 }
 
-/// Which second factors users have. Nobody has one unless a module provides this.
+/// Which second factors users have. Codes of an app, unless a module provides this.
 #[derive(Clone, Default)]
 pub struct SecondFactors(Option<Arc<dyn SecondFactorSource>>);
 
