@@ -62,7 +62,9 @@ pub(crate) enum FactorChange {
     TotpRemoved,
     RecoveryCodesRenewed,
     /// And how many are left.
-    RecoveryCodeUsed { left: i64 },
+    RecoveryCodeUsed {
+        left: i64,
+    },
 }
 
 impl FactorChange {

@@ -153,7 +153,11 @@ impl Module for Auth {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<AuthSettings>() else { return };
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_accounts", "0002_accounts", "0006_second_factors"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations![
+            "0001_accounts",
+            "0002_accounts",
+            "0006_second_factors"
+        ]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());

@@ -147,14 +147,10 @@ impl Accounts {
     ///
     /// # Errors
     /// 422 for a wrong code; 429 `TOO_MANY_ATTEMPTS`; 403 for a caller without a session of their own.
-    pub async fn show_second_factor(
-        &self,
-        caller: &Identity,
-        code: &str,
-        visitor: &Visitor,
-    ) -> Result<Proof, Error> {
+    pub async fn show_second_factor(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<Proof, Error> {
         let account = self.own(caller).await?;
-        let session = caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a code"))?;
+        let session =
+            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a code"))?;
         if !self.shows(account.id, code, visitor).await? {
             return self.refuse_code(&account, visitor).await;
         }

@@ -119,7 +119,12 @@ fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
 
 /// Ends what this browser was signed in with before, so that no session outlives the sign-in that follows it, and hands
 /// over.
-pub(super) async fn signed_in(accounts: &Accounts, request: &Request, signed_in: SignedIn, mode: Mode) -> Result<Response, Error> {
+pub(super) async fn signed_in(
+    accounts: &Accounts,
+    request: &Request,
+    signed_in: SignedIn,
+    mode: Mode,
+) -> Result<Response, Error> {
     match signed_in {
         SignedIn::Tokens(tokens) => {
             if let Some(before) = request.refresh_cookie().filter(|_| mode == Mode::Cookie) {

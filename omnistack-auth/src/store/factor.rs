@@ -48,13 +48,7 @@ pub(crate) async fn totp(tx: &mut Tx, user: UserId) -> Result<Option<Totp>, Erro
 }
 
 /// Makes a secret a factor, if it is still the one and none; whether it was.
-pub(crate) async fn confirm(
-    tx: &mut Tx,
-    user: UserId,
-    secret: &str,
-    step: i64,
-    now: Timestamp,
-) -> Result<bool, Error> {
+pub(crate) async fn confirm(tx: &mut Tx, user: UserId, secret: &str, step: i64, now: Timestamp) -> Result<bool, Error> {
     let sql = "update totp_secrets set confirmed_at = $4, last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is null";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).bind(now).execute().await? == 1)
