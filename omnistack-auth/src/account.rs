@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
-    /// Which a user has; the codes, unless the app has others.
+    /// Which a user has: the codes, and those of the app's own.
     pub(crate) factors: SecondFactors,
     pub(crate) codes: Factors,
     pub(crate) lockout: Lockout,

@@ -305,7 +305,7 @@ impl Services {
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),
             breaches: parts.breaches.clone(),
-            factors: ctx.get().unwrap_or_else(|_| SecondFactors::new(codes.clone())),
+            factors: ctx.get::<SecondFactors>().unwrap_or_default().and(codes.clone()),
             codes,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,

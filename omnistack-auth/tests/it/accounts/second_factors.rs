@@ -1,9 +1,12 @@
 //! Codes of an app, and recovery codes.
 
+use omnistack_auth::account::{Accounts, SecondFactorSource, SecondFactors, Visitor};
 use omnistack_core::{
+    ExposeSecret as _,
     app::{Api, Module, Mount, Registry},
+    async_trait,
     http::StatusCode,
-    identity::Require,
+    identity::{Require, UserId},
 };
 use omnistack_testkit::on_each_database;
 use totp_rs::{Builder, Secret};
@@ -31,6 +34,16 @@ impl Module for Vault {
 #[utoipa::path(get, path = "/", responses((status = 204)))]
 async fn open() -> StatusCode {
     StatusCode::NO_CONTENT
+}
+
+/// The app's own: everybody has a card.
+struct Card;
+
+#[async_trait]
+impl SecondFactorSource for Card {
+    async fn of(&self, _: UserId) -> Result<Vec<String>, omnistack_auth::Error> {
+        Ok(vec!["card".into()])
+    }
 }
 
 const VAULT: &str = "/api/v1/app/vault";
@@ -342,4 +355,38 @@ on_each_database! {
         assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
         assert!(answer.json().get("access_token").is_none());
     }
+    async fn an_app_may_have_factors_of_its_own_besides(database: TestDatabase) {
+        let post = start_with(database, |app| app.replace(SecondFactors::new(Card))).await;
+        post.registered("eve@example.com").await;
+        assert_eq!(post.login("eve@example.com", PASSWORD).await.expect(202).json()["methods"], json!(["card"]));
+        post.registered(ADA).await;
+        let accounts: Accounts = post.app.app().ctx().get().unwrap();
+        let challenge = post.challenge(ADA).await;
+        let card = accounts.finish(&challenge, &Visitor::default(), |_| async { Ok(true) }).await.unwrap();
+        let client = post.app.bearer(card.access.expose_secret());
+        let body = client.post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json();
+        let phone = Phone::new(&body);
+        client.post(format!("{APP}/mfa/totp/confirm"), json!({ "code": phone.code(&post) })).await.expect(204);
+        let body = post.login(ADA, PASSWORD).await.expect(202).json();
+        assert_eq!(body["methods"], json!(["card", "totp"]));
+        post.finish(body["challenge"].as_str().unwrap(), &phone.code_in(&post, 1)).await.expect(200);
+    }
+}
+
+/// `cargo xtask test --peers` runs it: it needs `TEST_PEERS_PYTHON`, a Python that has pyotp.
+#[tokio::test]
+#[ignore = "needs a peer"]
+async fn pyotp_reads_the_address_and_shows_our_codes() {
+    let post = start(TestDatabase::sqlite()).await;
+    post.registered(ADA).await;
+    let ada = post.signed_in(ADA).await;
+    let body = post.mfa(&ada, "/totp", json!({})).await.expect(200).json();
+    let python = std::env::var("TEST_PEERS_PYTHON").unwrap();
+    let now = post.app.clock().clock().now().as_seconds().to_string();
+    let script = "import pyotp, sys; totp = pyotp.parse_uri(sys.argv[1]); print(totp.name, totp.at(int(sys.argv[2])))";
+    let shown = std::process::Command::new(python).args(["-c", script, body["url"].as_str().unwrap(), &now]).output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let (name, code) = shown.trim().split_once(' ').unwrap();
+    assert_eq!(name, ADA);
+    post.mfa(&ada, "/totp/confirm", json!({ "code": code })).await.expect(204);
 }
