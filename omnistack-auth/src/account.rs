@@ -14,6 +14,7 @@ mod login;
 mod owner;
 mod register;
 mod reset;
+mod second_factor;
 
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
@@ -35,6 +36,7 @@ use crate::{
     Error,
     config::AccountSettings,
     cookie::Browser,
+    factor::Factors,
     lockout::Lockout,
     mail::AccountMail,
     model::Device,
@@ -45,6 +47,7 @@ use crate::{
     users::Users,
 };
 
+pub(crate) use change::RECENT;
 pub(crate) use deletion::AccountExport;
 pub(crate) use owner::FirstOwner;
 
@@ -60,7 +63,9 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
+    /// Which a user has: the codes, and those of the app's own.
     pub(crate) factors: SecondFactors,
+    pub(crate) codes: Factors,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTime,
     pub(crate) jobs: Jobs,

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod admin;
 pub(crate) mod api_key;
 pub(crate) mod credential;
+pub(crate) mod factor;
 pub(crate) mod invitation;
 pub(crate) mod keys;
 pub(crate) mod login;

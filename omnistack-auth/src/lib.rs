@@ -11,7 +11,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`account`] | registering, signing in by password or link, what users change themselves |
+//! | [`account`] | registering, signing in by password or link and with second factors, what users change themselves |
 //! | [`password`] | which passwords are taken, and how they are kept |
 //! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
 //! | [`social`] | signing in with Google, GitHub, Microsoft or whoever speaks OpenID Connect |
@@ -32,6 +32,7 @@ mod choice;
 mod config;
 mod cookie;
 mod error;
+mod factor;
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` hands its context to rules so")]
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;

@@ -2,12 +2,13 @@
 //!
 //! A try is counted before its password is looked at, in one statement, so that a thousand at once are counted as a
 //! thousand; a right one is taken back. Whoever has used up the free ones waits, each time twice as long, and a right
-//! password makes no difference while they wait. No wait is for ever, and a link from a mail ends it.
+//! password makes no difference while they wait. No wait is for ever, and a link from a mail ends that for a password.
 //!
 //! | counted | free | then a wait of | forgotten after |
 //! |---|---|---|---|
 //! | wrong passwords of an account | 5 | 30 seconds, doubling to 15 minutes | a day without one |
-//! | wrong passwords from an address (of IPv6 a /64) | 30 | 1 minute, doubling to 15 minutes | an hour without one |
+//! | wrong passwords and codes from an address (of IPv6 a /64) | 30 | 1 minute, doubling to 15 minutes | an hour without one |
+//! | wrong codes of a user, as a second factor | 5 | 30 seconds, doubling to an hour | a day without one |
 //! | mails to one recipient | 5 | 15 minutes, doubling to an hour | two hours without one |
 //! | mails and accounts asked for from an address | 30 | 1 minute, doubling to 15 minutes | an hour without one |
 //!
@@ -22,6 +23,7 @@ use omnistack_core::{
     crypto::Sha256,
     db::{Db, Tx},
     http::{self, StatusCode},
+    identity::UserId,
 };
 
 use crate::{Error, store::attempt};
@@ -31,8 +33,10 @@ use crate::{Error, store::attempt};
 pub(crate) enum Kind {
     /// Wrong passwords, by account.
     Account,
-    /// Wrong passwords, by address.
+    /// Wrong passwords and codes, by address.
     Address,
+    /// Wrong codes, by user. A right password is no end of their count.
+    Code,
     /// Mails, by recipient.
     Recipient,
     /// What makes mails, by address.
@@ -58,6 +62,7 @@ impl Kind {
         match self {
             Self::Account => Limit { name: "account", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
             Self::Address => Limit { name: "address", free: 30, first: MINUTE, longest: 15 * MINUTE, forgotten: HOUR },
+            Self::Code => Limit { name: "code", free: 5, first: 30, longest: HOUR, forgotten: 24 * HOUR },
             Self::Recipient => {
                 Limit { name: "recipient", free: 5, first: 15 * MINUTE, longest: HOUR, forgotten: 2 * HOUR }
             }
@@ -90,7 +95,7 @@ pub(crate) struct Lockout {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     keys: Vec<(Kind, Vec<u8>)>,
-    /// Of the account, this one included.
+    /// Of the account or user, this one included.
     pub(crate) counted: i64,
 }
 
@@ -104,13 +109,22 @@ impl Lockout {
     /// # Errors
     /// 429 `TOO_MANY_ATTEMPTS` with `Retry-After` for who has to wait.
     pub(crate) async fn attempt(&self, email: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        let mut of = vec![(Kind::Account, Kind::Account.key(email))];
+        self.attempt_of(Kind::Account, email, from).await
+    }
+
+    /// As [`attempt`](Self::attempt), of a code of a user.
+    pub(crate) async fn attempt_code(&self, user: UserId, from: Option<IpAddr>) -> Result<Attempt, Error> {
+        self.attempt_of(Kind::Code, &user.to_string(), from).await
+    }
+
+    async fn attempt_of(&self, what: Kind, whose: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
+        let mut of = vec![(what, what.key(whose))];
         of.extend(from.map(|from| (Kind::Address, Kind::Address.key(&network(from)))));
         let mut tx = self.db.begin().await?;
         let mut attempt = Attempt { keys: Vec::new(), counted: 0 };
         for (kind, key) in of {
             let counted = self.count_in(&mut tx, kind, &key).await?;
-            if kind == Kind::Account {
+            if kind == what {
                 attempt.counted = counted;
             }
             attempt.keys.push((kind, key));
@@ -119,13 +133,13 @@ impl Lockout {
         Ok(attempt)
     }
 
-    /// Takes a try back, which was right or could not be judged; a right one is the end of the account's count.
+    /// Takes a try back, which was right or could not be judged; a right one is the end of its account's or user's count.
     ///
     /// # Errors
     /// The database's.
     pub(crate) async fn settle_in(&self, tx: &mut Tx, attempt: &Attempt, right: bool) -> Result<(), Error> {
         for (kind, key) in &attempt.keys {
-            if right && *kind == Kind::Account {
+            if right && *kind != Kind::Address {
                 attempt::clear(tx, key).await?;
             } else {
                 attempt::take_back(tx, key).await?;
@@ -168,7 +182,8 @@ impl Lockout {
             Ok(counted) => return Ok(counted),
             Err(wait) => wait.as_secs().max(1),
         };
-        let message = format!("too many tries; wait {wait} seconds, or ask for a link by mail");
+        let or = if kind == Kind::Code { "" } else { ", or ask for a link by mail" };
+        let message = format!("too many tries; wait {wait} seconds{or}");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS", message);
         Err(error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait).into())
     }
@@ -235,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_day_of_guessing_is_about_a_hundred() {
-        for (kind, most) in [(Kind::Account, 110), (Kind::Address, 135)] {
+        for (kind, most) in [(Kind::Account, 110), (Kind::Code, 36), (Kind::Address, 135)] {
             let (mut seconds, mut guesses) = (0, 0);
             while seconds < 24 * HOUR {
                 guesses += 1;

@@ -50,8 +50,57 @@ pub(crate) enum AccountMail {
     IdentityChanged { user: UserId, issuer: String, linked: bool },
     /// Somebody, perhaps you, has signed in from elsewhere.
     NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
+    /// A second factor was added, taken away or used up.
+    SecondFactor { user: UserId, change: FactorChange },
     /// When the account is deleted, and how to keep it.
     DeletionScheduled { user: UserId, at: Timestamp },
+}
+
+/// What has happened to second factors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FactorChange {
+    TotpAdded,
+    TotpRemoved,
+    RecoveryCodesRenewed,
+    /// And how many are left.
+    RecoveryCodeUsed {
+        left: i64,
+    },
+}
+
+impl FactorChange {
+    /// As it is recorded.
+    pub(crate) const fn action(self) -> &'static str {
+        match self {
+            Self::TotpAdded => "account.totp_added",
+            Self::TotpRemoved => "account.totp_removed",
+            Self::RecoveryCodesRenewed => "account.recovery_codes_renewed",
+            Self::RecoveryCodeUsed { .. } => "account.recovery_code_used",
+        }
+    }
+
+    fn told(self, product: &str) -> (String, String) {
+        let devices = "Other devices were signed out.";
+        match self {
+            Self::TotpAdded => (
+                format!("Signing in to {product} takes a code now"),
+                format!("An app for codes was added to your account. {devices}"),
+            ),
+            Self::TotpRemoved => (
+                format!("Signing in to {product} takes no code any more"),
+                format!("The app for codes was removed from your account, with the recovery codes. {devices}"),
+            ),
+            Self::RecoveryCodesRenewed => (
+                format!("You have new recovery codes for {product}"),
+                format!("Those before are not good any more. {devices}"),
+            ),
+            Self::RecoveryCodeUsed { left } => (
+                format!("A recovery code for {product} was used"),
+                format!("It is not good any more. You have {left} left."),
+            ),
+        }
+    }
 }
 
 #[async_trait]
@@ -172,6 +221,13 @@ impl Mails {
                 };
                 let warning = "If that was not you, sign in and look at what your account is linked with.".to_owned();
                 self.to(&account, &self.notification(title, [changed, warning], Some(("Have a look", "security"))))?
+            }
+            AccountMail::SecondFactor { user, change } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let (title, happened) = change.told(product);
+                let warning = "If that was not you, choose a new password at once.".to_owned();
+                let action = ("Choose a new password", "forgot-password");
+                self.to(&account, &self.notification(title, [happened, warning], Some(action)))?
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

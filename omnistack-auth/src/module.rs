@@ -162,7 +162,8 @@ impl Module for Auth {
             "0001_accounts",
             "0002_accounts",
             "0003_teams",
-            "0005_api_keys"
+            "0005_api_keys",
+            "0006_second_factors"
         ]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
@@ -216,6 +217,8 @@ impl Auth {
             .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
             .routes(Mount::public("/auth").without_idempotency(), http::login::api(), Ctx::get)
             .routes(Mount::public("/auth").without_idempotency(), http::account::api(), Ctx::get)
+            .routes(Mount::public("/auth").without_idempotency(), http::factor::public(), Ctx::get)
+            .routes(Mount::app("/auth/mfa").without_idempotency(), http::factor::app(), Ctx::get)
             .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)

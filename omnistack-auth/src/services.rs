@@ -11,12 +11,13 @@ use omnistack_core::{
 };
 
 use crate::{
-    account::{self, Accounts},
+    account::{self, Accounts, SecondFactors},
     api_key::recognize::Keys,
     authenticator::{Ended, Recognize, Remembered},
     choice::TenantDomain,
     config::{AccountSettings, AuthSettings},
     cookie::Browser,
+    factor::Factors,
     issuer::{Checked, sync::Sync, verify::Issuers, webhook::Webhooks},
     lockout::Lockout,
     mail::Mails,
@@ -83,6 +84,7 @@ impl Services {
             domain,
             keys: programs,
         };
+        let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
         let sessions = Sessions::new(db.clone(), clock.clone(), ring, access, ended.clone(), settings);
         let webhooks = Webhooks::new(issuers, sync, sessions.clone());
         let one_time = OneTime::new(db.clone(), clock.clone());
@@ -100,7 +102,8 @@ impl Services {
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),
             breaches: parts.breaches.clone(),
-            factors: ctx.get().unwrap_or_default(),
+            factors: ctx.get::<SecondFactors>().unwrap_or_default().and(codes.clone()),
+            codes,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,
             jobs: ctx.get()?,

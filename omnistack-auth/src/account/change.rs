@@ -16,8 +16,8 @@ use crate::{
     store::account::{self as store, Account},
 };
 
-/// How old a sign-in may be that stands in for the password of somebody who has none.
-const RECENT: Duration = Duration::from_secs(10 * 60);
+/// How old a sign-in may be that stands in for the password of somebody who has none, or changes second factors.
+pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 
 impl Accounts {
     /// The caller's account, if they show that it is theirs: by its password, or, without one, by having signed in a short

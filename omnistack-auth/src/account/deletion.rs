@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::{Accounts, Visitor};
 use crate::{
     Error,
+    factor::SecondFactorState,
     mail::AccountMail,
     model::{SessionInfo, User},
     password::Password,
@@ -36,6 +37,8 @@ pub(crate) struct AccountExport {
     sessions: Vec<SessionInfo>,
     /// Their accounts elsewhere.
     identities: Vec<ElsewhereIdentity>,
+    /// Their second factors.
+    second_factors: SecondFactorState,
 }
 
 impl Accounts {
@@ -44,13 +47,14 @@ impl Accounts {
         let account = self.own(caller).await?;
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let sessions = self.0.sessions.of(account.id).await?;
+        let second_factors = self.0.codes.state(account.id).await?;
         // The memberships are of many tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
         let identities = store::elsewhere(&mut tx, account.id).await?;
         self.record_in(&mut tx, "account.exported", &account, Some(account.id), None).await?;
         tx.commit().await?;
-        Ok(AccountExport { exported_at: self.0.clock.now(), user, memberships, sessions, identities })
+        Ok(AccountExport { exported_at: self.0.clock.now(), user, memberships, sessions, identities, second_factors })
     }
 
     /// Signs the caller out everywhere, and has the account deleted once the grace is over; returns when.

@@ -17,21 +17,29 @@ pub trait SecondFactorSource: Send + Sync + 'static {
     async fn of(&self, user: UserId) -> Result<Vec<String>, Error>;
 }
 
-/// Which second factors users have. Nobody has one unless a module provides this.
+/// Which second factors users have: codes of an app, and, where a module provides this, its own besides.
 #[derive(Clone, Default)]
-pub struct SecondFactors(Option<Arc<dyn SecondFactorSource>>);
+pub struct SecondFactors(Vec<Arc<dyn SecondFactorSource>>);
 
 impl SecondFactors {
     /// As this source says.
     pub fn new(source: impl SecondFactorSource) -> Self {
-        Self(Some(Arc::new(source)))
+        Self::default().and(source)
+    }
+
+    /// And as this one says.
+    #[must_use]
+    pub fn and(mut self, source: impl SecondFactorSource) -> Self {
+        self.0.push(Arc::new(source));
+        self
     }
 
     pub(crate) async fn of(&self, user: UserId) -> Result<Vec<String>, Error> {
-        match &self.0 {
-            Some(source) => source.of(user).await,
-            None => Ok(Vec::new()),
+        let mut ways = Vec::new();
+        for source in &self.0 {
+            ways.extend(source.of(user).await?);
         }
+        Ok(ways)
     }
 }
 

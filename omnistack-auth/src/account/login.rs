@@ -160,7 +160,8 @@ impl Accounts {
     /// of it: who tries codes begins with the password each time.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID` for a challenge that is not good; what `shown` returns.
+    /// 400 `TOKEN_INVALID` for a challenge that is not good; 401 `SECOND_FACTOR_INVALID` if nothing was shown; what `shown`
+    /// returns.
     pub async fn finish<F: Future<Output = Result<bool, Error>>>(
         &self,
         challenge: &str,
@@ -170,8 +171,8 @@ impl Accounts {
         let mut tx = self.0.db.begin().await?;
         let row = self.0.one_time.take_in(&mut tx, Purpose::SecondFactor, challenge).await?;
         tx.commit().await?;
-        let row = row.ok_or_else(one_time::invalid)?;
-        let how: How = row.data.and_then(|how| serde_json::from_str(&how).ok()).ok_or_else(one_time::invalid)?;
+        let row = row.ok_or_else(challenge_invalid)?;
+        let how: How = row.data.and_then(|how| serde_json::from_str(&how).ok()).ok_or_else(challenge_invalid)?;
         if !shown(row.user_id).await? {
             let account = store::by_id(&self.0.db, row.user_id).await?;
             let mut tx = self.0.db.all_tenants().begin().await?;
@@ -180,10 +181,11 @@ impl Accounts {
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
-            return Err(refused().into());
+            let message = "the code is not right, or was used before; sign in again";
+            return Err(http::Error::new(StatusCode::UNAUTHORIZED, "SECOND_FACTOR_INVALID", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
+        let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(challenge_invalid)?;
         self.begin(tx, account, how, true, visitor).await
     }
 
@@ -276,6 +278,11 @@ pub(super) fn enabled(account: &Account) -> Result<(), Error> {
     }
     let message = "this account is locked; ask the operators of the app";
     Err(http::Error::new(StatusCode::FORBIDDEN, "ACCOUNT_DISABLED", message).into())
+}
+
+fn challenge_invalid() -> http::Error {
+    let message = "the challenge is not valid, was used or has expired; sign in again";
+    http::Error::bad_request("TOKEN_INVALID", message)
 }
 
 fn refused() -> http::Error {

@@ -82,7 +82,7 @@ struct ChallengeBody {
     needed: &'static str,
     /// Goes with the second factor, once.
     challenge: String,
-    /// The ways there are: `totp`, `passkey`.
+    /// The ways there are: `totp`, `recovery_code`, or those of the app.
     methods: Vec<String>,
     /// Seconds the challenge is good for.
     expires_in: u64,
@@ -119,7 +119,12 @@ fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
 
 /// Ends what this browser was signed in with before, so that no session outlives the sign-in that follows it, and hands
 /// over.
-async fn signed_in(accounts: &Accounts, request: &Request, signed_in: SignedIn, mode: Mode) -> Result<Response, Error> {
+pub(super) async fn signed_in(
+    accounts: &Accounts,
+    request: &Request,
+    signed_in: SignedIn,
+    mode: Mode,
+) -> Result<Response, Error> {
     match signed_in {
         SignedIn::Tokens(tokens) => {
             if let Some(before) = request.refresh_cookie().filter(|_| mode == Mode::Cookie) {
@@ -134,7 +139,7 @@ async fn signed_in(accounts: &Accounts, request: &Request, signed_in: SignedIn, 
 }
 
 /// Cookies are given to the app's own pages only, so that nobody is signed in to somebody else's account unawares.
-fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mode) -> Result<(), Error> {
+pub(super) fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mode) -> Result<(), Error> {
     if mode == Mode::Cookie { request.check(accounts.browser()) } else { Ok(()) }
 }
 

@@ -16,6 +16,7 @@ mod changes;
 mod deletion;
 mod links;
 mod lockout;
+mod second_factors;
 mod sign_in;
 
 const PUBLIC: &str = "/api/v1/public/auth";

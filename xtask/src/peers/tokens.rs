@@ -1,4 +1,4 @@
-//! jose, joserfc and oidc-provider: tokens and keys of others, and others who verify ours.
+//! jose, joserfc and oidc-provider: tokens and keys of others, and others who verify ours. pyotp: codes.
 
 use super::{Setting, node};
 use crate::{
@@ -15,11 +15,11 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
         }
         node::install("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
-    report.step("tokens of jose, joserfc and oidc-provider", || {
+    report.step("tokens of jose, joserfc and oidc-provider, codes of pyotp", || {
         let mut tests = command::cargo();
         tests
             .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
-            .args(["--", "--ignored", "issuers::peers::", "social::peers::"])
+            .args(["--", "--ignored", "issuers::peers::", "social::peers::", "pyotp"])
             .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
             .env("TEST_PEERS_TOKENS", &scripts);
         setting.servers.tell(&mut tests);

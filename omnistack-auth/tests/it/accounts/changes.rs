@@ -147,5 +147,9 @@ on_each_database! {
         acting.delete(ME).json(json!({ "password": PASSWORD })).await.expect(403);
         acting.post(format!("{ME}/export"), json!({})).await.expect(403);
         acting.delete(format!("{APP}/sessions")).await.expect(403);
+        for path in ["totp", "totp/confirm", "verify"] {
+            acting.post(format!("{APP}/mfa/{path}"), json!({ "code": "123456" })).await.expect(403);
+        }
+        acting.get(format!("{APP}/mfa")).await.expect(403);
     }
 }

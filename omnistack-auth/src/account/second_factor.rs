@@ -1,0 +1,214 @@
+//! Second factors of an account: adding one, taking it away, and showing it.
+
+use ::http::StatusCode;
+use omnistack_core::{
+    db::Tx,
+    http::{self, FieldProblem},
+    identity::{Identity, Proof, UserId},
+};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::{Accounts, Visitor};
+use crate::{
+    Error,
+    factor::{Confirmed, SecondFactorState, Shown},
+    lockout::Attempt,
+    mail::{AccountMail, FactorChange},
+    session::Tokens,
+    store::account::{self as store, Account},
+};
+
+/// What goes into an app, once.
+pub(crate) struct NewTotp {
+    /// As it is typed.
+    pub(crate) secret: SecretString,
+    /// As it is read from a QR code.
+    pub(crate) url: SecretString,
+}
+
+impl Accounts {
+    pub(crate) async fn second_factors(&self, caller: &Identity) -> Result<SecondFactorState, Error> {
+        self.0.codes.state(self.own(caller).await?.id).await
+    }
+
+    /// A secret for an app, which is no factor before [`confirm_totp`](Self::confirm_totp). It takes the place of one that
+    /// was never confirmed.
+    ///
+    /// # Errors
+    /// 403 `EMAIL_NOT_VERIFIED`: whoever registered somebody else's address must not be able to keep its owner out with a
+    /// factor of their own. 409 `TOTP_EXISTS`.
+    pub(crate) async fn begin_totp(&self, caller: &Identity) -> Result<NewTotp, Error> {
+        let account = self.own(caller).await?;
+        if account.email_verified_at.is_none() {
+            let message = "confirm your address first";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
+        }
+        let mut tx = self.0.db.begin().await?;
+        let totp = self.0.codes.begin_in(&mut tx, account.id).await?;
+        tx.commit().await?;
+        let Some(totp) = totp else {
+            let message = "you have an app for codes already: remove it first";
+            return Err(http::Error::new(StatusCode::CONFLICT, "TOTP_EXISTS", message).into());
+        };
+        let name = account.email.as_deref().unwrap_or(&account.name);
+        Ok(NewTotp { secret: totp.text(), url: totp.url(&self.0.product, name) })
+    }
+
+    /// Makes the app a factor with its first code, and ends every other session. This one has shown it then.
+    ///
+    /// # Errors
+    /// 422 for a wrong code, counted as one at sign-in is; 409 `NOTHING_TO_CONFIRM`.
+    pub(crate) async fn confirm_totp(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<(), Error> {
+        let account = self.own(caller).await?;
+        let attempt = self.0.lockout.attempt_code(account.id, visitor.address).await?;
+        let done = self.try_to_confirm(caller, &account, code, &attempt, visitor).await;
+        match self.judged(&attempt, done).await? {
+            Confirmed::Right => {}
+            Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
+            Confirmed::Nothing => {
+                let message = "no app waits for its first code, or it has waited too long: begin anew";
+                return Err(http::Error::new(StatusCode::CONFLICT, "NOTHING_TO_CONFIRM", message).into());
+            }
+        }
+        self.0.sessions.forget(account.id).await;
+        if let Some(session) = caller.session {
+            self.0.sessions.prove(session, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_to_confirm(
+        &self,
+        caller: &Identity,
+        account: &Account,
+        code: &str,
+        attempt: &Attempt,
+        visitor: &Visitor,
+    ) -> Result<Confirmed, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        let done = self.0.codes.confirm_in(&mut tx, account.id, code).await?;
+        match done {
+            Confirmed::Right => {
+                self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+                self.factor_changed_in(&mut tx, caller, account, FactorChange::TotpAdded, visitor).await?;
+            }
+            Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
+            Confirmed::Wrong => {}
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Takes the app away, with the recovery codes, and ends every other session. The caller has shown a second factor.
+    pub(crate) async fn remove_totp(&self, caller: &Identity, visitor: &Visitor) -> Result<(), Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        if !self.0.codes.remove_in(&mut tx, account.id).await? {
+            return Err(http::Error::not_found("app for codes").into());
+        }
+        self.factor_changed_in(&mut tx, caller, &account, FactorChange::TotpRemoved, visitor).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(())
+    }
+
+    /// New recovery codes in place of those before. The caller has shown a second factor.
+    pub(crate) async fn renew_recovery_codes(
+        &self,
+        caller: &Identity,
+        visitor: &Visitor,
+    ) -> Result<Vec<SecretString>, Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        let Some(codes) = self.0.codes.renew_in(&mut tx, account.id).await? else {
+            let message = "recovery codes stand in for the codes of an app: add one first";
+            return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
+        };
+        self.factor_changed_in(&mut tx, caller, &account, FactorChange::RecoveryCodesRenewed, visitor).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(codes)
+    }
+
+    /// Finishes a sign-in with a code: of an app, or a recovery code.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID` for a challenge that is not good; 401 `SECOND_FACTOR_INVALID` for a wrong code; 429
+    /// `TOO_MANY_ATTEMPTS`; 403 `ACCOUNT_DISABLED`.
+    pub async fn finish_with_code(&self, challenge: &str, code: &str, visitor: &Visitor) -> Result<Tokens, Error> {
+        self.finish(challenge, visitor, |user| self.shows(user, code, visitor)).await
+    }
+
+    /// Notes that the caller's session has shown a second factor now: a code of an app, or a recovery code.
+    ///
+    /// # Errors
+    /// 422 for a wrong code; 429 `TOO_MANY_ATTEMPTS`; 403 for a caller without a session of their own.
+    pub async fn show_second_factor(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<Proof, Error> {
+        let account = self.own(caller).await?;
+        let session =
+            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a code"))?;
+        if !self.shows(account.id, code, visitor).await? {
+            return self.refuse_code(&account, visitor).await;
+        }
+        self.0.sessions.prove(session, true).await
+    }
+
+    /// Whether this is a code of the user's. It is used up.
+    async fn shows(&self, user: UserId, code: &str, visitor: &Visitor) -> Result<bool, Error> {
+        let attempt = self.0.lockout.attempt_code(user, visitor.address).await?;
+        let shown = self.try_code(user, code, &attempt, visitor).await;
+        self.judged(&attempt, shown).await
+    }
+
+    async fn try_code(&self, user: UserId, code: &str, attempt: &Attempt, visitor: &Visitor) -> Result<bool, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let Some(account) = store::lock(&mut tx, user).await? else { return Ok(false) };
+        let Some(shown) = self.0.codes.use_in(&mut tx, user, code).await? else { return Ok(false) };
+        self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+        if let Shown::RecoveryCode(left) = shown {
+            let change = FactorChange::RecoveryCodeUsed { left };
+            let details = json!({ "left": left, "from": super::from(&visitor.device) });
+            self.record_in(&mut tx, change.action(), &account, Some(user), Some(details)).await?;
+            self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Takes a try back that could not be judged.
+    async fn judged<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
+        if done.is_err() {
+            self.0.lockout.take_back(attempt).await?;
+        }
+        done
+    }
+
+    async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let details = Some(super::from(&visitor.device));
+        self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
+        tx.commit().await?;
+        let message = "is not right, or was used before: wait for the next one";
+        Err(http::Error::invalid([FieldProblem::new("code", message)]).into())
+    }
+
+    /// What follows from every change: other sessions end, the user is told, and it is recorded. Tell the sessions to
+    /// forget the user once it is committed.
+    async fn factor_changed_in(
+        &self,
+        tx: &mut Tx,
+        caller: &Identity,
+        account: &Account,
+        change: FactorChange,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        self.0.sessions.end_all_in(tx, account.id, caller.session).await?;
+        let details = Some(super::from(&visitor.device));
+        self.record_in(tx, change.action(), account, Some(account.id), details).await?;
+        self.mail_in(tx, AccountMail::SecondFactor { user: account.id, change }).await
+    }
+}

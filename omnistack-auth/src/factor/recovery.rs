@@ -1,0 +1,67 @@
+//! Recovery codes: 125 random bits each, so that a plain SHA-256 of them is enough. What has fewer than 112 would need a
+//! password's hash (ASVS 5, 6.5.2), and ten of those to be computed for each try.
+
+use omnistack_core::crypto::Sha256;
+use secrecy::SecretString;
+
+/// How many a user has at once.
+pub(crate) const MANY: usize = 10;
+/// Letters of a code, of five bits each.
+const LETTERS: usize = 25;
+/// Without I, L, O and U: nothing that looks like another.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A new one, in groups of five.
+pub(crate) fn random() -> SecretString {
+    let bytes: [u8; LETTERS] = rand::random();
+    let mut text = String::with_capacity(LETTERS + LETTERS / 5);
+    for (number, byte) in bytes.into_iter().enumerate() {
+        if number > 0 && number % 5 == 0 {
+            text.push('-');
+        }
+        text.push(char::from(ALPHABET[usize::from(byte % 32)]));
+    }
+    text.into()
+}
+
+/// What is stored of a code, however it was typed; nothing for what is none.
+pub(crate) fn hash(typed: &str) -> Option<Sha256> {
+    let letters = typed.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
+    let read = letters.map(|letter| match letter.to_ascii_uppercase() {
+        'O' => '0',
+        'I' | 'L' => '1',
+        letter => letter,
+    });
+    let plain: String = read.take(LETTERS + 1).collect();
+    let is_one = plain.len() == LETTERS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
+    is_one.then(|| Sha256::of(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use omnistack_core::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn however_it_is_typed() {
+        let code = random();
+        let code = code.expose_secret();
+        assert_eq!((code.len(), code.matches('-').count()), (29, 4));
+        assert_ne!(code, random().expose_secret());
+        let kept = hash(code).unwrap();
+        for typed in [
+            code.replace('-', ""),
+            code.to_lowercase(),
+            format!(" {code}\n"),
+            code.replace('-', " "),
+            code.replace('0', "o").replace('1', "l"),
+            code.replace('0', "O").replace('1', "I"),
+        ] {
+            assert_eq!(hash(&typed), Some(kept), "{typed}");
+        }
+        for none in ["", "123456", &code[1..], &format!("{code}0"), &code.replacen(|_: char| true, "U", 1)] {
+            assert_eq!(hash(none), None, "{none}");
+        }
+    }
+}

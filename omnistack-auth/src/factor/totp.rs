@@ -1,0 +1,113 @@
+//! Codes of an app (RFC 6238): SHA-1, six digits and 30 seconds, which is what every app reads.
+
+use omnistack_core::clock::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
+use totp_rs::{Algorithm, Builder};
+
+/// Seconds a code is shown.
+const STEP: i64 = 30;
+/// Bytes of a secret, as many as SHA-1 has (RFC 4226, section 4).
+const SECRET: usize = 20;
+
+/// What codes are made of. Has no `Debug`.
+pub(crate) struct Totp(totp_rs::Totp);
+
+impl Totp {
+    pub(crate) fn random() -> Self {
+        Self::of(rand::random())
+    }
+
+    /// Of a secret as it was stored.
+    pub(crate) fn from_secret(secret: &[u8]) -> Option<Self> {
+        secret.try_into().ok().map(Self::of)
+    }
+
+    fn of(secret: [u8; SECRET]) -> Self {
+        let builder = Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6);
+        // The window is ours, see `steps`. Without an account's name, which `build` asks for: the address is ours as well.
+        Self(builder.with_step_duration(STEP.unsigned_abs()).with_skew(0).with_secret(secret).build_noncompliant())
+    }
+
+    pub(crate) fn secret(&self) -> &[u8] {
+        self.0.secret().as_bytes()
+    }
+
+    /// The steps whose code this is, of now's and the one before and after, the earliest first. Hardly ever more than one.
+    pub(crate) fn steps(&self, code: &str, now: Timestamp) -> Vec<i64> {
+        let now = now.as_seconds().div_euclid(STEP);
+        let is_of = |step: &i64| u64::try_from(step * STEP).is_ok_and(|time| self.0.check(code, time).is_some());
+        // All three, whichever it is.
+        (now - 1..=now + 1).filter(is_of).collect()
+    }
+
+    /// As it is typed into an app: base32.
+    pub(crate) fn text(&self) -> SecretString {
+        self.0.secret().to_base32().into()
+    }
+
+    /// As it is read by an app, from a QR code.
+    pub(crate) fn url(&self, product: &str, account: &str) -> SecretString {
+        let encode = |text: &str| utf8_percent_encode(&text.replace(':', " "), NON_ALPHANUMERIC).to_string();
+        let (product, account, secret) = (encode(product), encode(account), self.0.secret().to_base32());
+        let rest = format!("issuer={product}&algorithm=SHA1&digits=6&period={STEP}");
+        format!("otpauth://totp/{product}:{account}?secret={secret}&{rest}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnistack_core::ExposeSecret as _;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// Appendix B of RFC 6238; its codes have eight digits, of which the last six are ours.
+    #[test]
+    fn the_published_vectors() {
+        let totp = Totp::from_secret(b"12345678901234567890").unwrap();
+        for (seconds, code) in [
+            (59, "94287082"),
+            (1_111_111_109, "07081804"),
+            (1_111_111_111, "14050471"),
+            (1_234_567_890, "89005924"),
+            (2_000_000_000, "69279037"),
+            (20_000_000_000, "65353130"),
+        ] {
+            assert_eq!(totp.steps(&code[2..], at(seconds)), [seconds / 30], "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_good_one_step_early_and_late() {
+        let totp = Totp::from_secret(b"12345678901234567890").unwrap();
+        // Of the step from 1,111,111,110 to 1,111,111,139.
+        for (seconds, good) in [
+            (1_111_111_079, false),
+            (1_111_111_080, true),
+            (1_111_111_110, true),
+            (1_111_111_169, true),
+            (1_111_111_170, false),
+        ] {
+            assert_eq!(!totp.steps("050471", at(seconds)).is_empty(), good, "{seconds}");
+        }
+        for code in ["", "50471", "0050471", "+50471", "05 471", "०५०४७१", "-50471"] {
+            assert!(totp.steps(code, at(1_111_111_111)).is_empty(), "{code}");
+        }
+        assert!(Totp::from_secret(b"too short").is_none());
+    }
+
+    #[test]
+    fn an_app_reads_the_address() {
+        let totp = Totp::from_secret(b"12345678901234567890").unwrap();
+        assert_eq!(totp.text().expose_secret(), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+        assert_eq!(
+            totp.url("Acme: Über & Co", "ada@example.com").expose_secret(),
+            "otpauth://totp/Acme%20%20%C3%9Cber%20%26%20Co:ada%40example%2Ecom?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\
+             &issuer=Acme%20%20%C3%9Cber%20%26%20Co&algorithm=SHA1&digits=6&period=30"
+        );
+    }
+}
