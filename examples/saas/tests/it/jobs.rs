@@ -1,7 +1,5 @@
 //! `saas jobs …`, as an operator types it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 use std::process::{Command, Output};
 
 use omnistack::{
