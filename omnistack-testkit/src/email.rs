@@ -17,7 +17,7 @@
 //! A provider with a server behind it is also asked what it makes of the server's bad days. Its `make` takes the [`Day`] and
 //! sets the server up for it. On a silent day its deadline is best a short one, since the test waits for it:
 //!
-//! ```ignore
+//! ```text
 //! async fn mine(day: Day) -> Subject { … }
 //!
 //! email_conformance!(mine, with bad days);

@@ -309,7 +309,9 @@ fn open_sqlite(url: &str, settings: &DbSettings) -> Result<Pools, Error> {
             Box::pin(async move { Ok(in_memory || !sqlx::Connection::is_in_transaction(connection)) })
         })
         .after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
-    let write = writer.connect_lazy_with(options.clone());
+    // Negative, it is in KiB. Taken as pages are read: with SQLite's own 2 MiB, a large table's indexes would be read from the
+    // file again for each batch of writes.
+    let write = writer.connect_lazy_with(options.clone().pragma("cache_size", "-16384"));
     let read = if in_memory {
         write.clone()
     } else {
