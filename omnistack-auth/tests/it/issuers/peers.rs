@@ -113,20 +113,20 @@ async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a peer"]
+#[ignore = "a peer: `cargo xtask test --peers`"]
 async fn jose() {
     both_directions(Peer::node("jose.mjs"), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a peer"]
+#[ignore = "a peer: `cargo xtask test --peers`"]
 async fn joserfc() {
     both_directions(Peer::joserfc(), false).await;
 }
 
 /// Discovery, and keys that change.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a peer"]
+#[ignore = "a peer: `cargo xtask test --peers`"]
 async fn oidc_provider() {
     let mut provider = Peer::node("provider.mjs");
     let issuer = provider.ask(json!({ "command": "rotate", "alg": "RS256", "keep": 1 })).await["issuer"].clone();

@@ -62,7 +62,7 @@ impl Browser {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a peer"]
+#[ignore = "a peer: `cargo xtask test --peers`"]
 async fn oidc_provider() {
     for method in ["client_secret_basic", "client_secret_post"] {
         let mut peer = Peer::node("sign-in.mjs");
