@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use omnistack_core::{
     app::{Audience, BoxError, Ctx, Module, Mount, Registry, Slot},
     audit::AuditApi,
-    config::{Config, Environment},
+    config::Environment,
     crypto::KeyRing,
     db::Db,
     email::MailSettings,
@@ -196,8 +196,8 @@ impl Module for Auth {
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
         ctx.get::<SigningKeys>()?.start().await?;
-        if self.built_in && ctx.get::<Config>()?.environment() == Environment::Development {
-            ctx.get::<Accounts>()?.make_first_owner(&self.first_owner).await?;
+        if let Ok(owner) = ctx.get::<FirstOwner>() {
+            ctx.get::<Accounts>()?.make_first_owner(&owner).await?;
         }
         Ok(())
     }
@@ -206,9 +206,11 @@ impl Module for Auth {
 impl Auth {
     /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
     fn sign_in_here(&self, registry: &mut Registry) {
-        let first = self.first_owner.clone();
+        if registry.environment() == Environment::Development {
+            let owner = self.first_owner.clone();
+            registry.provide(owner.clone()).banner("sign in as", move || owner.line());
+        }
         registry
-            .banner("sign in as", move || first.line())
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .job::<AccountMail>(|ctx| {
                 let mails = ctx.get::<Services>()?.mails;
@@ -341,7 +343,7 @@ fn operators(registry: &mut Registry) {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
-    use omnistack_core::app::App;
+    use omnistack_core::{app::App, config::Config};
 
     use super::*;
     use crate::{
@@ -351,20 +353,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_password_that_is_printed_at_the_first_start_signs_in() {
-        let auth = Auth::accounts();
-        let (owner, config) = (auth.first_owner.clone(), Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]));
-        let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1")];
-        let app = cheap.iter().fold(App::builder(config), |app, (name, value)| app.set(*name, *value));
-        let app = app.with(auth).build().unwrap();
-        app.migrate().await.unwrap();
-        assert_eq!(owner.line(), "");
-        app.start().await.unwrap();
-        let line = owner.line();
-        let (email, rest) = line.split_once(", password ").unwrap();
-        let password = Password::new(rest.split(' ').next().unwrap()).unwrap();
-        let accounts: Accounts = app.ctx().get().unwrap();
-        let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
-        assert!(matches!(done, SignedIn::Tokens(_)));
+        for auth in [Auth::accounts(), Auth::from_env()] {
+            let (owner, config) = (auth.first_owner.clone(), Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]));
+            let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1")];
+            let app = cheap.iter().fold(App::builder(config), |app, (name, value)| app.set(*name, *value));
+            let app = app.with(auth).build().unwrap();
+            app.migrate().await.unwrap();
+            assert_eq!(owner.line(), "");
+            app.start().await.unwrap();
+            let line = owner.line();
+            let (email, rest) = line.split_once(", password ").unwrap();
+            let password = Password::new(rest.split(' ').next().unwrap()).unwrap();
+            let accounts: Accounts = app.ctx().get().unwrap();
+            let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
+            assert!(matches!(done, SignedIn::Tokens(_)));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     model::{Device, Membership, SessionInfo, Tenant, User},
     session::{SignIn, Tokens},
     store::{
-        admin::{self as store, Wanted},
+        admin::{self as store, TenantList, UserList},
         tenant,
     },
     tenant::{Tenants, check_slug},
@@ -55,14 +55,14 @@ impl Operators {
         Self { tenants }
     }
 
-    pub(crate) async fn users(&self, wanted: &Wanted) -> Result<NumberedPage<User>, Error> {
+    pub(crate) async fn users(&self, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
         let (items, total) = store::users(&self.tenants.db, wanted).await?;
-        Ok(NumberedPage { items, page: wanted.page, page_size: wanted.page_size, total })
+        Ok(NumberedPage { items, page: wanted.page.number, page_size: wanted.page.size, total })
     }
 
-    pub(crate) async fn tenants(&self, wanted: &Wanted) -> Result<NumberedPage<Tenant>, Error> {
+    pub(crate) async fn tenants(&self, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
         let (items, total) = store::tenants(&self.tenants.db, wanted).await?;
-        Ok(NumberedPage { items, page: wanted.page, page_size: wanted.page_size, total })
+        Ok(NumberedPage { items, page: wanted.page.number, page_size: wanted.page.size, total })
     }
 
     /// A user, and where they are a member.

@@ -23,7 +23,7 @@ use omnistack_core::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::Error;
+use crate::{Error, store::signing as store};
 
 /// How long a new key is published before it signs, so that whoever keeps the key set for a while knows it by then.
 const AHEAD: Duration = Duration::from_secs(60 * 60);
@@ -58,14 +58,6 @@ struct Key {
     public: Value,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    private: String,
-    public: String,
-    signs_from: Timestamp,
-}
-
 impl SigningKeys {
     pub(crate) fn new(db: Db, ring: KeyRing, clock: Clock) -> Self {
         Self(Arc::new(Inner { db, ring, clock, known: RwLock::default() }))
@@ -94,7 +86,7 @@ impl SigningKeys {
             if let [next, old] = pair
                 && now.since(next.signs_from) > keep
             {
-                self.0.db.query("delete from signing_keys where id = $1").bind(old.id.as_str()).execute().await?;
+                store::delete(&self.0.db, &old.id).await?;
             }
         }
         self.read().await
@@ -131,10 +123,8 @@ impl SigningKeys {
     }
 
     async fn read(&self) -> Result<(), Error> {
-        let sql = "select id, private, public, signs_from from signing_keys order by signs_from desc, id desc";
-        let rows: Vec<Row> = self.0.db.query(sql).fetch_all().await?;
         let mut known = Known { read: Some(self.0.clock.now()), ..Known::default() };
-        for row in rows {
+        for row in store::all(&self.0.db).await? {
             let private = self.0.ring.open(&row.private, &place(&row.id))?;
             let public: Value = serde_json::from_str(&row.public).map_err(|_| Error::key())?;
             let part = |name| public.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -158,9 +148,8 @@ impl SigningKeys {
         let id = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
         let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
         let private = self.0.ring.seal(document.as_ref(), &place(&id))?;
-        let sql = "insert into signing_keys (id, private, public, signs_from, created_at) values ($1, $2, $3, $4, $5)";
-        let insert = self.0.db.query(sql).bind(id.as_str()).bind(private).bind(public.to_string());
-        insert.bind(signs_from).bind(self.0.clock.now()).execute().await?;
+        let key = store::Row { id, private, public: public.to_string(), signs_from };
+        store::insert(&self.0.db, key, self.0.clock.now()).await?;
         self.read().await
     }
 }

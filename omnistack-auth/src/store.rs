@@ -10,5 +10,6 @@ pub(crate) mod invitation;
 pub(crate) mod member;
 pub(crate) mod one_time;
 pub(crate) mod session;
+pub(crate) mod signing;
 pub(crate) mod tenant;
 pub(crate) mod user;

@@ -2,34 +2,110 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Args, Db, Error, Sql, Tx},
+    db::{Args, Db, Error, Record, Sql, Tx},
     identity::{TenantId, UserId},
 };
+use serde::Deserialize;
 use sqlx::AssertSqlSafe;
+use utoipa::ToSchema;
 
 use crate::model::{Membership, Tenant, User, user_columns};
 
-/// Which of a list.
+/// Which users of all.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    /// In the names, whatever the case.
+pub(crate) struct UserList {
+    /// In their names and addresses, whatever the case.
     pub(crate) text: Option<String>,
-    /// By a column that is null or isn't, or a flag.
-    pub(crate) filters: Vec<&'static str>,
-    pub(crate) order: &'static str,
-    pub(crate) page: u32,
-    pub(crate) page_size: u32,
+    pub(crate) operator: Option<bool>,
+    pub(crate) active: Option<bool>,
+    pub(crate) sort: UserSort,
+    pub(crate) page: Page,
 }
 
-impl Wanted {
-    /// The condition, of these columns.
-    fn conditions(&self, columns: &[&str], args: &mut Args) -> String {
-        let mut conditions: Vec<String> = self.filters.iter().map(|&filter| filter.to_owned()).collect();
-        if let Some(text) = &self.text {
+/// Which tenants of all.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantList {
+    /// In their names, and names in addresses, whatever the case.
+    pub(crate) text: Option<String>,
+    pub(crate) personal: Option<bool>,
+    pub(crate) suspended: Option<bool>,
+    pub(crate) sort: TenantSort,
+    pub(crate) page: Page,
+}
+
+/// A page, counted from 1, of so many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    pub(crate) number: u32,
+    pub(crate) size: u32,
+}
+
+/// An order of users.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+pub(crate) enum UserSort {
+    #[serde(rename = "created_at")]
+    Oldest,
+    #[default]
+    #[serde(rename = "-created_at")]
+    Newest,
+    #[serde(rename = "email")]
+    Email,
+    #[serde(rename = "-email")]
+    EmailDescending,
+    #[serde(rename = "name")]
+    Name,
+    #[serde(rename = "-name")]
+    NameDescending,
+}
+
+/// An order of tenants.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+pub(crate) enum TenantSort {
+    #[serde(rename = "created_at")]
+    Oldest,
+    #[default]
+    #[serde(rename = "-created_at")]
+    Newest,
+    #[serde(rename = "name")]
+    Name,
+    #[serde(rename = "-name")]
+    NameDescending,
+}
+
+/// A list in SQL: everything but the text that is looked for is fixed.
+struct List<'a> {
+    columns: &'static str,
+    table: &'static str,
+    searched: [&'static str; 2],
+    text: Option<&'a str>,
+    conditions: Vec<&'static str>,
+    order: &'static str,
+}
+
+impl List<'_> {
+    async fn page<T: Record>(&self, db: &Db, page: Page) -> Result<(Vec<T>, u64), Error> {
+        let Self { columns, table, order, .. } = self;
+        let (mut counted, mut listed) = (Args::new(db.dialect()), Args::new(db.dialect()));
+        let count = format!("select count(*) from {table} where {}", self.wanted(&mut counted));
+        let wanted = self.wanted(&mut listed);
+        let limit = listed.push(i64::from(page.size));
+        let offset = listed.push(i64::from(page.number - 1) * i64::from(page.size));
+        let list =
+            format!("select {columns} from {table} where {wanted} order by {order} limit ${limit} offset ${offset}");
+        let mut tx = db.all_tenants().read().await?;
+        // Both are composed of this file's own words and numbers of arguments.
+        let (total,): (i64,) = tx.query(AssertSqlSafe(count)).args(counted).fetch_one().await?;
+        let items = tx.query(AssertSqlSafe(list)).args(listed).fetch_all().await?;
+        tx.commit().await?;
+        Ok((items, u64::try_from(total).unwrap_or(0)))
+    }
+
+    fn wanted(&self, args: &mut Args) -> String {
+        let mut conditions: Vec<_> = self.conditions.iter().map(|&condition| condition.to_owned()).collect();
+        if let Some(text) = self.text {
             let number = args.push(format!("%{}%", escaped(&text.to_lowercase())));
-            let any: Vec<_> =
-                columns.iter().map(|column| format!("lower({column}) like ${number} escape '!'")).collect();
-            conditions.push(format!("({})", any.join(" or ")));
+            let [one, other] = self.searched.map(|column| format!("lower({column}) like ${number} escape '!'"));
+            conditions.push(format!("({one} or {other})"));
         }
         if conditions.is_empty() { "1 = 1".into() } else { conditions.join(" and ") }
     }
@@ -40,36 +116,46 @@ fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| ['%', '_', '!'].contains(&c).then_some('!').into_iter().chain([c])).collect()
 }
 
-async fn page<T: omnistack_core::db::Record>(
-    db: &Db,
-    wanted: &Wanted,
-    (columns, table, searched): (&str, &str, &[&str]),
-) -> Result<(Vec<T>, u64), Error> {
-    let (mut counted, mut args) = (Args::new(db.dialect()), Args::new(db.dialect()));
-    let conditions = wanted.conditions(searched, &mut counted);
-    let same = wanted.conditions(searched, &mut args);
-    let (limit, offset) =
-        (args.push(i64::from(wanted.page_size)), args.push(i64::from(wanted.page - 1) * i64::from(wanted.page_size)));
-    // Composed of column names, fixed conditions and numbers.
-    let count = AssertSqlSafe(format!("select count(*) from {table} where {conditions}"));
-    let order = wanted.order;
-    let list = AssertSqlSafe(format!(
-        "select {columns} from {table} where {same} order by {order} limit ${limit} offset ${offset}"
-    ));
-    let mut tx = db.all_tenants().read().await?;
-    let (total,): (i64,) = tx.query(count).args(counted).fetch_one().await?;
-    let items = tx.query(list).args(args).fetch_all().await?;
-    tx.commit().await?;
-    Ok((items, u64::try_from(total).unwrap_or(0)))
+/// A page of users, and how many there are in all.
+pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<(Vec<User>, u64), Error> {
+    let operator = wanted.operator.map(|yes| if yes { "operator" } else { "not operator" });
+    let active = wanted.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" });
+    let list = List {
+        columns: user_columns!(),
+        table: "users",
+        searched: ["name", "email"],
+        text: wanted.text.as_deref(),
+        conditions: operator.into_iter().chain(active).collect(),
+        order: match wanted.sort {
+            UserSort::Oldest => "created_at, id",
+            UserSort::Newest => "created_at desc, id desc",
+            UserSort::Email => "email, id",
+            UserSort::EmailDescending => "email desc, id desc",
+            UserSort::Name => "name, id",
+            UserSort::NameDescending => "name desc, id desc",
+        },
+    };
+    list.page(db, wanted.page).await
 }
 
-pub(crate) async fn users(db: &Db, wanted: &Wanted) -> Result<(Vec<User>, u64), Error> {
-    page(db, wanted, (user_columns!(), "users", &["name", "email"])).await
-}
-
-pub(crate) async fn tenants(db: &Db, wanted: &Wanted) -> Result<(Vec<Tenant>, u64), Error> {
-    let columns = "id, name, slug, personal_of, suspended_at, delete_at, created_at, updated_at";
-    page(db, wanted, (columns, "tenants", &["name", "slug"])).await
+/// A page of tenants, and how many there are in all.
+pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<(Vec<Tenant>, u64), Error> {
+    let personal = wanted.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" });
+    let suspended = wanted.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" });
+    let list = List {
+        columns: "id, name, slug, personal_of, suspended_at, delete_at, created_at, updated_at",
+        table: "tenants",
+        searched: ["name", "slug"],
+        text: wanted.text.as_deref(),
+        conditions: personal.into_iter().chain(suspended).collect(),
+        order: match wanted.sort {
+            TenantSort::Oldest => "created_at, id",
+            TenantSort::Newest => "created_at desc, id desc",
+            TenantSort::Name => "name, id",
+            TenantSort::NameDescending => "name desc, id desc",
+        },
+    };
+    list.page(db, wanted.page).await
 }
 
 pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<User>, Error> {

@@ -8,24 +8,26 @@ use super::{
     App, Ctx, Edge, Module, Registry,
     banner::Banner,
     core_routes, edge, openapi,
-    registry::{Applied, Slot},
+    problem::{BuildError, Problem},
+    registry::Slot,
     routing,
+    wired::Wired,
 };
 use crate::{
     audit::{AuditLog, AuditStore},
     cache::{Cache, CacheSettings},
     clock::Clock,
-    config::{Config, ConfigProblem, Environment},
+    config::{Config, Environment},
     crypto::KeyRing,
     db::{Db, DbSettings},
-    events::{Dispatcher, EventSettings, Events, Handler as EventHandler},
+    events::{Dispatcher, EventSettings, Events},
     health::Health,
     http::{
         HttpSettings, RateLimits, VersionPolicy,
         layer::{RouteLayer, RouteLimits, no_such_route},
     },
     identity::{Authenticator, Entitlements, KnownPermissions},
-    jobs::{Handler, JobSettings, Jobs, Runner},
+    jobs::{JobSettings, Jobs, Runner},
     pubsub::Publisher,
     usage::UsageSink,
 };
@@ -201,7 +203,7 @@ impl AppBuilder {
         };
         let openapi = openapi::document(&registry, &self.title, &self.version);
         let routes = routing::list(&registry);
-        let wired = wire(&mut registry);
+        let wired = Wired::new(&mut registry);
         let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
             return Err(BuildError(registry.problems));
         };
@@ -307,119 +309,6 @@ fn unmet(registry: &mut Registry) {
         }
     }
 }
-
-/// The contributions, made real.
-struct Wired {
-    routes: Vec<routing::Wired>,
-    layers: Vec<(Slot, Applied)>,
-    checks: Vec<crate::health::Check>,
-    services: Vec<super::services::Service>,
-    handlers: Vec<Handler>,
-    subscribers: Vec<EventHandler>,
-}
-
-fn wire(registry: &mut Registry) -> Option<Wired> {
-    let ctx = registry.ctx.clone();
-    let mut problems = Vec::new();
-    let mut keep = |module, missing: super::Missing| problems.push(Problem::missing(module, missing));
-    let mut wired = Wired {
-        routes: Vec::new(),
-        layers: Vec::new(),
-        checks: Vec::new(),
-        services: Vec::new(),
-        handlers: Vec::new(),
-        subscribers: Vec::new(),
-    };
-    for routes in registry.routes.drain(..) {
-        match (routes.wire)(&ctx) {
-            Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
-            Err(missing) => keep(routes.module, missing),
-        }
-    }
-    // Innermost first: layers are put on in this order. By name within a slot, so that the order of modules never matters.
-    registry.layers.sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
-    for (slot, module, layer) in registry.layers.drain(..) {
-        match layer(&ctx) {
-            Ok(layer) => wired.layers.push((slot, layer)),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    for (_, module, check) in registry.checks.drain(..) {
-        match check(&ctx) {
-            Ok(check) => wired.checks.push(check),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    for (module, service) in registry.services.drain(..) {
-        match service(&ctx) {
-            Ok(service) => wired.services.push(service),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    for (_, module, handler) in registry.handlers.drain(..) {
-        match handler(&ctx) {
-            Ok(handler) => wired.handlers.push(handler),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    for (_, module, subscriber) in registry.subscribers.drain(..) {
-        match subscriber(&ctx) {
-            Ok(subscriber) => wired.subscribers.push(subscriber),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    for (module, layer) in registry.job_layers.drain(..) {
-        match layer(&ctx) {
-            Ok(layer) => wired.handlers.iter_mut().for_each(|handler| handler.service = layer(handler.service.clone())),
-            Err(missing) => keep(module, missing),
-        }
-    }
-    registry.problems.extend(problems);
-    registry.problems.is_empty().then_some(wired)
-}
-
-/// One thing that keeps the app from being built, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Whose it is.
-    pub module: &'static str,
-    /// What is wrong.
-    pub what: String,
-    /// What to do.
-    pub fix: String,
-}
-
-impl Problem {
-    pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
-        let fix = format!("set {} in the environment, .env or omnistack.toml", problem.name);
-        Self { module, what: problem.to_string(), fix }
-    }
-
-    pub(super) fn missing(module: &'static str, missing: super::Missing) -> Self {
-        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
-        Self { module, what: missing.to_string(), fix }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n      fix: {}", self.module, self.what, self.fix)
-    }
-}
-
-/// Everything that keeps the app from being built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError(pub Vec<Problem>);
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        writeln!(f, "the app can't be built: {count} problem{}", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
-    }
-}
-
-impl std::error::Error for BuildError {}
 
 impl fmt::Debug for AppBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

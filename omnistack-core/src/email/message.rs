@@ -1,10 +1,14 @@
 //! A mail.
 
+mod attachment;
+mod unsubscribe;
+
+pub use attachment::Attachment;
+pub use unsubscribe::Unsubscribe;
+
 use std::{borrow::Cow, collections::BTreeSet};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 
 use super::{Address, AddressError, Invalid};
 use crate::identity::TenantId;
@@ -295,63 +299,6 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 
-/// A file that goes with a mail, or an image its HTML shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Attachment {
-    /// The file's name, as the reader sees it.
-    pub name: String,
-    /// The media type: `image/png`, `text/plain; charset=utf-8`.
-    pub content_type: String,
-    /// The bytes.
-    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    pub content: Bytes,
-    /// The name by which the HTML shows it, `<img src="cid:chart">`; absent, it is a file to keep.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_id: Option<String>,
-}
-
-impl Attachment {
-    /// A file to keep.
-    pub fn new(name: impl Into<String>, content_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
-        Self { name: name.into(), content_type: content_type.into(), content: content.into(), content_id: None }
-    }
-
-    /// Shown by the HTML where it says `cid:` and this id: ASCII letters, digits, `.`, `_`, `-` and `@`, at most 128.
-    #[must_use]
-    pub fn inline(mut self, content_id: impl Into<String>) -> Self {
-        self.content_id = Some(content_id.into());
-        self
-    }
-
-    fn check(&self) -> Result<(), Invalid> {
-        one_line("the name of an attachment", &self.name, 255)?;
-        one_line("the media type of an attachment", &self.content_type, 255)?;
-        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
-        let media_type = essence.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
-            && self.content_type.is_ascii()
-            && !essence.starts_with("multipart/");
-        let content_id = self.content_id.as_deref().is_none_or(|id| {
-            matches!(id.len(), 1..=128)
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
-        });
-        if self.name.is_empty() || !media_type || !content_id {
-            return Err(Invalid::Attachment(self.name.clone()));
-        }
-        Ok(())
-    }
-}
-
-fn to_base64<S: Serializer>(content: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&STANDARD.encode(content))
-}
-
-fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-    let text = Cow::<str>::deserialize(deserializer)?;
-    STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
-}
-
 /// An extra header of a mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -408,60 +355,5 @@ impl Tag {
             matches!(text.len(), 1..=256)
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         })
-    }
-}
-
-/// A mailbox as a `mailto:` URL has it (RFC 6068, section 2).
-fn escaped(address: &Address) -> String {
-    const ESCAPED: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-').remove(b'~').remove(b'+');
-    format!("{}@{}", percent_encoding::utf8_percent_encode(address.local(), ESCAPED), address.domain())
-}
-
-/// How a reader gets no more of these mails: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
-///
-/// Large mailbox providers ask senders of bulk mail for [`one_click`](Self::one_click).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Unsubscribe {
-    /// The page, at most 900 ASCII characters.
-    pub url: String,
-    /// Whether one POST to it unsubscribes, without a question.
-    pub one_click: bool,
-    /// Where a mail unsubscribes as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mail: Option<Address>,
-}
-
-impl Unsubscribe {
-    /// One POST to this `https` URL, sent by the reader's mailbox provider, unsubscribes: it must need no cookie and no login,
-    /// and a GET must not unsubscribe (RFC 8058, section 3).
-    pub fn one_click(url: impl Into<String>) -> Self {
-        Self { url: url.into(), one_click: true, mail: None }
-    }
-
-    /// A page where the reader is asked.
-    pub fn page(url: impl Into<String>) -> Self {
-        Self { one_click: false, ..Self::one_click(url) }
-    }
-
-    /// A mail to this address unsubscribes as well.
-    #[must_use]
-    pub fn or_mail(mut self, address: Address) -> Self {
-        self.mail = Some(address);
-        self
-    }
-
-    /// The headers, by name and value.
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let mail = self.mail.as_ref().map(|mail| format!(", <mailto:{}>", escaped(mail))).unwrap_or_default();
-        let post = self.one_click.then(|| ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()));
-        [("List-Unsubscribe", format!("<{}>{mail}", self.url))].into_iter().chain(post)
-    }
-
-    fn check(&self) -> Result<(), Invalid> {
-        let scheme = self.url.starts_with("https://") || (!self.one_click && self.url.starts_with("http://"));
-        let characters = self.url.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b','));
-        if scheme && characters && self.url.len() <= 900 { Ok(()) } else { Err(Invalid::Unsubscribe) }
     }
 }

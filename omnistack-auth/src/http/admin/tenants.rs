@@ -5,15 +5,20 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, PageRequest, Path, Query},
+    http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, TenantId, UserId},
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::users::order;
-use crate::{http::team::one_line, model::Tenant, operator::Operators, store::admin::Wanted};
+use super::page;
+use crate::{
+    http::team::one_line,
+    model::Tenant,
+    operator::Operators,
+    store::admin::{TenantList, TenantSort},
+};
 
 pub(crate) fn api() -> Api<Operators> {
     Api::new()
@@ -39,7 +44,8 @@ struct ListQuery {
     suspended: Option<bool>,
     /// `created_at` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
     #[garde(skip)]
-    sort: Option<String>,
+    #[param(inline)]
+    sort: Option<TenantSort>,
     /// Counted from 1.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
@@ -50,13 +56,6 @@ struct ListQuery {
     page_size: Option<u32>,
 }
 
-const ORDERS: [(&str, &str); 4] = [
-    ("created_at", "created_at, id"),
-    ("-created_at", "created_at desc, id desc"),
-    ("name", "name, id"),
-    ("-name", "name desc, id desc"),
-];
-
 /// List tenants
 #[utoipa::path(get, path = "/", operation_id = "admin_tenant_list", params(ListQuery),
     responses((status = 200, description = "A page of tenants.", body = NumberedPage<Tenant>)))]
@@ -64,15 +63,12 @@ async fn list(
     State(operators): State<Operators>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<NumberedPage<Tenant>>, Error> {
-    let mut filters = Vec::new();
-    filters.extend(query.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" }));
-    filters.extend(query.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" }));
-    let wanted = Wanted {
+    let wanted = TenantList {
         text: query.q,
-        filters,
-        order: order(query.sort.as_deref(), &ORDERS)?,
-        page: query.page.unwrap_or(1),
-        page_size: query.page_size.unwrap_or(PageRequest::DEFAULT_SIZE),
+        personal: query.personal,
+        suspended: query.suspended,
+        sort: query.sort.unwrap_or_default(),
+        page: page(query.page, query.page_size),
     };
     Ok(Json(operators.tenants(&wanted).await?))
 }

@@ -6,17 +6,18 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, FieldProblem, Json, MAX_PAGE_SIZE, NumberedPage, PageRequest, Path, Query},
+    http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, Require, UserId},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
+use super::page;
 use crate::{
     model::{Membership, SessionInfo, User},
     operator::{Operators, UserChange},
-    store::admin::Wanted,
+    store::admin::{UserList, UserSort},
 };
 
 /// How long ago an operator may have signed in who changes what others may do.
@@ -45,7 +46,8 @@ struct ListQuery {
     active: Option<bool>,
     /// `created_at`, `email` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
     #[garde(skip)]
-    sort: Option<String>,
+    #[param(inline)]
+    sort: Option<UserSort>,
     /// Counted from 1.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
@@ -56,22 +58,6 @@ struct ListQuery {
     page_size: Option<u32>,
 }
 
-/// An order by name, of those a list has.
-pub(super) fn order(sort: Option<&str>, orders: &[(&str, &'static str)]) -> Result<&'static str, Error> {
-    let sort = sort.unwrap_or("-created_at");
-    let found = orders.iter().find(|(name, _)| *name == sort).map(|(_, order)| *order);
-    found.ok_or_else(|| Error::invalid([FieldProblem::new("sort", "is no order of this list")]))
-}
-
-const ORDERS: [(&str, &str); 6] = [
-    ("created_at", "created_at, id"),
-    ("-created_at", "created_at desc, id desc"),
-    ("email", "email, id"),
-    ("-email", "email desc, id desc"),
-    ("name", "name, id"),
-    ("-name", "name desc, id desc"),
-];
-
 /// List users
 #[utoipa::path(get, path = "/", operation_id = "admin_user_list", params(ListQuery),
     responses((status = 200, description = "A page of users.", body = NumberedPage<User>)))]
@@ -79,15 +65,12 @@ async fn list(
     State(operators): State<Operators>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<NumberedPage<User>>, Error> {
-    let mut filters = Vec::new();
-    filters.extend(query.operator.map(|yes| if yes { "operator" } else { "not operator" }));
-    filters.extend(query.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" }));
-    let wanted = Wanted {
+    let wanted = UserList {
         text: query.q,
-        filters,
-        order: order(query.sort.as_deref(), &ORDERS)?,
-        page: query.page.unwrap_or(1),
-        page_size: query.page_size.unwrap_or(PageRequest::DEFAULT_SIZE),
+        operator: query.operator,
+        active: query.active,
+        sort: query.sort.unwrap_or_default(),
+        page: page(query.page, query.page_size),
     };
     Ok(Json(operators.users(&wanted).await?))
 }

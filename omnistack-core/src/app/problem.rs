@@ -1,0 +1,49 @@
+//! What keeps an app from being built.
+
+use std::fmt;
+
+use super::Missing;
+use crate::config::ConfigProblem;
+
+/// One thing that keeps the app from being built, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whose it is.
+    pub module: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Problem {
+    pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
+        let fix = format!("set {} in the environment, .env or omnistack.toml", problem.name);
+        Self { module, what: problem.to_string(), fix }
+    }
+
+    pub(super) fn missing(module: &'static str, missing: Missing) -> Self {
+        let fix = format!("add the module that provides `{}`, or provide one with `registry.provide(…)`", missing.0);
+        Self { module, what: missing.to_string(), fix }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}\n      fix: {}", self.module, self.what, self.fix)
+    }
+}
+
+/// Everything that keeps the app from being built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError(pub Vec<Problem>);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "the app can't be built: {count} problem{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,83 @@
+//! From what modules contribute to what runs.
+
+use super::{
+    Missing, Problem, Registry,
+    registry::{Applied, Slot},
+    routing, services,
+};
+use crate::{events::Handler as EventHandler, health::Check, jobs::Handler};
+
+/// The contributions, made real.
+pub(super) struct Wired {
+    pub(super) routes: Vec<routing::Wired>,
+    pub(super) layers: Vec<(Slot, Applied)>,
+    pub(super) checks: Vec<Check>,
+    pub(super) services: Vec<services::Service>,
+    pub(super) handlers: Vec<Handler>,
+    pub(super) subscribers: Vec<EventHandler>,
+}
+
+impl Wired {
+    /// Makes them so; nothing after noting what is missing.
+    pub(super) fn new(registry: &mut Registry) -> Option<Self> {
+        let ctx = registry.ctx.clone();
+        let mut problems = Vec::new();
+        let mut keep = |module, missing: Missing| problems.push(Problem::missing(module, missing));
+        let mut wired = Self {
+            routes: Vec::new(),
+            layers: Vec::new(),
+            checks: Vec::new(),
+            services: Vec::new(),
+            handlers: Vec::new(),
+            subscribers: Vec::new(),
+        };
+        for routes in registry.routes.drain(..) {
+            match (routes.wire)(&ctx) {
+                Ok(routers) => wired.routes.push(routing::Wired { mount: routes.mount, routers }),
+                Err(missing) => keep(routes.module, missing),
+            }
+        }
+        // Innermost first: layers are put on in this order. By name within a slot, so that the order of modules never matters.
+        registry.layers.sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
+        for (slot, module, layer) in registry.layers.drain(..) {
+            match layer(&ctx) {
+                Ok(layer) => wired.layers.push((slot, layer)),
+                Err(missing) => keep(module, missing),
+            }
+        }
+        for (_, module, check) in registry.checks.drain(..) {
+            match check(&ctx) {
+                Ok(check) => wired.checks.push(check),
+                Err(missing) => keep(module, missing),
+            }
+        }
+        for (module, service) in registry.services.drain(..) {
+            match service(&ctx) {
+                Ok(service) => wired.services.push(service),
+                Err(missing) => keep(module, missing),
+            }
+        }
+        for (_, module, handler) in registry.handlers.drain(..) {
+            match handler(&ctx) {
+                Ok(handler) => wired.handlers.push(handler),
+                Err(missing) => keep(module, missing),
+            }
+        }
+        for (_, module, subscriber) in registry.subscribers.drain(..) {
+            match subscriber(&ctx) {
+                Ok(subscriber) => wired.subscribers.push(subscriber),
+                Err(missing) => keep(module, missing),
+            }
+        }
+        for (module, layer) in registry.job_layers.drain(..) {
+            match layer(&ctx) {
+                Ok(layer) => {
+                    wired.handlers.iter_mut().for_each(|handler| handler.service = layer(handler.service.clone()))
+                }
+                Err(missing) => keep(module, missing),
+            }
+        }
+        registry.problems.extend(problems);
+        registry.problems.is_empty().then_some(wired)
+    }
+}

@@ -1,0 +1,66 @@
+//! What goes with a mail.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{Invalid, is_token, one_line};
+
+/// A file that goes with a mail, or an image its HTML shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Attachment {
+    /// The file's name, as the reader sees it.
+    pub name: String,
+    /// The media type: `image/png`, `text/plain; charset=utf-8`.
+    pub content_type: String,
+    /// The bytes.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub content: Bytes,
+    /// The name by which the HTML shows it, `<img src="cid:chart">`; absent, it is a file to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
+}
+
+impl Attachment {
+    /// A file to keep.
+    pub fn new(name: impl Into<String>, content_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
+        Self { name: name.into(), content_type: content_type.into(), content: content.into(), content_id: None }
+    }
+
+    /// Shown by the HTML where it says `cid:` and this id: ASCII letters, digits, `.`, `_`, `-` and `@`, at most 128.
+    #[must_use]
+    pub fn inline(mut self, content_id: impl Into<String>) -> Self {
+        self.content_id = Some(content_id.into());
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        one_line("the name of an attachment", &self.name, 255)?;
+        one_line("the media type of an attachment", &self.content_type, 255)?;
+        let essence = self.content_type.split(';').next().unwrap_or_default().trim();
+        let media_type = essence.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
+            && self.content_type.is_ascii()
+            && !essence.starts_with("multipart/");
+        let content_id = self.content_id.as_deref().is_none_or(|id| {
+            matches!(id.len(), 1..=128)
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte))
+        });
+        if self.name.is_empty() || !media_type || !content_id {
+            return Err(Invalid::Attachment(self.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn to_base64<S: Serializer>(content: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(content))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
+}
