@@ -112,12 +112,16 @@ impl Cache {
 
     /// The value of a key.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let read = match &self.own {
-            Some(own) => own.read(key),
-            None => self.store.get(key).await,
-        };
-        let bytes = report(key, read).flatten()?;
+        if self.own.is_some() {
+            return self.get_own(key);
+        }
+        let bytes = report(key, self.store.get(key).await).flatten()?;
         decode(key, &bytes)
+    }
+
+    /// As [`get`](Self::get), of a store of this process: nothing when there is none.
+    fn get_own<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        report(key, self.own.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten()
     }
 
     /// Stores a value for this long, in place of what the key holds. Dropped when the store is away.

@@ -1,9 +1,14 @@
 //! Computing what isn't there, once.
 
-use std::{any::Any, future::IntoFuture, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    future::{IntoFuture, Ready, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -60,10 +65,14 @@ where
     E: Send + Sync + 'static,
 {
     type Output = Result<T, Arc<E>>;
-    type IntoFuture = BoxFuture<'a, Self::Output>;
+    type IntoFuture = Either<Ready<Self::Output>, BoxFuture<'a, Self::Output>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        // What this process has needs no boxed future.
+        match self.wanted.cache.get_own(self.wanted.key) {
+            Some(value) => Either::Left(ready(Ok(value))),
+            None => Either::Right(Box::pin(self.run())),
+        }
     }
 }
 
@@ -76,7 +85,9 @@ impl<F> GetOrInsert<'_, F> {
         E: Send + Sync + 'static,
     {
         let Wanted { cache, key, .. } = self.wanted;
-        if let Some(value) = cache.get(key).await {
+        if cache.own.is_none()
+            && let Some(value) = cache.get(key).await
+        {
             return Ok(value);
         }
         loop {

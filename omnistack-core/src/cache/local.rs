@@ -15,6 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use moka::{ops::compute::Op, policy::EvictionPolicy};
 
 use super::{CacheStore, Claim, Error, ErrorKind, Lease};
@@ -33,7 +34,7 @@ const ITEM_OVERHEAD: usize = 48;
 pub struct InProcess(Arc<Inner>);
 
 struct Inner {
-    entries: moka::sync::Cache<String, Entry>,
+    entries: moka::sync::Cache<String, Arc<Entry>, RandomState>,
     tags: TagTable,
     locks: Claims,
     leases: Claims,
@@ -71,20 +72,24 @@ impl InProcess {
         let entries = moka::sync::Cache::builder()
             .max_capacity(size)
             .eviction_policy(EvictionPolicy::lru())
-            .weigher(|key: &String, entry: &Entry| {
+            .weigher(|key: &String, entry: &Arc<Entry>| {
                 u32::try_from(key.len() + entry.value.size() + OVERHEAD).unwrap_or(u32::MAX)
             })
-            .build();
+            .build_with_hasher(RandomState::default());
         let (tags, locks, leases) = (TagTable::default(), Claims::default(), Claims::default());
         Self(Arc::new(Inner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
     }
 
-    /// What a key holds.
-    pub(super) fn read(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        self.live(key).map(|entry| entry.value.into_bytes()).transpose()
+    /// What a key holds, read in place.
+    pub(super) fn read<T>(&self, key: &str, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Error> {
+        match self.live(key).as_deref() {
+            None => Ok(None),
+            Some(Entry { value: Value::Bytes(bytes), .. }) => Ok(Some(read(bytes))),
+            Some(Entry { value, .. }) => value.to_bytes().map(|bytes| Some(read(&bytes))),
+        }
     }
 
-    fn live(&self, key: &str) -> Option<Entry> {
+    fn live(&self, key: &str) -> Option<Arc<Entry>> {
         let entry = self.0.entries.get(key)?;
         if entry.is_live(self.0.clock.elapsed()) {
             return Some(entry);
@@ -99,25 +104,30 @@ impl InProcess {
         let mut answer = None;
         self.0.entries.entry_by_ref(key).and_compute_with(|entry| {
             let now = self.0.clock.elapsed();
-            let (op, result) = change(entry.map(moka::Entry::into_value).filter(|entry| entry.is_live(now)), now);
+            let live = entry.map(moka::Entry::into_value).filter(|entry| entry.is_live(now));
+            let (op, result) = change(live.as_deref().cloned(), now);
             answer = Some(result);
-            op
+            match op {
+                Op::Put(entry) => Op::Put(Arc::new(entry)),
+                Op::Remove => Op::Remove,
+                Op::Nop => Op::Nop,
+            }
         });
         answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "nothing was changed")))
     }
 
     fn hash(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashMap<String, Bytes>>>>>, Error> {
-        match self.live(key).map(|entry| entry.value) {
+        match self.live(key).as_deref().map(|entry| &entry.value) {
             None => Ok(None),
-            Some(Value::Hash(hash)) => Ok(Some(hash)),
+            Some(Value::Hash(hash)) => Ok(Some(Arc::clone(hash))),
             Some(_) => Err(wrong_type("not a hash")),
         }
     }
 
     fn members(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashSet<String>>>>>, Error> {
-        match self.live(key).map(|entry| entry.value) {
+        match self.live(key).as_deref().map(|entry| &entry.value) {
             None => Ok(None),
-            Some(Value::Set(set)) => Ok(Some(set)),
+            Some(Value::Set(set)) => Ok(Some(Arc::clone(set))),
             Some(_) => Err(wrong_type("not a set")),
         }
     }
@@ -133,13 +143,13 @@ impl InProcess {
 #[async_trait]
 impl CacheStore for InProcess {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        self.read(key)
+        self.live(key).map(|entry| entry.value.to_bytes()).transpose()
     }
 
     async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error> {
         self.0.leases.end(key);
         let (value, until) = (Value::Bytes(value), self.0.clock.elapsed() + ttl);
-        self.0.entries.insert(key.to_owned(), Entry { value, until, tags: self.0.tags.get(tags) });
+        self.0.entries.insert(key.to_owned(), Arc::new(Entry { value, until, tags: self.0.tags.get(tags) }));
         Ok(())
     }
 
@@ -291,7 +301,8 @@ impl CacheStore for InProcess {
     async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error> {
         let now = self.0.clock.elapsed();
         let filled = self.0.leases.release_then(key, owner, now, |tags| {
-            self.0.entries.insert(key.to_owned(), Entry { value: Value::Bytes(value), until: now + ttl, tags });
+            let entry = Entry { value: Value::Bytes(value), until: now + ttl, tags };
+            self.0.entries.insert(key.to_owned(), Arc::new(entry));
         });
         Ok(filled.is_some())
     }
@@ -314,9 +325,9 @@ impl Entry {
 }
 
 impl Value {
-    fn into_bytes(self) -> Result<Bytes, Error> {
+    fn to_bytes(&self) -> Result<Bytes, Error> {
         match self {
-            Self::Bytes(bytes) => Ok(bytes),
+            Self::Bytes(bytes) => Ok(bytes.clone()),
             Self::Number(number) => Ok(Bytes::from(number.to_string())),
             Self::Hash(_) | Self::Set(_) => Err(wrong_type("a hash or a set, not a value")),
         }
