@@ -95,6 +95,8 @@ impl IssuerSettings {
 omnistack_core::section! {
     /// Built-in accounts.
     pub struct AccountSettings {
+        /// Who operates the app as long as nobody else does: made at start, with this address; a new password is asked for by mail.
+        pub owner: Option<String> = "AUTH_OWNER_EMAIL";
         /// Whether anybody may register.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
         /// Whether an address must be confirmed before its user may sign in.

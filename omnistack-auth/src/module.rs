@@ -150,6 +150,10 @@ impl Auth {
     }
 }
 
+/// Says that the app has accounts of its own.
+#[derive(Clone, Copy)]
+struct SignsInHere;
+
 #[async_trait]
 impl Module for Auth {
     fn name(&self) -> &'static str {
@@ -196,8 +200,8 @@ impl Module for Auth {
 
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
         ctx.get::<SigningKeys>()?.start().await?;
-        if let Ok(owner) = ctx.get::<FirstOwner>() {
-            ctx.get::<Accounts>()?.make_first_owner(&owner).await?;
+        if ctx.get::<SignsInHere>().is_ok() {
+            ctx.get::<Accounts>()?.make_first_owner(ctx.get::<FirstOwner>().ok().as_ref()).await?;
         }
         Ok(())
     }
@@ -211,6 +215,7 @@ impl Auth {
             registry.provide(owner.clone()).banner("sign in as", move || owner.line());
         }
         registry
+            .provide(SignsInHere)
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .job::<AccountMail>(|ctx| {
                 let mails = ctx.get::<Services>()?.mails;

@@ -10,13 +10,13 @@ use crate::{
     supervise::{Recipe, Supervised},
 };
 
-/// A running app in a temporary folder, stopped when this is dropped.
+/// A running app with accounts in a temporary folder, stopped when this is dropped.
 #[derive(Debug)]
 pub(crate) struct App {
     /// Where it listens, on the loopback address.
     pub(crate) port: u16,
-    /// The bearer token of its development identity.
-    pub(crate) token: String,
+    /// An access token of its first owner.
+    token: String,
     process: Supervised,
 }
 
@@ -25,13 +25,13 @@ impl App {
     /// until it answers `GET /health`.
     pub(crate) fn start(binary: &Path, database_url: Option<&str>) -> Result<Self> {
         let port = host::free_port()?;
-        let token = host::random_hex()?;
         let mut recipe = Recipe::new(binary, Temporary::create("app")?, "TERM");
         recipe
             .command
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
-            .env("DEV_TOKEN", &token)
+            // Longer than anything that is done with it takes.
+            .env("AUTH_ACCESS_TOKEN", "6h")
             .env("HTTP_RATE_LIMIT", "off")
             .env("LOG_LEVEL", "warn");
         // What the developer's own shell sets is for another app.
@@ -44,6 +44,7 @@ impl App {
             Response { status: 200, .. } => Ok(()),
             Response { status, body } => Err(Failure::new(format!("GET /health: {status} {body}"))),
         })?;
+        let token = sign_in(port, &process)?;
         Ok(Self { port, token, process })
     }
 
@@ -56,4 +57,20 @@ impl App {
     pub(crate) fn explain(&self, failure: &Failure) -> Failure {
         Failure::new(format!("{failure}\n\nThe app's log ends:\n{}", self.process.log_tail()))
     }
+}
+
+/// Signs the owner in, whose password the app prints when it makes one.
+fn sign_in(port: u16, process: &Supervised) -> Result<String> {
+    let (email, password) = process.wait_for("the app's first owner", || {
+        let log = process.log_tail();
+        let line = log.lines().find_map(|line| line.trim().strip_prefix("sign in as")?.split_once(", password "));
+        let (email, rest) = line.ok_or_else(|| Failure::new("no password was printed: this database has an owner"))?;
+        let password = rest.split(' ').next().unwrap_or_default();
+        Ok((email.trim().to_owned(), password.to_owned()))
+    })?;
+    let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
+    let Response { status, body } = http::request(port, "POST", "/api/v1/public/auth/login", &[], &body)?;
+    let token = body.split_once(r#""access_token":""#).and_then(|(_, rest)| rest.split_once('"'));
+    let (token, _) = token.ok_or_else(|| Failure::new(format!("the owner can't sign in: {status} {body}")))?;
+    Ok(token.to_owned())
 }

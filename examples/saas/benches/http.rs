@@ -53,15 +53,12 @@ impl Module for Bench {
 /// The app as `cargo run -p saas` mounts it, its log going to a file that keeps nothing. Only the rate is raised, since
 /// one address sends every request.
 fn saas_app() -> App {
-    let settings =
-        [("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", TOKEN), ("HTTP_RATE_LIMIT", "1000000000/second")];
+    let settings = [("DATABASE_URL", "sqlite::memory:"), ("HTTP_RATE_LIMIT", "1000000000/second")];
     let config = Config::from_pairs(settings);
     let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
     std::mem::forget(omnistack::log::install_to(&config, nowhere));
     saas::app(App::builder(config)).with(Bench).build().unwrap()
 }
-
-const TOKEN: &str = "bench";
 
 /// The smallest of several runs: what is left when nothing else wanted the machine.
 fn least<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {

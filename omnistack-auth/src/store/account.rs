@@ -163,9 +163,3 @@ pub(crate) async fn elsewhere(tx: &mut Tx, id: UserId) -> Result<Vec<ElsewhereId
     let sql = "select issuer, subject, created_at from identities where user_id = $1 order by created_at, issuer";
     tx.query(sql).bind(id).fetch_all().await
 }
-
-/// Whether there is any user.
-pub(crate) async fn any(tx: &mut Tx) -> Result<bool, Error> {
-    let (any,): (bool,) = tx.query("select exists (select 1 from users)").fetch_one().await?;
-    Ok(any)
-}

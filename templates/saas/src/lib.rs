@@ -2,12 +2,13 @@
 
 pub mod projects;
 
-use omnistack::{app::AppBuilder, prelude::*};
+use omnistack::{app::AppBuilder, auth::Auth, email::Mail};
 
 /// The app, as `main` runs it and the tests drive it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
     builder
         .named(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-        .with(DevIdentity::default())
+        .with(Auth::from_env())
+        .with(Mail::default())
         .with(projects::Projects)
 }

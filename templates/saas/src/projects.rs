@@ -19,7 +19,7 @@ impl Module for Projects {
     fn register(&self, registry: &mut Registry) {
         registry
             .migrations(migrations!["0001_projects"])
-            .routes(Mount::app("/projects"), crud::routes::<Project>(), |ctx| {
+            .routes(Mount::app("/projects").permissions("projects"), crud::routes::<Project>(), |ctx| {
                 Ok(Crud::from_ctx(ctx)?
                     .enqueue_on_create(ctx.get()?, |project: &Project| Announce { project: project.id }))
             })
