@@ -210,6 +210,13 @@ impl Module for Auth {
 impl Auth {
     /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
     fn sign_in_here(&self, registry: &mut Registry) {
+        let address = registry.config::<AuthSettings>();
+        if registry.environment().is_production() && address.is_some_and(|settings| !settings.is_public()) {
+            registry.problem(
+                "links in mails, access tokens and cookies need the address users reach the app at: `PUBLIC_URL`",
+                "set it to that address, over TLS, e.g. PUBLIC_URL=https://app.example.com",
+            );
+        }
         if registry.environment() == Environment::Development {
             let owner = self.first_owner.clone();
             registry.provide(owner.clone()).banner("sign in as", move || owner.line());
@@ -372,6 +379,27 @@ mod tests {
             let accounts: Accounts = app.ctx().get().unwrap();
             let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
             assert!(matches!(done, SignedIn::Tokens(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn production_asks_for_the_address_users_reach_it_at() {
+        for (environment, auth, address, good) in [
+            ("production", Auth::accounts(), None, false),
+            ("production", Auth::from_env(), None, false),
+            ("production", Auth::accounts(), Some("http://app.example.com"), false),
+            ("production", Auth::accounts(), Some("https://"), false),
+            ("production", Auth::accounts(), Some("https://app.example.com"), true),
+            // Whose users sign in elsewhere has no links to reset a password by, and no cookies.
+            ("production", Auth::hs256("https://id.example.com", "s".repeat(32)), None, true),
+            ("development", Auth::accounts(), None, true),
+        ] {
+            let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]);
+            let app = App::builder(config).with(auth);
+            let app = address.into_iter().fold(app, |app, address| app.set("PUBLIC_URL", address));
+            let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
+            assert_eq!(!problems.contains("`PUBLIC_URL`"), good, "{environment} {address:?}: {problems}");
+            assert!(good || problems.contains("PUBLIC_URL=https://app.example.com"), "{problems}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Registering, and confirming the address.
 
 use omnistack_core::{
-    db::ErrorKind,
+    db::{ErrorKind, Tx},
     http::{self, FieldProblem},
+    identity::UserId,
 };
 use serde_json::json;
 
@@ -47,16 +48,20 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
         // Counts of mails come after the row of the user, as they do at sign-in, so that no two wait for each other.
-        let mail = match store::lock_by_email(&mut tx, email).await? {
+        let from = Some(super::from(&visitor.device));
+        let (mail, user) = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
-                AccountMail::AlreadyRegistered { email: email.to_owned() }
+                // As many statements as for one that is new, about nobody: the time of the answer tells nothing either.
+                let nobody = UserId::new(self.0.clock.now());
+                self.register_again_in(&mut tx, nobody, name, hash).await?;
+                self.record_in(&mut tx, "account.registered_again", &account, None, from).await?;
+                (AccountMail::AlreadyRegistered { email: email.to_owned() }, nobody)
             }
             Some(account) => {
                 let name = if name.trim().is_empty() { &account.name } else { name.trim() };
-                store::register_again(&mut tx, account.id, name, hash, self.0.clock.now()).await?;
-                self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
-                self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
-                AccountMail::Verify { user: account.id }
+                self.register_again_in(&mut tx, account.id, name, hash).await?;
+                self.record_in(&mut tx, "account.registered_again", &account, None, from).await?;
+                (AccountMail::Verify { user: account.id }, account.id)
             }
             None => {
                 let mut new = NewUser::of_email(email);
@@ -74,22 +79,23 @@ impl Accounts {
                     delete_at: None,
                     tenant_id: Some(made.tenant),
                 };
-                let from = Some(super::from(&visitor.device));
                 self.record_in(&mut tx, "account.registered", &account, Some(made.user), from).await?;
-                AccountMail::Verify { user: made.user }
+                (AccountMail::Verify { user: made.user }, made.user)
             }
-        };
-        let user = match &mail {
-            AccountMail::Verify { user } => Some(*user),
-            _ => None,
         };
         if self.0.lockout.may_mail_in(&mut tx, email).await? {
             self.mail_in(&mut tx, mail).await?;
         }
         tx.commit().await?;
-        if let Some(user) = user {
-            self.0.sessions.forget(user).await;
-        }
+        self.0.sessions.forget(user).await;
+        Ok(())
+    }
+
+    /// The password there is now, in place of whatever was before.
+    async fn register_again_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
+        store::register_again(tx, user, name, hash, self.0.clock.now()).await?;
+        self.0.one_time.revoke_all_in(tx, user).await?;
+        self.0.sessions.end_all_in(tx, user, None).await?;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! Recovery codes: 125 random bits each, so that a plain SHA-256 of them is enough. What has fewer than 112 would need a
-//! password's hash (ASVS 5, 6.5.2), and ten of those to be computed for each try.
+//! password's hash (ASVS 5.0.0, 6.5.2), and ten of those to be computed for each try.
 
 use omnistack_core::crypto::Sha256;
 use secrecy::SecretString;

@@ -152,7 +152,7 @@ async fn reset_password(
 
 /// Ask for a link that signs in
 ///
-/// Good once, for a quarter of an hour. An address without an account is answered alike.
+/// Good once, for ten minutes. An address without an account is answered alike.
 #[utoipa::path(post, path = "/magic-link", request_body = EmailAddress, responses(
     (status = 202, description = "A mail says how to go on.", body = NextStep)))]
 async fn magic_link(

@@ -1,4 +1,4 @@
-//! Which passwords are taken (NIST SP 800-63B-4, section 3.1.1.2; OWASP ASVS 5, chapter 6.2).
+//! Which passwords are taken (NIST SP 800-63B-4, section 3.1.1.2; OWASP ASVS 5.0.0, section 6.2).
 //!
 //! A password needs length, and must not be one that is guessed first: a common one, one made of the address or of the
 //! app's name, a repetition or a run. Nothing is asked about the kinds of characters in it.

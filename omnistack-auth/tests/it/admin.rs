@@ -18,7 +18,7 @@ const LOGS: &str = "/api/v1/admin/audit-logs";
 const ME: &str = "/api/v1/app/users/me";
 const REASON: &str = "asked for help in ticket 4711";
 
-async fn operator(app: &TestApp, email: &str) -> (Made, Client) {
+pub(crate) async fn operator(app: &TestApp, email: &str) -> (Made, Client) {
     let users: Users = app.app().ctx().get().unwrap();
     let mut new = NewUser::of_email(email);
     new.operator = true;

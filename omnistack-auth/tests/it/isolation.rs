@@ -2,22 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use omnistack_core::{db::Dialect, http::Method};
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_auth::{Auth, social::Provider};
+use omnistack_core::{app::AppBuilder, db::Dialect, http::Method};
+use omnistack_testkit::{Client, RequestBuilder, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::teams::Team;
+use super::{
+    notes::{NOTES, Notes},
+    support::start_app,
+    teams::Team,
+};
 
-/// A value a schema describes, as small as it may be.
-fn sample(document: &Value, schema: &Value) -> Value {
+/// A value a schema describes, as small as it may be; `id` stands for every id.
+fn sample(document: &Value, schema: &Value, id: &str) -> Value {
     if let Some(name) = schema["$ref"].as_str() {
-        return sample(document, &document["components"]["schemas"][name.rsplit('/').next().unwrap()]);
+        return sample(document, &document["components"]["schemas"][name.rsplit('/').next().unwrap()], id);
     }
     if let Some(any) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
-        return any.iter().map(|one| sample(document, one)).find(|value| !value.is_null()).unwrap_or_default();
+        return any.iter().map(|one| sample(document, one, id)).find(|value| !value.is_null()).unwrap_or_default();
     }
     if let Some(all) = schema["allOf"].as_array() {
-        let parts = all.iter().filter_map(|one| sample(document, one).as_object().cloned());
+        let parts = all.iter().filter_map(|one| sample(document, one, id).as_object().cloned());
         return parts.flatten().collect::<serde_json::Map<_, _>>().into();
     }
     if let Some(values) = schema["enum"].as_array() {
@@ -28,16 +33,16 @@ fn sample(document: &Value, schema: &Value) -> Value {
         Some("object") => {
             let names = schema["required"].as_array().cloned().unwrap_or_default();
             let field = |name: Value| {
-                let value = sample(document, &schema["properties"][name.as_str().unwrap()]);
+                let value = sample(document, &schema["properties"][name.as_str().unwrap()], id);
                 (name.as_str().unwrap().to_owned(), value)
             };
             names.into_iter().map(field).collect::<serde_json::Map<_, _>>().into()
         }
-        Some("array") => json!([sample(document, &schema["items"])]),
+        Some("array") => json!([sample(document, &schema["items"], id)]),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
         Some("boolean") => json!(true),
         _ => match schema["format"].as_str() {
-            Some("uuid") => json!("01900000-0000-7000-8000-000000000000"),
+            Some("uuid") => json!(id),
             Some("email") => json!("somebody@example.com"),
             Some("date-time") => json!("2031-01-01T00:00:00Z"),
             // A permission, a role and a name all have this form.
@@ -47,11 +52,45 @@ fn sample(document: &Value, schema: &Value) -> Value {
     }
 }
 
-/// Every operation of the app's signed-in callers: method, path and body.
-fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+/// A route of the app's own description, and how to call it.
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    /// With parameters in braces.
+    pub(crate) path: String,
+    /// As small as it may be; null where there is none.
+    pub(crate) body: Value,
+    /// What describes the body.
+    pub(crate) schema: Value,
+}
+
+impl Operation {
+    /// The path with things that are there in the place of its parameters, by the part before each.
+    pub(crate) fn filled(&self, things: &BTreeMap<&str, String>) -> String {
+        let (mut filled, mut before) = (Vec::new(), "");
+        for part in self.path.split('/') {
+            filled.push(if part.starts_with('{') {
+                let thing = things.get(before);
+                let unnamed = || panic!("no thing stands in for {part} of {}: name one in isolation.rs", self.path);
+                thing.unwrap_or_else(unnamed).as_str()
+            } else {
+                part
+            });
+            before = part;
+        }
+        filled.join("/")
+    }
+
+    pub(crate) fn send(&self, client: &Client, path: &str) -> RequestBuilder {
+        let request = client.request(self.method.clone(), path);
+        if self.body.is_null() { request } else { request.json(&self.body) }
+    }
+}
+
+/// Every operation whose path has `part`, in every version; bodies that name ids name this one.
+pub(crate) fn operations(document: &Value, part: &str, id: &str) -> Vec<Operation> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        if !path.contains("/app/") {
+        if !path.contains(part) {
             continue;
         }
         for (method, operation) in item.as_object().unwrap() {
@@ -59,102 +98,187 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
             if !operation.is_object() || !operation["responses"].is_object() {
                 continue;
             }
-            let mut body = sample(document, &operation["requestBody"]["content"]["application/json"]["schema"]);
-            if body.get("permissions").is_some() {
-                body["permissions"] = json!(["tenant:read"]);
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let mut body = sample(document, schema, id);
+            for (field, value) in
+                [("permissions", json!(["tenant:read"])), ("scopes", json!(["tenant:read"])), ("role", json!("viewer"))]
+            {
+                if body.get(field).is_some() {
+                    body[field] = value;
+                }
             }
-            if body.get("scopes").is_some() {
-                body["scopes"] = json!(["tenant:read"]);
-            }
-            if body.get("role").is_some() {
-                body["role"] = json!("viewer");
-            }
-            all.push((method, path.clone(), body));
+            all.push(Operation { method, path: path.clone(), body, schema: resolved(document, schema) });
         }
     }
     all
 }
 
+fn resolved(document: &Value, schema: &Value) -> Value {
+    match schema["$ref"].as_str() {
+        Some(name) => document["components"]["schemas"][name.rsplit('/').next().unwrap()].clone(),
+        None => schema.clone(),
+    }
+}
+
+/// A team in an app with every route accounts have, and a resource of tenants.
+pub(crate) async fn everything(database: TestDatabase) -> Team {
+    let provider = Provider::oidc("acme", "https://id.example.com", "client", "secret");
+    let assemble = |app: AppBuilder| {
+        let app = app.with(Auth::accounts().sign_in_with(provider)).with(Notes);
+        app.set("PUBLIC_URL", "https://app.example.com").set("TENANT_DOMAIN", "example.com")
+    };
+    let (app, outbox) = start_app(database, assemble).await;
+    Team::of(app, outbox).await
+}
+
+/// The app's description of itself.
+pub(crate) async fn document(team: &Team) -> Value {
+    team.app.anonymous().get("/openapi.json").await.expect(200).json()
+}
+
+/// Things of the team, or of its owner, that are there: what stands in for each parameter, by the path before it.
+pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
+    let (owner, tenant) = (team.owner(), team.id.to_string());
+    let id = |answer: &Value| answer["id"].as_str().unwrap().to_owned();
+    let made =
+        async |path: &str, body: Value| owner.post(path, body).header("x-tenant-id", &tenant).await.expect(201).json();
+    let invitation = made(&team.path("/invitations"), json!({ "email": "new@example.com", "role": "viewer" })).await;
+    made(&team.path("/roles"), json!({ "name": "auditor", "permissions": ["activity:read"] })).await;
+    let key = made("/api/v1/app/api-keys", json!({ "name": "robot", "scopes": ["*:read"] })).await;
+    let note = made(NOTES, json!({ "title": "plans" })).await;
+    let session = owner.get("/api/v1/app/auth/sessions").await.expect(200).json();
+    BTreeMap::from([
+        ("teams", tenant.clone()),
+        ("members", team.members[3].0.to_string()),
+        ("invitations", id(&invitation)),
+        ("roles", "auditor".to_owned()),
+        ("api-keys", id(&key)),
+        ("notes", id(&note)),
+        ("sessions", id(&session["items"][0])),
+        ("identities", "acme".to_owned()),
+    ])
+}
+
+/// What its owner sees of a team, by every route that only looks.
+async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) -> BTreeMap<String, Value> {
+    let mut seen = BTreeMap::new();
+    for operation in operations(document, "/app/", NOBODY) {
+        if operation.method == Method::GET {
+            let path = operation.filled(things);
+            let answer = team.owner().get(&path).header("x-tenant-id", team.id.to_string()).await.expect(200);
+            let mut answer = answer.json();
+            // When and by which request it was asked.
+            answer.as_object_mut().unwrap().remove("meta");
+            seen.insert(path, answer);
+        }
+    }
+    seen
+}
+
+/// No id of anything.
+pub(crate) const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
+
+/// Parameters that name nothing of a tenant or a user, and why. All other routes with parameters are tried.
+const SHARED: [(&str, &str); 1] =
+    [("/identities/{provider}", "a provider is the app's; what is linked is the caller's own")];
+
+/// Tables with a tenant that have no policy, and why. All others have one.
+const WITHOUT_POLICY: [(&str, &str); 3] = [
+    ("events", "the dispatcher hands on those of all; who reads them is no tenant"),
+    ("jobs", "workers run those of all, and operators look at them"),
+    ("sessions", "a session is its user's, whichever tenant is chosen; it is found by its id before there is a tenant"),
+];
+
 on_each_database! {
     async fn no_route_lets_a_stranger_into_a_tenant(database: TestDatabase) {
-        let team = Team::start(database).await;
-        let document = team.app.anonymous().get("/openapi.json").await.expect(200).json();
-        let invite = json!({ "email": "new@example.com", "role": "viewer" });
-        let invitation = team.owner().post(team.path("/invitations"), invite).await.expect(201).json();
-        let role = json!({ "name": "auditor", "permissions": ["activity:read"] });
-        team.owner().post(team.path("/roles"), role).await.expect(201);
-        let session = team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json();
-        // Things of the team, or of its owner, that are there: what stands in for each parameter, by the path before it.
-        let mut things: BTreeMap<&str, String> = BTreeMap::from([
-            ("teams", team.id.to_string()),
-            ("members", team.members[3].0.to_string()),
-            ("invitations", invitation["id"].as_str().unwrap().to_owned()),
-            ("roles", "auditor".to_owned()),
-            ("sessions", session["items"][0]["id"].as_str().unwrap().to_owned()),
-        ]);
-        more_things(&team, &mut things).await;
-        let (mut by_id, mut by_header) = (0, 0);
+        let team = everything(database).await;
+        let document = document(&team).await;
+        let things = things(&team).await;
+        let before = seen(&team, &document, &things).await;
         let tenant = team.id.to_string();
-        for (method, path, body) in operations(&document) {
-            let send = |path: &str| {
-                let request = team.stranger.1.request(method.clone(), path);
-                if body.is_null() { request } else { request.json(&body) }
-            };
-            let mut filled = Vec::new();
-            let mut before = "";
-            for part in path.split('/') {
-                filled.push(if part.starts_with('{') {
-                    let thing = things.get(before);
-                    thing.unwrap_or_else(|| panic!("no thing stands in for {part} of {path}: name one in this test")).as_str()
-                } else {
-                    part
-                });
-                before = part;
-            }
-            let filled = filled.join("/");
-            // For a tenant they are no member of, whatever it is about.
-            let answer = send(&filled).header("x-tenant-id", &tenant).await;
-            answer.expect_error(403, "NOT_A_MEMBER");
-            by_header += 1;
-            if path.contains('{') {
-                let answer = send(&filled).await;
-                assert!(matches!(answer.status.as_u16(), 403 | 404), "{method} {filled}: {} {}", answer.status, answer.text());
-                by_id += 1;
+        let stranger = &team.stranger.1;
+        let key = json!({ "name": "robot", "scopes": ["*:read", "*:write"] });
+        let key = stranger.post("/api/v1/app/api-keys", key).await.expect(201).json();
+        let robot = team.app.bearer(key["secret"].as_str().unwrap());
+        let (mut by_id, mut by_body, mut by_tenant) = (0, 0, 0);
+        for operation in operations(&document, "/app/", &tenant) {
+            let path = operation.filled(&things);
+            let what = format!("{} {path}", operation.method);
+            // For a tenant they are no member of, whatever it is about: by header, by address, as a program.
+            operation.send(stranger, &path).header("x-tenant-id", &tenant).await.expect_error(403, "NOT_A_MEMBER");
+            operation.send(stranger, &path).header("host", "acme.example.com").await.expect_error(403, "NOT_A_MEMBER");
+            let answer = operation.send(&robot, &path).header("x-tenant-id", &tenant).await;
+            assert_eq!(answer.status.as_u16(), 403, "{what}: {}", answer.text());
+            by_tenant += 1;
+            // And for their own, with the ids of another's things.
+            let named = operation.path.contains('{') && !SHARED.iter().any(|(path, _)| operation.path.contains(path));
+            let told = operation.body.to_string().contains(&tenant);
+            if named || told {
+                let answer = operation.send(stranger, &path).await;
+                assert!(matches!(answer.status.as_u16(), 403 | 404), "{what}: {} {}", answer.status, answer.text());
+                // Some ask a program for what only a person can show, before all else.
+                let answer = operation.send(&robot, &path).await;
+                assert!(matches!(answer.status.as_u16(), 401 | 403 | 404), "{what}: {} {}", answer.status, answer.text());
+                by_id += usize::from(named);
+                by_body += usize::from(told);
             }
         }
-        assert!(by_id >= 18 && by_header >= 25, "{by_id} and {by_header} routes were tried");
-        // Nothing happened.
-        assert_eq!(team.owner().get(team.path("/members")).await.expect(200).json()["items"].as_array().unwrap().len(), 4);
+        assert!(by_id >= 24 && by_body >= 2 && by_tenant >= 45, "{by_id}, {by_body} and {by_tenant} routes were tried");
+        let after = seen(&team, &document, &things).await;
+        for (path, seen) in &before {
+            assert_eq!(Some(seen), after.get(path), "{path}: nothing happened");
+        }
+        assert!(before.len() >= 15, "{}", before.len());
+    }
+
+    async fn every_table_of_tenants_has_a_policy(database: TestDatabase) {
+        let team = everything(database).await;
+        if team.app.db().dialect() != Dialect::Postgres {
+            // There the `where` alone isolates.
+            return;
+        }
+        let tables: Vec<(String, bool, Option<String>)> = team.app.db().query(
+            "select c.relname::text, c.relrowsecurity and c.relforcerowsecurity, \
+             (select string_agg(concat(p.qual, ' ', p.with_check), ' ') from pg_policies p \
+              where p.schemaname = 'public' and p.tablename = c.relname) \
+             from pg_class c where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace and exists ( \
+              select from pg_attribute a where a.attrelid = c.oid and a.attname in ('tenant_id', 'tenant') and not a.attisdropped) \
+             order by 1",
+        ).fetch_all().await.unwrap();
+        for (table, on, policies) in &tables {
+            let listed = WITHOUT_POLICY.iter().any(|(name, _)| name == table);
+            assert_eq!(*on, !listed, "{table}: row-level security, for its owner too");
+            // What a policy says is about the tenant of the row and of the transaction.
+            let policies = policies.as_deref().unwrap_or_default();
+            let asks = ["omnistack_visible(tenant_id)", "omnistack_may_record("].iter().any(|asks| policies.contains(asks));
+            assert_eq!(asks, !listed, "{table}: {policies}");
+        }
+        let names: Vec<_> = tables.iter().map(|(name, ..)| name.as_str()).collect();
+        for name in ["api_keys", "audit_entries", "email_messages", "email_templates", "invitations", "members", "notes", "roles"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+        for (name, _) in WITHOUT_POLICY {
+            assert!(names.contains(&name), "{name} is listed, and is not there: {names:?}");
+        }
     }
 
     async fn a_query_that_forgets_its_where_returns_nothing_of_others(database: TestDatabase) {
-        let team = Team::start(database).await;
-        let invite = json!({ "email": "new@example.com", "role": "viewer" });
-        team.owner().post(team.path("/invitations"), invite).await.expect(201);
-        let role = json!({ "name": "auditor", "permissions": ["activity:read"] });
-        team.owner().post(team.path("/roles"), role).await.expect(201);
-        let key = json!({ "name": "robot", "scopes": ["*:read"] });
-        team.owner().post("/api/v1/app/api-keys", key).await.expect(201);
+        let team = everything(database).await;
+        things(&team).await;
+        team.app.run_jobs().await;
         if team.app.db().dialect() != Dialect::Postgres {
             // There the `where` alone isolates.
             return;
         }
         let other = team.stranger.1.get("/api/v1/app/tenants/current").await.expect(200).json();
         let other = other["id"].as_str().unwrap().parse().unwrap();
-        let tables: Vec<(String,)> = team.app.db().query(
-            "select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid \
-             where a.attname = 'tenant_id' and c.relkind = 'r' and c.relnamespace = 'public'::regnamespace \
-             and (not c.relrowsecurity or not c.relforcerowsecurity) order by 1",
-        ).fetch_all().await.unwrap();
-        let unguarded: Vec<_> = tables.iter().map(|(name,)| name.as_str()).collect();
-        // A session is its user's, whichever tenant it has chosen; the outbox is read by its job, and says for whom it sent.
-        assert_eq!(unguarded, ["email_messages", "sessions"], "tables with a tenant and without a policy");
-
         for (sql, own) in [
             ("select count(*) from members", 1),
             ("select count(*) from roles", 0),
             ("select count(*) from invitations", 0),
             ("select count(*) from api_keys", 0),
+            ("select count(*) from notes", 0),
+            ("select count(*) from email_messages", 0),
         ] {
             let mut tx = team.app.db().tenant(other).read().await.unwrap();
             let (seen,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
@@ -165,12 +289,6 @@ on_each_database! {
         let mut tx = team.app.db().tenant(other).begin().await.unwrap();
         assert_eq!(tx.query("update members set role = 'owner'").execute().await.unwrap(), 1, "only their own");
         assert_eq!(tx.query("delete from invitations").execute().await.unwrap(), 0);
+        assert_eq!(tx.query("delete from notes").execute().await.unwrap(), 0);
     }
-}
-
-/// What rooms built later add.
-async fn more_things(team: &Team, things: &mut BTreeMap<&'static str, String>) {
-    let key = json!({ "name": "robot", "scopes": ["*:read"] });
-    let key = team.owner().post("/api/v1/app/api-keys", key).await.expect(201).json();
-    things.insert("api-keys", key["id"].as_str().unwrap().to_owned());
 }

@@ -89,6 +89,29 @@ on_each_database! {
         app.bearer(&access).get(ME).await.expect(401);
     }
 
+    async fn however_many_come_with_one_token_there_is_one_successor(database: TestDatabase) {
+        let app = start(database).await;
+        let tokens = sign_in(&app, user(&app, "ada@example.com").await).await;
+        let first = tokens.refresh.expose_secret();
+        let answers = futures_util::future::join_all((0..20).map(|_| refresh(&app, first))).await;
+        let next: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().1).collect();
+        assert!(next.iter().all(|token| *token == next[0]), "{next:?}");
+
+        // A thief who copied a token long ago and its owner come at once: in whatever order they are served, it ends both.
+        for turn in 0..10 {
+            let tokens = sign_in(&app, user(&app, &format!("ada{turn}@example.com")).await).await;
+            let (_, own) = refresh(&app, tokens.refresh.expose_secret()).await.unwrap();
+            app.clock().advance(Duration::from_secs(21));
+            let (stolen, owners) = tokio::join!(refresh(&app, tokens.refresh.expose_secret()), refresh(&app, &own));
+            assert_eq!(stolen, Err(401));
+            if let Ok((access, next)) = &owners {
+                app.bearer(access).get(ME).await.expect(401);
+                assert_eq!(refresh(&app, next).await, Err(401));
+            }
+            assert_eq!(refresh(&app, &own).await, Err(401));
+        }
+    }
+
     async fn a_made_up_token_ends_nothing(database: TestDatabase) {
         let app = start(database).await;
         let tokens = sign_in(&app, user(&app, "ada@example.com").await).await;

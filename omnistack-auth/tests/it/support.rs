@@ -1,5 +1,7 @@
 //! An app with accounts, and somebody signed in.
 
+use std::sync::{Arc, Mutex};
+
 use omnistack_auth::{
     Auth,
     model::Device,
@@ -8,6 +10,8 @@ use omnistack_auth::{
 };
 use omnistack_core::{
     ExposeSecret as _,
+    app::AppBuilder,
+    db::{QueryEvent, QueryObserver},
     email::{Mailer, Memory},
 };
 use omnistack_testkit::{Client, TestApp, TestDatabase};
@@ -43,13 +47,45 @@ pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
 
 /// As [`start`], with these settings more, and the mails it sends.
 pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Memory) {
+    let config = settings.to_vec();
+    start_app(database, |app| {
+        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts())
+    })
+    .await
+}
+
+/// An app of these modules, and the mails it sends.
+pub(crate) async fn start_app(
+    database: TestDatabase,
+    assemble: impl FnOnce(AppBuilder) -> AppBuilder,
+) -> (TestApp, Memory) {
     let outbox = Memory::default();
     let mailer = Mailer::new(outbox.clone()).from("Shop <shop@example.com>".parse().unwrap());
-    let config = settings.to_vec();
-    let app = TestApp::start_with_own_identity(database, |app| {
-        config.into_iter().fold(app, |app, (name, value)| app.set(name, value)).with(Auth::accounts()).replace(mailer)
-    });
+    let app = TestApp::start_with_own_identity(database, |app| assemble(app).replace(mailer));
     (app.await, outbox)
+}
+
+/// The statements an app sends to its database, as long as it is watched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl Statements {
+    pub(crate) fn of(app: &TestApp) -> Self {
+        let statements = Self::default();
+        app.db().observe(statements.clone());
+        statements
+    }
+
+    /// Those since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl QueryObserver for Statements {
+    fn observe(&self, event: QueryEvent<'_>) {
+        self.0.lock().unwrap().push(event.sql.to_owned());
+    }
 }
 
 /// A new user whose address is known to be theirs, signed in.

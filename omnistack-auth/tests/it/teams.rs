@@ -31,6 +31,11 @@ pub(crate) const ROLES: [&str; 4] = ["owner", "admin", "developer", "viewer"];
 impl Team {
     pub(crate) async fn start(database: TestDatabase) -> Self {
         let (app, outbox) = start_with(database, &[]).await;
+        Self::of(app, outbox).await
+    }
+
+    /// In an app that runs.
+    pub(crate) async fn of(app: TestApp, outbox: Memory) -> Self {
         let mut members = Vec::new();
         for role in ROLES {
             let (made, client) = verified(&app, &format!("{role}@example.com")).await;

@@ -3,6 +3,7 @@
 use omnistack_testkit::on_each_database;
 
 use super::*;
+use crate::support::Statements;
 
 on_each_database! {
     async fn nothing_tells_whether_an_address_has_an_account(database: TestDatabase) {
@@ -11,21 +12,32 @@ on_each_database! {
         post.registered("link@example.com").await;
         let sql = "update users set password_hash = null where email = 'link@example.com'";
         post.app.db().query(sql).execute().await.unwrap();
+        let statements = Statements::of(&post.app);
         for (route, with_password) in [("login", true), ("register", true), ("forgot-password", false), ("magic-link", false)]
         {
-            let mut answers = Vec::new();
+            let (mut answers, mut asked) = (Vec::new(), Vec::new());
             for email in ["ada@example.com", "link@example.com", "nobody@example.com"] {
                 let mut body = json!({ "email": email });
                 if with_password {
                     body["password"] = OTHER.into();
                 }
                 let hashes = post.hashes();
+                statements.take();
                 let answer = post.post(route, body).await;
+                let mut said = statements.take();
+                if route == "register" {
+                    // One is made or not: as many statements, not the same ones.
+                    said = vec![said.len().to_string()];
+                }
+                asked.push(said);
                 let names: Vec<_> = answer.headers.keys().map(|name| name.to_string()).collect();
                 answers.push((told(&answer), names, answer.header("content-length").map(str::to_owned), post.hashes() - hashes));
             }
             assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{route}: {answers:?}");
             assert_eq!(answers[0].3, u64::from(with_password), "one hash, whoever it is");
+            // The work is the same: no statement more or less tells what the answer doesn't.
+            assert!(asked.windows(2).all(|pair| pair[0] == pair[1]), "{route}: {asked:#?}");
+            assert!(!asked[0].is_empty());
         }
         // Only the mails tell, and those only their readers.
         let mails = post.mails().await;
@@ -38,6 +50,33 @@ on_each_database! {
         assert_eq!(of("ada@example.com"), known);
         assert_eq!(of("link@example.com"), known);
         assert!(of("nobody@example.com").contains(&"verify"));
+    }
+
+    async fn nothing_tells_who_is_signed_in_whether_an_address_has_an_account(database: TestDatabase) {
+        let post = start(database).await;
+        for email in ["ada@example.com", "bob@example.com"] {
+            post.registered(email).await;
+        }
+        let ada = post.signed_in("ada@example.com").await;
+        let team = post.client(&ada).post(crate::teams::TEAMS, json!({ "name": "Acme" })).await.expect(201).json();
+        let invitations = format!("{}/{}/invitations", crate::teams::TEAMS, team["id"].as_str().unwrap());
+        let statements = Statements::of(&post.app);
+        for (path, body, status) in [
+            (format!("{APP}/email"), json!({ "password": PASSWORD }), 202),
+            (invitations, json!({ "role": "viewer" }), 201),
+        ] {
+            let mut answers = Vec::new();
+            for email in ["bob@example.com", "who@example.com"] {
+                let body = with(&body, "email", email);
+                let hashes = post.hashes();
+                statements.take();
+                let answer = post.client(&ada).post(&path, body).await.expect(status);
+                let text = answer.text().replace(email, "");
+                let names: Vec<_> = answer.json().as_object().map(|body| body.keys().cloned().collect()).unwrap_or_default();
+                answers.push((text.len(), names, post.hashes() - hashes, statements.take()));
+            }
+            assert_eq!(answers[0], answers[1], "{path}");
+        }
     }
 
     async fn links_lead_to_the_app_whatever_the_request_says(database: TestDatabase) {
@@ -131,4 +170,10 @@ on_each_database! {
         }
         assert!(post.mails().await.is_empty());
     }
+}
+
+fn with(body: &Value, field: &str, value: &str) -> Value {
+    let mut body = body.clone();
+    body[field] = value.into();
+    body
 }

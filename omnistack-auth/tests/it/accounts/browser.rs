@@ -40,7 +40,7 @@ on_each_database! {
         let given = cookies(&answer);
         assert_eq!(given.len(), 2);
         for (name, value, attributes) in &given {
-            assert!(name.starts_with("__Host-"), "{name}");
+            assert!(name.starts_with("__Host-") && name.len() + value.len() < 1024, "{name}={value}");
             let (age, rest) = attributes.strip_prefix("Path=/; Max-Age=").unwrap().split_once("; ").unwrap();
             assert!(age.parse::<u64>().unwrap() >= 600, "{age}");
             assert_eq!(rest, "HttpOnly; Secure; SameSite=Lax", "{name}");

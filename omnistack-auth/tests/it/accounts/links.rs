@@ -8,7 +8,7 @@ use super::*;
 const LINKS: [(&str, &str, u16, Duration); 3] = [
     ("register", "verify-email", 204, Duration::from_secs(24 * 60 * 60)),
     ("forgot-password", "reset-password", 204, Duration::from_secs(60 * 60)),
-    ("magic-link", "magic-link/verify", 200, Duration::from_secs(15 * 60)),
+    ("magic-link", "magic-link/verify", 200, Duration::from_secs(10 * 60)),
 ];
 
 fn asking(ask: &str) -> Value {

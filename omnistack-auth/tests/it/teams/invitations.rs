@@ -49,6 +49,19 @@ on_each_database! {
         assert_eq!(entries["items"][0]["actor"], ada.user.to_string());
     }
 
+    async fn a_link_leads_to_the_app_whatever_the_request_says(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let body = json!({ "email": "ada@example.com", "role": "viewer" });
+        let request = team.owner().post(team.path("/invitations"), body);
+        let headers = ["host", "x-forwarded-host", "x-original-host", "origin", "referer"];
+        let request = headers.iter().fold(request, |request, name| request.header(name, "evil.example"));
+        request.header("forwarded", "host=evil.example;proto=http").await.expect(201);
+        team.app.run_jobs().await;
+        let mail = team.outbox.take().pop().unwrap();
+        let both = format!("{} {}", mail.text.unwrap(), mail.html.unwrap_or_default());
+        assert!(!both.contains("evil") && both.contains("http://127.0.0.1:8080/"), "{both}");
+    }
+
     async fn an_unverified_address_does_not_do(database: TestDatabase) {
         let team = Team::start(database).await;
         invite(&team, "ada@example.com", "admin").await;

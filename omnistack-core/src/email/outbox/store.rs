@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{Message, MessageId};
 use crate::{
     clock::{Clock, Timestamp},
-    db::{self, Db, Tx},
+    db::{self, Db, TenantDb, Tx},
     email::{Email, Invalid, Sent},
     id::Id,
     identity::TenantId,
@@ -124,8 +124,8 @@ impl Store {
     }
 
     pub(super) async fn get(&self, id: MessageId) -> Result<Option<MessageInfo>, db::Error> {
-        let row: Option<Row> = self
-            .db
+        let mut tx = self.everybodys().read().await?;
+        let row: Option<Row> = tx
             .query(
                 "select id, tenant_id, recipients, subject, state, reason, provider, provider_id, created_at, finished_at
                  from email_messages where id = $1",
@@ -133,6 +133,7 @@ impl Store {
             .bind(id)
             .fetch_optional()
             .await?;
+        tx.commit().await?;
         Ok(row.map(|row| MessageInfo {
             id: row.id,
             tenant: row.tenant_id,
@@ -149,28 +150,31 @@ impl Store {
 
     /// What is still to be sent: nothing when it was sent or skipped.
     pub(super) async fn waiting(&self, id: MessageId) -> Result<Option<Waiting>, db::Error> {
-        self.db
+        let mut tx = self.everybodys().read().await?;
+        let waiting = tx
             .query("select content, created_at from email_messages where id = $1 and content is not null")
             .bind(id)
             .fetch_optional()
-            .await
+            .await?;
+        tx.commit().await?;
+        Ok(waiting)
     }
 
     /// It was taken: the content is forgotten.
     pub(super) async fn sent(&self, id: MessageId, sent: &Sent, left_out: Option<String>) -> Result<(), db::Error> {
-        self.db
-            .query(
-                "update email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
-                 finished_at = $5 where id = $1",
-            )
-            .bind(id)
-            .bind(left_out)
-            .bind(sent.provider)
-            .bind(sent.id.clone())
-            .bind(self.clock.now())
-            .execute()
-            .await
-            .map(drop)
+        let mut tx = self.everybodys().begin().await?;
+        tx.query(
+            "update email_messages set state = 'sent', content = null, reason = $2, provider = $3, provider_id = $4,
+             finished_at = $5 where id = $1",
+        )
+        .bind(id)
+        .bind(left_out)
+        .bind(sent.provider)
+        .bind(sent.id.clone())
+        .bind(self.clock.now())
+        .execute()
+        .await?;
+        tx.commit().await
     }
 
     /// There was nobody to send it to.
@@ -185,24 +189,30 @@ impl Store {
 
     async fn finish(&self, id: MessageId, set: &'static str, reason: String) -> Result<(), db::Error> {
         // Composed of constants.
-        self.db
-            .query(AssertSqlSafe(format!(
-                "update email_messages set {set}, reason = $2, finished_at = $3 where id = $1"
-            )))
+        let sql = format!("update email_messages set {set}, reason = $2, finished_at = $3 where id = $1");
+        let mut tx = self.everybodys().begin().await?;
+        tx.query(AssertSqlSafe(sql))
             .bind(id)
             .bind(reason.replace('\0', "\u{fffd}"))
             .bind(self.clock.now())
             .execute()
-            .await
-            .map(drop)
+            .await?;
+        tx.commit().await
     }
 
     /// Forgets mails that were finished so long ago, and events so old that nobody sends them again.
     pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();
+        let mut tx = self.everybodys().begin().await?;
         let forgotten =
-            self.db.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
-        self.db.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
+            tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
+        tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
+        tx.commit().await?;
         Ok(forgotten)
+    }
+
+    /// The mails of every tenant and of the app: the worker sends them all, and knows each by its id.
+    fn everybodys(&self) -> TenantDb<'_> {
+        self.db.all_tenants()
     }
 }

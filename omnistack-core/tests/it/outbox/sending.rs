@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use omnistack_core::{
+    db::Dialect,
     email::{Attachment, ErrorKind, MessageState, OutboxError, SendMail},
     jobs::{JobFilter, JobState},
 };
@@ -41,7 +42,8 @@ on_each_database! {
                 .map(|mail| mail.idempotency_key.clone().unwrap()).collect();
             assert_eq!(keys, [format!("mail-{id}")].into(), "every attempt has the same key");
         }
-        let (kept,): (i64,) = app.db().query("select count(*) from email_messages where content is not null")
+        let mut tx = app.db().all_tenants().read().await.unwrap();
+        let (kept,): (i64,) = tx.query("select count(*) from email_messages where content is not null")
             .fetch_one().await.unwrap();
         assert_eq!(kept, 0, "what is sent is not kept");
     }
@@ -61,6 +63,34 @@ on_each_database! {
         assert_eq!(app.run_jobs().await, 1);
         assert_eq!(provider.taken().len(), 1);
         assert_eq!(outbox.get(id).await.unwrap().unwrap().tenant, Some(tenant));
+    }
+
+    async fn a_tenant_sees_its_own_mails_alone(database: TestDatabase) {
+        let (app, outbox, provider) = scripted(database, |app| app).await;
+        let [ours, theirs] = [(); 2].map(|()| app.user().identity().unwrap().tenant.unwrap());
+        outbox.send(&mail("app@example.com")).await.unwrap();
+        for tenant in [ours, theirs] {
+            // In their own transaction, and in one of nobody's.
+            let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+            outbox.send_in(&mut tx, &mail("own@example.com").for_tenant(tenant)).await.unwrap();
+            outbox.send_in(&mut tx, &mail("app@example.com")).await.unwrap();
+            tx.commit().await.unwrap();
+            outbox.send(&mail("any@example.com").for_tenant(tenant)).await.unwrap();
+        }
+        if app.db().dialect() == Dialect::Postgres {
+            let count = "select count(*) from email_messages";
+            let (unset,): (i64,) = app.db().query(count).fetch_one().await.unwrap();
+            let mut tx = app.db().tenant(ours).begin().await.unwrap();
+            let (seen,): (i64,) = tx.query(count).fetch_one().await.unwrap();
+            assert_eq!((unset, seen), (0, 2), "a query without its `where`");
+            assert_eq!(tx.query("delete from email_messages").execute().await.unwrap(), 2);
+            tx.rollback().await.unwrap();
+            // Nor does one send in the name of another.
+            let mut tx = app.db().tenant(ours).begin().await.unwrap();
+            outbox.send_in(&mut tx, &mail("any@example.com").for_tenant(theirs)).await.unwrap_err();
+        }
+        app.run_jobs().await;
+        assert_eq!(provider.taken().len(), 7, "the worker sends them all");
     }
 
     async fn an_answer_that_did_not_come_is_asked_for_again_with_the_same_key(database: TestDatabase) {

@@ -1,0 +1,90 @@
+//! A resource of tenants, as an app adds one.
+
+use garde::Validate;
+use omnistack_core::{
+    app::{Module, Mount, Registry},
+    clock::Timestamp,
+    crud::{self, Column, Crud, Fields, Resource},
+    db::Migration,
+    id::Id,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub(crate) const NOTES: &str = "/api/v1/app/notes";
+
+/// The module.
+pub(crate) struct Notes;
+
+impl Module for Notes {
+    fn name(&self) -> &'static str {
+        "notes"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.migrations(&[Migration { name: "0001_notes", postgres: POSTGRES, sqlite: SQLITE }]).routes(
+            Mount::app("/notes").permissions("notes"),
+            crud::routes::<Note>(),
+            Crud::from_ctx,
+        );
+    }
+}
+
+const POSTGRES: &str = "
+create table notes (
+    id uuid primary key, tenant_id uuid not null, title text not null,
+    created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz
+);
+alter table notes enable row level security;
+alter table notes force row level security;
+create policy tenant on notes using (omnistack_visible(tenant_id));";
+
+const SQLITE: &str = "
+create table notes (
+    id blob primary key, tenant_id blob not null, title text not null,
+    created_at text not null, updated_at text not null, deleted_at text
+) strict;";
+
+/// Something a team writes down.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+struct Note {
+    id: Id<Note>,
+    title: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    deleted_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewNote {
+    #[garde(length(chars, min = 1, max = 100))]
+    title: String,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NoteChange {
+    #[garde(inner(length(chars, min = 1, max = 100)))]
+    title: Option<String>,
+}
+
+impl Resource for Note {
+    const NAME: &'static str = "note";
+    const TABLE: &'static str = "notes";
+    const COLUMNS: &'static [Column] = &[Column::text("title").sorts().filters().searches()];
+    type Create = NewNote;
+    type Update = NoteChange;
+
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
+    fn create(new: NewNote, fields: &mut Fields) {
+        fields.set("title", new.title);
+    }
+
+    fn update(change: NoteChange, fields: &mut Fields) {
+        fields.change("title", change.title);
+    }
+}

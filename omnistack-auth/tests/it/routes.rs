@@ -1,0 +1,130 @@
+//! What holds for every route there is: taken from the app's own description, so that a new one is tried as well.
+
+use omnistack_core::{ExposeSecret as _, http::Method};
+use omnistack_testkit::{Client, TestDatabase, on_each_database};
+use serde_json::{Value, json};
+
+use super::{
+    admin::operator,
+    isolation::{NOBODY, document, everything, operations, things},
+    support::{sign_in, user},
+};
+
+/// What mass assignment goes for: fields that are set by nobody, or by others.
+const FIELDS: [&str; 12] = [
+    "operator",
+    "is_admin",
+    "id",
+    "tenant_id",
+    "owner_id",
+    "user_id",
+    "role",
+    "permissions",
+    "email_verified_at",
+    "created_at",
+    "session_id",
+    "redirect_uri",
+];
+
+/// Whether it changes something.
+fn changes(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+on_each_database! {
+    async fn nobody_comes_in_without_being_somebody(database: TestDatabase) {
+        let team = everything(database).await;
+        let mut things = things(&team).await;
+        things.extend([("users", NOBODY.to_owned()), ("tenants", NOBODY.to_owned()), ("jobs", NOBODY.to_owned())]);
+        let document = document(&team).await;
+        let (mut tried, forged) = (0, team.app.bearer("eyJhbGciOiJub25lIn0.e30."));
+        for operation in operations(&document, "/app/", NOBODY) {
+            let path = operation.filled(&things);
+            operation.send(&team.app.anonymous(), &path).await.expect_error(401, "UNAUTHORIZED");
+            operation.send(&forged, &path).await.expect_error(401, "UNAUTHORIZED");
+            tried += 1;
+        }
+        assert!(tried >= 45, "{tried}");
+    }
+
+    async fn somebody_elses_page_changes_nothing_by_a_browsers_cookies(database: TestDatabase) {
+        let team = everything(database).await;
+        let (things, document) = (things(&team).await, document(&team).await);
+        let eve = user(&team.app, "eve@example.com").await;
+        let tokens = sign_in(&team.app, eve).await;
+        let cookie = format!(
+            "__Host-omnistack-access={}; __Host-omnistack-refresh={}",
+            tokens.access.expose_secret(),
+            tokens.refresh.expose_secret()
+        );
+        let anonymous = team.app.anonymous();
+        anonymous.get(crate::issuers::ME).header("cookie", &cookie).await.expect(200);
+        let mut tried = 0;
+        for operation in operations(&document, "/app/", NOBODY) {
+            if !changes(&operation.method) {
+                continue;
+            }
+            let path = operation.filled(&things);
+            for (name, value) in
+                [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "same-site"), ("accept", "*/*")]
+            {
+                let request = operation.send(&anonymous, &path).header("cookie", &cookie).header(name, value);
+                request.await.expect_error(403, "CROSS_SITE_REQUEST");
+            }
+            tried += 1;
+        }
+        assert!(tried >= 30, "{tried}");
+        // With the cookies alone nothing happened: the session goes on, and so does the account.
+        anonymous.get(crate::issuers::ME).header("cookie", &cookie).await.expect(200);
+    }
+
+    async fn no_route_takes_a_field_nobody_asked_for(database: TestDatabase) {
+        let team = everything(database).await;
+        let mut things = things(&team).await;
+        let (boss, operator) = operator(&team.app, "boss@example.com").await;
+        things.extend([("users", boss.user.to_string()), ("tenants", team.id.to_string()), ("jobs", NOBODY.to_owned())]);
+        let (document, tenant, mut tried) = (document(&team).await, team.id.to_string(), 0);
+        let anonymous = team.app.anonymous();
+        for (part, client) in [("/app/", team.owner()), ("/admin/", &operator), ("/public/", &anonymous)] {
+            for operation in operations(&document, part, NOBODY) {
+                if operation.schema.is_null() {
+                    continue;
+                }
+                let what = format!("{} {}", operation.method, operation.path);
+                assert_eq!(operation.schema["additionalProperties"], false, "{what}: {}", operation.schema);
+                let path = operation.filled(&things);
+                for field in FIELDS.iter().filter(|field| operation.schema["properties"].get(field).is_none()) {
+                    let mut body = operation.body.clone();
+                    body[field] = Value::from("https://evil.example");
+                    let send = |client: &Client| client.request(operation.method.clone(), &path).json(&body);
+                    let request = send(client);
+                    let request = if part == "/app/" { request.header("x-tenant-id", &tenant) } else { request };
+                    let answer = request.await;
+                    assert_eq!(answer.status.as_u16(), 422, "{what} with {field}: {}", answer.text());
+                    assert_eq!(answer.header("location"), None, "{what}");
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried >= 30, "{tried}");
+    }
+
+    async fn no_address_sends_a_browser_elsewhere(database: TestDatabase) {
+        let team = everything(database).await;
+        for path in [
+            "//evil.example",
+            "//evil.example/%2e%2e",
+            "/%2f%2fevil.example/",
+            "/%5cevil.example",
+            "/https://evil.example",
+            "/api/v1/app/users/me/",
+            "/api/v1/public/auth/login?next=https://evil.example",
+            "/api/v1/public/auth/logout?redirect_uri=https://evil.example",
+        ] {
+            for method in [Method::GET, Method::POST] {
+                let answer = team.app.anonymous().request(method, path).json(json!({})).await;
+                assert!(!answer.status.is_redirection() && answer.header("location").is_none(), "{path}: {}", answer.status);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The page on security names the test of each requirement; a name nobody can find proves nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What a row says that names no test.
+const WITHOUT_TEST: [&str; 5] =
+    ["**not met**", "left to the app", "left to who runs it", "does not apply", "by its making"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where a test is: `auth::accounts::lockout::name` is in the tests of `omnistack-auth`, `auth::src::lockout::name` beside
+/// its code.
+fn place(reference: &str) -> (PathBuf, String) {
+    let mut parts: Vec<_> = reference.split("::").collect();
+    let name = parts.pop().unwrap().to_owned();
+    let mut file = root().join(format!("omnistack-{}", parts.remove(0)));
+    if parts.first() != Some(&"src") {
+        file = file.join("tests/it");
+    }
+    file.extend(&parts);
+    (file.with_extension("rs"), name)
+}
+
+/// The tests of a text: code spans that are paths into a crate.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.filter(|span| ["auth::", "core::", "testkit::"].iter().any(|start| span.starts_with(start)))
+}
+
+#[test]
+fn every_test_it_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/src/security.md")).unwrap();
+    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut missing = Vec::new();
+    let mut named = BTreeSet::new();
+    for reference in references(&page) {
+        let (file, name) = place(reference);
+        let source = files.entry(file.clone()).or_insert_with(|| fs::read_to_string(&file).unwrap_or_default());
+        if !source.contains(&format!("fn {name}(")) {
+            missing.push(format!("{reference}, in {}", file.display()));
+        }
+        named.insert(reference);
+    }
+    assert!(missing.is_empty(), "docs/src/security.md names tests that are not there:\n{}", missing.join("\n"));
+    assert!(named.len() > 80, "{}", named.len());
+}
+
+#[test]
+fn every_requirement_is_said_to_be_met_or_not() {
+    let page = fs::read_to_string(root().join("docs/src/security.md")).unwrap();
+    let mut seen = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let inside = row.strip_prefix('|').and_then(|row| row.strip_suffix('|')).unwrap();
+        let cells: Vec<_> = inside.split('|').map(str::trim).collect();
+        let number = cells[0];
+        if !number.starts_with(|letter: char| letter.is_ascii_digit() || letter == '§') {
+            continue;
+        }
+        assert!(seen.insert(number.to_owned()), "{number} is there twice");
+        assert_eq!(cells.len(), 4, "{row}");
+        let tested = references(row).next().is_some();
+        let told = WITHOUT_TEST.iter().any(|words| row.contains(words));
+        assert!(tested || told, "{number} names no test, and doesn't say why: {row}");
+    }
+    // Chapters 6 to 10 of ASVS 5.0.0 in full.
+    for (section, count) in [
+        ("6.1", 3),
+        ("6.2", 12),
+        ("6.3", 8),
+        ("6.4", 6),
+        ("6.5", 8),
+        ("6.6", 4),
+        ("6.7", 2),
+        ("6.8", 4),
+        ("7.1", 3),
+        ("7.2", 4),
+        ("7.3", 2),
+        ("7.4", 5),
+        ("7.5", 3),
+        ("7.6", 2),
+        ("8.1", 4),
+        ("8.2", 4),
+        ("8.3", 3),
+        ("8.4", 2),
+        ("9.1", 3),
+        ("9.2", 4),
+        ("10.1", 2),
+        ("10.2", 3),
+        ("10.3", 5),
+        ("10.5", 5),
+    ] {
+        for number in 1..=count {
+            let number = format!("{section}.{number}");
+            assert!(seen.contains(&number), "{number} is missing");
+        }
+    }
+}
