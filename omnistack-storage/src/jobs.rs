@@ -1,0 +1,22 @@
+//! What is done by the clock.
+
+use async_trait::async_trait;
+use omnistack_core::jobs::{Job, JobCtx, JobError};
+use serde::{Deserialize, Serialize};
+
+use crate::FileService;
+
+/// Removes what is left over. Every hour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sweep {}
+
+#[async_trait]
+impl Job for Sweep {
+    const NAME: &'static str = "files.sweep";
+    type State = FileService;
+
+    async fn run(self, files: &FileService, _: &JobCtx) -> Result<(), JobError> {
+        files.sweep().await?;
+        Ok(())
+    }
+}
