@@ -168,9 +168,11 @@ impl From<Error> for http::Error {
             ErrorKind::NotFound => Answer::not_found("the file"),
             ErrorKind::Exists => Answer::conflict("ALREADY_EXISTS", "there is one of this name already"),
             ErrorKind::Key => Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", source.to_string()),
-            ErrorKind::Range => {
-                Answer::new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_NOT_SATISFIABLE", "the range is behind the file's end")
-            }
+            ErrorKind::Range => Answer::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "RANGE_NOT_SATISFIABLE",
+                "the range is behind the file's end",
+            ),
             ErrorKind::TooLarge => Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "FILE_TOO_LARGE", source.to_string()),
             ErrorKind::Mismatch => {
                 Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "CONTENT_MISMATCH", source.to_string())

@@ -116,7 +116,10 @@ mod tests {
         for (name, expected) in [
             ("a.txt", "attachment; filename=\"a.txt\"; filename*=UTF-8''a.txt"),
             ("a\"b\\c.txt", "attachment; filename=\"a_b_c.txt\"; filename*=UTF-8''a%22b%5Cc.txt"),
-            ("Grüße 🎉.txt", "attachment; filename=\"Gr__e _.txt\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe%20%F0%9F%8E%89.txt"),
+            (
+                "Grüße 🎉.txt",
+                "attachment; filename=\"Gr__e _.txt\"; filename*=UTF-8''Gr%C3%BC%C3%9Fe%20%F0%9F%8E%89.txt",
+            ),
             ("a\r\nX: y", "attachment; filename=\"a__X: y\"; filename*=UTF-8''a%0D%0AX%3A%20y"),
             ("100%20", "attachment; filename=\"100_20\"; filename*=UTF-8''100%2520"),
         ] {

@@ -73,7 +73,9 @@ fn check(text: &str) -> Result<(), KeyError> {
     }
     // Also the C1 controls, and what makes text run backwards in a listing.
     let refused = |character: char| {
-        character.is_control() || character == '\\' || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        character.is_control()
+            || character == '\\'
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if text.chars().any(refused) || has_escape(text.as_bytes()) {
         return Err(KeyError::Character);
@@ -120,10 +122,9 @@ mod tests {
     #[test]
     fn what_is_a_key() {
         let part = "a".repeat(255);
-        let longest = [part.as_str(), &part, &part, &part].join("/") + "/";
-        let longest = longest.chars().take(1023).collect::<String>() + "b";
+        let longest = [part.as_str(); 4].join("/");
         for good in ["a", "a/b.txt", "Grüße/🎉 party.png", "...", "a/.hidden", "100%", "50% off", "a b", &longest] {
-            assert!(ObjectKey::new(good).is_ok() || good.contains("//"), "{good}: {:?}", ObjectKey::new(good));
+            assert!(ObjectKey::new(good).is_ok(), "{good}: {:?}", ObjectKey::new(good));
         }
         let long = format!("{}/{}", part, "b".repeat(4096));
         let wide = format!("{part}a");

@@ -94,7 +94,8 @@ impl Module for Files {
         let bytes = |mount: Mount| {
             mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
         };
-        let (taking, writing) = (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
+        let (taking, writing) =
+            (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
         registry
             .provide_with(move |ctx| Ok(Links::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, &url)))
             .provide_with(move |ctx| make(ctx, ctx.get()?))
@@ -141,11 +142,7 @@ mod buckets {
 
 #[cfg(feature = "bucket")]
 mod buckets {
-    use omnistack_core::{
-        app::Registry,
-        clock::Clock,
-        http::client::Client,
-    };
+    use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
 
     use super::Make;
     use crate::{Error, Storage, config::StorageSettings};
@@ -163,7 +160,8 @@ mod buckets {
             Ok(_) => {}
             Err(Wrong::Unknown) => {
                 let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
-                registry.problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, and turn on its feature");
+                registry
+                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, and turn on its feature");
                 return None;
             }
             Err(Wrong::Absent(name)) => {
@@ -227,7 +225,9 @@ mod buckets {
                 Ok(Storage::new(crate::Gcs::new(bucket()?, key, client, clock)?))
             }
             #[cfg(feature = "azure")]
-            "azure" => Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?)),
+            "azure" => {
+                Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?))
+            }
             _ => Err(Wrong::Unknown),
         }
     }

@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream, stream::BoxStream};
-use omnistack_core::{
-    clock::Timestamp,
-    crypto::Sha256,
-    http::Method,
-};
+use omnistack_core::{clock::Timestamp, crypto::Sha256, http::Method};
 use sha2::Digest as _;
 
 use crate::{Error, ErrorKind, ObjectKey};

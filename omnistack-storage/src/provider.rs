@@ -1,9 +1,9 @@
 //! What a provider does.
 
-#[cfg(feature = "bucket")]
-pub(crate) mod bucket;
 #[cfg(feature = "azure")]
 pub(crate) mod azure;
+#[cfg(feature = "bucket")]
+pub(crate) mod bucket;
 #[cfg(feature = "gcs")]
 pub(crate) mod gcs;
 pub(crate) mod local;
@@ -18,12 +18,11 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
-    Error,
+    Error, ObjectKey,
     object::{
         ByteRange, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier, SignRequest,
         SignedRequest, Stored, Upload,
     },
-    ObjectKey,
 };
 
 /// Keeps objects: the implementor's contract.

@@ -92,10 +92,11 @@ impl FileService {
         &self,
         mut file: File,
         new: &NewFile,
-        mut body: ByteStream,
+        body: ByteStream,
         room: &Room,
         limit: u64,
     ) -> Result<File, Error> {
+        let mut body = body.fuse();
         // Enough to tell what it is, before anything is stored.
         let (mut first, mut seen) = (Vec::new(), Vec::<u8>::new());
         while seen.len() < FIRST {
@@ -118,9 +119,8 @@ impl FileService {
 
     /// What it is, if that is taken here.
     fn admit(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
-        let refused = |code: &'static str, message: String| {
-            http::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
-        };
+        let refused =
+            |code: &'static str, message: String| http::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message);
         let media_type = sniff::media_type(first, claimed).map_err(|found| {
             let message = format!("its bytes are `{found}`, not what it is said to be");
             refused("FILE_TYPE_MISMATCH", message).detail("found", found)

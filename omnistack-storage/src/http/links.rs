@@ -41,11 +41,7 @@ fn refused() -> Error {
     (status = 403, description = "The link is not good, or not any more."),
     (status = 404, description = "What it is for is not there."),
     (status = 416, description = "The part is behind its end.")))]
-async fn read(
-    State(served): State<Served>,
-    Path(link): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
+async fn read(State(served): State<Served>, Path(link): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     let allowed = served.links.read(&link, &Method::GET).ok_or_else(refused)?;
     let key = allowed.key()?;
     let info = served.storage.head(&key).await?;
@@ -73,11 +69,7 @@ async fn read(
     (status = 204, description = "Stored."),
     (status = 403, description = "The link is not good, or not any more, or for another type."),
     (status = 422, description = "It has another size.")))]
-async fn write(
-    State(served): State<Served>,
-    Path(link): Path<String>,
-    request: Request,
-) -> Result<StatusCode, Error> {
+async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
     let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.map(str::to_owned);

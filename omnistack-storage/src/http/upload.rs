@@ -100,10 +100,8 @@ async fn read(
     if field.name() != Some("file") {
         return Err(wrong("file", "is the form's only field"));
     }
-    let part = Part {
-        file_name: field.file_name().map(Into::into),
-        content_type: field.content_type().map(Into::into),
-    };
+    let part =
+        Part { file_name: field.file_name().map(Into::into), content_type: field.content_type().map(Into::into) };
     if said.send(part).is_err() {
         return Ok(());
     }

@@ -16,9 +16,7 @@ use omnistack_core::{
 use super::bucket::{Bucket, Connector, path};
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
-    object::{
-        ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload,
-    },
+    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
 };
 
 /// Keeps objects in a container of Azure Blob Storage.

@@ -37,12 +37,7 @@ impl<S: ObjectStore> Bucket<S> {
         Self { store: Arc::new(store) }
     }
 
-    pub(crate) async fn put(
-        &self,
-        key: &ObjectKey,
-        mut upload: Upload,
-        options: &PutOptions,
-    ) -> Result<Stored, Error> {
+    pub(crate) async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
         let path = path(key)?;
         let size = part_size(upload.known_size());
         let first = upload.part(size).await?;

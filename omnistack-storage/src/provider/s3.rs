@@ -294,6 +294,9 @@ impl StorageProvider for S3 {
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3").field("origin", &self.origin).field("bucket", &self.settings.bucket).finish_non_exhaustive()
+        f.debug_struct("S3")
+            .field("origin", &self.origin)
+            .field("bucket", &self.settings.bucket)
+            .finish_non_exhaustive()
     }
 }

@@ -115,11 +115,7 @@ impl Signer<'_> {
     }
 
     /// The headers of a request with this body.
-    pub(crate) fn headers(
-        &self,
-        mut request: Request<'_>,
-        body: &[u8],
-    ) -> Result<BTreeMap<String, String>, Error> {
+    pub(crate) fn headers(&self, mut request: Request<'_>, body: &[u8]) -> Result<BTreeMap<String, String>, Error> {
         let payload = Sha256::of(body).to_string();
         request.headers.insert("x-amz-date".into(), self.time());
         request.headers.insert("x-amz-content-sha256".into(), payload.clone());
@@ -154,7 +150,8 @@ impl Signer<'_> {
         if let Some(content_type) = &policy.content_type {
             fields.insert("Content-Type".into(), content_type.clone());
         }
-        let mut conditions: Vec<_> = fields.iter().map(|(name, value)| json!(["eq", format!("${name}"), value])).collect();
+        let mut conditions: Vec<_> =
+            fields.iter().map(|(name, value)| json!(["eq", format!("${name}"), value])).collect();
         conditions.push(json!({ "bucket": bucket }));
         conditions.push(json!(["content-length-range", 0, policy.max_size]));
         let expires = (self.now + policy.expires_in).to_jiff().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

@@ -92,7 +92,7 @@ on_each_database! {
             ("a.svg", "image/png", b"<svg onload='x'></svg>".to_vec(), 201, ""),
             ("a.txt", "text/plain", vec![b'a'; 1000], 201, ""),
             ("a.txt", "text/plain", vec![b'a'; 1001], 413, "FILE_TOO_LARGE"),
-            ("a.txt", "text/plain", vec![b'a'; 100_000], 413, "PAYLOAD_TOO_LARGE"),
+            ("a.txt", "text/plain", vec![b'a'; 100_000], 413, "FILE_TOO_LARGE"),
             ("a.txt", "plain", b"a".to_vec(), 422, "VALIDATION_FAILED"),
             ("", "text/plain", b"a".to_vec(), 422, "VALIDATION_FAILED"),
             ("%20", "text/plain", b"a".to_vec(), 422, "VALIDATION_FAILED"),
