@@ -45,6 +45,20 @@ omnistack_core::section! {
     }
 }
 
+omnistack_core::section! {
+    /// Archives of files.
+    pub struct ArchivalSettings {
+        /// How old files are that are archived every night, e.g. `180d`; none when absent.
+        pub after: Option<Duration> = "ARCHIVAL_AFTER";
+        /// Of which media types, e.g. `video/*`; all when absent.
+        pub types: Vec<String> = "ARCHIVAL_TYPES";
+        /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
+        pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
+        /// How many days a restored file can be read, unless said.
+        pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7";
+    }
+}
+
 impl StorageSettings {
     pub(crate) fn path(&self) -> PathBuf {
         PathBuf::from(&self.directory)

@@ -1,5 +1,6 @@
 //! Routes.
 
+pub(crate) mod archival;
 pub(crate) mod files;
 pub(crate) mod links;
 mod upload;

@@ -38,6 +38,7 @@
 //! | [`Upload`], [`Object`] | bytes on their way in and out |
 //! | [`Links`] | links the app makes and serves for providers that have none |
 //! | [`Files`], [`FileService`] | files of tenants |
+//! | [`Archival`] | old files move to where keeping them costs less, and back |
 //! | [`Scan`] | a look at files before anybody can read them |
 //!
 //! | feature | default | adds |
@@ -47,6 +48,7 @@
 //! | `gcs` | no | buckets of Google Cloud Storage |
 //! | `azure` | no | containers of Azure Blob Storage |
 
+mod archival;
 mod config;
 mod error;
 mod files;
@@ -65,7 +67,8 @@ mod sniff;
 mod storage;
 mod store;
 
-pub use config::{FileSettings, StorageSettings};
+pub use archival::{Archival, ArchiveState, ArchivedFile, ClassUsed};
+pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
 pub use key::{KeyError, ObjectKey};

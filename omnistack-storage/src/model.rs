@@ -44,6 +44,8 @@ pub struct File {
     pub state: FileState,
     /// When it was announced.
     pub created_at: Timestamp,
+    /// The storage class it was moved to, if it was.
+    pub storage_class: Option<String>,
     /// When it was deleted, if it is. Until it is removed for good it can be restored.
     pub deleted_at: Option<Timestamp>,
 }

@@ -12,11 +12,11 @@ use omnistack_core::{
 };
 
 use crate::{
-    FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
-    config::{FileSettings, StorageSettings},
+    Archival, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
+    config::{ArchivalSettings, FileSettings, StorageSettings},
     files::Inner,
     http,
-    jobs::Sweep,
+    jobs::{Archive, Sweep},
     scan::Scanner,
 };
 
@@ -88,9 +88,13 @@ impl Module for Files {
     fn register(&self, registry: &mut Registry) {
         registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
+        let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(make) = self.provider(registry) else { return };
+        if archives.after.is_some() {
+            registry.cron(Cron::new("13 2 * * *", Archive {}));
+        }
         let (scanner, url) = (self.scanner.clone(), settings.public_url.clone());
-        let largest = settings.max_size.as_u64();
+        let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
         let bytes = |mount: Mount| {
             mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
         };
@@ -110,10 +114,13 @@ impl Module for Files {
                     settings: settings.clone(),
                 })))
             })
+            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, archives.clone())))
             .job::<Sweep>(Ctx::get)
+            .job::<Archive>(Ctx::get)
             .cron(Cron::new("47 * * * *", Sweep {}))
             .routes(taking, http::files::bytes(), Ctx::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)
+            .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Ctx::get)
             .routes(writing, http::links::api(), |ctx| {
                 Ok(http::links::Served { links: ctx.get()?, storage: ctx.get()? })
             });

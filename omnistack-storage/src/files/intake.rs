@@ -77,6 +77,7 @@ impl FileService {
             sha256: new.sha256,
             state,
             created_at: now,
+            storage_class: None,
             deleted_at: None,
         };
         let mut tx = self.0.db.tenant(tenant).begin().await?;

@@ -5,6 +5,7 @@ use std::{
     fmt,
     ops::Bound,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use omnistack_core::clock::Clock;
 
 use crate::{
     Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
-    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+    object::{Archive, ByteRange, Listing, Object, ObjectInfo, PutOptions, RestoreTier, SignRequest, SignedRequest, Stored, Upload},
 };
 
 /// Keeps objects in memory; they are gone with its last clone.
@@ -57,6 +58,11 @@ impl Memory {
     }
 }
 
+/// As S3 has them.
+fn archive_of(class: Option<&str>) -> Archive {
+    if matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) { Archive::Archived } else { Archive::None }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self::new(Clock::system())
@@ -79,6 +85,7 @@ impl StorageProvider for Memory {
             signed_size: links,
             storage_classes: true,
             change_class: true,
+            restore: true,
             ..Capabilities::default()
         }
     }
@@ -95,6 +102,7 @@ impl StorageProvider for Memory {
         info.sha256 = Some(sha256);
         info.content_type.clone_from(&options.content_type);
         info.storage_class.clone_from(&options.storage_class);
+        info.archive = archive_of(options.storage_class.as_deref());
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         if options.if_absent && objects.contains_key(key) {
             return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
@@ -105,6 +113,14 @@ impl StorageProvider for Memory {
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
         let (info, bytes) = self.find(key)?;
+        let readable = match info.archive {
+            Archive::None => true,
+            Archive::RestoredUntil(until) => self.clock.now() < until,
+            Archive::Archived | Archive::Restoring => false,
+        };
+        if !readable {
+            return Err(Error::new(ErrorKind::Archived, format!("`{key}`")));
+        }
         let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let part = bytes.slice(index(range.start)..index(range.end));
@@ -130,15 +146,30 @@ impl StorageProvider for Memory {
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         let (mut info, bytes) = self.find(from)?;
+        if matches!(info.archive, Archive::Archived | Archive::Restoring) {
+            return Err(Error::new(ErrorKind::Archived, format!("`{from}`")));
+        }
         info.key = to.clone();
         info.modified_at = self.clock.now();
         info.storage_class = storage_class.map(Into::into);
+        info.archive = archive_of(storage_class);
         self.objects.write().unwrap_or_else(PoisonError::into_inner).insert(to.clone(), (info, bytes));
         Ok(())
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(())
+    }
+
+    /// At once.
+    async fn restore(&self, key: &ObjectKey, days: u32, _: RestoreTier) -> Result<(), Error> {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let (info, _) = objects.get_mut(key).ok_or_else(|| Error::not_found(key))?;
+        if info.archive == Archive::None {
+            return Err(Error::new(ErrorKind::Unsupported, "the object is in no archive"));
+        }
+        info.archive = Archive::RestoredUntil(self.clock.now() + Duration::from_hours(24) * days);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Files of tenants, through the router.
 
+mod archival;
 mod intake;
 mod life;
 mod links;
