@@ -14,9 +14,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier,
-    config::ArchivalSettings,
-    sniff, store,
+    Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier, config::ArchivalSettings, sniff,
+    store,
 };
 
 /// Files at once.
@@ -196,7 +195,8 @@ impl Archival {
         let classes = store::classes(&mut tx).await?;
         tx.commit().await?;
         let number = |count: i64| u64::try_from(count).unwrap_or(0);
-        let used = |(storage_class, files, bytes)| ClassUsed { storage_class, files: number(files), bytes: number(bytes) };
+        let used =
+            |(storage_class, files, bytes)| ClassUsed { storage_class, files: number(files), bytes: number(bytes) };
         Ok(classes.into_iter().map(used).collect())
     }
 

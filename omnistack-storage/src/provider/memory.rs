@@ -15,7 +15,10 @@ use omnistack_core::clock::Clock;
 
 use crate::{
     Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
-    object::{Archive, ByteRange, Listing, Object, ObjectInfo, PutOptions, RestoreTier, SignRequest, SignedRequest, Stored, Upload},
+    object::{
+        Archive, ByteRange, Listing, Object, ObjectInfo, PutOptions, RestoreTier, SignRequest, SignedRequest, Stored,
+        Upload,
+    },
 };
 
 /// Keeps objects in memory; they are gone with its last clone.
