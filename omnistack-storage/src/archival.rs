@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Files at once.
-const CHUNK: usize = 100;
+const CHUNK: i64 = 100;
 /// Days a restored file may stay at most.
 const LONGEST: u32 = 365;
 
@@ -96,7 +96,7 @@ impl Archival {
         loop {
             // The clock works for every tenant.
             let mut tx = self.files.0.db.all_tenants().read().await?;
-            let files = store::aged(&mut tx, before, after, i64::try_from(CHUNK).unwrap_or(i64::MAX)).await?;
+            let files = store::aged(&mut tx, before, after, CHUNK).await?;
             tx.commit().await?;
             let Some(last) = files.last() else { break };
             after = Some((last.created_at, last.id));

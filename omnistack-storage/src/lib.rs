@@ -52,7 +52,6 @@ mod archival;
 mod config;
 mod error;
 mod files;
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` hands its context to rules so")]
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
 mod jobs;

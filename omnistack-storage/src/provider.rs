@@ -105,6 +105,7 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
 /// What a provider can do beyond storing and reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is said by itself")]
 pub struct Capabilities {
     /// Stores only if there is none of the name.
     pub if_absent: bool,

@@ -89,7 +89,7 @@ fn pieces(pieces: Vec<Result<Bytes, Error>>) -> ByteStream {
 
 /// So many bytes that differ.
 fn many(length: usize) -> Bytes {
-    (0..length).map(|at| (at % 251) as u8).collect::<Vec<_>>().into()
+    (0..length).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect::<Vec<_>>().into()
 }
 
 /// What is stored is read again, byte by byte, with what is known of it.

@@ -7,8 +7,10 @@ use crate::{Error, model::INCOMING, store};
 
 /// How long a file is awaited.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Rows and objects at once.
-const CHUNK: usize = 200;
+/// Rows at once.
+const CHUNK: i64 = 200;
+/// Objects at once.
+const OBJECTS: usize = 200;
 
 impl FileService {
     /// Removes, with their bytes: files whose bytes never came, files whose time to be restored is over, and what arrived at links
@@ -22,8 +24,8 @@ impl FileService {
         loop {
             // The clock works for every tenant.
             let mut tx = self.0.db.all_tenants().read().await?;
-            let mut files = store::overdue(&mut tx, now - PATIENCE, CHUNK as i64).await?;
-            files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, CHUNK as i64).await?);
+            let mut files = store::overdue(&mut tx, now - PATIENCE, CHUNK).await?;
+            files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, CHUNK).await?);
             tx.commit().await?;
             if files.is_empty() {
                 break;
@@ -39,7 +41,7 @@ impl FileService {
         }
         let mut after = None;
         loop {
-            let listing = self.0.storage.list(INCOMING, after.as_ref(), CHUNK).await?;
+            let listing = self.0.storage.list(INCOMING, after.as_ref(), OBJECTS).await?;
             for object in &listing.objects {
                 if object.modified_at < now - PATIENCE - PATIENCE {
                     self.0.storage.delete(&object.key).await?;

@@ -85,7 +85,8 @@ impl Signer<'_> {
     fn signature(&self, request: &Request<'_>, signed: &str, payload: &str) -> Result<String, Error> {
         let mut headers = request.headers.clone();
         headers.insert("host".into(), request.host.into());
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let lines = headers.iter().flat_map(|(name, value)| [name.as_str(), ":", value.trim(), "\n"]);
+        let headers: String = lines.collect();
         let query = sorted(&request.query);
         let canonical = format!("{}\n{}\n{query}\n{headers}\n{signed}\n{payload}", request.method, request.path);
         let text = format!("AWS4-HMAC-SHA256\n{}\n{}\n{}", self.time(), self.scope(), Sha256::of(canonical));
