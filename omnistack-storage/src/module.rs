@@ -133,7 +133,7 @@ impl fmt::Debug for Files {
     }
 }
 
-#[cfg(not(feature = "bucket"))]
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
 mod buckets {
     use omnistack_core::app::Registry;
 
@@ -147,7 +147,7 @@ mod buckets {
     }
 }
 
-#[cfg(feature = "bucket")]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod buckets {
     use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
 
@@ -200,7 +200,7 @@ mod buckets {
     }
 
     #[cfg_attr(
-        not(all(feature = "s3", feature = "gcs", feature = "azure")),
+        not(any(feature = "s3", feature = "azure")),
         expect(unused_variables, reason = "not every kind of bucket is compiled in")
     )]
     fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "azure")]
 pub(crate) mod azure;
-#[cfg(feature = "bucket")]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub(crate) mod bucket;
 #[cfg(feature = "gcs")]
 pub(crate) mod gcs;
