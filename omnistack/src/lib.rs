@@ -20,11 +20,14 @@
 //! | `redis` | no | Redis for what several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `full` | no | all of them |
 
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
 pub use omnistack_core::*;
+#[cfg(feature = "storage")]
+pub use omnistack_storage as storage;
 
 /// What most files of an app need.
 pub mod prelude {

@@ -1,0 +1,37 @@
+create table files (
+    id           uuid primary key,
+    tenant_id    uuid not null,
+    user_id      uuid not null,
+    name         text not null,
+    content_type text not null,
+    -- Of one that is not stored, what is reserved for it.
+    size         bigint not null,
+    -- As 64 hexadecimal digits.
+    sha256       text,
+    state        text not null check (state in ('receiving', 'awaited', 'stored')),
+    created_at   timestamptz not null,
+    stored_at    timestamptz,
+    deleted_at   timestamptz,
+    -- Where the provider keeps it, if that is not the ordinary place.
+    storage_class text
+);
+
+create index files_of_tenant on files (tenant_id, id);
+create index files_pending on files (created_at) where state <> 'stored';
+create index files_deleted on files (deleted_at) where deleted_at is not null;
+-- What is to be archived, the oldest first.
+create index files_by_age on files (created_at) where state = 'stored' and storage_class is null;
+
+-- What each tenant stores, with what is reserved.
+create table file_usage (
+    tenant_id uuid primary key,
+    bytes     bigint not null
+);
+
+alter table files enable row level security;
+alter table files force row level security;
+create policy tenant on files using (omnistack_visible(tenant_id));
+
+alter table file_usage enable row level security;
+alter table file_usage force row level security;
+create policy tenant on file_usage using (omnistack_visible(tenant_id));

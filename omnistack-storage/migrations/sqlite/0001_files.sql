@@ -1,0 +1,29 @@
+create table files (
+    id           blob primary key not null,
+    tenant_id    blob not null,
+    user_id      blob not null,
+    name         text not null,
+    content_type text not null,
+    -- Of one that is not stored, what is reserved for it.
+    size         integer not null,
+    -- As 64 hexadecimal digits.
+    sha256       text,
+    state        text not null check (state in ('receiving', 'awaited', 'stored')),
+    created_at   text not null,
+    stored_at    text,
+    deleted_at   text,
+    -- Where the provider keeps it, if that is not the ordinary place.
+    storage_class text
+) strict;
+
+create index files_of_tenant on files (tenant_id, id);
+create index files_pending on files (created_at) where state <> 'stored';
+create index files_deleted on files (deleted_at) where deleted_at is not null;
+-- What is to be archived, the oldest first.
+create index files_by_age on files (created_at) where state = 'stored' and storage_class is null;
+
+-- What each tenant stores, with what is reserved.
+create table file_usage (
+    tenant_id blob primary key not null,
+    bytes     integer not null
+) strict;

@@ -1,0 +1,66 @@
+//! Settings.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use secrecy::SecretString;
+
+omnistack_core::section! {
+    /// Files.
+    pub struct FileSettings {
+        /// Where users reach the app: what links the app makes itself begin with.
+        pub public_url: String = "PUBLIC_URL", default "http://127.0.0.1:8080";
+        /// Largest file.
+        pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB";
+        /// Which media types are taken, e.g. `image/*` and `application/pdf`; all when absent. What a file is, its first bytes say.
+        pub types: Vec<String> = "FILES_TYPES";
+        /// How long a deleted file can be restored.
+        pub delete_grace: Duration = "FILES_DELETE_GRACE", default "30d";
+        /// How long a link to a file is good, at most seven days.
+        pub link: Duration = "FILES_LINK", default "15m";
+        /// How long one upload through the app may take.
+        pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h";
+    }
+}
+
+omnistack_core::section! {
+    /// Where files are kept.
+    pub struct StorageSettings {
+        /// `local`, `memory`, `s3`, `r2`, `gcs` or `azure`.
+        pub provider: String = "STORAGE_PROVIDER", default "local";
+        /// The directory of `local`.
+        pub directory: String = "STORAGE_DIRECTORY", default "data/files";
+        /// The bucket, or the container of `azure`.
+        pub bucket: Option<String> = "STORAGE_BUCKET";
+        /// The region of `s3`.
+        pub region: String = "STORAGE_REGION", default "us-east-1";
+        /// The address of an `s3` that is not Amazon's.
+        pub endpoint: Option<String> = "STORAGE_ENDPOINT";
+        /// The account of `r2` and `azure`.
+        pub account: Option<String> = "STORAGE_ACCOUNT";
+        /// The id of the key of `s3` and `r2`; without one, the machine's own role.
+        pub key_id: Option<String> = "STORAGE_KEY_ID";
+        /// The key of `s3`, `r2` and `azure`; for `gcs`, the JSON of a service account's key.
+        pub key: Option<SecretString> = "STORAGE_KEY";
+    }
+}
+
+omnistack_core::section! {
+    /// Archives of files.
+    pub struct ArchivalSettings {
+        /// How old files are that are archived every night, e.g. `180d`; none when absent.
+        pub after: Option<Duration> = "ARCHIVAL_AFTER";
+        /// Of which media types, e.g. `video/*`; all when absent.
+        pub types: Vec<String> = "ARCHIVAL_TYPES";
+        /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
+        pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
+        /// How many days a restored file can be read, unless said.
+        pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7";
+    }
+}
+
+impl StorageSettings {
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(&self.directory)
+    }
+}

@@ -1,0 +1,329 @@
+//! Files of a tenant.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ::http::{HeaderMap, StatusCode};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use garde::Validate;
+use omnistack_core::{
+    app::Api,
+    clock::Timestamp,
+    crypto::Sha256,
+    http::{Error, FieldProblem, HeaderValue, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query, header},
+    identity::Identity,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::{content, disposition, is_known, may_resume, not_modified, range, upload};
+use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, sniff};
+
+/// What takes and gives bytes.
+pub(crate) fn bytes() -> Api<FileService> {
+    Api::new().routes(routes!(upload_file)).routes(routes!(download))
+}
+
+/// What is said about files.
+pub(crate) fn api() -> Api<FileService> {
+    Api::new()
+        .routes(routes!(list))
+        .routes(routes!(used))
+        .routes(routes!(announce))
+        .routes(routes!(get, delete))
+        .routes(routes!(confirm))
+        .routes(routes!(restore))
+        .routes(routes!(link))
+}
+
+/// What a file is called, and its checksum.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct UploadQuery {
+    /// What it is called; of a form, the name its file has unless given.
+    #[garde(skip)]
+    #[param(max_length = 255)]
+    name: Option<String>,
+    /// The SHA-256 of its bytes in hexadecimal digits: other bytes are refused.
+    #[garde(skip)]
+    #[param(pattern = "^[0-9a-fA-F]{64}$")]
+    sha256: Option<String>,
+}
+
+fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
+    let wrong = |_| Error::invalid([FieldProblem::new("sha256", "is not 64 hexadecimal digits")]);
+    text.map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+/// Upload a file
+///
+/// The body is the file, with `name` in the query; or a form of one field, `file`. Needs `files:write`.
+#[utoipa::path(post, path = "/", operation_id = "file_upload", params(UploadQuery),
+    request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
+    (status = 201, description = "The file.", body = File),
+    (status = 409, description = "The plan's storage is used up."),
+    (status = 413, description = "It is too large."),
+    (status = 415, description = "Files of its type are not taken, or it is not what it is said to be."),
+    (status = 422, description = "It has no name, other bytes than announced, or is refused.")))]
+async fn upload_file(
+    State(files): State<FileService>,
+    caller: Identity,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<(StatusCode, Json<File>), Error> {
+    let sha256 = checksum(query.sha256.as_deref())?;
+    let file = upload::take(&files, &caller, query.name, sha256, request).await?;
+    Ok((StatusCode::CREATED, Json(file)))
+}
+
+/// How a file is wanted.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DownloadQuery {
+    /// Whether a browser may show it in place of saving it; pictures, films, music, plain text and PDF only.
+    #[serde(default)]
+    #[garde(skip)]
+    inline: bool,
+}
+
+/// Download a file
+///
+/// With `Range` a part of it, with `If-None-Match` only if it is not known. Needs `files:read`.
+#[utoipa::path(get, path = "/{id}/content", operation_id = "file_download",
+    params(("id" = String, Path, format = Uuid, description = "The file."), DownloadQuery), responses(
+    (status = 200, description = "The file.", body = String, content_type = "application/octet-stream"),
+    (status = 206, description = "The part asked for.", body = String, content_type = "application/octet-stream"),
+    (status = 304, description = "It is known."),
+    (status = 404, description = "The tenant has no such file."),
+    (status = 409, description = "It is in an archive."),
+    (status = 416, description = "The part is behind its end.")))]
+async fn download(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let file = files.readable(&caller, id).await?;
+    // A file never changes.
+    let etag = format!("\"{}\"", file.id);
+    if is_known(&headers, &etag) {
+        return Ok(not_modified(&etag));
+    }
+    let range = range(&headers).filter(|_| may_resume(&headers, &etag));
+    let object = match files.open(&file, range).await {
+        Err(error) if error.kind() == ErrorKind::Range => {
+            let all = HeaderValue::from_str(&format!("bytes */{}", file.size)).map_err(Error::internal)?;
+            return Err(Error::from(error).header(header::CONTENT_RANGE, all));
+        }
+        object => object?,
+    };
+    let named = disposition(&file.name, query.inline && sniff::may_be_shown(&file.content_type));
+    Ok(content(object, &file.content_type, &etag, &named, range.is_some()))
+}
+
+/// Which files, and which part of the list.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct FileQuery {
+    /// Those that are deleted and can be restored, in place of the others.
+    #[serde(default)]
+    #[garde(skip)]
+    deleted: bool,
+    /// At most this many.
+    #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[garde(skip)]
+    cursor: Option<String>,
+}
+
+/// List files
+///
+/// Those of the tenant, the latest first. Needs `files:read`.
+#[utoipa::path(get, path = "/", operation_id = "file_list", params(FileQuery),
+    responses((status = 200, description = "The files.", body = Page<File>)))]
+async fn list(
+    State(files): State<FileService>,
+    caller: Identity,
+    Query(query): Query<FileQuery>,
+) -> Result<Json<Page<File>>, Error> {
+    let wrong = |_| Error::invalid([FieldProblem::new("cursor", "is no cursor of this list")]);
+    let after = query.cursor.as_deref().map(|cursor| cursor.parse().map_err(wrong)).transpose()?;
+    let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
+    Ok(Json(files.list(&caller, query.deleted, after, limit).await?))
+}
+
+/// Get the storage that is used
+///
+/// By the tenant's files, deleted ones included until they are removed for good. Needs `files:read`.
+#[utoipa::path(get, path = "/usage", operation_id = "file_usage",
+    responses((status = 200, description = "How much there is.", body = StorageUsed)))]
+async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json<StorageUsed>, Error> {
+    Ok(Json(files.used(&caller).await?))
+}
+
+/// A file to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Announced {
+    /// What it is called.
+    #[garde(length(bytes, min = 1, max = 255))]
+    #[schema(min_length = 1, max_length = 255)]
+    name: String,
+    /// What it is.
+    #[garde(length(bytes, min = 3, max = 255))]
+    #[schema(min_length = 3, max_length = 255)]
+    content_type: String,
+    /// Its bytes.
+    #[garde(skip)]
+    size: u64,
+    /// The SHA-256 of its bytes in hexadecimal digits: other bytes are refused.
+    #[garde(skip)]
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
+    sha256: Option<String>,
+}
+
+/// A request to be made as it is, without the app's credentials.
+#[derive(Serialize, ToSchema)]
+struct Signed {
+    /// Its method.
+    method: String,
+    /// Its address. Who has it may use it.
+    url: String,
+    /// Headers it has to have.
+    headers: BTreeMap<String, String>,
+    /// Until when it is good.
+    expires_at: Timestamp,
+}
+
+impl From<SignedRequest> for Signed {
+    fn from(signed: SignedRequest) -> Self {
+        let SignedRequest { method, url, headers, expires_at } = signed;
+        Self { method: method.to_string(), url, headers, expires_at }
+    }
+}
+
+/// A file that is awaited, and how to send it.
+#[derive(Serialize, ToSchema)]
+struct Awaited {
+    /// The file.
+    file: File,
+    /// How to send its bytes.
+    upload: Signed,
+}
+
+/// Announce a file
+///
+/// For bytes that go to the storage by themselves: send them as `upload` says, then confirm. Needs `files:write`.
+#[utoipa::path(post, path = "/uploads", operation_id = "file_announce", request_body = Announced, responses(
+    (status = 201, description = "The file, and how to send it.", body = Awaited),
+    (status = 409, description = "The plan's storage is used up."),
+    (status = 413, description = "It is too large."),
+    (status = 501, description = "The app's storage takes none by itself.")))]
+async fn announce(
+    State(files): State<FileService>,
+    caller: Identity,
+    Json(new): Json<Announced>,
+) -> Result<(StatusCode, Json<Awaited>), Error> {
+    let sha256 = checksum(new.sha256.as_deref())?;
+    let new = NewFile { name: new.name, content_type: Some(new.content_type), size: Some(new.size), sha256 };
+    let (file, signed) = files.announce(&caller, new).await?;
+    Ok((StatusCode::CREATED, Json(Awaited { file, upload: signed.into() })))
+}
+
+/// Confirm a file
+///
+/// Once its bytes are sent. Needs `files:write`.
+#[utoipa::path(post, path = "/{id}/confirm", operation_id = "file_confirm",
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 200, description = "The file.", body = File),
+    (status = 404, description = "The tenant awaits no such file."),
+    (status = 409, description = "Nothing has arrived."),
+    (status = 415, description = "Files of its type are not taken, or it is not what it is said to be."),
+    (status = 422, description = "It has other bytes than announced, or is refused.")))]
+async fn confirm(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+) -> Result<Json<File>, Error> {
+    Ok(Json(files.confirm(&caller, id).await?))
+}
+
+/// Get a file
+///
+/// What is known of it. Needs `files:read`.
+#[utoipa::path(get, path = "/{id}", operation_id = "file_get",
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 200, description = "The file.", body = File),
+    (status = 404, description = "The tenant has no such file.")))]
+async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<FileId>) -> Result<Json<File>, Error> {
+    Ok(Json(files.get(&caller, id).await?))
+}
+
+/// Delete a file
+///
+/// For a while it can be restored. Needs `files:write`.
+#[utoipa::path(delete, path = "/{id}", operation_id = "file_delete",
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 204, description = "Deleted."),
+    (status = 404, description = "The tenant has no such file.")))]
+async fn delete(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+) -> Result<StatusCode, Error> {
+    files.delete(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Restore a file
+///
+/// One that is deleted, and not for too long. Needs `files:write`.
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "file_restore",
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 200, description = "The file.", body = File),
+    (status = 404, description = "The tenant has no such file that is deleted.")))]
+async fn restore(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+) -> Result<Json<File>, Error> {
+    Ok(Json(files.restore(&caller, id).await?))
+}
+
+/// What a link is for.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewLink {
+    /// How long it is good, at most seven days.
+    #[garde(inner(range(min = 1, max = SignRequest::LONGEST.as_secs())))]
+    #[schema(minimum = 1, maximum = 604_800)]
+    expires_in_seconds: Option<u64>,
+    /// Whether a browser may show the file in place of saving it; pictures, films, music, plain text and PDF only.
+    #[serde(default)]
+    #[garde(skip)]
+    inline: bool,
+}
+
+/// Make a link to a file
+///
+/// With it anybody can read the file for a while. It can't be taken back. Needs `files:write`.
+#[utoipa::path(post, path = "/{id}/link", operation_id = "file_link", request_body = NewLink,
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 200, description = "The link.", body = Signed),
+    (status = 404, description = "The tenant has no such file."),
+    (status = 501, description = "The app's storage makes no links.")))]
+async fn link(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+    Json(new): Json<NewLink>,
+) -> Result<Json<Signed>, Error> {
+    let expires_in = new.expires_in_seconds.map(Duration::from_secs);
+    Ok(Json(files.link(&caller, id, expires_in, new.inline).await?.into()))
+}

@@ -1,0 +1,87 @@
+//! What links of the app's own lead to.
+
+use ::http::{HeaderMap, Method, StatusCode};
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use omnistack_core::{
+    app::Api,
+    http::{Error, Path, header},
+};
+use utoipa_axum::routes;
+
+use super::{content, disposition, is_known, may_resume, not_modified, range, upload};
+use crate::{Links, PutOptions, Storage, Upload};
+
+/// What serves links.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) links: Links,
+    pub(crate) storage: Storage,
+}
+
+pub(crate) fn api() -> Api<Served> {
+    Api::new().routes(routes!(read, write))
+}
+
+/// The same for a link that was changed, is over, or is for another method.
+fn refused() -> Error {
+    Error::new(StatusCode::FORBIDDEN, "LINK_REFUSED", "the link is not good, or not any more")
+}
+
+/// Read by a link
+///
+/// What the link is for. With `Range` a part of it.
+#[utoipa::path(get, path = "/{link}", operation_id = "file_read_by_link",
+    params(("link" = String, Path, description = "What the link allows, sealed.")), responses(
+    (status = 200, description = "The file.", body = String, content_type = "application/octet-stream"),
+    (status = 206, description = "The part asked for.", body = String, content_type = "application/octet-stream"),
+    (status = 304, description = "It is known."),
+    (status = 403, description = "The link is not good, or not any more."),
+    (status = 404, description = "What it is for is not there."),
+    (status = 416, description = "The part is behind its end.")))]
+async fn read(State(served): State<Served>, Path(link): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
+    let allowed = served.links.read(&link, &Method::GET).ok_or_else(refused)?;
+    let key = allowed.key()?;
+    let info = served.storage.head(&key).await?;
+    let etag = info.etag.unwrap_or_else(|| format!("\"{}\"", info.size));
+    if is_known(&headers, &etag) {
+        return Ok(not_modified(&etag));
+    }
+    let range = range(&headers).filter(|_| may_resume(&headers, &etag));
+    let object = match range {
+        Some(range) => served.storage.get_range(&key, range).await?,
+        None => served.storage.get(&key).await?,
+    };
+    let name = key.as_str().rsplit('/').next().unwrap_or_default();
+    let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
+    let content_type = object.info.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
+    Ok(content(object, &content_type, &etag, &named, range.is_some()))
+}
+
+/// Store by a link
+///
+/// The body is the file.
+#[utoipa::path(put, path = "/{link}", operation_id = "file_write_by_link",
+    params(("link" = String, Path, description = "What the link allows, sealed.")),
+    request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
+    (status = 204, description = "Stored."),
+    (status = 403, description = "The link is not good, or not any more, or for another type."),
+    (status = 422, description = "It has another size.")))]
+async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
+    let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(str::to_owned);
+    if allowed.content_type.is_some() && allowed.content_type != content_type {
+        return Err(refused());
+    }
+    let said = upload::length(request.headers());
+    let mut upload = Upload::stream(upload::bytes_of(request.into_body()));
+    if let Some(size) = allowed.size.or(said) {
+        upload = upload.size(size).at_most(size);
+    }
+    let options = PutOptions { content_type, ..PutOptions::default() };
+    served.storage.put_with(&allowed.key()?, upload, &options).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,241 @@
+//! The module.
+
+use std::{fmt, sync::Arc};
+
+use omnistack_core::{
+    app::{Ctx, Missing, Module, Mount, Registry},
+    clock::Clock,
+    crypto::KeyRing,
+    db::Db,
+    jobs::Cron,
+    migrations,
+};
+
+use crate::{
+    Archival, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
+    config::{ArchivalSettings, FileSettings, StorageSettings},
+    files::Inner,
+    http,
+    jobs::{Archive, Sweep},
+    scan::Scanner,
+};
+
+/// What a form has beside its file.
+const FORM: u64 = 64 * 1024;
+
+/// Files: uploads, downloads, links, quotas.
+///
+/// ```no_run
+/// use omnistack_core::{app::App, identity::DevIdentity};
+/// use omnistack_storage::Files;
+///
+/// # async fn run() -> omnistack_core::Result<()> {
+/// App::from_env().with(DevIdentity::default()).with(Files::from_env()).run().await
+/// # }
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Files {
+    storage: Option<Storage>,
+    scanner: Option<Scanner>,
+}
+
+type Make = Box<dyn Fn(&Ctx, Links) -> Result<Storage, Missing> + Send>;
+
+impl Files {
+    /// Kept where `STORAGE_PROVIDER` says: in a directory of this machine unless set.
+    pub fn from_env() -> Self {
+        Self::default()
+    }
+
+    /// Kept by this provider.
+    pub fn new(provider: impl StorageProvider) -> Self {
+        Self { storage: Some(Storage::new(provider)), scanner: None }
+    }
+
+    /// Has every file looked at before anybody can read it.
+    pub fn scan(mut self, scanner: impl Scan) -> Self {
+        self.scanner = Some(Scanner(Arc::new(scanner)));
+        self
+    }
+
+    /// What makes the storage the settings say.
+    fn provider(&self, registry: &mut Registry) -> Option<Make> {
+        if let Some(storage) = self.storage.clone() {
+            return Some(Box::new(move |_, _| Ok(storage.clone())));
+        }
+        let settings: StorageSettings = registry.config()?;
+        match settings.provider.as_str() {
+            "local" => {
+                let folder = settings.path();
+                Some(Box::new(move |_, links| Ok(Storage::new(Local::new(&folder).links(links)))))
+            }
+            "memory" => {
+                // One for all who ask.
+                let memory = Memory::new(registry.clock());
+                Some(Box::new(move |_, links| Ok(Storage::new(memory.clone().links(links)))))
+            }
+            _ => buckets::provider(settings, registry),
+        }
+    }
+}
+
+impl Module for Files {
+    fn name(&self) -> &'static str {
+        "files"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
+        let Some(settings) = registry.config::<FileSettings>() else { return };
+        let Some(archives) = registry.config::<ArchivalSettings>() else { return };
+        let Some(make) = self.provider(registry) else { return };
+        if archives.after.is_some() {
+            registry.cron(Cron::new("13 2 * * *", Archive {}));
+        }
+        let (scanner, url) = (self.scanner.clone(), settings.public_url.clone());
+        let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
+        let bytes = |mount: Mount| {
+            mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
+        };
+        let (taking, writing) =
+            (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
+        registry
+            .provide_with(move |ctx| Ok(Links::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, &url)))
+            .provide_with(move |ctx| make(ctx, ctx.get()?))
+            .provide_with(move |ctx| {
+                Ok(FileService(Arc::new(Inner {
+                    db: ctx.get()?,
+                    clock: ctx.get()?,
+                    storage: ctx.get()?,
+                    entitlements: ctx.get()?,
+                    usage: ctx.get()?,
+                    scanner: scanner.clone(),
+                    settings: settings.clone(),
+                })))
+            })
+            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, archives.clone())))
+            .job::<Sweep>(Ctx::get)
+            .job::<Archive>(Ctx::get)
+            .cron(Cron::new("47 * * * *", Sweep {}))
+            .routes(taking, http::files::bytes(), Ctx::get)
+            .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)
+            .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Ctx::get)
+            .routes(writing, http::links::api(), |ctx| {
+                Ok(http::links::Served { links: ctx.get()?, storage: ctx.get()? })
+            });
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("storage", &self.storage).field("scanner", &self.scanner).finish()
+    }
+}
+
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+mod buckets {
+    use omnistack_core::app::Registry;
+
+    use super::Make;
+    use crate::config::StorageSettings;
+
+    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
+        let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing that is known", settings.provider);
+        registry.problem(what, "set `local` or `memory`, or turn on the feature of the same name");
+        None
+    }
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod buckets {
+    use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
+
+    use super::Make;
+    use crate::{Error, Storage, config::StorageSettings};
+
+    /// Opened once while the problems are collected, with a client of its own, and once for the app.
+    pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
+        let client = registry.config::<omnistack_core::http::client::ClientSettings>()?.client();
+        registry.require::<Client>();
+        let opened = match client {
+            Ok(client) => open(&settings, client, registry.clock()),
+            // Core says what is wrong with it.
+            Err(_) => return None,
+        };
+        match opened {
+            Ok(_) => {}
+            Err(Wrong::Unknown) => {
+                let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
+                registry
+                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, and turn on its feature");
+                return None;
+            }
+            Err(Wrong::Absent(name)) => {
+                registry.problem(format!("`{name}` is absent"), format!("`{}` needs it", settings.provider));
+                return None;
+            }
+            Err(Wrong::Refused(error)) => {
+                registry.problem(format!("the storage can't be opened: {error}"), "correct the settings `STORAGE_…`");
+                return None;
+            }
+        }
+        Some(Box::new(move |ctx, _| {
+            let storage = open(&settings, ctx.get::<Client>()?, ctx.get::<Clock>()?);
+            storage.map_err(|_| omnistack_core::app::Missing("Storage"))
+        }))
+    }
+
+    #[derive(Debug)]
+    enum Wrong {
+        Unknown,
+        Absent(&'static str),
+        Refused(Error),
+    }
+
+    impl From<Error> for Wrong {
+        fn from(error: Error) -> Self {
+            Self::Refused(error)
+        }
+    }
+
+    #[cfg_attr(
+        not(any(feature = "s3", feature = "azure")),
+        expect(unused_variables, reason = "not every kind of bucket is compiled in")
+    )]
+    fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {
+        let bucket = || settings.bucket.as_deref().ok_or(Wrong::Absent("STORAGE_BUCKET"));
+        let account = || settings.account.as_deref().ok_or(Wrong::Absent("STORAGE_ACCOUNT"));
+        match settings.provider.as_str() {
+            #[cfg(feature = "s3")]
+            kind @ ("s3" | "r2") => {
+                use crate::S3Bucket;
+                let mut opened = match kind {
+                    "r2" => S3Bucket::r2(bucket()?, account()?),
+                    _ => S3Bucket::new(bucket()?, &settings.region),
+                };
+                if let Some(endpoint) = &settings.endpoint {
+                    opened = opened.endpoint(endpoint);
+                }
+                opened = match (&settings.key_id, &settings.key) {
+                    (Some(id), Some(key)) => opened.credentials(id, key.clone()),
+                    (None, None) if kind == "s3" => opened,
+                    (None, _) => return Err(Wrong::Absent("STORAGE_KEY_ID")),
+                    (_, None) => return Err(Wrong::Absent("STORAGE_KEY")),
+                };
+                Ok(Storage::new(opened.open(client, clock)?))
+            }
+            #[cfg(feature = "gcs")]
+            "gcs" => {
+                use omnistack_core::ExposeSecret as _;
+                let key = settings.key.as_ref().map(|key| key.expose_secret());
+                Ok(Storage::new(crate::Gcs::new(bucket()?, key, client, clock)?))
+            }
+            #[cfg(feature = "azure")]
+            "azure" => {
+                Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?))
+            }
+            _ => Err(Wrong::Unknown),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Containers of Azure Blob Storage.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use object_store::{
+    azure::{MicrosoftAzure, MicrosoftAzureBuilder},
+    signer::Signer as _,
+};
+use omnistack_core::{
+    ExposeSecret as _, SecretString,
+    clock::Clock,
+    http::{Method, client::Client},
+};
+
+use super::bucket::{Bucket, Connector, path};
+use crate::{
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
+    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+};
+
+/// Keeps objects in a container of Azure Blob Storage.
+///
+/// It has tiers when an object is stored (`Cool`, `Cold`, `Archive`). A link for storing can't hold who uses it to a type or size,
+/// and one for reading gives the file no name.
+#[derive(Clone)]
+pub struct Azure {
+    bucket: Bucket<MicrosoftAzure>,
+    clock: Clock,
+    signs: bool,
+}
+
+impl Azure {
+    /// A container of an account, with the account's key; without one, with the machine's own identity.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a key that can't be read.
+    pub fn new(
+        account: &str,
+        container: &str,
+        key: Option<&SecretString>,
+        client: Client,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let connector = Connector { client, patience: Duration::from_secs(60) };
+        let mut builder = MicrosoftAzureBuilder::new()
+            .with_account(account)
+            .with_container_name(container)
+            .with_http_connector(connector);
+        if let Some(key) = key {
+            builder = builder.with_access_key(key.expose_secret());
+        }
+        let store = builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+        Ok(Self { bucket: Bucket::new(store), clock, signs: true })
+    }
+}
+
+#[async_trait]
+impl StorageProvider for Azure {
+    fn name(&self) -> &'static str {
+        "azure"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            if_absent: true,
+            checksum: true,
+            signed_get: self.signs,
+            signed_put: self.signs,
+            storage_classes: true,
+            ..Capabilities::default()
+        }
+    }
+
+    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        self.bucket.put(key, upload, options).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        self.bucket.get(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        self.bucket.head(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        self.bucket.list(prefix, after, limit).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        match storage_class {
+            Some(_) => Err(Error::unsupported("changing the storage class")),
+            None => self.bucket.copy(from, to).await,
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.bucket.delete(key).await
+    }
+
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        if !self.signs {
+            return Err(Error::unsupported("signed links"));
+        }
+        request.check()?;
+        if request.disposition.is_some() || request.size.is_some() {
+            return Err(Error::unsupported("links that give a name or hold to a size"));
+        }
+        let (path, method) = (path(&request.key)?, request.method.clone());
+        let url = self.bucket.store.signed_url(method.clone(), &path, request.expires_in).await?;
+        let signed = SignedRequest::new(method.clone(), url.into(), self.clock.now() + request.expires_in);
+        Ok(match &request.content_type {
+            _ if method != Method::PUT => signed,
+            Some(content_type) => {
+                signed.header("x-ms-blob-type", "BlockBlob").header("content-type", content_type.clone())
+            }
+            None => signed.header("x-ms-blob-type", "BlockBlob"),
+        })
+    }
+}
+
+impl fmt::Debug for Azure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Azure").field("bucket", &self.bucket.store.to_string()).finish_non_exhaustive()
+    }
+}

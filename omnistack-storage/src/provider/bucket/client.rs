@@ -1,0 +1,105 @@
+//! The app's client, as `object_store` wants it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    },
+};
+use tokio::time::Sleep;
+
+/// One request, its answer's body included, however large.
+const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Makes requests with the app's client.
+///
+/// The client's own limit is for a whole call, and a large object takes longer: here it is for silence, until the answer
+/// begins and between its pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    pub(crate) client: reqwest::Client,
+    pub(crate) patience: Duration,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl HttpService for Connector {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = request.into_parts();
+        let wrong =
+            |error: Box<dyn std::error::Error + Send + Sync>| HttpError::new_boxed(HttpErrorKind::Unknown, error);
+        let url = parts.uri.to_string().parse().map_err(|error| wrong(Box::new(error)))?;
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = parts.headers;
+        *request.timeout_mut() = Some(LONGEST);
+        *request.body_mut() = Some(match body.as_bytes() {
+            Some(bytes) => bytes.clone().into(),
+            None => reqwest::Body::wrap(body),
+        });
+        let silence = || HttpError::new(HttpErrorKind::Timeout, Silence(self.patience));
+        let answer = tokio::time::timeout(self.patience, self.client.execute(request)).await;
+        let answer = answer.map_err(|_| silence())?.map_err(failure)?;
+        let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+        let sleep = Box::pin(tokio::time::sleep(self.patience));
+        let body = HttpResponseBody::new(Patient { body, patience: self.patience, sleep });
+        Ok(HttpResponse::from_parts(parts, body))
+    }
+}
+
+fn failure(error: reqwest::Error) -> HttpError {
+    let kind = match () {
+        () if error.is_connect() => HttpErrorKind::Connect,
+        () if error.is_timeout() => HttpErrorKind::Timeout,
+        () if error.is_decode() => HttpErrorKind::Decode,
+        () => HttpErrorKind::Interrupted,
+    };
+    HttpError::new(kind, error.without_url())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("nothing came for {0:?}")]
+struct Silence(Duration);
+
+/// A body whose pieces come without long silence.
+struct Patient {
+    body: reqwest::Body,
+    patience: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Body for Patient {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            let later = tokio::time::Instant::now() + self.patience;
+            self.sleep.as_mut().reset(later);
+            return Poll::Ready(frame.map(|frame| frame.map_err(failure)));
+        }
+        let silence = Silence(self.patience);
+        self.sleep.as_mut().poll(cx).map(|()| Some(Err(HttpError::new(HttpErrorKind::Timeout, silence))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

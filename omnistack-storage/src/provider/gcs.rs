@@ -1,0 +1,125 @@
+//! Buckets of Google Cloud Storage.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use object_store::{
+    gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder},
+    signer::{SignedUrlOptions, Signer as _},
+};
+use omnistack_core::{
+    clock::Clock,
+    http::{HeaderValue, Method, client::Client, header},
+};
+
+use super::bucket::{Bucket, Connector, path};
+use crate::{
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
+    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+};
+
+/// Keeps objects in a bucket of Google Cloud Storage.
+///
+/// Its parts are as those of S3. It has storage classes when an object is stored (`NEARLINE`, `COLDLINE`, `ARCHIVE`), from which
+/// all can be read at once; to change one's, give the bucket a rule. A link for storing can't hold who uses it to a size.
+#[derive(Clone)]
+pub struct Gcs {
+    bucket: Bucket<GoogleCloudStorage>,
+    clock: Clock,
+    signs: bool,
+}
+
+impl Gcs {
+    /// Of this name, with the key of a service account (the JSON Google gives); without one, with the machine's own account,
+    /// which makes no links.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a key that can't be read.
+    pub fn new(bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
+        let connector = Connector { client, patience: Duration::from_secs(60) };
+        let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(connector);
+        if let Some(key) = key {
+            builder = builder.with_service_account_key(key);
+        }
+        let store = builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+        Ok(Self { bucket: Bucket::new(store), clock, signs: key.is_some() })
+    }
+}
+
+#[async_trait]
+impl StorageProvider for Gcs {
+    fn name(&self) -> &'static str {
+        "gcs"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            if_absent: true,
+            checksum: true,
+            signed_get: self.signs,
+            signed_put: self.signs,
+            storage_classes: true,
+            ..Capabilities::default()
+        }
+    }
+
+    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        self.bucket.put(key, upload, options).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        self.bucket.get(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        self.bucket.head(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        self.bucket.list(prefix, after, limit).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        match storage_class {
+            Some(_) => Err(Error::unsupported("changing the storage class")),
+            None => self.bucket.copy(from, to).await,
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.bucket.delete(key).await
+    }
+
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        if !self.signs {
+            return Err(Error::unsupported("signed links"));
+        }
+        request.check()?;
+        let mut options = SignedUrlOptions::new();
+        let mut needed = None;
+        match (&request.method, &request.content_type, &request.disposition) {
+            (&Method::PUT, Some(content_type), _) => {
+                let value = HeaderValue::from_str(content_type).map_err(|error| Error::new(ErrorKind::Other, error))?;
+                options = options.with_signed_header(header::CONTENT_TYPE, value);
+                needed = Some(content_type.clone());
+            }
+            (&Method::GET, _, Some(disposition)) => {
+                options = options.with_query([("response-content-disposition", disposition.as_str())]);
+            }
+            _ => {}
+        }
+        let (path, method) = (path(&request.key)?, request.method.clone());
+        let url = self.bucket.store.signed_url_opts(method.clone(), &path, request.expires_in, &options).await?;
+        let signed = SignedRequest::new(method, url.into(), self.clock.now() + request.expires_in);
+        Ok(match needed {
+            Some(content_type) => signed.header("content-type", content_type),
+            None => signed,
+        })
+    }
+}
+
+impl fmt::Debug for Gcs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gcs").field("bucket", &self.bucket.store.to_string()).finish_non_exhaustive()
+    }
+}

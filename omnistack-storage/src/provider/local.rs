@@ -1,0 +1,370 @@
+//! A directory of this machine.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    ops::Range,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::{Sha256, Token},
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use crate::{
+    Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
+    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+};
+
+/// Read and written at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Keeps objects as plain files in a directory, for one machine.
+///
+/// `objects/` has the bytes, each object a file under its key; `meta/` what else is known of it; `tmp/` what is being
+/// written. An object is written there, synced to the disk, and then moved to its place at once.
+///
+/// A key can't be another's folder: with `a` there, `a/b` is [`ErrorKind::Exists`]. On a file system that does not tell
+/// `A` from `a`, neither does it.
+#[derive(Clone, Debug)]
+pub struct Local {
+    root: PathBuf,
+    links: Option<Links>,
+}
+
+/// What is known of an object beside its bytes, and of which file it is: of another, it says nothing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meta {
+    file: String,
+    content_type: Option<String>,
+    sha256: Sha256,
+}
+
+impl Local {
+    /// In this directory, which is made when something is stored.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), links: None }
+    }
+
+    /// With links the app serves.
+    #[must_use]
+    pub fn links(mut self, links: Links) -> Self {
+        self.links = Some(links);
+        self
+    }
+
+    fn object(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join("objects").join(key.as_str())
+    }
+
+    fn meta(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join("meta").join(key.as_str())
+    }
+
+    /// Does this where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || work(&this)).await.map_err(|error| Error::new(ErrorKind::Other, error))?
+    }
+
+    fn temporary(&self) -> Result<Temporary, Error> {
+        let folder = self.root.join("tmp");
+        fs::create_dir_all(&folder)?;
+        Ok(Temporary(folder.join(Token::random().expose())))
+    }
+
+    /// Moves a file that is written to its place, and says its mark.
+    fn place(&self, file: &Temporary, key: &ObjectKey, meta: Meta, if_absent: bool) -> Result<String, Error> {
+        let mark = mark(&fs::metadata(&file.0)?);
+        let meta = Meta { file: mark.clone(), ..meta };
+        let target = self.object(key);
+        if if_absent {
+            // Of two that come at once, one makes the name.
+            with_folder(&target, || fs::hard_link(&file.0, &target))?;
+            self.describe(key, &meta)?;
+        } else {
+            // Nothing of what is said of the file before holds for this one, and the other way round.
+            self.describe(key, &meta)?;
+            with_folder(&target, || fs::rename(&file.0, &target))?;
+        }
+        sync_folder(&target)?;
+        Ok(mark)
+    }
+
+    fn describe(&self, key: &ObjectKey, meta: &Meta) -> Result<(), Error> {
+        let text = serde_json::to_vec(meta).map_err(|error| Error::new(ErrorKind::Other, error))?;
+        let (file, target) = (self.temporary()?, self.meta(key));
+        fs::write(&file.0, text)?;
+        with_folder(&target, || fs::rename(&file.0, &target))
+    }
+
+    fn info(&self, key: &ObjectKey, file: &fs::Metadata) -> ObjectInfo {
+        let mark = mark(file);
+        let mut info = ObjectInfo::new(key.clone(), file.len(), modified(file));
+        let text = fs::read(self.meta(key)).unwrap_or_default();
+        if let Some(meta) = serde_json::from_slice::<Meta>(&text).ok().filter(|meta| meta.file == mark) {
+            info.content_type = meta.content_type;
+            info.sha256 = Some(meta.sha256);
+        }
+        info.etag = Some(mark);
+        info
+    }
+
+    fn open(&self, key: &ObjectKey) -> Result<(fs::File, ObjectInfo), Error> {
+        let file = fs::File::open(self.object(key)).map_err(|error| absent(error, key))?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(Error::not_found(key));
+        }
+        let info = self.info(key, &metadata);
+        Ok((file, info))
+    }
+
+    fn listing(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        let base = self.root.join("objects");
+        // Only the folder all keys of the prefix are in.
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if !folder.is_empty() && ObjectKey::new(folder).is_err() {
+            return Ok(Listing::default());
+        }
+        let (mut folders, mut least) = (vec![folder.to_owned()], BTreeSet::new());
+        while let Some(folder) = folders.pop() {
+            let entries = match fs::read_dir(base.join(&folder)) {
+                Ok(entries) => entries,
+                // Somebody deletes at the same time.
+                Err(error) if gone(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                if entry.file_type()?.is_dir() {
+                    folders.push(path);
+                } else if path.starts_with(prefix) && after.is_none_or(|after| path.as_str() > after.as_str()) {
+                    let Ok(key) = ObjectKey::new(path) else { continue };
+                    least.insert(key);
+                    if least.len() > limit.saturating_add(1) {
+                        least.pop_last();
+                    }
+                }
+            }
+        }
+        let mut objects = Vec::with_capacity(least.len());
+        for key in least {
+            match fs::metadata(self.object(&key)) {
+                Ok(file) => {
+                    let mut info = ObjectInfo::new(key, file.len(), modified(&file));
+                    info.etag = Some(mark(&file));
+                    objects.push(info);
+                }
+                Err(error) if gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Listing::of(objects, limit))
+    }
+
+    fn copied(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
+        let (mut source, info) = self.open(from)?;
+        let file = self.temporary()?;
+        let mut target = fs::File::create_new(&file.0)?;
+        io::copy(&mut source, &mut target)?;
+        target.sync_all()?;
+        let sha256 = match info.sha256 {
+            Some(sha256) => sha256,
+            None => hash(&mut source)?,
+        };
+        self.place(&file, to, Meta { file: String::new(), content_type: info.content_type, sha256 }, false)?;
+        Ok(())
+    }
+}
+
+/// A file that is being written. Dropped before it is moved, it is gone.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Does this to a file whose folder may have to be made: again, when somebody removes the folder in between.
+fn with_folder(target: &Path, act: impl Fn() -> io::Result<()>) -> Result<(), Error> {
+    for _ in 0..8 {
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "others change the same folder"))
+}
+
+/// So that the name lasts as the bytes do.
+fn sync_folder(target: &Path) -> Result<(), Error> {
+    #[cfg(unix)]
+    if let Some(folder) = target.parent() {
+        match fs::File::open(folder) {
+            Ok(folder) => folder.sync_all()?,
+            Err(error) if gone(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = target;
+    Ok(())
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn absent(error: io::Error, key: &ObjectKey) -> Error {
+    if gone(&error) { Error::not_found(key) } else { error.into() }
+}
+
+fn modified(file: &fs::Metadata) -> Timestamp {
+    let since = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Which file it is, and what it was when.
+fn mark(file: &fs::Metadata) -> String {
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(file);
+    #[cfg(not(unix))]
+    let inode = 0;
+    let since = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    format!("\"{inode:x}-{:x}-{:x}\"", since.as_nanos(), file.len())
+}
+
+fn hash(file: &mut fs::File) -> Result<Sha256, Error> {
+    use sha2::Digest as _;
+    file.seek(SeekFrom::Start(0))?;
+    let (mut hash, mut buffer) = (sha2::Sha256::new(), vec![0; CHUNK]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hash.update(&buffer[..read]),
+        }
+    }
+    let bytes: [u8; 32] = hash.finalize().into();
+    Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "no hash"))
+}
+
+fn no_classes(class: Option<&str>) -> Result<(), Error> {
+    class.map_or(Ok(()), |_| Err(Error::unsupported("storage classes")))
+}
+
+#[async_trait]
+impl StorageProvider for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let links = self.links.is_some();
+        Capabilities {
+            if_absent: true,
+            checksum: true,
+            signed_get: links,
+            signed_put: links,
+            signed_size: links,
+            ..Capabilities::default()
+        }
+    }
+
+    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        no_classes(options.storage_class.as_deref())?;
+        if options.if_absent && self.head(key).await.is_ok() {
+            return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
+        }
+        let temporary = self.blocking(|this| this.temporary()).await?;
+        let mut file = tokio::fs::File::create_new(&temporary.0).await?;
+        file.set_max_buf_size(4 * CHUNK);
+        while let Some(bytes) = upload.next().await? {
+            file.write_all(&bytes).await?;
+        }
+        file.flush().await?;
+        file.sync_all().await?;
+        drop(file);
+        let (size, sha256) = upload.finished()?;
+        let (key, if_absent) = (key.clone(), options.if_absent);
+        let meta = Meta { file: String::new(), content_type: options.content_type.clone(), sha256 };
+        let etag = self.blocking(move |this| this.place(&temporary, &key, meta, if_absent)).await?;
+        Ok(Stored::new(size, sha256).etag(Some(etag)))
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        let wanted = key.clone();
+        let (file, info, range) = self
+            .blocking(move |this| {
+                let (mut file, info) = this.open(&wanted)?;
+                let range: Range<u64> = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+                file.seek(SeekFrom::Start(range.start))?;
+                Ok((file, info, range))
+            })
+            .await?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(CHUNK);
+        let part = file.take(range.end - range.start);
+        let body = ReaderStream::with_capacity(part, CHUNK).map_err(Error::from).boxed();
+        Ok(Object { info, range, body })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        let key = key.clone();
+        self.blocking(move |this| Ok(this.open(&key)?.1)).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.blocking(move |this| this.listing(&prefix, after.as_ref(), limit)).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        no_classes(storage_class)?;
+        let (from, to) = (from.clone(), to.clone());
+        self.blocking(move |this| this.copied(&from, &to)).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        let key = key.clone();
+        self.blocking(move |this| {
+            for (file, base) in [(this.object(&key), "objects"), (this.meta(&key), "meta")] {
+                match fs::remove_file(&file) {
+                    // A folder is nobody's object.
+                    Err(error) if !gone(&error) && !file.is_dir() => return Err(error.into()),
+                    _ => {}
+                }
+                // Folders that are empty now.
+                let base = this.root.join(base);
+                for folder in file.ancestors().skip(1).take_while(|folder| *folder != base) {
+                    if fs::remove_dir(folder).is_err() {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed links"))?.make(request)
+    }
+}

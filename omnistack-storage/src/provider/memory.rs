@@ -1,0 +1,188 @@
+//! In memory, for tests and for apps that keep nothing.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use omnistack_core::clock::Clock;
+
+use crate::{
+    Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
+    object::{
+        Archive, ByteRange, Listing, Object, ObjectInfo, PutOptions, RestoreTier, SignRequest, SignedRequest, Stored,
+        Upload,
+    },
+};
+
+/// Keeps objects in memory; they are gone with its last clone.
+///
+/// ```
+/// use omnistack_storage::{Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "notes/hello.txt".parse()?;
+/// storage.put(&key, "Hello.").await?;
+/// assert_eq!(storage.read(&key, 1024).await?, "Hello.");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    objects: Arc<RwLock<BTreeMap<ObjectKey, (ObjectInfo, Bytes)>>>,
+    clock: Clock,
+    links: Option<Links>,
+}
+
+impl Memory {
+    /// With this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { objects: Arc::default(), clock, links: None }
+    }
+
+    /// With links the app serves.
+    #[must_use]
+    pub fn links(mut self, links: Links) -> Self {
+        self.links = Some(links);
+        self
+    }
+
+    fn find(&self, key: &ObjectKey) -> Result<(ObjectInfo, Bytes), Error> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        objects.get(key).cloned().ok_or_else(|| Error::not_found(key))
+    }
+}
+
+/// As S3 has them.
+fn archive_of(class: Option<&str>) -> Archive {
+    if matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) { Archive::Archived } else { Archive::None }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(Clock::system())
+    }
+}
+
+#[async_trait]
+impl StorageProvider for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let links = self.links.is_some();
+        Capabilities {
+            if_absent: true,
+            checksum: true,
+            signed_get: links,
+            signed_put: links,
+            signed_size: links,
+            storage_classes: true,
+            change_class: true,
+            restore: true,
+            ..Capabilities::default()
+        }
+    }
+
+    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        let mut bytes = BytesMut::new();
+        while let Some(more) = upload.next().await? {
+            bytes.extend_from_slice(&more);
+        }
+        let (size, sha256) = upload.finished()?;
+        let etag = Some(format!("\"{sha256}\""));
+        let mut info = ObjectInfo::new(key.clone(), size, self.clock.now());
+        info.etag.clone_from(&etag);
+        info.sha256 = Some(sha256);
+        info.content_type.clone_from(&options.content_type);
+        info.storage_class.clone_from(&options.storage_class);
+        info.archive = archive_of(options.storage_class.as_deref());
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        if options.if_absent && objects.contains_key(key) {
+            return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
+        }
+        objects.insert(key.clone(), (info, bytes.freeze()));
+        Ok(Stored::new(size, sha256).etag(etag))
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        let (info, bytes) = self.find(key)?;
+        let readable = match info.archive {
+            Archive::None => true,
+            Archive::RestoredUntil(until) => self.clock.now() < until,
+            Archive::Archived | Archive::Restoring => false,
+        };
+        if !readable {
+            return Err(Error::new(ErrorKind::Archived, format!("`{key}`")));
+        }
+        let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let part = bytes.slice(index(range.start)..index(range.end));
+        Ok(Object { info, range, body: stream::iter([Ok(part)]).boxed() })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        Ok(self.find(key)?.0)
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = objects.range((from, Bound::Unbounded)).filter(|(key, _)| key.as_str().starts_with(prefix));
+        // As lists of buckets.
+        let found = found.take(limit.saturating_add(1)).map(|(_, (info, _))| ObjectInfo {
+            content_type: None,
+            sha256: None,
+            ..info.clone()
+        });
+        Ok(Listing::of(found.collect(), limit))
+    }
+
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        let (mut info, bytes) = self.find(from)?;
+        if matches!(info.archive, Archive::Archived | Archive::Restoring) {
+            return Err(Error::new(ErrorKind::Archived, format!("`{from}`")));
+        }
+        info.key = to.clone();
+        info.modified_at = self.clock.now();
+        info.storage_class = storage_class.map(Into::into);
+        info.archive = archive_of(storage_class);
+        self.objects.write().unwrap_or_else(PoisonError::into_inner).insert(to.clone(), (info, bytes));
+        Ok(())
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        Ok(())
+    }
+
+    /// At once.
+    async fn restore(&self, key: &ObjectKey, days: u32, _: RestoreTier) -> Result<(), Error> {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let (info, _) = objects.get_mut(key).ok_or_else(|| Error::not_found(key))?;
+        if info.archive == Archive::None {
+            return Err(Error::new(ErrorKind::Unsupported, "the object is in no archive"));
+        }
+        info.archive = Archive::RestoredUntil(self.clock.now() + Duration::from_hours(24) * days);
+        Ok(())
+    }
+
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed links"))?.make(request)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! Buckets of S3, and of what speaks as it does.
+
+mod calls;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use object_store::{
+    BackoffConfig, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder, AwsCredential},
+};
+use omnistack_core::{
+    ExposeSecret as _, SecretString,
+    clock::{Clock, Timestamp},
+    http::{
+        Method,
+        client::{Client, base_url},
+    },
+};
+
+use super::{
+    bucket::{Bucket, Connector},
+    sigv4::{Request, Signer, encode_path},
+};
+use crate::{
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
+    object::{
+        ByteRange, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier, SignRequest,
+        SignedRequest, Stored, Upload,
+    },
+};
+
+/// How a bucket is reached.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct S3Bucket {
+    name: &'static str,
+    bucket: String,
+    region: String,
+    endpoint: Option<String>,
+    credentials: Option<(String, SecretString, Option<SecretString>)>,
+    patience: Duration,
+    retries: usize,
+}
+
+impl S3Bucket {
+    /// Of Amazon. Without [`credentials`](Self::credentials) the machine's own role is used.
+    pub fn new(bucket: impl Into<String>, region: impl Into<String>) -> Self {
+        Self {
+            name: "s3",
+            bucket: bucket.into(),
+            region: region.into(),
+            endpoint: None,
+            credentials: None,
+            patience: Duration::from_secs(60),
+            retries: 3,
+        }
+    }
+
+    /// Of Cloudflare R2, which has one region, no storage classes of S3 and no archives.
+    pub fn r2(bucket: impl Into<String>, account: &str) -> Self {
+        let endpoint = format!("https://{account}.r2.cloudflarestorage.com");
+        Self { name: "r2", ..Self::new(bucket, "auto").endpoint(endpoint) }
+    }
+
+    /// Of somebody else who speaks as S3 does: `https://…`, or `http://…` on this machine. The bucket is the first part of the
+    /// path there.
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// With this key.
+    pub fn credentials(mut self, key_id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
+        self.credentials = Some((key_id.into(), secret.into(), None));
+        self
+    }
+
+    /// With a key that lasts for a while, and the token that goes with it.
+    pub fn session_token(mut self, token: impl Into<SecretString>) -> Self {
+        if let Some((.., session)) = &mut self.credentials {
+            *session = Some(token.into());
+        }
+        self
+    }
+
+    /// How long to wait for an answer to begin, and between its pieces; a minute unless said.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How often a request is made again that failed for now; three times unless said.
+    pub fn retries(mut self, retries: usize) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// The provider.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for an address or names that can't be used.
+    pub fn open(self, client: Client, clock: Clock) -> Result<S3, Error> {
+        let wrong = |what: String| Error::new(ErrorKind::Configuration, what);
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+        };
+        if !plain(&self.bucket) || !plain(&self.region) {
+            return Err(wrong("the name of a bucket or region has other characters than a-z, 0-9, `.`, `-`".into()));
+        }
+        let address = match &self.endpoint {
+            Some(endpoint) => format!("{}/{}", endpoint.trim_end_matches('/'), self.bucket),
+            None => format!("https://{}.s3.{}.amazonaws.com", self.bucket, self.region),
+        };
+        let url = base_url(&address).map_err(|error| wrong(format!("the bucket's address: {error}")))?;
+        let host = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        let connector = Connector { client: client.clone(), patience: self.patience };
+        let backoff = BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() };
+        let retry = RetryConfig { backoff, max_retries: self.retries, retry_timeout: Duration::from_secs(60) };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&self.bucket)
+            .with_region(&self.region)
+            .with_http_connector(connector)
+            .with_retry(retry)
+            .with_allow_http(url.scheme() == "http")
+            // One request an object: the request for many is not everywhere, and says less of what failed.
+            .with_disable_bulk_delete(true);
+        builder = match &self.endpoint {
+            Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/')),
+            None => builder.with_virtual_hosted_style_request(true),
+        };
+        if let Some((key_id, secret, token)) = &self.credentials {
+            builder = builder.with_access_key_id(key_id).with_secret_access_key(secret.expose_secret());
+            if let Some(token) = token {
+                builder = builder.with_token(token.expose_secret());
+            }
+        }
+        let store = builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        let origin = format!("{}://{host}", url.scheme());
+        Ok(S3 { settings: self, bucket: Bucket::new(store), client, clock, origin, host, prefix })
+    }
+}
+
+/// Keeps objects in a bucket of S3, or of what speaks as it does.
+///
+/// An object of more than 8 MiB goes up in parts, of which two are in memory. Of an upload that fails, the parts are removed; a
+/// process that is killed leaves them, so give the bucket a rule that removes incomplete uploads after some days.
+#[derive(Clone)]
+pub struct S3 {
+    settings: S3Bucket,
+    bucket: Bucket<AmazonS3>,
+    client: Client,
+    clock: Clock,
+    /// Scheme, host and port.
+    origin: String,
+    host: String,
+    /// What the path of each object begins with.
+    prefix: String,
+}
+
+impl S3 {
+    fn is_r2(&self) -> bool {
+        self.settings.name == "r2"
+    }
+
+    fn path(&self, key: &ObjectKey) -> String {
+        format!("{}/{}", self.prefix, encode_path(key.as_str()))
+    }
+
+    async fn credential(&self) -> Result<std::sync::Arc<AwsCredential>, Error> {
+        Ok(self.bucket.store.credentials().get_credential().await?)
+    }
+
+    fn signer<'a>(&'a self, credential: &'a AwsCredential) -> Signer<'a> {
+        Signer {
+            key_id: &credential.key_id,
+            secret: &credential.secret_key,
+            token: credential.token.as_deref(),
+            region: &self.settings.region,
+            now: self.clock.now(),
+        }
+    }
+
+    fn until(&self, expires_in: Duration) -> Timestamp {
+        self.clock.now() + expires_in
+    }
+
+    fn refuse_on_r2(&self, refused: bool, what: &'static str) -> Result<(), Error> {
+        if refused && self.is_r2() { Err(Error::unsupported(what)) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl StorageProvider for S3 {
+    fn name(&self) -> &'static str {
+        self.settings.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let amazon = !self.is_r2();
+        Capabilities {
+            if_absent: true,
+            checksum: true,
+            signed_get: true,
+            signed_put: true,
+            signed_size: true,
+            // R2 has no POST of forms.
+            post_form: amazon,
+            storage_classes: amazon,
+            change_class: amazon,
+            restore: amazon,
+        }
+    }
+
+    async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        self.refuse_on_r2(options.storage_class.is_some(), "storage classes")?;
+        self.bucket.put(key, upload, options).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        self.bucket.get(key, range).await
+    }
+
+    /// With a request of our own: `object_store` does not tell the class, nor whether it is being restored.
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        self.look(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        self.bucket.list(prefix, after, limit).await
+    }
+
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        self.refuse_on_r2(storage_class.is_some(), "storage classes")?;
+        match storage_class {
+            Some(class) => self.copy_to_class(from, to, class).await,
+            // S3 refuses to copy onto itself what stays as it is.
+            None if from == to => self.head(from).await.map(|_| ()),
+            None => self.bucket.copy(from, to).await,
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.bucket.delete(key).await
+    }
+
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        request.check()?;
+        let credential = self.credential().await?;
+        let path = self.path(&request.key);
+        let mut signed = Request {
+            method: request.method.as_str(),
+            host: &self.host,
+            path: &path,
+            query: Vec::new(),
+            headers: std::collections::BTreeMap::new(),
+        };
+        let mut needed = Vec::new();
+        if request.method == Method::PUT {
+            if let Some(content_type) = &request.content_type {
+                needed.push(("content-type", content_type.clone()));
+            }
+            if let Some(size) = request.size {
+                needed.push(("content-length", size.to_string()));
+            }
+        } else if let Some(disposition) = &request.disposition {
+            signed.query.push(("response-content-disposition".into(), disposition.clone()));
+        }
+        signed.headers.extend(needed.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let query = self.signer(&credential).link(signed, request.expires_in)?;
+        let url = format!("{}{path}?{query}", self.origin);
+        let answer = SignedRequest::new(request.method.clone(), url, self.until(request.expires_in));
+        Ok(needed.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value)))
+    }
+
+    async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {
+        self.refuse_on_r2(true, "forms of browsers")?;
+        SignRequest::put(policy.key.clone(), policy.expires_in).check()?;
+        let credential = self.credential().await?;
+        let fields = self.signer(&credential).form(&self.settings.bucket, &policy.key, policy)?;
+        let url = format!("{}{}/", self.origin, self.prefix);
+        Ok(PostForm::new(url, fields, self.until(policy.expires_in)))
+    }
+
+    async fn restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
+        self.refuse_on_r2(true, "archives")?;
+        self.ask_to_restore(key, days, tier).await
+    }
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3")
+            .field("origin", &self.origin)
+            .field("bucket", &self.settings.bucket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! Requests of our own: looking at an object with its class, changing that, and restoring.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use omnistack_core::{
+    clock::Timestamp,
+    http::{HeaderMap, StatusCode},
+};
+use reqwest::Method;
+
+use super::S3;
+use crate::{
+    Error, ErrorKind, ObjectKey,
+    object::{Archive, ObjectInfo, RestoreTier},
+    provider::sigv4::{Request, encode_path},
+};
+
+/// How much of an error's text is read.
+const ANSWER: usize = 16 * 1024;
+
+/// What answered.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        let text: String = String::from_utf8_lossy(&self.body).chars().take(500).collect();
+        text.replace(char::is_control, " ")
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// What a status that is no success means.
+    fn error(&self, key: &ObjectKey) -> Error {
+        let kind = match self.status.as_u16() {
+            404 => return Error::not_found(key),
+            403 if self.text().contains("InvalidObjectState") => ErrorKind::Archived,
+            301 | 307 | 400 | 401 | 403 => ErrorKind::Configuration,
+            408 | 429 | 500.. => ErrorKind::Unavailable,
+            409 | 412 => ErrorKind::Exists,
+            _ => ErrorKind::Other,
+        };
+        Error::new(kind, format!("{}: {}", self.status, self.text()))
+    }
+}
+
+impl S3 {
+    pub(super) async fn look(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        let answer = self.call(Method::HEAD, key, &[], BTreeMap::new(), "").await?;
+        if !answer.status.is_success() {
+            return Err(answer.error(key));
+        }
+        let size = answer.header("content-length").and_then(|text| text.parse().ok());
+        let size = size.ok_or_else(|| Error::new(ErrorKind::Other, "the bucket says no size"))?;
+        let modified = answer.header("last-modified").and_then(date).unwrap_or_default();
+        let mut info = ObjectInfo::new(key.clone(), size, modified);
+        info.etag = answer.header("etag").map(Into::into);
+        info.content_type = answer.header("content-type").map(Into::into);
+        info.sha256 = answer.header("x-amz-meta-sha256").and_then(|text| text.parse().ok());
+        info.storage_class = answer.header("x-amz-storage-class").filter(|class| *class != "STANDARD").map(Into::into);
+        info.archive = archive(info.storage_class.as_deref(), answer.header("x-amz-restore"));
+        Ok(info)
+    }
+
+    pub(super) async fn copy_to_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
+        let headers = BTreeMap::from([
+            ("x-amz-copy-source".to_owned(), format!("/{}/{}", self.settings.bucket, encode_path(from.as_str()))),
+            ("x-amz-storage-class".to_owned(), class.to_owned()),
+        ]);
+        let answer = self.call(Method::PUT, to, &[], headers, "").await?;
+        match answer.status.is_success() {
+            // It answers 200 before it is done, and says in the body that it failed.
+            true if answer.text().contains("<Error>") => Err(Error::new(ErrorKind::Unavailable, answer.text())),
+            true => Ok(()),
+            false => Err(answer.error(from)),
+        }
+    }
+
+    pub(super) async fn ask_to_restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
+        let tier = match tier {
+            RestoreTier::Expedited => "Expedited",
+            RestoreTier::Standard => "Standard",
+            RestoreTier::Bulk => "Bulk",
+        };
+        let body = format!(
+            "<RestoreRequest xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Days>{days}</Days>\
+             <GlacierJobParameters><Tier>{tier}</Tier></GlacierJobParameters></RestoreRequest>"
+        );
+        let answer = self.call(Method::POST, key, &[("restore", "")], BTreeMap::new(), &body).await?;
+        match answer.status {
+            status if status.is_success() => Ok(()),
+            // It is on its way already.
+            StatusCode::CONFLICT if answer.text().contains("RestoreAlreadyInProgress") => Ok(()),
+            // It is in no archive.
+            StatusCode::FORBIDDEN if answer.text().contains("InvalidObjectState") => {
+                Err(Error::new(ErrorKind::Unsupported, "the object is in no archive"))
+            }
+            _ => Err(answer.error(key)),
+        }
+    }
+
+    /// Makes a request, again when it fails for now: each of them may be made twice.
+    async fn call(
+        &self,
+        method: Method,
+        key: &ObjectKey,
+        query: &[(&str, &str)],
+        headers: BTreeMap<String, String>,
+        body: &str,
+    ) -> Result<Answer, Error> {
+        let mut wait = Duration::from_millis(100);
+        for _ in 0..self.settings.retries {
+            match self.once(method.clone(), key, query, &headers, body).await {
+                Ok(answer) if !matches!(answer.status.as_u16(), 429 | 500..) => return Ok(answer),
+                Err(error) if !error.is_retryable() => return Err(error),
+                _ => tokio::time::sleep(wait).await,
+            }
+            wait *= 2;
+        }
+        self.once(method, key, query, &headers, body).await
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        key: &ObjectKey,
+        query: &[(&str, &str)],
+        headers: &BTreeMap<String, String>,
+        body: &str,
+    ) -> Result<Answer, Error> {
+        let credential = self.credential().await?;
+        let path = self.path(key);
+        let request = Request {
+            method: method.as_str(),
+            host: &self.host,
+            path: &path,
+            query: query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            headers: headers.clone(),
+        };
+        let headers = self.signer(&credential).headers(request, body.as_bytes())?;
+        let query: Vec<_> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        let mut request = self.client.request(method, format!("{}{path}{query}", self.origin));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let away = |error: reqwest::Error| Error::new(ErrorKind::Unavailable, error.without_url());
+        let sent = request.body(body.to_owned()).timeout(self.settings.patience).send();
+        let mut answer = sent.await.map_err(away)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut body = Vec::new();
+        while let Some(bytes) = answer.chunk().await.map_err(away)? {
+            body.extend_from_slice(&bytes);
+            if body.len() > ANSWER {
+                break;
+            }
+        }
+        Ok(Answer { status, headers, body })
+    }
+}
+
+/// Of the headers `x-amz-storage-class` and `x-amz-restore`.
+fn archive(class: Option<&str>, restore: Option<&str>) -> Archive {
+    if !matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) {
+        return Archive::None;
+    }
+    let Some(restore) = restore else { return Archive::Archived };
+    if restore.contains("ongoing-request=\"true\"") {
+        return Archive::Restoring;
+    }
+    let until = restore.split("expiry-date=\"").nth(1).and_then(|rest| rest.split('"').next()).and_then(date);
+    until.map_or(Archive::Archived, Archive::RestoredUntil)
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    let since = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_micros()).ok().map(Timestamp::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_archive_says() {
+        let until = "2012-12-21T00:00:00Z".parse().unwrap();
+        for (class, restore, archive_is) in [
+            (None, None, Archive::None),
+            (Some("STANDARD_IA"), None, Archive::None),
+            (Some("GLACIER_IR"), None, Archive::None),
+            (Some("GLACIER"), None, Archive::Archived),
+            (Some("DEEP_ARCHIVE"), Some("ongoing-request=\"true\""), Archive::Restoring),
+            (
+                Some("GLACIER"),
+                Some("ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2012 00:00:00 GMT\""),
+                Archive::RestoredUntil(until),
+            ),
+        ] {
+            assert_eq!(archive(class, restore), archive_is, "{class:?} {restore:?}");
+        }
+    }
+}

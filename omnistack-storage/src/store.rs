@@ -1,0 +1,210 @@
+//! All SQL of the crate. Transactions are the tenant's, but where the clock works for all of them.
+
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    db::{Error, Tx},
+    identity::{TenantId, UserId},
+};
+
+use crate::model::{File, FileId, FileState};
+
+macro_rules! columns {
+    () => {
+        "id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, storage_class, deleted_at"
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: FileId,
+    tenant_id: TenantId,
+    user_id: UserId,
+    name: String,
+    content_type: String,
+    size: i64,
+    sha256: Option<String>,
+    state: String,
+    created_at: Timestamp,
+    storage_class: Option<String>,
+    deleted_at: Option<Timestamp>,
+}
+
+impl From<Row> for File {
+    fn from(row: Row) -> Self {
+        let Row { id, tenant_id, user_id, name, content_type, created_at, storage_class, deleted_at, .. } = row;
+        Self {
+            id,
+            tenant_id,
+            user_id,
+            name,
+            content_type,
+            size: u64::try_from(row.size).unwrap_or(0),
+            sha256: row.sha256.and_then(|text| text.parse().ok()),
+            state: FileState::read(&row.state),
+            created_at,
+            storage_class,
+            deleted_at,
+        }
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+pub(crate) async fn insert(tx: &mut Tx, file: &File) -> Result<(), Error> {
+    let sql = "insert into files (id, tenant_id, user_id, name, content_type, size, sha256, state, created_at) \
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let insert = tx.query(sql).bind(file.id).bind(file.tenant_id).bind(file.user_id).bind(file.name.clone());
+    let insert = insert.bind(file.content_type.clone()).bind(signed(file.size));
+    let insert = insert.bind(file.sha256.map(|hash| hash.to_string())).bind(file.state.as_str());
+    insert.bind(file.created_at).execute().await?;
+    Ok(())
+}
+
+/// Whatever its state.
+pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: FileId) -> Result<Option<File>, Error> {
+    let sql = concat!("select ", columns!(), " from files where tenant_id = $1 and id = $2");
+    let row: Option<Row> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
+    Ok(row.map(Into::into))
+}
+
+/// Those that are stored, the latest first, behind another.
+pub(crate) async fn list(
+    tx: &mut Tx,
+    tenant: TenantId,
+    deleted: bool,
+    after: Option<FileId>,
+    limit: i64,
+) -> Result<Vec<File>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from files where tenant_id = $1 and state = 'stored' and (deleted_at is not null) = $2 \
+         and ($3 is null or id < $3) order by id desc limit $4"
+    );
+    let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(deleted).bind(after).bind(limit).fetch_all().await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Whether it was still waiting for its bytes.
+pub(crate) async fn stored(
+    tx: &mut Tx,
+    file: &File,
+    size: u64,
+    sha256: Option<Sha256>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let sql = "update files set state = 'stored', size = $4, sha256 = $5, content_type = $6, stored_at = $7 \
+               where tenant_id = $1 and id = $2 and state = $3";
+    let update = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(file.state.as_str()).bind(signed(size));
+    let update = update.bind(sha256.map(|hash| hash.to_string())).bind(file.content_type.clone());
+    Ok(update.bind(now).execute().await? == 1)
+}
+
+/// Whether it was there, and not deleted already; the other way round to restore it.
+pub(crate) async fn set_deleted(
+    tx: &mut Tx,
+    tenant: TenantId,
+    id: FileId,
+    deleted_at: Option<Timestamp>,
+) -> Result<bool, Error> {
+    let sql = "update files set deleted_at = $3 where tenant_id = $1 and id = $2 and state = 'stored' \
+               and (deleted_at is null) = $4";
+    let update = tx.query(sql).bind(tenant).bind(id).bind(deleted_at).bind(deleted_at.is_some());
+    Ok(update.execute().await? == 1)
+}
+
+/// Whether it was there, in this state.
+pub(crate) async fn remove(tx: &mut Tx, file: &File) -> Result<bool, Error> {
+    let sql = "delete from files where tenant_id = $1 and id = $2 and state = $3 and (deleted_at is null) = $4";
+    let delete = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(file.state.as_str());
+    Ok(delete.bind(file.deleted_at.is_none()).execute().await? == 1)
+}
+
+/// Files nobody sent the bytes of, of every tenant.
+pub(crate) async fn overdue(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from files where state <> 'stored' and created_at < $1 order by created_at limit $2"
+    );
+    let rows: Vec<Row> = tx.query(sql).bind(before).bind(limit).fetch_all().await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Files whose time to be restored is over, of every tenant.
+pub(crate) async fn outlived(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from files where deleted_at is not null and deleted_at < $1 order by deleted_at limit $2"
+    );
+    let rows: Vec<Row> = tx.query(sql).bind(before).bind(limit).fetch_all().await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// What a tenant stores and has reserved.
+pub(crate) async fn used(tx: &mut Tx, tenant: TenantId) -> Result<u64, Error> {
+    let sql = "select bytes from file_usage where tenant_id = $1";
+    let row: Option<(i64,)> = tx.query(sql).bind(tenant).fetch_optional().await?;
+    Ok(row.map_or(0, |(bytes,)| u64::try_from(bytes).unwrap_or(0)))
+}
+
+/// Adds to what a tenant stores, if it stays within the limit. Whoever comes at the same time waits.
+pub(crate) async fn reserve(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u64) -> Result<bool, Error> {
+    if bytes > limit {
+        return Ok(false);
+    }
+    let sql = "insert into file_usage (tenant_id, bytes) values ($1, $2) on conflict (tenant_id) \
+               do update set bytes = file_usage.bytes + $2 where file_usage.bytes <= $3 - $2";
+    let insert = tx.query(sql).bind(tenant).bind(signed(bytes)).bind(signed(limit));
+    Ok(insert.execute().await? == 1)
+}
+
+/// Takes it away again.
+pub(crate) async fn release(tx: &mut Tx, tenant: TenantId, bytes: u64) -> Result<(), Error> {
+    let sql = "update file_usage set bytes = case when bytes > $2 then bytes - $2 else 0 end where tenant_id = $1";
+    tx.query(sql).bind(tenant).bind(signed(bytes)).execute().await?;
+    Ok(())
+}
+
+/// Files of this age that are in no class of their own, of every tenant, the oldest first, behind another.
+pub(crate) async fn aged(
+    tx: &mut Tx,
+    before: Timestamp,
+    after: Option<(Timestamp, FileId)>,
+    limit: i64,
+) -> Result<Vec<File>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from files where state = 'stored' and storage_class is null and deleted_at is null and created_at < $1 \
+         and ($2 is null or created_at > $2 or (created_at = $2 and id > $3)) order by created_at, id limit $4"
+    );
+    let (at, id) = after.unzip();
+    let rows: Vec<Row> = tx.query(sql).bind(before).bind(at).bind(id).bind(limit).fetch_all().await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// A file of any tenant: for operators.
+pub(crate) async fn of_any_tenant(tx: &mut Tx, id: FileId) -> Result<Option<File>, Error> {
+    let sql = concat!("select ", columns!(), " from files where id = $1");
+    let row: Option<Row> = tx.query(sql).bind(id).fetch_optional().await?;
+    Ok(row.map(Into::into))
+}
+
+/// Notes where it is kept.
+pub(crate) async fn set_class(tx: &mut Tx, file: &File, class: Option<&str>) -> Result<bool, Error> {
+    let sql = "update files set storage_class = $3 where tenant_id = $1 and id = $2 and state = 'stored'";
+    let update = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(class.map(str::to_owned));
+    Ok(update.execute().await? == 1)
+}
+
+/// How many files are where, and their bytes.
+pub(crate) async fn classes(tx: &mut Tx) -> Result<Vec<(Option<String>, i64, i64)>, Error> {
+    let sql = "select storage_class, count(*), cast(sum(size) as bigint) from files where state = 'stored' \
+               group by storage_class order by storage_class";
+    tx.query(sql).fetch_all().await
+}

@@ -1,0 +1,108 @@
+//! Files of tenants, through the router.
+
+mod archival;
+mod intake;
+mod life;
+mod links;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use omnistack_core::{
+    http::Error,
+    identity::{Entitlements, Plan, PlanSource, TenantId},
+    usage::{Meter, UsageEvent, UsageSink},
+};
+use omnistack_storage::{Files, Memory, Storage};
+use omnistack_testkit::{Answer, Client, TestApp, TestDatabase};
+use serde_json::Value;
+
+/// What was counted.
+#[derive(Clone, Default)]
+pub(crate) struct Counted(Arc<Mutex<Vec<UsageEvent>>>);
+
+#[async_trait]
+impl Meter for Counted {
+    async fn record(&self, event: UsageEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+impl Counted {
+    /// Of a meter, each key once.
+    pub(crate) fn of(&self, meter: &str) -> i64 {
+        let mut keys = std::collections::HashSet::new();
+        let events = self.0.lock().unwrap();
+        let events = events.iter().filter(|event| event.meter == meter);
+        events.filter(|event| event.key.clone().is_none_or(|key| keys.insert(key))).map(|event| event.quantity).sum()
+    }
+}
+
+/// A plan of so many bytes.
+struct Bytes100(u64);
+
+#[async_trait]
+impl PlanSource for Bytes100 {
+    async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
+        Ok(Plan::new("small").limit("storage_bytes", self.0))
+    }
+}
+
+pub(crate) struct Shop {
+    pub(crate) app: TestApp,
+    pub(crate) storage: Storage,
+    pub(crate) counted: Counted,
+}
+
+/// An app with files in memory.
+pub(crate) async fn shop(database: TestDatabase, settings: &[(&str, &str)], quota: Option<u64>) -> Shop {
+    with(database, Files::from_env(), settings, quota).await
+}
+
+pub(crate) async fn with(database: TestDatabase, files: Files, settings: &[(&str, &str)], quota: Option<u64>) -> Shop {
+    let counted = Counted::default();
+    let usage = UsageSink::new(counted.clone());
+    let app = TestApp::start(database, |app| {
+        let app = app.set("STORAGE_PROVIDER", "memory").with(files).replace(usage);
+        let app = settings.iter().fold(app, |app, (name, value)| app.set(*name, *value));
+        match quota {
+            Some(bytes) => app.replace(Entitlements::new(Bytes100(bytes))),
+            None => app,
+        }
+    })
+    .await;
+    let storage = app.app().ctx().get().unwrap();
+    Shop { app, storage, counted }
+}
+
+impl Shop {
+    /// How many objects there are, whosever.
+    pub(crate) async fn objects(&self) -> usize {
+        self.storage.list("", None, 1000).await.unwrap().objects.len()
+    }
+
+    pub(crate) async fn sweep(&self) -> usize {
+        let files: omnistack_storage::FileService = self.app.app().ctx().get().unwrap();
+        files.sweep().await.unwrap()
+    }
+}
+
+pub(crate) const FILES: &str = "/api/v1/app/files";
+pub(crate) const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and so on";
+
+pub(crate) async fn upload(client: &Client, name: &str, content_type: &str, bytes: impl Into<Bytes>) -> Answer {
+    let bytes: Bytes = bytes.into();
+    let path = format!("{FILES}?name={name}");
+    let request = client.request(omnistack_core::http::Method::POST, path).header("content-type", content_type);
+    request.header("content-length", bytes.len().to_string()).body(bytes).await
+}
+
+pub(crate) fn id(file: &Value) -> String {
+    file["id"].as_str().unwrap().to_owned()
+}
+
+/// Only for its side effects.
+pub(crate) fn memory() -> Memory {
+    Memory::default()
+}

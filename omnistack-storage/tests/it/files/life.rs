@@ -1,0 +1,147 @@
+//! Files that are there.
+
+use omnistack_core::{
+    http::Method,
+    identity::{Identity, Permissions},
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+
+use super::{FILES, id, shop, upload};
+
+on_each_database! {
+    async fn parts_of_a_file(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let file = upload(&alice, "a.txt", "text/plain", "0123456789").await.expect(201).json();
+        let path = format!("{FILES}/{}/content", id(&file));
+        let etag = format!("\"{}\"", id(&file));
+        for (range, status, body, content_range) in [
+            ("bytes=0-0", 206, "0", "bytes 0-0/10"),
+            ("bytes=2-4", 206, "234", "bytes 2-4/10"),
+            ("bytes=7-", 206, "789", "bytes 7-9/10"),
+            ("bytes=-2", 206, "89", "bytes 8-9/10"),
+            ("bytes=8-99999999999999999999", 206, "89", "bytes 8-9/10"),
+            ("bytes=10-", 416, "", "bytes */10"),
+            ("bytes=99999999999999999999-", 416, "", "bytes */10"),
+            ("bytes=-0", 416, "", "bytes */10"),
+            ("bytes=4-2", 200, "0123456789", ""),
+            ("bytes=0-1,4-5", 200, "0123456789", ""),
+            ("nonsense", 200, "0123456789", ""),
+        ] {
+            let answer = alice.get(&path).header("range", range).await;
+            assert_eq!(answer.status.as_u16(), status, "{range}: {}", answer.text());
+            assert_eq!(answer.header("content-range").unwrap_or_default(), content_range, "{range}");
+            if status != 416 {
+                assert_eq!(answer.text(), body, "{range}");
+                assert_eq!(answer.header("content-length"), Some(body.len().to_string().as_str()));
+                assert_eq!(answer.header("etag"), Some(etag.as_str()));
+            }
+        }
+        for (known, status) in [(etag.as_str(), 304), ("\"other\"", 200), ("*", 304)] {
+            alice.get(&path).header("if-none-match", known).await.expect(status);
+        }
+        let resumed = alice.get(&path).header("range", "bytes=5-").header("if-range", &etag).await.expect(206);
+        assert_eq!(resumed.text(), "56789");
+        let anew = alice.get(&path).header("range", "bytes=5-").header("if-range", "\"other\"").await.expect(200);
+        assert_eq!(anew.text(), "0123456789");
+        let head = alice.request(Method::HEAD, &path).await.expect(200);
+        assert_eq!((head.text().as_str(), head.header("content-length")), ("", Some("10")));
+        let shown = alice.get(format!("{path}?inline=true")).await.expect_ok();
+        assert!(shown.header("content-disposition").unwrap().starts_with("inline;"));
+    }
+
+    async fn what_runs_is_never_shown(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        for body in ["<!DOCTYPE html><script>alert(1)</script>", "<svg onload='alert(1)'></svg>"] {
+            let file = upload(&alice, "a.html", "text/html", body).await.expect(201).json();
+            let answer = alice.get(format!("{FILES}/{}/content?inline=true", id(&file))).await.expect_ok();
+            assert!(answer.header("content-disposition").unwrap().starts_with("attachment;"));
+            assert!(answer.header("content-security-policy").unwrap().contains("sandbox"));
+        }
+    }
+
+    async fn lists_and_what_was_deleted(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let mut ids = Vec::new();
+        for at in 0..5 {
+            shop.app.clock().advance(std::time::Duration::from_secs(1));
+            ids.push(id(&upload(&alice, &format!("{at}.txt"), "text/plain", "a").await.expect(201).json()));
+        }
+        ids.reverse();
+        let first = alice.get(format!("{FILES}?limit=2")).await.expect_ok().json();
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let second = alice.get(format!("{FILES}?limit=3&cursor={cursor}")).await.expect_ok().json();
+        assert!(second["next_cursor"].is_null());
+        let names = |page: &serde_json::Value| page["items"].as_array().unwrap().iter().map(id).collect::<Vec<_>>();
+        assert_eq!([names(&first), names(&second)].concat(), ids);
+        alice.get(format!("{FILES}?cursor=nonsense")).await.expect_error(422, "VALIDATION_FAILED");
+        alice.get(format!("{FILES}?sort=name")).await.expect_error(422, "VALIDATION_FAILED");
+
+        let path = format!("{FILES}/{}", ids[0]);
+        alice.post(format!("{path}/restore"), ()).await.expect(404);
+        alice.delete(&path).await.expect(204);
+        alice.delete(&path).await.expect(404);
+        assert!(!alice.get(&path).await.expect_ok().json()["deleted_at"].is_null());
+        alice.get(format!("{path}/content")).await.expect(404);
+        alice.post(format!("{path}/link"), serde_json::json!({})).await.expect(404);
+        assert_eq!(names(&alice.get(FILES).await.expect_ok().json()).len(), 4);
+        assert_eq!(names(&alice.get(format!("{FILES}?deleted=true")).await.expect_ok().json()), [ids[0].clone()]);
+        let restored = alice.post(format!("{path}/restore"), ()).await.expect_ok().json();
+        assert!(restored["deleted_at"].is_null());
+        assert_eq!(alice.get(format!("{path}/content")).await.expect_ok().text(), "a");
+
+        alice.delete(&path).await.expect(204);
+        shop.app.clock().advance(std::time::Duration::from_secs(30 * 24 * 60 * 60));
+        // Its time is over, though nobody has swept.
+        alice.post(format!("{path}/restore"), ()).await.expect(404);
+        shop.app.clock().advance(std::time::Duration::from_secs(1));
+        assert_eq!(shop.app.app().runner().crons().len(), 1, "the sweep runs by itself");
+        assert_eq!(shop.sweep().await, 1);
+        alice.get(&path).await.expect(404);
+        assert_eq!(shop.objects().await, 4);
+        assert_eq!(shop.counted.of("storage_bytes"), 4);
+    }
+
+    async fn nobody_reaches_another_tenant(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let (alice, eve) = (shop.app.user(), shop.app.user());
+        let file = id(&upload(&alice, "a.txt", "text/plain", "secret").await.expect(201).json());
+        let path = format!("{FILES}/{file}");
+        eve.get(&path).await.expect(404);
+        eve.get(format!("{path}/content")).await.expect(404);
+        eve.delete(&path).await.expect(404);
+        eve.post(format!("{path}/restore"), ()).await.expect(404);
+        eve.post(format!("{path}/confirm"), ()).await.expect(404);
+        eve.post(format!("{path}/link"), serde_json::json!({})).await.expect(404);
+        assert_eq!(eve.get(FILES).await.expect_ok().json()["items"].as_array().unwrap().len(), 0);
+        assert_eq!(eve.get(format!("{FILES}/usage")).await.expect_ok().json()["bytes"], 0);
+        assert_eq!(alice.get(format!("{path}/content")).await.expect_ok().text(), "secret");
+        // On PostgreSQL the database itself hides them, from who forgets whose they are.
+        if shop.app.db().dialect() == omnistack_core::db::Dialect::Postgres {
+            let tenant = eve.identity().unwrap().tenant.unwrap();
+            for table in ["files", "file_usage"] {
+                let mut tx = shop.app.db().tenant(tenant).read().await.unwrap();
+                let sql = if table == "files" { "select count(*) from files" } else { "select count(*) from file_usage" };
+                let (count,): (i64,) = tx.query(sql).fetch_one().await.unwrap();
+                assert_eq!(count, 0, "{table}");
+            }
+        }
+    }
+
+    async fn who_may_what(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
+        let whose = alice.identity().unwrap().clone();
+        let reader = whose.clone().with_permissions("files:read".parse::<Permissions>().unwrap());
+        let (reader, nobody) = (shop.app.caller(reader), shop.app.caller(whose.with_permissions(Permissions::none())));
+        reader.get(format!("{FILES}/{file}/content")).await.expect(200);
+        upload(&reader, "b.txt", "text/plain", "b").await.expect(403);
+        reader.delete(format!("{FILES}/{file}")).await.expect(403);
+        nobody.get(format!("{FILES}/{file}")).await.expect(403);
+        let alone = shop.app.caller(Identity::user(alice.identity().unwrap().user).with_permissions(Permissions::all()));
+        upload(&alone, "b.txt", "text/plain", "b").await.expect_error(403, "TENANT_REQUIRED");
+    }
+}

@@ -1,0 +1,190 @@
+//! A bucket nobody here wrote, and a signer. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
+//! has moto and botocore.
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use omnistack_core::{
+    clock::{Clock, MockClock},
+    http::client::{Client, ClientSettings},
+};
+use omnistack_storage::{
+    Archive, ErrorKind, ObjectKey, PostPolicy, PutOptions, RestoreTier, S3Bucket, SignRequest, Storage,
+};
+use omnistack_testkit::{storage::Subject, storage_conformance};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+struct Peer {
+    lines: Lines<BufReader<ChildStdout>>,
+    input: ChildStdin,
+    _process: Child,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as `cargo xtask test --peers` does"))
+}
+
+impl Peer {
+    fn start(what: &str) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/s3.py");
+        let mut process = Command::new(setting("TEST_PEERS_PYTHON"))
+            .args([script, what])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { lines, input: process.stdin.take().unwrap(), _process: process }
+    }
+
+    async fn line(&mut self) -> Value {
+        serde_json::from_str(&self.lines.next_line().await.unwrap().unwrap()).unwrap()
+    }
+
+    async fn ask(&mut self, request: Value) -> Value {
+        self.input.write_all(format!("{request}\n").as_bytes()).await.unwrap();
+        self.line().await
+    }
+
+    async fn bucket(&mut self) -> S3Bucket {
+        let port = self.line().await["port"].as_u64().unwrap();
+        S3Bucket::new("files", "us-east-1").endpoint(format!("http://127.0.0.1:{port}")).credentials("id", SECRET)
+    }
+}
+
+fn client() -> Client {
+    ClientSettings::default().client().unwrap()
+}
+
+async fn moto() -> Subject {
+    let mut peer = Peer::start("serve");
+    let s3 = peer.bucket().await.open(client(), Clock::system()).unwrap();
+    Subject::new(s3).keep(peer)
+}
+
+storage_conformance!(
+    #[ignore = "a peer: `cargo xtask test --peers`"]
+    moto
+);
+
+#[tokio::test]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn archives() {
+    let mut peer = Peer::start("serve");
+    let storage = Storage::new(peer.bucket().await.open(client(), Clock::system()).unwrap());
+    let key: ObjectKey = "old/Grüße 1.txt".parse().unwrap();
+    for class in ["GLACIER", "DEEP_ARCHIVE"] {
+        storage.put_with(&key, "cold", &PutOptions::default().storage_class(class)).await.unwrap();
+        let info = storage.head(&key).await.unwrap();
+        assert_eq!((info.storage_class.as_deref(), info.archive), (Some(class), Archive::Archived));
+        assert_eq!(storage.get(&key).await.unwrap_err().kind(), ErrorKind::Archived);
+        storage.restore(&key, 2, RestoreTier::Standard).await.unwrap();
+        let archive = storage.head(&key).await.unwrap().archive;
+        assert!(matches!(archive, Archive::Restoring | Archive::RestoredUntil(_)), "{archive:?}");
+        storage.restore(&key, 2, RestoreTier::Bulk).await.unwrap();
+    }
+    // By copying onto itself, which keeps what is known of it.
+    let warm: ObjectKey = "warm.txt".parse().unwrap();
+    storage.put_with(&warm, "warm", &PutOptions::content_type("text/x-test")).await.unwrap();
+    storage.copy_to_class(&warm, &warm, "GLACIER").await.unwrap();
+    let info = storage.head(&warm).await.unwrap();
+    assert_eq!((info.archive, info.content_type.as_deref()), (Archive::Archived, Some("text/x-test")));
+    let nothing = storage.restore(&"nothing".parse().unwrap(), 1, RestoreTier::Bulk).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn links_and_forms_are_taken() {
+    let mut peer = Peer::start("serve");
+    let storage = Storage::new(peer.bucket().await.open(client(), Clock::system()).unwrap());
+    let (key, minute): (ObjectKey, _) = ("a b/Grüße+~.txt".parse().unwrap(), Duration::from_secs(60));
+    let put = SignRequest::put(key.clone(), minute).content_type("text/x-test").size(6);
+    let put = storage.sign(&put).await.unwrap();
+    let mut request = client().put(&put.url).body("Hello.");
+    for (name, value) in put.headers.iter().filter(|(name, _)| *name != "content-length") {
+        request = request.header(name, value);
+    }
+    let answer = request.send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    assert_eq!(storage.read(&key, 100).await.unwrap(), "Hello.");
+    assert_eq!(storage.head(&key).await.unwrap().content_type.as_deref(), Some("text/x-test"));
+    let get = SignRequest::get(key.clone(), minute).disposition("attachment; filename=\"a.txt\"");
+    let answer = client().get(storage.sign(&get).await.unwrap().url).send().await.unwrap();
+    assert_eq!(answer.headers()["content-disposition"], "attachment; filename=\"a.txt\"");
+    assert_eq!(answer.text().await.unwrap(), "Hello.");
+    let form = storage.post_form(&PostPolicy::new("form.txt".parse().unwrap(), 10, minute)).await.unwrap();
+    let part = |name: &str, value: &str| {
+        format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let fields: String = form.fields.iter().map(|(name, value)| part(name, value)).collect();
+    let body = format!(
+        "{fields}--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nHello.\r\n--xyz--\r\n"
+    );
+    let request = client().post(&form.url).header("content-type", "multipart/form-data; boundary=xyz").body(body);
+    let answer = request.send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    assert_eq!(storage.read(&"form.txt".parse().unwrap(), 100).await.unwrap(), "Hello.");
+}
+
+/// Ours are botocore's, byte by byte but for their order.
+#[tokio::test]
+#[ignore = "a peer: `cargo xtask test --peers`"]
+async fn signatures_are_those_of_botocore() {
+    let mut peer = Peer::start("sign");
+    let clock = MockClock::at("2030-02-03T04:05:06Z".parse().unwrap());
+    let endpoint = "http://127.0.0.1:9000";
+    for token in [None, Some("a/session+token==")] {
+        let mut bucket = S3Bucket::new("files", "eu-central-1").endpoint(endpoint).credentials("AKID", SECRET);
+        if let Some(token) = token {
+            bucket = bucket.session_token(token);
+        }
+        let storage = Storage::new(bucket.open(client(), clock.clock()).unwrap());
+        for key in ["a.txt", "a b/c+d~e.txt", "Grüße/🎉.png", "x/(1)'!*&=$@,;:#?[]{}^|<>\"`.txt", "100% sure"] {
+            let key: ObjectKey = key.parse().unwrap();
+            let minute = Duration::from_secs(60);
+            for request in [
+                SignRequest::get(key.clone(), minute),
+                SignRequest::get(key.clone(), SignRequest::LONGEST).disposition("attachment; filename=\"a b\"; x=ü"),
+                SignRequest::put(key.clone(), minute),
+                SignRequest::put(key.clone(), minute).content_type("text/plain; charset=utf-8").size(17),
+            ] {
+                let ours = storage.sign(&request).await.unwrap();
+                let query: BTreeMap<_, _> =
+                    request.disposition.iter().map(|text| ("response-content-disposition", text)).collect();
+                let theirs = peer
+                    .ask(json!({
+                        "method": request.method.as_str(), "key": key.as_str(), "endpoint": endpoint, "bucket": "files",
+                        "region": "eu-central-1", "id": "AKID", "secret": SECRET, "token": token,
+                        "expires": request.expires_in.as_secs(), "at": "2030-02-03T04:05:06+00:00",
+                        "headers": ours.headers, "query": query,
+                    }))
+                    .await;
+                let pairs = |url: &str| {
+                    let (path, query) = url.split_once('?').unwrap();
+                    let mut pairs: Vec<_> = query.split('&').map(str::to_owned).collect();
+                    pairs.sort();
+                    (path.to_owned(), pairs)
+                };
+                assert_eq!(pairs(&ours.url), pairs(theirs["url"].as_str().unwrap()), "{request:?}");
+            }
+            let policy = PostPolicy::new(key, 1000, minute).content_type("image/png");
+            let form = storage.post_form(&policy).await.unwrap();
+            let theirs = peer
+                .ask(json!({
+                    "policy": form.fields["policy"], "date": form.fields["x-amz-date"], "region": "eu-central-1",
+                    "secret": SECRET,
+                }))
+                .await;
+            assert_eq!(form.fields["x-amz-signature"], theirs["signature"]);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Buckets on their bad days, scripted byte by byte.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use omnistack_core::{
+    clock::Clock,
+    http::client::{Client, ClientSettings},
+};
+use omnistack_storage::{ByteRange, ErrorKind, PostPolicy, PutOptions, S3, S3Bucket, SignRequest, Storage, Upload};
+use omnistack_testkit::upstream::{ClosedPort, Reply, Upstream};
+
+fn client() -> Client {
+    ClientSettings::default().client().unwrap()
+}
+
+fn bucket(url: &str) -> S3Bucket {
+    S3Bucket::new("files", "us-east-1")
+        .endpoint(url)
+        .credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+        .patience(Duration::from_millis(400))
+        .retries(0)
+}
+
+fn open(bucket: S3Bucket) -> Storage {
+    let s3: S3 = bucket.open(client(), Clock::system()).unwrap();
+    Storage::new(s3)
+}
+
+const ERROR: &str = "<?xml version=\"1.0\"?><Error><Code>CODE</Code><Message>no</Message></Error>";
+
+fn error(status: u16, code: &str) -> Reply {
+    Reply::content(status, "application/xml", ERROR.replace("CODE", code))
+}
+
+#[tokio::test]
+async fn what_answers_mean() {
+    for (reply, kind) in [
+        (error(404, "NoSuchKey"), ErrorKind::NotFound),
+        (error(403, "AccessDenied"), ErrorKind::Configuration),
+        (error(403, "InvalidObjectState"), ErrorKind::Archived),
+        (error(500, "InternalError"), ErrorKind::Unavailable),
+        (error(503, "SlowDown"), ErrorKind::Unavailable),
+        (error(400, "InvalidRequest"), ErrorKind::Other),
+        (Reply::reset(), ErrorKind::Unavailable),
+        (Reply::hang(), ErrorKind::Unavailable),
+        (Reply::raw("not HTTP at all\r\n\r\n"), ErrorKind::Unavailable),
+    ] {
+        let upstream = Upstream::start().await;
+        upstream.expect("GET", "/files/a").times(1..).reply(reply.clone());
+        let error = open(bucket(upstream.url())).get(&"a".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{reply:?}: {error}");
+        assert_eq!(error.is_retryable(), kind == ErrorKind::Unavailable);
+        assert!(!format!("{error} {error:?}").contains("wJalr"), "a secret: {error:?}");
+    }
+    let closed = ClosedPort::reserve();
+    let error = open(bucket(&closed.url())).get(&"a".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+#[tokio::test]
+async fn what_fails_for_now_is_tried_again() {
+    let upstream = Upstream::start().await;
+    upstream.expect("GET", "/files/a").times(2).reply(error(503, "SlowDown"));
+    upstream.expect("GET", "/files/a").reply(
+        Reply::text(200, "Hello.").header("etag", "\"1\"").header("last-modified", "Tue, 01 Jan 2030 00:00:00 GMT"),
+    );
+    upstream.expect("HEAD", "/files/a").times(2).reply(Reply::status(500));
+    upstream.expect("HEAD", "/files/a").reply(Reply::raw(
+        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\netag: \"1\"\r\nlast-modified: Tue, 01 Jan 2030 00:00:00 GMT\r\n\
+             x-amz-storage-class: GLACIER\r\nx-amz-restore: ongoing-request=\"true\"\r\n\r\n",
+    ));
+    let storage = open(bucket(upstream.url()).retries(3).patience(Duration::from_secs(5)));
+    let key = "a".parse().unwrap();
+    assert_eq!(storage.read(&key, 100).await.unwrap(), "Hello.");
+    let info = storage.head(&key).await.unwrap();
+    assert_eq!((info.size, info.archive), (6, omnistack_storage::Archive::Restoring));
+}
+
+/// Slow is not silent: what keeps coming is waited for, what stops is not.
+#[tokio::test]
+async fn slow_and_silent_answers() {
+    let headers = |reply: Reply| reply.header("etag", "\"1\"").header("last-modified", "Tue, 01 Jan 2030 00:00:00 GMT");
+    let text = "0123456789".repeat(10);
+    let upstream = Upstream::start().await;
+    let slow = Reply::text(200, &text).drip(10, Duration::from_millis(100));
+    upstream.expect("GET", "/files/slow").reply(headers(slow));
+    upstream.expect("GET", "/files/silent").times(1..).reply(headers(Reply::text(200, &text)).hang_after(30));
+    upstream.expect("GET", "/files/cut").times(1..).reply(headers(Reply::text(200, &text)).cut_after(30));
+    let storage = open(bucket(upstream.url()));
+    assert_eq!(storage.read(&"slow".parse().unwrap(), 1000).await.unwrap(), text);
+    for name in ["silent", "cut"] {
+        let error = storage.read(&name.parse().unwrap(), 1000).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{name}: {error}");
+    }
+}
+
+/// An upload of parts that fails takes its parts with it.
+#[tokio::test]
+async fn parts_that_fail_are_removed() {
+    let begun = "<InitiateMultipartUploadResult><Bucket>files</Bucket><Key>a</Key><UploadId>u1</UploadId>\
+                 </InitiateMultipartUploadResult>";
+    for part in [Some(error(500, "InternalError")), Some(Reply::hang()), None] {
+        let upstream = Upstream::start().await;
+        upstream.expect("POST", "/files/a").reply(Reply::content(200, "application/xml", begun));
+        let whole = part.is_none();
+        let part = part.unwrap_or_else(|| Reply::status(200).header("etag", "\"1\""));
+        upstream.expect("PUT", "/files/a").times(..).reply(part);
+        upstream.expect("DELETE", "/files/a").query("uploadId", "u1").reply(Reply::status(204));
+        let storage = open(bucket(upstream.url()).patience(Duration::from_secs(3)));
+        let upload = Upload::bytes(Bytes::from(vec![0; 9_000_000]));
+        let upload = if whole { upload.sha256(omnistack_core::crypto::Sha256::of("x")) } else { upload };
+        let error = storage.put(&"a".parse().unwrap(), upload).await.unwrap_err();
+        let kind = if whole { ErrorKind::Mismatch } else { ErrorKind::Unavailable };
+        assert_eq!(error.kind(), kind, "{error}");
+        // Nobody waits for that.
+        while !upstream.requests().iter().any(|request| request.method == "DELETE") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_and_addresses_that_can_not_be_used() {
+    for wrong in [
+        S3Bucket::new("", "us-east-1"),
+        S3Bucket::new("a/b", "us-east-1"),
+        S3Bucket::new("a", "us east"),
+        bucket("http://elsewhere.example"),
+        bucket("https://user:password@example.com"),
+        bucket("nonsense"),
+    ] {
+        let error = wrong.open(client(), Clock::system()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(!error.to_string().contains("password"), "{error}");
+    }
+}
+
+/// What R2 has not is refused here, and not there.
+#[tokio::test]
+async fn r2_has_less() {
+    let r2 = S3Bucket::r2("files", "0123456789abcdef").credentials("id", "secret");
+    let storage = Storage::new(r2.open(client(), Clock::system()).unwrap());
+    let key: omnistack_storage::ObjectKey = "a".parse().unwrap();
+    let minute = Duration::from_secs(60);
+    let link = storage.sign(&SignRequest::get(key.clone(), minute)).await.unwrap();
+    assert!(link.url.starts_with("https://0123456789abcdef.r2.cloudflarestorage.com/files/a?"), "{}", link.url);
+    assert!(link.url.contains("%2Fauto%2Fs3%2Faws4_request"), "{}", link.url);
+    let put = storage.put_with(&key, "a", &PutOptions::default().storage_class("GLACIER")).await;
+    let refused = [
+        put.unwrap_err(),
+        storage.copy_to_class(&key, &key, "GLACIER").await.unwrap_err(),
+        storage.post_form(&PostPolicy::new(key.clone(), 1, minute)).await.unwrap_err(),
+        storage.restore(&key, 1, omnistack_storage::RestoreTier::Bulk).await.unwrap_err(),
+    ];
+    assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unsupported), "{refused:?}");
+}
+
+/// A range a bucket ignores is no range.
+#[tokio::test]
+async fn a_bucket_that_ignores_ranges() {
+    let upstream = Upstream::start().await;
+    let whole = Reply::text(200, "0123456789").header("etag", "\"1\"");
+    upstream.expect("GET", "/files/a").reply(whole.header("last-modified", "Tue, 01 Jan 2030 00:00:00 GMT"));
+    upstream.expect("HEAD", "/files/a").times(..).reply(Reply::raw(
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\nlast-modified: Tue, 01 Jan 2030 00:00:00 GMT\r\n\r\n",
+    ));
+    let part = open(bucket(upstream.url())).get_range(&"a".parse().unwrap(), ByteRange::Bounded(2, 4)).await;
+    assert!(part.is_err(), "{part:?}");
+}

@@ -1,0 +1,391 @@
+//! What every storage provider must do, as tests: yours as much as ours.
+//!
+//! Each law is a function over `&dyn StorageProvider`, and [`storage_conformance!`](crate::storage_conformance) names one test a
+//! law:
+//!
+//! ```
+//! use omnistack_storage::Memory;
+//! use omnistack_testkit::{storage::Subject, storage_conformance};
+//!
+//! async fn memory() -> Subject {
+//!     Subject::new(Memory::default())
+//! }
+//!
+//! storage_conformance!(memory);
+//! # fn main() {}
+//! ```
+//!
+//! What a provider's [`Capabilities`](omnistack_storage::Capabilities) leave out, it has to refuse as
+//! [`Unsupported`](omnistack_storage::ErrorKind::Unsupported).
+
+use std::{any::Any, fmt, future::poll_fn, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use omnistack_core::{crypto::Sha256, http::Method};
+use omnistack_storage::{
+    ByteRange, ByteStream, Error, ErrorKind, ObjectKey, PostPolicy, PutOptions, RestoreTier, SignRequest,
+    StorageProvider, Upload,
+};
+
+/// A provider under test, and what it needs.
+pub struct Subject {
+    /// The provider.
+    pub provider: Box<dyn StorageProvider>,
+    kept: Box<dyn Any + Send + Sync>,
+}
+
+impl Subject {
+    /// An empty one.
+    pub fn new(provider: impl StorageProvider) -> Self {
+        Self { provider: Box::new(provider), kept: Box::new(()) }
+    }
+
+    /// Keeps a server or a folder alive as long as the test.
+    #[must_use]
+    pub fn keep(mut self, kept: impl Any + Send + Sync) -> Self {
+        self.kept = Box::new(kept);
+        self
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Subject").field(&self.provider).finish()
+    }
+}
+
+fn key(text: &str) -> ObjectKey {
+    match text.parse() {
+        Ok(key) => key,
+        Err(error) => panic!("{text}: {error}"),
+    }
+}
+
+fn good<T>(result: Result<T, Error>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refused<T: fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, what: &str) {
+    match result {
+        Ok(done) => panic!("{what}: {done:?}"),
+        Err(error) => assert_eq!(error.kind(), kind, "{what}: {error}"),
+    }
+}
+
+async fn put(subject: &Subject, name: &str, bytes: impl Into<Bytes>) {
+    good(subject.provider.put(&key(name), Upload::bytes(bytes), &PutOptions::default()).await);
+}
+
+async fn read(subject: &Subject, name: &str, range: Option<ByteRange>) -> Bytes {
+    let object = good(subject.provider.get(&key(name), range).await);
+    good(object.bytes(u64::MAX).await)
+}
+
+/// A stream of these, one after another.
+fn pieces(pieces: Vec<Result<Bytes, Error>>) -> ByteStream {
+    let mut pieces = pieces.into_iter();
+    Box::pin(futures_util::stream::poll_fn(move |_| Poll::Ready(pieces.next())))
+}
+
+/// So many bytes that differ.
+fn many(length: usize) -> Bytes {
+    (0..length).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect::<Vec<_>>().into()
+}
+
+/// What is stored is read again, byte by byte, with what is known of it.
+pub async fn keeps_what_is_stored(subject: Subject) {
+    let provider = &subject.provider;
+    for (name, bytes) in [
+        ("empty", Bytes::new()),
+        ("a.txt", Bytes::from_static(b"Hello.")),
+        ("deep/er/and deeper/Grüße 🎉.bin", many(300_000)),
+        ("odd/~(1)+[x]{y}#&=$,;:@!'.txt", Bytes::from_static(b"odd")),
+        ("100% sure", Bytes::from_static(b"percent")),
+    ] {
+        let options = PutOptions::content_type("text/x-test");
+        let stored = good(provider.put(&key(name), Upload::bytes(bytes.clone()), &options).await);
+        assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, Sha256::of(&bytes)), "{name}");
+        assert_eq!(read(&subject, name, None).await, bytes, "{name}");
+        let info = good(provider.head(&key(name)).await);
+        assert_eq!((info.key.as_str(), info.size), (name, bytes.len() as u64));
+        assert_eq!(info.content_type.as_deref(), Some("text/x-test"), "{name}");
+        assert!(info.etag.is_some(), "{name}");
+        if provider.capabilities().checksum {
+            assert_eq!(info.sha256, Some(stored.sha256), "{name}");
+        }
+    }
+}
+
+/// A stream of a length nobody knows is stored whole, however many parts that takes.
+pub async fn keeps_a_long_stream(subject: Subject) {
+    let piece = many(1_000_003);
+    let all: Vec<_> = (0..18).map(|_| Ok(piece.clone())).collect();
+    let whole: Bytes = (0..18).flat_map(|_| piece.to_vec()).collect::<Vec<_>>().into();
+    let stored = subject.provider.put(&key("long"), Upload::stream(pieces(all)), &PutOptions::default()).await;
+    assert_eq!(good(stored).sha256, Sha256::of(&whole));
+    assert!(read(&subject, "long", None).await == whole, "other bytes came back");
+    let middle = read(&subject, "long", Some(ByteRange::Bounded(8_388_600, 8_388_620))).await;
+    assert_eq!(middle, whole.slice(8_388_600..8_388_620));
+}
+
+/// The second of a name takes the place of the first.
+pub async fn replaces(subject: Subject) {
+    put(&subject, "a", "one").await;
+    let before = good(subject.provider.head(&key("a")).await).etag;
+    put(&subject, "a", "another").await;
+    assert_eq!(read(&subject, "a", None).await, "another");
+    assert_ne!(good(subject.provider.head(&key("a")).await).etag, before);
+}
+
+/// What is not there is not found, and deleting it is no error.
+pub async fn says_what_is_not_there(subject: Subject) {
+    let provider = &subject.provider;
+    put(&subject, "folder/a", "a").await;
+    for name in ["b", "folder", "folder/b", "folder/a/b"] {
+        refused(provider.get(&key(name), None).await, ErrorKind::NotFound, name);
+        refused(provider.get(&key(name), Some(ByteRange::From(1))).await, ErrorKind::NotFound, name);
+        refused(provider.head(&key(name)).await, ErrorKind::NotFound, name);
+        refused(provider.copy(&key(name), &key("c"), None).await, ErrorKind::NotFound, name);
+        good(provider.delete(&key(name)).await);
+    }
+    assert_eq!(read(&subject, "folder/a", None).await, "a");
+    good(provider.delete(&key("folder/a")).await);
+    refused(provider.head(&key("folder/a")).await, ErrorKind::NotFound, "deleted");
+    assert!(good(provider.list("", None, 10).await).objects.is_empty());
+}
+
+/// Parts of an object are the right ones, and one behind its end is refused.
+pub async fn reads_ranges(subject: Subject) {
+    put(&subject, "a", "0123456789").await;
+    put(&subject, "empty", "").await;
+    for (range, expected, at) in [
+        (ByteRange::Bounded(0, 1), "0", 0..1),
+        (ByteRange::Bounded(2, 5), "234", 2..5),
+        (ByteRange::Bounded(8, 100), "89", 8..10),
+        (ByteRange::From(0), "0123456789", 0..10),
+        (ByteRange::From(7), "789", 7..10),
+        (ByteRange::Last(3), "789", 7..10),
+        (ByteRange::Last(100), "0123456789", 0..10),
+    ] {
+        let object = good(subject.provider.get(&key("a"), Some(range)).await);
+        assert_eq!((object.range.clone(), object.info.size), (at, 10), "{range:?}");
+        assert_eq!(good(object.bytes(100).await), expected, "{range:?}");
+    }
+    for (name, range) in [
+        ("a", ByteRange::Bounded(10, 11)),
+        ("a", ByteRange::Bounded(3, 3)),
+        ("a", ByteRange::From(10)),
+        ("a", ByteRange::From(u64::MAX / 2)),
+        ("a", ByteRange::Last(0)),
+        ("empty", ByteRange::From(0)),
+        ("empty", ByteRange::Last(1)),
+    ] {
+        let result = subject.provider.get(&key(name), Some(range)).await;
+        refused(result, ErrorKind::Range, &format!("{name} {range:?}"));
+    }
+}
+
+/// Lists are in order, by prefix, and go on where they ended.
+pub async fn lists_in_order(subject: Subject) {
+    let names = ["a", "b-c/1", "b/1", "b/2", "b/sub/3", "b/z", "ba", "c/1"];
+    for name in names.iter().rev() {
+        put(&subject, name, name.as_bytes().to_vec()).await;
+    }
+    let names_of = |prefix: &'static str, after: Option<&'static str>, limit: usize| {
+        let provider = &subject.provider;
+        async move {
+            let listing = good(provider.list(prefix, after.map(key).as_ref(), limit).await);
+            let names: Vec<_> = listing.objects.iter().map(|info| info.key.to_string()).collect();
+            assert!(listing.objects.iter().all(|info| info.size == info.key.as_str().len() as u64));
+            (names.join(" "), listing.more)
+        }
+    };
+    for (prefix, after, limit, expected, more) in [
+        ("", None, 100, "a b-c/1 b/1 b/2 b/sub/3 b/z ba c/1", false),
+        ("b/", None, 100, "b/1 b/2 b/sub/3 b/z", false),
+        ("b", None, 100, "b-c/1 b/1 b/2 b/sub/3 b/z ba", false),
+        ("b/s", None, 100, "b/sub/3", false),
+        ("b/", None, 2, "b/1 b/2", true),
+        ("b/", Some("b/2"), 2, "b/sub/3 b/z", false),
+        ("b/", Some("b/1"), 1, "b/2", true),
+        ("", Some("b/3"), 2, "b/sub/3 b/z", true),
+        ("", Some("zz"), 2, "", false),
+        ("nothing/", None, 10, "", false),
+    ] {
+        assert_eq!(names_of(prefix, after, limit).await, (expected.to_owned(), more), "{prefix} {after:?} {limit}");
+    }
+}
+
+/// A copy is an object of its own, with all that is known of the first.
+pub async fn copies(subject: Subject) {
+    let provider = &subject.provider;
+    good(provider.put(&key("a b"), Upload::bytes("one"), &PutOptions::content_type("text/x-test")).await);
+    good(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
+    put(&subject, "a b", "two").await;
+    assert_eq!(read(&subject, "folder/Grüße", None).await, "one");
+    let info = good(provider.head(&key("folder/Grüße")).await);
+    assert_eq!(info.content_type.as_deref(), Some("text/x-test"));
+    good(provider.copy(&key("a b"), &key("folder/Grüße"), None).await);
+    assert_eq!(read(&subject, "folder/Grüße", None).await, "two");
+    good(provider.copy(&key("a b"), &key("a b"), None).await);
+    assert_eq!(read(&subject, "a b", None).await, "two");
+}
+
+/// Only if there is none means that, and that of many at once one wins.
+pub async fn stores_only_if_absent(subject: Subject) {
+    let provider = &subject.provider;
+    let options = PutOptions::default().if_absent();
+    if !provider.capabilities().if_absent {
+        return refused(provider.put(&key("a"), "a".into(), &options).await, ErrorKind::Unsupported, "if absent");
+    }
+    good(provider.put(&key("a"), "first".into(), &options).await);
+    refused(provider.put(&key("a"), "second".into(), &options).await, ErrorKind::Exists, "a second");
+    assert_eq!(read(&subject, "a", None).await, "first");
+    let race = (0..8).map(|at| {
+        let options = &options;
+        async move { provider.put(&key("race"), Upload::bytes(format!("from {at}")), options).await.is_ok() }
+    });
+    let won = futures_util::future::join_all(race).await;
+    assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
+    let winner = won.iter().position(|won| *won).unwrap_or_default();
+    assert_eq!(read(&subject, "race", None).await, format!("from {winner}"));
+}
+
+/// Bytes that are not those announced are not stored, and what was there stays.
+pub async fn stores_nothing_by_half(subject: Subject) {
+    let provider = &subject.provider;
+    put(&subject, "there", "before").await;
+    let broken = || Error::new(ErrorKind::Interrupted, "the sender left");
+    for length in [3, 9_000_000] {
+        let bytes = many(length);
+        let size = length as u64;
+        let table: Vec<(&str, Box<dyn Fn() -> Upload + '_>, ErrorKind)> = vec![
+            ("fewer", Box::new(|| Upload::bytes(bytes.clone()).size(size + 1)), ErrorKind::Mismatch),
+            ("more", Box::new(|| Upload::bytes(bytes.clone()).size(size - 1)), ErrorKind::Mismatch),
+            ("others", Box::new(|| Upload::bytes(bytes.clone()).sha256(Sha256::of("x"))), ErrorKind::Mismatch),
+            ("too many", Box::new(|| Upload::bytes(bytes.clone()).at_most(size - 1)), ErrorKind::TooLarge),
+            (
+                "broken off",
+                Box::new(|| Upload::stream(pieces(vec![Ok(bytes.clone()), Err(broken())]))),
+                ErrorKind::Interrupted,
+            ),
+        ];
+        for (what, upload, kind) in table {
+            for name in ["there", "new"] {
+                refused(provider.put(&key(name), upload(), &PutOptions::default()).await, kind, what);
+            }
+            assert_eq!(read(&subject, "there", None).await, "before", "{what}");
+            refused(provider.head(&key("new")).await, ErrorKind::NotFound, what);
+        }
+    }
+    let right = Upload::bytes("right").size(5).at_most(5).sha256(Sha256::of("right"));
+    good(provider.put(&key("new"), right, &PutOptions::default()).await);
+    assert_eq!(good(provider.list("", None, 10).await).objects.len(), 2);
+}
+
+/// Of an upload nobody waits for any more, nothing is visible.
+pub async fn a_dropped_upload_leaves_nothing(subject: Subject) {
+    let mut given = false;
+    let stream = futures_util::stream::poll_fn(move |_| {
+        if std::mem::replace(&mut given, true) { Poll::Pending } else { Poll::Ready(Some(Ok(many(9_000_000)))) }
+    });
+    {
+        let (name, options) = (key("a"), PutOptions::default());
+        let mut put = Box::pin(subject.provider.put(&name, Upload::stream(Box::pin(stream)), &options));
+        let some = tokio::time::timeout(Duration::from_millis(300), poll_fn(|cx| put.as_mut().poll(cx))).await;
+        assert!(some.is_err(), "it ended: {some:?}");
+    }
+    refused(subject.provider.head(&key("a")).await, ErrorKind::NotFound, "dropped");
+    assert!(good(subject.provider.list("", None, 10).await).objects.is_empty());
+}
+
+/// Who reads while an object is replaced gets one of the two.
+pub async fn readers_see_one_of_two(subject: Subject) {
+    let (one, two) = (Bytes::from(vec![1; 200_000]), Bytes::from(vec![2; 300_000]));
+    put(&subject, "a", one.clone()).await;
+    let writer = async {
+        for at in 0..6 {
+            put(&subject, "a", if at % 2 == 0 { two.clone() } else { one.clone() }).await;
+        }
+    };
+    let reader = async {
+        for _ in 0..12 {
+            let object = good(subject.provider.get(&key("a"), None).await);
+            let size = object.info.size;
+            let bytes = good(object.bytes(u64::MAX).await);
+            assert!(bytes == one || bytes == two, "a mixture of {} bytes", bytes.len());
+            assert_eq!(bytes.len() as u64, size);
+        }
+    };
+    futures_util::future::join(writer, reader).await;
+}
+
+/// What it can't do it refuses as such, and what it says it can do it does.
+pub async fn does_what_it_says(subject: Subject) {
+    let (provider, can) = (&subject.provider, subject.provider.capabilities());
+    put(&subject, "a", "a").await;
+    let minute = Duration::from_secs(60);
+    for (method, able) in [(Method::GET, can.signed_get), (Method::PUT, can.signed_put)] {
+        let mut request = SignRequest::get(key("a"), minute);
+        request.method = method.clone();
+        match provider.sign(&request).await {
+            Ok(signed) => {
+                assert!(able && signed.method == method && signed.url.contains("://"), "{signed:?}");
+                assert!(!format!("{signed:?}").contains("ignature="), "{signed:?}");
+            }
+            Err(error) => assert!(!able && error.kind() == ErrorKind::Unsupported, "{error}"),
+        }
+        for wrong in [Duration::ZERO, SignRequest::LONGEST + minute] {
+            request.expires_in = wrong;
+            refused(provider.sign(&request).await, ErrorKind::Unsupported, "a link of another time");
+        }
+    }
+    let form = provider.post_form(&PostPolicy::new(key("a"), 10, minute)).await;
+    assert_eq!(form.is_ok(), can.post_form, "{form:?}");
+    let classed = provider.put(&key("b"), "b".into(), &PutOptions::default().storage_class("STANDARD_IA")).await;
+    assert_eq!(classed.is_ok(), can.storage_classes, "{classed:?}");
+    if can.storage_classes {
+        let class = good(provider.head(&key("b")).await).storage_class;
+        assert!(class.is_none_or(|class| class == "STANDARD_IA"));
+    }
+    let changed = provider.copy(&key("a"), &key("a"), Some("STANDARD_IA")).await;
+    assert_eq!(changed.is_ok(), can.change_class, "{changed:?}");
+    if !can.restore {
+        refused(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "restoring");
+    }
+    assert_eq!(read(&subject, "a", None).await, "a");
+}
+
+/// One test a law of [`storage`](crate::storage): in a module of the name of the function that makes the [`Subject`].
+#[macro_export]
+macro_rules! storage_conformance {
+    ($(#[$attribute:meta])* $make:ident) => {
+        #[cfg(test)]
+        mod $make {
+            $crate::storage_conformance! { @laws [$(#[$attribute])*] (super::$make)
+                keeps_what_is_stored
+                keeps_a_long_stream
+                replaces
+                says_what_is_not_there
+                reads_ranges
+                lists_in_order
+                copies
+                stores_only_if_absent
+                stores_nothing_by_half
+                a_dropped_upload_leaves_nothing
+                readers_see_one_of_two
+                does_what_it_says
+            }
+        }
+    };
+    (@laws $attributes:tt $make:tt $($law:ident)+) => {$(
+        $crate::storage_conformance! { @law $attributes $make $law }
+    )+};
+    (@law [$(#[$attribute:meta])*] ($make:path) $law:ident) => {
+        #[tokio::test]
+        $(#[$attribute])*
+        async fn $law() {
+            $crate::storage::$law($make().await).await;
+        }
+    };
+}
