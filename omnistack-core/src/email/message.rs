@@ -6,7 +6,9 @@ mod unsubscribe;
 pub use attachment::Attachment;
 pub use unsubscribe::Unsubscribe;
 
-use std::{borrow::Cow, collections::BTreeSet};
+#[cfg(feature = "email")]
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 
