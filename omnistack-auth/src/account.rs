@@ -12,6 +12,8 @@ mod email;
 mod factor;
 mod login;
 mod owner;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 mod register;
 mod reset;
 mod second_factor;
@@ -63,8 +65,10 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
-    /// Which a user has: the codes, and those of the app's own.
+    /// Those of the app's own.
     pub(crate) factors: SecondFactors,
+    #[cfg(feature = "passkeys")]
+    pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
     pub(crate) codes: Factors,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTime,

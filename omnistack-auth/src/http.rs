@@ -15,5 +15,7 @@ pub(crate) mod session;
 pub(crate) mod social;
 pub(crate) mod team;
 pub(crate) mod tenant;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 mod visitor;
 pub(crate) mod webhook;

@@ -2,6 +2,7 @@
 
 mod aiosmtpd;
 pub(crate) mod node;
+mod passkeys;
 mod python;
 mod schemathesis;
 mod tokens;
@@ -22,19 +23,23 @@ const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+    Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
 ];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]
 enum Ecosystem {
     Python,
+    /// Python as well, with packages that don't go with those of the others.
+    Passkeys,
 }
 
 impl Ecosystem {
     /// Installs the pinned packages under `target/peers`, and answers the folder of their programs.
     fn install(self) -> Result<PathBuf> {
         match self {
-            Self::Python => python::install(),
+            Self::Python => python::install(&python::PYTHON),
+            Self::Passkeys => python::install(&python::PASSKEYS),
         }
     }
 }

@@ -173,4 +173,10 @@ async fn more_things(team: &Team, things: &mut BTreeMap<&'static str, String>) {
     let key = json!({ "name": "robot", "scopes": ["*:read"] });
     let key = team.owner().post("/api/v1/app/api-keys", key).await.expect(201).json();
     things.insert("api-keys", key["id"].as_str().unwrap().to_owned());
+    let passkey = "01900000-0000-7000-8000-00000000000a";
+    let sql = "insert into passkeys (id, user_id, credential_id, credential, name, created_at) \
+               select $1, id, $2, '{}', 'Laptop', created_at from users where id = $3";
+    let insert = team.app.db().query(sql).bind(passkey.parse::<uuid::Uuid>().unwrap()).bind(vec![1_u8]);
+    assert_eq!(insert.bind(team.members[0].0).execute().await.unwrap(), 1);
+    things.insert("passkeys", passkey.to_owned());
 }
