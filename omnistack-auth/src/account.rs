@@ -16,10 +16,12 @@ mod owner;
 pub(crate) mod passkey;
 mod register;
 mod reset;
+mod reset_factors;
 mod second_factor;
 
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
+pub(crate) use reset_factors::FactorsReset;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

@@ -10,12 +10,12 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;
 pub(crate) mod member;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod social;
 pub(crate) mod team;
 pub(crate) mod tenant;
-#[cfg(feature = "passkeys")]
-pub(crate) mod passkey;
 mod visitor;
 pub(crate) mod webhook;

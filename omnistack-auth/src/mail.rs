@@ -69,6 +69,8 @@ pub(crate) enum FactorChange {
     },
     PasskeyAdded,
     PasskeyRemoved,
+    /// By an operator.
+    Reset,
 }
 
 impl FactorChange {
@@ -81,6 +83,7 @@ impl FactorChange {
             Self::RecoveryCodeUsed { .. } => "account.recovery_code_used",
             Self::PasskeyAdded => "account.passkey_added",
             Self::PasskeyRemoved => "account.passkey_removed",
+            Self::Reset => "user.factors_reset",
         }
     }
 
@@ -111,6 +114,12 @@ impl FactorChange {
                 format!("A passkey for {product} was removed"),
                 format!("It does not sign in to your account any more. {devices}"),
             ),
+            Self::Reset => (
+                format!("Your second factors for {product} were removed"),
+                "An operator has removed your app for codes, your recovery codes and your passkeys, and signed you out \
+                 everywhere. Sign in with your password or by a link, and add new ones."
+                    .to_owned(),
+            ),
         }
     }
 
@@ -121,10 +130,8 @@ impl FactorChange {
                 "If that was not you, sign in, remove the passkeys you don't know, and choose a new password.",
                 ("Have a look", "security"),
             ),
-            _ => (
-                "If that was not you, choose a new password at once.",
-                ("Choose a new password", "forgot-password"),
-            ),
+            Self::Reset => ("If you have not asked for this, write to us at once.", ("Sign in", "sign-in")),
+            _ => ("If that was not you, choose a new password at once.", ("Choose a new password", "forgot-password")),
         }
     }
 }

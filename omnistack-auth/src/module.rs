@@ -17,8 +17,6 @@ use omnistack_core::{
 };
 use secrecy::SecretString;
 
-#[cfg(feature = "passkeys")]
-use crate::{config::PasskeySettings, passkey::RelyingParty};
 use crate::{
     account::{Accounts, FirstOwner},
     api_key::ApiKeys,
@@ -38,6 +36,8 @@ use crate::{
     upkeep::{TeamUpkeep, Upkeep},
     users::Users,
 };
+#[cfg(feature = "passkeys")]
+use crate::{config::PasskeySettings, passkey::RelyingParty};
 
 /// Accounts: who calls, for which tenant, and what they may do.
 ///
@@ -231,6 +231,7 @@ impl Auth {
             .routes(Mount::public("/auth").without_idempotency(), http::factor::public(), Ctx::get)
             .routes(Mount::app("/auth/mfa").without_idempotency(), http::factor::app(), Ctx::get)
             .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
+            .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
             .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);

@@ -10,6 +10,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{clock::Timestamp, http, id::Id};
 use reqwest::Url;
 use secrecy::SecretString;
@@ -104,7 +105,8 @@ impl RelyingParty {
         for other in &settings.origins {
             party = party.append_allowed_origin(&address(other, "AUTH_PASSKEY_ORIGINS")?);
         }
-        let party = party.build().map_err(|error| (format!("passkeys can't be had: {error}"), "look at its settings"))?;
+        let party =
+            party.build().map_err(|error| (format!("passkeys can't be had: {error}"), "look at its settings"))?;
         Ok(Some(Self(Arc::new(party))))
     }
 
@@ -144,7 +146,7 @@ impl RelyingParty {
         let (options, state) = self.0.start_discoverable_authentication().map_err(http::Error::internal)?;
         let mut options = public_key(&options)?;
         if !known.is_empty() {
-            let one = |passkey: &Credential| json!({ "type": "public-key", "id": passkey.cred_id() });
+            let one = |passkey: &Credential| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(passkey.cred_id()) });
             options["allowCredentials"] = read_all(known)?.iter().map(one).collect();
         }
         Ok((options, write(&state)?))

@@ -242,8 +242,8 @@ impl Accounts {
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         let otherwise = by_mail || left.iter().any(|one| known(&one.issuer));
         #[cfg(feature = "passkeys")]
-        let otherwise = otherwise
-            || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
+        let otherwise =
+            otherwise || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
         if !otherwise {
             let message = "there would be no way left to sign in; confirm an address or link another provider first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());

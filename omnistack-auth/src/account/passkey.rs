@@ -280,7 +280,8 @@ impl Accounts {
     /// # Errors
     /// 400 `TOKEN_INVALID`; 409 `NO_PASSKEY`.
     pub(crate) async fn ask_for_second_factor(&self, challenge: &str) -> Result<Ceremony, Error> {
-        let row = self.0.one_time.look(Purpose::SecondFactor, challenge).await.map_err(|_| login::challenge_invalid())?;
+        let row =
+            self.0.one_time.look(Purpose::SecondFactor, challenge).await.map_err(|_| login::challenge_invalid())?;
         self.ask_user(row.user_id).await
     }
 

@@ -19,18 +19,12 @@ pub(super) struct Packages {
 }
 
 /// What most peers need.
-pub(super) const PYTHON: Packages = Packages {
-    folder: "python",
-    file: "requirements.txt",
-    requirements: include_str!("../../peers/requirements.txt"),
-};
+pub(super) const PYTHON: Packages =
+    Packages { folder: "python", file: "requirements.txt", requirements: include_str!("../../peers/requirements.txt") };
 
 /// soft-webauthn, whose packages are older than the others take.
-pub(super) const PASSKEYS: Packages = Packages {
-    folder: "passkeys",
-    file: "passkeys.txt",
-    requirements: include_str!("../../peers/passkeys.txt"),
-};
+pub(super) const PASSKEYS: Packages =
+    Packages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
 
 /// Installs packages into an environment of their own, and answers its folder of programs.
 pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Packages) -> Result<PathBuf> {

@@ -5,12 +5,16 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use omnistack_auth::account::{SecondFactorSource, SecondFactors};
-use omnistack_core::{async_trait, identity::UserId};
+use omnistack_auth::{
+    account::{SecondFactorSource, SecondFactors},
+    users::{NewUser, Users},
+};
+use omnistack_core::{ExposeSecret as _, async_trait, identity::UserId};
 use omnistack_testkit::on_each_database;
 use tokio::sync::Notify;
 
 use super::{second_factors::Phone, *};
+use crate::support;
 
 const ADA: &str = "ada@example.com";
 
@@ -84,5 +88,47 @@ on_each_database! {
         let (sessions,) = post.app.db().query("select count(*) from sessions where ended_at is null")
             .fetch_one::<(i64,)>().await.unwrap();
         assert_eq!(sessions, 2, "those that have confirmed");
+    }
+
+    async fn an_operator_takes_lost_factors_away(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered(ADA).await;
+        let ada = post.signed_in(ADA).await;
+        let users: Users = post.app.app().ctx().get().unwrap();
+        let mut new = NewUser::of_email("boss@example.com");
+        new.operator = true;
+        let boss = users.create(new).await.unwrap();
+        let tokens = support::sign_in(&post.app, boss).await;
+        let operator = support::client(&post.app, &tokens);
+        let me = post.client(&ada).get(ME).await.expect(200).json()["id"].as_str().unwrap().to_owned();
+        let reset = |who: &str| operator.post(format!("/api/v1/admin/users/{who}/reset-factors"), json!({}));
+        reset(&me).await.expect_error(409, "NO_SECOND_FACTOR");
+        reset(&boss.user.to_string()).await.expect_error(409, "OWN_ACCOUNT");
+        reset("01900000-0000-7000-8000-00000000000a").await.expect_error(404, "NOT_FOUND");
+
+        let begun = post.client(&ada).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json();
+        let phone = Phone::new(&begun);
+        let code = json!({ "code": phone.code(&post) });
+        post.client(&ada).post(format!("{APP}/mfa/totp/confirm"), code).await.expect(204);
+        post.client(&ada).post(format!("{APP}/mfa/recovery-codes"), json!({})).await.expect(200);
+        let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
+        _ = post.mails().await;
+        post.client(&ada).post(format!("/api/v1/admin/users/{me}/reset-factors"), json!({})).await.expect(403);
+        let done = reset(&me).await.expect(200).json();
+        assert_eq!((&done["totp"], &done["sessions"]), (&json!(true), &json!(1)));
+        post.client(&ada).get(ME).await.expect(401);
+        let told = post.mails().await;
+        assert!(told.iter().any(|mail| to(mail) == ADA && text(mail).contains("An operator has removed")), "{told:?}");
+        assert!(post.audited().await.contains(&"user.factors_reset".to_owned()));
+        // What was begun with the factor is over; the password is enough.
+        let body = json!({ "challenge": challenge, "code": phone.code(&post) });
+        post.post("mfa", body).await.expect_error(400, "TOKEN_INVALID");
+        Signed::of(post.login(ADA, PASSWORD).await);
+
+        post.app.clock().advance(16 * MINUTE);
+        let next = support::sessions(&post.app).refresh(tokens.refresh.expose_secret()).await.unwrap();
+        let later = support::client(&post.app, &next);
+        let again = later.post(format!("/api/v1/admin/users/{me}/reset-factors"), json!({})).await;
+        again.expect_error(401, "REAUTHENTICATION_REQUIRED");
     }
 }

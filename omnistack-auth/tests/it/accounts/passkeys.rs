@@ -6,7 +6,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_auth::{
-    session::{SignIn, Sessions},
+    session::{Sessions, SignIn},
     users::{NewUser, Users},
 };
 use omnistack_core::{ExposeSecret as _, crypto::Sha256, identity::UserId};
@@ -60,7 +60,8 @@ impl Device {
 
     /// Section 5.8.1.
     fn client_data(&self, kind: &str, options: &Value) -> String {
-        json!({ "type": kind, "challenge": options["challenge"], "origin": self.origin, "crossOrigin": false }).to_string()
+        json!({ "type": kind, "challenge": options["challenge"], "origin": self.origin, "crossOrigin": false })
+            .to_string()
     }
 
     fn data(&self, flags: u8) -> Vec<u8> {
@@ -181,7 +182,7 @@ on_each_database! {
         let (ada, mut laptop) = (post.signed_in(ADA).await, Device::new());
         let body = post.client(&ada).post(format!("{PASSKEYS}/start"), json!({})).await.expect(200).json();
         let options = &body["options"];
-        assert_eq!(options["rp"], json!({ "id": "app.example.com", "name": "OmniStack" }));
+        assert_eq!(options["rp"], json!({ "id": "app.example.com", "name": "OmniStack app" }));
         assert_eq!(options["user"]["name"], ADA);
         assert_eq!(options["authenticatorSelection"]["residentKey"], "required");
         assert_eq!(options["authenticatorSelection"]["userVerification"], "required");
