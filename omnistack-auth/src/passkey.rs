@@ -146,7 +146,8 @@ impl RelyingParty {
         let (options, state) = self.0.start_discoverable_authentication().map_err(http::Error::internal)?;
         let mut options = public_key(&options)?;
         if !known.is_empty() {
-            let one = |passkey: &Credential| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(passkey.cred_id()) });
+            let one =
+                |passkey: &Credential| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(passkey.cred_id()) });
             options["allowCredentials"] = read_all(known)?.iter().map(one).collect();
         }
         Ok((options, write(&state)?))

@@ -269,6 +269,7 @@ on_each_database! {
         start(&challenge).await.expect_error(400, "TOKEN_INVALID");
 
         // Another's is none of Ada's, and neither is what she has signed for another purpose.
+        _ = post.mails().await;
         let (_, mut other) = post.with_passkey("eve@example.com").await;
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
         let body = start(&challenge).await.expect(200).json();
