@@ -9,7 +9,7 @@ use omnistack_auth::{
     account::{SecondFactorSource, SecondFactors},
     users::{NewUser, Users},
 };
-use omnistack_core::{ExposeSecret as _, async_trait, identity::UserId};
+use omnistack_core::{ExposeSecret as _, async_trait, db::Dialect, identity::UserId};
 use omnistack_testkit::on_each_database;
 use tokio::sync::Notify;
 
@@ -88,6 +88,35 @@ on_each_database! {
         let (sessions,) = post.app.db().query("select count(*) from sessions where ended_at is null")
             .fetch_one::<(i64,)>().await.unwrap();
         assert_eq!(sessions, 2, "those that have confirmed");
+    }
+
+    async fn a_factor_that_was_not_there_when_a_sign_in_looked_is_asked_for(database: TestDatabase) {
+        let post = start(database).await;
+        if post.app.db().dialect() != Dialect::Postgres {
+            // There a transaction that writes waits for the one before it, unseen.
+            return;
+        }
+        post.registered(ADA).await;
+        post.post("magic-link", json!({ "email": ADA })).await.expect(202);
+        let token = post.token().await;
+        // Holds the user's row, at which a sign-in waits once it has looked.
+        let mut tx = post.app.db().begin().await.unwrap();
+        let (holder,): (i32,) = tx.query("select pg_backend_pid()").fetch_one().await.unwrap();
+        tx.query("select id from users where email = $1 for update").bind(ADA).execute().await.unwrap();
+        let confirm = async {
+            let waiting = "select count(*) from pg_stat_activity where $1 = any(pg_blocking_pids(pid))";
+            let it_waits = async {
+                while post.app.db().query(waiting).bind(holder).fetch_one::<(i64,)>().await.unwrap().0 == 0 {}
+            };
+            tokio::time::timeout(MINUTE, it_waits).await.unwrap();
+            let insert = "insert into totp_secrets (user_id, secret, confirmed_at, last_step, created_at) \
+                          select id, '', created_at, 0, created_at from users where email = $1";
+            tx.query(insert).bind(ADA).execute().await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let sign_in = post.post("magic-link/verify", json!({ "token": token }));
+        let (answer, ()) = tokio::join!(sign_in, confirm);
+        assert_eq!(answer.expect(202).json()["methods"], json!(["totp"]));
     }
 
     async fn an_operator_takes_lost_factors_away(database: TestDatabase) {

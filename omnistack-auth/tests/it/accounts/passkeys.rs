@@ -81,7 +81,7 @@ impl Device {
     /// Makes a passkey: what `navigator.credentials.create` gives.
     fn create(&mut self, body: &Value) -> Value {
         let options = &body["options"];
-        self.user = options["user"]["id"].as_str().unwrap().to_owned();
+        options["user"]["id"].as_str().unwrap().clone_into(&mut self.user);
         let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
         let data = [&self.data(self.flags | WITH_KEY)[..], &[0; 16], &length, &self.id, &self.public_key()].concat();
         // {"fmt": "none", "attStmt": {}, "authData": …}, as CBOR.
