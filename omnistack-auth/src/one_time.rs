@@ -20,6 +20,7 @@ pub(crate) use store::Row;
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "three are of passkeys"))]
 pub(crate) enum Purpose {
     /// Shows that the address is the user's.
     VerifyEmail,
@@ -98,6 +99,7 @@ impl OneTime {
     }
 
     /// A new token of nobody known yet.
+    #[cfg(feature = "passkeys")]
     pub(crate) async fn issue_for_anybody_in(
         &self,
         tx: &mut Tx,
@@ -110,6 +112,7 @@ impl OneTime {
     }
 
     /// Uses up a token of nobody known yet; what it carries, or nothing for one that is not good.
+    #[cfg(feature = "passkeys")]
     pub(crate) async fn take_from_anybody_in(
         &self,
         tx: &mut Tx,

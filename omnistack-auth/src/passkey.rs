@@ -135,7 +135,7 @@ impl RelyingParty {
     ) -> Result<Result<(Vec<u8>, String), Refusal>, Error> {
         let state: PasskeyRegistration = read(state)?;
         match self.0.finish_passkey_registration(made, &state) {
-            Ok(passkey) => Ok(Ok((Vec::from(passkey.cred_id().clone()), write(&passkey)?))),
+            Ok(passkey) => Ok(Ok((passkey.cred_id().clone(), write(&passkey)?))),
             Err(error) => Ok(Err(refusal(&error))),
         }
     }

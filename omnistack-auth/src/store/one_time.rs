@@ -33,6 +33,7 @@ pub(crate) async fn replace(
 }
 
 /// Keeps a token that is no user's.
+#[cfg(feature = "passkeys")]
 pub(crate) async fn insert_for_anybody(
     tx: &mut Tx,
     hash: Sha256,
@@ -47,6 +48,7 @@ pub(crate) async fn insert_for_anybody(
 }
 
 /// As [`take`], of a token that is no user's.
+#[cfg(feature = "passkeys")]
 pub(crate) async fn take_from_anybody(
     tx: &mut Tx,
     hash: Sha256,
