@@ -12,12 +12,16 @@ mod email;
 mod factor;
 mod login;
 mod owner;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 mod register;
 mod reset;
+mod reset_factors;
 mod second_factor;
 
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
+pub(crate) use reset_factors::FactorsReset;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -63,8 +67,10 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
-    /// Which a user has: the codes, and those of the app's own.
+    /// Those of the app's own.
     pub(crate) factors: SecondFactors,
+    #[cfg(feature = "passkeys")]
+    pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
     pub(crate) codes: Factors,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTime,

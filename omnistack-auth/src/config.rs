@@ -120,6 +120,17 @@ omnistack_core::section! {
     }
 }
 
+#[cfg(feature = "passkeys")]
+omnistack_core::section! {
+    /// Passkeys.
+    pub struct PasskeySettings {
+        /// The domain they are for; the host of `PUBLIC_URL` when absent. Who changes it leaves every passkey behind.
+        pub domain: Option<String> = "AUTH_PASSKEY_DOMAIN";
+        /// Other addresses whose pages may ask for them, beside `PUBLIC_URL`.
+        pub origins: Vec<String> = "AUTH_PASSKEY_ORIGINS";
+    }
+}
+
 omnistack_core::section! {
     /// Signing in with providers, for `Auth::from_env`.
     pub struct SocialSettings {

@@ -10,7 +10,6 @@ pub(crate) mod totp;
 
 use std::{fmt, time::Duration};
 
-use async_trait::async_trait;
 use omnistack_core::{
     clock::Clock,
     crypto::{Context, KeyRing},
@@ -19,7 +18,7 @@ use omnistack_core::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{Error, account::SecondFactorSource, store::factor as store};
+use crate::{Error, store::factor as store};
 use totp::Totp;
 
 pub(crate) use store::SecondFactorState;
@@ -59,6 +58,11 @@ impl Factors {
 
     pub(crate) async fn state(&self, user: UserId) -> Result<SecondFactorState, Error> {
         Ok(store::state(&self.db, user).await?)
+    }
+
+    /// By which ways the user can show one. With the user's row held, it stays so.
+    pub(crate) async fn of_in(&self, tx: &mut Tx, user: UserId) -> Result<Vec<String>, Error> {
+        Ok(ways(&store::state_in(tx, user).await?))
     }
 
     /// A new secret, which is no factor yet; nothing for who has one that is.
@@ -119,19 +123,15 @@ impl Factors {
     }
 }
 
-#[async_trait]
-impl SecondFactorSource for Factors {
-    async fn of(&self, user: UserId) -> Result<Vec<String>, Error> {
-        let state = self.state(user).await?;
-        let mut ways = Vec::new();
-        if state.totp_since.is_some() {
-            ways.push("totp".to_owned());
-            if state.recovery_codes > 0 {
-                ways.push("recovery_code".to_owned());
-            }
+fn ways(state: &SecondFactorState) -> Vec<String> {
+    let mut ways = Vec::new();
+    if state.totp_since.is_some() {
+        ways.push("totp".to_owned());
+        if state.recovery_codes > 0 {
+            ways.push("recovery_code".to_owned());
         }
-        Ok(ways)
     }
+    ways
 }
 
 fn place(user: UserId) -> Context {

@@ -10,6 +10,8 @@ pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;
 pub(crate) mod member;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod social;

@@ -11,7 +11,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`account`] | registering, signing in by password or link and with second factors, what users change themselves |
+//! | [`account`] | registering, signing in by password or link and with second factors or passkeys, what users change themselves |
 //! | [`password`] | which passwords are taken, and how they are kept |
 //! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
 //! | [`social`] | signing in with Google, GitHub, Microsoft or whoever speaks OpenID Connect |
@@ -46,6 +46,8 @@ mod module;
 mod one_time;
 pub mod operator;
 mod own_role;
+#[cfg(feature = "passkeys")]
+mod passkey;
 pub mod password;
 pub mod role;
 mod services;
@@ -59,6 +61,8 @@ mod token;
 mod upkeep;
 pub mod users;
 
+#[cfg(feature = "passkeys")]
+pub use config::PasskeySettings;
 pub use config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;

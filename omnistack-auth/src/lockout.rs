@@ -160,6 +160,11 @@ impl Lockout {
         Ok(attempt::clear(tx, &Kind::Account.key(email)).await?)
     }
 
+    /// Ends a user's wait after wrong codes: there are none any more.
+    pub(crate) async fn forgive_codes_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
+        Ok(attempt::clear(tx, &Kind::Code.key(&user.to_string())).await?)
+    }
+
     /// Counts somebody who asks for what ends in a mail.
     ///
     /// # Errors

@@ -67,6 +67,10 @@ pub(crate) enum FactorChange {
     RecoveryCodeUsed {
         left: i64,
     },
+    PasskeyAdded,
+    PasskeyRemoved,
+    /// By an operator.
+    Reset,
 }
 
 impl FactorChange {
@@ -77,6 +81,9 @@ impl FactorChange {
             Self::TotpRemoved => "account.totp_removed",
             Self::RecoveryCodesRenewed => "account.recovery_codes_renewed",
             Self::RecoveryCodeUsed { .. } => "account.recovery_code_used",
+            Self::PasskeyAdded => "account.passkey_added",
+            Self::PasskeyRemoved => "account.passkey_removed",
+            Self::Reset => "user.factors_reset",
         }
     }
 
@@ -99,6 +106,32 @@ impl FactorChange {
                 format!("A recovery code for {product} was used"),
                 format!("It is not good any more. You have {left} left."),
             ),
+            Self::PasskeyAdded => (
+                format!("You have a new passkey for {product}"),
+                "From now on the device that keeps it can sign in to your account.".to_owned(),
+            ),
+            Self::PasskeyRemoved => (
+                format!("A passkey for {product} was removed"),
+                format!("It does not sign in to your account any more. {devices}"),
+            ),
+            Self::Reset => (
+                format!("Your second factors for {product} were removed"),
+                "An operator has removed your app for codes, your recovery codes and your passkeys, and signed you out \
+                 everywhere. Sign in with your password or by a link, and add new ones."
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// What to do if it was somebody else, and the page where.
+    const fn advice(self) -> (&'static str, (&'static str, &'static str)) {
+        match self {
+            Self::PasskeyAdded | Self::PasskeyRemoved => (
+                "If that was not you, sign in, remove the passkeys you don't know, and choose a new password.",
+                ("Have a look", "security"),
+            ),
+            Self::Reset => ("If you have not asked for this, write to us at once.", ("Sign in", "sign-in")),
+            _ => ("If that was not you, choose a new password at once.", ("Choose a new password", "forgot-password")),
         }
     }
 }
@@ -224,10 +257,8 @@ impl Mails {
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
-                let (title, happened) = change.told(product);
-                let warning = "If that was not you, choose a new password at once.".to_owned();
-                let action = ("Choose a new password", "forgot-password");
-                self.to(&account, &self.notification(title, [happened, warning], Some(action)))?
+                let ((title, happened), (warning, action)) = (change.told(product), change.advice());
+                self.to(&account, &self.notification(title, [happened, warning.to_owned()], Some(action)))?
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

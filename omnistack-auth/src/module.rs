@@ -36,6 +36,8 @@ use crate::{
     upkeep::{TeamUpkeep, Upkeep},
     users::Users,
 };
+#[cfg(feature = "passkeys")]
+use crate::{config::PasskeySettings, passkey::RelyingParty};
 
 /// Accounts: who calls, for which tenant, and what they may do.
 ///
@@ -167,10 +169,13 @@ impl Module for Auth {
             "0002_accounts",
             "0003_teams",
             "0005_api_keys",
-            "0006_second_factors"
+            "0006_second_factors",
+            "0007_passkeys"
         ]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
+        #[cfg(feature = "passkeys")]
+        let parts_have_passkeys = parts.passkeys.is_some();
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
         let (grace, address) = (settings.tenant_delete_grace, settings.issuer().to_owned());
         let lifetimes = (settings.signing_key, settings.access_token);
@@ -194,6 +199,10 @@ impl Module for Auth {
             self.sign_in_here(registry);
         }
         self.sign_in_elsewhere(registry, built_in);
+        #[cfg(feature = "passkeys")]
+        if built_in && parts_have_passkeys {
+            passkeys(registry);
+        }
         teams(registry, grace, address);
         operators(registry);
     }
@@ -234,6 +243,7 @@ impl Auth {
             .routes(Mount::public("/auth").without_idempotency(), http::factor::public(), Ctx::get)
             .routes(Mount::app("/auth/mfa").without_idempotency(), http::factor::app(), Ctx::get)
             .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
+            .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)
             .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
             .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
@@ -300,8 +310,17 @@ impl Auth {
             running: settings.hashing.unwrap_or_else(cores),
             waiting: settings.hashing_queue,
         };
+        #[cfg(feature = "passkeys")]
+        let passkeys = relying_party(registry, &product)?;
         match Passwords::new(hashing) {
-            Ok(passwords) => Some(AccountParts { settings, product, passwords, breaches: self.breaches.clone() }),
+            Ok(passwords) => Some(AccountParts {
+                settings,
+                product,
+                passwords,
+                breaches: self.breaches.clone(),
+                #[cfg(feature = "passkeys")]
+                passkeys,
+            }),
             Err(error) => {
                 registry
                     .problem(format!("Argon2 can't be computed so: {error}"), "remove the settings `AUTH_ARGON2_…`");
@@ -310,6 +329,42 @@ impl Auth {
         }
     }
 }
+
+/// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
+#[cfg(feature = "passkeys")]
+fn relying_party(registry: &mut Registry, product: &str) -> Option<Option<RelyingParty>> {
+    let (settings, auth): (PasskeySettings, AuthSettings) = (registry.config()?, registry.config()?);
+    match RelyingParty::new(auth.issuer(), &settings, product) {
+        Ok(party) => Some(party),
+        Err((what, fix)) => {
+            registry.problem(what, fix);
+            None
+        }
+    }
+}
+
+/// Signing in without a password.
+#[cfg(feature = "passkeys")]
+fn passkeys(registry: &mut Registry) {
+    // Whoever begins has a row kept for five minutes.
+    let public = Mount::public("/auth/passkeys").without_idempotency().rate_limit(Rate::per_minute(300));
+    registry
+        .routes(public.body_limit(PASSKEY_BODY), http::passkey::public(), Ctx::get)
+        .routes(
+            Mount::public("/auth/mfa/passkey").without_idempotency().body_limit(PASSKEY_BODY),
+            http::passkey::second_factor(),
+            Ctx::get,
+        )
+        .routes(
+            Mount::app("/auth/passkeys").without_idempotency().body_limit(PASSKEY_BODY),
+            http::passkey::app(),
+            |ctx| Ok((ctx.get()?, ctx.get().ok())),
+        );
+}
+
+/// Largest body of what a device has signed; certificates of its maker are in it.
+#[cfg(feature = "passkeys")]
+const PASSKEY_BODY: u64 = 64 * 1024;
 
 /// Tenants, teams, members, roles and invitations.
 fn teams(registry: &mut Registry, grace: Duration, address: String) {

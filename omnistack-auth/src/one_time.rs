@@ -20,6 +20,7 @@ pub(crate) use store::Row;
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "three are of passkeys"))]
 pub(crate) enum Purpose {
     /// Shows that the address is the user's.
     VerifyEmail,
@@ -31,6 +32,12 @@ pub(crate) enum Purpose {
     SecondFactor,
     /// The way to a provider and back; kept once it is used.
     Social,
+    /// A device is to make a passkey; carries what belongs to it.
+    AddPasskey,
+    /// A device is to show a passkey of the user's.
+    ShowPasskey,
+    /// A device is to show a passkey of anybody's.
+    Passkey,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -44,6 +51,9 @@ impl Purpose {
             Self::MagicLink => "magic_link",
             Self::SecondFactor => "second_factor",
             Self::Social => "social",
+            Self::AddPasskey => "add_passkey",
+            Self::ShowPasskey => "show_passkey",
+            Self::Passkey => "passkey",
         }
     }
 
@@ -54,7 +64,7 @@ impl Purpose {
             Self::ResetPassword => HOUR,
             // No longer than OWASP asks of what signs in (ASVS 5.0.0, 6.5.5).
             Self::MagicLink | Self::Social => Duration::from_secs(10 * 60),
-            Self::SecondFactor => Duration::from_secs(5 * 60),
+            Self::SecondFactor | Self::AddPasskey | Self::ShowPasskey | Self::Passkey => Duration::from_secs(5 * 60),
         }
     }
 }
@@ -86,6 +96,30 @@ impl OneTime {
         let row = Row { user_id: user, data };
         store::replace(tx, token.hash(), purpose.as_str(), row, now, now + purpose.lifetime()).await?;
         Ok(token)
+    }
+
+    /// A new token of nobody known yet.
+    #[cfg(feature = "passkeys")]
+    pub(crate) async fn issue_for_anybody_in(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        data: String,
+    ) -> Result<Token, Error> {
+        let (token, now) = (Token::with_prefix(PREFIX), self.clock.now());
+        store::insert_for_anybody(tx, token.hash(), purpose.as_str(), data, (now, now + purpose.lifetime())).await?;
+        Ok(token)
+    }
+
+    /// Uses up a token of nobody known yet; what it carries, or nothing for one that is not good.
+    #[cfg(feature = "passkeys")]
+    pub(crate) async fn take_from_anybody_in(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        token: &str,
+    ) -> Result<Option<String>, Error> {
+        Ok(store::take_from_anybody(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
     }
 
     /// What a token carries, while it is good. It stays so.

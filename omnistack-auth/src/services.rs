@@ -36,6 +36,8 @@ pub(crate) struct AccountParts {
     pub(crate) product: String,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
+    #[cfg(feature = "passkeys")]
+    pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
 }
 
 /// What the module's parts share. Made once, while wiring.
@@ -102,7 +104,9 @@ impl Services {
             sessions: sessions.clone(),
             passwords: parts.passwords.clone(),
             breaches: parts.breaches.clone(),
-            factors: ctx.get::<SecondFactors>().unwrap_or_default().and(codes.clone()),
+            factors: ctx.get::<SecondFactors>().unwrap_or_default(),
+            #[cfg(feature = "passkeys")]
+            passkeys: parts.passkeys.clone(),
             codes,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,

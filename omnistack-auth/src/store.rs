@@ -9,6 +9,8 @@ pub(crate) mod identity;
 pub(crate) mod invitation;
 pub(crate) mod member;
 pub(crate) mod one_time;
+#[cfg(feature = "passkeys")]
+pub(crate) mod passkey;
 pub(crate) mod session;
 pub(crate) mod signing;
 pub(crate) mod tenant;

@@ -19,6 +19,7 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
+//! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `full` | no | all of them |

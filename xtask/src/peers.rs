@@ -3,6 +3,7 @@
 mod aiosmtpd;
 mod moto;
 pub(crate) mod node;
+mod passkeys;
 mod python;
 mod schemathesis;
 mod tokens;
@@ -24,19 +25,23 @@ const PEERS: &[Peer] = &[
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "moto and botocore", ecosystem: Ecosystem::Python, run: moto::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+    Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
 ];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]
 enum Ecosystem {
     Python,
+    /// Python as well, with packages that don't go with those of the others.
+    Passkeys,
 }
 
 impl Ecosystem {
     /// Installs the pinned packages under `target/peers`, and answers the folder of their programs.
     fn install(self) -> Result<PathBuf> {
         match self {
-            Self::Python => python::install(),
+            Self::Python => python::install(&python::PYTHON),
+            Self::Passkeys => python::install(&python::PASSKEYS),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<(), Error> {
         let account = self.confirm(caller, "current_password", current, visitor).await?;
-        let second_factor = !self.0.factors.of(account.id).await?.is_empty();
+        let second_factor = !self.second_factors_of(account.id).await?.is_empty();
         self.judge("new_password", new, account.email.as_deref(), second_factor).await?;
         let hash = self.0.passwords.hash(new).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;

@@ -39,6 +39,9 @@ pub(crate) struct AccountExport {
     identities: Vec<ElsewhereIdentity>,
     /// Their second factors.
     second_factors: SecondFactorState,
+    /// Their passkeys.
+    #[cfg(feature = "passkeys")]
+    passkeys: Vec<crate::passkey::Passkey>,
 }
 
 impl Accounts {
@@ -48,13 +51,24 @@ impl Accounts {
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let sessions = self.0.sessions.of(account.id).await?;
         let second_factors = self.0.codes.state(account.id).await?;
+        #[cfg(feature = "passkeys")]
+        let passkeys = crate::store::passkey::of_user(&self.0.db, account.id).await?;
         // The memberships are of many tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
         let identities = store::elsewhere(&mut tx, account.id).await?;
         self.record_in(&mut tx, "account.exported", &account, Some(account.id), None).await?;
         tx.commit().await?;
-        Ok(AccountExport { exported_at: self.0.clock.now(), user, memberships, sessions, identities, second_factors })
+        Ok(AccountExport {
+            exported_at: self.0.clock.now(),
+            user,
+            memberships,
+            sessions,
+            identities,
+            second_factors,
+            #[cfg(feature = "passkeys")]
+            passkeys,
+        })
     }
 
     /// Signs the caller out everywhere, and has the account deleted once the grace is over; returns when.

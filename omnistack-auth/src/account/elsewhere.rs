@@ -104,7 +104,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().read().await?;
         let meant = self.meant(&mut tx, person, link).await?;
         tx.commit().await?;
-        let methods = match meant {
+        let own = match meant {
             Meant::Known(user) | Meant::Linked(user) => self.0.factors.of(user).await?,
             Meant::New => Vec::new(),
         };
@@ -134,7 +134,7 @@ impl Accounts {
         if matches!(meant, Meant::Linked(_)) {
             self.mail_in(&mut tx, changed(user, &person.issuer, true)).await?;
         }
-        self.go_on(tx, account, methods, login::How::Social, visitor).await.map(Some)
+        self.go_on(tx, account, own, login::How::Social, visitor).await.map(Some)
     }
 
     async fn meant(&self, tx: &mut Tx, person: &Person, link: bool) -> Result<Meant, Error> {
@@ -240,7 +240,11 @@ impl Accounts {
         }
         // With a password or without, a link can be sent to an address that is confirmed.
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
-        if !by_mail && !left.iter().any(|one| known(&one.issuer)) {
+        let otherwise = by_mail || left.iter().any(|one| known(&one.issuer));
+        #[cfg(feature = "passkeys")]
+        let otherwise =
+            otherwise || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
+        if !otherwise {
             let message = "there would be no way left to sign in; confirm an address or link another provider first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }

@@ -3,14 +3,16 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use omnistack_core::identity::UserId;
+use omnistack_core::{db::Tx, identity::UserId};
 
+use super::Accounts;
 use crate::Error;
 
 /// Knows which second factors users have.
 #[async_trait]
 pub trait SecondFactorSource: Send + Sync + 'static {
-    /// By which ways the user can show a second factor: `totp`, `passkey`. None for a user without one.
+    /// By which ways the user can show a second factor: `totp`, `card`. None for a user without one. At a sign-in it is
+    /// asked before the session's transaction begins, so whoever adds a factor ends the user's sessions afterwards.
     ///
     /// # Errors
     /// The database's.
@@ -38,6 +40,34 @@ impl SecondFactors {
         let mut ways = Vec::new();
         for source in &self.0 {
             ways.extend(source.of(user).await?);
+        }
+        Ok(ways)
+    }
+}
+
+impl Accounts {
+    /// By which ways a user can show a second factor, as of now.
+    pub(super) async fn second_factors_of(&self, user: UserId) -> Result<Vec<String>, Error> {
+        let own = self.0.factors.of(user).await?;
+        let mut tx = self.0.db.all_tenants().read().await?;
+        let ways = self.second_factors_in(&mut tx, user, own).await?;
+        tx.commit().await?;
+        Ok(ways)
+    }
+
+    /// By which ways a user whose row is held can show a second factor, until the transaction ends; `own` are those of the
+    /// app's own. A passkey is one where there is another: by itself it is a way in, and asked of nobody who has a password.
+    pub(super) async fn second_factors_in(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        own: Vec<String>,
+    ) -> Result<Vec<String>, Error> {
+        let mut ways = own;
+        ways.extend(self.0.codes.of_in(tx, user).await?);
+        #[cfg(feature = "passkeys")]
+        if !ways.is_empty() && self.0.passkeys.is_some() && crate::store::passkey::count(tx, user).await? > 0 {
+            ways.push("passkey".to_owned());
         }
         Ok(ways)
     }

@@ -48,6 +48,8 @@ pub(super) enum How {
     MagicLink,
     /// With a provider.
     Social,
+    #[cfg(feature = "passkeys")]
+    Passkey,
 }
 
 impl How {
@@ -56,6 +58,8 @@ impl How {
             Self::Password => "password",
             Self::MagicLink => "magic_link",
             Self::Social => "social",
+            #[cfg(feature = "passkeys")]
+            Self::Passkey => "passkey",
         }
     }
 }
@@ -95,7 +99,7 @@ impl Accounts {
             self.record_failure(account.as_ref(), visitor, attempt).await?;
             return Err(refused().into());
         };
-        let methods = self.0.factors.of(account.id).await?;
+        let own = self.0.factors.of(account.id).await?;
         let again = if verified.outdated { Some(self.0.passwords.hash(password).await?) } else { None };
         let mut tx = self.0.db.all_tenants().begin().await?;
         // It may have changed while it was verified.
@@ -113,7 +117,7 @@ impl Accounts {
             let message = "confirm your address first: we have sent you a mail with a link";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
-        self.go_on(tx, account, methods, How::Password, visitor).await
+        self.go_on(tx, account, own, How::Password, visitor).await
     }
 
     /// Signs in with the token of a link from a mail.
@@ -124,7 +128,7 @@ impl Accounts {
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.
     pub async fn sign_in_by_link(&self, token: &str, visitor: &Visitor) -> Result<SignedIn, Error> {
-        let methods = self.0.factors.of(self.0.one_time.look(Purpose::MagicLink, token).await?.user_id).await?;
+        let own = self.0.factors.of(self.0.one_time.look(Purpose::MagicLink, token).await?.user_id).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         let row = self.0.one_time.take_in(&mut tx, Purpose::MagicLink, token).await?.ok_or_else(one_time::invalid)?;
         let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
@@ -137,7 +141,7 @@ impl Accounts {
         if let Some(email) = &account.email {
             self.0.lockout.clear_in(&mut tx, email).await?;
         }
-        self.go_on(tx, account, methods, How::MagicLink, visitor).await
+        self.go_on(tx, account, own, How::MagicLink, visitor).await
     }
 
     /// Asks for a link that signs in. Nothing tells whether there is such a user.
@@ -181,7 +185,7 @@ impl Accounts {
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
-            let message = "the code is not right, or was used before; sign in again";
+            let message = "what was shown is not right, or was used before; sign in again";
             return Err(http::Error::new(StatusCode::UNAUTHORIZED, "SECOND_FACTOR_INVALID", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -189,15 +193,17 @@ impl Accounts {
         self.begin(tx, account, how, true, visitor).await
     }
 
-    /// What was shown first was right.
+    /// What was shown first was right. The row of the account is held, so that a factor that is added meanwhile is asked for,
+    /// or ends the session that begins here; `own` are the second factors of the app's own.
     pub(super) async fn go_on(
         &self,
         mut tx: Tx,
         account: Account,
-        methods: Vec<String>,
+        own: Vec<String>,
         how: How,
         visitor: &Visitor,
     ) -> Result<SignedIn, Error> {
+        let methods = self.second_factors_in(&mut tx, account.id, own).await?;
         if methods.is_empty() {
             return self.begin(tx, account, how, false, visitor).await.map(SignedIn::Tokens);
         }
@@ -209,7 +215,7 @@ impl Accounts {
         Ok(SignedIn::SecondFactor(Challenge { token: token.into_secret(), methods, expires_in }))
     }
 
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         mut tx: Tx,
         account: Account,
@@ -280,7 +286,7 @@ pub(super) fn enabled(account: &Account) -> Result<(), Error> {
     Err(http::Error::new(StatusCode::FORBIDDEN, "ACCOUNT_DISABLED", message).into())
 }
 
-fn challenge_invalid() -> http::Error {
+pub(super) fn challenge_invalid() -> http::Error {
     let message = "the challenge is not valid, was used or has expired; sign in again";
     http::Error::bad_request("TOKEN_INVALID", message)
 }

@@ -30,7 +30,7 @@ impl Accounts {
         // Nothing is hashed for a made-up token, and a token is not used up by a password that is not taken.
         let row = self.0.one_time.look(Purpose::ResetPassword, token).await?;
         let account = store::by_id(&self.0.db, row.user_id).await?.ok_or_else(one_time::invalid)?;
-        let second_factor = !self.0.factors.of(account.id).await?.is_empty();
+        let second_factor = !self.second_factors_of(account.id).await?.is_empty();
         self.judge("password", password, account.email.as_deref(), second_factor).await?;
         let hash = self.0.passwords.hash(password).await?;
 

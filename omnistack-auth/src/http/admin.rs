@@ -1,5 +1,6 @@
 //! For operators.
 
+pub(crate) mod factors;
 pub(crate) mod impersonation;
 pub(crate) mod tenants;
 pub(crate) mod users;

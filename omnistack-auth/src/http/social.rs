@@ -20,8 +20,8 @@ use utoipa_axum::routes;
 
 use super::visitor::Request;
 use crate::{
-    account::{SignedIn, elsewhere::LinkedIdentity},
-    cookie,
+    account::{Accounts, SignedIn, elsewhere::LinkedIdentity},
+    cookie::{self, Browser},
     one_time::Purpose,
     social::{Back, COOKIE, Done, Social},
 };
@@ -118,15 +118,14 @@ async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Respon
     match done {
         Done::Linked(return_to) => to(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/"))),
         Done::SignedIn(SignedIn::Tokens(tokens), return_to) => {
-            // No session outlives the sign-in that follows it.
-            if let Some(before) = request.refresh_cookie() {
-                accounts.sessions().end_by_token(before).await?;
-            }
+            end_before(accounts, request).await?;
             let mut response = to(StatusCode::SEE_OTHER, &social.url(return_to.as_deref().unwrap_or("/")))?;
             accounts.browser().give(response.headers_mut(), &tokens);
             Ok(response)
         }
         Done::SignedIn(SignedIn::SecondFactor(challenge), return_to) => {
+            // Nobody is signed in until the factor is shown, and not as somebody else either.
+            end_before(accounts, request).await?;
             // Behind the `#`, so that no server's log has it.
             let mut parts = form_urlencoded::Serializer::new(String::new());
             parts
@@ -136,9 +135,20 @@ async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Respon
             if let Some(return_to) = &return_to {
                 parts.append_pair("return_to", return_to);
             }
-            to(StatusCode::SEE_OTHER, &social.url(&format!("/auth/second-factor#{}", parts.finish())))
+            let mut response =
+                to(StatusCode::SEE_OTHER, &social.url(&format!("/auth/second-factor#{}", parts.finish())))?;
+            Browser::take(response.headers_mut());
+            Ok(response)
         }
     }
+}
+
+/// No session outlives the sign-in that follows it.
+async fn end_before(accounts: &Accounts, request: &Request) -> Result<(), Error> {
+    if let Some(before) = request.refresh_cookie() {
+        accounts.sessions().end_by_token(before).await?;
+    }
+    Ok(())
 }
 
 /// An error, or the page that shows it.

@@ -192,6 +192,12 @@ impl Social {
         self.0.accounts.unlink(caller, |issuer| provider.owns(issuer), known, visitor).await
     }
 
+    /// Whether one of the providers is the issuer.
+    #[cfg(feature = "passkeys")]
+    pub(crate) fn knows(&self, issuer: &str) -> bool {
+        self.0.providers.iter().any(|provider| provider.owns(issuer))
+    }
+
     fn provider(&self, name: &str) -> Result<&Connected, Error> {
         let provider = self.0.providers.iter().find(|provider| provider.name == name);
         Ok(provider.ok_or_else(|| http::Error::not_found("provider"))?)

@@ -27,12 +27,18 @@ pub(crate) struct SecondFactorState {
     pub(crate) recovery_codes: i64,
 }
 
+const STATE: &str = "select t.confirmed_at as totp_since, \
+                     (select count(*) from recovery_codes r where r.user_id = u.id) as recovery_codes \
+                     from users u left join totp_secrets t on t.user_id = u.id where u.id = $1";
+const NONE: SecondFactorState = SecondFactorState { totp_since: None, recovery_codes: 0 };
+
 pub(crate) async fn state(db: &Db, user: UserId) -> Result<SecondFactorState, Error> {
-    let sql = "select t.confirmed_at as totp_since, \
-               (select count(*) from recovery_codes r where r.user_id = u.id) as recovery_codes \
-               from users u left join totp_secrets t on t.user_id = u.id where u.id = $1";
-    let state = db.query(sql).bind(user).fetch_optional().await?;
-    Ok(state.unwrap_or(SecondFactorState { totp_since: None, recovery_codes: 0 }))
+    Ok(db.query(STATE).bind(user).fetch_optional().await?.unwrap_or(NONE))
+}
+
+/// As [`state`]; with the user's row held, it stays so.
+pub(crate) async fn state_in(tx: &mut Tx, user: UserId) -> Result<SecondFactorState, Error> {
+    Ok(tx.query(STATE).bind(user).fetch_optional().await?.unwrap_or(NONE))
 }
 
 /// Keeps a secret that is no factor yet, in place of one that was none; whether there was no other.

@@ -32,6 +32,36 @@ pub(crate) async fn replace(
     Ok(())
 }
 
+/// Keeps a token that is no user's.
+#[cfg(feature = "passkeys")]
+pub(crate) async fn insert_for_anybody(
+    tx: &mut Tx,
+    hash: Sha256,
+    purpose: &'static str,
+    data: String,
+    (now, expires): (Timestamp, Timestamp),
+) -> Result<(), Error> {
+    let sql = "insert into one_time_tokens (hash, purpose, data, created_at, expires_at) values ($1, $2, $3, $4, $5)";
+    let insert = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(data).bind(now).bind(expires);
+    insert.execute().await?;
+    Ok(())
+}
+
+/// As [`take`], of a token that is no user's.
+#[cfg(feature = "passkeys")]
+pub(crate) async fn take_from_anybody(
+    tx: &mut Tx,
+    hash: Sha256,
+    purpose: &'static str,
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    let sql = "delete from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
+               and user_id is null and data is not null returning data";
+    let taken: Option<(String,)> =
+        tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await?;
+    Ok(taken.map(|(data,)| data))
+}
+
 /// Looks at a token that is good, and leaves it so.
 pub(crate) async fn look(db: &Db, hash: Sha256, purpose: &'static str, now: Timestamp) -> Result<Option<Row>, Error> {
     let sql = "select user_id, data from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
@@ -67,7 +97,8 @@ pub(crate) async fn first(
 /// Uses up whatever there is of a user that lets somebody in or changes the account.
 pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
     let sql = "delete from one_time_tokens where user_id = $1 and purpose in \
-               ('verify_email', 'change_email', 'reset_password', 'magic_link', 'second_factor')";
+               ('verify_email', 'change_email', 'reset_password', 'magic_link', 'second_factor', \
+               'add_passkey', 'show_passkey')";
     tx.query(sql).bind(user).execute().await?;
     Ok(())
 }

@@ -14,8 +14,11 @@ mod attacks;
 mod browser;
 mod changes;
 mod deletion;
+mod factors_meanwhile;
 mod links;
 mod lockout;
+#[cfg(feature = "passkeys")]
+mod passkeys;
 mod second_factors;
 mod sign_in;
 

@@ -147,6 +147,12 @@ pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
     let key = made("/api/v1/app/api-keys", json!({ "name": "robot", "scopes": ["*:read"] })).await;
     let note = made(NOTES, json!({ "title": "plans" })).await;
     let session = owner.get("/api/v1/app/auth/sessions").await.expect(200).json();
+    // A row of its own: making a passkey takes a device.
+    let passkey = "01900000-0000-7000-8000-00000000000a";
+    let sql = "insert into passkeys (id, user_id, credential_id, credential, name, created_at) \
+               select $1, id, $2, '{}', 'Laptop', created_at from users where id = $3";
+    let insert = team.app.db().query(sql).bind(passkey.parse::<uuid::Uuid>().unwrap()).bind(vec![1_u8]);
+    assert_eq!(insert.bind(team.members[0].0).execute().await.unwrap(), 1);
     BTreeMap::from([
         ("teams", tenant.clone()),
         ("members", team.members[3].0.to_string()),
@@ -156,6 +162,7 @@ pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
         ("notes", id(&note)),
         ("sessions", id(&session["items"][0])),
         ("identities", "acme".to_owned()),
+        ("passkeys", passkey.to_owned()),
     ])
 }
 

@@ -8,14 +8,30 @@ use crate::{
     host,
 };
 
-const REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
+/// What is installed together.
+#[derive(Debug)]
+pub(super) struct Packages {
+    /// The folder under `target/peers`.
+    folder: &'static str,
+    /// The file under `xtask/peers`.
+    file: &'static str,
+    requirements: &'static str,
+}
 
-/// Installs `peers/requirements.txt` into `target/peers/python`, and answers its folder of programs.
-pub(super) fn install() -> Result<PathBuf> {
-    let folder = host::target().join("peers/python");
+/// What most peers need.
+pub(super) const PYTHON: Packages =
+    Packages { folder: "python", file: "requirements.txt", requirements: include_str!("../../peers/requirements.txt") };
+
+/// soft-webauthn, whose packages are older than the others take.
+pub(super) const PASSKEYS: Packages =
+    Packages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
+
+/// Installs packages into an environment of their own, and answers its folder of programs.
+pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Packages) -> Result<PathBuf> {
+    let folder = host::target().join("peers").join(folder);
     let programs = folder.join("bin");
     let done = folder.join("requirements.installed");
-    if fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS) {
+    if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
         return Ok(programs);
     }
     if !can_make_environments() {
@@ -28,13 +44,13 @@ pub(super) fn install() -> Result<PathBuf> {
         }
     }
     command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let requirements = host::root().join("xtask/peers/requirements.txt");
+    let requirements = host::root().join("xtask/peers").join(file);
     command::run(
         Command::new(programs.join("python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements),
     )?;
-    fs::write(&done, REQUIREMENTS).context(format_args!("writing {}", done.display()))?;
+    fs::write(&done, wanted).context(format_args!("writing {}", done.display()))?;
     Ok(programs)
 }
 

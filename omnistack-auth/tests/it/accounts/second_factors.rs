@@ -49,16 +49,16 @@ impl SecondFactorSource for Card {
 const VAULT: &str = "/api/v1/app/vault";
 
 /// A user's app for codes.
-struct Phone(totp_rs::Totp);
+pub(super) struct Phone(totp_rs::Totp);
 
 impl Phone {
-    fn new(body: &Value) -> Self {
+    pub(super) fn new(body: &Value) -> Self {
         let secret = Secret::try_from_base32(body["secret"].as_str().unwrap()).unwrap();
         Self(Builder::new().with_secret(secret).build().unwrap())
     }
 
     /// The code it shows.
-    fn code(&self, post: &Post) -> String {
+    pub(super) fn code(&self, post: &Post) -> String {
         self.code_in(post, 0)
     }
 

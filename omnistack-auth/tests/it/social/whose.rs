@@ -5,12 +5,14 @@ use omnistack_auth::{
     account::{SecondFactorSource, SecondFactors},
 };
 use omnistack_core::{
+    ExposeSecret as _,
     app::{Module, Registry},
     identity::UserId,
 };
 use omnistack_testkit::on_each_database;
 
 use super::*;
+use crate::support;
 
 on_each_database! {
     async fn nobody_gets_an_account_by_naming_its_address(database: TestDatabase) {
@@ -71,7 +73,17 @@ on_each_database! {
         for path in ["", "?return_to=%2Fa%26b"] {
             let away = depart_to(&app, "acme", path).await;
             acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({ "amr": ["mfa"] }))));
-            let back = away.back(&app, "code=good+code").await.expect(303);
+            // The browser is signed in as somebody else.
+            let eve = confirmed(&app, &format!("eve{}@example.com", path.len())).await;
+            let before = support::sign_in(&app, eve).await;
+            let eve = support::client(&app, &before);
+            eve.get(ME).await.expect(200);
+            let cookie = format!("{}; __Host-omnistack-refresh={}", away.cookie, before.refresh.expose_secret());
+            let query = format!("state={}&code=good+code", away.get("state"));
+            let back = away.back_with(&app, &query, &cookie).await.expect(303);
+            eve.get(ME).await.expect(401);
+            let taken = back.headers.get_all("set-cookie").iter().filter(|it| it.to_str().unwrap().contains("Max-Age=0"));
+            assert_eq!(taken.count(), 3, "the way's, and both of the session before");
             assert!(jar(&back).is_empty() && is_over(&back), "nobody is signed in yet");
             let (page, parts) = location(&back).split_once('#').unwrap();
             assert_eq!(page, format!("{HOME}/auth/second-factor"));
@@ -88,7 +100,7 @@ on_each_database! {
             accounts.finish(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap();
             accounts.finish(&challenge, &visitor, |_| async { Ok(true) }).await.unwrap_err();
         }
-        assert_eq!(count(&app, "select count(*) from sessions").await, 2);
+        assert_eq!(count(&app, "select count(*) from sessions where ended_at is null").await, 2);
     }
 }
 

@@ -1,0 +1,347 @@
+//! Passkeys of an account: adding one, taking it away, and signing in with it.
+
+use ::http::StatusCode;
+use omnistack_core::{
+    db::Tx,
+    http::{self, FieldProblem},
+    identity::{Identity, Proof, Require, UserId},
+};
+use serde_json::json;
+use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
+
+use super::{Accounts, RECENT, Visitor, login};
+use crate::{
+    Error,
+    mail::FactorChange,
+    one_time::Purpose,
+    passkey::{Ceremony, LONGEST_ID, MOST, Passkey, PasskeyId, Refusal, RelyingParty},
+    session::Tokens,
+    store::{
+        account::{self as store, Account},
+        passkey,
+    },
+};
+
+/// What a page brings back: its token, and what the device has signed.
+pub(crate) struct Shown {
+    pub(crate) ceremony: String,
+    pub(crate) credential: PublicKeyCredential,
+}
+
+impl Accounts {
+    fn party(&self) -> Result<&RelyingParty, Error> {
+        Ok(self.0.passkeys.as_ref().ok_or_else(|| http::Error::not_found("passkey"))?)
+    }
+
+    /// The caller's, the oldest first.
+    pub(crate) async fn passkeys(&self, caller: &Identity) -> Result<Vec<Passkey>, Error> {
+        Ok(passkey::of_user(&self.0.db, self.own(caller).await?.id).await?)
+    }
+
+    /// What makes a passkey of the caller's.
+    ///
+    /// # Errors
+    /// 403 `EMAIL_NOT_VERIFIED`, as for other factors; 401 `SECOND_FACTOR_REQUIRED` for who has a second factor and has not
+    /// shown it: what is added is worth as much.
+    pub(crate) async fn begin_passkey(&self, caller: &Identity) -> Result<Ceremony, Error> {
+        let account = self.own(caller).await?;
+        self.may_add(caller, &account).await?;
+        let known = self.credentials(account.id).await?;
+        let (options, state) = self.party()?.create(&account, &known)?;
+        let mut tx = self.0.db.begin().await?;
+        let token = self.0.one_time.issue_in(&mut tx, Purpose::AddPasskey, account.id, Some(state)).await?;
+        tx.commit().await?;
+        Ok(Ceremony { token: token.into_secret(), options })
+    }
+
+    async fn may_add(&self, caller: &Identity, account: &Account) -> Result<(), Error> {
+        if account.email.is_some() && account.email_verified_at.is_none() {
+            let message = "confirm your address first";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
+        }
+        if !self.second_factors_of(account.id).await?.is_empty() {
+            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the passkey a device has made.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 422 for what no device of the caller's has made for this site and now; 409 `PASSKEY_EXISTS` and
+    /// `TOO_MANY_PASSKEYS`.
+    pub(crate) async fn add_passkey(
+        &self,
+        caller: &Identity,
+        ceremony: &str,
+        made: &RegisterPublicKeyCredential,
+        name: String,
+        visitor: &Visitor,
+    ) -> Result<Passkey, Error> {
+        let account = self.own(caller).await?;
+        self.may_add(caller, &account).await?;
+        let state = self.take(Purpose::AddPasskey, ceremony, account.id).await?;
+        let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= LONGEST_ID);
+        let Some(created) = created else {
+            let message = "is no passkey made for this site and now, by a device that knows its user";
+            return Err(http::Error::invalid([FieldProblem::new("credential", message)]).into());
+        };
+        let now = self.0.clock.now();
+        let passkey = Passkey { id: PasskeyId::new(now), name, created_at: now, last_used_at: None };
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        if passkey::count(&mut tx, account.id).await? >= MOST {
+            let message = "you have as many passkeys as one may have: remove one first";
+            return Err(http::Error::conflict("TOO_MANY_PASSKEYS", message).into());
+        }
+        if !passkey::insert(&mut tx, account.id, &passkey, created).await? {
+            return Err(http::Error::conflict("PASSKEY_EXISTS", "this passkey is known already").into());
+        }
+        self.passkey_changed_in(&mut tx, &account, FactorChange::PasskeyAdded, &passkey, visitor).await?;
+        tx.commit().await?;
+        Ok(passkey)
+    }
+
+    async fn passkey_changed_in(
+        &self,
+        tx: &mut Tx,
+        account: &Account,
+        change: FactorChange,
+        passkey: &Passkey,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let details = json!({ "passkey": passkey.id, "name": passkey.name, "from": super::from(&visitor.device) });
+        self.record_in(tx, change.action(), account, Some(account.id), Some(details)).await?;
+        self.mail_in(tx, crate::mail::AccountMail::SecondFactor { user: account.id, change }).await
+    }
+
+    /// Calls a passkey of the caller's something else.
+    pub(crate) async fn rename_passkey(
+        &self,
+        caller: &Identity,
+        id: PasskeyId,
+        name: &str,
+        visitor: &Visitor,
+    ) -> Result<Passkey, Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let renamed = passkey::rename(&mut tx, account.id, id, name).await?;
+        let renamed = renamed.ok_or_else(|| http::Error::not_found("passkey"))?;
+        let details = json!({ "passkey": id, "name": name, "from": super::from(&visitor.device) });
+        self.record_in(&mut tx, "account.passkey_renamed", &account, Some(account.id), Some(details)).await?;
+        tx.commit().await?;
+        Ok(renamed)
+    }
+
+    /// Takes a passkey of the caller's away, and ends every other session. `offered` knows the issuers of the providers
+    /// there are.
+    ///
+    /// # Errors
+    /// 404 for none; 409 `LAST_WAY_IN` when nothing would be left to sign in with.
+    pub(crate) async fn remove_passkey(
+        &self,
+        caller: &Identity,
+        id: PasskeyId,
+        offered: impl Fn(&str) -> bool,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let user = self.own(caller).await?.id;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let name = passkey::remove(&mut tx, user, id).await?.ok_or_else(|| http::Error::not_found("passkey"))?;
+        // A link can be sent to an address that is confirmed, with a password or without.
+        let by_mail = account.email.is_some() && account.email_verified_at.is_some();
+        let elsewhere = store::elsewhere(&mut tx, user).await?;
+        if !by_mail && !elsewhere.iter().any(|one| offered(&one.issuer)) && passkey::count(&mut tx, user).await? == 0 {
+            let message = "there would be no way left to sign in; confirm an address or add another passkey first";
+            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+        }
+        let change = FactorChange::PasskeyRemoved;
+        let details = json!({ "passkey": id, "name": name, "from": super::from(&visitor.device) });
+        self.0.one_time.revoke_all_in(&mut tx, user).await?;
+        self.0.sessions.end_all_in(&mut tx, user, caller.session).await?;
+        self.record_in(&mut tx, change.action(), &account, Some(user), Some(details)).await?;
+        self.mail_in(&mut tx, crate::mail::AccountMail::SecondFactor { user, change }).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(user).await;
+        Ok(())
+    }
+
+    /// What has a device show whose it is. Anybody may ask: nothing in it is about anybody.
+    pub(crate) async fn ask_for_passkey(&self) -> Result<Ceremony, Error> {
+        let (options, state) = self.party()?.ask(&[])?;
+        let mut tx = self.0.db.begin().await?;
+        let token = self.0.one_time.issue_for_anybody_in(&mut tx, Purpose::Passkey, state).await?;
+        tx.commit().await?;
+        Ok(Ceremony { token: token.into_secret(), options })
+    }
+
+    /// Signs in who has shown a passkey. It counts as two factors.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 401 `PASSKEY_REFUSED`, whatever the reason; with a passkey that is good, 403
+    /// `ACCOUNT_DISABLED`.
+    pub(crate) async fn sign_in_by_passkey(&self, shown: &Shown, visitor: &Visitor) -> Result<Tokens, Error> {
+        let mut tx = self.0.db.begin().await?;
+        let state = self.0.one_time.take_from_anybody_in(&mut tx, Purpose::Passkey, &shown.ceremony).await?;
+        // Used up, whatever comes of it.
+        tx.commit().await?;
+        let state = state.ok_or_else(over)?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        match self.judge_in(&mut tx, &state, &shown.credential, None).await? {
+            Ok(account) => self.begin(tx, account, login::How::Passkey, true, visitor).await,
+            Err((account, refusal)) => {
+                self.refuse_in(&mut tx, account.as_ref(), refusal, visitor).await?;
+                tx.commit().await?;
+                Err(refused().into())
+            }
+        }
+    }
+
+    /// Who has shown this passkey; the row of that user is held from here on.
+    async fn judge_in(
+        &self,
+        tx: &mut Tx,
+        state: &str,
+        shown: &PublicKeyCredential,
+        expected: Option<UserId>,
+    ) -> Result<Result<Account, (Option<Account>, Refusal)>, Error> {
+        let party = self.party()?;
+        let unknown = || Ok(Err((None, Refusal::Unknown)));
+        let user = match (party.whose(shown), expected) {
+            (Some((user, _)), None) => UserId::from_uuid(user),
+            // A device may leave out whose it is where it was asked for one of its own.
+            (whose, Some(user)) if whose.is_none_or(|(whose, _)| whose == user.uuid()) => user,
+            _ => return unknown(),
+        };
+        let id = shown.get_credential_id();
+        let Some(account) = store::lock(tx, user).await? else { return unknown() };
+        let Some(row) = passkey::find(tx, user, id).await? else { return Ok(Err((Some(account), Refusal::Unknown))) };
+        match party.shown(state, shown, &row.credential)? {
+            Ok(credential) => {
+                passkey::used(tx, row.id, credential, self.0.clock.now()).await?;
+                Ok(Ok(account))
+            }
+            Err(refusal) => Ok(Err((Some(account), refusal))),
+        }
+    }
+
+    /// Records what was refused; no more than a replica's share of it.
+    async fn refuse_in(
+        &self,
+        tx: &mut Tx,
+        account: Option<&Account>,
+        refusal: Refusal,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        let reason = refusal.as_str();
+        if refusal != Refusal::Counter && !self.0.recorded.check(&(), 1).allowed {
+            tracing::warn!(target: "omnistack::auth", address = visitor.device.address, reason,
+                "a passkey was refused; there are too many for the audit log");
+            return Ok(());
+        }
+        let details = json!({ "how": "passkey", "reason": reason, "from": super::from(&visitor.device) });
+        match account {
+            Some(account) => self.record_in(tx, "account.passkey_refused", account, None, Some(details)).await,
+            None => {
+                let entry = omnistack_core::audit::AuditEntry::new("account.passkey_refused").with(details);
+                Ok(self.0.audit.record_in(tx, entry).await?)
+            }
+        }
+    }
+
+    /// What has a device show that it is this user's.
+    async fn ask_user(&self, user: UserId) -> Result<Ceremony, Error> {
+        let known = self.credentials(user).await?;
+        if known.is_empty() {
+            return Err(http::Error::conflict("NO_PASSKEY", "there is no passkey to be shown").into());
+        }
+        let (options, state) = self.party()?.ask(&known)?;
+        let mut tx = self.0.db.begin().await?;
+        let token = self.0.one_time.issue_in(&mut tx, Purpose::ShowPasskey, user, Some(state)).await?;
+        tx.commit().await?;
+        Ok(Ceremony { token: token.into_secret(), options })
+    }
+
+    /// Whether this is a passkey of the user's.
+    async fn shows_passkey(&self, user: UserId, shown: &Shown, visitor: &Visitor) -> Result<bool, Error> {
+        let state = self.take(Purpose::ShowPasskey, &shown.ceremony, user).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let judged = self.judge_in(&mut tx, &state, &shown.credential, Some(user)).await?;
+        if let Err((account, refusal)) = &judged {
+            self.refuse_in(&mut tx, account.as_ref(), *refusal, visitor).await?;
+        }
+        tx.commit().await?;
+        Ok(judged.is_ok())
+    }
+
+    /// What has a device show a passkey as the second factor of a sign-in. The challenge stays good.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 409 `NO_PASSKEY`.
+    pub(crate) async fn ask_for_second_factor(&self, challenge: &str) -> Result<Ceremony, Error> {
+        let row =
+            self.0.one_time.look(Purpose::SecondFactor, challenge).await.map_err(|_| login::challenge_invalid())?;
+        self.ask_user(row.user_id).await
+    }
+
+    /// Finishes a sign-in with a passkey as its second factor.
+    ///
+    /// # Errors
+    /// As of [`finish`](Self::finish).
+    pub(crate) async fn finish_with_passkey(
+        &self,
+        challenge: &str,
+        shown: &Shown,
+        visitor: &Visitor,
+    ) -> Result<Tokens, Error> {
+        self.finish(challenge, visitor, |user| self.shows_passkey(user, shown, visitor)).await
+    }
+
+    /// What has a device show a passkey of the caller's.
+    pub(crate) async fn ask_caller(&self, caller: &Identity) -> Result<Ceremony, Error> {
+        self.ask_user(self.own(caller).await?.id).await
+    }
+
+    /// Notes that the caller's session has shown a second factor now.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 422 for a passkey that is not theirs; 403 for a caller without a session of their own.
+    pub(crate) async fn show_passkey(
+        &self,
+        caller: &Identity,
+        shown: &Shown,
+        visitor: &Visitor,
+    ) -> Result<Proof, Error> {
+        let account = self.own(caller).await?;
+        let session =
+            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a passkey"))?;
+        if !self.shows_passkey(account.id, shown, visitor).await? {
+            return Err(http::Error::invalid([FieldProblem::new("credential", "is no passkey of yours")]).into());
+        }
+        self.0.sessions.prove(session, true).await
+    }
+
+    async fn credentials(&self, user: UserId) -> Result<Vec<String>, Error> {
+        let rows = passkey::credentials(&self.0.db, user).await?;
+        Ok(rows.into_iter().map(|row| row.credential).collect())
+    }
+
+    /// What is kept of a ceremony of this user's, which is used up.
+    async fn take(&self, purpose: Purpose, ceremony: &str, user: UserId) -> Result<String, Error> {
+        let mut tx = self.0.db.begin().await?;
+        let row = self.0.one_time.take_in(&mut tx, purpose, ceremony).await?;
+        tx.commit().await?;
+        Ok(row.filter(|row| row.user_id == user).and_then(|row| row.data).ok_or_else(over)?)
+    }
+}
+
+fn over() -> http::Error {
+    let message = "this was not begun here, was used or has expired; begin anew";
+    http::Error::bad_request("TOKEN_INVALID", message)
+}
+
+fn refused() -> http::Error {
+    let message = "this passkey does not sign in here";
+    http::Error::new(StatusCode::UNAUTHORIZED, "PASSKEY_REFUSED", message)
+}

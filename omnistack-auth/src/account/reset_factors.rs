@@ -1,0 +1,74 @@
+//! Second factors and passkeys that an operator takes away: their user has lost them.
+
+use ::http::StatusCode;
+use omnistack_core::{
+    audit::AuditEntry,
+    http,
+    identity::{Identity, UserId},
+};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::Accounts;
+use crate::{
+    Error,
+    mail::{AccountMail, FactorChange},
+    store::{account as store, admin},
+};
+
+/// What was taken away.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct FactorsReset {
+    /// Whether there was an app for codes; the recovery codes are gone with it.
+    pub(crate) totp: bool,
+    /// How many passkeys there were.
+    pub(crate) passkeys: u64,
+    /// How many sessions have ended.
+    pub(crate) sessions: u64,
+}
+
+impl Accounts {
+    /// Takes a user's app for codes, recovery codes and passkeys away, and signs them out everywhere. What is left is the
+    /// password, or a link from a mail.
+    ///
+    /// # Errors
+    /// 403 for who is no operator by now; 404 for no user; 409 `OWN_ACCOUNT` for oneself, `NO_SECOND_FACTOR` when there is
+    /// nothing to take, `LAST_WAY_IN` when nothing would be left to sign in with.
+    pub(crate) async fn reset_factors(&self, caller: &Identity, user: UserId) -> Result<FactorsReset, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        if !admin::operators(&mut tx).await?.contains(&caller.user) {
+            return Err(http::Error::forbidden("this is for operators of the app").into());
+        }
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        if user == caller.user {
+            let message = "another operator has to do this for you";
+            return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
+        }
+        let mut reset = FactorsReset { totp: self.0.codes.remove_in(&mut tx, user).await?, ..FactorsReset::default() };
+        #[cfg(feature = "passkeys")]
+        {
+            reset.passkeys = crate::store::passkey::remove_all(&mut tx, user).await?;
+        }
+        if !reset.totp && reset.passkeys == 0 {
+            let message = "there is neither an app for codes nor a passkey";
+            return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
+        }
+        let by_mail = account.email.is_some() && account.email_verified_at.is_some();
+        if reset.passkeys > 0 && !by_mail && store::elsewhere(&mut tx, user).await?.is_empty() {
+            let message = "there would be no way left to sign in: the user has no confirmed address";
+            return Err(http::Error::conflict("LAST_WAY_IN", message).into());
+        }
+        self.0.one_time.revoke_all_in(&mut tx, user).await?;
+        self.0.lockout.forgive_codes_in(&mut tx, user).await?;
+        reset.sessions = self.0.sessions.end_all_in(&mut tx, user, None).await?;
+        let change = FactorChange::Reset;
+        let details = json!({ "totp": reset.totp, "passkeys": reset.passkeys, "sessions": reset.sessions });
+        let entry = AuditEntry::new(change.action()).by(caller).for_app().on("user", user).with(details);
+        self.0.audit.record_in(&mut tx, entry).await?;
+        self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(user).await;
+        Ok(reset)
+    }
+}

@@ -1,0 +1,79 @@
+//! Passkeys.
+
+use omnistack_core::{
+    clock::Timestamp,
+    db::{Db, Error, Tx},
+    identity::UserId,
+};
+
+use crate::passkey::{Passkey, PasskeyId};
+
+/// A passkey as it is stored.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) id: PasskeyId,
+    /// As the relying party writes it.
+    pub(crate) credential: String,
+}
+
+/// The oldest first.
+pub(crate) async fn of_user(db: &Db, user: UserId) -> Result<Vec<Passkey>, Error> {
+    let sql = "select id, name, created_at, last_used_at from passkeys where user_id = $1 order by id";
+    db.query(sql).bind(user).fetch_all().await
+}
+
+/// What a user's passkeys are known by, the oldest first.
+pub(crate) async fn credentials(db: &Db, user: UserId) -> Result<Vec<Row>, Error> {
+    let sql = "select id, credential from passkeys where user_id = $1 order by id";
+    db.query(sql).bind(user).fetch_all().await
+}
+
+pub(crate) async fn count(tx: &mut Tx, user: UserId) -> Result<i64, Error> {
+    let (count,) = tx.query("select count(*) from passkeys where user_id = $1").bind(user).fetch_one().await?;
+    Ok(count)
+}
+
+/// Keeps a passkey; whether nobody has it yet.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    user: UserId,
+    passkey: &Passkey,
+    (credential_id, credential): (Vec<u8>, String),
+) -> Result<bool, Error> {
+    let sql = "insert into passkeys (id, user_id, credential_id, credential, name, created_at) \
+               values ($1, $2, $3, $4, $5, $6) on conflict (credential_id) do nothing";
+    let insert = tx.query(sql).bind(passkey.id).bind(user).bind(credential_id).bind(credential);
+    Ok(insert.bind(passkey.name.clone()).bind(passkey.created_at).execute().await? == 1)
+}
+
+/// The passkey of a user that a device knows so.
+pub(crate) async fn find(tx: &mut Tx, user: UserId, credential_id: &[u8]) -> Result<Option<Row>, Error> {
+    let sql = "select id, credential from passkeys where credential_id = $1 and user_id = $2";
+    tx.query(sql).bind(credential_id.to_vec()).bind(user).fetch_optional().await
+}
+
+/// Notes that it was used, and how often it has signed by now. The user's row is held.
+pub(crate) async fn used(tx: &mut Tx, id: PasskeyId, credential: String, now: Timestamp) -> Result<(), Error> {
+    let sql = "update passkeys set credential = $2, last_used_at = $3 where id = $1";
+    tx.query(sql).bind(id).bind(credential).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Names a passkey of a user; nothing when they have none of this id.
+pub(crate) async fn rename(tx: &mut Tx, user: UserId, id: PasskeyId, name: &str) -> Result<Option<Passkey>, Error> {
+    let sql = "update passkeys set name = $3 where id = $1 and user_id = $2 \
+               returning id, name, created_at, last_used_at";
+    tx.query(sql).bind(id).bind(user).bind(name.to_owned()).fetch_optional().await
+}
+
+/// Removes a passkey of a user; what it was called, or nothing when they have none of this id.
+pub(crate) async fn remove(tx: &mut Tx, user: UserId, id: PasskeyId) -> Result<Option<String>, Error> {
+    let sql = "delete from passkeys where id = $1 and user_id = $2 returning name";
+    let removed: Option<(String,)> = tx.query(sql).bind(id).bind(user).fetch_optional().await?;
+    Ok(removed.map(|(name,)| name))
+}
+
+/// Removes all of a user; how many.
+pub(crate) async fn remove_all(tx: &mut Tx, user: UserId) -> Result<u64, Error> {
+    tx.query("delete from passkeys where user_id = $1").bind(user).execute().await
+}

@@ -1,0 +1,17 @@
+//! soft-webauthn: a device that makes passkeys and signs in with them.
+
+use super::Setting;
+use crate::{command, failure::Result, report::Report};
+
+/// The auth crate's test that speaks to it, which is left out everywhere else.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    report.step("passkeys of soft-webauthn", || {
+        let mut tests = command::cargo();
+        tests
+            .args(["test", "--package", "omnistack-auth", "--all-features", "--test", "it"])
+            .args(["--", "--ignored", "passkeys::peer::"])
+            .env("TEST_PEERS_PYTHON", setting.programs.join("python"));
+        setting.servers.tell(&mut tests);
+        command::run(&mut tests)
+    })
+}
