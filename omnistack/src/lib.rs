@@ -20,6 +20,8 @@
 //! | `redis` | no | Redis for what several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `flags` | no | feature flags, evaluated in the process |
+//! | `openfeature` | no | feature flags as a provider of OpenFeature; not in `full` |
 //! | `full` | no | all of them |
 
 #[cfg(feature = "auth")]

@@ -5,6 +5,7 @@ pub(crate) mod node;
 mod python;
 mod schemathesis;
 mod tokens;
+mod unleash;
 
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,14 @@ const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+    Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
 ];
 
 /// Where a peer's packages come from.
 #[derive(Debug, Clone, Copy)]
 enum Ecosystem {
     Python,
+    Node,
 }
 
 impl Ecosystem {
@@ -35,6 +38,7 @@ impl Ecosystem {
     fn install(self) -> Result<PathBuf> {
         match self {
             Self::Python => python::install(),
+            Self::Node => node::packages(),
         }
     }
 }
