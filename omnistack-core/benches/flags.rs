@@ -43,9 +43,11 @@ fn main() {
     let ours = UnleashImport::read(&state).unwrap().flags.into_iter().chain(others);
     let more = [
         Definition::new("users").rule(Rule::users((0..1000).map(|user| user.to_string()))),
-        Definition::new("version").rule(
-            Rule::default().and(Constraint::new("version", Operator::VersionAtLeast, ["1.2.3"])),
-        ),
+        Definition::new("version").rule(Rule::default().and(Constraint::new(
+            "version",
+            Operator::VersionAtLeast,
+            ["1.2.3"],
+        ))),
     ];
     let clock = Clock::system();
     let flags = Flags::fixed(FlagSet::new(ours.chain(more)), clock.clone());

@@ -67,7 +67,8 @@ impl Change {
             }
             Self::Remove(key) => {
                 there(&key)?;
-                let depends = |flag: &&Definition| flag.parents.iter().any(|parent| parent.key == key) && flag.key != key;
+                let depends =
+                    |flag: &&Definition| flag.parents.iter().any(|parent| parent.key == key) && flag.key != key;
                 let by: Vec<_> = known.flags.iter().filter(depends).map(|flag| flag.key.clone()).collect();
                 if by.is_empty() { Ok(vec![Step::Remove(key)]) } else { Err(FlagError::InUse { what: key, by }) }
             }
@@ -86,7 +87,10 @@ impl Change {
                 if let Some(name) = given.as_ref().and_then(|given| given.variant.as_ref())
                     && !flag.variants.iter().any(|variant| variant.name == *name)
                 {
-                    return Err(FlagError::Invalid(vec![FieldProblem::new("variant", "is none of the flag's variants")]));
+                    return Err(FlagError::Invalid(vec![FieldProblem::new(
+                        "variant",
+                        "is none of the flag's variants",
+                    )]));
                 }
                 Ok(vec![Step::Override { key, tenant, given }])
             }
@@ -97,7 +101,11 @@ impl Change {
                 }
                 let names = |flag: &&Definition| flag.rules.iter().any(|rule| rule.segments.contains(&name));
                 let by: Vec<_> = known.flags.iter().filter(names).map(|flag| flag.key.clone()).collect();
-                if by.is_empty() { Ok(vec![Step::RemoveSegment(name)]) } else { Err(FlagError::InUse { what: name, by }) }
+                if by.is_empty() {
+                    Ok(vec![Step::RemoveSegment(name)])
+                } else {
+                    Err(FlagError::InUse { what: name, by })
+                }
             }
             Self::Import(import) => {
                 let UnleashImport { flags, segments, .. } = *import;

@@ -117,7 +117,8 @@ impl Recorder {
             if ending {
                 return Ok(());
             }
-            let fresh: Vec<_> = batch.drain(..).filter(|seen| queue.wants(seen) && recent.is_new(seen, queue.window)).collect();
+            let fresh: Vec<_> =
+                batch.drain(..).filter(|seen| queue.wants(seen) && recent.is_new(seen, queue.window)).collect();
             let told: Vec<_> = fresh.into_iter().map(Seen::told).collect();
             if !told.is_empty()
                 && let Err(error) = publish(db, events, &told).await

@@ -46,10 +46,7 @@ pub struct FeatureFlags {
 impl FeatureFlags {
     /// Reads attributes of the app's own from each request that asks for flags. Take them from what the app trusts: a caller
     /// may send any header.
-    pub fn attributes(
-        mut self,
-        read: impl Fn(&RequestParts) -> Vec<(String, String)> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn attributes(mut self, read: impl Fn(&RequestParts) -> Vec<(String, String)> + Send + Sync + 'static) -> Self {
         self.attributes = Some(Arc::new(read));
         self
     }

@@ -43,11 +43,8 @@ impl OpenFeatureProvider {
     }
 
     fn evaluate(&self, key: &str, context: &EvaluationContext) -> EvaluationResult<Evaluation> {
-        let attributes: BTreeMap<String, String> = context
-            .custom_fields
-            .iter()
-            .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
-            .collect();
+        let attributes: BTreeMap<String, String> =
+            context.custom_fields.iter().filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
         let own = |name: &str| attributes.get(name).map(String::as_str);
         let mut of = self.flags.context();
         of = of

@@ -103,7 +103,9 @@ struct ChangeRow {
 
 fn read<T: DeserializeOwned>(what: &str, name: &str, text: &str) -> Option<T> {
     serde_json::from_str(text)
-        .map_err(|error| tracing::error!(target: "omnistack::flags", what, name, %error, "can't be read by this release"))
+        .map_err(
+            |error| tracing::error!(target: "omnistack::flags", what, name, %error, "can't be read by this release"),
+        )
         .ok()
 }
 

@@ -318,14 +318,14 @@ fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> Rule {
         let text = text(name).unwrap_or_default();
         text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect::<Vec<_>>()
     };
-    let mut rollout = |percent: &str, stickiness: String, group: Option<String>| {
-        match text(percent).and_then(|percent| percent.trim().parse::<f64>().ok()) {
-            Some(percent) if percent.is_finite() => {
-                let percent = percent.clamp(0.0, 100.0).floor();
-                rule.rollout = Some(Rollout { percent, stickiness, group });
-            }
-            _ => _ = rule.unsupported.get_or_insert(format!("`{percent}` is no number")),
+    let mut rollout = |percent: &str, stickiness: String, group: Option<String>| match text(percent)
+        .and_then(|percent| percent.trim().parse::<f64>().ok())
+    {
+        Some(percent) if percent.is_finite() => {
+            let percent = percent.clamp(0.0, 100.0).floor();
+            rule.rollout = Some(Rollout { percent, stickiness, group });
         }
+        _ => _ = rule.unsupported.get_or_insert(format!("`{percent}` is no number")),
     };
     let group = || Some(text("groupId").unwrap_or_default());
     match name.as_str() {
@@ -399,6 +399,8 @@ fn constraint(from: UnleashConstraint) -> Result<Constraint, String> {
     };
     match Matcher::new(&constraint) {
         Ok(_) => Ok(constraint),
-        Err(wrong) => Err(format!("`{}` of the constraint on `{}` {}", wrong.field, constraint.attribute, wrong.message)),
+        Err(wrong) => {
+            Err(format!("`{}` of the constraint on `{}` {}", wrong.field, constraint.attribute, wrong.message))
+        }
     }
 }

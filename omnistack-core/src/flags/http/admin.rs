@@ -157,7 +157,11 @@ async fn history(
     (status = 200, body = FlagRecord),
     (status = 404, body = ErrorEnvelope),
 ))]
-async fn kill(State(flags): State<Flags>, caller: Identity, Path(key): Path<String>) -> Result<Json<FlagRecord>, Error> {
+async fn kill(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(key): Path<String>,
+) -> Result<Json<FlagRecord>, Error> {
     Ok(Json(flags.kill(&key, true, &caller).await?))
 }
 

@@ -245,10 +245,8 @@ fn variants() {
 
 #[test]
 fn segments_are_constraints_under_a_name() {
-    let segment = Segment {
-        name: "north".into(),
-        constraints: vec![Constraint::new("country", Operator::In, ["NO", "SE"])],
-    };
+    let segment =
+        Segment { name: "north".into(), constraints: vec![Constraint::new("country", Operator::In, ["NO", "SE"])] };
     let rule = Rule { segments: vec!["north".into()], ..Rule::default() };
     let flags = FlagSet::with_segments([flag().rule(rule)], &[segment]);
     let clock = Clock::system();

@@ -23,7 +23,11 @@ async fn put(app: &TestApp, path: &str, body: Value) -> Answer {
 async fn actions(app: &TestApp) -> Vec<String> {
     let store: AuditStore = app.app().ctx().get().unwrap();
     let page = store.list(&AuditFilter::of(Chain::App).action("flag"), 100, None).await.unwrap();
-    page.items.into_iter().rev().map(|entry| format!("{} {}", entry.action, entry.resource.unwrap_or_default())).collect()
+    page.items
+        .into_iter()
+        .rev()
+        .map(|entry| format!("{} {}", entry.action, entry.resource.unwrap_or_default()))
+        .collect()
 }
 
 on_each_database! {
