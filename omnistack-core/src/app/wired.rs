@@ -72,7 +72,7 @@ impl Wired {
         for (module, layer) in registry.job_layers.drain(..) {
             match layer(&ctx) {
                 Ok(layer) => {
-                    wired.handlers.iter_mut().for_each(|handler| handler.service = layer(handler.service.clone()))
+                    wired.handlers.iter_mut().for_each(|handler| handler.service = layer(handler.service.clone()));
                 }
                 Err(missing) => keep(module, missing),
             }

@@ -74,7 +74,7 @@ impl Murmur3 {
 
     #[inline]
     fn and(mut self, mut bytes: &[u8]) -> Self {
-        while let (Some((&byte, others)), true) = (bytes.split_first(), self.length % 4 != 0) {
+        while let (Some((&byte, others)), true) = (bytes.split_first(), !self.length.is_multiple_of(4)) {
             self.byte(byte);
             bytes = others;
         }
@@ -92,7 +92,7 @@ impl Murmur3 {
     fn byte(&mut self, byte: u8) {
         self.rest |= u32::from(byte) << (8 * (self.length % 4));
         self.length = self.length.wrapping_add(1);
-        if self.length % 4 == 0 {
+        if self.length.is_multiple_of(4) {
             let word = std::mem::take(&mut self.rest);
             self.word(word);
         }
@@ -100,7 +100,7 @@ impl Murmur3 {
 
     fn end(self) -> u32 {
         let mut hash = self.hash;
-        if self.length % 4 != 0 {
+        if !self.length.is_multiple_of(4) {
             hash ^= self.rest.wrapping_mul(Self::ONE).rotate_left(15).wrapping_mul(Self::TWO);
         }
         hash ^= self.length;

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 #[schema(as = FlagDefinition)]
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Definition {
     /// Its name in code: 1 to 100 characters without spaces and slashes.
     pub key: String,

@@ -63,6 +63,7 @@ pub struct FlagSet {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Flag {
     key: Arc<str>,
     /// On for everybody: there is nothing to look at.

@@ -13,7 +13,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{APP, app as start, flags, operator};
 
 /// A second app on the same database.
-async fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<Publisher>) -> Flags {
+fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<Publisher>) -> Flags {
     let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(FeatureFlags::default());
     let builder = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value));
     let builder = builder.with(omnistack_core::identity::DevIdentity::default());
@@ -59,13 +59,13 @@ on_each_database! {
         let publisher = Publisher::default();
         let shared = publisher.clone();
         let app = start(database, |app| app.replace(shared).set("FLAGS_POLL", "1h")).await;
-        let other = replica(&app, &[("FLAGS_POLL", "1h")], Some(publisher)).await;
+        let other = replica(&app, &[("FLAGS_POLL", "1h")], Some(publisher));
         tells(&flags(&app), &other).await;
     }
 
     async fn a_change_nobody_told_of_is_found(database: TestDatabase) {
         let app = start(database, |app| app).await;
-        let other = replica(&app, &[("FLAGS_POLL", "20ms")], None).await;
+        let other = replica(&app, &[("FLAGS_POLL", "20ms")], None);
         let following = follow(&other);
         flags(&app).create(Definition::new("a"), &operator()).await.unwrap();
         reaches(&other, 1, Duration::from_secs(5)).await;
@@ -98,7 +98,7 @@ async fn a_change_reaches_the_other_replica_over_redis() {
         settings.iter().fold(app, |app, (name, value)| app.set(*name, *value))
     })
     .await;
-    let other = replica(&app, &settings, None).await;
+    let other = replica(&app, &settings, None);
     tells(&flags(&app), &other).await;
 }
 
