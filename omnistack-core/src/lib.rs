@@ -19,6 +19,7 @@
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
 //! | [`email`] | mail: one message, several providers, templates, sent by jobs |
+//! | `flags` | what is on for whom, decided in the process (feature `flags`) |
 //! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
@@ -38,6 +39,8 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `flags` | no | feature flags |
+//! | `openfeature` | no | feature flags as a provider of OpenFeature |
 //! | `http-client` | no | the client for calls to others; other features turn it on |
 
 pub mod app;
@@ -50,6 +53,8 @@ pub mod crypto;
 pub mod db;
 pub mod email;
 pub mod events;
+#[cfg(feature = "flags")]
+pub mod flags;
 pub mod health;
 pub mod http;
 pub mod id;

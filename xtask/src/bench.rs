@@ -48,6 +48,12 @@ impl Bench {
         servers: true,
         peers: None,
     };
+    /// Evaluating feature flags.
+    pub(crate) const FLAGS: Self = Self {
+        arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"],
+        servers: false,
+        peers: None,
+    };
     /// Rate limits, likewise.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],

@@ -61,7 +61,16 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("cache") => bench::run(&[Bench::CACHE]),
             Some("limit") => bench::run(&[Bench::LIMIT]),
             Some("auth") => bench::run(&[Bench::AUTH]),
-            _ => bench::run(&[Bench::HTTP, Bench::DB, Bench::JOBS, Bench::CACHE, Bench::LIMIT, Bench::AUTH]),
+            Some("flags") => bench::run(&[Bench::FLAGS]),
+            _ => bench::run(&[
+                Bench::HTTP,
+                Bench::DB,
+                Bench::JOBS,
+                Bench::CACHE,
+                Bench::LIMIT,
+                Bench::AUTH,
+                Bench::FLAGS,
+            ]),
         },
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
@@ -118,8 +127,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, or all"),
+                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "flags", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, feature flags, or all"),
                 ),
         )
         .subcommand(

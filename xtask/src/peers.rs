@@ -7,6 +7,7 @@ mod passkeys;
 mod python;
 mod schemathesis;
 mod tokens;
+mod unleash;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "moto and botocore", ecosystem: Ecosystem::Python, run: moto::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
     Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
+    Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
 ];
 
 /// Where a peer's packages come from.
@@ -34,6 +36,7 @@ enum Ecosystem {
     Python,
     /// Python as well, with packages that don't go with those of the others.
     Passkeys,
+    Node,
 }
 
 impl Ecosystem {
@@ -42,6 +45,7 @@ impl Ecosystem {
         match self {
             Self::Python => python::install(&python::PYTHON),
             Self::Passkeys => python::install(&python::PASSKEYS),
+            Self::Node => node::packages(),
         }
     }
 }

@@ -161,7 +161,7 @@ impl Connections {
 
     /// Cuts connections that have been idle for this long, until told to stop.
     pub(super) async fn cut_idle(&self, after: Duration, stop: Shutdown) {
-        let mut looks = tokio::time::interval((after / LOOKS.into()).max(Duration::from_millis(1)));
+        let mut looks = tokio::time::interval((after / u32::from(LOOKS)).max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             for connection in self.open().values() {

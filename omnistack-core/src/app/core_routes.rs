@@ -29,7 +29,8 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0005_events",
             "0006_email",
             "0007_jobs_trace_state",
-            "0008_email_tenants"
+            "0008_email_tenants",
+            "0010_flags"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()

@@ -156,11 +156,15 @@ impl Registry {
         let mut paths = Vec::with_capacity(api.routes.len());
         let mut routers = Vec::with_capacity(api.routes.len());
         let mut permissions = Vec::new();
+        #[cfg(feature = "flags")]
+        let mut flags = Vec::with_capacity(api.routes.len());
         for (described, router, require) in api.routes {
             permissions.extend(require.as_ref().and_then(Require::asked).map(str::to_owned));
+            #[cfg(feature = "flags")]
+            flags.push(require.as_ref().and_then(Require::asked_flag));
             routers.push(match require {
-                Some(require) => router.layer(RequireLayer::new(require, self.clock())),
-                None => router,
+                Some(require) if require.asks_of_caller() => router.layer(RequireLayer::new(require, self.clock())),
+                _ => router,
             });
             paths.push(described);
         }
@@ -175,6 +179,8 @@ impl Registry {
         let known: Vec<String> = at.concat();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
+            #[cfg(feature = "flags")]
+            let routers = crate::flags::behind(routers, flags, ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
             Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())

@@ -27,9 +27,24 @@ pub struct Require {
     permission: Option<Cow<'static, str>>,
     within: Option<Duration>,
     second_factor: bool,
+    #[cfg(feature = "flags")]
+    flag: Option<Cow<'static, str>>,
 }
 
 impl Require {
+    /// A flag that is on for the caller; see [`flag`](crate::flags::flag).
+    #[cfg(feature = "flags")]
+    pub fn flag(key: impl Into<Cow<'static, str>>) -> Self {
+        Self::default().and_flag(key)
+    }
+
+    /// And a flag that is on for the caller. To others the route is not there, whatever else it asks.
+    #[cfg(feature = "flags")]
+    pub fn and_flag(mut self, key: impl Into<Cow<'static, str>>) -> Self {
+        self.flag = Some(key.into());
+        self
+    }
+
     /// A permission in the caller's tenant.
     pub fn permission(permission: impl Into<Cow<'static, str>>) -> Self {
         Self { permission: Some(permission.into()), ..Self::default() }
@@ -50,6 +65,17 @@ impl Require {
     pub fn second_factor(mut self) -> Self {
         self.second_factor = true;
         self
+    }
+
+    /// Whether it asks for more than a flag, which is looked at elsewhere.
+    pub(crate) fn asks_of_caller(&self) -> bool {
+        self.permission.is_some() || self.within.is_some() || self.second_factor
+    }
+
+    /// The flag it asks for.
+    #[cfg(feature = "flags")]
+    pub(crate) fn asked_flag(&self) -> Option<Cow<'static, str>> {
+        self.flag.clone()
     }
 
     /// The permission it asks for.

@@ -7,6 +7,8 @@ mod database;
 #[cfg(feature = "email")]
 mod email;
 mod events;
+#[cfg(feature = "flags")]
+mod flags;
 mod http;
 mod jobs;
 mod lines;

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     command,
-    failure::{Context, Result},
+    failure::{Context, Failure, Result},
     host,
 };
 
@@ -16,9 +16,11 @@ pub(crate) fn found() -> bool {
     host::program("node").is_some() && host::program("npm").is_some()
 }
 
-/// Installs what `peers/node` pins into `target/peers/node`, puts a folder of its scripts beside the packages, where Node looks
-/// for them, and answers where that is.
-pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
+/// Installs what `peers/node` pins into `target/peers/node`, and answers where that is.
+pub(super) fn packages() -> Result<PathBuf> {
+    if !found() {
+        return Err(Failure::new("this needs Node and npm: install them with the system's packages"));
+    }
     let folder = host::target().join("peers/node");
     let done = folder.join("package-lock.installed");
     if !fs::read_to_string(&done).is_ok_and(|installed| installed == LOCK) {
@@ -32,6 +34,12 @@ pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
         command::run(npm.current_dir(&folder))?;
         fs::write(&done, LOCK).context(format_args!("writing {}", done.display()))?;
     }
+    Ok(folder)
+}
+
+/// Installs the packages, puts a folder of our scripts beside them, where Node looks for packages, and answers where that is.
+pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
+    let folder = packages()?;
     let (from, to) = (host::root().join("xtask/peers/node").join(scripts), folder.join(scripts));
     fs::create_dir_all(&to).context(format_args!("creating {}", to.display()))?;
     let entries = fs::read_dir(&from).context(format_args!("reading {}", from.display()))?;

@@ -1,0 +1,140 @@
+//! Flags for the caller of a request.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::request::Parts;
+
+use super::{Context, Evaluation, FlagSet, Flags};
+use crate::{
+    http::{Error, layer::ClientAddr},
+    identity::{Identity, Plan},
+};
+
+/// Reads attributes of the app's own from a request.
+pub(super) type Attributes = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;
+
+/// The app's flags, for the caller of this request: their user, session, tenant, the tenant's plan, the client's address
+/// and the app's own attributes. On public mounts nobody is known but the address.
+///
+/// A state that holds [`Flags`] extracts it (`FromRef`). All answers are of one state of the flags. What is asked of a flag
+/// with `exposures` is noted.
+///
+/// ```
+/// use omnistack_core::{flags::CallerFlags, http::Json};
+///
+/// async fn prices(flags: CallerFlags) -> Json<u32> {
+///     Json(if flags.is_on("new-prices") { 12 } else { 9 })
+/// }
+/// ```
+#[derive(Clone)]
+pub struct CallerFlags {
+    flags: Flags,
+    set: Arc<FlagSet>,
+    identity: Option<Identity>,
+    user: Option<String>,
+    session: Option<String>,
+    tenant: Option<String>,
+    address: Option<String>,
+    plan: Option<Plan>,
+    attributes: BTreeMap<String, String>,
+}
+
+impl CallerFlags {
+    /// Of this request. The tenant's plan is asked for only if some rule looks at it; while it can't be told the caller has
+    /// none.
+    pub async fn of(flags: &Flags, request: &Parts) -> Self {
+        let attributes = flags.attributes().map(|read| read(request).into_iter().collect()).unwrap_or_default();
+        let identity = request.extensions.get::<Identity>().cloned();
+        let address = request.extensions.get::<ClientAddr>().map(|client| client.0.to_string());
+        let set = flags.set();
+        let tenant = identity.as_ref().and_then(|caller| caller.tenant);
+        let plan = match tenant.filter(|_| set.asks_for_plan()) {
+            None => None,
+            Some(tenant) => match flags.entitlements().plan(tenant).await {
+                Ok(plan) => Some(plan),
+                Err(error) => {
+                    tracing::warn!(target: "omnistack::flags", %tenant, %error, "a tenant's plan can't be told; flags see none");
+                    None
+                }
+            },
+        };
+        Self {
+            flags: flags.clone(),
+            set,
+            user: identity.as_ref().map(|caller| caller.user.to_string()),
+            session: identity.as_ref().and_then(|caller| caller.session).map(|session| session.to_string()),
+            tenant: tenant.map(|tenant| tenant.to_string()),
+            identity,
+            address,
+            plan,
+            attributes,
+        }
+    }
+
+    /// With another attribute of the app's own.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+
+    /// The caller, as flags see them.
+    pub fn context(&self) -> Context<'_> {
+        let environment = self.flags.environment();
+        Context::now(self.flags.clock())
+            .user(self.user.as_deref())
+            .session(self.session.as_deref())
+            .tenant(self.tenant.as_deref())
+            .address(self.address.as_deref())
+            .environment((!environment.is_empty()).then_some(environment))
+            .plan(self.plan.as_ref())
+            .attribute_map(&self.attributes)
+    }
+
+    /// Whether a flag is on; an unknown one is off.
+    pub fn is_on(&self, key: &str) -> bool {
+        if self.set.noted(key).is_some() {
+            return self.evaluate(key).enabled;
+        }
+        self.set.is_on(key, &self.context())
+    }
+
+    /// Whether a flag is on, which variant the caller gets, and why.
+    pub fn evaluate(&self, key: &str) -> Evaluation {
+        let evaluation = self.set.evaluate(key, &self.context());
+        if let Some(key) = self.set.noted(key) {
+            self.flags.recorder().note(key, &evaluation, self.identity.as_ref(), self.flags.clock());
+        }
+        evaluation
+    }
+
+    /// Every flag that callers may be told of, which is not noted.
+    pub(super) fn all(&self) -> Vec<(String, Evaluation)> {
+        let context = self.context();
+        let told = self.set.keys().filter(|key| self.set.is_told(key));
+        told.map(|key| (key.to_owned(), self.set.evaluate(key, &context))).collect()
+    }
+
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.set.is_told(key)
+    }
+}
+
+impl<S> FromRequestParts<S> for CallerFlags
+where
+    S: Send + Sync,
+    Flags: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Ok(Self::of(&Flags::from_ref(state), parts).await)
+    }
+}
+
+impl fmt::Debug for CallerFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerFlags").field("user", &self.user).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

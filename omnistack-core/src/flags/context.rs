@@ -1,0 +1,195 @@
+//! For whom a flag is evaluated.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    identity::Plan,
+};
+
+/// Who asks, when, and what is known of them. Borrowed throughout: making one allocates nothing.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, flags::Context};
+///
+/// let clock = Clock::system();
+/// let context = Context::now(&clock).user("7").attributes(&[("country", "NO")]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Context<'a> {
+    pub(super) user: Option<&'a str>,
+    pub(super) session: Option<&'a str>,
+    pub(super) tenant: Option<&'a str>,
+    pub(super) address: Option<&'a str>,
+    pub(in crate::flags) environment: Option<&'a str>,
+    pub(super) app: Option<&'a str>,
+    pub(super) plan: Option<&'a Plan>,
+    attributes: Attributes<'a>,
+    moment: Moment<'a>,
+    draw: fn() -> u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Attributes<'a> {
+    Pairs(&'a [(&'a str, &'a str)]),
+    Map(&'a BTreeMap<String, String>),
+}
+
+/// When: asked only if something depends on it.
+#[derive(Clone, Copy, Debug)]
+enum Moment<'a> {
+    Fixed(Timestamp),
+    Clock(&'a Clock),
+}
+
+impl<'a> Context<'a> {
+    /// Nobody in particular, at the time of this clock.
+    pub fn now(clock: &'a Clock) -> Self {
+        Self::new(Moment::Clock(clock))
+    }
+
+    /// Nobody in particular, at this moment.
+    pub fn at(moment: Timestamp) -> Self {
+        Self::new(Moment::Fixed(moment))
+    }
+
+    fn new(moment: Moment<'a>) -> Self {
+        Self {
+            user: None,
+            session: None,
+            tenant: None,
+            address: None,
+            environment: None,
+            app: None,
+            plan: None,
+            attributes: Attributes::Pairs(&[]),
+            moment,
+            draw: rand::random,
+        }
+    }
+
+    /// This user: `userId`.
+    pub fn user(mut self, user: impl Into<Option<&'a str>>) -> Self {
+        self.user = user.into();
+        self
+    }
+
+    /// In this session: `sessionId`.
+    pub fn session(mut self, session: impl Into<Option<&'a str>>) -> Self {
+        self.session = session.into();
+        self
+    }
+
+    /// In this tenant: `tenantId`, a UUID in lower case.
+    pub fn tenant(mut self, tenant: impl Into<Option<&'a str>>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// From this address: `remoteAddress`.
+    pub fn address(mut self, address: impl Into<Option<&'a str>>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Where the app runs: `environment`.
+    pub fn environment(mut self, environment: impl Into<Option<&'a str>>) -> Self {
+        self.environment = environment.into();
+        self
+    }
+
+    /// Which app: `appName`.
+    pub fn app(mut self, app: impl Into<Option<&'a str>>) -> Self {
+        self.app = app.into();
+        self
+    }
+
+    /// With this plan: `plan` is its key.
+    pub fn plan(mut self, plan: impl Into<Option<&'a Plan>>) -> Self {
+        self.plan = plan.into();
+        self
+    }
+
+    /// With these attributes of the app's own.
+    pub fn attributes(mut self, attributes: &'a [(&'a str, &'a str)]) -> Self {
+        self.attributes = Attributes::Pairs(attributes);
+        self
+    }
+
+    /// With these attributes of the app's own, in place of others.
+    pub fn attribute_map(mut self, attributes: &'a BTreeMap<String, String>) -> Self {
+        self.attributes = Attributes::Map(attributes);
+        self
+    }
+
+    /// Draws what is left to chance from here.
+    pub fn draw(mut self, draw: fn() -> u32) -> Self {
+        self.draw = draw;
+        self
+    }
+
+    pub(super) fn moment(&self) -> Timestamp {
+        match self.moment {
+            Moment::Fixed(moment) => moment,
+            Moment::Clock(clock) => clock.now(),
+        }
+    }
+
+    pub(super) fn chance(&self) -> u32 {
+        (self.draw)()
+    }
+
+    pub(super) fn attribute(&self, name: &str) -> Option<&'a str> {
+        match self.attributes {
+            Attributes::Pairs(pairs) => pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| *value),
+            Attributes::Map(map) => map.get(name).map(String::as_str),
+        }
+    }
+
+    /// The value of a field; the current time has none as text.
+    #[inline]
+    pub(super) fn value(&self, field: &Field) -> Option<&'a str> {
+        match field {
+            Field::User => self.user,
+            Field::Session => self.session,
+            Field::Tenant => self.tenant,
+            Field::Address => self.address,
+            Field::Environment => self.environment,
+            Field::App => self.app,
+            Field::Plan => self.plan.map(|plan| plan.key.as_str()),
+            Field::Time => None,
+            Field::Own(name) => self.attribute(name),
+        }
+    }
+}
+
+/// An attribute, found without comparing names where it is one that every caller may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    User,
+    Session,
+    Tenant,
+    Address,
+    Environment,
+    App,
+    Plan,
+    Time,
+    Own(Box<str>),
+}
+
+impl Field {
+    pub(super) fn new(name: &str) -> Self {
+        match name {
+            "userId" => Self::User,
+            "sessionId" => Self::Session,
+            "tenantId" => Self::Tenant,
+            "remoteAddress" => Self::Address,
+            "environment" => Self::Environment,
+            "appName" => Self::App,
+            "plan" => Self::Plan,
+            "currentTime" => Self::Time,
+            name => Self::Own(name.into()),
+        }
+    }
+}

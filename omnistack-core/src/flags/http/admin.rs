@@ -1,0 +1,415 @@
+//! `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`: flags, for operators.
+
+#![expect(unused_qualifications, reason = "what the macros make of a query's type")]
+
+use std::collections::BTreeMap;
+
+use axum::{extract::State, http::StatusCode};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::super::{
+    Constraint, Context, Definition, FlagChange, FlagRecord, Flags, OverrideRecord, Reason, Segment, TenantOverride,
+    UnleashImport,
+};
+use crate::{
+    app::Api,
+    clock::Timestamp,
+    http::{Error, ErrorEnvelope, FieldProblem, Json, Page, PageRequest, Path, Query},
+    identity::{Identity, Plan, TenantId},
+};
+
+pub(super) fn api() -> Api<Flags> {
+    Api::new()
+        .routes(routes!(list, create))
+        .routes(routes!(import))
+        .routes(routes!(get, replace, remove))
+        .routes(routes!(history))
+        .routes(routes!(kill, revive))
+        .routes(routes!(evaluate))
+        .routes(routes!(overrides))
+        .routes(routes!(set_override, remove_override))
+}
+
+pub(super) fn segments() -> Api<Flags> {
+    Api::new().routes(routes!(list_segments)).routes(routes!(save_segment, remove_segment))
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// At most this many.
+    #[garde(range(min = 1, max = 100))]
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// What the page before said comes next.
+    #[garde(length(max = 400))]
+    cursor: Option<String>,
+}
+
+/// The items of a page, and whether there are more.
+fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> Page<T> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > most;
+    found.truncate(most);
+    let next_cursor = found.last().filter(|_| more).map(next);
+    Page { items: found, next_cursor }
+}
+
+/// Lists flags by key.
+#[utoipa::path(get, path = "/", operation_id = "list_feature_flags", params(ListQuery),
+    responses((status = 200, body = Page<FlagRecord>)))]
+async fn list(State(flags): State<Flags>, Query(query): Query<ListQuery>) -> Result<Json<Page<FlagRecord>>, Error> {
+    let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
+    let after = query.cursor.unwrap_or_default();
+    if after.contains('\0') {
+        return Err(Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]));
+    }
+    let found = flags.list(&after, limit + 1).await?;
+    Ok(Json(page(found, limit, |last| last.key.clone())))
+}
+
+/// Makes a flag.
+#[utoipa::path(post, path = "/", operation_id = "create_feature_flag", request_body = Definition, responses(
+    (status = 201, body = FlagRecord),
+    (status = 409, body = ErrorEnvelope, description = "A flag with this key exists."),
+    (status = 422, body = ErrorEnvelope, description = "The definition is not acceptable; each problem names a field."),
+))]
+async fn create(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Json(flag): Json<Definition>,
+) -> Result<(StatusCode, Json<FlagRecord>), Error> {
+    Ok((StatusCode::CREATED, Json(flags.create(flag, &caller).await?)))
+}
+
+/// Shows a flag.
+#[utoipa::path(get, path = "/{key}", operation_id = "get_feature_flag", params(("key" = String, Path)), responses(
+    (status = 200, body = FlagRecord),
+    (status = 404, body = ErrorEnvelope),
+))]
+async fn get(State(flags): State<Flags>, Path(key): Path<String>) -> Result<Json<FlagRecord>, Error> {
+    Ok(Json(flags.get(&key).await?))
+}
+
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReplaceQuery {
+    /// Only if the flag still is at this revision.
+    #[garde(skip)]
+    revision: Option<i64>,
+}
+
+/// Replaces a flag.
+#[utoipa::path(put, path = "/{key}", operation_id = "replace_feature_flag", request_body = Definition,
+    params(("key" = String, Path), ReplaceQuery), responses(
+    (status = 200, body = FlagRecord),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, body = ErrorEnvelope, description = "It has changed since."),
+    (status = 422, body = ErrorEnvelope, description = "The definition is not acceptable; each problem names a field."),
+))]
+async fn replace(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(key): Path<String>,
+    Query(query): Query<ReplaceQuery>,
+    Json(flag): Json<Definition>,
+) -> Result<Json<FlagRecord>, Error> {
+    if flag.key != key {
+        return Err(Error::invalid([FieldProblem::new("key", "must be that of the path: a flag keeps its key")]));
+    }
+    Ok(Json(flags.replace(flag, query.revision, &caller).await?))
+}
+
+/// Removes a flag and its overrides.
+#[utoipa::path(delete, path = "/{key}", operation_id = "remove_feature_flag", params(("key" = String, Path)), responses(
+    (status = 204),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, body = ErrorEnvelope, description = "Other flags depend on it."),
+))]
+async fn remove(State(flags): State<Flags>, caller: Identity, Path(key): Path<String>) -> Result<StatusCode, Error> {
+    flags.remove(&key, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists a flag's changes, the newest first. Those of a removed flag stay.
+#[utoipa::path(get, path = "/{key}/history", operation_id = "list_feature_flag_history",
+    params(("key" = String, Path), ListQuery), responses((status = 200, body = Page<FlagChange>)))]
+async fn history(
+    State(flags): State<Flags>,
+    Path(key): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<FlagChange>>, Error> {
+    let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
+    let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();
+    let before = before.map_err(|_| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))?;
+    let found = flags.history(&key, before, limit + 1).await?;
+    Ok(Json(page(found, limit, |last| last.revision.to_string())))
+}
+
+/// Turns a flag off for everybody, at once.
+#[utoipa::path(put, path = "/{key}/kill", operation_id = "kill_feature_flag", params(("key" = String, Path)), responses(
+    (status = 200, body = FlagRecord),
+    (status = 404, body = ErrorEnvelope),
+))]
+async fn kill(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(key): Path<String>,
+) -> Result<Json<FlagRecord>, Error> {
+    Ok(Json(flags.kill(&key, true, &caller).await?))
+}
+
+/// Takes a flag's kill switch back.
+#[utoipa::path(delete, path = "/{key}/kill", operation_id = "revive_feature_flag", params(("key" = String, Path)),
+    responses(
+    (status = 200, body = FlagRecord),
+    (status = 404, body = ErrorEnvelope),
+))]
+async fn revive(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(key): Path<String>,
+) -> Result<Json<FlagRecord>, Error> {
+    Ok(Json(flags.kill(&key, false, &caller).await?))
+}
+
+/// A caller to evaluate a flag for.
+#[derive(Debug, Default, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct FlagCaller {
+    /// The user's id.
+    #[garde(length(max = 200))]
+    user: Option<String>,
+    /// The session's.
+    #[garde(length(max = 200))]
+    session: Option<String>,
+    /// The tenant's.
+    #[garde(length(max = 200))]
+    tenant: Option<String>,
+    /// The client's address.
+    #[garde(length(max = 200))]
+    address: Option<String>,
+    /// Where the app runs, if not as here.
+    #[garde(length(max = 200))]
+    environment: Option<String>,
+    /// The key of the tenant's plan.
+    #[garde(length(max = 200))]
+    plan: Option<String>,
+    /// What the plan includes.
+    #[garde(length(max = 100))]
+    plan_features: Vec<String>,
+    /// Attributes of the app's own.
+    #[garde(length(max = 100))]
+    attributes: BTreeMap<String, String>,
+    /// When, if not now.
+    #[garde(skip)]
+    at: Option<Timestamp>,
+}
+
+/// What a caller would get.
+#[derive(Serialize, ToSchema)]
+struct FlagPreview {
+    /// Whether the flag is on.
+    enabled: bool,
+    /// The variant's name.
+    variant: Option<String>,
+    /// Why.
+    reason: Reason,
+    /// Which rule holds, counted from 0.
+    rule: Option<usize>,
+}
+
+/// Evaluates a flag for a caller who is described. Nothing is noted.
+#[utoipa::path(post, path = "/{key}/evaluate", operation_id = "evaluate_feature_flag", request_body = FlagCaller,
+    params(("key" = String, Path)), responses((status = 200, body = FlagPreview)))]
+async fn evaluate(
+    State(flags): State<Flags>,
+    Path(key): Path<String>,
+    Json(of): Json<FlagCaller>,
+) -> Json<FlagPreview> {
+    let plan = of.plan.map(|plan| of.plan_features.into_iter().fold(Plan::new(plan), Plan::feature));
+    let here = flags.context();
+    let context = match of.at {
+        Some(at) => Context::at(at).environment(here.environment),
+        None => here,
+    };
+    let context = context
+        .user(of.user.as_deref())
+        .session(of.session.as_deref())
+        .tenant(of.tenant.as_deref())
+        .address(of.address.as_deref())
+        .environment(of.environment.as_deref().or(here.environment))
+        .plan(plan.as_ref())
+        .attribute_map(&of.attributes);
+    let evaluation = flags.evaluate(&key, &context);
+    Json(FlagPreview {
+        enabled: evaluation.enabled,
+        variant: evaluation.variant.map(|variant| variant.name.clone()),
+        reason: evaluation.reason,
+        rule: evaluation.rule,
+    })
+}
+
+/// What is decided for single tenants.
+#[derive(Serialize, ToSchema)]
+struct FlagOverrideList {
+    /// Each, by tenant.
+    items: Vec<OverrideRecord>,
+}
+
+/// Lists a flag's overrides.
+#[utoipa::path(get, path = "/{key}/overrides", operation_id = "list_feature_flag_overrides",
+    params(("key" = String, Path)), responses((status = 200, body = FlagOverrideList)))]
+async fn overrides(State(flags): State<Flags>, Path(key): Path<String>) -> Result<Json<FlagOverrideList>, Error> {
+    Ok(Json(FlagOverrideList { items: flags.overrides(&key).await? }))
+}
+
+/// Which flag and tenant.
+#[derive(Debug, Deserialize)]
+struct Place {
+    key: String,
+    tenant: TenantId,
+}
+
+/// What is decided for a tenant.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewFlagOverride {
+    /// Whether the flag is on.
+    #[garde(skip)]
+    enabled: bool,
+    /// Which of the flag's variants its callers get.
+    #[garde(length(max = 100))]
+    variant: Option<String>,
+}
+
+/// Decides a flag for one tenant.
+#[utoipa::path(put, path = "/{key}/overrides/{tenant}", operation_id = "set_feature_flag_override",
+    request_body = NewFlagOverride, params(("key" = String, Path), ("tenant" = String, Path, format = Uuid)), responses(
+    (status = 204),
+    (status = 404, body = ErrorEnvelope),
+    (status = 422, body = ErrorEnvelope),
+))]
+async fn set_override(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(Place { key, tenant }): Path<Place>,
+    Json(new): Json<NewFlagOverride>,
+) -> Result<StatusCode, Error> {
+    let given = TenantOverride { enabled: new.enabled, variant: new.variant };
+    flags.override_for(&key, tenant, Some(given), &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Decides a flag for a tenant no longer.
+#[utoipa::path(delete, path = "/{key}/overrides/{tenant}", operation_id = "remove_feature_flag_override",
+    params(("key" = String, Path), ("tenant" = String, Path, format = Uuid)), responses(
+    (status = 204),
+    (status = 404, body = ErrorEnvelope),
+))]
+async fn remove_override(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(Place { key, tenant }): Path<Place>,
+) -> Result<StatusCode, Error> {
+    flags.override_for(&key, tenant, None, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Flags of Unleash: what its server answers at `/api/client/features`.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(transparent)]
+#[garde(allow_unvalidated)]
+struct UnleashState(Value);
+
+/// What was taken over.
+#[derive(Serialize, ToSchema)]
+struct FlagsImported {
+    /// The keys of the flags.
+    flags: Vec<String>,
+    /// The names of the segments.
+    segments: Vec<String>,
+    /// What could not be taken over, and where: rules that hold for nobody.
+    notes: Vec<String>,
+}
+
+/// Takes over flags of Unleash, in place of those of the same keys, all or none.
+#[utoipa::path(post, path = "/import", operation_id = "import_feature_flags", request_body = Value, responses(
+    (status = 200, body = FlagsImported),
+    (status = 422, body = ErrorEnvelope, description = "Something is not as Unleash writes it, or not acceptable."),
+))]
+async fn import(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Json(UnleashState(state)): Json<UnleashState>,
+) -> Result<Json<FlagsImported>, Error> {
+    let import = UnleashImport::read(&state).map_err(|problem| Error::invalid([problem]))?;
+    let imported = FlagsImported {
+        flags: import.flags.iter().map(|flag| flag.key.clone()).collect(),
+        segments: import.segments.iter().map(|segment| segment.name.clone()).collect(),
+        notes: import.notes.clone(),
+    };
+    flags.import(import, &caller).await?;
+    Ok(Json(imported))
+}
+
+/// All segments.
+#[derive(Serialize, ToSchema)]
+struct FlagSegmentList {
+    /// Each, by name.
+    items: Vec<Segment>,
+}
+
+/// Lists segments.
+#[utoipa::path(get, path = "/", operation_id = "list_feature_segments", responses((status = 200, body = FlagSegmentList)))]
+async fn list_segments(State(flags): State<Flags>) -> Result<Json<FlagSegmentList>, Error> {
+    Ok(Json(FlagSegmentList { items: flags.segments().await? }))
+}
+
+/// What a segment is.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewFlagSegment {
+    /// Each must hold.
+    #[garde(skip)]
+    constraints: Vec<Constraint>,
+}
+
+/// Makes or replaces a segment.
+#[utoipa::path(put, path = "/{name}", operation_id = "save_feature_segment", request_body = NewFlagSegment,
+    params(("name" = String, Path)), responses(
+    (status = 200, body = Segment),
+    (status = 422, body = ErrorEnvelope, description = "A constraint is not acceptable; each problem names a field."),
+))]
+async fn save_segment(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(name): Path<String>,
+    Json(new): Json<NewFlagSegment>,
+) -> Result<Json<Segment>, Error> {
+    let segment = Segment { name, constraints: new.constraints };
+    flags.save_segment(segment.clone(), &caller).await?;
+    Ok(Json(segment))
+}
+
+/// Removes a segment.
+#[utoipa::path(delete, path = "/{name}", operation_id = "remove_feature_segment", params(("name" = String, Path)),
+    responses(
+    (status = 204),
+    (status = 404, body = ErrorEnvelope),
+    (status = 409, body = ErrorEnvelope, description = "Rules name it."),
+))]
+async fn remove_segment(
+    State(flags): State<Flags>,
+    caller: Identity,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Error> {
+    flags.remove_segment(&name, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

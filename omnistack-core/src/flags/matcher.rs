@@ -1,0 +1,240 @@
+//! Constraints, ready to be asked.
+
+use std::{cmp::Ordering, collections::HashSet, net::IpAddr};
+
+use foldhash::fast::RandomState;
+use ipnet::IpNet;
+use regex::{Regex, RegexBuilder};
+use semver::Version;
+
+use super::{
+    Constraint, Operator,
+    context::{Context, Field},
+};
+use crate::clock::Timestamp;
+
+/// Longest regular expression, in bytes.
+const LONGEST_PATTERN: usize = 1000;
+/// What a compiled expression may take, in bytes. A short one with nested counts could take gigabytes.
+const LARGEST_PATTERN: usize = 256 * 1024;
+/// Values that are compared one by one; more are looked up.
+const FEW: usize = 8;
+
+/// Where a constraint is wrong, below it, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl Wrong {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// A constraint, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    field: Field,
+    test: Test,
+    inverted: bool,
+}
+
+#[derive(Debug)]
+enum Test {
+    In(Values),
+    NotIn(Values),
+    Text { part: Part, values: Box<[Box<str>]>, fold: bool },
+    Matches(Box<Regex>),
+    Number(Order, f64),
+    Date(Order, Timestamp),
+    Version(Order, Box<Version>),
+    Network(Box<[IpNet]>),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Any,
+    Start,
+    End,
+}
+
+/// Which orders of the caller's value beside the given one hold.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    Equal,
+    Greater,
+    AtLeast,
+    Less,
+    AtMost,
+}
+
+impl Order {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::Greater => ordering.is_gt(),
+            Self::AtLeast => ordering.is_ge(),
+            Self::Less => ordering.is_lt(),
+            Self::AtMost => ordering.is_le(),
+        }
+    }
+}
+
+/// Values to be one of.
+#[derive(Debug)]
+pub(super) enum Values {
+    Few(Box<[Box<str>]>),
+    Many(HashSet<Box<str>, RandomState>),
+}
+
+impl Values {
+    pub(super) fn new(values: &[String]) -> Self {
+        let values = values.iter().map(|value| value.as_str().into());
+        if values.len() <= FEW { Self::Few(values.collect()) } else { Self::Many(values.collect()) }
+    }
+
+    pub(super) fn has(&self, value: &str) -> bool {
+        match self {
+            Self::Few(values) => values.iter().any(|known| **known == *value),
+            Self::Many(values) => values.contains(value),
+        }
+    }
+}
+
+impl Matcher {
+    /// Reads a constraint.
+    pub(super) fn new(constraint: &Constraint) -> Result<Self, Wrong> {
+        use Operator as O;
+        let Constraint { attribute, operator, values, case_insensitive, inverted } = constraint;
+        if attribute.is_empty() {
+            return Err(Wrong::new("attribute", "must name an attribute"));
+        }
+        let text = |part| {
+            let lower = |value: &String| if *case_insensitive { value.to_lowercase() } else { value.clone() };
+            let values = values.iter().map(|value| lower(value).into()).collect();
+            Test::Text { part, values, fold: *case_insensitive }
+        };
+        let test = match operator {
+            O::In => Test::In(Values::new(values)),
+            O::NotIn => Test::NotIn(Values::new(values)),
+            O::Contains => text(Part::Any),
+            O::StartsWith => text(Part::Start),
+            O::EndsWith => text(Part::End),
+            O::Matches => Test::Matches(Box::new(pattern(only(values)?, *case_insensitive)?)),
+            O::NumberEquals => Test::Number(Order::Equal, number(only(values)?)?),
+            O::NumberGreater => Test::Number(Order::Greater, number(only(values)?)?),
+            O::NumberAtLeast => Test::Number(Order::AtLeast, number(only(values)?)?),
+            O::NumberLess => Test::Number(Order::Less, number(only(values)?)?),
+            O::NumberAtMost => Test::Number(Order::AtMost, number(only(values)?)?),
+            O::DateAfter => Test::Date(Order::Greater, date(only(values)?)?),
+            O::DateBefore => Test::Date(Order::Less, date(only(values)?)?),
+            O::VersionEquals => Test::Version(Order::Equal, version(only(values)?)?),
+            O::VersionGreater => Test::Version(Order::Greater, version(only(values)?)?),
+            O::VersionAtLeast => Test::Version(Order::AtLeast, version(only(values)?)?),
+            O::VersionLess => Test::Version(Order::Less, version(only(values)?)?),
+            O::VersionAtMost => Test::Version(Order::AtMost, version(only(values)?)?),
+            O::InNetwork => Test::Network(networks(values)?),
+        };
+        if *case_insensitive && !matches!(test, Test::Text { .. } | Test::Matches(_)) {
+            return Err(Wrong::new("case_insensitive", "is for operators on text only"));
+        }
+        Ok(Self { field: Field::new(attribute), test, inverted: *inverted })
+    }
+
+    /// Whether it holds for a caller.
+    pub(super) fn holds(&self, context: &Context<'_>) -> bool {
+        self.meets(context) != self.inverted
+    }
+
+    fn meets(&self, context: &Context<'_>) -> bool {
+        if let (Field::Time, Test::Date(order, date)) = (&self.field, &self.test) {
+            return order.holds(context.moment().cmp(date));
+        }
+        let Some(value) = context.value(&self.field) else { return matches!(self.test, Test::NotIn(_)) };
+        match &self.test {
+            Test::In(values) => values.has(value),
+            Test::NotIn(values) => !values.has(value),
+            Test::Text { part, values, fold: true } => any(*part, values, &value.to_lowercase()),
+            Test::Text { part, values, fold: false } => any(*part, values, value),
+            Test::Matches(pattern) => pattern.is_match(value),
+            Test::Number(order, number) => {
+                let own = value.trim().parse::<f64>().ok().and_then(|own| own.partial_cmp(number));
+                own.is_some_and(|ordering| order.holds(ordering))
+            }
+            Test::Date(order, date) => value.parse::<Timestamp>().is_ok_and(|own| order.holds(own.cmp(date))),
+            Test::Version(order, version) => {
+                Version::parse(value).is_ok_and(|own| order.holds(own.cmp_precedence(version)))
+            }
+            Test::Network(networks) => {
+                let own = value.trim().parse::<IpAddr>();
+                own.is_ok_and(|own| networks.iter().any(|network| network.contains(&own.to_canonical())))
+            }
+        }
+    }
+}
+
+fn any(part: Part, values: &[Box<str>], own: &str) -> bool {
+    values.iter().any(|value| match part {
+        Part::Any => own.contains(&**value),
+        Part::Start => own.starts_with(&**value),
+        Part::End => own.ends_with(&**value),
+    })
+}
+
+fn only(values: &[String]) -> Result<&str, Wrong> {
+    match values {
+        [value] => Ok(value),
+        _ => Err(Wrong::new("values", "must be exactly one for this operator")),
+    }
+}
+
+fn number(value: &str) -> Result<f64, Wrong> {
+    let number = value.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| Wrong::new("values[0]", "must be a number"))
+}
+
+fn date(value: &str) -> Result<Timestamp, Wrong> {
+    value.parse().map_err(|_| Wrong::new("values[0]", "must be a moment such as `2030-01-01T00:00:00Z`"))
+}
+
+fn version(value: &str) -> Result<Box<Version>, Wrong> {
+    let wrong = |error| Wrong::new("values[0]", format!("must be a version such as `1.2.3`: {error}"));
+    Version::parse(value).map(Box::new).map_err(wrong)
+}
+
+fn pattern(value: &str, fold: bool) -> Result<Regex, Wrong> {
+    if value.len() > LONGEST_PATTERN {
+        return Err(Wrong::new("values[0]", format!("must be at most {LONGEST_PATTERN} bytes")));
+    }
+    let built = RegexBuilder::new(value)
+        .case_insensitive(fold)
+        .size_limit(LARGEST_PATTERN)
+        .dfa_size_limit(LARGEST_PATTERN)
+        .nest_limit(50)
+        .build();
+    built.map_err(|error| {
+        let why = match error {
+            regex::Error::CompiledTooBig(_) => "it repeats too much".to_owned(),
+            // Its first lines show where; the last says what.
+            error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        };
+        Wrong::new("values[0]", format!("is no regular expression: {why}"))
+    })
+}
+
+/// An address or a network, in either notation.
+pub(super) fn network(value: &str) -> Option<IpNet> {
+    let value = value.trim();
+    let address = || value.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+    value.parse::<IpNet>().ok().or_else(address)
+}
+
+fn networks(values: &[String]) -> Result<Box<[IpNet]>, Wrong> {
+    let read = |(index, value): (usize, &String)| {
+        let wrong = || Wrong::new(format!("values[{index}]"), "must be a network such as `10.0.0.0/8`");
+        network(value).ok_or_else(wrong)
+    };
+    values.iter().enumerate().map(read).collect()
+}

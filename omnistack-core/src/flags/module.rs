@@ -1,0 +1,115 @@
+//! The module: flags of the app's database, followed by every replica.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use ::http::request::Parts as RequestParts;
+use async_trait::async_trait;
+
+use super::{FlagSet, Flags, caller::Attributes, exposure::Recorder, handle::Parts, http, store::Store};
+use crate::{
+    app::{BoxError, Ctx, Module, Registry},
+    db::Db,
+    events::Events,
+};
+
+crate::section! {
+    /// Feature flags.
+    pub struct FlagSettings {
+        /// How often a replica looks for changes nobody told it about.
+        pub poll: Duration = "FLAGS_POLL", default "10s";
+        /// How long a caller who was shown a flag is not noted again.
+        pub exposure_window: Duration = "FLAGS_EXPOSURE_WINDOW", default "1h";
+        /// For which share of users it is noted what they are shown, in percent.
+        pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100";
+    }
+}
+
+/// Feature flags: `.with(FeatureFlags::default())`.
+///
+/// It provides [`Flags`]; follows the changes of all replicas; answers callers at `/api/v1/app/feature-flags`, and operators
+/// at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
+///
+/// ```
+/// use omnistack_core::flags::FeatureFlags;
+///
+/// let flags = FeatureFlags::default().attributes(|request| {
+///     let country = request.headers.get("cf-ipcountry").and_then(|value| value.to_str().ok());
+///     country.map(|country| vec![("country".into(), country.into())]).unwrap_or_default()
+/// });
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct FeatureFlags {
+    attributes: Option<Attributes>,
+}
+
+impl FeatureFlags {
+    /// Reads attributes of the app's own from each request that asks for flags. Take them from what the app trusts: a caller
+    /// may send any header.
+    pub fn attributes(mut self, read: impl Fn(&RequestParts) -> Vec<(String, String)> + Send + Sync + 'static) -> Self {
+        self.attributes = Some(Arc::new(read));
+        self
+    }
+}
+
+impl fmt::Debug for FeatureFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeatureFlags").field("attributes", &self.attributes.is_some()).finish()
+    }
+}
+
+#[async_trait]
+impl Module for FeatureFlags {
+    fn name(&self) -> &'static str {
+        "flags"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<FlagSettings>() else { return };
+        if settings.exposure_sample > 100 {
+            registry.problem("`FLAGS_EXPOSURE_SAMPLE` is more than all users", "set it to a number from 0 to 100");
+        }
+        if settings.poll.is_zero() {
+            registry.problem("`FLAGS_POLL` is no time at all", "set it to 10s or another time");
+        }
+        let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
+        let clock = registry.clock();
+        let recorder = Recorder::new(settings.exposure_window, settings.exposure_sample);
+        let noted = recorder.clone();
+        registry
+            .provide_with(move |ctx| {
+                let parts = Parts {
+                    store: Some(Store { db: ctx.get()?, clock: clock.clone(), log: ctx.get()? }),
+                    publisher: ctx.get()?,
+                    clock: clock.clone(),
+                    poll: settings.poll,
+                    entitlements: ctx.get()?,
+                    environment: environment.clone(),
+                    attributes: attributes.clone(),
+                    recorder: recorder.clone(),
+                };
+                Ok(Flags::new(parts, FlagSet::default()))
+            })
+            .service("flags", |ctx| {
+                let flags = ctx.get::<Flags>()?;
+                Ok(move |shutdown| {
+                    let flags = flags.clone();
+                    async move { flags.follow(shutdown).await }
+                })
+            })
+            .service("flag exposures", move |ctx| {
+                let (db, events) = (ctx.get::<Db>()?, ctx.get::<Events>()?);
+                Ok(move |shutdown| {
+                    let (noted, db, events) = (noted.clone(), db.clone(), events.clone());
+                    async move { noted.publish(&db, &events, shutdown).await }
+                })
+            });
+        http::register(registry);
+    }
+
+    /// Reads all flags: an app that can't does not begin to answer with none.
+    async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
+        ctx.get::<Flags>()?.refresh().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Routes that are there for some callers only.
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use axum::{response::IntoResponse, routing::MethodRouter};
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use tower::{Layer, Service};
+
+use super::{CallerFlags, Flags};
+use crate::{
+    app::{Ctx, Missing},
+    http::{Error, Request, Response},
+};
+
+/// Answers 404 to callers for whom a flag is off. [`flag`](super::flag) puts it around a route of a module; by itself it is
+/// for a plain axum app, behind what recognises callers.
+#[derive(Clone, Debug)]
+pub struct FlagLayer {
+    flags: Flags,
+    key: Cow<'static, str>,
+}
+
+impl FlagLayer {
+    /// Asks for this flag.
+    pub fn new(flags: Flags, key: impl Into<Cow<'static, str>>) -> Self {
+        Self { flags, key: key.into() }
+    }
+}
+
+impl<S> Layer<S> for FlagLayer {
+    type Service = FlagService<S>;
+
+    fn layer(&self, inner: S) -> FlagService<S> {
+        FlagService { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`FlagLayer`].
+#[derive(Clone, Debug)]
+pub struct FlagService<S> {
+    inner: S,
+    layer: FlagLayer,
+}
+
+impl<S> Service<Request> for FlagService<S>
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let FlagLayer { flags, key } = self.layer.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            if !CallerFlags::of(&flags, &parts).await.is_on(&key) {
+                // As of a path nobody answers.
+                let message = format!("nothing answers at {}", parts.uri.path());
+                return Ok(Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response());
+            }
+            Ok(inner.call(Request::from_parts(parts, body)).await?.into_response())
+        })
+    }
+}
+
+/// Puts the flags that routes ask for around them.
+pub(crate) fn behind<S: Clone + Send + Sync + 'static>(
+    routers: Vec<MethodRouter<S>>,
+    flags: Vec<Option<Cow<'static, str>>>,
+    ctx: &Ctx,
+) -> Result<Vec<MethodRouter<S>>, Missing> {
+    let behind = |(router, flag): (MethodRouter<S>, Option<Cow<'static, str>>)| match flag {
+        Some(key) => Ok(router.layer(FlagLayer::new(ctx.get()?, key))),
+        None => Ok(router),
+    };
+    routers.into_iter().zip(flags).map(behind).collect()
+}

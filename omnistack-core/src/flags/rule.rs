@@ -1,0 +1,245 @@
+//! Rules and variants, ready to be asked.
+
+use std::sync::Arc;
+
+use super::{
+    Context, Definition, Hashing, Rule, Segment, Variant,
+    bucket::{Murmur3, growthbook_hash, growthbook_ranges},
+    context::Field,
+    matcher::{Matcher, Values},
+};
+
+/// A rule, ready to be asked.
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    /// What an import could not carry out, or a segment that is not there.
+    never: bool,
+    users: Option<Values>,
+    tenants: Option<Values>,
+    plans: Option<Values>,
+    plan_feature: Option<Box<str>>,
+    constraints: Box<[Matcher]>,
+    rollout: Option<Share>,
+    variants: Option<Choice>,
+}
+
+impl CompiledRule {
+    /// An error when a constraint can't be read.
+    pub(super) fn new(flag: &Definition, rule: &Rule, segments: &[Segment]) -> Result<Self, ()> {
+        let mut never = rule.unsupported.is_some();
+        let mut constraints: Vec<_> = rule.constraints.iter().collect();
+        for name in &rule.segments {
+            match segments.iter().find(|segment| segment.name == *name) {
+                Some(segment) => constraints.extend(&segment.constraints),
+                None => never = true,
+            }
+        }
+        let constraints = constraints.into_iter().map(Matcher::new).collect::<Result<_, _>>().map_err(drop)?;
+        let some = |values: &[String]| (!values.is_empty()).then(|| Values::new(values));
+        Ok(Self {
+            never,
+            users: some(&rule.users),
+            tenants: some(&rule.tenants),
+            plans: some(&rule.plans),
+            plan_feature: rule.plan_feature.as_deref().map(Into::into),
+            constraints,
+            rollout: rule.rollout.as_ref().map(|rollout| {
+                let group = rollout.group.as_deref().unwrap_or(&flag.key);
+                Share {
+                    by: Stickiness::new(&rollout.stickiness),
+                    percent: rollout.percent,
+                    place: Place::new(flag.hashing, group, Murmur3::for_shares),
+                }
+            }),
+            variants: Choice::of_rule(flag, rule),
+        })
+    }
+
+    pub(super) fn variants(&self) -> Option<&Choice> {
+        self.variants.as_ref()
+    }
+
+    pub(super) fn holds(&self, context: &Context<'_>) -> bool {
+        let among = |values: &Option<Values>, own: Option<&str>| match values {
+            None => true,
+            Some(values) => own.is_some_and(|own| values.has(own)),
+        };
+        !self.never
+            && among(&self.users, context.user)
+            && among(&self.tenants, context.tenant)
+            && among(&self.plans, context.plan.map(|plan| plan.key.as_str()))
+            && self.plan_feature.as_ref().is_none_or(|feature| context.plan.is_some_and(|plan| plan.has(feature)))
+            && self.constraints.iter().all(|constraint| constraint.holds(context))
+            && self.rollout.as_ref().is_none_or(|share| share.has(context))
+    }
+}
+
+impl Rule {
+    /// Whether it asks for the caller's plan.
+    pub(super) fn looks_at_plan(&self, segments: &[Segment]) -> bool {
+        let named = |name: &String| segments.iter().find(|segment| segment.name == *name);
+        let mut constraints =
+            self.constraints.iter().chain(self.segments.iter().filter_map(named).flat_map(|one| &one.constraints));
+        !self.plans.is_empty()
+            || self.plan_feature.is_some()
+            || constraints.any(|constraint| Field::new(&constraint.attribute) == Field::Plan)
+            || self.rollout.as_ref().is_some_and(|rollout| Field::new(&rollout.stickiness) == Field::Plan)
+    }
+}
+
+/// By what a caller is recognised.
+#[derive(Debug)]
+enum Stickiness {
+    Default,
+    Random,
+    By(Field),
+}
+
+impl Stickiness {
+    fn new(name: &str) -> Self {
+        match name {
+            "default" => Self::Default,
+            "random" => Self::Random,
+            name => Self::By(Field::new(name)),
+        }
+    }
+
+    /// The id a caller is known by.
+    #[inline]
+    fn id<'a>(&self, context: &Context<'a>) -> Option<&'a str> {
+        match self {
+            Self::Default => context.user.or(context.session),
+            Self::Random => None,
+            Self::By(field) => context.value(field),
+        }
+    }
+}
+
+/// Where somebody stands in a group.
+#[derive(Debug)]
+enum Place {
+    Murmur(Murmur3),
+    Growthbook { seed: Box<str>, version: u8 },
+}
+
+impl Place {
+    fn new(hashing: Hashing, group: &str, murmur: fn(&str) -> Murmur3) -> Self {
+        match hashing {
+            Hashing::Murmur3 => Self::Murmur(murmur(group)),
+            Hashing::GrowthbookV1 => Self::Growthbook { seed: group.into(), version: 1 },
+            Hashing::GrowthbookV2 => Self::Growthbook { seed: group.into(), version: 2 },
+        }
+    }
+}
+
+/// By chance, from 0 to less than 1.
+fn chance(context: &Context<'_>) -> f64 {
+    f64::from(context.chance()) / (f64::from(u32::MAX) + 1.0)
+}
+
+/// A part of all callers.
+#[derive(Debug)]
+struct Share {
+    by: Stickiness,
+    percent: f64,
+    place: Place,
+}
+
+impl Share {
+    fn has(&self, context: &Context<'_>) -> bool {
+        let id = self.by.id(context);
+        if id.is_none() && matches!(self.by, Stickiness::By(_)) {
+            return false;
+        }
+        match (&self.place, id) {
+            (_, None) => chance(context) * 100.0 < self.percent,
+            (Place::Murmur(murmur), Some(id)) => f64::from(murmur.position(id, 100)) <= self.percent,
+            (Place::Growthbook { seed, version }, Some(id)) => {
+                growthbook_hash(seed, id, *version).is_some_and(|place| place * 100.0 < self.percent)
+            }
+        }
+    }
+}
+
+/// Variants to choose from.
+#[derive(Debug)]
+pub(super) struct Choice {
+    by: Stickiness,
+    place: Place,
+    total: u32,
+    variants: Box<[Candidate]>,
+    /// For GrowthBook's hashing.
+    ranges: Vec<(f64, f64)>,
+    overrides: bool,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    variant: Arc<Variant>,
+    /// The weights up to and with this one.
+    upto: u32,
+    overrides: Box<[(Field, Values)]>,
+}
+
+impl Choice {
+    pub(super) fn of_flag(flag: &Definition) -> Option<Self> {
+        Self::new(flag.hashing, &flag.key, &flag.variants, "default")
+    }
+
+    fn of_rule(flag: &Definition, rule: &Rule) -> Option<Self> {
+        let group = rule.rollout.as_ref().and_then(|rollout| rollout.group.as_deref()).unwrap_or(&flag.key);
+        let by = rule.rollout.as_ref().map_or("default", |rollout| rollout.stickiness.as_str());
+        Self::new(flag.hashing, group, &rule.variants, by)
+    }
+
+    fn new(hashing: Hashing, group: &str, variants: &[Variant], by: &str) -> Option<Self> {
+        let by = variants.first()?.stickiness.as_deref().unwrap_or(by);
+        let mut total: u32 = 0;
+        let options = variants.iter().map(|variant| {
+            total = total.saturating_add(variant.weight);
+            let overrides = variant.overrides.iter();
+            let overrides = overrides.map(|given| (Field::new(&given.attribute), Values::new(&given.values))).collect();
+            Candidate { variant: Arc::new(variant.clone()), upto: total, overrides }
+        });
+        let variants_of: Box<[_]> = options.collect();
+        let weights: Vec<_> =
+            variants.iter().map(|variant| f64::from(variant.weight) / f64::from(total.max(1))).collect();
+        Some(Self {
+            by: Stickiness::new(by),
+            place: Place::new(hashing, group, Murmur3::for_variants),
+            total,
+            overrides: variants.iter().any(|variant| !variant.overrides.is_empty()),
+            ranges: growthbook_ranges(variants.len(), 1.0, Some(&weights)),
+            variants: variants_of,
+        })
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Variant>> {
+        self.variants.iter().map(|option| &option.variant).find(|variant| variant.name == name)
+    }
+
+    /// The one for a caller; none when no variant weighs anything.
+    pub(super) fn choose(&self, context: &Context<'_>) -> Option<&Arc<Variant>> {
+        if self.overrides {
+            let given = |(field, values): &(Field, Values)| context.value(field).is_some_and(|own| values.has(own));
+            if let Some(option) = self.variants.iter().find(|option| option.overrides.iter().any(given)) {
+                return Some(&option.variant);
+            }
+        }
+        if self.total == 0 {
+            return None;
+        }
+        let at = match (&self.place, self.by.id(context)) {
+            (Place::Murmur(murmur), Some(id)) => murmur.position(id, self.total),
+            (Place::Growthbook { seed, version }, Some(id)) => {
+                let place = growthbook_hash(seed, id, *version)?;
+                let within = |range: &(f64, f64)| place >= range.0 && place < range.1;
+                // Weights that don't add up exactly leave a crack at the end.
+                let at = self.ranges.iter().position(within).unwrap_or(self.variants.len() - 1);
+                return Some(&self.variants[at].variant);
+            }
+            (_, None) => context.chance() % self.total + 1,
+        };
+        self.variants.iter().find(|option| at <= option.upto).map(|option| &option.variant)
+    }
+}

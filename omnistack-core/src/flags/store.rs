@@ -1,0 +1,333 @@
+//! Flags in the database: all SQL of the room.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
+
+use super::{
+    Definition, FlagError, FlagSet, Segment, TenantOverride,
+    change::{Change, Known, Step},
+};
+use crate::{
+    audit::{AuditEntry, AuditLog},
+    clock::{Clock, Timestamp},
+    db::{self, Db, Tx},
+    identity::{Identity, TenantId, UserId},
+};
+
+/// A flag as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Flag)]
+#[non_exhaustive]
+pub struct FlagRecord {
+    /// Its name in code.
+    pub key: String,
+    /// Which change made it what it is.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// What it is.
+    pub definition: Definition,
+}
+
+/// One change of a flag.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct FlagChange {
+    /// Its number, among the changes of all flags.
+    pub revision: i64,
+    /// `created`, `updated`, `removed`, `killed`, `revived`, `imported`, `override_set` or `override_removed`.
+    pub action: String,
+    /// What the flag was afterwards; none when it was removed, or only a tenant's override changed.
+    pub definition: Option<Definition>,
+    /// Whose override changed.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub tenant: Option<TenantId>,
+    /// Who did it.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub actor: Option<UserId>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is decided for one tenant, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct OverrideRecord {
+    /// Whose.
+    #[schema(value_type = String, format = Uuid)]
+    pub tenant: TenantId,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// What.
+    #[serde(rename = "override")]
+    pub given: TenantOverride,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) log: AuditLog,
+}
+
+#[derive(sqlx::FromRow)]
+struct FlagRow {
+    key: String,
+    definition: String,
+    revision: i64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl FlagRow {
+    fn read(self) -> FlagRecord {
+        let Self { key, definition, revision, created_at, updated_at } = self;
+        let definition = read("flag", &key, &definition).unwrap_or_else(|| unreadable(&key));
+        FlagRecord { key, revision, created_at, updated_at, definition }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct ChangeRow {
+    revision: i64,
+    action: String,
+    definition: Option<String>,
+    for_tenant: Option<TenantId>,
+    actor: Option<UserId>,
+    at: Timestamp,
+}
+
+fn read<T: DeserializeOwned>(what: &str, name: &str, text: &str) -> Option<T> {
+    serde_json::from_str(text)
+        .map_err(
+            |error| tracing::error!(target: "omnistack::flags", what, name, %error, "can't be read by this release"),
+        )
+        .ok()
+}
+
+/// Stands for a flag that another release wrote: one that depends on itself is broken, and off.
+fn unreadable(key: &str) -> Definition {
+    Definition { description: "This release can't read it.".into(), ..Definition::new(key).parent(key) }
+}
+
+fn written(value: &impl Serialize) -> Result<String, FlagError> {
+    serde_json::to_string(value).map_err(FlagError::Written)
+}
+
+impl Store {
+    /// The number of the last change.
+    pub(super) async fn revision(&self) -> Result<i64, db::Error> {
+        let (revision,): (i64,) = self.db.query("select revision from flag_state where id = 1").fetch_one().await?;
+        Ok(revision)
+    }
+
+    /// Everything there is. Changes that commit meanwhile may be among it, and never fewer than its revision says.
+    pub(super) async fn load(&self) -> Result<FlagSet, db::Error> {
+        // The overrides are of all tenants: every replica decides for any of them.
+        let mut tx = self.db.all_tenants().read().await?;
+        let (revision,): (i64,) = tx.query("select revision from flag_state where id = 1").fetch_one().await?;
+        let known = known(&mut tx).await?;
+        tx.rollback().await?;
+        let mut overrides: BTreeMap<String, Vec<(String, TenantOverride)>> = BTreeMap::new();
+        for (key, tenant, given) in known.overrides {
+            overrides.entry(key).or_default().push((tenant.to_string(), given));
+        }
+        Ok(FlagSet::build(&known.flags, &known.segments, &overrides, revision))
+    }
+
+    /// Carries out a change: its rows, its history and its audit entries, or nothing. Answers its number.
+    pub(super) async fn apply(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
+        // An override is one tenant's, and what it is checked by is everybody's.
+        let mut tx = self.db.all_tenants().begin().await?;
+        let (revision,): (i64,) = tx
+            .query("update flag_state set revision = revision + 1 where id = 1 returning revision")
+            .fetch_one()
+            .await?;
+        let revisions: Vec<(String, i64)> = tx.query("select key, revision from flags").fetch_all().await?;
+        let mut known = known(&mut tx).await?;
+        known.revisions = revisions.into_iter().collect();
+        let steps = change.steps(&known)?;
+        let now = self.clock.now();
+        for step in &steps {
+            self.write(&mut tx, step, revision, now, caller).await?;
+        }
+        // Last: who records in the same chain waits.
+        for step in steps {
+            let entry = AuditEntry::new(step.audit_action()).by(caller).for_app().on(step.kind(), step.subject());
+            self.log.record_in(&mut tx, entry.with(step.details(revision))).await?;
+        }
+        tx.commit().await?;
+        Ok(revision)
+    }
+
+    async fn write(
+        &self,
+        tx: &mut Tx,
+        step: &Step,
+        revision: i64,
+        now: Timestamp,
+        caller: &Identity,
+    ) -> Result<(), FlagError> {
+        let (mut key, mut definition, mut tenant) = (None, None, None);
+        match step {
+            Step::Save { flag, .. } => {
+                let text = written(flag)?;
+                tx.query(
+                    "insert into flags (key, definition, revision, created_at, updated_at) values ($1, $2, $3, $4, $4)
+                     on conflict (key) do update set definition = $2, revision = $3, updated_at = $4",
+                )
+                .bind(flag.key.as_str())
+                .bind(text.as_str())
+                .bind(revision)
+                .bind(now)
+                .execute()
+                .await?;
+                (key, definition) = (Some(flag.key.as_str()), Some(text));
+            }
+            Step::Remove(removed) => {
+                tx.query("delete from flags where key = $1").bind(removed.as_str()).execute().await?;
+                key = Some(removed);
+            }
+            Step::Override { key: of, tenant: whose, given: Some(given) } => {
+                tx.query(
+                    "insert into flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
+                     on conflict (key, tenant_id) do update set definition = $3, updated_at = $4",
+                )
+                .bind(of.as_str())
+                .bind(*whose)
+                .bind(written(given)?)
+                .bind(now)
+                .execute()
+                .await?;
+                (key, tenant) = (Some(of.as_str()), Some(*whose));
+            }
+            Step::Override { key: of, tenant: whose, given: None } => {
+                tx.query("delete from flag_overrides where key = $1 and tenant_id = $2")
+                    .bind(of.as_str())
+                    .bind(*whose)
+                    .execute()
+                    .await?;
+                (key, tenant) = (Some(of.as_str()), Some(*whose));
+            }
+            Step::SaveSegment(segment) => {
+                tx.query(
+                    "insert into flag_segments (name, definition, revision, updated_at) values ($1, $2, $3, $4)
+                     on conflict (name) do update set definition = $2, revision = $3, updated_at = $4",
+                )
+                .bind(segment.name.as_str())
+                .bind(written(segment)?)
+                .bind(revision)
+                .bind(now)
+                .execute()
+                .await?;
+            }
+            Step::RemoveSegment(name) => {
+                tx.query("delete from flag_segments where name = $1").bind(name.as_str()).execute().await?;
+            }
+        }
+        let Some(key) = key else { return Ok(()) };
+        tx.query(
+            "insert into flag_history (revision, key, action, definition, for_tenant, actor, at)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(revision)
+        .bind(key)
+        .bind(step.action())
+        .bind(definition)
+        .bind(tenant)
+        .bind(caller.actor.unwrap_or(caller.user))
+        .bind(now)
+        .execute()
+        .await?;
+        Ok(())
+    }
+
+    /// Flags by key, from after one on.
+    pub(super) async fn list(&self, after: &str, limit: u32) -> Result<Vec<FlagRecord>, db::Error> {
+        let rows: Vec<FlagRow> = self
+            .db
+            .query(
+                "select key, definition, revision, created_at, updated_at from flags where key > $1
+                 order by key limit $2",
+            )
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all()
+            .await?;
+        Ok(rows.into_iter().map(FlagRow::read).collect())
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<FlagRecord>, db::Error> {
+        let row: Option<FlagRow> = self
+            .db
+            .query("select key, definition, revision, created_at, updated_at from flags where key = $1")
+            .bind(key)
+            .fetch_optional()
+            .await?;
+        Ok(row.map(FlagRow::read))
+    }
+
+    /// A flag's changes, the newest first, from before one on.
+    pub(super) async fn history(&self, key: &str, before: i64, limit: u32) -> Result<Vec<FlagChange>, db::Error> {
+        let rows: Vec<ChangeRow> = self
+            .db
+            .query(
+                "select revision, action, definition, for_tenant, actor, at from flag_history
+                 where key = $1 and revision < $2 order by revision desc limit $3",
+            )
+            .bind(key)
+            .bind(before)
+            .bind(i64::from(limit))
+            .fetch_all()
+            .await?;
+        let change = |row: ChangeRow| {
+            let ChangeRow { revision, action, definition, for_tenant: tenant, actor, at } = row;
+            let definition = definition.and_then(|text| read("change", key, &text));
+            FlagChange { revision, action, definition, tenant, actor, at }
+        };
+        Ok(rows.into_iter().map(change).collect())
+    }
+
+    pub(super) async fn overrides(&self, key: &str) -> Result<Vec<OverrideRecord>, db::Error> {
+        // Operators see those of every tenant.
+        let mut tx = self.db.all_tenants().read().await?;
+        let rows: Vec<(TenantId, String, Timestamp)> = tx
+            .query("select tenant_id, definition, updated_at from flag_overrides where key = $1 order by tenant_id")
+            .bind(key)
+            .fetch_all()
+            .await?;
+        tx.rollback().await?;
+        let record = |(tenant, text, updated_at): (TenantId, String, Timestamp)| {
+            Some(OverrideRecord { tenant, updated_at, given: read("override", key, &text)? })
+        };
+        Ok(rows.into_iter().filter_map(record).collect())
+    }
+
+    pub(super) async fn segments(&self) -> Result<Vec<Segment>, db::Error> {
+        let rows: Vec<(String, String)> =
+            self.db.query("select name, definition from flag_segments order by name").fetch_all().await?;
+        Ok(rows.into_iter().filter_map(|(name, text)| read("segment", &name, &text)).collect())
+    }
+}
+
+async fn known(tx: &mut Tx) -> Result<Known, db::Error> {
+    let flags: Vec<(String, String)> = tx.query("select key, definition from flags order by key").fetch_all().await?;
+    let segments: Vec<(String, String)> =
+        tx.query("select name, definition from flag_segments order by name").fetch_all().await?;
+    let overrides: Vec<(String, TenantId, String)> =
+        tx.query("select key, tenant_id, definition from flag_overrides order by key, tenant_id").fetch_all().await?;
+    let flag = |(key, text): (String, String)| read("flag", &key, &text).unwrap_or_else(|| unreadable(&key));
+    Ok(Known {
+        flags: flags.into_iter().map(flag).collect(),
+        segments: segments.into_iter().filter_map(|(name, text)| read("segment", &name, &text)).collect(),
+        overrides: overrides
+            .into_iter()
+            .filter_map(|(key, tenant, text)| read("override", &key, &text).map(|given| (key, tenant, given)))
+            .collect(),
+        revisions: BTreeMap::new(),
+    })
+}

@@ -1,0 +1,406 @@
+//! Flags of Unleash, as its servers give them to clients.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    Constraint, Definition, FlagSet, Operator, Parent, Payload, PayloadKind, Rollout, Rule, Segment, Variant,
+    VariantOverride,
+    matcher::{Matcher, network},
+};
+use crate::http::FieldProblem;
+
+/// Flags and segments of Unleash, as definitions that decide the same.
+///
+/// It reads what a server answers at `/api/client/features`, and the events of its delta API. What has no equal here
+/// becomes a rule that holds for nobody, as Unleash's own clients have it, and a note that says so.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, flags::{Context, UnleashImport}};
+///
+/// let state = serde_json::json!({ "version": 1, "features": [
+///     { "name": "new-ui", "enabled": true, "strategies": [{ "name": "userWithId", "parameters": { "userIds": "7,8" } }] },
+/// ]});
+/// let flags = UnleashImport::read(&state).unwrap().into_set();
+/// let clock = Clock::system();
+/// assert!(flags.is_on("new-ui", &Context::now(&clock).user("8")));
+/// assert!(!flags.is_on("new-ui", &Context::now(&clock).user("9")));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct UnleashImport {
+    /// The flags, in the order they came.
+    pub flags: Vec<Definition>,
+    /// The segments, named `unleash-` and their number.
+    pub segments: Vec<Segment>,
+    /// What could not be taken over, and where.
+    pub notes: Vec<String>,
+}
+
+impl UnleashImport {
+    /// Reads a state.
+    ///
+    /// # Errors
+    /// Names the field that is not as Unleash writes it.
+    pub fn read(state: &Value) -> Result<Self, FieldProblem> {
+        // serde would take the fields of a struct from a list, too.
+        if !state.is_object() {
+            return Err(FieldProblem::new("body", "must be an object with `features`"));
+        }
+        let state: State = serde_path_to_error::deserialize(state)
+            .map_err(|error| FieldProblem::new(error.path().to_string(), error.inner().to_string()))?;
+        let (features, segments) = state.now();
+        let mut import = Self::default();
+        let mut usable = BTreeMap::new();
+        for segment in segments.into_values() {
+            let name = format!("unleash-{}", segment.id);
+            let constraints: Result<Vec<_>, String> = segment.constraints.into_iter().map(constraint).collect();
+            match constraints {
+                Ok(constraints) => {
+                    usable.insert(segment.id, name.clone());
+                    import.segments.push(Segment { name, constraints });
+                }
+                Err(why) => import.notes.push(format!("segment {}: {why}", segment.id)),
+            }
+        }
+        let depends: Vec<String> =
+            features.iter().filter(|flag| !flag.dependencies.is_empty()).map(|flag| flag.name.clone()).collect();
+        for feature in features {
+            // Unleash looks one step up and no further.
+            let deep = feature.dependencies.iter().find(|parent| depends.contains(&parent.feature));
+            let deep = deep.map(|parent| format!("`{}` depends on another flag itself", parent.feature));
+            import.flag(feature, &usable, deep);
+        }
+        import.drop_missing_parents();
+        Ok(import)
+    }
+
+    /// Ready to be evaluated.
+    pub fn into_set(self) -> FlagSet {
+        FlagSet::with_segments(self.flags, &self.segments)
+    }
+
+    fn flag(&mut self, feature: Feature, segments: &BTreeMap<i64, String>, deep: Option<String>) {
+        let Feature { name, description, enabled, strategies, variants, dependencies, impression_data } = feature;
+        let mut flag = Definition::new(name);
+        flag.enabled = enabled;
+        flag.description = description.unwrap_or_default();
+        flag.exposures = impression_data;
+        flag.variants = variants.unwrap_or_default().into_iter().map(variant).collect();
+        for strategy in strategies.unwrap_or_default() {
+            let rule = strategy_rule(strategy, segments);
+            flag.rules.push(rule);
+        }
+        match deep {
+            Some(why) => flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }],
+            None => {
+                let parent = |parent: Dependency| Parent {
+                    key: parent.feature,
+                    enabled: parent.enabled.unwrap_or(true),
+                    variants: parent.variants.unwrap_or_default(),
+                };
+                flag.parents = dependencies.into_iter().map(parent).collect();
+            }
+        }
+        let unsupported = flag.rules.iter().enumerate().filter_map(|(at, rule)| Some((at, rule.unsupported.as_ref()?)));
+        let notes: Vec<_> = unsupported.map(|(at, why)| format!("{}, rule {at}: {why}", flag.key)).collect();
+        self.notes.extend(notes);
+        self.flags.push(flag);
+    }
+
+    /// A parent nobody knows is never met.
+    fn drop_missing_parents(&mut self) {
+        let known: Vec<String> = self.flags.iter().map(|flag| flag.key.clone()).collect();
+        for flag in &mut self.flags {
+            let Some(missing) = flag.parents.iter().find(|parent| !known.contains(&parent.key)) else { continue };
+            let why = format!("depends on `{}`, which is not there", missing.key);
+            self.notes.push(format!("{}: {why}", flag.key));
+            flag.parents.clear();
+            flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }];
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(default)]
+    features: Vec<Feature>,
+    #[serde(default)]
+    segments: Option<Vec<UnleashSegment>>,
+    #[serde(default)]
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Event {
+    Hydration {
+        #[serde(default)]
+        features: Vec<Feature>,
+        #[serde(default)]
+        segments: Vec<UnleashSegment>,
+    },
+    FeatureUpdated {
+        feature: Box<Feature>,
+    },
+    #[serde(rename_all = "camelCase")]
+    FeatureRemoved {
+        feature_name: String,
+    },
+    SegmentUpdated {
+        segment: UnleashSegment,
+    },
+    #[serde(rename_all = "camelCase")]
+    SegmentRemoved {
+        segment_id: i64,
+    },
+}
+
+impl State {
+    /// After all events.
+    fn now(self) -> (Vec<Feature>, BTreeMap<i64, UnleashSegment>) {
+        let mut features = self.features;
+        let keyed = |segments: Vec<UnleashSegment>| segments.into_iter().map(|segment| (segment.id, segment));
+        let mut segments: BTreeMap<_, _> = keyed(self.segments.unwrap_or_default()).collect();
+        for event in self.events {
+            match event {
+                Event::Hydration { features: all, segments: every } => {
+                    features = all;
+                    segments = keyed(every).collect();
+                }
+                Event::FeatureUpdated { feature } => {
+                    features.retain(|known| known.name != feature.name);
+                    features.push(*feature);
+                }
+                Event::FeatureRemoved { feature_name } => features.retain(|known| known.name != feature_name),
+                Event::SegmentUpdated { segment } => _ = segments.insert(segment.id, segment),
+                Event::SegmentRemoved { segment_id } => _ = segments.remove(&segment_id),
+            }
+        }
+        (features, segments)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feature {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    enabled: bool,
+    #[serde(default)]
+    strategies: Option<Vec<Strategy>>,
+    #[serde(default)]
+    variants: Option<Vec<UnleashVariant>>,
+    #[serde(default)]
+    dependencies: Vec<Dependency>,
+    #[serde(default)]
+    impression_data: bool,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    feature: String,
+    #[serde(default)]
+    enabled: Option<bool>,
+    #[serde(default)]
+    variants: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Strategy {
+    name: String,
+    #[serde(default)]
+    parameters: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    constraints: Option<Vec<UnleashConstraint>>,
+    #[serde(default)]
+    segments: Option<Vec<i64>>,
+    #[serde(default)]
+    variants: Option<Vec<UnleashVariant>>,
+}
+
+#[derive(Deserialize)]
+struct UnleashSegment {
+    id: i64,
+    #[serde(default)]
+    constraints: Vec<UnleashConstraint>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UnleashConstraint {
+    context_name: String,
+    operator: String,
+    #[serde(default)]
+    values: Option<Vec<String>>,
+    #[serde(default)]
+    value: Option<String>,
+    #[serde(default)]
+    inverted: Option<bool>,
+    #[serde(default)]
+    case_insensitive: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct UnleashVariant {
+    name: String,
+    weight: u32,
+    #[serde(default)]
+    payload: Option<UnleashPayload>,
+    #[serde(default)]
+    stickiness: Option<String>,
+    #[serde(default)]
+    overrides: Option<Vec<UnleashOverride>>,
+}
+
+#[derive(Deserialize)]
+struct UnleashPayload {
+    #[serde(rename = "type")]
+    kind: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UnleashOverride {
+    context_name: String,
+    values: Vec<String>,
+}
+
+fn variant(from: UnleashVariant) -> Variant {
+    let payload = from.payload.map(|UnleashPayload { kind, value }| {
+        let kind = match kind.as_str() {
+            "json" if serde_json::from_str::<Value>(&value).is_ok() => PayloadKind::Json,
+            "number" if value.trim().parse::<f64>().is_ok() => PayloadKind::Number,
+            "csv" => PayloadKind::Csv,
+            _ => PayloadKind::String,
+        };
+        Payload { kind, value }
+    });
+    let given = |given: UnleashOverride| VariantOverride { attribute: given.context_name, values: given.values };
+    Variant {
+        name: from.name,
+        weight: from.weight,
+        payload,
+        stickiness: from.stickiness.filter(|name| !name.is_empty()),
+        overrides: from.overrides.unwrap_or_default().into_iter().map(given).collect(),
+    }
+}
+
+fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> Rule {
+    let Strategy { name, parameters, constraints, segments: named, variants } = strategy;
+    let parameters = parameters.unwrap_or_default();
+    let mut rule = Rule { name: name.clone(), ..Rule::default() };
+    rule.variants = variants.unwrap_or_default().into_iter().map(variant).collect();
+    let mut refuse = |why: String| _ = rule.unsupported.get_or_insert(why);
+    for from in constraints.unwrap_or_default() {
+        match constraint(from) {
+            Ok(constraint) => rule.constraints.push(constraint),
+            Err(why) => refuse(why),
+        }
+    }
+    for number in named.unwrap_or_default() {
+        match segments.get(&number) {
+            Some(name) => rule.segments.push(name.clone()),
+            None => refuse(format!("segment {number} is not there, or can't be read")),
+        }
+    }
+    let text = |name: &str| match parameters.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    let list = |name: &str| {
+        let text = text(name).unwrap_or_default();
+        text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect::<Vec<_>>()
+    };
+    let mut rollout = |percent: &str, stickiness: String, group: Option<String>| match text(percent)
+        .and_then(|percent| percent.trim().parse::<f64>().ok())
+    {
+        Some(percent) if percent.is_finite() => {
+            let percent = percent.clamp(0.0, 100.0).floor();
+            rule.rollout = Some(Rollout { percent, stickiness, group });
+        }
+        _ => _ = rule.unsupported.get_or_insert(format!("`{percent}` is no number")),
+    };
+    let group = || Some(text("groupId").unwrap_or_default());
+    match name.as_str() {
+        "default" => {
+            // Its variants are dealt out by the flag's name, or by a group it names.
+            if let Some(group) = text("groupId") {
+                rule.rollout = Some(Rollout { group: Some(group), ..Rollout::percent(100.0) });
+            }
+        }
+        "userWithId" => match list("userIds") {
+            users if users.is_empty() => _ = rule.unsupported.get_or_insert("it names no users".into()),
+            users => rule.users = users,
+        },
+        "gradualRolloutUserId" => rollout("percentage", "userId".into(), group()),
+        "gradualRolloutSessionId" => rollout("percentage", "sessionId".into(), group()),
+        "gradualRolloutRandom" => rollout("percentage", "random".into(), group()),
+        "flexibleRollout" => {
+            let stickiness = text("stickiness").unwrap_or_else(|| "default".into());
+            rollout("rollout", stickiness, text("groupId"));
+        }
+        "remoteAddress" => {
+            let addresses = list("IPs").into_iter().filter(|one| network(one).is_some());
+            rule.constraints.push(Constraint::new("remoteAddress", Operator::InNetwork, addresses));
+        }
+        "applicationHostname" => {
+            rule.constraints.push(Constraint::new("hostname", Operator::In, list("hostNames")));
+        }
+        name => _ = rule.unsupported.get_or_insert(format!("the strategy `{name}` is unknown")),
+    }
+    rule
+}
+
+fn constraint(from: UnleashConstraint) -> Result<Constraint, String> {
+    use Operator as O;
+    let UnleashConstraint { context_name, operator, values, value, inverted, case_insensitive } = from;
+    let operator = match operator.as_str() {
+        "IN" => O::In,
+        "NOT_IN" => O::NotIn,
+        "STR_CONTAINS" => O::Contains,
+        "STR_STARTS_WITH" => O::StartsWith,
+        "STR_ENDS_WITH" => O::EndsWith,
+        "REGEX" => O::Matches,
+        "NUM_EQ" => O::NumberEquals,
+        "NUM_GT" => O::NumberGreater,
+        "NUM_GTE" => O::NumberAtLeast,
+        "NUM_LT" => O::NumberLess,
+        "NUM_LTE" => O::NumberAtMost,
+        "DATE_AFTER" => O::DateAfter,
+        "DATE_BEFORE" => O::DateBefore,
+        "SEMVER_EQ" => O::VersionEquals,
+        "SEMVER_GT" => O::VersionGreater,
+        "SEMVER_GTE" => O::VersionAtLeast,
+        "SEMVER_LT" => O::VersionLess,
+        "SEMVER_LTE" => O::VersionAtMost,
+        "IN_CIDR" => O::InNetwork,
+        other => return Err(format!("the operator `{other}` is unknown")),
+    };
+    let values = values.unwrap_or_default();
+    let (values, on_text) = match operator {
+        O::In | O::NotIn => (values, false),
+        O::Contains | O::StartsWith | O::EndsWith => (values, true),
+        O::InNetwork => (values.into_iter().filter(|one| network(one).is_some()).collect(), false),
+        operator => (value.into_iter().collect(), operator == O::Matches),
+    };
+    let constraint = Constraint {
+        attribute: context_name,
+        operator,
+        values,
+        case_insensitive: on_text && case_insensitive.unwrap_or(false),
+        inverted: inverted.unwrap_or(false),
+    };
+    match Matcher::new(&constraint) {
+        Ok(_) => Ok(constraint),
+        Err(wrong) => {
+            Err(format!("`{}` of the constraint on `{}` {}", wrong.field, constraint.attribute, wrong.message))
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What is on for whom: rules without a database.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    clock::{Clock, MockClock, Timestamp},
+    flags::{
+        Constraint, Context, Definition, FlagSet, Hashing, Operator, Reason, Rollout, Rule, Segment, UnleashImport,
+        Variant, VariantOverride, growthbook_hash, unleash_share,
+    },
+    identity::Plan,
+};
+use serde_json::json;
+
+const TENANT: &str = "0190a7c8-0000-7000-8000-000000000001";
+
+fn start() -> Timestamp {
+    "2030-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn flag() -> Definition {
+    Definition::new("flag")
+}
+
+#[test]
+fn kinds_of_rules() {
+    let pro = Plan::new("pro").feature("export");
+    let nobody = Context::at(start());
+    let feature = Rule { plan_feature: Some("export".into()), ..Rule::default() };
+    let both = Rule { tenants: vec![TENANT.into()], ..Rule::users(["7"]) };
+    for (rule, context, expected) in [
+        (Rule::users(["7", "8"]), nobody.user("7"), true),
+        (Rule::users(["7", "8"]), nobody.user("9"), false),
+        (Rule::users(["7", "8"]), nobody, false),
+        (Rule::tenants([TENANT]), nobody.tenant(TENANT), true),
+        (Rule::tenants([TENANT]), nobody.user(TENANT), false),
+        (Rule::plans(["pro"]), nobody.plan(&pro), true),
+        (Rule::plans(["free"]), nobody.plan(&pro), false),
+        (Rule::plans(["pro"]), nobody, false),
+        (feature.clone(), nobody.plan(&pro), true),
+        (feature, nobody, false),
+        (both.clone(), nobody.user("7").tenant(TENANT), true),
+        (both, nobody.user("7"), false),
+        (Rule::percent(100.0), nobody, true),
+        (Rule::percent(0.0), nobody, false),
+        (Rule::default(), nobody, true),
+        (Rule { unsupported: Some("why".into()), ..Rule::default() }, nobody, false),
+        (Rule { segments: vec!["none".into()], ..Rule::default() }, nobody, false),
+    ] {
+        let flags = FlagSet::new([flag().rule(rule.clone())]);
+        let answer = flags.evaluate("flag", &context);
+        assert_eq!(answer.enabled, expected, "{rule:?} for {context:?}");
+        assert_eq!(flags.is_on("flag", &context), expected);
+        let expected = if expected { (Reason::Rule, Some(0)) } else { (Reason::NoRule, None) };
+        assert_eq!((answer.reason, answer.rule), expected);
+    }
+    let many: Vec<_> = (0..100).map(|user| user.to_string()).collect();
+    let flags = FlagSet::new([flag().rule(Rule::users(["x"])).rule(Rule::users(many))]);
+    assert_eq!(flags.evaluate("flag", &nobody.user("99")).rule, Some(1));
+}
+
+#[test]
+fn operators() {
+    use Operator as O;
+    let none: [&str; 0] = [];
+    for (operator, values, fold, own, expected) in [
+        (O::In, vec!["a", "b"], false, Some("b"), true),
+        (O::In, vec!["a", "b"], false, Some("B"), false),
+        (O::In, none.to_vec(), false, Some(""), false),
+        (O::In, vec!["a"], false, None, false),
+        (O::NotIn, vec!["a"], false, Some("b"), true),
+        (O::NotIn, vec!["a"], false, None, true),
+        (O::Contains, vec!["éa"], true, Some("xÉAx"), true),
+        (O::Contains, vec!["éa"], false, Some("xÉAx"), false),
+        (O::StartsWith, vec!["a", "b"], false, Some("bx"), true),
+        (O::EndsWith, vec!["X"], true, Some("bx"), true),
+        (O::Matches, vec!["^a+$"], false, Some("aaa"), true),
+        (O::Matches, vec!["^a+$"], true, Some("AAA"), true),
+        (O::Matches, vec!["^a+$"], false, None, false),
+        (O::NumberEquals, vec!["12"], false, Some("12.0"), true),
+        (O::NumberGreater, vec!["12"], false, Some("1e2"), true),
+        (O::NumberAtLeast, vec!["-1"], false, Some("-1"), true),
+        (O::NumberLess, vec!["12"], false, Some("twelve"), false),
+        (O::NumberLess, vec!["12"], false, Some("NaN"), false),
+        (O::NumberAtMost, vec!["12"], false, Some("12.1"), false),
+        (O::DateAfter, vec!["2029-12-31T23:00:00-02:00"], false, Some("2030-01-01T02:00:00Z"), true),
+        (O::DateBefore, vec!["2030-01-01T00:00:00Z"], false, Some("never"), false),
+        (O::VersionEquals, vec!["1.2.3+one"], false, Some("1.2.3+other"), true),
+        (O::VersionGreater, vec!["2.0.0-alpha"], false, Some("2.0.0-alpha.1"), true),
+        (O::VersionAtLeast, vec!["1.2.3"], false, Some("1.10.0"), true),
+        (O::VersionLess, vec!["1.2.3"], false, Some("v1.0.0"), false),
+        (O::VersionAtMost, vec!["1.2.3"], false, Some("1.2.3"), true),
+        (O::InNetwork, vec!["10.0.0.0/8", "2001:db8::/32"], false, Some("10.255.0.1"), true),
+        (O::InNetwork, vec!["10.0.0.0/8"], false, Some("::ffff:10.1.2.3"), true),
+        (O::InNetwork, vec!["2001:db8::1"], false, Some("2001:db8::2"), false),
+        (O::InNetwork, vec!["10.0.0.0/8"], false, Some("10.0.0.0/8"), false),
+    ] {
+        let mut constraint = Constraint::new("own", operator, values.clone());
+        constraint.case_insensitive = fold;
+        let pairs = own.map(|own| [("own", own)]);
+        let context = Context::at(start());
+        let context = pairs.as_ref().map_or(context, |pairs| context.attributes(pairs));
+        let on = |constraint: Constraint| {
+            FlagSet::new([flag().rule(Rule::default().and(constraint))]).is_on("flag", &context)
+        };
+        assert_eq!(on(constraint.clone()), expected, "{operator:?} {values:?} of {own:?}");
+        assert_eq!(on(constraint.inverted()), !expected, "not {operator:?} {values:?} of {own:?}");
+    }
+}
+
+#[test]
+fn what_decides_first() {
+    let (early, late) = (start() - Duration::from_secs(60), start() + Duration::from_secs(60));
+    for (change, expected) in [
+        (Box::new(|_: &mut Definition| {}) as Box<dyn Fn(&mut Definition)>, (true, Reason::On)),
+        (Box::new(|flag| flag.enabled = false), (false, Reason::Off)),
+        (Box::new(|flag| flag.killed = true), (false, Reason::Killed)),
+        (Box::new(move |flag| flag.from = Some(late)), (false, Reason::NotYet)),
+        (Box::new(move |flag| flag.from = Some(start())), (true, Reason::On)),
+        (Box::new(move |flag| flag.until = Some(start())), (false, Reason::Over)),
+        (Box::new(move |flag| flag.until = Some(late)), (true, Reason::On)),
+        (Box::new(move |flag| flag.expires_at = Some(early)), (false, Reason::Expired)),
+        (Box::new(move |flag| *flag = flag.clone().parent("nowhere")), (false, Reason::Parent)),
+        (Box::new(move |flag| *flag = flag.clone().parent("flag")), (false, Reason::Broken)),
+        (
+            Box::new(|flag| {
+                flag.rules.push(Rule::default().and(Constraint::new("own", Operator::Matches, ["("])));
+            }),
+            (false, Reason::Broken),
+        ),
+        (
+            Box::new(move |flag| {
+                (flag.killed, flag.expires_at, flag.enabled) = (true, Some(early), false);
+            }),
+            (false, Reason::Killed),
+        ),
+    ] {
+        let mut definition = flag();
+        change(&mut definition);
+        let answer = FlagSet::new([definition.clone()]).evaluate("flag", &Context::at(start()));
+        assert_eq!((answer.enabled, answer.reason), expected, "{definition:?}");
+    }
+}
+
+#[test]
+fn a_schedule_goes_by_the_clock() {
+    let mock = MockClock::at(start());
+    let clock = mock.clock();
+    let mut definition = flag();
+    definition.from = Some(start() + Duration::from_secs(10));
+    definition.until = Some(start() + Duration::from_secs(20));
+    definition.expires_at = Some(start() + Duration::from_secs(30));
+    let flags = FlagSet::new([definition]);
+    for expected in [Reason::NotYet, Reason::On, Reason::Over, Reason::Expired] {
+        assert_eq!(flags.evaluate("flag", &Context::now(&clock)).reason, expected);
+        mock.advance(Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn parents_and_circles() {
+    let variant = |name: &str| Definition::new(name).variant(Variant::new("blue", 1));
+    let child = |change: fn(&mut Definition)| {
+        let mut child = Definition::new("child").parent("parent");
+        change(&mut child);
+        child
+    };
+    for (parent, child, expected) in [
+        (variant("parent"), child(|_| {}), true),
+        (variant("parent"), child(|child| child.parents[0].variants = vec!["blue".into()]), true),
+        (variant("parent"), child(|child| child.parents[0].variants = vec!["red".into()]), false),
+        (Definition::new("parent"), child(|child| child.parents[0].variants = vec!["disabled".into()]), true),
+        (variant("parent"), child(|child| child.parents[0].enabled = false), false),
+        (Definition::new("parent").rule(Rule::users(["1"])), child(|_| {}), false),
+        (Definition::new("parent").rule(Rule::users(["1"])), child(|child| child.parents[0].enabled = false), true),
+        (Definition::new("parent").parent("child"), child(|_| {}), false),
+    ] {
+        let grandchild = Definition::new("grandchild").parent("child");
+        let flags = FlagSet::new([child, parent, grandchild]);
+        assert_eq!(flags.is_on("child", &Context::at(start())), expected);
+        assert_eq!(flags.is_on("grandchild", &Context::at(start())), expected, "as deep as one likes");
+    }
+}
+
+#[test]
+fn shares_are_sticky_and_about_right() {
+    for hashing in [Hashing::Murmur3, Hashing::GrowthbookV1, Hashing::GrowthbookV2] {
+        let mut definition = flag().rule(Rule::percent(30.0));
+        definition.hashing = hashing;
+        let mut wider = flag().rule(Rule::percent(60.0));
+        wider.hashing = hashing;
+        let (flags, wider) = (FlagSet::new([definition]), FlagSet::new([wider]));
+        let users: Vec<_> = (0..10_000).map(|user| format!("user-{user}")).collect();
+        let on: Vec<_> =
+            users.iter().filter(|user| flags.is_on("flag", &Context::at(start()).user(user.as_str()))).collect();
+        assert!((2800..3200).contains(&on.len()), "{hashing:?}: {}", on.len());
+        for user in on {
+            let context = Context::at(start()).user(user.as_str());
+            assert!(flags.is_on("flag", &context) && wider.is_on("flag", &context), "{hashing:?}");
+        }
+    }
+    assert_eq!((unleash_share("gr1", "123"), growthbook_hash("seed", "a", 2)), (73, Some(0.0505)));
+}
+
+#[test]
+fn by_what_a_caller_is_recognised() {
+    let by = |stickiness: &str| {
+        let rollout = Rollout { stickiness: stickiness.into(), ..Rollout::percent(50.0) };
+        FlagSet::new([flag().rule(Rule { rollout: Some(rollout), ..Rule::default() })])
+    };
+    let here = unleash_share("flag", "x") <= 50;
+    let context = Context::at(start());
+    assert_eq!(by("default").is_on("flag", &context.user("x").session("y")), here);
+    assert_eq!(by("default").is_on("flag", &context.session("x")), here);
+    assert_eq!(by("tenantId").is_on("flag", &context.tenant("x").user("y")), here);
+    assert_eq!(by("own").is_on("flag", &context.attributes(&[("own", "x")])), here);
+    assert!(!by("own").is_on("flag", &context.user("x")), "who can't be recognised is not among them");
+    for (draw, expected) in [((|| 0) as fn() -> u32, true), (|| u32::MAX, false)] {
+        assert_eq!(by("random").is_on("flag", &context.user("x").draw(draw)), expected);
+        assert_eq!(by("default").is_on("flag", &context.draw(draw)), expected, "nobody known: by chance");
+    }
+}
+
+#[test]
+fn variants() {
+    let mut blue = Variant::new("blue", 1).text("b");
+    blue.overrides = vec![VariantOverride { attribute: "userId".into(), values: vec!["7".into()] }];
+    let mut definition = flag().variant(blue).variant(Variant::new("red", 3).json(&json!({ "size": 1 })));
+    definition.rules = vec![Rule { variants: vec![Variant::new("beta", 1)], ..Rule::users(["9"]) }, Rule::default()];
+    for hashing in [Hashing::Murmur3, Hashing::GrowthbookV2] {
+        definition.hashing = hashing;
+        let flags = FlagSet::new([definition.clone()]);
+        let name = |user: &str| {
+            let found = flags.evaluate("flag", &Context::at(start()).user(user));
+            found.variant.map(|variant| variant.name.clone()).unwrap()
+        };
+        assert_eq!((name("7").as_str(), name("9").as_str()), ("blue", "beta"));
+        let red = (100..4100).filter(|user| name(&user.to_string()) == "red").count();
+        assert!((2850..3150).contains(&red), "{hashing:?}: {red} of 4000");
+    }
+    let none = FlagSet::new([flag().variant(Variant::new("weightless", 0))]);
+    let answer = none.evaluate("flag", &Context::at(start()).user("1"));
+    assert_eq!((answer.enabled, answer.variant), (true, None));
+}
+
+#[test]
+fn segments_are_constraints_under_a_name() {
+    let segment =
+        Segment { name: "north".into(), constraints: vec![Constraint::new("country", Operator::In, ["NO", "SE"])] };
+    let rule = Rule { segments: vec!["north".into()], ..Rule::default() };
+    let flags = FlagSet::with_segments([flag().rule(rule)], &[segment]);
+    let clock = Clock::system();
+    assert!(flags.is_on("flag", &Context::now(&clock).attributes(&[("country", "SE")])));
+    assert!(!flags.is_on("flag", &Context::now(&clock).attributes(&[("country", "IT")])));
+}
+
+#[test]
+fn what_unleash_has_and_we_do_not_is_noted() {
+    let state = json!({ "version": 2, "features": [
+        { "name": "a", "enabled": true, "strategies": [{ "name": "ours", "parameters": {} }] },
+        { "name": "b", "enabled": true, "strategies": [{ "name": "default", "segments": [404] }] },
+        { "name": "c", "enabled": true, "dependencies": [{ "feature": "nowhere" }], "strategies": [] },
+        { "name": "d", "enabled": true, "strategies": [{ "name": "userWithId", "parameters": { "userIds": "" } }] },
+        { "name": "e", "enabled": true, "strategies": [{ "name": "flexibleRollout", "parameters": { "rollout": "all" } }] },
+        { "name": "f", "enabled": true, "strategies": [{ "name": "default", "constraints": [
+            { "contextName": "x", "operator": "REGEX", "value": "(", "inverted": true }] }] },
+    ] });
+    let import = UnleashImport::read(&state).unwrap();
+    assert_eq!(import.notes.len(), 6, "{:?}", import.notes);
+    let flags = import.into_set();
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        assert!(!flags.is_on(key, &Context::at(start()).user("")), "{key}");
+    }
+    let wrong = UnleashImport::read(&json!({ "features": [{ "name": 7 }] })).unwrap_err();
+    assert_eq!(wrong.field, "features[0].name");
+}

@@ -1,0 +1,17 @@
+//! The specification of Unleash's clients: what flags decide, in files.
+
+use super::Setting;
+use crate::{command, failure::Result, report::Report};
+
+/// The core crate's test that reads them, which is left out everywhere else.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    report.step("flags of Unleash's client specification", || {
+        let mut tests = command::cargo();
+        tests
+            .args(["test", "--package", "omnistack-core", "--all-features", "--test", "it"])
+            .args(["--", "--ignored", "flags::specification::"])
+            .env("TEST_PEERS_UNLEASH", setting.programs.join("node_modules/@unleash/client-specification"));
+        setting.servers.tell(&mut tests);
+        command::run(&mut tests)
+    })
+}
