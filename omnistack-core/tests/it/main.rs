@@ -15,3 +15,4 @@ mod pubsub;
 mod rates;
 mod resilience;
 mod services;
+mod tenant_databases;
