@@ -200,7 +200,9 @@ impl App {
     pub async fn migrate_tenant(&self, tenant: TenantId) -> Result<usize, DbError> {
         match self.db.tenant_databases() {
             Some(databases) => databases.migrate(tenant).await,
-            None => Err(DbError::configuration("tenants share the database of the app: TENANT_DATABASE_URL is not set")),
+            None => {
+                Err(DbError::configuration("tenants share the database of the app: TENANT_DATABASE_URL is not set"))
+            }
         }
     }
 

@@ -57,10 +57,10 @@ pub use error::{Break, Broken, Error, ErrorKind};
 pub use export::verify_export;
 pub use filter::AuditFilter;
 pub(crate) use nightly::register;
-pub(crate) use store::Carried;
 pub use routes::AuditApi;
 pub use settings::AuditSettings;
 pub use store::AuditStore;
+pub(crate) use store::Carried;
 
 use std::{fmt, sync::Arc};
 

@@ -7,11 +7,7 @@
 
 mod store;
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use tokio::{sync::Mutex, time::Instant};

@@ -12,3 +12,4 @@ mod sessions;
 mod social;
 mod support;
 mod teams;
+mod tenant_databases;

@@ -245,7 +245,8 @@ impl AppBuilder {
         }
         let relay = Relay::new(&db, registry.clock(), queue.clone(), told);
         let dispatcher = dispatcher.relayed_by(relay.clone());
-        let runner = Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs).relayed_by(relay.clone());
+        let runner =
+            Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs).relayed_by(relay.clone());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {

@@ -125,7 +125,8 @@ async fn migrate_tenants(app: &App) -> crate::Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
-    let text = format!("{} of {} tenants' databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
+    let text =
+        format!("{} of {} tenants' databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
     Err(Failure::new(text))
 }
 
@@ -256,7 +257,9 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
 
 /// How tenants are kept apart.
 async fn tenants(app: &App) -> String {
-    let Some(databases) = app.db.tenant_databases() else { return "share the database (isolation mode `shared`)".into() };
+    let Some(databases) = app.db.tenant_databases() else {
+        return "share the database (isolation mode `shared`)".into();
+    };
     let url = databases.display_url();
     match databases.all().await {
         Ok(all) => format!("{} databases, one for each (isolation mode `database per tenant`), at {url}", all.len()),

@@ -86,11 +86,7 @@ impl Db {
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when `TENANT_DATABASE_URL` names no place for each tenant, or another kind of database.
-    pub fn with_tenant_databases(
-        mut self,
-        own: &DbSettings,
-        settings: &TenantDatabaseSettings,
-    ) -> Result<Self, Error> {
+    pub fn with_tenant_databases(mut self, own: &DbSettings, settings: &TenantDatabaseSettings) -> Result<Self, Error> {
         self.tenants = None;
         self.tenants = TenantDatabases::new(self.clone(), own, settings)?;
         self.routed = self.tenants.is_some();

@@ -41,7 +41,8 @@ pub(super) async fn all(main: &Db) -> Result<Vec<TenantId>, Error> {
 
 /// Those whose databases are still to be removed.
 pub(super) async fn leaving(main: &Db) -> Result<Vec<TenantId>, Error> {
-    let sql = "select tenant_id from tenant_databases where left_at is not null and removed_at is null order by left_at";
+    let sql =
+        "select tenant_id from tenant_databases where left_at is not null and removed_at is null order by left_at";
     list(main, sql).await
 }
 

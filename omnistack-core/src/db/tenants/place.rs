@@ -38,7 +38,8 @@ impl Place {
         if !same {
             return Err(Error::configuration("TENANT_DATABASE_URL and DATABASE_URL are of one kind"));
         }
-        let database = text.split('?').next().and_then(|text| text.rsplit_once(['/', ':'])).map_or("", |(_, name)| name);
+        let database =
+            text.split('?').next().and_then(|text| text.rsplit_once(['/', ':'])).map_or("", |(_, name)| name);
         if !database.contains(TENANT) || text.contains("mode=memory") {
             return Err(Error::configuration(
                 "the database TENANT_DATABASE_URL names has `{tenant}` in its name: postgres://…/app_{tenant} or \
@@ -48,7 +49,10 @@ impl Place {
         // PostgreSQL cuts longer names short, so that two would be one.
         let name = database.replace(TENANT, &"0".repeat(32));
         if dialect == Dialect::Postgres && name.len() > LONGEST_NAME {
-            let text = format!("the name in TENANT_DATABASE_URL has {} bytes with an id; PostgreSQL has {LONGEST_NAME}", name.len());
+            let text = format!(
+                "the name in TENANT_DATABASE_URL has {} bytes with an id; PostgreSQL has {LONGEST_NAME}",
+                name.len()
+            );
             return Err(Error::configuration(text));
         }
         let admin = settings.admin_url.clone().unwrap_or_else(|| own.url.clone());
@@ -150,7 +154,9 @@ mod postgres {
         }
         let sql = format!("create database {} owner {}", quoted(&name), quoted(wanted.get_username()));
         match run(admin, sql).await {
-            Err(sqlx::Error::Database(error)) if ["42P04", "23505"].contains(&error.code().as_deref().unwrap_or("")) => {
+            Err(sqlx::Error::Database(error))
+                if ["42P04", "23505"].contains(&error.code().as_deref().unwrap_or("")) =>
+            {
                 Ok(())
             }
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
@@ -183,5 +189,4 @@ mod postgres {
     fn quoted(name: &str) -> String {
         format!("\"{}\"", name.replace('"', "\"\""))
     }
-
 }

@@ -211,11 +211,7 @@ pub(super) async fn complete_apart(
 }
 
 /// What was answered by whoever was first in a tenant's own database.
-pub(super) async fn answered_apart(
-    tx: &mut Tx,
-    scope: &Digest,
-    now: Timestamp,
-) -> Result<Option<Answer>, db::Error> {
+pub(super) async fn answered_apart(tx: &mut Tx, scope: &Digest, now: Timestamp) -> Result<Option<Answer>, db::Error> {
     let row = tx.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
     let row = row.filter(|row| row.expires_at > now);
     Ok(row.and_then(|row| Some(answer(row.status?, row.head, row.body))))

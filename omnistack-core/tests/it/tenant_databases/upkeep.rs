@@ -22,7 +22,8 @@ fn newer(app: &TestApp) -> App {
 
 async fn stars(app: &App, tenant: TenantId) -> i64 {
     let mut tx = app.db().tenant(tenant).read().await.unwrap();
-    let (stars,): (i64,) = tx.query("select sum(stars) from notes").fetch_one::<(i64,)>().await.unwrap();
+    let (stars,): (i64,) =
+        tx.query("select cast(sum(stars) as bigint) from notes").fetch_one::<(i64,)>().await.unwrap();
     stars
 }
 
