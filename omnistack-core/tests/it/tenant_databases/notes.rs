@@ -38,8 +38,12 @@ impl Told {
         self.0.1.notify_one();
     }
 
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
     pub(super) fn sorted(&self) -> Vec<String> {
-        let mut told = self.0.0.lock().unwrap().clone();
+        let mut told = self.all();
         told.sort();
         told
     }
