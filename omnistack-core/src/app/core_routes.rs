@@ -29,7 +29,7 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0005_events",
             "0006_email",
             "0007_jobs_trace_state",
-            "0008_tenant_databases"
+            "0009_tenant_databases"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()
