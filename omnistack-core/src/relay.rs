@@ -113,7 +113,7 @@ impl Relay {
         }
         let _turn = self.turn(tenant).lock().await;
         let visit = self.databases.visit(tenant).await?;
-        let carried = self.carry_from(&visit, tenant).await;
+        let carried = self.carry_from(&visit).await;
         visit.end().await;
         match carried {
             // One that was never migrated so far has nothing.
@@ -122,26 +122,23 @@ impl Relay {
         }
     }
 
-    async fn carry_from(&self, visit: &Visit, tenant: TenantId) -> Result<(), Error> {
+    async fn carry_from(&self, visit: &Visit) -> Result<(), Error> {
         // Of several processes one at a time, so that what is carried stays in order.
         let mut turn = None;
         loop {
-            let (rows, end) = {
-                let rows = store::first(visit.db()).await?;
-                if rows.is_empty() {
-                    break;
-                }
-                if turn.is_none() && visit.db().dialect() == Dialect::Postgres {
-                    let mut tx = visit.db().begin().await?;
-                    store::take_turn(&mut tx).await?;
-                    turn = Some(tx);
-                    // Whoever had it may have carried these.
-                    continue;
-                }
-                let end = rows.len() < store::SOME;
-                (rows, end)
-            };
-            let mut tx = self.databases.main().tenant(tenant).begin().await?;
+            let rows = store::first(visit.db()).await?;
+            if rows.is_empty() {
+                break;
+            }
+            if turn.is_none() && visit.db().dialect() == Dialect::Postgres {
+                let mut tx = visit.db().begin().await?;
+                store::take_turn(&mut tx).await?;
+                turn = Some(tx);
+                // Whoever had it may have carried these.
+                continue;
+            }
+            // What is carried may be the app's as well as the tenant's.
+            let mut tx = self.databases.main().all_tenants().begin().await?;
             for row in &rows {
                 let content = row.content.as_str();
                 match row.kind()? {
@@ -153,7 +150,7 @@ impl Relay {
             }
             tx.commit().await?;
             store::delete(visit.db(), &rows).await?;
-            if end {
+            if rows.len() < store::SOME {
                 break;
             }
         }

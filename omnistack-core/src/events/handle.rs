@@ -152,6 +152,7 @@ impl Events {
                 subscribers: json(subscribers),
                 trace_state: trace.as_ref().and_then(|trace| trace.tracestate()).map(ToOwned::to_owned),
                 trace: trace.map(|trace| trace.traceparent().to_owned()),
+                tenant: tx.tenant(),
                 now: now.as_micros(),
             };
             match tx.tenant().filter(|_| tx.is_apart()) {

@@ -99,13 +99,16 @@ struct New {
     created_at: Timestamp,
 }
 
+const INSERT: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+    values ($1, $2, $3, $4, $5, 'queued', $6)";
+
+/// Unless it is there already. For PostgreSQL it has to be visible then.
+const INSERT_ONCE: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+    values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing";
+
 impl New {
-    /// Unless it is there already.
-    async fn insert(self, tx: &mut Tx) -> Result<(), db::Error> {
-        tx.query(
-            "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
-             values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing",
-        )
+    async fn insert(self, tx: &mut Tx, sql: &'static str) -> Result<(), db::Error> {
+        tx.query(sql)
         .bind(self.id)
         .bind(self.tenant)
         .bind(self.recipients)
@@ -118,10 +121,10 @@ impl New {
     }
 }
 
-/// Inserts what was put into the outbox of a tenant's database, unless it was before.
+/// Inserts what was put into the outbox of a tenant's database, unless it was before. The transaction is one of all tenants.
 pub(crate) async fn carry_in(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
     let new: New = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
-    new.insert(tx).await
+    new.insert(tx, INSERT_ONCE).await
 }
 
 /// A mail to be sent.
@@ -148,8 +151,12 @@ impl Store {
         let (recipients, subject) = (recipients.join(", "), email.subject.as_str().to_owned());
         let new = New { id, tenant: email.tenant, recipients, subject, content, created_at: now };
         match tx.tenant().filter(|_| tx.is_apart()) {
+            Some(tenant) if new.tenant.is_some_and(|of| of != tenant) => {
+                let refused = "a transaction of a tenant's own database sends that tenant's mails and the app's only";
+                return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()).into());
+            }
             Some(tenant) => relay::put(tx, tenant, relay::Kind::Mail, &new, now).await?,
-            None => new.insert(tx).await?,
+            None => new.insert(tx, INSERT).await?,
         }
         Ok(id)
     }

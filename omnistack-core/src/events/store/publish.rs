@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     crypto::Sha256,
     db::{Dialect, Error, Tx},
+    identity::TenantId,
     jobs::json,
 };
 
@@ -28,6 +29,8 @@ pub(in crate::events) struct Publish {
     pub(in crate::events) subscribers: String,
     pub(in crate::events) trace: Option<String>,
     pub(in crate::events) trace_state: Option<String>,
+    /// Of the transaction it was published in.
+    pub(in crate::events) tenant: Option<TenantId>,
     /// When it was published.
     pub(in crate::events) now: i64,
 }
@@ -81,9 +84,9 @@ pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<()
 
 /// Stores events, unless they are there already.
 pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish) -> Result<(), Error> {
-    let Publish { name, rows, subscribers, trace, trace_state, now } = publish;
-    let (list, subscribers, now) = (json(rows), subscribers.clone(), *now);
-    let (tenant, trace, state) = (tx.tenant(), trace.clone(), trace_state.clone());
+    let Publish { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
+    let (list, subscribers, tenant, now) = (json(rows), subscribers.clone(), *tenant, *now);
+    let (trace, state) = (trace.clone(), trace_state.clone());
     lock_keys(tx, rows).await?;
     match tx.dialect() {
         Dialect::Postgres => {
