@@ -185,7 +185,7 @@ impl Module for Auth {
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.keys))
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.accounts))
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.passwords))
-            .provide_with(|ctx| Ok(Users::new(ctx.get()?, ctx.get()?)))
+            .provide_with(|ctx| Ok(Users::new(ctx.get::<Db>()?.main(), ctx.get()?)))
             .provide_with(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.recognize)))
             .service("auth", |ctx| {
                 let ended = ctx.get::<Services>()?.ended;
@@ -374,7 +374,7 @@ fn teams(registry: &mut Registry, grace: Duration, address: String) {
         .permissions(role::KNOWN)
         .provide_with(move |ctx| {
             let sessions = ctx.get::<Services>()?.sessions;
-            Ok(Tenants::new(ctx.get()?, ctx.get()?, ctx.get()?, sessions, grace))
+            Ok(Tenants::new(ctx.get::<Db>()?.main(), ctx.get()?, ctx.get()?, sessions, grace))
         })
         .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
         .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))

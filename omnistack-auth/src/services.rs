@@ -61,6 +61,8 @@ impl Services {
         parts: &AccountParts,
     ) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
+        // Who may do what where is the app's to know, also where tenants have databases of their own.
+        let db = db.main();
         let known = Remembered::default();
         let rate = settings.api_key_rate_limit.0;
         let programs = Keys::new(db.clone(), clock.clone(), rate, &ctx.get()?, ctx.get()?);

@@ -161,6 +161,7 @@ impl Tenants {
             // In the app's own chain: the tenant's is nobody's to read any more.
             let entry = AuditEntry::new("team.deleted").on("tenant", id).with(json!({ "name": name }));
             self.audit.record_in(&mut tx, entry).await?;
+            self.db.drop_tenant_in(&mut tx, *id).await?;
         }
         tx.commit().await?;
         for (id, _) in &gone {

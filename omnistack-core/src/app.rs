@@ -77,7 +77,9 @@ use crate::{
     events::Dispatcher,
     health::Health,
     http::HttpSettings,
+    identity::TenantId,
     jobs::Runner,
+    relay::Relay,
 };
 use banner::Banner;
 use services::Service;
@@ -125,6 +127,7 @@ pub struct App {
     jobs_in_serve: bool,
     dispatcher: Dispatcher,
     events_in_serve: bool,
+    relay: Option<Relay>,
     banner: Banner,
 }
 
@@ -187,6 +190,32 @@ impl App {
             ran.extend(self.db.migrate(module, migrations).await?.into_iter().map(|name| (*module, name)));
         }
         Ok(ran)
+    }
+
+    /// Runs what is missing of every module's migrations in a tenant's own database, and returns how many there were. Opening it
+    /// does so as well; this is for all of them at a time of one's own choosing.
+    ///
+    /// # Errors
+    /// Tenants share the app's database; else the database's.
+    pub async fn migrate_tenant(&self, tenant: TenantId) -> Result<usize, DbError> {
+        match self.db.tenant_databases() {
+            Some(databases) => databases.migrate(tenant).await,
+            None => {
+                Err(DbError::configuration("tenants share the database of the app: TENANT_DATABASE_URL is not set"))
+            }
+        }
+    }
+
+    /// Carries what waits in tenants' own databases to the app's, and what waits there for tenants, and removes the databases of
+    /// tenants that are gone. An app does so by itself while it serves or works; this is for tests and one-off commands.
+    ///
+    /// # Errors
+    /// The app's database's; a tenant's that is away is passed over.
+    pub async fn carry(&self) -> Result<(), DbError> {
+        match &self.relay {
+            Some(relay) => relay.sweep().await,
+            None => Ok(()),
+        }
     }
 
     /// Which migrations the database has.
@@ -274,7 +303,13 @@ impl App {
             let dispatcher = dispatcher.clone();
             async move { dispatcher.run(shutdown).await }
         });
-        let ours = jobs.then_some(work).into_iter().chain(events.then_some(deliver));
+        let carry = self.relay.clone().map(|relay| {
+            Service::new("tenant-databases", move |shutdown| {
+                let relay = relay.clone();
+                async move { relay.run(shutdown).await }
+            })
+        });
+        let ours = carry.into_iter().chain(jobs.then_some(work)).chain(events.then_some(deliver));
         let services: Vec<_> = self.services.iter().cloned().chain(ours).collect();
         services::spawn(&services, shutdown)
     }

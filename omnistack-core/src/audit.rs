@@ -60,6 +60,7 @@ pub(crate) use nightly::register;
 pub use routes::AuditApi;
 pub use settings::AuditSettings;
 pub use store::AuditStore;
+pub(crate) use store::Carried;
 
 use std::{fmt, sync::Arc};
 
@@ -98,7 +99,8 @@ impl AuditLog {
     /// Records an entry in the same transaction as what it records: one of the entry's tenant, of all tenants or of none.
     ///
     /// # Errors
-    /// The database's. On PostgreSQL also for an entry of another tenant than the transaction's.
+    /// The database's. On PostgreSQL also for an entry of another tenant than the transaction's; in a tenant's own database
+    /// for any entry that is not that tenant's, wherever.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         self.0.record(tx, entry).await
     }

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! Where dialects truly differ the text is a pair, [`Sql`], beside its only use. Work for one tenant goes through
-//! [`Db::tenant`]: on PostgreSQL the tenant is set for the transaction and row-level security enforces it.
+//! [`Db::tenant`]: on PostgreSQL the tenant is set for the transaction and row-level security enforces it. With
+//! `TENANT_DATABASE_URL` each tenant has a database of its own, and `Db::tenant` begins in that one.
 //!
 //! **SQLite** runs in WAL mode with one writing connection and several reading ones. A statement that begins with
 //! `select` goes to a reader, any other to the writer, and [`Db::begin`] is a `BEGIN IMMEDIATE`. So inside a
@@ -42,6 +43,7 @@ mod migrate;
 mod observe;
 mod query;
 mod settings;
+mod tenants;
 mod tx;
 mod value;
 
@@ -52,6 +54,8 @@ pub use migrate::{Migration, MigrationState, Migrations};
 pub use observe::{QueryEvent, QueryObserver};
 pub use query::{IntoSql, Query, Sql};
 pub use settings::DbSettings;
+pub(crate) use tenants::Visit;
+pub use tenants::{TenantDatabaseSettings, TenantDatabases};
 pub use tx::{TenantDb, Tx};
 pub use value::{Args, Record, Value};
 
@@ -67,6 +71,9 @@ use tx::Scope;
 pub struct Db {
     pools: Pools,
     observers: Arc<Observers>,
+    tenants: Option<TenantDatabases>,
+    /// Whether tenants' work goes to their own databases.
+    routed: bool,
 }
 
 impl Db {
@@ -76,7 +83,8 @@ impl Db {
     /// # Errors
     /// [`ErrorKind::Configuration`] when the URL can't be read or names a database that is not compiled in.
     pub fn open(settings: &DbSettings, clock: Clock) -> Result<Self, Error> {
-        Ok(Self { pools: Pools::open(settings)?, observers: Arc::new(Observers::new(clock, settings.slow_query)) })
+        let observers = Arc::new(Observers::new(clock, settings.slow_query));
+        Ok(Self { pools: Pools::open(settings)?, observers, tenants: None, routed: false })
     }
 
     /// A private SQLite database in memory that is gone with its last clone.
@@ -109,13 +117,14 @@ impl Db {
         Tx::begin(self, Scope::Unset, false).await
     }
 
-    /// The database as one tenant sees it.
+    /// The database as one tenant sees it: its own, where each has one.
     pub fn tenant(&self, tenant: TenantId) -> TenantDb<'_> {
         TenantDb::new(self, Scope::Tenant(tenant))
     }
 
     /// The database with the rows of every tenant visible: for billing runs, exports and operators. Say why at the
-    /// call.
+    /// call. Where tenants have databases of their own it has none of the rows there: go from one to the next by
+    /// [`tenant_databases`](Self::tenant_databases).
     pub fn all_tenants(&self) -> TenantDb<'_> {
         TenantDb::new(self, Scope::All)
     }
@@ -154,8 +163,11 @@ impl Db {
         Ok(version.split(" on ").next().unwrap_or_default().to_owned())
     }
 
-    /// Waits for running statements and closes every connection.
+    /// Waits for running statements and closes every connection, tenants' databases included.
     pub async fn close(&self) {
+        if let Some(tenants) = &self.tenants {
+            Box::pin(tenants.close()).await;
+        }
         self.pools.close().await;
     }
 }

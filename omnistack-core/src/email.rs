@@ -68,6 +68,7 @@ pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
 #[cfg(feature = "email")]
 pub use module::{Mail, MailSettings};
 #[cfg(feature = "email")]
+pub(crate) use outbox::carry_in;
 pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail, Sender};
 pub use provider::{EmailProvider, Sent};
 #[cfg(feature = "email")]

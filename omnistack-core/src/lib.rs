@@ -69,6 +69,7 @@ pub mod trace;
 pub mod usage;
 
 mod failure;
+mod relay;
 
 /// For `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;

@@ -14,6 +14,8 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct TestDatabase {
     url: String,
+    /// Whether each tenant has a database of its own.
+    tenants: bool,
     kind: Kind,
 }
 
@@ -31,7 +33,7 @@ impl TestDatabase {
         if let Err(error) = std::fs::create_dir_all(&folder) {
             panic!("can't make {}: {error}", folder.display());
         }
-        Self { url: format!("sqlite:{}/test.db", folder.display()), kind: Kind::Sqlite { folder } }
+        Self { url: format!("sqlite:{}/test.db", folder.display()), tenants: false, kind: Kind::Sqlite { folder } }
     }
 
     /// A database on the server of `TEST_DATABASE_URL`.
@@ -48,7 +50,7 @@ impl TestDatabase {
             Ok(server) => server.disable_statement_logging(),
             Err(error) => panic!("TEST_DATABASE_URL can't be read: {error}"),
         };
-        let name = format!("omnistack_test_{}", Uuid::new_v4().simple());
+        let name = format!("omnistack_test_{:012x}", Uuid::new_v4().as_u128() & 0xffff_ffff_ffff);
         if let Err(error) = on_server(&server, format!("create database {name}")).await {
             panic!("can't create a database on the server of TEST_DATABASE_URL: {error}");
         }
@@ -57,7 +59,21 @@ impl TestDatabase {
             (Some(slash), None) => format!("{}/{name}", &url[..slash]),
             (None, _) => panic!("TEST_DATABASE_URL names no database"),
         };
-        Self { url, kind: Kind::Postgres { server: Box::new(server), name } }
+        Self { url, tenants: false, kind: Kind::Postgres { server: Box::new(server), name } }
+    }
+
+    /// With a database of its own for each tenant, as `TENANT_DATABASE_URL` makes it. They are removed with the test, too.
+    pub fn with_tenant_databases(mut self) -> Self {
+        self.tenants = true;
+        self
+    }
+
+    /// Its `TENANT_DATABASE_URL`, whether or not it is used.
+    pub fn tenant_url(&self) -> String {
+        match &self.kind {
+            Kind::Sqlite { folder } => format!("sqlite:{}/tenants/{{tenant}}.db", folder.display()),
+            Kind::Postgres { name, .. } => self.url.replacen(name.as_str(), &format!("{name}_{{tenant}}"), 1),
+        }
     }
 
     /// Its `DATABASE_URL`.
@@ -75,13 +91,14 @@ impl TestDatabase {
 
     /// The settings of an app on it. Its role is no superuser, so that row-level security holds.
     pub fn config(&self) -> Config {
-        Config::from_pairs([
+        let config = Config::from_pairs([
             ("APP_ENV", "test"),
             ("DATABASE_URL", self.url()),
             // Nobody cuts the power of a test.
             ("DATABASE_SYNCHRONOUS", "off"),
             ("HTTP_RATE_LIMIT", "off"),
-        ])
+        ]);
+        if self.tenants { config.with("TENANT_DATABASE_URL", self.tenant_url()) } else { config }
     }
 
     /// A handle on it.
@@ -104,17 +121,32 @@ impl Drop for TestDatabase {
         match &self.kind {
             Kind::Sqlite { folder } => _ = std::fs::remove_dir_all(folder),
             Kind::Postgres { server, name } => {
-                let (server, name) = (server.clone(), name.clone());
+                let (server, name, tenants) = (server.clone(), name.clone(), self.tenants);
                 let dropped = std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                     runtime.map(|runtime| {
-                        runtime.block_on(on_server(&server, format!("drop database {name} with (force)")))
+                        runtime.block_on(async {
+                            if tenants {
+                                drop_tenants(&server, &name).await?;
+                            }
+                            on_server(&server, format!("drop database {name} with (force)")).await
+                        })
                     })
                 });
                 _ = dropped.join();
             }
         }
     }
+}
+
+async fn drop_tenants(server: &PgConnectOptions, name: &str) -> sqlx::Result<()> {
+    let mut connection = server.connect().await?;
+    let theirs = sqlx::query_scalar("select datname::text from pg_database where starts_with(datname, $1)");
+    let theirs: Vec<String> = theirs.bind(format!("{name}_")).fetch_all(&mut connection).await?;
+    for theirs in theirs {
+        connection.execute(AssertSqlSafe(format!("drop database if exists \"{theirs}\" with (force)"))).await?;
+    }
+    connection.close().await
 }
 
 async fn on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {

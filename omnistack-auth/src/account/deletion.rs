@@ -113,7 +113,11 @@ impl Accounts {
                 let mut tx = self.0.db.all_tenants().begin().await?;
                 let stays = store::lock(&mut tx, *user).await?.is_none()
                     || !store::owned_alone(&mut tx, *user).await?.is_empty();
+                let personal = store::personal(&mut tx, *user).await?;
                 if !stays && store::delete(&mut tx, *user, now).await? {
+                    for (tenant,) in personal {
+                        self.0.db.drop_tenant_in(&mut tx, tenant).await?;
+                    }
                     // In the app's chain: the tenant is gone with its user.
                     self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
                     deleted += 1;

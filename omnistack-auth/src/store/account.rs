@@ -111,6 +111,11 @@ pub(crate) async fn delete(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bo
     Ok(tx.query("delete from users where id = $1 and delete_at <= $2").bind(id).bind(now).execute().await? == 1)
 }
 
+/// The tenant that is a user's own, and goes with them.
+pub(crate) async fn personal(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
+    tx.query("select id from tenants where personal_of = $1").bind(id).fetch_all().await
+}
+
 /// The teams of which a user is the only owner. The transaction is one of all tenants.
 pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
     let sql = "select m.tenant_id from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \

@@ -16,3 +16,4 @@ mod sessions;
 mod social;
 mod support;
 mod teams;
+mod tenant_databases;

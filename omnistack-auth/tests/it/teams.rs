@@ -1,7 +1,7 @@
 //! Teams: who may do what, who can't make themselves more, and who is asked to join.
 
 mod invitations;
-mod members;
+pub(crate) mod members;
 mod roles;
 mod table;
 
@@ -70,7 +70,7 @@ impl Team {
 
     /// Makes a user a member of this role, as if nothing had been before.
     pub(crate) async fn put(&self, user: UserId, role: &str) {
-        let mut tx = self.app.db().tenant(self.id).begin().await.unwrap();
+        let mut tx = self.app.db().main().tenant(self.id).begin().await.unwrap();
         let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
                    on conflict (tenant_id, user_id) do update set role = excluded.role";
         let insert = tx.query(sql).bind(self.id).bind(user).bind(role.to_owned());
@@ -95,7 +95,7 @@ impl Team {
 
     /// How many owners it has.
     pub(crate) async fn owners(&self) -> i64 {
-        let mut tx = self.app.db().tenant(self.id).read().await.unwrap();
+        let mut tx = self.app.db().main().tenant(self.id).read().await.unwrap();
         let sql = "select count(*) from members where tenant_id = $1 and role = 'owner'";
         let (count,): (i64,) = tx.query(sql).bind(self.id).fetch_one().await.unwrap();
         count

@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     config::{Config, Environment},
     crypto::KeyRing,
-    db::{Db, DbSettings},
+    db::{Db, DbSettings, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
     health::Health,
     http::{
@@ -29,6 +29,7 @@ use crate::{
     identity::{Authenticator, Entitlements, KnownPermissions},
     jobs::{JobSettings, Jobs, Runner},
     pubsub::Publisher,
+    relay::Relay,
     usage::UsageSink,
 };
 
@@ -132,7 +133,12 @@ impl AppBuilder {
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
+        let tenants = registry.config::<TenantDatabaseSettings>();
         let db = self.db.or_else(|| open(db_settings.as_ref()?, &mut registry));
+        let db = db.map(|db| match (&db_settings, &tenants) {
+            (Some(own), Some(tenants)) => apart(db, own, tenants, &mut registry),
+            _ => db,
+        });
         let health = Health::new(registry.clock());
         registry.ctx.insert(registry.clock.clone());
         registry.ctx.insert(registry.config.clone());
@@ -233,8 +239,14 @@ impl AppBuilder {
         let queue = registry.ctx.get::<Jobs>().unwrap_or_else(|_| Jobs::new(db.clone(), registry.clock()));
         let events_in_serve = events.serve;
         let told = registry.ctx.get::<Events>().unwrap_or_else(|_| Events::new(db.clone(), registry.clock()));
-        let dispatcher = Dispatcher::new(told, wired.subscribers, events);
-        let runner = Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs);
+        let dispatcher = Dispatcher::new(told.clone(), wired.subscribers, events);
+        if let Some(databases) = db.tenant_databases() {
+            databases.know(&registry.migrations);
+        }
+        let relay = Relay::new(&db, registry.clock(), queue.clone(), told);
+        let dispatcher = dispatcher.relayed_by(relay.clone());
+        let runner =
+            Runner::new(queue, wired.handlers, &registry.queues, registry.crons, jobs).relayed_by(relay.clone());
         let mut banner = Banner::default();
         std::mem::swap(&mut banner, &mut registry.banner);
         Ok(App {
@@ -254,6 +266,7 @@ impl AppBuilder {
             jobs_in_serve,
             dispatcher,
             events_in_serve,
+            relay,
             banner,
         })
     }
@@ -273,6 +286,16 @@ fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
             registry.problem(format!("`DATABASE_URL`: {error}"), "set it to postgres://… or sqlite:path/to/file.db");
         })
         .ok()
+}
+
+/// With a database for each tenant, if the settings say so.
+fn apart(db: Db, own: &DbSettings, settings: &TenantDatabaseSettings, registry: &mut Registry) -> Db {
+    let shared = db.clone();
+    db.with_tenant_databases(own, settings).unwrap_or_else(|error| {
+        let fix = "set it to postgres://…/app_{tenant} or sqlite:data/tenants/{tenant}.db, or unset it";
+        registry.problem(format!("`TENANT_DATABASE_URL`: {error}"), fix);
+        shared
+    })
 }
 
 /// The cache, the messages and the rates all replicas share, with `REDIS_URL`.

@@ -94,7 +94,7 @@ pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
         for state in app.migration_states().await? {
             println!("{:<8} {:<16} {}", if state.applied { "applied" } else { "missing" }, state.module, state.name);
         }
-        return Ok(());
+        return list_tenants(app).await;
     }
     let ran = app.migrate().await?;
     for (module, name) in &ran {
@@ -102,6 +102,47 @@ pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
     }
     if ran.is_empty() {
         println!("nothing to do: the database is up to date");
+    }
+    migrate_tenants(app).await
+}
+
+/// One after another, to the last; what failed is said at the end.
+async fn migrate_tenants(app: &App) -> crate::Result<()> {
+    let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
+    let all = databases.all().await?;
+    let mut failed = Vec::new();
+    for (index, tenant) in all.iter().enumerate() {
+        let place = format!("[{}/{}]", index + 1, all.len());
+        match databases.migrate(*tenant).await {
+            Ok(0) => println!("{place} tenant {tenant}: up to date"),
+            Ok(ran) => println!("{place} tenant {tenant}: applied {ran}"),
+            Err(error) => {
+                println!("{place} tenant {tenant}: FAILED");
+                failed.push(format!("tenant {tenant}: {error}"));
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!("{} of {} tenants' databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
+    Err(Failure::new(text))
+}
+
+/// How many migrations each tenant's database lacks.
+async fn list_tenants(app: &App) -> crate::Result<()> {
+    let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
+    for tenant in databases.all().await? {
+        match databases.migration_states(tenant).await {
+            Ok(states) => {
+                let missing = states.iter().filter(|state| !state.applied).count();
+                let applied = states.len() - missing;
+                let state = if missing == 0 { "applied" } else { "missing" };
+                println!("{state:<8} tenant {tenant}: {applied} applied, {missing} missing");
+            }
+            Err(error) => println!("away     tenant {tenant}: {error}"),
+        }
     }
     Ok(())
 }
@@ -174,6 +215,7 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                     say(missing == 0 || !app.environment().is_production(), "migrations", text + fix);
                 }
             }
+            say(true, "tenants", tenants(app).await);
             if let Some(warning) = row_security(app).await {
                 say(true, "isolation", warning);
             }
@@ -211,6 +253,18 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
         return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));
     }
     Ok(())
+}
+
+/// How tenants are kept apart.
+async fn tenants(app: &App) -> String {
+    let Some(databases) = app.db.tenant_databases() else {
+        return "share the database (isolation mode `shared`)".into();
+    };
+    let url = databases.display_url();
+    match databases.all().await {
+        Ok(all) => format!("{} databases, one for each (isolation mode `database per tenant`), at {url}", all.len()),
+        Err(error) => format!("a database for each, at {url}: {error}"),
+    }
 }
 
 /// PostgreSQL lets superusers and roles with BYPASSRLS past row-level security.

@@ -30,6 +30,7 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0006_email",
             "0007_jobs_trace_state",
             "0008_email_tenants",
+            "0009_tenant_databases",
             "0010_flags"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
@@ -41,6 +42,19 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             let grow = if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to grow)" } else { "" };
             format!("{url}{grow}")
         });
+    if let Some(databases) = db.tenant_databases().cloned() {
+        let url = databases.display_url();
+        registry.banner("tenants", move || format!("{url}, a database for each"));
+        // One that is away is nobody else's trouble: the app serves.
+        registry.health_optional("tenant-databases", move |_| {
+            Ok(move || {
+                let away = databases.away().len();
+                async move {
+                    if away == 0 { Ok(()) } else { Err(format!("{away} tenants' databases are away").into()) }
+                }
+            })
+        });
+    }
     let db = db.clone();
     registry.health("database", move |_| {
         Ok(move || {

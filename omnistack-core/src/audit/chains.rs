@@ -33,7 +33,8 @@ impl ChainState {
 }
 
 impl AuditStore {
-    /// Every chain that has a head or an entry; the app's own first.
+    /// Every chain that has a head or an entry; the app's own first. With them, those of tenants with databases of their own,
+    /// entries or none.
     ///
     /// # Errors
     /// The database's.
@@ -43,7 +44,15 @@ impl AuditStore {
         let sql = "select tenant_id from audit_chains union select tenant_id from audit_entries order by 1";
         let chains: Vec<(Uuid,)> = tx.query(sql).fetch_all().await?;
         tx.commit().await?;
-        Ok(chains.into_iter().map(|(id,)| Chain::of_id(id)).collect())
+        let mut chains: Vec<_> = chains.into_iter().map(|(id,)| Chain::of_id(id)).collect();
+        if let Some(databases) = self.db.tenant_databases() {
+            for tenant in databases.all().await?.into_iter().map(Chain::Tenant) {
+                if !chains.contains(&tenant) {
+                    chains.push(tenant);
+                }
+            }
+        }
+        Ok(chains)
     }
 
     /// Checks a chain, and says what is wrong with it in place of an error.

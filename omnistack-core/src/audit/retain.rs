@@ -23,9 +23,13 @@ impl AuditStore {
         let chains = tx.query("select distinct tenant_id from audit_entries where at < $1").bind(before);
         let chains: Vec<(uuid::Uuid,)> = chains.fetch_all().await?;
         tx.commit().await?;
+        let mut chains: Vec<_> = chains.into_iter().map(|(id,)| Chain::of_id(id)).collect();
+        if let Some(databases) = self.db.tenant_databases() {
+            chains.extend(databases.all().await?.into_iter().map(Chain::Tenant));
+        }
         let (mut removed, mut broken) = (0, None);
-        for (id,) in chains {
-            match self.retain_chain(Chain::of_id(id), before).await {
+        for chain in chains {
+            match self.retain_chain(chain, before).await {
                 Ok(count) => removed += count,
                 Err(Error::Broken(first)) => {
                     tracing::error!(target: "omnistack::audit", error = %first, "old entries are kept");
@@ -60,7 +64,7 @@ impl AuditStore {
 
     async fn retain_some(&self, chain: Chain, before: Timestamp) -> Result<u64, Error> {
         let mut tx = match chain.tenant() {
-            Some(tenant) => self.db.tenant(tenant).begin().await?,
+            Some(tenant) => self.of(tenant).await?.tenant(tenant).begin().await?,
             // The app's own chain is no tenant's.
             None => self.db.all_tenants().begin().await?,
         };

@@ -1,5 +1,6 @@
 //! The SQL of audit entries.
 
+use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -14,7 +15,8 @@ use crate::{
     db::{self, Args, Db, Dialect, Tx},
     http::{MAX_PAGE_SIZE, Page},
     id::Id,
-    identity::UserId,
+    identity::{TenantId, UserId},
+    relay,
 };
 
 pub(super) const COLUMNS: &str = "sequence, id, at, actor, action, resource, details, previous, hash";
@@ -46,7 +48,7 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
         return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
     }
     let details = details.map(|details| details.to_string());
-    let mut link = Link {
+    let link = Link {
         sequence: 0,
         id: Id::new(now),
         at: now,
@@ -57,6 +59,41 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
         previous: Sha256::ZERO,
         hash: Sha256::ZERO,
     };
+    match tenant {
+        Some(tenant) if tx.is_main() => {
+            return relay::put(tx, tenant, relay::Kind::Audit, &Carried { tenant, link }, now).await;
+        }
+        _ if tx.is_apart() && tx.tenant() != tenant => {
+            let refused = "a transaction of a tenant's own database records that tenant's entries only: record the app's own, \
+                           and another tenant's, in one of `db.main()`";
+            return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
+        }
+        _ => chain_on(tx, chain, link).await,
+    }
+}
+
+/// An entry that was recorded in the app's database, on its way into the chain of a tenant with its own.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Carried {
+    tenant: TenantId,
+    link: Link,
+}
+
+impl Carried {
+    pub(crate) fn read(content: &str) -> Result<Self, db::Error> {
+        serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))
+    }
+
+    pub(crate) fn id(&self) -> Uuid {
+        self.link.id.uuid()
+    }
+
+    pub(crate) async fn append(self, tx: &mut Tx) -> Result<(), db::Error> {
+        chain_on(tx, Chain::Tenant(self.tenant), self.link).await
+    }
+}
+
+async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::Error> {
     let (content, zero) = (link.content(chain), Sha256::ZERO.as_bytes().to_vec());
     if tx.dialect() == Dialect::Postgres {
         let append = tx.query(APPEND_POSTGRES).bind(chain.id()).bind(zero).bind(content);
@@ -161,10 +198,24 @@ impl AuditStore {
         Ok(ends.map(|ends| ends.head))
     }
 
+    /// Where a tenant's chain is, with everything recorded so far. One that has no database, and of which nothing is recorded,
+    /// gets none by being asked for.
+    pub(super) async fn of(&self, tenant: TenantId) -> Result<Db, db::Error> {
+        let Some(databases) = self.db.tenant_databases() else { return Ok(self.db.clone()) };
+        let waits = relay::waits(databases.main(), tenant).await?;
+        if databases.is_gone(tenant).await? || !(waits || databases.has(tenant).await?) {
+            return Ok(self.db.main());
+        }
+        if waits {
+            relay::deliver(&self.db, databases.main(), tenant, self.clock.now()).await?;
+        }
+        Ok(self.db.clone())
+    }
+
     /// A transaction that reads one chain, or all.
     pub(super) async fn read(&self, chain: Option<Chain>) -> Result<Tx, db::Error> {
         match chain.and_then(Chain::tenant) {
-            Some(tenant) => self.db.tenant(tenant).read().await,
+            Some(tenant) => self.of(tenant).await?.tenant(tenant).read().await,
             // The app's own entries are no tenant's, and operators see everybody's.
             None => self.db.all_tenants().read().await,
         }

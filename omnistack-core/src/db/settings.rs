@@ -40,13 +40,17 @@ impl DbSettings {
 
     /// The URL without its password.
     pub fn display_url(&self) -> String {
-        let url = self.url.expose_secret();
-        match (url.find("://"), url.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme < at => {
-                let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
-                format!("{}{user}:…{}", &url[..scheme + 3], &url[at..])
-            }
-            _ => url.to_owned(),
+        without_password(self.url.expose_secret())
+    }
+}
+
+/// A URL without its password.
+pub(super) fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
+            format!("{}{user}:…{}", &url[..scheme + 3], &url[at..])
         }
+        _ => url.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers};
+use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers, tenants::Lease};
 use crate::identity::TenantId;
 
 /// Whose rows a transaction sees.
@@ -22,10 +22,23 @@ pub struct Tx {
     committed: Vec<Box<dyn FnOnce() + Send>>,
     /// Why it must not commit.
     doomed: Option<&'static str>,
+    /// Whether tenants have databases of their own.
+    split: bool,
+    /// The tenant's own database, if it is in that; kept open until the end.
+    lease: Option<Lease>,
 }
 
 impl Tx {
     pub(super) async fn begin(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
+        let lease = match (scope, &db.tenants) {
+            (Scope::Tenant(tenant), Some(tenants)) if db.routed => tenants.lease(tenant).await?,
+            _ => return Self::begin_here(db, scope, writes).await,
+        };
+        let tx = Self::begin_here(lease.db(), scope, writes).await?;
+        Ok(Self { split: true, lease: Some(lease), ..tx })
+    }
+
+    async fn begin_here(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
         let settings = match scope {
             Scope::Unset => String::new(),
             // A UUID's text needs no quoting.
@@ -39,7 +52,8 @@ impl Tx {
         let observers = Arc::clone(&db.observers);
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
-        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None })
+        let split = db.tenants.is_some();
+        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None })
     }
 
     /// Which SQL it speaks.
@@ -74,6 +88,24 @@ impl Tx {
         self.committed.push(Box::new(then));
     }
 
+    /// Whether it is in a tenant's own database. What belongs to the app is put into the outbox there then, and carried over.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Whether it is in the app's own database while tenants have others.
+    pub(crate) fn is_main(&self) -> bool {
+        self.split && self.lease.is_none()
+    }
+
+    /// Once it has committed, what is in the tenant's outbox is carried over.
+    pub(crate) fn carry_on_commit(&mut self) {
+        if let (Some(lease), Some(tenant)) = (&self.lease, self.tenant) {
+            let databases = lease.databases().clone();
+            self.on_commit(move || databases.tell(tenant));
+        }
+    }
+
     /// From here on it can only be rolled back: [`commit`](Self::commit) does that and fails. For what must not be durable
     /// even when a caller overlooks the error that said so.
     pub(crate) fn doom(&mut self, reason: &'static str) {
@@ -97,7 +129,8 @@ impl fmt::Debug for Tx {
 ///
 /// On PostgreSQL the tenant rides with `BEGIN` in one round trip and lasts until the transaction ends; the policies
 /// of the tables (`omnistack_visible(tenant_id)`) use it, so a query that forgets its `where` returns nothing of
-/// others'. SQLite has no such policies: there the `where` alone isolates, which is why every query has one.
+/// others'. SQLite has no such policies: there the `where` alone isolates, which is why every query has one. Where each
+/// tenant has a database of its own, the transaction is in that, and nobody else's rows are there.
 #[derive(Debug)]
 pub struct TenantDb<'a> {
     db: &'a Db,

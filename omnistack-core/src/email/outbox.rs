@@ -7,6 +7,7 @@ pub use job::{ForgetMail, SendMail, Sender};
 pub use store::{MessageInfo, MessageState};
 
 pub(super) use store::Store;
+pub(crate) use store::carry_in;
 
 use super::{
     Address, AddressError, Email, Invalid,

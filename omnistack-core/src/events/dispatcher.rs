@@ -25,6 +25,7 @@ use crate::{
     app::{BoxError, Shutdown},
     db::Error,
     jobs::{Trouble, is_due, json, listen},
+    relay::Relay,
 };
 use attempt::attempt;
 
@@ -44,6 +45,7 @@ pub struct Dispatcher {
     handlers: Arc<BTreeMap<&'static str, Handler>>,
     names: Arc<str>,
     settings: Arc<EventSettings>,
+    relay: Option<Relay>,
 }
 
 impl Dispatcher {
@@ -55,7 +57,13 @@ impl Dispatcher {
         events.know(subscriptions);
         let handlers: BTreeMap<_, _> = handlers.into_iter().map(|handler| (handler.name, handler)).collect();
         let names = json(&handlers.keys().collect::<Vec<_>>()).into();
-        Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings) }
+        Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings), relay: None }
+    }
+
+    /// What brings events from tenants' own databases.
+    pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
+        self.relay = relay;
+        self
     }
 
     /// Delivers events until told to end, then lets deliveries under way finish within `EVENTS_DRAIN` and gives back the others,
@@ -85,6 +93,9 @@ impl Dispatcher {
         let mut round = Round::new(self);
         let mut attempts = 0;
         loop {
+            if let Some(relay) = &self.relay {
+                relay.sweep().await?;
+            }
             let look = round.look().await?;
             if round.running.is_empty() && !look.is_zero() {
                 return Ok(attempts);
@@ -194,7 +205,7 @@ impl Round {
 
     /// Claims what is due for as many as there are places; returns how long until there may be more.
     async fn look(&mut self) -> Result<Duration, Error> {
-        let Dispatcher { events, handlers, names, settings } = self.dispatcher.clone();
+        let Dispatcher { events, handlers, names, settings, .. } = self.dispatcher.clone();
         let places = usize::try_from(settings.concurrency).unwrap_or(usize::MAX).max(1);
         // So that one that is slow does not keep the others back.
         let most = if handlers.len() > 1 { places.div_ceil(2) } else { places };

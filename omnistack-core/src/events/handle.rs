@@ -16,7 +16,8 @@ use super::{
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
-    jobs::{LARGEST_PAYLOAD, LONGEST_KEY, hex},
+    jobs::{LARGEST_PAYLOAD, LONGEST_KEY, hex, json},
+    relay,
     trace::TraceContext,
 };
 
@@ -145,10 +146,24 @@ impl Events {
         let subscribers = self.subscriptions.get().and_then(|known| known.get(E::NAME));
         if let (Some(subscribers), false) = (subscribers, rows.is_empty()) {
             let trace = TraceContext::current();
-            let publish = store::Publish { name: E::NAME, rows: &rows, subscribers, trace: trace.as_ref() };
-            store::publish(tx, &publish, now.as_micros()).await?;
-            let wake = Arc::clone(&self.wake);
-            tx.on_commit(move || wake.notify_one());
+            let publish = store::Publish {
+                name: E::NAME.to_owned(),
+                rows,
+                subscribers: json(subscribers),
+                trace_state: trace.as_ref().and_then(|trace| trace.tracestate()).map(ToOwned::to_owned),
+                trace: trace.map(|trace| trace.traceparent().to_owned()),
+                tenant: tx.tenant(),
+                now: now.as_micros(),
+            };
+            match tx.tenant().filter(|_| tx.is_apart()) {
+                None => self.store_in(tx, &publish).await?,
+                Some(tenant) => {
+                    // So that the order in the outbox is that of the commits.
+                    store::lock_keys(tx, &publish.rows).await?;
+                    relay::put(tx, tenant, relay::Kind::Events, &publish, now).await?;
+                }
+            }
+            rows = publish.rows;
         }
         if let Some(listeners) = self.listeners.of::<E>() {
             tx.on_commit(move || {
@@ -159,6 +174,23 @@ impl Events {
             });
         }
         Ok(ids)
+    }
+
+    async fn store_in(&self, tx: &mut Tx, publish: &store::Publish) -> Result<(), db::Error> {
+        store::publish(tx, publish).await?;
+        let wake = Arc::clone(&self.wake);
+        tx.on_commit(move || wake.notify_one());
+        Ok(())
+    }
+
+    /// Stores what was put into the outbox of a tenant's database, unless it was before.
+    pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let mut publish: store::Publish =
+            serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
+        for row in &mut publish.rows {
+            row.lock = store::lock(&publish.name, &row.key);
+        }
+        self.store_in(tx, &publish).await
     }
 
     /// Listens to events of a kind that this process publishes from now on, told when they are committed: at best, for what may

@@ -14,7 +14,7 @@ mod publish;
 pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::Outcome;
 pub use inspect::{DeliveryFilter, DeliveryInfo, DeliveryState, SubscriberInfo};
-pub(super) use publish::{Publish, Row, lock, publish};
+pub(super) use publish::{Publish, Row, lock, lock_keys, publish};
 
 use crate::{clock::Clock, db::Db};
 

@@ -13,6 +13,7 @@ use crate::{
     db::{self, ErrorKind, Tx},
     identity::TenantId,
     jobs::{JobError, exponential},
+    relay,
     trace::TraceContext,
 };
 
@@ -86,6 +87,8 @@ pub(super) enum Standing {
     Unknown,
     /// Somebody else's by now, or given up.
     Lost,
+    /// Its rows are in the tenant's own database since an attempt before this one.
+    Handled,
 }
 
 impl Delivery {
@@ -136,8 +139,11 @@ impl Delivery {
     /// The transaction that acknowledges the event, begun when it is first asked for. It sees the rows of the event's
     /// [tenant](Self::tenant), and commits when the handler is done.
     ///
+    /// Where tenants have databases of their own, it is one of the tenant's, which remembers that it was told: its rows are there
+    /// once, and the event is acknowledged after it.
+    ///
     /// # Errors
-    /// The database's; and [`ErrorKind::Conflict`] when the delivery is somebody else's by now, because this attempt outlived its
+    /// The database's; and [`ErrorKind::Conflict`] when an earlier attempt has committed already, or the delivery is somebody else's by now, because this attempt outlived its
     /// lease, or was given up. Nothing is acknowledged then, whatever the handler returns.
     pub async fn tx(&mut self) -> Result<&mut Tx, db::Error> {
         if self.tx.is_none() {
@@ -150,6 +156,9 @@ impl Delivery {
     async fn begin(&mut self) -> Result<Tx, db::Error> {
         self.standing = Standing::Unknown;
         let db = &self.store.db;
+        if let (Some(tenant), Some(_)) = (self.claimed.tenant, db.tenant_databases()) {
+            return self.begin_apart(tenant).await;
+        }
         let mut tx = match self.claimed.tenant {
             Some(tenant) => db.tenant(tenant).begin().await?,
             None => db.begin().await?,
@@ -164,14 +173,51 @@ impl Delivery {
         Err(lost(&self.claimed))
     }
 
+    /// In the tenant's own database, where it is remembered under the event's id.
+    async fn begin_apart(&mut self, tenant: TenantId) -> Result<Tx, db::Error> {
+        if !self.store.holds(&self.claimed).await? {
+            self.standing = Standing::Lost;
+            return Err(lost(&self.claimed));
+        }
+        let mut tx = self.store.db.tenant(tenant).begin().await?;
+        let (id, subscriber) = (self.claimed.id.uuid(), &self.claimed.subscriber);
+        // First of all, so that of two only one gets any further.
+        if relay::received(&mut tx, id, subscriber, self.store.clock.now()).await? {
+            self.standing = Standing::Open;
+            return Ok(tx);
+        }
+        self.standing = Standing::Handled;
+        tx.rollback().await?;
+        let message = format!("event {id} was handled by `{subscriber}` before; it is acknowledged now");
+        Err(db::Error::new(ErrorKind::Conflict, message.into()))
+    }
+
     /// Acknowledges, with what was written.
     pub(super) async fn commit(mut self) -> Result<(), db::Error> {
+        if self.claimed.tenant.is_some() && self.store.db.tenant_databases().is_some() {
+            if let Some(tx) = self.tx.take() {
+                tx.commit().await?;
+            }
+            return self.acknowledge().await;
+        }
         self.tx().await?;
         if let Some(mut tx) = self.tx.take() {
             self.store.free(&mut tx, &self.claimed).await?;
             tx.commit().await?;
         }
         Ok(())
+    }
+}
+
+impl Delivery {
+    /// Acknowledges alone, what was written being there already.
+    pub(super) async fn acknowledge(self) -> Result<(), db::Error> {
+        let mut tx = self.store.db.begin().await?;
+        if self.store.done(&mut tx, &self.claimed).await? {
+            self.store.free(&mut tx, &self.claimed).await?;
+        }
+        // If not, it is somebody else's by now, who finds that it was handled.
+        tx.commit().await
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
+    relay,
 };
 
 /// A job that was enqueued, or that was there already.
@@ -53,6 +54,11 @@ pub enum EnqueueError {
         /// The length.
         bytes: usize,
     },
+    /// A batch can't be enqueued in a transaction of a tenant's own database.
+    #[error(
+        "a batch can't be enqueued in a transaction of a tenant's own database; enqueue one job there, and let it enqueue the batch"
+    )]
+    BatchElsewhere,
     /// The database refused it.
     #[error(transparent)]
     Database(#[from] db::Error),
@@ -99,6 +105,9 @@ impl Jobs {
 
     /// Enqueues a job in the caller's transaction: it exists when that commits.
     ///
+    /// From a tenant's own database it is carried into the queue right after. There, what has its unique key is known then and
+    /// not before: what is [`Enqueued`] says nothing of a duplicate.
+    ///
     /// # Errors
     /// See [`EnqueueError`]. After a database error the transaction is best rolled back.
     pub async fn enqueue_in(&self, tx: &mut Tx, job: impl Into<Draft>) -> Result<Enqueued, EnqueueError> {
@@ -138,13 +147,16 @@ impl Jobs {
     /// any job that is new, `then` is enqueued at once.
     ///
     /// # Errors
-    /// See [`EnqueueError`].
+    /// See [`EnqueueError`]; [`EnqueueError::BatchElsewhere`] in a transaction of a tenant's own database.
     pub async fn enqueue_batch_in<D: Into<Draft>>(
         &self,
         tx: &mut Tx,
         jobs: impl IntoIterator<Item = D>,
         then: impl Into<Draft>,
     ) -> Result<BatchId, EnqueueError> {
+        if tx.is_apart() {
+            return Err(EnqueueError::BatchElsewhere);
+        }
         let now = self.store.clock.now();
         let batch = BatchId::new(now);
         let rows = self.rows(jobs, Some(batch))?;
@@ -173,10 +185,23 @@ impl Jobs {
     }
 
     async fn insert(&self, tx: &mut Tx, rows: &[Row]) -> Result<Vec<Enqueued>, EnqueueError> {
+        if let Some(tenant) = tx.tenant().filter(|_| tx.is_apart() && !rows.is_empty()) {
+            relay::put(tx, tenant, relay::Kind::Jobs, rows, self.store.clock.now()).await?;
+            return Ok(rows.iter().map(|row| Enqueued { id: row.job, duplicate: false }).collect());
+        }
         let enqueued = store::insert(tx, rows, self.store.clock.now().as_micros()).await?;
         let wake = Arc::clone(&self.wake);
         tx.on_commit(move || wake.notify_one());
         Ok(enqueued)
+    }
+
+    /// Inserts what was put into the outbox of a tenant's database, unless it was before.
+    pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+        let rows: Vec<Row> = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
+        store::carry(tx, &rows, self.store.clock.now().as_micros()).await?;
+        let wake = Arc::clone(&self.wake);
+        tx.on_commit(move || wake.notify_one());
+        Ok(())
     }
 
     /// The newest jobs that match, at most `limit` of them, older than `before`.

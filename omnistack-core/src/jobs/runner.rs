@@ -17,6 +17,7 @@ use crate::{
     app::{BoxError, Shutdown},
     db::Error,
     http::Rate,
+    relay::Relay,
 };
 pub(crate) use attempt::storable;
 pub(crate) use wake::{Trouble, is_due};
@@ -34,6 +35,7 @@ pub struct Runner {
     lanes: Arc<[Lane]>,
     crons: Arc<[CronSpec]>,
     settings: Arc<JobSettings>,
+    relay: Option<Relay>,
 }
 
 /// A queue this worker serves.
@@ -72,7 +74,14 @@ impl Runner {
             lanes: lanes.into_iter().map(lane).collect(),
             crons: crons.into(),
             settings: Arc::new(settings),
+            relay: None,
         }
+    }
+
+    /// What brings jobs from tenants' own databases.
+    pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
+        self.relay = relay;
+        self
     }
 
     /// Runs jobs until told to end, then lets those that run finish within `JOBS_DRAIN` and gives back the others, their
@@ -102,6 +111,9 @@ impl Runner {
         let silent = self.jobs.store.silent(Duration::ZERO).await?;
         self.rescue(&silent).await?;
         loop {
+            if let Some(relay) = &self.relay {
+                relay.sweep().await?;
+            }
             self.jobs.store.promote().await?;
             let mut worker = Worker::new(self);
             for lane in 0..self.lanes.len() {

@@ -10,7 +10,7 @@ mod tick;
 
 pub(super) use claim::{Claim, Claimed};
 pub(super) use finish::{Finished, Lost, Outcome};
-pub(super) use insert::insert;
+pub(super) use insert::{carry, insert};
 pub use inspect::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 pub(super) use maintain::Silent;
 

@@ -17,3 +17,4 @@ mod pubsub;
 mod rates;
 mod resilience;
 mod services;
+mod tenant_databases;

@@ -198,7 +198,7 @@ on_each_database! {
 
 /// The module's own job, as the clock would enqueue it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct TeamUpkeep {}
+pub(crate) struct TeamUpkeep {}
 
 #[omnistack_core::async_trait]
 impl omnistack_core::jobs::Job for TeamUpkeep {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
@@ -13,6 +13,7 @@ use crate::{
     email::{Email, Invalid, Sent},
     id::Id,
     identity::TenantId,
+    relay,
 };
 
 /// What became of a mail.
@@ -87,6 +88,45 @@ struct Row {
     finished_at: Option<Timestamp>,
 }
 
+/// A mail that comes in.
+#[derive(Serialize, Deserialize)]
+struct New {
+    id: MessageId,
+    tenant: Option<TenantId>,
+    recipients: String,
+    subject: String,
+    content: String,
+    created_at: Timestamp,
+}
+
+const INSERT: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+    values ($1, $2, $3, $4, $5, 'queued', $6)";
+
+/// Unless it is there already. For PostgreSQL it has to be visible then.
+const INSERT_ONCE: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
+    values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing";
+
+impl New {
+    async fn insert(self, tx: &mut Tx, sql: &'static str) -> Result<(), db::Error> {
+        tx.query(sql)
+            .bind(self.id)
+            .bind(self.tenant)
+            .bind(self.recipients)
+            .bind(self.subject)
+            .bind(self.content)
+            .bind(self.created_at)
+            .execute()
+            .await
+            .map(drop)
+    }
+}
+
+/// Inserts what was put into the outbox of a tenant's database, unless it was before. The transaction is one of all tenants.
+pub(crate) async fn carry_in(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
+    let new: New = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
+    new.insert(tx, INSERT_ONCE).await
+}
+
 /// A mail to be sent.
 #[derive(sqlx::FromRow)]
 pub(super) struct Waiting {
@@ -108,18 +148,16 @@ impl Store {
         // Only an address that is none can't be written, and there is none after the check.
         let content = serde_json::to_string(email).map_err(|_| Invalid::NoRecipients)?;
         let recipients: Vec<_> = email.recipients().map(|address| address.mailbox()).collect();
-        tx.query(
-            "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
-             values ($1, $2, $3, $4, $5, 'queued', $6)",
-        )
-        .bind(id)
-        .bind(email.tenant)
-        .bind(recipients.join(", "))
-        .bind(email.subject.as_str())
-        .bind(content)
-        .bind(now)
-        .execute()
-        .await?;
+        let (recipients, subject) = (recipients.join(", "), email.subject.as_str().to_owned());
+        let new = New { id, tenant: email.tenant, recipients, subject, content, created_at: now };
+        match tx.tenant().filter(|_| tx.is_apart()) {
+            Some(tenant) if new.tenant.is_some_and(|of| of != tenant) => {
+                let refused = "a transaction of a tenant's own database sends that tenant's mails and the app's only";
+                return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()).into());
+            }
+            Some(tenant) => relay::put(tx, tenant, relay::Kind::Mail, &new, now).await?,
+            None => new.insert(tx, INSERT).await?,
+        }
         Ok(id)
     }
 

@@ -56,6 +56,13 @@ async fn deliver(handler: &Handler, claimed: &Claimed, store: &Store) -> Option<
             tracing::warn!(target: "omnistack::events", "is somebody else's by now, or was given up; nothing is acknowledged");
             return None;
         }
+        (Standing::Handled, _) => match delivery.acknowledge().await {
+            Ok(()) => return None,
+            Err(error) => {
+                tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will be tried again");
+                return Some(Outcome::Again { at: now + micros(PAUSE) });
+            }
+        },
         (Standing::Unknown, _) => return Some(Outcome::Again { at: now + micros(PAUSE) }),
         (Standing::Open, Err(error)) => {
             // What it wrote is rolled back before anything else is done.

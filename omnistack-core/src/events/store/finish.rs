@@ -63,6 +63,14 @@ impl Store {
         Ok(done.execute().await? == 1)
     }
 
+    /// Whether nobody else has it by now, and it was not given up.
+    pub(in crate::events) async fn holds(&self, delivery: &Claimed) -> Result<bool, Error> {
+        let sql = "select seq from event_deliveries
+            where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
+        let held = self.db.query(sql).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease);
+        Ok(held.fetch_optional::<(i64,)>().await?.is_some())
+    }
+
     /// Lets the next delivery of its key be made once this transaction commits.
     pub(in crate::events) async fn free(&self, tx: &mut Tx, delivery: &Claimed) -> Result<(), Error> {
         self.look_at(tx, delivery, Some(self.clock.now().as_micros())).await

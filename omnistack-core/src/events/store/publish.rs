@@ -1,16 +1,16 @@
 //! Events come in.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::Sha256,
     db::{Dialect, Error, Tx},
+    identity::TenantId,
     jobs::json,
-    trace::TraceContext,
 };
 
 /// An event's row, in the JSON both databases insert from.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(in crate::events) struct Row {
     pub(in crate::events) id: String,
     pub(in crate::events) key: String,
@@ -21,11 +21,18 @@ pub(in crate::events) struct Row {
 }
 
 /// Events of one kind, and who is to get them.
-pub(in crate::events) struct Publish<'a> {
-    pub(in crate::events) name: &'static str,
-    pub(in crate::events) rows: &'a [Row],
-    pub(in crate::events) subscribers: &'a [&'static str],
-    pub(in crate::events) trace: Option<&'a TraceContext>,
+#[derive(Serialize, Deserialize)]
+pub(in crate::events) struct Publish {
+    pub(in crate::events) name: String,
+    pub(in crate::events) rows: Vec<Row>,
+    /// JSON: their names.
+    pub(in crate::events) subscribers: String,
+    pub(in crate::events) trace: Option<String>,
+    pub(in crate::events) trace_state: Option<String>,
+    /// Of the transaction it was published in.
+    pub(in crate::events) tenant: Option<TenantId>,
+    /// When it was published.
+    pub(in crate::events) now: i64,
 }
 
 /// The number of a key's lock. That of another key only by a rare chance, which costs no more than waiting.
@@ -43,6 +50,7 @@ const INSERT: &str = "with stored as (
     insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
     select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, $5, $6, $7
     from json_array_elements($1::json) with ordinality as rows(value, place) order by place
+    on conflict (id) do nothing
     returning seq, key),
 due as (
     insert into event_deliveries (seq, subscriber, key)
@@ -56,29 +64,37 @@ select pg_notify('omnistack_events', '')::text";
 /// On SQLite, where the transaction is the only one that writes.
 const INSERT_EVENTS: &str = "insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
 select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
-returning seq";
+on conflict (id) do nothing returning seq";
 const INSERT_DELIVERIES: &str = "insert into event_deliveries (seq, subscriber, key)
 select seq, subscribers.value, events.key from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value";
 const INSERT_LANES: &str = "insert into event_lanes (subscriber, key, run_at)
 select distinct subscribers.value, events.key, $3 from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value
 on conflict (subscriber, key) do nothing";
 
-pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish<'_>, now: i64) -> Result<(), Error> {
-    let Publish { name, rows, subscribers, trace } = publish;
-    let (list, subscribers) = (json(rows), json(subscribers));
-    let (tenant, state) = (tx.tenant(), trace.and_then(|trace| trace.tracestate()).map(ToOwned::to_owned));
-    let trace = trace.map(|trace| trace.traceparent().to_owned());
+/// Nobody else publishes with their keys until this transaction ends. On SQLite it is the only one that writes anyway.
+pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<(), Error> {
+    if tx.dialect() == Dialect::Postgres {
+        let mut locks: Vec<i64> = rows.iter().map(|row| row.lock).collect();
+        locks.sort_unstable();
+        locks.dedup();
+        tx.query(LOCK).bind(json(&locks)).execute().await?;
+    }
+    Ok(())
+}
+
+/// Stores events, unless they are there already.
+pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish) -> Result<(), Error> {
+    let Publish { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
+    let (list, subscribers, tenant, now) = (json(rows), subscribers.clone(), *tenant, *now);
+    let (trace, state) = (trace.clone(), trace_state.clone());
+    lock_keys(tx, rows).await?;
     match tx.dialect() {
         Dialect::Postgres => {
-            let mut locks: Vec<i64> = rows.iter().map(|row| row.lock).collect();
-            locks.sort_unstable();
-            locks.dedup();
-            tx.query(LOCK).bind(json(&locks)).execute().await?;
-            let insert = tx.query(INSERT).bind(list).bind((*name).to_owned()).bind(subscribers);
+            let insert = tx.query(INSERT).bind(list).bind(name.clone()).bind(subscribers);
             insert.bind(tenant).bind(trace).bind(state).bind(now).execute().await?;
         }
         Dialect::Sqlite => {
-            let insert = tx.query(INSERT_EVENTS).bind(list).bind((*name).to_owned());
+            let insert = tx.query(INSERT_EVENTS).bind(list).bind(name.clone());
             let stored: Vec<(i64,)> = insert.bind(tenant).bind(trace).bind(state).bind(now).fetch_all().await?;
             let stored = json(&stored.into_iter().map(|(seq,)| seq).collect::<Vec<_>>());
             tx.query(INSERT_DELIVERIES).bind(stored.clone()).bind(subscribers.clone()).execute().await?;

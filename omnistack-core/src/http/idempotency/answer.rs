@@ -17,6 +17,7 @@ pub(super) const LARGEST: u64 = 1024 * 1024;
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// An answer as it is stored.
+#[derive(Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) head: Head,

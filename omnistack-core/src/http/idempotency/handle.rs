@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -16,10 +16,9 @@ use super::{
     answer::{Answer, is_final},
     in_progress,
     key::Digest,
-    store::{self, Attempt, Keys},
+    store::{self, Attempt, Keys, Lease},
 };
 use crate::{
-    clock::Timestamp,
     db::Tx,
     http::{Error, Response},
     id::Id,
@@ -50,8 +49,17 @@ pub(super) struct Claim {
     pub(super) key: String,
     pub(super) scope: Digest,
     pub(super) owner: Id<Attempt>,
-    pub(super) locked_until: Timestamp,
+    pub(super) until: Lease,
     pub(super) progress: Progress,
+    /// What is in a tenant's own database, by this attempt or by one before it.
+    pub(super) apart: Mutex<Option<Apart>>,
+}
+
+/// An answer in a tenant's own database.
+pub(super) struct Apart {
+    pub(super) answer: Answer,
+    /// Whether it is another attempt's, which carried the request out.
+    pub(super) others: bool,
 }
 
 /// How far a handler has gone with its answer.
@@ -118,6 +126,9 @@ impl Idempotency {
         let Some(claim) = &self.0 else { return Ok(response) };
         let (scope, owner) = (&claim.scope, claim.owner);
         let stored = async {
+            if tx.is_apart() {
+                return claim.complete_apart(tx, response).await;
+            }
             if !is_final(response.status()) {
                 claim.progress.0.store(Progress::CONFIRMED, Ordering::SeqCst);
                 return Ok((store::confirm_in(tx, scope, owner).await?, response));
@@ -137,6 +148,31 @@ impl Idempotency {
                 Err(error)
             }
         }
+    }
+}
+
+impl Claim {
+    /// In a transaction of a tenant's own database. One attempt stores its answer there; what others did is rolled back, and
+    /// they give that answer.
+    async fn complete_apart(&self, tx: &mut Tx, response: Response) -> Result<(bool, Response), Error> {
+        let now = self.keys.clock.now();
+        let (response, answer, first) = if is_final(response.status()) {
+            let (response, answer) = Answer::of(response).await?;
+            self.progress.0.store(Progress::WRITTEN, Ordering::SeqCst);
+            let first = store::complete_apart(tx, (&self.scope, self.owner, self.until), &answer, now).await?;
+            (response, Some(answer), first)
+        } else {
+            self.progress.0.store(Progress::CONFIRMED, Ordering::SeqCst);
+            (response, None, store::answered_apart(tx, &self.scope, now).await?.is_none())
+        };
+        let others = !first;
+        let answer = if others { store::answered_apart(tx, &self.scope, now).await? } else { answer };
+        *self.apart.lock().unwrap_or_else(PoisonError::into_inner) = answer.map(|answer| Apart { answer, others });
+        Ok((first, response))
+    }
+
+    pub(super) fn take_apart(&self) -> Option<Apart> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

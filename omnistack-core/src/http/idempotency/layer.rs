@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, resume_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use super::{
     Idempotency, IdempotencySettings,
     answer::{Answer, is_final},
-    handle::{Claim, Progress},
+    handle::{Apart, Claim, Progress},
     in_progress,
     key::{self, Digest, HEADER},
     store::{Claimed, Keys},
@@ -117,10 +117,11 @@ impl IdempotencyLayer {
         S::Future: Send,
     {
         match self.claim(&asked.scope, &asked.fingerprint).await {
-            Ok(Claimed::Own(owner, locked_until)) => {
+            Ok(Claimed::Own(owner, until)) => {
                 let Asked { parts, body, key, scope, .. } = asked;
                 let keys = Arc::clone(&self.keys);
-                let claim = Claim { keys, key, scope, owner, locked_until, progress: Progress::default() };
+                let (progress, apart) = (Progress::default(), Mutex::default());
+                let claim = Claim { keys, key, scope, owner, until, progress, apart };
                 carry_out(Arc::new(claim), Request::from_parts(parts, Body::from(body)), inner).await
             }
             Ok(Claimed::Answered(answer)) => answer.replay(),
@@ -162,7 +163,7 @@ where
     S::Future: Send,
 {
     request.extensions_mut().insert(Idempotency::new(Arc::clone(&claim)));
-    let left = claim.locked_until.since(claim.keys.clock.now());
+    let left = claim.until.locked_until.since(claim.keys.clock.now());
     let work = async move {
         let Ok(response) = inner.call(request).await;
         response.into_response()
@@ -185,7 +186,17 @@ where
 impl Claim {
     /// Keeps the answer, unless the handler did.
     async fn settle(&self, response: Response) -> Response {
+        let apart = self.take_apart();
+        if let Some(Apart { answer, others: true }) = apart {
+            // Carried out by an attempt before this one, whose process came to no end with it.
+            self.keep(&answer).await;
+            return answer.replay();
+        }
         if self.progress.committed() {
+            // A crash before this line leaves the claim until its lease ends; a retry then finds the tenant's row.
+            if let Some(Apart { answer, .. }) = apart {
+                self.keep(&answer).await;
+            }
             self.keys.ended(&self.scope).notify_waiters();
             return response;
         }
@@ -202,7 +213,12 @@ impl Claim {
                 return error.into_response();
             }
         };
-        match self.keys.complete(&self.scope, self.owner, &answer).await {
+        self.keep(&answer).await;
+        response
+    }
+
+    async fn keep(&self, answer: &Answer) {
+        match self.keys.complete(&self.scope, self.owner, answer).await {
             Ok(true) => {}
             Ok(false) => warn("its lease ended before it did, and it was carried out again"),
             Err(error) => {
@@ -210,13 +226,12 @@ impl Claim {
             }
         }
         self.keys.ended(&self.scope).notify_waiters();
-        response
     }
 
     /// Lets a retry be carried out.
     async fn release(&self) {
         if let Err(error) = self.keys.release(&self.scope, self.owner).await {
-            warn(&format!("it could not be released; a retry waits until {}: {error}", self.locked_until));
+            warn(&format!("it could not be released; a retry waits until {}: {error}", self.until.locked_until));
         }
         self.keys.ended(&self.scope).notify_waiters();
     }

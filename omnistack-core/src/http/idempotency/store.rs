@@ -36,10 +36,17 @@ pub(super) struct Keys {
     ended: [Notify; 64],
 }
 
+/// Until when.
+#[derive(Clone, Copy)]
+pub(super) struct Lease {
+    pub(super) locked_until: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
 /// What became of a request for a key.
 pub(super) enum Claimed {
     /// It is the caller's to carry out, as this owner, until then.
-    Own(Id<Attempt>, Timestamp),
+    Own(Id<Attempt>, Lease),
     /// It was carried out.
     Answered(Answer),
     /// The key was used for something else.
@@ -121,14 +128,15 @@ impl Keys {
         loop {
             let found = self.db.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
             let now = self.clock.now();
-            let (owner, locked_until) = (Id::new(now), now + lease);
+            let owner = Id::new(now);
+            let until = Lease { locked_until: now + lease, expires_at: now + self.settings.retention.max(lease) };
             let claim = |sql: Sql| {
                 let query = self.db.query(sql).bind(scope.to_vec()).bind(fingerprint.to_vec()).bind(owner);
-                query.bind(locked_until).bind(now + self.settings.retention.max(lease))
+                query.bind(until.locked_until).bind(until.expires_at)
             };
             let Some(row) = found else {
                 if claim(CLAIM).execute().await? == 1 {
-                    return Ok(Claimed::Own(owner, locked_until));
+                    return Ok(Claimed::Own(owner, until));
                 }
                 continue;
             };
@@ -144,7 +152,7 @@ impl Keys {
                 }
             }
             let taken = claim(TAKE_OVER).bind(row.owner).bind(now).execute().await?;
-            return Ok(if taken == 1 { Claimed::Own(owner, locked_until) } else { Claimed::InFlight });
+            return Ok(if taken == 1 { Claimed::Own(owner, until) } else { Claimed::InFlight });
         }
     }
 
@@ -182,6 +190,31 @@ pub(super) async fn complete_in(
 /// Whether the request is still this owner's, and stays so until the transaction ends.
 pub(super) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<Attempt>) -> Result<bool, db::Error> {
     tx.query(CONFIRM).bind(scope.to_vec()).bind(owner).execute().await.map(|changed| changed == 1)
+}
+
+/// In a tenant's own database, where the claim is not: whoever is first there has carried it out, and what anybody else did is
+/// rolled back.
+const FIRST: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
+                     values ($1, $1, $2, $6, $7, $3, $4, $5) \
+                     on conflict (scope) do update set owner = $2, locked_until = $6, expires_at = $7, status = $3, head = $4, \
+                     body = $5 where idempotency_keys.expires_at <= $8";
+
+/// As [`complete_in`], in a transaction of a tenant's own database.
+pub(super) async fn complete_apart(
+    tx: &mut Tx,
+    (scope, owner, until): (&Digest, Id<Attempt>, Lease),
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<bool, db::Error> {
+    let query = complete(tx.query(FIRST), scope, owner, answer);
+    query.bind(until.locked_until).bind(until.expires_at).bind(now).execute().await.map(|changed| changed == 1)
+}
+
+/// What was answered by whoever was first in a tenant's own database.
+pub(super) async fn answered_apart(tx: &mut Tx, scope: &Digest, now: Timestamp) -> Result<Option<Answer>, db::Error> {
+    let row = tx.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
+    let row = row.filter(|row| row.expires_at > now);
+    Ok(row.and_then(|row| Some(answer(row.status?, row.head, row.body))))
 }
 
 fn complete<'a>(query: db::Query<'a>, scope: &Digest, owner: Id<Attempt>, answer: &Answer) -> db::Query<'a> {

@@ -19,7 +19,7 @@ const INSERT: Sql = Sql {
     from json_to_recordset($1::json) as new(id text, name text, queue text, payload text, state text, rank bigint,
         run_at bigint, max_attempts integer, timeout bigint, unique_key text, unique_until bigint, batch text, tenant text,
         trace text, trace_state text, created_at bigint)
-    on conflict (name, unique_key) where unique_key is not null do nothing
+    on conflict do nothing
     returning id, queue, state)
 select id, case when state = 'ready' and row_number() over (partition by queue, state) = 1
     then pg_notify('omnistack_jobs', queue)::text end from inserted",
@@ -30,7 +30,7 @@ select unhex(value ->> 'id'), value ->> 'name', value ->> 'queue', value ->> 'pa
     unhex(value ->> 'batch'), unhex(value ->> 'tenant'), value ->> 'trace', value ->> 'trace_state',
     value ->> 'created_at'
 from json_each($1) where true
-on conflict (name, unique_key) where unique_key is not null do nothing
+on conflict do nothing
 returning id, null",
 };
 
@@ -39,6 +39,14 @@ const FREE_KEY: &str = "update jobs set unique_key = null where name = $1 and un
     and state in ('done', 'dead', 'cancelled') and (unique_until is null or unique_until <= $3)";
 
 const HOLDER: &str = "select id from jobs where name = $1 and unique_key = $2";
+
+/// Inserts jobs that come from a tenant's database, unless they have come before, or while others have their keys.
+pub(in crate::jobs) async fn carry(tx: &mut Tx, rows: &[Row], now: i64) -> Result<(), Error> {
+    for (row, key) in rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key))) {
+        tx.query(FREE_KEY).bind(row.name.clone()).bind(key.clone()).bind(now).execute().await?;
+    }
+    tx.query(INSERT).bind(super::json(&rows)).execute().await.map(drop)
+}
 
 /// Inserts jobs; one whose unique key is taken gives back the id of the job that has it.
 pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Result<Vec<Enqueued>, Error> {

@@ -1,0 +1,92 @@
+//! Accounts and teams where each tenant has a database of its own.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    audit::{AuditEntry, AuditLog},
+    db::{Db, ErrorKind},
+    identity::TenantId,
+    jobs::{Job, JobCtx, JobError},
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde_json::json;
+
+use super::{
+    support,
+    teams::{Team, members::TeamUpkeep},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The module's own job, as the clock would enqueue it.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Upkeep {}
+
+#[omnistack_core::async_trait]
+impl Job for Upkeep {
+    const NAME: &'static str = "auth.upkeep";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+async fn all(db: &Db) -> Vec<TenantId> {
+    db.tenant_databases().unwrap().all().await.unwrap()
+}
+
+async fn open(db: &Db, tenant: TenantId) -> Result<(), ErrorKind> {
+    db.tenant(tenant).read().await.map(drop).map_err(|error| error.kind())
+}
+
+on_each_database! {
+    /// Memberships are the app's; what was recorded of them is in the tenant's chain, with what was recorded there.
+    async fn a_team_works_as_ever(database: TestDatabase) {
+        let team = Team::start(database.with_tenant_databases()).await;
+        let db = team.app.db();
+        assert_eq!(all(db).await, []);
+        let role = json!({ "name": "Reader", "permissions": ["tenant:read"] });
+        let made = team.owner().post(team.path("/roles"), role).await.expect(201).json();
+        team.owner().patch(team.path(""), json!({ "name": "Acme & Sons" })).await.expect(200);
+        team.viewer().get(team.path("/members")).await.expect(200);
+        team.stranger.1.get(team.path("")).await.expect(404);
+        let log: AuditLog = team.app.app().ctx().get().unwrap();
+        let mut tx = db.tenant(team.id).begin().await.unwrap();
+        log.record_in(&mut tx, AuditEntry::new("thing.made").for_tenant(team.id)).await.unwrap();
+        tx.commit().await.unwrap();
+        let activity = team.owner().get(team.path("/activity")).await.expect(200).json();
+        let actions: Vec<_> = activity["items"].as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
+        assert!(actions.contains(&json!("thing.made")) && actions.len() >= 4, "{made} {actions:?}");
+        assert_eq!(all(db).await, [team.id]);
+    }
+
+    async fn a_team_that_is_deleted_takes_its_database_along(database: TestDatabase) {
+        let team = Team::start(database.with_tenant_databases()).await;
+        let db = team.app.db();
+        open(db, team.id).await.unwrap();
+        team.owner().delete(team.path("")).await.expect(200);
+        for (days, there) in [(29, true), (2, false)] {
+            team.app.clock().advance(DAY * days);
+            team.app.jobs().enqueue(TeamUpkeep {}).await.unwrap();
+            team.app.run_jobs().await;
+            assert_eq!(open(db, team.id).await.is_ok(), there, "after {days} days more");
+        }
+        assert_eq!(open(db, team.id).await, Err(ErrorKind::NotFound));
+        assert_eq!(all(db).await, []);
+    }
+
+    async fn a_user_who_is_deleted_takes_their_own_along(database: TestDatabase) {
+        let app = support::start(database.with_tenant_databases()).await;
+        let (ada, bob) = (support::user(&app, "ada@example.com").await, support::user(&app, "bob@example.com").await);
+        for tenant in [ada.tenant, bob.tenant] {
+            open(app.db(), tenant).await.unwrap();
+        }
+        let leave = app.db().query("update users set delete_at = $2 where id = $1").bind(ada.user);
+        leave.bind(app.clock().clock().now()).execute().await.unwrap();
+        app.jobs().enqueue(Upkeep {}).await.unwrap();
+        app.run_jobs().await;
+        assert_eq!(open(app.db(), ada.tenant).await, Err(ErrorKind::NotFound));
+        assert_eq!(all(app.db()).await, [bob.tenant]);
+    }
+}

@@ -1,0 +1,64 @@
+//! Which tenants have databases: rows of the app's own.
+
+use crate::{
+    clock::Timestamp,
+    db::{Db, Error, Tx},
+    identity::TenantId,
+};
+
+/// How a tenant stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It never had a database.
+    New,
+    /// It has one.
+    Known,
+    /// It had one, and gets none any more.
+    Gone,
+}
+
+pub(super) async fn standing(main: &Db, tenant: TenantId) -> Result<Standing, Error> {
+    let row = main.query("select left_at from tenant_databases where tenant_id = $1").bind(tenant);
+    let row: Option<(Option<Timestamp>,)> = row.fetch_optional().await?;
+    Ok(match row {
+        None => Standing::New,
+        Some((None,)) => Standing::Known,
+        Some((Some(_),)) => Standing::Gone,
+    })
+}
+
+/// It has one now; unless it has left meanwhile.
+pub(super) async fn add(main: &Db, tenant: TenantId) -> Result<Standing, Error> {
+    let now = main.observers.clock.now();
+    let add = main.query("insert into tenant_databases (tenant_id, made_at) values ($1, $2) on conflict do nothing");
+    add.bind(tenant).bind(now).execute().await?;
+    standing(main, tenant).await
+}
+
+pub(super) async fn all(main: &Db) -> Result<Vec<TenantId>, Error> {
+    list(main, "select tenant_id from tenant_databases where left_at is null order by tenant_id").await
+}
+
+/// Those whose databases are still to be removed.
+pub(super) async fn leaving(main: &Db) -> Result<Vec<TenantId>, Error> {
+    let sql =
+        "select tenant_id from tenant_databases where left_at is not null and removed_at is null order by left_at";
+    list(main, sql).await
+}
+
+async fn list(main: &Db, sql: &'static str) -> Result<Vec<TenantId>, Error> {
+    let rows: Vec<(TenantId,)> = main.query(sql).fetch_all().await?;
+    Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
+}
+
+/// Its database is to be removed when this commits. One that never had a database gets none either.
+pub(super) async fn drop_in(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+    let sql = "insert into tenant_databases (tenant_id, made_at, left_at) values ($1, $2, $2)
+        on conflict (tenant_id) do update set left_at = coalesce(tenant_databases.left_at, $2)";
+    tx.query(sql).bind(tenant).bind(now).execute().await.map(drop)
+}
+
+pub(super) async fn left(main: &Db, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+    let left = main.query("update tenant_databases set removed_at = $2 where tenant_id = $1");
+    left.bind(tenant).bind(now).execute().await.map(drop)
+}

@@ -1,0 +1,258 @@
+//! Those that are open: as many as may be, none closed while it is used.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::OnceCell;
+
+use super::{TenantDatabases, gone, lock, millis, names, names::Standing, unavailable};
+use crate::{
+    db::{Db, DbSettings, Error, ErrorKind, driver::Pools},
+    identity::TenantId,
+};
+
+/// A tenant's database that is open, or is being opened.
+pub(super) struct Home {
+    tenant: TenantId,
+    db: OnceCell<Db>,
+    /// The one it takes the place of, to be closed first.
+    before: Mutex<Option<Arc<Home>>>,
+    /// How many use it.
+    users: AtomicUsize,
+    /// When it was last asked for, in milliseconds of the clock.
+    used: AtomicU64,
+}
+
+/// Keeps a home from being closed.
+struct Ticket {
+    home: Arc<Home>,
+    databases: TenantDatabases,
+}
+
+/// A tenant's database in use: it is not closed.
+pub(crate) struct Lease {
+    db: Db,
+    ticket: Ticket,
+}
+
+/// A tenant's database for a moment.
+pub(crate) struct Visit {
+    db: Db,
+    lease: Option<Lease>,
+}
+
+impl TenantDatabases {
+    /// Closes those nobody has asked for in `TENANT_DATABASE_IDLE`, as the app does by itself; returns how many.
+    pub async fn close_idle(&self) -> usize {
+        let before = self.now().saturating_sub(millis(self.0.idle));
+        let mut idle = Vec::new();
+        self.open().retain(|_, home| {
+            let stays = home.users.load(Ordering::SeqCst) > 0 || home.used.load(Ordering::SeqCst) > before;
+            if !stays {
+                idle.push(Arc::clone(home));
+            }
+            stays
+        });
+        for home in &idle {
+            home.close().await;
+        }
+        idle.len()
+    }
+
+    pub(in crate::db) async fn close(&self) {
+        let all: Vec<_> = self.open().drain().map(|(_, home)| home).collect();
+        for home in all {
+            home.close().await;
+        }
+    }
+
+    /// A tenant's database, opened if it is not, for as long as it is used.
+    pub(crate) async fn lease(&self, tenant: TenantId) -> Result<Lease, Error> {
+        let within = self.0.database.acquire_timeout;
+        let leased = tokio::time::timeout(within, self.open_for(tenant)).await;
+        let leased = leased.unwrap_or_else(|_| {
+            let text = "did not open in time; is it up, and TENANT_DATABASES_OPEN enough for those in use at once?";
+            Err(unavailable(tenant, text))
+        });
+        self.note(tenant, leased.as_ref().err());
+        leased
+    }
+
+    /// Remembers whether it could be used.
+    fn note(&self, tenant: TenantId, error: Option<&Error>) {
+        let mut away = lock(&self.0.away);
+        match error {
+            None if away.is_empty() => {}
+            None => _ = away.remove(&tenant),
+            Some(error) if error.kind() == ErrorKind::NotFound => {}
+            Some(_) => _ = away.insert(tenant),
+        }
+    }
+
+    async fn open_for(&self, tenant: TenantId) -> Result<Lease, Error> {
+        let ticket = loop {
+            let freed = self.0.freed.notified();
+            match self.place(tenant) {
+                Some(ticket) => break ticket,
+                None => freed.await,
+            }
+        };
+        if let Some(db) = ticket.home.db.get().cloned() {
+            return Ok(Lease { db, ticket });
+        }
+        // On its own: migrations go on when who asked has given up. One opens, the others wait for it. On a thread, since the
+        // future of a migration can't change threads.
+        let runtime = tokio::runtime::Handle::current();
+        let opened = tokio::task::spawn_blocking(move || {
+            let home = Arc::clone(&ticket.home);
+            let db = runtime.block_on(home.db.get_or_try_init(|| ticket.databases.prepare(&home)))?.clone();
+            Ok(Lease { db, ticket })
+        });
+        opened.await.map_err(|_| unavailable(tenant, "was not opened, since the app ends"))?
+    }
+
+    /// A place among those that may be open; none while all are in use.
+    fn place(&self, tenant: TenantId) -> Option<Ticket> {
+        let mut open = self.open();
+        let mut before = None;
+        if !open.contains_key(&tenant) && open.len() >= self.0.most {
+            let idle = open.values().filter(|home| home.users.load(Ordering::SeqCst) == 0);
+            let oldest = idle.min_by_key(|home| home.used.load(Ordering::SeqCst))?.tenant;
+            before = open.remove(&oldest);
+        }
+        let home = open.entry(tenant).or_insert_with(|| Arc::new(Home::new(tenant, before)));
+        home.used.store(self.now(), Ordering::SeqCst);
+        // From none only under the lock.
+        home.users.fetch_add(1, Ordering::SeqCst);
+        Some(Ticket { home: Arc::clone(home), databases: self.clone() })
+    }
+
+    /// Opens it; makes it, if the tenant never had one.
+    async fn prepare(&self, home: &Home) -> Result<Db, Error> {
+        let tenant = home.tenant;
+        let before = lock(&home.before).take();
+        if let Some(before) = before {
+            before.close().await;
+        }
+        let known = match names::standing(&self.0.main, tenant).await? {
+            Standing::Gone => return Err(gone(tenant)),
+            standing => standing == Standing::Known,
+        };
+        if known {
+            self.0.place.exists(tenant)?;
+        } else {
+            self.0.place.create(tenant).await?;
+        }
+        let db = self.connect(tenant)?;
+        let opened = async {
+            db.ping().await.map_err(|error| missing(tenant, error))?;
+            self.migrate_in(&db).await?;
+            if !known && names::add(&self.0.main, tenant).await? == Standing::Gone {
+                return Err(gone(tenant));
+            }
+            Ok(())
+        };
+        let Err(error) = opened.await else { return Ok(db) };
+        db.close().await;
+        if !known && error.kind() == ErrorKind::NotFound {
+            // Whoever removed it may have been here before it was made.
+            self.0.place.drop(tenant).await?;
+        }
+        Err(error)
+    }
+
+    fn connect(&self, tenant: TenantId) -> Result<Db, Error> {
+        let settings = DbSettings { url: self.0.place.url(tenant), ..self.0.database.clone() };
+        let pools = Pools::open(&settings)?;
+        Ok(Db { pools, observers: Arc::clone(&self.0.main.observers), tenants: None, routed: false })
+    }
+
+    /// A tenant's database for a moment, as it is: nothing is migrated and no other is closed for it.
+    pub(crate) async fn visit(&self, tenant: TenantId) -> Result<Visit, Error> {
+        let open = self.open().get(&tenant).is_some_and(|home| home.db.initialized());
+        if open {
+            let lease = self.lease(tenant).await?;
+            return Ok(Visit { db: lease.db.clone(), lease: Some(lease) });
+        }
+        self.0.place.exists(tenant)?;
+        let db = self.connect(tenant)?;
+        match db.ping().await {
+            Ok(_) => Ok(Visit { db, lease: None }),
+            Err(error) => {
+                db.close().await;
+                Err(missing(tenant, error))
+            }
+        }
+    }
+
+    /// Closes it, whoever uses it.
+    pub(super) fn forget(&self, tenant: TenantId) {
+        lock(&self.0.away).remove(&tenant);
+        let home = self.open().remove(&tenant);
+        if let (Some(home), Ok(runtime)) = (home, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { home.close().await });
+        }
+    }
+
+    pub(super) fn open(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Home>>> {
+        lock(&self.0.open)
+    }
+}
+
+impl Home {
+    fn new(tenant: TenantId, before: Option<Arc<Self>>) -> Self {
+        let (users, used) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { tenant, db: OnceCell::new(), before: Mutex::new(before), users, used }
+    }
+
+    async fn close(&self) {
+        if let Some(db) = self.db.get() {
+            db.close().await;
+        }
+    }
+}
+
+impl Lease {
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Told when a transaction has put something there that belongs elsewhere.
+    pub(in crate::db) fn databases(&self) -> &TenantDatabases {
+        &self.ticket.databases
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.home.users.fetch_sub(1, Ordering::SeqCst);
+        self.databases.0.freed.notify_one();
+    }
+}
+
+impl Visit {
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    pub(crate) async fn end(self) {
+        if self.lease.is_none() {
+            self.db.close().await;
+        }
+    }
+}
+
+/// One there should be: a new one in its place would be empty.
+fn missing(tenant: TenantId, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Configuration => {
+            unavailable(tenant, &format!("can't be opened ({error}); restore it, or make it anew if it may be empty"))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,165 @@
+//! The SQL of what is carried between databases.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    audit,
+    clock::Timestamp,
+    db::{Db, Error, ErrorKind, Sql, Tx},
+    identity::TenantId,
+    jobs::json,
+};
+
+/// What is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Jobs,
+    Events,
+    Mail,
+    Audit,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Jobs, Self::Events, Self::Mail, Self::Audit];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Events => "events",
+            Self::Mail => "mail",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// Carried at once.
+pub(super) const SOME: usize = 100;
+
+/// Something to be carried.
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    seq: i64,
+    kind: String,
+    pub(super) content: String,
+}
+
+impl Row {
+    pub(super) fn kind(&self) -> Result<Kind, Error> {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind);
+        kind.ok_or_else(|| unreadable(&format!("`{}` is not carried by this build", self.kind)))
+    }
+}
+
+/// Only of a build that is older than what wrote it.
+pub(crate) fn unreadable(what: &str) -> Error {
+    Error::new(ErrorKind::Other, what.to_owned().into())
+}
+
+/// Puts something into the outbox of the database this transaction is in; it is carried when that has committed.
+pub(crate) async fn put<T: Serialize + ?Sized>(
+    tx: &mut Tx,
+    tenant: TenantId,
+    kind: Kind,
+    content: &T,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let content = serde_json::to_string(content).map_err(|error| Error::new(ErrorKind::Other, error.into()))?;
+    let put = tx.query("insert into tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)");
+    put.bind(tenant).bind(kind.as_str()).bind(content).bind(now).execute().await?;
+    tx.carry_on_commit();
+    Ok(())
+}
+
+/// Whether it comes for the first time; then it is done when this transaction commits, and not again.
+pub(crate) async fn received(tx: &mut Tx, id: uuid::Uuid, receiver: &str, now: Timestamp) -> Result<bool, Error> {
+    let sql = "insert into tenant_inbox (id, receiver, created_at) values ($1, $2, $3) on conflict do nothing";
+    Ok(tx.query(sql).bind(id).bind(receiver.to_owned()).bind(now).execute().await? == 1)
+}
+
+/// The first of a tenant's outbox.
+pub(super) async fn first(db: &Db) -> Result<Vec<Row>, Error> {
+    let some = db.query("select seq, kind, content from tenant_outbox order by seq limit $1");
+    some.bind(i64::try_from(SOME).unwrap_or(i64::MAX)).fetch_all().await
+}
+
+/// Waits until no other process carries; PostgreSQL only.
+pub(super) async fn take_turn(tx: &mut Tx) -> Result<(), Error> {
+    // The number is `tenants` as bytes.
+    tx.query("select pg_advisory_xact_lock(32760404164375667)::text").execute().await.map(drop)
+}
+
+const DELETE: Sql = Sql {
+    postgres: "delete from tenant_outbox where seq in (select value::bigint from json_array_elements_text($1::json) as value)",
+    sqlite: "delete from tenant_outbox where seq in (select value from json_each($1))",
+};
+
+pub(super) async fn delete(db: &Db, rows: &[Row]) -> Result<(), Error> {
+    let done = json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>());
+    db.query(DELETE).bind(done).execute().await.map(drop)
+}
+
+/// Forgets what nobody asks for any more.
+pub(super) async fn tidy(db: &Db, now: Timestamp, remember: Duration) -> Result<(), Error> {
+    db.query("delete from tenant_inbox where created_at < $1").bind(now - remember).execute().await?;
+    db.query("delete from idempotency_keys where expires_at <= $1").bind(now).execute().await.map(drop)
+}
+
+/// Tenants for whom something waits in the app's database.
+pub(super) async fn waiting(main: &Db) -> Result<Vec<TenantId>, Error> {
+    let rows: Vec<(TenantId,)> = main.query("select distinct tenant_id from tenant_outbox").fetch_all().await?;
+    Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
+}
+
+const FOR_TENANT: &str =
+    "select seq, kind, content from tenant_outbox where tenant_id = $1 and kind = 'audit' order by seq limit $2";
+
+/// Whether something waits for a tenant in the app's database.
+pub(crate) async fn waits(main: &Db, tenant: TenantId) -> Result<bool, Error> {
+    let one = main.query("select seq from tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
+    Ok(one.fetch_optional::<(i64,)>().await?.is_some())
+}
+
+/// Carries audit entries into the tenant's chain. Of two who do so at once, in whichever process, only one records each.
+pub(crate) async fn deliver(db: &Db, main: &Db, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+    loop {
+        let rows = main.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
+        let rows: Vec<Row> = rows.fetch_all().await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut tx = db.tenant(tenant).begin().await?;
+        for row in &rows {
+            let carried = audit::Carried::read(&row.content)?;
+            if received(&mut tx, carried.id(), "audit", now).await? {
+                carried.append(&mut tx).await?;
+            }
+        }
+        tx.commit().await?;
+        delete(main, &rows).await?;
+    }
+}
+
+/// Of a tenant that is gone: its entries stay in the app's database, in its chain there.
+pub(super) async fn keep(main: &Db, tenant: TenantId) -> Result<(), Error> {
+    loop {
+        let mut tx = main.all_tenants().begin().await?;
+        let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
+        let rows: Vec<Row> = rows.fetch_all().await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let seqs = json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>());
+        // Who deletes them appends them.
+        let mine = tx.query(DELETE).bind(seqs).execute().await?;
+        if mine != u64::try_from(rows.len()).unwrap_or(0) {
+            tx.rollback().await?;
+            continue;
+        }
+        for row in &rows {
+            audit::Carried::read(&row.content)?.append(&mut tx).await?;
+        }
+        tx.commit().await?;
+    }
+}

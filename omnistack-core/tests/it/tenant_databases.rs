@@ -1,0 +1,137 @@
+//! A database for each tenant, on both kinds of database.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+
+mod bound;
+mod carried;
+mod keys;
+mod notes;
+mod upkeep;
+
+use std::time::Duration;
+
+use omnistack_core::{
+    app::{App, AppBuilder},
+    db::ErrorKind,
+    identity::TenantId,
+};
+use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
+use serde_json::json;
+
+use notes::{NOTES, Notes, Told};
+
+/// An app with notes in which each tenant has a database.
+async fn start(database: TestDatabase) -> TestApp {
+    start_with(database, |app| app).await
+}
+
+async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
+    let database = database.with_tenant_databases();
+    TestApp::start(database, |app| more(app.with(Notes::new(Told::default())))).await
+}
+
+/// Another process of the app, which knows nothing of the first; what it did is told here.
+fn another(app: &TestApp) -> (App, Told) {
+    let told = Told::default();
+    let builder = App::builder(app.database().config()).clock(app.clock().clock());
+    let builder = builder.with(Notes::new(told.clone())).with(omnistack_core::identity::DevIdentity::default());
+    (builder.build().unwrap(), told)
+}
+
+fn tenant_of(client: &Client) -> TenantId {
+    client.identity().unwrap().tenant.unwrap()
+}
+
+/// How many rows of a table a tenant's transaction finds, or the app's own without one.
+async fn count(app: &TestApp, tenant: Option<TenantId>, table: &str) -> i64 {
+    let mut tx = match tenant {
+        Some(tenant) => app.db().tenant(tenant).read().await.unwrap(),
+        None => app.db().all_tenants().read().await.unwrap(),
+    };
+    let (count,): (i64,) =
+        tx.query(sqlx::AssertSqlSafe(format!("select count(*) from {table}"))).fetch_one().await.unwrap();
+    count
+}
+
+on_each_database! {
+    /// The module, its table and its routes know nothing of it; the table has no policy.
+    async fn two_tenants_have_two_databases(database: TestDatabase) {
+        let app = start(database).await;
+        let (ada, bob) = (app.user(), app.user());
+        for (client, title) in [(&ada, "Ada's"), (&bob, "Bob's")] {
+            client.post(NOTES, json!({ "title": title })).await.expect(201);
+            let items = client.get(NOTES).await.expect_ok().json()["items"].clone();
+            assert_eq!(items.as_array().unwrap().len(), 1);
+            assert_eq!(items[0]["title"], title);
+        }
+        // Deliberately without a `where`.
+        let mut tx = app.db().tenant(tenant_of(&ada)).read().await.unwrap();
+        let titles: Vec<(String,)> = tx.query("select title from notes").fetch_all().await.unwrap();
+        assert_eq!(titles, [("Ada's".to_owned(),)]);
+        drop(tx);
+        assert_eq!(count(&app, None, "notes").await, 0);
+        // What is somebody else's is not found.
+        let id = bob.get(NOTES).await.json()["items"][0]["id"].clone();
+        let path = format!("{NOTES}/{}", id.as_str().unwrap());
+        bob.get(&path).await.expect_ok();
+        ada.get(&path).await.expect_error(404, "NOT_FOUND");
+
+        let databases = app.db().tenant_databases().unwrap();
+        let mut all = vec![tenant_of(&ada), tenant_of(&bob)];
+        all.sort_by_key(|tenant| tenant.uuid());
+        assert_eq!(databases.all().await.unwrap(), all);
+        // A wrong query in the app's own database finds nobody's, and what is asked for there is there.
+        let mut tx = app.db().main().tenant(tenant_of(&ada)).read().await.unwrap();
+        assert!(tx.query("select title from notes").fetch_all::<(String,)>().await.unwrap().is_empty());
+    }
+
+    /// The first request of a tenant is not one at a time.
+    async fn a_database_is_made_once(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = tenant_of(&app.user());
+        let opened = (0..20).map(|_| {
+            let db = app.db().clone();
+            tokio::spawn(async move { db.tenant(tenant).read().await.map(|tx| drop(tx)).map_err(|error| error.kind()) })
+        });
+        for opened in opened.collect::<Vec<_>>() {
+            assert_eq!(opened.await.unwrap(), Ok(()));
+        }
+        assert_eq!(app.db().tenant_databases().unwrap().open_count(), 1);
+    }
+
+    async fn settings_that_can_not_be_are_refused(database: TestDatabase) {
+        let own = database.url().to_owned();
+        let long = own.replacen("omnistack_test", &"x".repeat(40), 1) + "{tenant}";
+        let mut wrong = vec![own.clone(), "mysql://there/app_{tenant}".into()];
+        if own.starts_with("postgres") {
+            wrong.push(long);
+            wrong.push("sqlite:tenants/{tenant}.db".into());
+        } else {
+            wrong.push("postgres://app@localhost/app_{tenant}".into());
+            wrong.push("sqlite:{tenant}?mode=memory".into());
+        }
+        for wrong in wrong {
+            let config = database.config().with("TENANT_DATABASE_URL", wrong.clone());
+            let refused = App::builder(config).build().unwrap_err().to_string();
+            assert!(refused.contains("TENANT_DATABASE_URL"), "{wrong}: {refused}");
+        }
+    }
+
+    async fn unset_all_is_as_it_was(database: TestDatabase) {
+        let app = TestApp::start(database, |app| app.with(Notes::new(Told::default()))).await;
+        assert!(app.db().tenant_databases().is_none());
+        let ada = app.user();
+        ada.post(NOTES, json!({ "title": "shared" })).await.expect(201);
+        assert_eq!(count(&app, None, "notes").await, 1);
+        let refused = app.app().migrate_tenant(tenant_of(&ada)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Configuration);
+        let mut tx = app.db().begin().await.unwrap();
+        app.db().drop_tenant_in(&mut tx, tenant_of(&ada)).await.unwrap();
+        tx.commit().await.unwrap();
+        app.app().carry().await.unwrap();
+        assert_eq!(count(&app, None, "notes").await, 1);
+    }
+}
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20 * 60);

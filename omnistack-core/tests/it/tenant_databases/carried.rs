@@ -1,0 +1,219 @@
+//! What is enqueued, published and recorded with a tenant's rows.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    app::Shutdown,
+    audit::{AuditEntry, AuditFilter, AuditLog, AuditStore, Chain},
+    db::ErrorKind,
+    jobs::{Draft, EnqueueError, JobFilter},
+};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use serde_json::json;
+
+use super::{
+    another, count,
+    notes::{Count, FULL, Noted, Notes, Told},
+    start, tenant_of,
+};
+
+/// What waits in a tenant's database, as it is there.
+async fn outbox(app: &TestApp, tenant: omnistack_core::identity::TenantId) -> Vec<(String, String)> {
+    let mut tx = app.db().tenant(tenant).read().await.unwrap();
+    tx.query("select kind, content from tenant_outbox order by seq").fetch_all().await.unwrap()
+}
+
+on_each_database! {
+    /// The process ends right after the commit, before anything is carried; and another right after it has carried, before it
+    /// could say so.
+    async fn a_crash_loses_nothing_and_doubles_nothing(database: TestDatabase) {
+        let app = start(database).await;
+        let ada = app.user();
+        let tenant = tenant_of(&ada);
+        ada.post(FULL, json!({ "title": "one" })).await.expect(201);
+        // No service of this process runs: it is as if it had died.
+        assert!(app.jobs().list(&JobFilter::default(), None, 10).await.unwrap().is_empty());
+        let waiting = outbox(&app, tenant).await;
+        assert_eq!(waiting.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), ["jobs", "events"]);
+
+        let (second, told) = another(&app);
+        second.carry().await.unwrap();
+        assert_eq!(outbox(&app, tenant).await, []);
+        // It had not come to delete what it had carried.
+        let put_back = async || {
+            let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+            for (kind, content) in &waiting {
+                let put = "insert into tenant_outbox (tenant_id, kind, content, created_at) values ($1, $2, $3, $4)";
+                let put = tx.query(put).bind(tenant).bind(kind.as_str()).bind(content.as_str());
+                put.bind(app.clock().clock().now()).execute().await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        };
+        put_back().await;
+        assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
+        assert_eq!(second.dispatcher().run_until_idle().await.unwrap(), 1);
+        put_back().await;
+        assert_eq!(second.runner().run_until_idle().await.unwrap(), 0);
+        assert_eq!(second.dispatcher().run_until_idle().await.unwrap(), 0);
+        assert_eq!(outbox(&app, tenant).await, []);
+        assert_eq!(told.sorted(), ["event one", "job one"]);
+        assert_eq!(count(&app, Some(tenant), "told").await, 1);
+
+        let store: AuditStore = app.app().ctx().get().unwrap();
+        assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
+        assert_eq!(store.list(&AuditFilter::of(tenant).action("noted"), 10, None).await.unwrap().items.len(), 1);
+        assert_eq!(count(&app, None, "audit_entries").await, 0);
+        assert_eq!(store.chains().await.unwrap(), [Chain::Tenant(tenant)]);
+    }
+
+    /// It commits the tenant's rows and dies before it can acknowledge.
+    async fn what_is_told_is_written_once(database: TestDatabase) {
+        let app = start(database).await;
+        let ada = app.user();
+        let tenant = tenant_of(&ada);
+        ada.post(FULL, json!({ "title": "one" })).await.expect(201);
+        assert_eq!(app.run_events().await, 1);
+        let mut tx = app.db().begin().await.unwrap();
+        for sql in ["update event_deliveries set state = 'waiting', ended_at = null", "delete from event_lanes"] {
+            tx.query(sql).execute().await.unwrap();
+        }
+        tx.query("insert into event_lanes (subscriber, key, run_at) values ('listener', 'all', 0)").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(app.run_events().await, 1);
+        assert_eq!(count(&app, Some(tenant), "told").await, 1);
+        // It is acknowledged, and does not come again.
+        assert_eq!(app.run_events().await, 0);
+        let subscribers = app.events().subscribers().await.unwrap();
+        assert!(subscribers.iter().all(|subscriber| subscriber.behind_since.is_none()), "{subscribers:?}");
+    }
+
+    /// While the app works, long before it would look through all of them.
+    async fn what_is_committed_is_carried_at_once(database: TestDatabase) {
+        let told = Told::default();
+        let app = TestApp::start(database.with_tenant_databases(), |app| {
+            let app = app.with(Notes::new(told.clone())).set("JOBS_POLL", "1h").set("EVENTS_POLL", "1h");
+            app.set("TENANT_DATABASE_SWEEP", "1h")
+        });
+        let app = app.await;
+        let (ada, bob) = (app.user(), app.user());
+        let ended = Shutdown::new();
+        let work = async {
+            for (client, title) in [(&ada, "one"), (&bob, "two"), (&ada, "three")] {
+                client.post(FULL, json!({ "title": title })).await.expect(201);
+            }
+            // A key somebody is just publishing with is looked at again in a moment, by this clock.
+            let mut moments = tokio::time::interval(Duration::from_millis(10));
+            let time = async {
+                loop {
+                    moments.tick().await;
+                    app.clock().advance(Duration::from_millis(10));
+                }
+            };
+            tokio::select! {
+                () = told.wait_for(6) => {}
+                () = time => {}
+            }
+            ended.cancel();
+        };
+        tokio::join!(app.app().work(ended.clone()), work);
+        let all = ["event one", "event three", "event two", "job one", "job three", "job two"];
+        assert_eq!(told.sorted(), all);
+    }
+
+    #[cfg(feature = "email")]
+    async fn mails_go_out(database: TestDatabase) {
+        use omnistack_core::email::{Email, Mail, Outbox};
+        let database = database.with_tenant_databases();
+        let app = TestApp::start(database, |app| app.set("EMAIL_FROM", "shop@example.com").with(Mail::default())).await;
+        let tenant = tenant_of(&app.user());
+        let outbox: Outbox = app.app().ctx().get().unwrap();
+        let mail = Email::to("ada@example.com").subject("Yours").text("It is ready.").for_tenant(tenant);
+        for commit in [false, true] {
+            let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+            let id = outbox.send_in(&mut tx, &mail).await.unwrap();
+            if commit { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
+            app.run_jobs().await;
+            assert_eq!(outbox.get(id).await.unwrap().is_some(), commit);
+        }
+        assert_eq!(app.mails().iter().count(), 1);
+    }
+
+    async fn what_is_rolled_back_is_not_carried(database: TestDatabase) {
+        let app = start(database).await;
+        let tenant = tenant_of(&app.user());
+        let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+        app.jobs().enqueue_in(&mut tx, Count { title: "never".into() }).await.unwrap();
+        app.events().publish_in(&mut tx, &Noted { title: "never".into() }).await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!((app.run_jobs().await, app.run_events().await), (0, 0));
+    }
+
+    /// Events of one key in the order of their commits, jobs once while one of their key waits.
+    async fn order_and_keys_hold(database: TestDatabase) {
+        let told = Told::default();
+        let app = TestApp::start(database.with_tenant_databases(), |app| app.with(Notes::new(told.clone()))).await;
+        let tenant = tenant_of(&app.user());
+        for number in 0..250 {
+            let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+            let title = format!("{number:03}");
+            app.events().publish_in(&mut tx, &Noted { title: title.clone() }).await.unwrap();
+            app.jobs().enqueue_in(&mut tx, Draft::new(Count { title }).unique("one")).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        app.run_events().await;
+        // As they were told: a table has no order of its own.
+        let expected: Vec<_> = (0..250).map(|number| format!("event {number:03}")).collect();
+        assert_eq!(told.all(), expected);
+        assert_eq!(count(&app, Some(tenant), "told").await, 250);
+        assert_eq!(app.run_jobs().await, 1);
+    }
+
+    async fn what_can_not_be_exact_is_refused(database: TestDatabase) {
+        let app = start(database).await;
+        let (tenant, other) = (tenant_of(&app.user()), tenant_of(&app.user()));
+        let log: AuditLog = app.app().ctx().get().unwrap();
+        let mut tx = app.db().tenant(tenant).begin().await.unwrap();
+        let (jobs, count) = (app.jobs(), |title: &str| Count { title: title.into() });
+        let batch = jobs.enqueue_batch_in(&mut tx, [count("a")], count("b")).await;
+        assert!(matches!(batch, Err(EnqueueError::BatchElsewhere)));
+        for entry in [AuditEntry::new("app's"), AuditEntry::new("other's").for_tenant(other)] {
+            let refused = log.record_in(&mut tx, entry).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidValue);
+            assert!(refused.to_string().contains("db.main()"), "{refused}");
+        }
+    }
+
+    /// Who is a member is the app's to say, and the tenant's to read.
+    async fn what_the_app_records_of_a_tenant_is_in_its_chain(database: TestDatabase) {
+        let app = start(database).await;
+        let (ada, other) = (app.user(), tenant_of(&app.user()));
+        let tenant = tenant_of(&ada);
+        let log: AuditLog = app.app().ctx().get().unwrap();
+        let store: AuditStore = app.app().ctx().get().unwrap();
+        let record = async |action: &str| {
+            let mut tx = app.db().main().all_tenants().begin().await.unwrap();
+            log.record_in(&mut tx, AuditEntry::new(action).for_tenant(tenant)).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        record("member.added").await;
+        // It has a database as soon as somebody wants to know.
+        let read = async || {
+            let page = store.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
+            let mut actions: Vec<_> = page.items.into_iter().map(|entry| (entry.sequence, entry.action)).collect();
+            actions.sort();
+            actions.into_iter().map(|(_, action)| action).collect::<Vec<_>>()
+        };
+        assert_eq!(read().await, ["member.added"]);
+        ada.post(FULL, json!({ "title": "one" })).await.expect(201);
+        record("member.left").await;
+        assert_eq!(read().await, ["member.added", "noted", "member.left"]);
+        assert_eq!(store.verify(tenant).await.unwrap().entries, 3);
+        record("member.back").await;
+        app.app().carry().await.unwrap();
+        assert_eq!(count(&app, None, "tenant_outbox").await, 0);
+        assert_eq!(store.verify(tenant).await.unwrap().entries, 4);
+        // Asking for one that never was makes none.
+        assert_eq!(store.verify(other).await.unwrap().entries, 0);
+        assert_eq!(app.db().tenant_databases().unwrap().all().await.unwrap(), [tenant]);
+    }
+}

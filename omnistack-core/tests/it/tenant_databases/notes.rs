@@ -1,0 +1,231 @@
+//! A module of an app: notes, and a route that does all that can be done with rows in one transaction.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::extract::State;
+use garde::Validate;
+use omnistack_core::{
+    app::{Api, Ctx, Missing, Module, Mount, Registry},
+    audit::{AuditEntry, AuditLog},
+    clock::Timestamp,
+    crud::{self, Column, Crud, Fields, Resource},
+    db::{Db, Migration, Migrations},
+    events::{Delivery, Event, Events, Subscriber},
+    http::{Error, Idempotency, Json, Patch, Response, StatusCode},
+    id::Id,
+    identity::Identity,
+    jobs::{Draft, Job, JobCtx, JobError, Jobs},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+pub(super) const NOTES: &str = "/api/v1/app/notes";
+pub(super) const FULL: &str = "/api/v1/app/full";
+
+/// What jobs and subscribers were told.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<(Mutex<Vec<String>>, Notify)>);
+
+impl Told {
+    fn push(&self, what: String) {
+        self.0.0.lock().unwrap().push(what);
+        self.0.1.notify_one();
+    }
+
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    pub(super) fn sorted(&self) -> Vec<String> {
+        let mut told = self.all();
+        told.sort();
+        told
+    }
+
+    /// Waits until it was told this much.
+    pub(super) async fn wait_for(&self, much: usize) {
+        while self.sorted().len() < much {
+            tokio::time::timeout(Duration::from_secs(20), self.0.1.notified()).await.unwrap();
+        }
+    }
+}
+
+pub(super) struct Notes {
+    told: Told,
+    migrations: Migrations,
+}
+
+impl Notes {
+    pub(super) fn new(told: Told) -> Self {
+        Self { told, migrations: &[FIRST] }
+    }
+
+    /// The next release.
+    pub(super) fn newer(told: Told) -> Self {
+        Self { told, migrations: &[FIRST, SECOND] }
+    }
+}
+
+const FIRST: Migration = Migration {
+    name: "0001_notes",
+    // Without a policy: nothing but the database keeps tenants apart.
+    postgres: "create table notes (id uuid primary key, tenant_id uuid not null, title text not null,
+        created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz);
+        create table told (text text not null)",
+    sqlite: "create table notes (id blob primary key, tenant_id blob not null, title text not null,
+        created_at text not null, updated_at text not null, deleted_at text) strict;
+        create table told (text text not null) strict",
+};
+
+const SECOND: Migration = Migration {
+    name: "0002_stars",
+    postgres: "alter table notes add stars bigint not null default 7",
+    sqlite: "alter table notes add stars integer not null default 7",
+};
+
+impl Module for Notes {
+    fn name(&self) -> &'static str {
+        "notes"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let (told, heard) = (self.told.clone(), self.told.clone());
+        registry
+            .migrations(self.migrations)
+            .routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx)
+            .routes(Mount::app("/full"), Api::new().routes(routes!(full)), Full::from_ctx)
+            .job::<Count>(move |_| Ok(told))
+            .on("listener", move |_| Ok(Listener(heard)));
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
+pub(super) struct Note {
+    id: Id<Note>,
+    title: String,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    deleted_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+pub(super) struct NewNote {
+    #[garde(length(chars, min = 1, max = 100))]
+    title: String,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+pub(super) struct NoteChange {
+    #[garde(skip)]
+    #[serde(default)]
+    title: Patch<String>,
+}
+
+impl Resource for Note {
+    const NAME: &'static str = "note";
+    const TABLE: &'static str = "notes";
+    const COLUMNS: &'static [Column] = &[Column::text("title").sorts().filters().searches()];
+    type Create = NewNote;
+    type Update = NoteChange;
+
+    fn id(&self) -> Id<Self> {
+        self.id
+    }
+
+    fn create(new: NewNote, fields: &mut Fields) {
+        fields.set("title", new.title);
+    }
+
+    fn update(change: NoteChange, fields: &mut Fields) {
+        fields.change("title", change.title.change().flatten());
+    }
+}
+
+/// Says that a note was counted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Count {
+    pub(super) title: String,
+}
+
+#[async_trait]
+impl Job for Count {
+    const NAME: &'static str = "count";
+    type State = Told;
+
+    async fn run(self, told: &Told, _: &JobCtx) -> Result<(), JobError> {
+        told.push(format!("job {}", self.title));
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Noted {
+    pub(super) title: String,
+}
+
+impl Event for Noted {
+    const NAME: &'static str = "noted";
+
+    fn key(&self) -> String {
+        "all".into()
+    }
+}
+
+/// Writes what it hears into the tenant's database.
+struct Listener(Told);
+
+#[async_trait]
+impl Subscriber for Listener {
+    type Event = Noted;
+
+    async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {
+        self.0.push(format!("event {}", event.title));
+        let tx = delivery.tx().await?;
+        tx.query("insert into told (text) values ($1)").bind(event.title).execute().await?;
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+struct Full {
+    db: Db,
+    jobs: Jobs,
+    events: Events,
+    audit: AuditLog,
+}
+
+impl Full {
+    fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
+        Ok(Self { db: ctx.get()?, jobs: ctx.get()?, events: ctx.get()?, audit: ctx.get()? })
+    }
+}
+
+/// Notes, enqueues, publishes and records.
+#[utoipa::path(post, path = "/", request_body = NewNote, responses((status = 201)))]
+async fn full(
+    State(Full { db, jobs, events, audit }): State<Full>,
+    caller: Identity,
+    idempotency: Idempotency,
+    Json(NewNote { title }): Json<NewNote>,
+) -> Result<Response, Error> {
+    let tenant = caller.require_tenant()?;
+    let mut tx = db.tenant(tenant).begin().await?;
+    let now = Timestamp::from_micros(0);
+    tx.query("insert into notes (id, tenant_id, title, created_at, updated_at) values ($1, $2, $3, $4, $4)")
+        .bind(Id::<Note>::from_uuid(uuid::Uuid::new_v4()))
+        .bind(tenant)
+        .bind(title.as_str())
+        .bind(now)
+        .execute()
+        .await?;
+    jobs.enqueue_in(&mut tx, Draft::new(Count { title: title.clone() }).tenant(tenant)).await?;
+    events.publish_in(&mut tx, &Noted { title: title.clone() }).await?;
+    audit.record_in(&mut tx, AuditEntry::new("noted").by(&caller).on("note", &title)).await?;
+    idempotency.commit(tx, (StatusCode::CREATED, Json(title))).await
+}
