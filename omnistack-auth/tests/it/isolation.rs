@@ -190,10 +190,11 @@ const SHARED: [(&str, &str); 1] =
     [("/identities/{provider}", "a provider is the app's; what is linked is the caller's own")];
 
 /// Tables with a tenant that have no policy, and why. All others have one.
-const WITHOUT_POLICY: [(&str, &str); 3] = [
+const WITHOUT_POLICY: [(&str, &str); 4] = [
     ("events", "the dispatcher hands on those of all; who reads them is no tenant"),
     ("jobs", "workers run those of all, and operators look at them"),
     ("sessions", "a session is its user's, whichever tenant is chosen; it is found by its id before there is a tenant"),
+    ("tenant_databases", "who has a database is looked up before anything of theirs is opened"),
 ];
 
 on_each_database! {

@@ -46,7 +46,7 @@ on_each_database! {
         let team = Team::start(database.with_tenant_databases()).await;
         let db = team.app.db();
         assert_eq!(all(db).await, []);
-        let role = json!({ "name": "Reader", "permissions": ["tenant:read"] });
+        let role = json!({ "name": "reader", "permissions": ["tenant:read"] });
         let made = team.owner().post(team.path("/roles"), role).await.expect(201).json();
         team.owner().patch(team.path(""), json!({ "name": "Acme & Sons" })).await.expect(200);
         team.viewer().get(team.path("/members")).await.expect(200);

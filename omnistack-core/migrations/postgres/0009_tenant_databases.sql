@@ -20,6 +20,11 @@ create table tenant_outbox (
     created_at timestamptz not null
 );
 create index tenant_outbox_of_tenant on tenant_outbox (tenant_id, seq);
+-- Put there also by transactions that can't read it, as audit entries are.
+alter table tenant_outbox enable row level security;
+alter table tenant_outbox force row level security;
+create policy tenant on tenant_outbox using (omnistack_visible(tenant_id));
+create policy record on tenant_outbox for insert with check (omnistack_may_record(tenant_id));
 
 -- In a tenant's database: what has come over and was done, so that it is done once.
 create table tenant_inbox (

@@ -80,7 +80,8 @@ pub(crate) async fn received(tx: &mut Tx, id: uuid::Uuid, receiver: &str, now: T
 
 /// The first of a tenant's outbox.
 pub(super) async fn first(db: &Db) -> Result<Vec<Row>, Error> {
-    let some = db.query("select seq, kind, content from tenant_outbox order by seq limit $1");
+    let mut tx = db.all_tenants().read().await?;
+    let some = tx.query("select seq, kind, content from tenant_outbox order by seq limit $1");
     some.bind(i64::try_from(SOME).unwrap_or(i64::MAX)).fetch_all().await
 }
 
@@ -97,7 +98,9 @@ const DELETE: Sql = Sql {
 
 pub(super) async fn delete(db: &Db, rows: &[Row]) -> Result<(), Error> {
     let done = json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>());
-    db.query(DELETE).bind(done).execute().await.map(drop)
+    let mut tx = db.all_tenants().begin().await?;
+    tx.query(DELETE).bind(done).execute().await?;
+    tx.commit().await
 }
 
 /// Forgets what nobody asks for any more.
@@ -108,7 +111,8 @@ pub(super) async fn tidy(db: &Db, now: Timestamp, remember: Duration) -> Result<
 
 /// Tenants for whom something waits in the app's database.
 pub(super) async fn waiting(main: &Db) -> Result<Vec<TenantId>, Error> {
-    let rows: Vec<(TenantId,)> = main.query("select distinct tenant_id from tenant_outbox").fetch_all().await?;
+    let mut tx = main.all_tenants().read().await?;
+    let rows: Vec<(TenantId,)> = tx.query("select distinct tenant_id from tenant_outbox").fetch_all().await?;
     Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
 }
 
@@ -117,15 +121,21 @@ const FOR_TENANT: &str =
 
 /// Whether something waits for a tenant in the app's database.
 pub(crate) async fn waits(main: &Db, tenant: TenantId) -> Result<bool, Error> {
-    let one = main.query("select seq from tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
+    let mut tx = main.tenant(tenant).read().await?;
+    let one = tx.query("select seq from tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
     Ok(one.fetch_optional::<(i64,)>().await?.is_some())
+}
+
+async fn waiting_for(main: &Db, tenant: TenantId) -> Result<Vec<Row>, Error> {
+    let mut tx = main.tenant(tenant).read().await?;
+    let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
+    rows.fetch_all().await
 }
 
 /// Carries audit entries into the tenant's chain. Of two who do so at once, in whichever process, only one records each.
 pub(crate) async fn deliver(db: &Db, main: &Db, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
     loop {
-        let rows = main.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
-        let rows: Vec<Row> = rows.fetch_all().await?;
+        let rows = waiting_for(main, tenant).await?;
         if rows.is_empty() {
             return Ok(());
         }
