@@ -61,12 +61,12 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
     };
     match tenant {
         Some(tenant) if tx.is_main() => {
-            return relay::put(tx, tenant, relay::Kind::Audit, &Carried { tenant, link }, now).await;
+            relay::put(tx, tenant, relay::Kind::Audit, &Carried { tenant, link }, now).await
         }
         _ if tx.is_apart() && tx.tenant() != tenant => {
             let refused = "a transaction of a tenant's own database records that tenant's entries only: record the app's own, \
                            and another tenant's, in one of `db.main()`";
-            return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
+            Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()))
         }
         _ => chain_on(tx, chain, link).await,
     }

@@ -91,7 +91,7 @@ on_each_database! {
         let tenant = tenant_of(&app.user());
         let opened = (0..20).map(|_| {
             let db = app.db().clone();
-            tokio::spawn(async move { db.tenant(tenant).read().await.map(|tx| drop(tx)).map_err(|error| error.kind()) })
+            tokio::spawn(async move { db.tenant(tenant).read().await.map(drop).map_err(|error| error.kind()) })
         });
         for opened in opened.collect::<Vec<_>>() {
             assert_eq!(opened.await.unwrap(), Ok(()));
