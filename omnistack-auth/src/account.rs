@@ -10,6 +10,7 @@ mod deletion;
 pub(crate) mod elsewhere;
 mod email;
 mod factor;
+mod invited;
 mod login;
 mod owner;
 #[cfg(feature = "passkeys")]

@@ -10,6 +10,7 @@ mod isolation;
 mod issuers;
 mod notes;
 mod own_tokens;
+mod pages;
 mod routes;
 mod security_page;
 mod sessions;

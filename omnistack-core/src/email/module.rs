@@ -19,8 +19,8 @@ use crate::{
 crate::section! {
     /// Mail the app writes.
     pub struct MailSettings {
-        /// The product's name, at the top of every mail.
-        pub product: String = "EMAIL_PRODUCT", default "OmniStack app";
+        /// The product's name, at the top of every mail; the app's own when absent.
+        pub product: Option<String> = "EMAIL_PRODUCT";
         /// Whom readers may ask.
         pub support: Option<Address> = "EMAIL_SUPPORT";
         /// Where the name at the top of every mail leads.
@@ -77,7 +77,7 @@ impl Mail {
     }
 
     fn templates(&self, registry: &mut Registry, settings: &MailSettings) -> Templates {
-        let mut brand = Brand::new(&settings.product);
+        let mut brand = Brand::new(settings.product.as_deref().unwrap_or(registry.app_name()));
         brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
         if let Some(url) = &settings.url {
             if super::template::link(url).is_err() {
