@@ -114,6 +114,7 @@ impl Services {
             one_time,
             jobs: ctx.get()?,
             audit: ctx.get()?,
+            events: ctx.get()?,
             browser,
             recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
             settings: parts.settings.clone(),

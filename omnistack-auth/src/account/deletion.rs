@@ -5,7 +5,7 @@ use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
     http,
-    identity::{Identity, TenantId},
+    identity::{Identity, TenantDeleted, TenantId, UserDeleted},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -111,11 +111,18 @@ impl Accounts {
             let mut deleted = 0;
             for (user,) in &due {
                 let mut tx = self.0.db.all_tenants().begin().await?;
-                let stays = store::lock(&mut tx, *user).await?.is_none()
-                    || !store::owned_alone(&mut tx, *user).await?.is_empty();
+                let account = store::lock(&mut tx, *user).await?;
+                let stays = account.is_none() || !store::owned_alone(&mut tx, *user).await?.is_empty();
                 if !stays && store::delete(&mut tx, *user, now).await? {
                     // In the app's chain: the tenant is gone with its user.
                     self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
+                    let events = &self.0.events;
+                    if let Some(tenant) = account.and_then(|account| account.tenant_id) {
+                        let gone = TenantDeleted::new(tenant);
+                        events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
+                    }
+                    let gone = UserDeleted::new(*user);
+                    events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     deleted += 1;
                 }
                 tx.commit().await?;

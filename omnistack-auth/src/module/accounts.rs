@@ -1,7 +1,7 @@
 //! Accounts of the app's own.
 
 use omnistack_core::{
-    app::{Audience, Ctx, Mount, Registry, Slot},
+    app::{Api, Audience, Ctx, Missing, Mount, Registry, Slot},
     config::Environment,
     email::MailSettings,
     http::{Rate, client::Client, layer::StepLayer},
@@ -9,6 +9,7 @@ use omnistack_core::{
 
 use super::{Auth, SignsInHere};
 use crate::{
+    account::Accounts,
     config::{AccountSettings, AuthSettings, SocialSettings},
     cookie::VaryByCookie,
     http,
@@ -19,6 +20,21 @@ use crate::{
 };
 #[cfg(feature = "passkeys")]
 use crate::{config::PasskeySettings, passkey::RelyingParty};
+
+/// What anybody may call who signs in, registers or has a link.
+fn public() -> Api<Accounts> {
+    http::login::api().merge(http::account::api()).merge(http::factor::public())
+}
+
+/// Mounts routes in version 1, and in version 2 with its envelope.
+fn both<S: Clone + Send + Sync + 'static>(
+    registry: &mut Registry,
+    mount: &Mount,
+    api: fn() -> Api<S>,
+    state: impl Fn(&Ctx) -> Result<S, Missing> + Copy + Send + 'static,
+) {
+    registry.routes(mount.clone(), api(), state).routes(mount.clone().v2(), api().enveloped(), state);
+}
 
 impl Auth {
     /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
@@ -38,18 +54,15 @@ impl Auth {
             .provide(SignsInHere)
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
-            .routes(Mount::public("/auth").without_idempotency(), http::login::api(), Ctx::get)
-            .routes(Mount::public("/auth").without_idempotency(), http::account::api(), Ctx::get)
-            .routes(Mount::public("/auth").without_idempotency(), http::factor::public(), Ctx::get)
-            .routes(Mount::public("/auth").without_idempotency(), http::invited::api(), |ctx| {
-                Ok((ctx.get()?, ctx.get()?))
-            })
-            .routes(Mount::app("/auth/mfa").without_idempotency(), http::factor::app(), Ctx::get)
-            .routes(Mount::app("/auth").without_idempotency(), http::credential::api(), Ctx::get)
             .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)
-            .routes(Mount::app("/auth/sessions"), http::session::app(), Ctx::get)
             .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
             .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
+        let invited = |ctx: &Ctx| Ok((ctx.get()?, ctx.get()?));
+        both(registry, &Mount::public("/auth").without_idempotency(), public, Ctx::get);
+        both(registry, &Mount::public("/auth").without_idempotency(), http::invited::api, invited);
+        both(registry, &Mount::app("/auth/mfa").without_idempotency(), http::factor::app, Ctx::get);
+        both(registry, &Mount::app("/auth").without_idempotency(), http::credential::api, Ctx::get);
+        both(registry, &Mount::app("/auth/sessions"), http::session::app, Ctx::get);
     }
 }
 
@@ -93,8 +106,8 @@ impl Auth {
                 let (accounts, url) = (ctx.get::<Services>()?.accounts, public_url.clone());
                 Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url, checked.clone(), &ctx.get()?))
             })
-            .routes(oauth, http::social::api(), Ctx::get)
-            .routes(Mount::app("/auth/identities").without_idempotency(), http::social::app(), Ctx::get);
+            .routes(oauth, http::social::api(), Ctx::get);
+        both(registry, &Mount::app("/auth/identities").without_idempotency(), http::social::app, Ctx::get);
         names
     }
 
@@ -177,19 +190,12 @@ fn relying_party(registry: &mut Registry, product: &str) -> Option<Option<Relyin
 #[cfg(feature = "passkeys")]
 pub(super) fn passkeys(registry: &mut Registry) {
     // Whoever begins has a row kept for five minutes.
-    let public = Mount::public("/auth/passkeys").without_idempotency().rate_limit(Rate::per_minute(300));
-    registry
-        .routes(public.body_limit(PASSKEY_BODY), http::passkey::public(), Ctx::get)
-        .routes(
-            Mount::public("/auth/mfa/passkey").without_idempotency().body_limit(PASSKEY_BODY),
-            http::passkey::second_factor(),
-            Ctx::get,
-        )
-        .routes(
-            Mount::app("/auth/passkeys").without_idempotency().body_limit(PASSKEY_BODY),
-            http::passkey::app(),
-            |ctx| Ok((ctx.get()?, ctx.get().ok())),
-        );
+    let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
+    let app = |ctx: &Ctx| Ok((ctx.get()?, ctx.get().ok()));
+    let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
+    both(registry, &with_body(public), http::passkey::public, Ctx::get);
+    both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
+    both(registry, &with_body(Mount::app("/auth/passkeys")), http::passkey::app, app);
 }
 
 /// Largest body of what a device has signed; certificates of its maker are in it.

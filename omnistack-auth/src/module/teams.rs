@@ -22,7 +22,7 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
         .permissions(role::KNOWN)
         .provide_with(move |ctx| {
             let sessions = ctx.get::<Services>()?.sessions;
-            Ok(Tenants::new(ctx.get()?, ctx.get()?, ctx.get()?, sessions, grace))
+            Ok(Tenants::new(ctx.get()?, ctx.get()?, (ctx.get()?, ctx.get()?), sessions, grace))
         })
         .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
         .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))

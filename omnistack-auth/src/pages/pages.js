@@ -18,6 +18,8 @@ class Refusal extends Error {
     this.status = status;
     this.code = error.code || "";
     this.fields = (error.details && error.details.fields) || [];
+    // The API writes for programs: no capital, no full stop.
+    this.message = this.message.charAt(0).toUpperCase() + this.message.slice(1).replace(/([^.!?])$/, "$1.");
     if (after && (status === 429 || status === 503)) this.message += ` Try again in ${waiting(Number(after))}.`;
   }
 }
@@ -448,12 +450,13 @@ async function identities() {
   };
   const lines = list.dataset.providers.split(",").map((name) => {
     const found = linked.find((identity) => identity.provider === name);
+    const shown = { google: "Google", github: "GitHub", microsoft: "Microsoft" }[name] || name;
     return found
-      ? line(name, `Linked ${when(found.created_at)}`, button("Unlink", "bad", attempt(async () => {
+      ? line(shown, `Linked ${when(found.created_at)}`, button("Unlink", "bad", attempt(async () => {
         await own("DELETE", `/auth/identities/${name}`);
         await identities();
       })))
-      : line(name, "Not linked", button("Link", "plain", attempt(async () => {
+      : line(shown, "Not linked", button("Link", "plain", attempt(async () => {
         const { body } = await own("POST", `/auth/identities/${name}/start?return_to=${encodeURIComponent("/auth/security")}`);
         location.assign(body.url);
       })));

@@ -6,6 +6,7 @@
 mod accounts;
 mod admin;
 mod api_keys;
+mod gone;
 mod isolation;
 mod issuers;
 mod notes;

@@ -6,13 +6,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Address, Console, Mailbox, Mailer, Outbox, Suppressions, mailbox,
-    outbox::{ForgetMail, SendMail, Sender, Store},
+    outbox::{ForgetMail, ForgetTenantMail, SendMail, Sender, Store},
     suppression::{self, Keys, Webhooks},
     template::{Brand, Overrides, Template, TemplateError, Templates},
 };
 use crate::{
     app::{Audience, Module, Mount, Registry},
     db::Db,
+    events::Enqueue,
+    identity::TenantDeleted,
     jobs::{Cron, Jobs, Queue},
 };
 
@@ -162,7 +164,13 @@ impl Module for Mail {
                 })
             }
         };
-        registry.job::<SendMail>(sender.clone()).job::<ForgetMail>(sender);
+        registry
+            .job::<SendMail>(sender.clone())
+            .job::<ForgetMail>(sender.clone())
+            .job::<ForgetTenantMail>(sender)
+            .on("forget-mail", |ctx| {
+                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenantMail { tenant: gone.tenant }))
+            });
         if let Some(api) = suppression::routes(&keys) {
             let mount = Mount::public("/email/webhooks").body_limit(LARGEST_EVENTS).without_idempotency();
             let webhooks = Webhooks { keys, suppressions, clock: clock.clone() };
