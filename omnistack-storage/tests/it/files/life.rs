@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     http::Method,
-    identity::{Identity, Permissions},
+    identity::{Identity, Permissions, TenantDeleted},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
