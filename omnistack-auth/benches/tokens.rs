@@ -1,14 +1,17 @@
-//! What recognising a caller costs: `cargo xtask bench auth`.
+//! What recognising a caller costs, and a password: `cargo xtask bench auth`.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
 
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{body::Body, extract::Request, response::Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use cpu_time::ThreadTime;
+use cpu_time::{ProcessTime, ThreadTime};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
-use omnistack_auth::Auth;
+use omnistack_auth::{
+    Auth,
+    password::{Password, Passwords},
+};
 use omnistack_core::{
     app::{Api, App, Module, Mount, Registry},
     config::Config,
@@ -21,6 +24,7 @@ use utoipa_axum::routes;
 
 const REQUESTS: usize = 20_000;
 const RUNS: usize = 15;
+const SIGN_INS: usize = 20;
 const ISSUER: &str = "https://id.example.com";
 const SECRET: &str = "a secret that is shared, of more than 32 bytes";
 
@@ -83,8 +87,48 @@ fn main() {
         println!("| the same for who is signed in, the token remembered | {:.2} | {:+.2} |", rows[1], rows[1] - rows[0]);
         println!("| verifying a token alone | {:.2} | |", rows[2]);
         println!("| the same, and asking SQLite where its user stands | {:.2} | |", rows[3]);
+        let (hash, sign_in) = passwords().await;
+        println!("\n### Signing in\n");
+        println!("CPU of the whole process, least of {SIGN_INS}, with Argon2id as it is by default (19 MiB, 2 passes).\n");
+        println!("| what | ms |\n|---|---:|");
+        println!("| hashing a password | {:.1} |", hash * 1e3);
+        println!("| a sign-in by password, from the request to the tokens, with its session and audit entry in SQLite | {:.1} |", sign_in * 1e3);
         println!("\n<!-- end auth -->");
     });
+}
+
+/// Seconds of the process for a hash, and for a sign-in.
+async fn passwords() -> (f64, f64) {
+    let settings = [
+        ("DATABASE_URL", "sqlite::memory:"),
+        ("HTTP_RATE_LIMIT", "1000000000/second"),
+        ("AUTH_VERIFIED_EMAIL", "false"),
+    ];
+    let app = App::builder(Config::from_pairs(settings)).with(Auth::accounts()).build().unwrap();
+    app.migrate().await.unwrap();
+    app.start().await.unwrap();
+    let (service, passwords): (_, Passwords) = (app.service(), app.ctx().get().unwrap());
+    let body = r#"{"email":"ada@example.com","password":"correct horse battery"}"#;
+    call(&service, post("/api/v1/public/auth/register", body)).await;
+    let password = Password::new("correct horse battery").unwrap();
+    let mut least_of = [f64::MAX; 2];
+    for _ in 0..SIGN_INS {
+        let before = ProcessTime::now();
+        passwords.hash(&password).await.unwrap();
+        least_of[0] = least(least_of[0], before.elapsed().as_secs_f64());
+        let before = ProcessTime::now();
+        call(&service, post("/api/v1/public/auth/login", body)).await;
+        least_of[1] = least(least_of[1], before.elapsed().as_secs_f64());
+    }
+    (least_of[0], least_of[1])
+}
+
+fn post(path: &'static str, body: &'static str) -> Request {
+    let mut request = request(path, None);
+    *request.method_mut() = http::Method::POST;
+    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    *request.body_mut() = Body::from(body);
+    request
 }
 
 /// Microseconds of this thread for each.

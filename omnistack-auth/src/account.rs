@@ -10,6 +10,7 @@ mod deletion;
 pub(crate) mod elsewhere;
 mod email;
 mod factor;
+mod invited;
 mod login;
 mod owner;
 #[cfg(feature = "passkeys")]
@@ -30,6 +31,7 @@ use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     clock::Clock,
     db::{Db, Tx},
+    events::Events,
     http::{self, FieldProblem, RateLimiter},
     identity::{Identity, UserId},
     jobs::Jobs,
@@ -76,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) one_time: OneTime,
     pub(crate) jobs: Jobs,
     pub(crate) audit: AuditLog,
+    pub(crate) events: Events,
     pub(crate) browser: Browser,
     /// Failed sign-ins that are recorded, of this process.
     pub(crate) recorded: RateLimiter<()>,

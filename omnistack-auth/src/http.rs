@@ -6,6 +6,7 @@ pub(crate) mod api_key;
 pub(crate) mod credential;
 pub(crate) mod factor;
 pub(crate) mod invitation;
+pub(crate) mod invited;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod me;

@@ -1,31 +1,32 @@
 //! Invitations: somebody is asked by mail to join a team, and joins with the link in it.
 //!
 //! The link's token is random and good once and for seven days. Whoever accepts must be signed in with the address it was
-//! sent to, verified, so that a forwarded mail lets nobody else in. Of the token its hash is stored, and the token itself
+//! sent to, verified, so that a forwarded mail lets no other account in. Who has no account yet makes one of that address as
+//! they accept: the token came by mail, so it is theirs. Of the token its hash is stored, and the token itself
 //! only sealed, until the mail is sent again or the invitation is over.
 
 use std::{fmt, time::Duration};
 
-use async_trait::async_trait;
 use omnistack_core::{
-    ExposeSecret as _,
     audit::AuditEntry,
     crypto::{Context, KeyRing, Sha256, Token},
     db::{self, Tx},
-    email::{Email, ErrorKind, Mailer},
     http::{self, Page, StatusCode},
     id::Id,
     identity::{Identity, TenantId, UserId},
-    jobs::{Job, JobCtx, JobError, Jobs},
+    jobs::Jobs,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
     Error,
+    mail::AccountMail,
     member::{no_role, role_of},
     model::{Invitation, Invited},
-    store::{invitation as store, member, tenant},
+    store::{
+        invitation::{self as store, Shown},
+        member, tenant,
+    },
     team::{MOST as MOST_TEAMS, refuse_machine},
     tenant::{Rights, Tenants, suspended},
     users::normal_email,
@@ -165,6 +166,30 @@ impl Invitations {
         Ok(found)
     }
 
+    /// As [`of_token`](Self::of_token), within a transaction of all tenants, and with the tenant's row held, as
+    /// [`accept_in`](Self::accept_in) holds it before a user's.
+    ///
+    /// # Errors
+    /// 404 `INVITATION_INVALID`, and the database's.
+    pub(crate) async fn of_token_in(&self, tx: &mut Tx, token: &str) -> Result<Invitation, Error> {
+        let (hash, now) = (Sha256::of(token), self.tenants.clock.now());
+        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
+        tenant::lock(tx, found.tenant_id).await?;
+        // It may have been accepted, revoked or sent anew while this waited.
+        Ok(store::of_token(tx, hash, now).await?.ok_or_else(invalid)?)
+    }
+
+    /// What whoever holds a token is shown before they accept.
+    ///
+    /// # Errors
+    /// 404 `INVITATION_INVALID`, and the database's.
+    pub(crate) async fn shown(&self, token: &str) -> Result<Shown, Error> {
+        let mut tx = self.tenants.db.all_tenants().read().await?;
+        let found = store::shown(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
+        tx.commit().await?;
+        Ok(found.ok_or_else(invalid)?)
+    }
+
     /// Lets the caller join.
     ///
     /// # Errors
@@ -188,11 +213,7 @@ impl Invitations {
     /// verified address is not the one it was sent to; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403
     /// `TENANT_SUSPENDED`; the database's.
     pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<Joined, Error> {
-        let (hash, now) = (Sha256::of(token), self.tenants.clock.now());
-        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
-        tenant::lock(tx, found.tenant_id).await?;
-        // What was found may have been accepted, revoked or sent anew while this waited.
-        let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
+        let (found, now) = (self.of_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
             let message = "this invitation was sent to another address: sign in with that one, verified";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
@@ -236,7 +257,7 @@ impl Invitations {
 
     /// Has the mail sent when the transaction commits.
     async fn send(&self, tx: &mut Tx, id: Id<Invited>) -> Result<(), Error> {
-        self.jobs.enqueue_in(tx, SendInvitation { invitation: id }).await.map_err(http::Error::from)?;
+        self.jobs.enqueue_in(tx, AccountMail::Invitation { invitation: id }).await.map_err(http::Error::from)?;
         Ok(())
     }
 }
@@ -251,68 +272,18 @@ fn ends() -> http::Error {
     http::Error::conflict("TEAM_ENDS", "the team is to be deleted; its owner can restore it")
 }
 
-fn invalid() -> http::Error {
+pub(crate) fn invalid() -> http::Error {
     let message = "the invitation is not valid, was accepted or taken back, or has expired; ask for another";
     http::Error::new(StatusCode::NOT_FOUND, "INVITATION_INVALID", message)
 }
 
-fn place(id: Id<Invited>) -> Context {
+/// What the sealed token of an invitation is bound to.
+pub(crate) fn place(id: Id<Invited>) -> Context {
     Context::row("invitations", "secret", id)
 }
 
 fn entry(action: &'static str, caller: &Identity, invitation: &Invitation) -> AuditEntry {
     AuditEntry::new(action).by(caller).for_tenant(invitation.tenant_id).on("invitation", invitation.id)
-}
-
-/// Sends the mail of an invitation, if it still stands. It names the row and not the token, which no queue holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SendInvitation {
-    invitation: Id<Invited>,
-}
-
-/// What sending needs.
-#[derive(Clone)]
-pub(crate) struct Post {
-    pub(crate) invitations: Invitations,
-    pub(crate) mailer: Mailer,
-    /// Where users reach the app, without a slash at its end.
-    pub(crate) address: String,
-}
-
-#[async_trait]
-impl Job for SendInvitation {
-    const NAME: &'static str = "auth.send_invitation";
-    type State = Post;
-
-    async fn run(self, post: &Post, _: &JobCtx) -> Result<(), JobError> {
-        let tenants = &post.invitations.tenants;
-        // The job knows the invitation only.
-        let mut tx = tenants.db.all_tenants().read().await?;
-        let letter = store::letter(&mut tx, self.invitation, tenants.clock.now()).await?;
-        tx.commit().await?;
-        let Some(letter) = letter else { return Ok(()) };
-        let token = post.invitations.ring.open_text(&letter.secret, &place(self.invitation))?;
-        let email = mail(&letter, &format!("{}/invitations/accept?token={}", post.address, token.expose_secret()));
-        match post.mailer.send(&email).await {
-            Ok(_) => Ok(()),
-            // A mail too many is better than one that never came.
-            Err(error) if error.is_retryable() || error.kind() == ErrorKind::Unknown => Err(JobError::retry(error)),
-            Err(error) => Err(JobError::fatal(error)),
-        }
-    }
-}
-
-/// The mail itself. A subject is one line, whatever a team calls itself.
-fn mail(letter: &store::Letter, link: &str) -> Email {
-    let plain = |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    let (team, inviter): (String, Option<String>) = (plain(&letter.team), letter.inviter.as_deref().map(plain));
-    let who = inviter.map_or_else(|| "You are invited".to_owned(), |inviter| format!("{inviter} invites you"));
-    let until = letter.expires_at;
-    let text = format!(
-        "{who} to join {team}.\n\nAccept here, until {until}:\n{link}\n\nIf you don't know the sender, do nothing: nobody \
-         joins unless this link is opened by you.\n"
-    );
-    Email::to(letter.email.as_str()).subject(format!("Join {team}")).text(text)
 }
 
 impl fmt::Debug for Invitations {

@@ -46,6 +46,7 @@ mod module;
 mod one_time;
 pub mod operator;
 mod own_role;
+mod pages;
 #[cfg(feature = "passkeys")]
 mod passkey;
 pub mod password;
@@ -66,3 +67,4 @@ pub use config::PasskeySettings;
 pub use config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;
+pub use pages::PageSettings;

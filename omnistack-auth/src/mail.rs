@@ -5,18 +5,24 @@
 //! With the module [`Mail`](omnistack_core::email::Mail) a mail goes into its outbox in the transaction that makes the
 //! token; without it, for development, it is handed to the app's mailer at once.
 //!
+//! An invitation is one of them: it may be in the team's own words.
+//!
 //! Links begin with `PUBLIC_URL`, whatever the request said its host was. The token is behind the `#`, which browsers
 //! send to nobody.
 
+mod invitation;
+
 use async_trait::async_trait;
 use omnistack_core::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
+    crypto::KeyRing,
     db::{Db, Tx},
     email::{
         Email, Mailer, Outbox,
         template::{MagicLink, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
     },
     http,
+    id::Id,
     identity::UserId,
     jobs::{Job, JobCtx, JobError},
 };
@@ -24,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error,
+    model::Invited,
     one_time::{OneTime, Purpose},
     store::account::{self as store, Account},
 };
@@ -54,6 +61,9 @@ pub(crate) enum AccountMail {
     SecondFactor { user: UserId, change: FactorChange },
     /// When the account is deleted, and how to keep it.
     DeletionScheduled { user: UserId, at: Timestamp },
+    /// Somebody is asked to join a team, if the invitation still stands. It names the row and not the token, which no queue
+    /// holds.
+    Invitation { invitation: Id<Invited> },
 }
 
 /// What has happened to second factors.
@@ -143,7 +153,11 @@ impl Job for AccountMail {
 
     async fn run(self, mails: &Mails, _: &JobCtx) -> Result<(), JobError> {
         // Dropped without a commit when there is nobody to write to, or no reason any more.
-        let mut tx = mails.db.begin().await?;
+        let mut tx = match &self {
+            // The job knows the invitation, and not of which tenant it is.
+            Self::Invitation { .. } => mails.db.all_tenants().begin().await?,
+            _ => mails.db.begin().await?,
+        };
         let Some(email) = mails.write(&mut tx, self).await? else { return Ok(()) };
         match &mails.outbox {
             Some(outbox) => {
@@ -171,6 +185,9 @@ pub(crate) struct Mails {
     pub(crate) templates: Templates,
     pub(crate) db: Db,
     pub(crate) one_time: OneTime,
+    /// Opens the tokens of invitations.
+    pub(crate) ring: KeyRing,
+    pub(crate) clock: Clock,
     /// Without a slash at its end.
     pub(crate) public_url: String,
     pub(crate) product: String,
@@ -273,6 +290,7 @@ impl Mails {
                 let stay = "To keep it, sign in before that.".to_owned();
                 self.to(&account, &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))))?
             }
+            AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
         };
         Ok(mail)
     }

@@ -89,13 +89,15 @@ impl Services {
             keys: programs,
         };
         let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
-        let sessions = Sessions::new(db.clone(), clock.clone(), ring, access, ended.clone(), settings);
+        let sessions = Sessions::new(db.clone(), clock.clone(), ring.clone(), access, ended.clone(), settings);
         let webhooks = Webhooks::new(issuers, sync, sessions.clone());
         let one_time = OneTime::new(db.clone(), clock.clone());
         let mails = Mails {
             mailer: ctx.get()?,
             db: db.clone(),
             one_time: one_time.clone(),
+            ring: ring.clone(),
+            clock: clock.clone(),
             outbox: None,
             templates: Templates::new(Brand::new(&parts.product)),
             public_url: settings.issuer().into(),
@@ -114,6 +116,7 @@ impl Services {
             one_time,
             jobs: ctx.get()?,
             audit: ctx.get()?,
+            events: ctx.get()?,
             browser,
             recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
             settings: parts.settings.clone(),

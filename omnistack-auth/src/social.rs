@@ -29,6 +29,7 @@ mod return_to;
 mod service;
 
 pub(crate) use flow::COOKIE;
+pub(crate) use return_to::is_path;
 pub(crate) use service::{Back, Done, Social};
 
 use std::fmt;

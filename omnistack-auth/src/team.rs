@@ -5,7 +5,7 @@ use omnistack_core::{
     clock::Timestamp,
     db::ErrorKind,
     http,
-    identity::{Identity, Permissions, TenantId, UserId},
+    identity::{Identity, Permissions, TenantDeleted, TenantId, UserId},
 };
 use serde_json::json;
 
@@ -163,6 +163,8 @@ impl Tenants {
             self.audit.record_in(&mut tx, entry).await?;
             self.db.drop_tenant_in(&mut tx, *id).await?;
         }
+        let events: Vec<_> = gone.iter().map(|(id, _)| TenantDeleted::new(*id)).collect();
+        self.events.publish_all_in(&mut tx, &events).await.map_err(http::Error::from)?;
         tx.commit().await?;
         for (id, _) in &gone {
             self.sessions.forget_tenant(*id).await;

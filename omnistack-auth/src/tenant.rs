@@ -9,6 +9,7 @@ use omnistack_core::{
     audit::{AuditEntry, AuditLog},
     clock::Clock,
     db::{Db, Tx},
+    events::Events,
     http::{self, FieldProblem, StatusCode},
     identity::{Identity, Permissions, TenantId},
 };
@@ -39,6 +40,7 @@ pub struct Tenants {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) audit: AuditLog,
+    pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     /// How long a deleted one can be restored.
     pub(crate) grace: Duration,
@@ -97,8 +99,14 @@ impl Rights {
 }
 
 impl Tenants {
-    pub(crate) fn new(db: Db, clock: Clock, audit: AuditLog, sessions: Sessions, grace: Duration) -> Self {
-        Self { db, clock, audit, sessions, grace }
+    pub(crate) fn new(
+        db: Db,
+        clock: Clock,
+        (audit, events): (AuditLog, Events),
+        sessions: Sessions,
+        grace: Duration,
+    ) -> Self {
+        Self { db, clock, audit, events, sessions, grace }
     }
 
     /// What a caller may do in a tenant, whichever is chosen now.

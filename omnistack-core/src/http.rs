@@ -34,7 +34,7 @@ pub mod client;
 pub mod idempotency;
 pub mod layer;
 
-mod envelope;
+pub(crate) mod envelope;
 mod error;
 mod extract;
 mod json;

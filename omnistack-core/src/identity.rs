@@ -3,12 +3,14 @@
 //! Core knows no accounts. A module that does (`omnistack-auth`, or [`DevIdentity`] until there is one) provides an
 //! [`Authenticator`]; the guard of a mount asks it, and handlers extract the [`Identity`].
 
+mod deleted;
 mod dev;
 mod guard;
 mod permissions;
 mod plan;
 mod require;
 
+pub use deleted::{TenantDeleted, UserDeleted};
 pub use dev::{DevIdentity, DevIdentitySettings};
 pub use guard::{Guard, GuardLayer};
 pub use permissions::{KnownPermissions, PermissionError, Permissions};

@@ -1,7 +1,10 @@
 //! What is done by the clock.
 
 use async_trait::async_trait;
-use omnistack_core::jobs::{Job, JobCtx, JobError};
+use omnistack_core::{
+    identity::TenantId,
+    jobs::{Job, JobCtx, JobError},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Archival, FileService};
@@ -17,6 +20,23 @@ impl Job for Sweep {
 
     async fn run(self, files: &FileService, _: &JobCtx) -> Result<(), JobError> {
         files.sweep().await?;
+        Ok(())
+    }
+}
+
+/// Marks the files of a tenant that is gone as deleted, so long ago that the next sweep removes them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ForgetTenant {
+    pub(crate) tenant: TenantId,
+}
+
+#[async_trait]
+impl Job for ForgetTenant {
+    const NAME: &'static str = "files.forget_tenant";
+    type State = FileService;
+
+    async fn run(self, files: &FileService, _: &JobCtx) -> Result<(), JobError> {
+        files.forget_tenant(self.tenant).await?;
         Ok(())
     }
 }

@@ -7,6 +7,8 @@ use omnistack_core::{
     clock::Clock,
     crypto::KeyRing,
     db::Db,
+    events::Enqueue,
+    identity::TenantDeleted,
     jobs::Cron,
     migrations,
 };
@@ -16,7 +18,7 @@ use crate::{
     config::{ArchivalSettings, FileSettings, StorageSettings},
     files::Inner,
     http,
-    jobs::{Archive, Sweep},
+    jobs::{Archive, ForgetTenant, Sweep},
     scan::Scanner,
 };
 
@@ -117,6 +119,10 @@ impl Module for Files {
             .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, archives.clone())))
             .job::<Sweep>(Ctx::get)
             .job::<Archive>(Ctx::get)
+            .job::<ForgetTenant>(Ctx::get)
+            .on("forget-files", |ctx| {
+                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenant { tenant: gone.tenant }))
+            })
             .cron(Cron::new("47 * * * *", Sweep {}))
             .routes(taking, http::files::bytes(), Ctx::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)

@@ -116,6 +116,18 @@ pub(crate) async fn set_deleted(
     Ok(update.execute().await? == 1)
 }
 
+/// Marks all of a tenant: those that are stored as deleted at this time, and those on their way, of whom nobody sends the
+/// rest, as begun then.
+pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<(), Error> {
+    for sql in [
+        "update files set deleted_at = $2 where tenant_id = $1 and state = 'stored'",
+        "update files set created_at = $2 where tenant_id = $1 and state <> 'stored'",
+    ] {
+        tx.query(sql).bind(tenant).bind(at).execute().await?;
+    }
+    Ok(())
+}
+
 /// Whether it was there, in this state.
 pub(crate) async fn remove(tx: &mut Tx, file: &File) -> Result<bool, Error> {
     let sql = "delete from files where tenant_id = $1 and id = $2 and state = $3 and (deleted_at is null) = $4";

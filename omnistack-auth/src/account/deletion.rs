@@ -5,7 +5,7 @@ use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
     http,
-    identity::{Identity, TenantId},
+    identity::{Identity, TenantDeleted, TenantId, UserDeleted},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -115,11 +115,16 @@ impl Accounts {
                     || !store::owned_alone(&mut tx, *user).await?.is_empty();
                 let personal = store::personal(&mut tx, *user).await?;
                 if !stays && store::delete(&mut tx, *user, now).await? {
+                    let events = &self.0.events;
                     for (tenant,) in personal {
                         self.0.db.drop_tenant_in(&mut tx, tenant).await?;
+                        let gone = TenantDeleted::new(tenant);
+                        events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     }
                     // In the app's chain: the tenant is gone with its user.
                     self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
+                    let gone = UserDeleted::new(*user);
+                    events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     deleted += 1;
                 }
                 tx.commit().await?;

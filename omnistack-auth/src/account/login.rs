@@ -48,6 +48,8 @@ pub(super) enum How {
     MagicLink,
     /// With a provider.
     Social,
+    /// With a new account, by an invitation.
+    Invitation,
     #[cfg(feature = "passkeys")]
     Passkey,
 }
@@ -58,6 +60,7 @@ impl How {
             Self::Password => "password",
             Self::MagicLink => "magic_link",
             Self::Social => "social",
+            Self::Invitation => "invitation",
             #[cfg(feature = "passkeys")]
             Self::Passkey => "passkey",
         }

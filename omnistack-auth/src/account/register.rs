@@ -92,7 +92,13 @@ impl Accounts {
     }
 
     /// The password there is now, in place of whatever was before.
-    async fn register_again_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
+    pub(super) async fn register_again_in(
+        &self,
+        tx: &mut Tx,
+        user: UserId,
+        name: &str,
+        hash: &str,
+    ) -> Result<(), Error> {
         store::register_again(tx, user, name, hash, self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(tx, user).await?;
         self.0.sessions.end_all_in(tx, user, None).await?;

@@ -9,7 +9,7 @@ const DECODED: usize = 3;
 
 /// Whether it is a path of the app, whoever reads it and however often it is decoded. Browsers take `\` for `/`, skip tabs
 /// and newlines, and `//host` is another's host.
-pub(super) fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return false;
     }

@@ -7,6 +7,8 @@ use omnistack_core::{
     id::Id,
     identity::{TenantId, UserId},
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::model::{Invitation, Invited};
 
@@ -63,21 +65,51 @@ pub(crate) async fn of_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Resul
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
 }
 
-/// What its mail says: the address, the sealed token, the tenant's name, and who asked.
+/// What its mail says: the address, the sealed token, the tenant's name, who asked and as what. The language is the
+/// reader's, where they have an account, or the inviter's.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Letter {
+    pub(crate) tenant_id: TenantId,
     pub(crate) email: String,
     pub(crate) secret: String,
     pub(crate) team: String,
+    pub(crate) role: String,
     pub(crate) inviter: Option<String>,
+    pub(crate) locale: Option<String>,
     pub(crate) expires_at: Timestamp,
 }
 
 pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Result<Option<Letter>, Error> {
-    let sql = "select i.email, i.secret, t.name as team, u.name as inviter, i.expires_at \
-               from invitations i join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
-               where i.id = $1 and i.expires_at > $2";
+    let sql = "select i.tenant_id, i.email, i.secret, t.name as team, i.role, u.name as inviter, \
+               coalesce(r.locale, u.locale) as locale, i.expires_at from invitations i \
+               join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
+               left join users r on r.email = i.email where i.id = $1 and i.expires_at > $2";
     tx.query(sql).bind(id).bind(now).fetch_optional().await
+}
+
+/// An invitation, as whoever holds its token is shown it.
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
+pub(crate) struct Shown {
+    /// The address it was sent to.
+    email: String,
+    /// What the team is called.
+    tenant: String,
+    /// As what they join.
+    role: String,
+    /// Who asks, while they are there.
+    inviter: Option<String>,
+    /// Until when it can be accepted.
+    expires_at: Timestamp,
+    /// Whether there is an account of this address: it signs in to accept.
+    registered: bool,
+}
+
+pub(crate) async fn shown(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Shown>, Error> {
+    let sql = "select i.email, t.name as tenant, i.role, u.name as inviter, i.expires_at, \
+               exists (select 1 from users r where r.email = i.email and r.email_verified_at is not null) as registered \
+               from invitations i join tenants t on t.id = i.tenant_id left join users u on u.id = i.invited_by \
+               where i.hash = $1 and i.expires_at > $2";
+    tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
 }
 
 /// Another token in the place of the one before, and its time anew.

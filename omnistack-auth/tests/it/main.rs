@@ -6,10 +6,12 @@
 mod accounts;
 mod admin;
 mod api_keys;
+mod gone;
 mod isolation;
 mod issuers;
 mod notes;
 mod own_tokens;
+mod pages;
 mod routes;
 mod security_page;
 mod sessions;

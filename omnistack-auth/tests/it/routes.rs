@@ -109,6 +109,45 @@ on_each_database! {
         assert!(tried >= 30, "{tried}");
     }
 
+    async fn every_route_of_an_account_is_in_version_2_in_its_envelope(database: TestDatabase) {
+        let team = everything(database).await;
+        let document = document(&team).await;
+        let (paths, mut tried) = (document["paths"].as_object().unwrap(), 0);
+        for (path, item) in paths {
+            // Where providers send browsers, and what they sign, is fixed.
+            let fixed = ["/oauth/", "/webhooks/"].iter().any(|part| path.contains(part));
+            let account = ["/api/v1/public/auth/", "/api/v1/app/auth/", "/api/v1/app/users/me"];
+            if fixed || !account.iter().any(|start| path.starts_with(start)) {
+                continue;
+            }
+            let second = &paths.get(&path.replace("/v1/", "/v2/")).unwrap_or_else(|| panic!("{path} is in v1 only"));
+            for (method, operation) in item.as_object().unwrap() {
+                let Some(responses) = operation["responses"].as_object() else { continue };
+                let other = &second[method]["responses"];
+                for (status, response) in responses.iter().filter(|(status, _)| status.starts_with('2')) {
+                    let (before, now) = (&response["content"]["application/json"], &other[status]["content"]["application/json"]);
+                    assert_eq!(before.is_null(), now.is_null(), "{method} {path} {status}");
+                    let text = now["schema"].to_string();
+                    let named = text.contains("Envelope") || (text.contains("\"data\"") && text.contains("MetaBody"));
+                    assert!(now.is_null() || named, "{method} {path} {status}: {text}");
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried >= 30, "{tried}");
+        // And so they answer.
+        let auth = "/api/v2/app/auth";
+        for (path, field) in [("/sessions", "items"), ("/mfa", "recovery_codes"), ("/identities", "items")] {
+            let answer = team.owner().get(format!("{auth}{path}")).await.expect(200).json();
+            assert!(!answer["data"][field].is_null() && answer["meta"]["version"] == "v2", "{path}: {answer}");
+            assert!(answer["meta"]["request_id"].is_string(), "{path}: {answer}");
+        }
+        let answer = team.app.anonymous().post("/api/v2/public/auth/forgot-password", json!({ "email": "a@example.com" }));
+        assert!(answer.await.expect(202).json()["data"]["message"].is_string());
+        let nothing = team.owner().post("/api/v2/app/auth/mfa/verify", json!({ "code": "1" })).await;
+        assert!(nothing.json()["error"]["code"].is_string(), "errors are in their own form");
+    }
+
     async fn no_address_sends_a_browser_elsewhere(database: TestDatabase) {
         let team = everything(database).await;
         for path in [

@@ -6,7 +6,7 @@ mod roles;
 mod table;
 
 use omnistack_core::{
-    email::Memory,
+    email::{Email, Memory},
     identity::{TenantId, UserId},
 };
 use omnistack_testkit::{Client, TestApp, TestDatabase};
@@ -24,6 +24,12 @@ pub(crate) struct Team {
     /// Owner, admin, developer and viewer, in this order.
     pub(crate) members: [(UserId, Client); 4],
     pub(crate) stranger: (UserId, Client),
+}
+
+/// The token of the link in a mail.
+pub(crate) fn token_of(mail: &Email) -> String {
+    let (_, after) = mail.text.as_deref().unwrap().split_once("#token=").expect("it has a link");
+    after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || "_-".contains(*letter)).collect()
 }
 
 pub(crate) const ROLES: [&str; 4] = ["owner", "admin", "developer", "viewer"];
@@ -89,8 +95,7 @@ impl Team {
     pub(crate) async fn token(&self) -> String {
         self.app.run_jobs().await;
         let mail = self.outbox.take().pop().expect("a mail was sent");
-        let after = mail.text.as_deref().unwrap().split("token=").nth(1).expect("it has a link");
-        after.split_whitespace().next().unwrap().to_owned()
+        token_of(&mail)
     }
 
     /// How many owners it has.

@@ -4,7 +4,7 @@ use axum::routing::MethodRouter;
 use utoipa::openapi::{Paths, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::identity::Require;
+use crate::{http::envelope, identity::Require};
 
 /// Routes and their OpenAPI description, which can't part: both come from `routes!(handler)`.
 ///
@@ -62,6 +62,37 @@ impl<S> Api<S> {
     /// Adds a route that the API's description leaves out: a page, a stream, an asset.
     pub fn hidden(mut self, path: impl Into<String>, router: MethodRouter<S>) -> Self {
         self.hidden.push((path.into(), router));
+        self
+    }
+
+    /// The same routes for version 2 on: what succeeds with JSON is in the [envelope](crate::http::Envelope), in the answers
+    /// and in their description. Handlers stay as they are.
+    ///
+    /// ```
+    /// # use omnistack_core::{app::{Api, Mount, Registry}, http::Json};
+    /// # use utoipa_axum::routes;
+    /// # #[utoipa::path(get, path = "/", responses((status = 200, body = Vec<String>)))]
+    /// # async fn list() -> Json<Vec<String>> { Json(Vec::new()) }
+    /// # fn api() -> Api<()> { Api::new().routes(routes!(list)) }
+    /// # fn register(registry: &mut Registry) {
+    /// registry
+    ///     .routes(Mount::public("/planets"), api(), |_| Ok(()))
+    ///     .routes(Mount::public("/planets").v2(), api().enveloped(), |_| Ok(()));
+    /// # }
+    /// ```
+    pub fn enveloped(mut self) -> Self
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.routes = self
+            .routes
+            .into_iter()
+            .map(|(mut paths, router, require)| {
+                envelope::describe(&mut paths);
+                (paths, router.layer(axum::middleware::from_fn(envelope::wrap)), require)
+            })
+            .collect();
+        envelope::add_schemas(&mut self.schemas);
         self
     }
 

@@ -128,7 +128,7 @@ impl AppBuilder {
     /// # Errors
     /// Every problem there is, each with the line that fixes it.
     pub fn build(self) -> Result<App, BuildError> {
-        let mut registry = Registry::new(self.config, self.clock);
+        let mut registry = Registry::new(self.config, self.clock, self.title.clone());
         // Read for their problems: their values are needed before there is an app.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());

@@ -94,6 +94,7 @@ pub struct Registry {
     pub(super) module: &'static str,
     pub(super) config: Config,
     pub(super) clock: Clock,
+    pub(super) title: String,
     pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
     /// Those that some route asks for.
@@ -115,11 +116,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub(super) fn new(config: Config, clock: Clock) -> Self {
+    pub(super) fn new(config: Config, clock: Clock, title: String) -> Self {
         Self {
             module: "core",
             config,
             clock,
+            title,
             ctx: Ctx::default(),
             routes: Vec::new(),
             permissions: BTreeSet::new(),
@@ -368,6 +370,11 @@ impl Registry {
     /// Where the app runs.
     pub fn environment(&self) -> Environment {
         self.config.environment()
+    }
+
+    /// What the app is called: as [`AppBuilder::named`](super::AppBuilder::named) says.
+    pub fn app_name(&self) -> &str {
+        &self.title
     }
 
     /// The app's clock.

@@ -6,21 +6,23 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Address, Console, Mailbox, Mailer, Outbox, Suppressions, mailbox,
-    outbox::{ForgetMail, SendMail, Sender, Store},
+    outbox::{ForgetMail, ForgetTenantMail, SendMail, Sender, Store},
     suppression::{self, Keys, Webhooks},
     template::{Brand, Overrides, Template, TemplateError, Templates},
 };
 use crate::{
     app::{Audience, Module, Mount, Registry},
     db::Db,
+    events::Enqueue,
+    identity::TenantDeleted,
     jobs::{Cron, Jobs, Queue},
 };
 
 crate::section! {
     /// Mail the app writes.
     pub struct MailSettings {
-        /// The product's name, at the top of every mail.
-        pub product: String = "EMAIL_PRODUCT", default "OmniStack app";
+        /// The product's name, at the top of every mail; the app's own when absent.
+        pub product: Option<String> = "EMAIL_PRODUCT";
         /// Whom readers may ask.
         pub support: Option<Address> = "EMAIL_SUPPORT";
         /// Where the name at the top of every mail leads.
@@ -77,7 +79,7 @@ impl Mail {
     }
 
     fn templates(&self, registry: &mut Registry, settings: &MailSettings) -> Templates {
-        let mut brand = Brand::new(&settings.product);
+        let mut brand = Brand::new(settings.product.as_deref().unwrap_or(registry.app_name()));
         brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
         if let Some(url) = &settings.url {
             if super::template::link(url).is_err() {
@@ -162,7 +164,13 @@ impl Module for Mail {
                 })
             }
         };
-        registry.job::<SendMail>(sender.clone()).job::<ForgetMail>(sender);
+        registry
+            .job::<SendMail>(sender.clone())
+            .job::<ForgetMail>(sender.clone())
+            .job::<ForgetTenantMail>(sender)
+            .on("forget-mail", |ctx| {
+                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenantMail { tenant: gone.tenant }))
+            });
         if let Some(api) = suppression::routes(&keys) {
             let mount = Mount::public("/email/webhooks").body_limit(LARGEST_EVENTS).without_idempotency();
             let webhooks = Webhooks { keys, suppressions, clock: clock.clone() };

@@ -3,6 +3,7 @@
 mod job;
 mod store;
 
+pub(super) use job::ForgetTenantMail;
 pub use job::{ForgetMail, SendMail, Sender};
 pub use store::{MessageInfo, MessageState};
 

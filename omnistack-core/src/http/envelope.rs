@@ -2,12 +2,20 @@
 
 use std::convert::Infallible;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
+use axum::{
+    body::{Body, to_bytes},
+    extract::FromRequestParts,
+    middleware::Next,
+    response::IntoResponse as _,
+};
+use http::{HeaderMap, header, request::Parts};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema as _, ToSchema,
+    openapi::{ObjectBuilder, Paths, Ref, RefOr, Schema},
+};
 
-use super::{ApiVersion, layer::RequestId};
+use super::{ApiVersion, Error, Request, Response, layer::RequestId};
 use crate::clock::{Clock, Timestamp};
 
 /// `{ "data": …, "meta": { "request_id", "timestamp", "version" } }`.
@@ -55,4 +63,53 @@ impl<S: Send + Sync> FromRequestParts<S> for Meta {
             version: version.to_string(),
         }))
     }
+}
+
+const JSON: &str = "application/json";
+
+/// Puts what succeeds with JSON into the envelope.
+pub(crate) async fn wrap(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Ok(meta) = Meta::from_request_parts(&mut parts, &()).await;
+    let response = next.run(Request::from_parts(parts, body)).await;
+    if !response.status().is_success() || !is_json(response.headers()) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    // It was made whole by a handler: nothing that streams is JSON here.
+    let wrapped = match (to_bytes(body, usize::MAX).await, serde_json::to_vec(&meta.0)) {
+        (Ok(data), Ok(meta)) => [b"{\"data\":", data.as_ref(), b",\"meta\":", &meta, b"}"].concat(),
+        (Err(error), _) => return Error::internal(error).into_response(),
+        (_, Err(error)) => return Error::internal(error).into_response(),
+    };
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(wrapped))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(JSON.as_bytes()))
+}
+
+/// Says so in the description.
+pub(crate) fn describe(paths: &mut Paths) {
+    for item in paths.paths.values_mut() {
+        let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in all.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                let content = response.content.get_mut(JSON).filter(|_| status.starts_with('2'));
+                let Some(RefOr::T(content)) = content else { continue };
+                let Some(data) = content.schema.take() else { continue };
+                let meta = Ref::from_schema_name(MetaBody::name());
+                let envelope = ObjectBuilder::new().property("data", data).required("data");
+                content.schema = Some(envelope.property("meta", meta).required("meta").into());
+            }
+        }
+    }
+}
+
+/// What the description refers to.
+pub(crate) fn add_schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((MetaBody::name().into_owned(), MetaBody::schema()));
+    MetaBody::schemas(schemas);
 }

@@ -7,6 +7,7 @@ mod aiosmtpd;
 mod failover;
 mod http_api;
 mod laws;
+mod maildev;
 mod message;
 mod settings;
 mod smtp;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use omnistack_core::identity::TenantId;
+
 use super::{FileService, STORAGE_BYTES};
 use crate::{Error, model::INCOMING, store};
 
@@ -13,6 +15,17 @@ const CHUNK: i64 = 200;
 const OBJECTS: usize = 200;
 
 impl FileService {
+    /// Has everything of a tenant that is gone removed by the next [`sweep`](Self::sweep), whatever could be restored before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), Error> {
+        let long_ago = self.0.clock.now() - (self.0.settings.delete_grace + PATIENCE) * 2;
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        store::forget_tenant(&mut tx, tenant, long_ago).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Removes, with their bytes: files whose bytes never came, files whose time to be restored is over, and what arrived at links
     /// and is no file's. Returns how many. Runs every hour by itself.
     ///

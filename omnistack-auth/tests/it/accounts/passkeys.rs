@@ -176,6 +176,36 @@ impl Post {
 }
 
 on_each_database! {
+    async fn an_operator_takes_a_lost_passkey_away(database: TestDatabase) {
+        let post = start(database).await;
+        let (ada, mut laptop) = post.with_passkey(ADA).await;
+        let me = post.id_of_me(&ada).await;
+        Signed::of(post.sign_in_with(&mut laptop).await);
+        let users: Users = post.app.app().ctx().get().unwrap();
+        let mut new = NewUser::of_email("boss@example.com");
+        new.operator = true;
+        let boss = crate::support::sign_in(&post.app, users.create(new).await.unwrap()).await;
+        let operator = crate::support::client(&post.app, &boss);
+        let challenge = post.login(ADA, PASSWORD).await;
+        let challenge = if challenge.status == 202 { challenge.json()["challenge"].clone() } else { Value::Null };
+
+        let reset = || operator.post(format!("/api/v1/admin/users/{me}/reset-factors"), json!({}));
+        let done = reset().await.expect(200).json();
+        assert_eq!((&done["totp"], &done["passkeys"]), (&json!(false), &json!(1)), "{done}");
+        post.client(&ada).get(ME).await.expect(401);
+        post.sign_in_with(&mut laptop).await.expect(401);
+        if !challenge.is_null() {
+            post.post("mfa/passkey/start", json!({ "challenge": challenge })).await.expect_error(400, "TOKEN_INVALID");
+        }
+        // The password is enough, and another can be added.
+        let again = post.signed_in(ADA).await;
+        assert!(post.list(&again).await.is_empty());
+        post.add(&again, &mut Device::new()).await.expect(201);
+        let told = post.mails().await;
+        assert!(told.iter().any(|mail| to(mail) == ADA && text(mail).contains("An operator has removed")), "{told:?}");
+        assert!(post.audited().await.contains(&"user.factors_reset".to_owned()));
+    }
+
     async fn a_passkey_signs_in_without_a_name_and_counts_as_two_factors(database: TestDatabase) {
         let post = start(database).await;
         post.registered(ADA).await;

@@ -9,6 +9,7 @@ use super::{MessageId, Store};
 use crate::{
     clock::Timestamp,
     email::{Email, EmailError, ErrorKind, Mailer, Suppressions},
+    identity::TenantId,
     jobs::{Job, JobCtx, JobError},
 };
 
@@ -17,6 +18,25 @@ use crate::{
 pub struct SendMail {
     /// Which.
     pub message: MessageId,
+}
+
+/// Forgets the mails of a tenant that is gone, and its own versions of templates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::email) struct ForgetTenantMail {
+    /// Which.
+    pub(in crate::email) tenant: TenantId,
+}
+
+#[async_trait]
+impl Job for ForgetTenantMail {
+    const NAME: &'static str = "forget_tenant_mail";
+    const QUEUE: &'static str = "mail";
+
+    type State = Sender;
+
+    async fn run(self, sender: &Sender, _: &JobCtx) -> Result<(), JobError> {
+        Ok(sender.store.forget_tenant(self.tenant).await?)
+    }
 }
 
 /// What sending needs.

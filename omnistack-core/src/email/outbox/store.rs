@@ -238,6 +238,17 @@ impl Store {
         tx.commit().await
     }
 
+    /// All of a tenant, sent or not.
+    pub(super) async fn forget_tenant(&self, tenant: TenantId) -> Result<(), db::Error> {
+        let mut tx = self.db.main().tenant(tenant).begin().await?;
+        for sql in
+            ["delete from email_messages where tenant_id = $1", "delete from email_templates where tenant_id = $1"]
+        {
+            tx.query(sql).bind(tenant).execute().await?;
+        }
+        tx.commit().await
+    }
+
     /// Forgets mails that were finished so long ago, and events so old that nobody sends them again.
     pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();

@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     http::Method,
-    identity::{Identity, Permissions},
+    identity::{Identity, Permissions, TenantDeleted},
 };
 use omnistack_testkit::{TestDatabase, on_each_database};
 
@@ -102,6 +102,25 @@ on_each_database! {
         alice.get(&path).await.expect(404);
         assert_eq!(shop.objects().await, 4);
         assert_eq!(shop.counted.of("storage_bytes"), 4);
+    }
+
+    async fn files_go_with_their_tenant(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let (alice, bob) = (shop.app.user(), shop.app.user());
+        for (client, name) in [(&alice, "a.txt"), (&alice, "b.txt"), (&bob, "c.txt")] {
+            upload(client, name, "text/plain", "secret").await.expect(201);
+        }
+        let gone = TenantDeleted::new(alice.identity().unwrap().tenant.unwrap());
+        // As whoever keeps tenants does, in the transaction that deletes one.
+        let mut tx = shop.app.db().all_tenants().begin().await.unwrap();
+        shop.app.events().publish_in(&mut tx, &gone).await.unwrap();
+        tx.commit().await.unwrap();
+        shop.app.run_events().await;
+        shop.app.run_jobs().await;
+        assert_eq!((shop.sweep().await, shop.objects().await), (2, 1));
+        assert_eq!(shop.counted.of("storage_bytes"), 6);
+        assert_eq!(alice.get(FILES).await.expect_ok().json()["items"].as_array().unwrap().len(), 0);
+        assert_eq!(bob.get(FILES).await.expect_ok().json()["items"].as_array().unwrap().len(), 1);
     }
 
     async fn nobody_reaches_another_tenant(database: TestDatabase) {

@@ -1,0 +1,83 @@
+//! Registering with an invitation.
+
+use omnistack_core::{db::ErrorKind, http};
+
+use super::{Accounts, SignedIn, Visitor, login::How};
+use crate::{
+    Error,
+    invitation::{self, Invitations},
+    password::Password,
+    store::account as store,
+    users::NewUser,
+};
+
+impl Accounts {
+    /// Makes the account of the address an invitation was sent to, lets it join, and signs it in. The token came by mail, so
+    /// the address is its holder's; what somebody else had registered with that address and never confirmed is theirs from
+    /// now on, with another password.
+    ///
+    /// # Errors
+    /// 404 `INVITATION_INVALID`; 409 `ACCOUNT_EXISTS` for an address whose account is confirmed: it signs in and accepts; 422
+    /// for a password that is not taken, when the invitation stays good; what [`Invitations::accept_in`] returns.
+    pub(crate) async fn register_invited(
+        &self,
+        invitations: &Invitations,
+        token: &str,
+        (name, password): (&str, &Password),
+        visitor: &Visitor,
+    ) -> Result<SignedIn, Error> {
+        // Nothing is hashed for a made-up token.
+        let invited = invitations.of_token(token).await?.ok_or_else(invitation::invalid)?;
+        let known = store::by_email(&self.0.db, &invited.email).await?;
+        if known.is_some_and(|account| account.email_verified_at.is_some()) {
+            return Err(exists().into());
+        }
+        self.judge("password", password, Some(&invited.email), false).await?;
+        let hash = self.0.passwords.hash(password).await?;
+        match self.try_register_invited(invitations, token, (name, &hash), visitor).await {
+            // Two at once: one of them was first, and used the invitation up.
+            Err(error) if error.database_kind() == Some(ErrorKind::Unique) => Err(invitation::invalid().into()),
+            done => done,
+        }
+    }
+
+    async fn try_register_invited(
+        &self,
+        invitations: &Invitations,
+        token: &str,
+        (name, hash): (&str, &str),
+        visitor: &Visitor,
+    ) -> Result<SignedIn, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
+        let invited = invitations.of_token_in(&mut tx, token).await?;
+        let user = match store::lock_by_email(&mut tx, &invited.email).await? {
+            Some(account) if account.email_verified_at.is_some() => return Err(exists().into()),
+            Some(account) => {
+                let name = if name.trim().is_empty() { &account.name } else { name.trim() };
+                self.register_again_in(&mut tx, account.id, name, hash).await?;
+                store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
+                account.id
+            }
+            None => {
+                let mut new = NewUser::of_email(&invited.email);
+                name.trim().clone_into(&mut new.name);
+                new.email_verified = true;
+                new.password_hash = Some(hash.to_owned());
+                self.0.users.create_in(&mut tx, new).await?.user
+            }
+        };
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let details = super::from(&visitor.device);
+        self.record_in(&mut tx, "account.registered", &account, Some(user), Some(details)).await?;
+        invitations.accept_in(&mut tx, user, token).await?;
+        let own = self.0.factors.of(user).await?;
+        let done = self.go_on(tx, account, own, How::Invitation, visitor).await?;
+        self.0.sessions.forget(user).await;
+        Ok(done)
+    }
+}
+
+fn exists() -> http::Error {
+    http::Error::conflict("ACCOUNT_EXISTS", "there is an account of this address: sign in with it, and accept")
+}

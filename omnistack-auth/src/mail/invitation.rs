@@ -1,0 +1,35 @@
+//! The mail that asks somebody to join a team.
+
+use omnistack_core::{
+    ExposeSecret as _,
+    db::Tx,
+    email::{Email, template::Invitation},
+    http,
+    id::Id,
+};
+
+use super::{Mails, printable};
+use crate::{Error, invitation::place, model::Invited, store::invitation as store};
+
+impl Mails {
+    /// None for one that was accepted, taken back or is over. Within a transaction of all tenants.
+    pub(super) async fn invitation(&self, tx: &mut Tx, id: Id<Invited>) -> Result<Option<Email>, Error> {
+        let now = self.clock.now();
+        let Some(letter) = store::letter(tx, id, now).await? else { return Ok(None) };
+        let token = self.ring.open_text(&letter.secret, &place(id))?;
+        // What teams and people call themselves is a stranger's text to the reader.
+        let written = Invitation {
+            inviter: letter.inviter.as_deref().map_or_else(|| self.product.clone(), printable),
+            tenant: printable(&letter.team),
+            role: Some(printable(&letter.role)),
+            link: format!("{}#token={}", self.page("invitation"), token.expose_secret()),
+            expires: letter.expires_at.since(now),
+        };
+        let locale = letter.locale.as_deref();
+        let Some(outbox) = &self.outbox else {
+            return Ok(Some(self.compose(&letter.email, locale, &written)?.for_tenant(letter.tenant_id)));
+        };
+        let own = outbox.compose_for(letter.tenant_id, letter.email.as_str(), &written, locale.unwrap_or("en"));
+        Ok(Some(own.await.map_err(http::Error::from)?))
+    }
+}

@@ -1,0 +1,203 @@
+//! Accounts of the app's own.
+
+use omnistack_core::{
+    app::{Api, Audience, Ctx, Missing, Mount, Registry, Slot},
+    config::Environment,
+    email::MailSettings,
+    http::{Rate, client::Client, layer::StepLayer},
+};
+
+use super::{Auth, SignsInHere};
+use crate::{
+    account::Accounts,
+    config::{AccountSettings, AuthSettings, SocialSettings},
+    cookie::VaryByCookie,
+    http,
+    pages::{PageSettings, Pages, Parts},
+    password::{Hashing, Passwords},
+    services::{AccountParts, Services},
+    social::{self, Social},
+};
+#[cfg(feature = "passkeys")]
+use crate::{config::PasskeySettings, passkey::RelyingParty};
+
+/// What anybody may call who signs in, registers or has a link.
+fn public() -> Api<Accounts> {
+    http::login::api().merge(http::account::api()).merge(http::factor::public())
+}
+
+/// Mounts routes in version 1, and in version 2 with its envelope.
+fn both<S: Clone + Send + Sync + 'static>(
+    registry: &mut Registry,
+    mount: &Mount,
+    api: fn() -> Api<S>,
+    state: impl Fn(&Ctx) -> Result<S, Missing> + Copy + Send + 'static,
+) {
+    registry.routes(mount.clone(), api(), state).routes(mount.clone().v2(), api().enveloped(), state);
+}
+
+impl Auth {
+    /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
+    pub(super) fn sign_in_here(&self, registry: &mut Registry) {
+        let address = registry.config::<AuthSettings>();
+        if registry.environment().is_production() && address.is_some_and(|settings| !settings.is_public()) {
+            registry.problem(
+                "links in mails, access tokens and cookies need the address users reach the app at: `PUBLIC_URL`",
+                "set it to that address, over TLS, e.g. PUBLIC_URL=https://app.example.com",
+            );
+        }
+        if registry.environment() == Environment::Development {
+            let owner = self.first_owner.clone();
+            registry.provide(owner.clone()).banner("sign in as", move || owner.line());
+        }
+        registry
+            .provide(SignsInHere)
+            .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
+            .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
+            .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)
+            .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
+            .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
+        let invited = |ctx: &Ctx| Ok((ctx.get()?, ctx.get()?));
+        both(registry, &Mount::public("/auth").without_idempotency(), public, Ctx::get);
+        both(registry, &Mount::public("/auth").without_idempotency(), http::invited::api, invited);
+        both(registry, &Mount::app("/auth/mfa").without_idempotency(), http::factor::app, Ctx::get);
+        both(registry, &Mount::app("/auth").without_idempotency(), http::credential::api, Ctx::get);
+        both(registry, &Mount::app("/auth/sessions"), http::session::app, Ctx::get);
+    }
+}
+
+impl Auth {
+    /// Providers of the app's own accounts; their names.
+    pub(super) fn sign_in_elsewhere(&self, registry: &mut Registry, built_in: bool) -> Vec<String> {
+        let mut providers = self.providers.clone();
+        if let Some(settings) = registry.config::<SocialSettings>().filter(|_| self.from_env) {
+            match settings.read() {
+                Ok(more) => providers.extend(more),
+                Err(error) => _ = registry.problem(error, "set both, or neither"),
+            }
+        }
+        if providers.is_empty() {
+            return Vec::new();
+        }
+        if !built_in {
+            let what = "signs in with a provider, and has no accounts of its own";
+            registry.problem(what, "begin with `Auth::accounts()`");
+        }
+        let mut checked: Vec<social::Checked> = Vec::new();
+        for provider in &providers {
+            match provider.check() {
+                Ok(provider) if checked.iter().any(|other| other.name() == provider.name()) => {
+                    let what = format!("signs in with two providers called `{}`", provider.name());
+                    registry.problem(what, "give one another name: `.named(…)`");
+                }
+                Ok(provider) => checked.push(provider),
+                Err((what, fix)) => _ = registry.problem(what, fix),
+            }
+        }
+        let Some(public_url) = registry.config::<AuthSettings>().map(|settings| settings.issuer().to_owned()) else {
+            return Vec::new();
+        };
+        let names = checked.iter().map(|provider| provider.name().to_owned()).collect();
+        // Each way back may cost a request to the provider.
+        let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
+        registry
+            .require::<Client>()
+            .provide_with(move |ctx| {
+                let (accounts, url) = (ctx.get::<Services>()?.accounts, public_url.clone());
+                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url, checked.clone(), &ctx.get()?))
+            })
+            .routes(oauth, http::social::api(), Ctx::get);
+        both(registry, &Mount::app("/auth/identities").without_idempotency(), http::social::app, Ctx::get);
+        names
+    }
+
+    /// The pages mails link to, unless the app has its own.
+    pub(super) fn pages(&self, registry: &mut Registry, parts: &AccountParts, providers: Vec<String>) {
+        let Some(settings) = registry.config::<PageSettings>() else { return };
+        if !settings.pages || self.no_pages {
+            return;
+        }
+        if !settings.leads_somewhere() {
+            let what = format!("`AUTH_AFTER_SIGN_IN` is no path of the app: `{}`", settings.after_sign_in);
+            registry.problem(what, "set it to a path such as `/projects`");
+        }
+        #[cfg(feature = "passkeys")]
+        let passkeys = parts.passkeys.is_some();
+        #[cfg(not(feature = "passkeys"))]
+        let passkeys = false;
+        let pages = Pages::new(&Parts {
+            product: parts.product.clone(),
+            registration: parts.settings.registration,
+            lengths: (parts.settings.password_length, parts.settings.password_length_second_factor),
+            passkeys,
+            providers,
+            after: settings.after_sign_in,
+        });
+        registry.routes(Mount::root("/auth", Audience::Public), pages.routes(), |_| Ok(pages));
+    }
+
+    pub(super) fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
+        let settings: AccountSettings = registry.config()?;
+        let product = registry.config::<MailSettings>()?.product.unwrap_or_else(|| registry.app_name().to_owned());
+        if registry.environment().is_production() && !settings.is_costly() {
+            registry.problem(
+                "password hashes cost less than they should: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
+                "remove both, or set e.g. 19456 and 2, 47104 and 1, 12288 and 3",
+            );
+        }
+        let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let hashing = Hashing {
+            memory: settings.argon2_memory,
+            passes: settings.argon2_passes,
+            lanes: settings.argon2_lanes,
+            running: settings.hashing.unwrap_or_else(cores),
+            waiting: settings.hashing_queue,
+        };
+        #[cfg(feature = "passkeys")]
+        let passkeys = relying_party(registry, &product)?;
+        match Passwords::new(hashing) {
+            Ok(passwords) => Some(AccountParts {
+                settings,
+                product,
+                passwords,
+                breaches: self.breaches.clone(),
+                #[cfg(feature = "passkeys")]
+                passkeys,
+            }),
+            Err(error) => {
+                registry
+                    .problem(format!("Argon2 can't be computed so: {error}"), "remove the settings `AUTH_ARGON2_…`");
+                None
+            }
+        }
+    }
+}
+
+/// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
+#[cfg(feature = "passkeys")]
+fn relying_party(registry: &mut Registry, product: &str) -> Option<Option<RelyingParty>> {
+    let (settings, auth): (PasskeySettings, AuthSettings) = (registry.config()?, registry.config()?);
+    match RelyingParty::new(auth.issuer(), &settings, product) {
+        Ok(party) => Some(party),
+        Err((what, fix)) => {
+            registry.problem(what, fix);
+            None
+        }
+    }
+}
+
+/// Signing in without a password.
+#[cfg(feature = "passkeys")]
+pub(super) fn passkeys(registry: &mut Registry) {
+    // Whoever begins has a row kept for five minutes.
+    let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
+    let app = |ctx: &Ctx| Ok((ctx.get()?, ctx.get().ok()));
+    let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
+    both(registry, &with_body(public), http::passkey::public, Ctx::get);
+    both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
+    both(registry, &with_body(Mount::app("/auth/passkeys")), http::passkey::app, app);
+}
+
+/// Largest body of what a device has signed; certificates of its maker are in it.
+#[cfg(feature = "passkeys")]
+const PASSKEY_BODY: u64 = 64 * 1024;

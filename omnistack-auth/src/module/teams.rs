@@ -1,0 +1,55 @@
+//! Teams, and what operators look after.
+
+use std::time::Duration;
+
+use omnistack_core::{
+    app::{Ctx, Mount, Registry},
+    audit::AuditApi,
+    db::Db,
+    http::Rate,
+    jobs::Cron,
+};
+
+use crate::{
+    api_key::ApiKeys, http, invitation::Invitations, operator::Operators, role, services::Services, tenant::Tenants,
+    upkeep::TeamUpkeep,
+};
+
+/// Tenants, teams, members, roles and invitations.
+pub(super) fn teams(registry: &mut Registry, grace: Duration) {
+    // Mails to others: as many as a team of ordinary size needs at once.
+    let mails = Rate::new(100, Duration::from_secs(60 * 60));
+    registry
+        .permissions(role::KNOWN)
+        .provide_with(move |ctx| {
+            let sessions = ctx.get::<Services>()?.sessions;
+            Ok(Tenants::new(ctx.get::<Db>()?.main(), ctx.get()?, (ctx.get()?, ctx.get()?), sessions, grace))
+        })
+        .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
+        .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
+        .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
+        .cron(Cron::new("27 * * * *", TeamUpkeep {}))
+        .routes(Mount::app("/teams"), http::team::api(), Ctx::get)
+        .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), http::member::api(), Ctx::get)
+        .routes(Mount::app("/teams"), http::role::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
+        .routes(Mount::app("/teams"), http::invitation::api(), Ctx::get)
+        .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Ctx::get)
+        .routes(Mount::app("/invitations"), http::invitation::accepting(), Ctx::get)
+        .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get)
+        .routes(Mount::app("/api-keys").permissions("api-keys").without_idempotency(), http::api_key::api(), |ctx| {
+            Ok((ctx.get()?, ctx.get()?))
+        });
+}
+
+/// Users, tenants and the audit log, for operators.
+pub(super) fn operators(registry: &mut Registry) {
+    let logs = AuditApi::routes();
+    registry
+        .provide_with(|ctx| Ok(Operators::new(ctx.get()?)))
+        .routes(Mount::admin("/users"), http::admin::users::api(), Ctx::get)
+        .routes(Mount::admin("/tenants"), http::admin::tenants::api(), Ctx::get)
+        .routes(Mount::admin("/impersonate").without_idempotency(), http::admin::impersonation::api(), Ctx::get)
+        .routes(Mount::app("/impersonation"), http::admin::impersonation::stopping(), Ctx::get)
+        .routes(Mount::admin("/audit-logs").no_timeout(), logs, Ctx::get);
+}

@@ -1,0 +1,60 @@
+//! What is printed at start, and what production asks for.
+
+use omnistack_core::{app::App, config::Config};
+
+use super::*;
+use crate::{
+    account::{SignedIn, Visitor},
+    config::AccountSettings,
+    password::Password,
+};
+
+#[tokio::test]
+async fn the_password_that_is_printed_at_the_first_start_signs_in() {
+    for auth in [Auth::accounts(), Auth::from_env()] {
+        let (owner, config) = (auth.first_owner.clone(), Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]));
+        let cheap = [("AUTH_ARGON2_MEMORY", "64"), ("AUTH_ARGON2_PASSES", "1")];
+        let app = cheap.iter().fold(App::builder(config), |app, (name, value)| app.set(*name, *value));
+        let app = app.with(auth).build().unwrap();
+        app.migrate().await.unwrap();
+        assert_eq!(owner.line(), "");
+        app.start().await.unwrap();
+        let line = owner.line();
+        let (email, rest) = line.split_once(", password ").unwrap();
+        let password = Password::new(rest.split(' ').next().unwrap()).unwrap();
+        let accounts: Accounts = app.ctx().get().unwrap();
+        let done = accounts.sign_in(email, &password, &Visitor::default()).await.unwrap();
+        assert!(matches!(done, SignedIn::Tokens(_)));
+    }
+}
+
+#[tokio::test]
+async fn production_asks_for_the_address_users_reach_it_at() {
+    for (environment, auth, address, good) in [
+        ("production", Auth::accounts(), None, false),
+        ("production", Auth::from_env(), None, false),
+        ("production", Auth::accounts(), Some("http://app.example.com"), false),
+        ("production", Auth::accounts(), Some("https://"), false),
+        ("production", Auth::accounts(), Some("https://app.example.com"), true),
+        // Whose users sign in elsewhere has no links to reset a password by, and no cookies.
+        ("production", Auth::hs256("https://id.example.com", "s".repeat(32)), None, true),
+        ("development", Auth::accounts(), None, true),
+    ] {
+        let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]);
+        let app = App::builder(config).with(auth);
+        let app = address.into_iter().fold(app, |app, address| app.set("PUBLIC_URL", address));
+        let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
+        assert_eq!(!problems.contains("`PUBLIC_URL`"), good, "{environment} {address:?}: {problems}");
+        assert!(good || problems.contains("https://app.example.com"), "{problems}");
+    }
+}
+
+#[test]
+fn production_asks_for_hashes_that_cost_enough() {
+    for (memory, passes, enough) in
+        [("19456", "2", true), ("19456", "1", false), ("47104", "1", true), ("7168", "5", true), ("64", "9", false)]
+    {
+        let config = Config::from_pairs([("AUTH_ARGON2_MEMORY", memory), ("AUTH_ARGON2_PASSES", passes)]);
+        assert_eq!(config.section::<AccountSettings>().unwrap().is_costly(), enough, "{memory} {passes}");
+    }
+}

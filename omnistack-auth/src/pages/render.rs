@@ -1,0 +1,185 @@
+//! The pages, as HTML.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use omnistack_core::crypto::Sha256;
+
+use super::{Parts, SCRIPT, STYLE};
+
+const LAYOUT: &str = include_str!("html/layout.html");
+const SECOND_FACTOR: &str = include_str!("html/second-factor.html");
+const MISSING: &str = include_str!("html/missing.html");
+
+/// A page: its name, its title, its source.
+macro_rules! page {
+    ($name:literal, $title:literal) => {
+        ($name, $title, include_str!(concat!("html/", $name, ".html")))
+    };
+}
+
+const PAGES: [(&str, &str, &str); 10] = [
+    page!("sign-in", "Sign in"),
+    page!("register", "Create your account"),
+    page!("verify-email", "Confirm your address"),
+    page!("forgot-password", "Forgotten password"),
+    page!("reset-password", "Choose a new password"),
+    page!("magic-link", "Sign in by a link"),
+    page!("second-factor", "One more step"),
+    page!("invitation", "Your invitation"),
+    page!("security", "Your account"),
+    page!("error", "That did not work"),
+];
+
+/// Every page by its name.
+pub(super) fn all(parts: &Parts) -> BTreeMap<&'static str, String> {
+    let there = PAGES.iter().filter(|(name, ..)| parts.registration || *name != "register");
+    there.map(|(name, title, source)| (*name, one(parts, name, title, source))).collect()
+}
+
+fn one(parts: &Parts, name: &str, title: &str, source: &str) -> String {
+    let second = filled(SECOND_FACTOR, &[("hidden", " hidden")]);
+    let (length, shorter) = (parts.lengths.0.to_string(), parts.lengths.1.to_string());
+    let names = parts.providers.join(",");
+    let identities = filled(include_str!("html/identities.html"), &[("names", &text(&names))]);
+    let (product, after) = (text(&parts.product), text(&parts.after));
+    let body = filled(
+        source,
+        &[
+            ("hidden", ""),
+            ("second", &second),
+            ("missing", MISSING),
+            ("passkey", if parts.passkeys { PASSKEY } else { "" }),
+            ("providers", &providers(&parts.providers)),
+            ("register", if parts.registration { REGISTER } else { "" }),
+            ("passkeys", if parts.passkeys { include_str!("html/passkeys.html") } else { "" }),
+            ("identities", if parts.providers.is_empty() { "" } else { &identities }),
+            ("length", &length),
+            ("shorter", &shorter),
+            ("after", &after),
+        ],
+    );
+    let mark: String = parts
+        .product
+        .chars()
+        .find(|letter| letter.is_alphanumeric())
+        .map_or("·".into(), |letter| letter.to_uppercase().collect());
+    filled(
+        LAYOUT,
+        &[
+            ("title", title),
+            ("product", &product),
+            ("css", &version(STYLE)),
+            ("js", &version(SCRIPT)),
+            ("class", if name == "security" { "wide" } else { "" }),
+            ("page", name),
+            ("after", &after),
+            ("mark", &text(&mark)),
+            ("body", &body),
+        ],
+    )
+}
+
+const PASSKEY: &str = "<button class=\"button plain\" type=\"button\" data-action=\"passkey\">Use a passkey</button>\n";
+const REGISTER: &str = "<p class=\"foot\">New here? <a href=\"/auth/register\" data-keep>Create an account</a></p>";
+
+fn providers(names: &[String]) -> String {
+    let mut html = String::new();
+    for name in names {
+        let shown = match name.as_str() {
+            "google" => "Google".to_owned(),
+            "github" => "GitHub".to_owned(),
+            "microsoft" => "Microsoft".to_owned(),
+            other => text(other),
+        };
+        let path = text(name);
+        _ = writeln!(
+            html,
+            "<a class=\"button plain\" href=\"/api/v1/public/auth/oauth/{path}/start\" data-provider=\"{path}\">\
+             Go on with {shown}</a>"
+        );
+    }
+    html
+}
+
+/// Each `{{name}}` of a source with what it stands for. What is put in is not looked at again.
+fn filled(source: &str, values: &[(&str, &str)]) -> String {
+    let mut parts = source.split("{{");
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
+        html.push_str(values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value));
+        html.push_str(rest);
+    }
+    html
+}
+
+/// In the address of what may be kept: another content has another.
+fn version(content: &str) -> String {
+    Sha256::of(content).as_bytes()[..8].iter().fold(String::new(), |mut hex, byte| {
+        _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// As text, within an element or a quoted attribute.
+fn text(plain: &str) -> String {
+    let mut html = String::with_capacity(plain.len() + 8);
+    for letter in plain.chars() {
+        match letter {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            _ => html.push(letter),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_settings_say_is_text_and_no_markup() {
+        let parts = Parts {
+            product: "<script>alert(1)</script> & \"Söhne\" {{body}}".into(),
+            registration: true,
+            lengths: (15, 8),
+            passkeys: true,
+            providers: vec!["google".into(), "x\"><b>".into()],
+            after: "/a?b=\"&c".into(),
+        };
+        for (name, html) in all(&parts) {
+            assert!(!html.contains("<script>") && !html.contains("x\"><b>"), "{name}: {html}");
+            assert!(html.contains("&amp; &quot;Söhne&quot; {{body}}"), "{name}: {html}");
+            assert!(html.contains("data-after=\"/a?b=&quot;&amp;c\""), "{name}: {html}");
+        }
+    }
+
+    #[test]
+    fn every_name_in_a_source_stands_for_something() {
+        let parts = Parts {
+            product: "Shop".into(),
+            registration: false,
+            lengths: (15, 8),
+            passkeys: false,
+            providers: Vec::new(),
+            after: "/".into(),
+        };
+        let pages = all(&parts);
+        assert_eq!(pages.len(), PAGES.len() - 1, "nobody registers");
+        for (name, html) in &pages {
+            assert!(!html.contains("{{") && !html.contains("}}"), "{name}");
+            // What is only there when it is on.
+            for absent in ["data-action=\"passkey\"", "data-provider", "href=\"/auth/register\""] {
+                assert!(!html.contains(absent), "{name}: {absent}");
+            }
+            for inline in ["style=", " onclick", "<style", "javascript:", "http://", "https://"] {
+                assert!(!html.contains(inline), "{name}: {inline}");
+            }
+        }
+        assert!(!pages.contains_key("register"));
+    }
+}

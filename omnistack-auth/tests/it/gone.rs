@@ -1,0 +1,183 @@
+//! What goes with a tenant and a user that are gone for good.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use omnistack_auth::Auth;
+use omnistack_core::{
+    app::{Module, Registry},
+    async_trait,
+    db::Db,
+    email::{Email, Mail, Outbox, template::Overrides},
+    events::{Delivery, Enqueue, Subscriber},
+    identity::{TenantDeleted, TenantId, UserDeleted, UserId},
+    jobs::{Job, JobCtx, JobError},
+};
+use omnistack_testkit::{TestDatabase, on_each_database};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    notes::{NOTES, Notes},
+    support::start_app,
+    teams::{TEAMS, Team},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A module of the app's own that keeps something of tenants.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Vec<UserId>>>);
+
+impl Module for Keeper {
+    fn name(&self) -> &'static str {
+        "keeper"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let told = self.clone();
+        registry
+            .job::<ForgetNotes>(|ctx| ctx.get())
+            .on("forget-notes", |ctx| {
+                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
+            })
+            .on("forget-user", move |_| Ok(told));
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ForgetNotes {
+    tenant: TenantId,
+}
+
+#[async_trait]
+impl Job for ForgetNotes {
+    const NAME: &'static str = "notes.forget";
+    type State = Db;
+
+    async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
+        let mut tx = db.tenant(self.tenant).begin().await?;
+        tx.query("delete from notes where tenant_id = $1").bind(self.tenant).execute().await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+#[async_trait]
+impl Subscriber for Keeper {
+    type Event = UserDeleted;
+
+    async fn handle(&self, gone: UserDeleted, _: &mut Delivery) -> Result<(), JobError> {
+        self.0.lock().unwrap().push(gone.user);
+        Ok(())
+    }
+}
+
+/// The module's own jobs, as the clock would enqueue them.
+#[derive(Serialize, Deserialize)]
+struct TeamUpkeep {}
+
+#[async_trait]
+impl Job for TeamUpkeep {
+    const NAME: &'static str = "auth.team_upkeep";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Upkeep {}
+
+#[async_trait]
+impl Job for Upkeep {
+    const NAME: &'static str = "auth.upkeep";
+    type State = ();
+
+    async fn run(self, (): &(), _: &JobCtx) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+async fn team(database: TestDatabase) -> (Team, Keeper) {
+    let keeper = Keeper::default();
+    let told = keeper.clone();
+    let (app, outbox) =
+        start_app(database, |app| app.with(Auth::accounts()).with(Mail::default()).with(Notes).with(keeper)).await;
+    (Team::of(app, outbox).await, told)
+}
+
+async fn settle(team: &Team) {
+    team.app.jobs().enqueue(TeamUpkeep {}).await.unwrap();
+    team.app.jobs().enqueue(Upkeep {}).await.unwrap();
+    team.app.run_jobs().await;
+    team.app.run_events().await;
+    team.app.run_jobs().await;
+}
+
+/// Rows of these tables of one tenant.
+async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
+    let mut tx = team.app.db().all_tenants().read().await.unwrap();
+    let mut found = [0; 3];
+    for (sql, count) in [
+        "select count(*) from notes where tenant_id = $1",
+        "select count(*) from email_messages where tenant_id = $1",
+        "select count(*) from email_templates where tenant_id = $1",
+    ]
+    .into_iter()
+    .zip(&mut found)
+    {
+        let (counted,): (i64,) = tx.query(sql).bind(tenant).fetch_one().await.unwrap();
+        *count = counted;
+    }
+    found
+}
+
+/// One row of each in a tenant.
+async fn fill(team: &Team, tenant: TenantId) {
+    let note = team.owner().post(NOTES, json!({ "title": "kept" })).header("x-tenant-id", tenant.to_string());
+    note.await.expect(201);
+    let (outbox, overrides): (Outbox, Overrides) =
+        (team.app.app().ctx().get().unwrap(), team.app.app().ctx().get().unwrap());
+    let mail = Email::to("ada@example.com").subject("Hello").text("Hello").for_tenant(tenant);
+    outbox.send(&mail).await.unwrap();
+    overrides.save(tenant, "welcome", "en", "subject: Hi\n---\nHi\n").await.unwrap();
+    team.app.run_jobs().await;
+    assert_eq!(rows(team, tenant).await, [1, 1, 1]);
+}
+
+on_each_database! {
+    async fn rows_of_other_modules_go_with_a_team(database: TestDatabase) {
+        let (team, _) = team(database).await;
+        let other = team.owner().post(TEAMS, json!({ "name": "Other", "slug": "other" })).await.expect(201).json();
+        let other: TenantId = other["id"].as_str().unwrap().parse().unwrap();
+        fill(&team, team.id).await;
+        fill(&team, other).await;
+        team.owner().delete(team.path("")).await.expect(200);
+        for (days, left) in [(29, [1, 1, 1]), (2, [0, 0, 0])] {
+            team.app.clock().advance(DAY * days);
+            settle(&team).await;
+            assert_eq!(rows(&team, team.id).await, left, "after {days} days more");
+        }
+        assert_eq!(rows(&team, other).await, [1, 1, 1], "nobody else's");
+    }
+
+    async fn rows_of_other_modules_go_with_a_user(database: TestDatabase) {
+        let (team, told) = team(database).await;
+        let (viewer, client) = (team.members[3].0, team.viewer());
+        let teams = client.get(TEAMS).await.expect(200).json();
+        let own = teams["items"].as_array().unwrap().iter().find(|item| item["id"] != team.id.to_string()).unwrap();
+        let own: TenantId = own["id"].as_str().unwrap().parse().unwrap();
+        let note = json!({ "title": "mine" });
+        client.post(NOTES, note).header("x-tenant-id", own.to_string()).await.expect(201);
+        client.delete("/api/v1/app/users/me").json(json!({})).await.expect(202);
+        settle(&team).await;
+        assert_eq!((rows(&team, own).await[0], told.0.lock().unwrap().len()), (1, 0));
+        team.app.clock().advance(DAY * 31);
+        settle(&team).await;
+        assert_eq!(rows(&team, own).await[0], 0);
+        assert_eq!(*told.0.lock().unwrap(), [viewer]);
+    }
+}
