@@ -1,5 +1,7 @@
-//! A bucket nobody here wrote, and a signer. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
-//! has moto and botocore.
+//! Buckets nobody here wrote, and signers. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
+//! has moto and botocore, and what the modules below name.
+
+mod s3s;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -60,6 +62,15 @@ impl Peer {
     }
 }
 
+/// Waits until somebody listens there.
+pub(crate) async fn listening(port: u16) {
+    let begun = tokio::time::Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody listens on {port}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn client() -> Client {
     ClientSettings::default().client().unwrap()
 }
@@ -73,6 +84,19 @@ async fn moto() -> Subject {
 storage_conformance!(
     #[ignore = "a peer: `cargo xtask test --peers`"]
     moto
+);
+
+/// With R2's form of address and what it leaves out.
+async fn r2() -> Subject {
+    let mut peer = Peer::start("serve");
+    let port = peer.line().await["port"].as_u64().unwrap();
+    let r2 = S3Bucket::r2("files", "0123456789abcdef").endpoint(format!("http://127.0.0.1:{port}"));
+    Subject::new(r2.credentials("id", SECRET).open(client(), Clock::system()).unwrap()).keep(peer)
+}
+
+storage_conformance!(
+    #[ignore = "a peer: `cargo xtask test --peers`"]
+    r2
 );
 
 #[tokio::test]
