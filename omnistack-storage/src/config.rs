@@ -52,10 +52,31 @@ omnistack_core::section! {
         pub after: Option<Duration> = "ARCHIVAL_AFTER";
         /// Of which media types, e.g. `video/*`; all when absent.
         pub types: Vec<String> = "ARCHIVAL_TYPES";
+        /// With names that begin so, e.g. `export-`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        pub prefixes: Vec<String> = "ARCHIVAL_PREFIXES";
+        /// Marked with one of these, e.g. `archive`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        pub tags: Vec<String> = "ARCHIVAL_TAGS";
+        /// A directory they are moved to, such as that of a slower disk, in place of another class.
+        pub directory: Option<String> = "ARCHIVAL_DIRECTORY";
+        /// How long files stay in the archive before they are deleted, e.g. `3650d`; for ever when absent.
+        pub retention: Option<Duration> = "ARCHIVAL_RETENTION";
         /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
         pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
         /// How many days a restored file can be read, unless said.
         pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7";
+    }
+}
+
+#[cfg(feature = "thumbnails")]
+omnistack_core::section! {
+    /// Thumbnails of pictures.
+    pub struct ThumbnailSettings {
+        /// Pixels of a picture at most; more are refused before anything is decoded. Four bytes of memory each.
+        pub pixels: u64 = "FILES_THUMBNAIL_PIXELS", default "50000000";
+        /// Largest picture one is made of.
+        pub max_size: ByteSize = "FILES_THUMBNAIL_MAX_SIZE", default "32MiB";
+        /// How many are made at once; others wait.
+        pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2";
     }
 }
 

@@ -38,7 +38,8 @@
 //! | [`Upload`], [`Object`] | bytes on their way in and out |
 //! | [`Links`] | links the app makes and serves for providers that have none |
 //! | [`Files`], [`FileService`] | files of tenants |
-//! | [`Archival`] | old files move to where keeping them costs less, and back |
+//! | [`Archival`], [`ArchiveRule`] | old files move to where keeping them costs less, and back |
+//! | `Thumbnail` | small pictures of pictures, with the feature `thumbnails` |
 //! | [`Scan`] | a look at files before anybody can read them |
 //!
 //! | feature | default | adds |
@@ -47,6 +48,8 @@
 //! | `s3` | no | buckets of S3, of what speaks as it does, and of Cloudflare R2 |
 //! | `gcs` | no | buckets of Google Cloud Storage |
 //! | `azure` | no | containers of Azure Blob Storage |
+//! | `cloudinary` | no | files at Cloudinary, by its own API |
+//! | `thumbnails` | no | small pictures of PNG, JPEG, GIF and WebP |
 
 mod archival;
 mod config;
@@ -65,8 +68,12 @@ mod scan;
 mod sniff;
 mod storage;
 mod store;
+#[cfg(feature = "thumbnails")]
+mod thumbnail;
 
-pub use archival::{Archival, ArchiveState, ArchivedFile, ClassUsed};
+pub use archival::{Archival, ArchiveRule, ArchiveState, ArchivedFile, ClassUsed};
+#[cfg(feature = "thumbnails")]
+pub use config::ThumbnailSettings;
 pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
@@ -87,3 +94,5 @@ pub use provider::s3::{S3, S3Bucket};
 pub use provider::{Capabilities, StorageProvider, local::Local, memory::Memory};
 pub use scan::{Scan, Verdict};
 pub use storage::Storage;
+#[cfg(feature = "thumbnails")]
+pub use thumbnail::Thumbnail;

@@ -12,11 +12,11 @@ use omnistack_core::{
 };
 
 use crate::{
-    Archival, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
+    Archival, ArchiveRule, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
     config::{ArchivalSettings, FileSettings, StorageSettings},
     files::Inner,
     http,
-    jobs::{Archive, Sweep},
+    jobs::{Archive, BringBack, Sweep},
     scan::Scanner,
 };
 
@@ -37,7 +37,11 @@ const FORM: u64 = 64 * 1024;
 #[must_use]
 pub struct Files {
     storage: Option<Storage>,
+    archive: Option<Storage>,
+    rules: Vec<ArchiveRule>,
     scanner: Option<Scanner>,
+    #[cfg(feature = "thumbnails")]
+    thumbnails: Vec<crate::Thumbnail>,
 }
 
 type Make = Box<dyn Fn(&Ctx, Links) -> Result<Storage, Missing> + Send>;
@@ -50,13 +54,49 @@ impl Files {
 
     /// Kept by this provider.
     pub fn new(provider: impl StorageProvider) -> Self {
-        Self { storage: Some(Storage::new(provider)), scanner: None }
+        Self { storage: Some(Storage::new(provider)), ..Self::default() }
+    }
+
+    /// Archives files with this provider, in place of another storage class of the one they are kept by.
+    pub fn archive_to(mut self, provider: impl StorageProvider) -> Self {
+        self.archive = Some(Storage::new(provider));
+        self
+    }
+
+    /// Archives what this says every night, beside what the settings say and other rules.
+    pub fn archive_when(mut self, rule: ArchiveRule) -> Self {
+        self.rules.push(rule);
+        self
     }
 
     /// Has every file looked at before anybody can read it.
     pub fn scan(mut self, scanner: impl Scan) -> Self {
         self.scanner = Some(Scanner(Arc::new(scanner)));
         self
+    }
+
+    /// Serves thumbnails of this size. The first that is declared is the one nobody asks for by its name.
+    #[cfg(feature = "thumbnails")]
+    pub fn thumbnail(mut self, size: crate::Thumbnail) -> Self {
+        self.thumbnails.push(size);
+        self
+    }
+
+    #[cfg(feature = "thumbnails")]
+    fn thumbnails(&self, registry: &mut Registry) -> Option<crate::thumbnail::Thumbnails> {
+        let settings = registry.config::<crate::ThumbnailSettings>()?;
+        let mut names = std::collections::BTreeSet::new();
+        for size in &self.thumbnails {
+            let twice = (!names.insert(&size.name)).then_some("there are two of its name");
+            if let Some(problem) = size.problem().or(twice) {
+                registry.problem(format!("the thumbnail `{}`: {problem}", size.name), "correct `Files::thumbnail`");
+            }
+        }
+        if self.thumbnails.is_empty() {
+            return None;
+        }
+        registry.routes(Mount::app("/files").permissions("files"), http::thumbnail::api(), Ctx::get);
+        Some(crate::thumbnail::Thumbnails::new(&self.thumbnails, settings))
     }
 
     /// What makes the storage the settings say.
@@ -86,11 +126,16 @@ impl Module for Files {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files", "0002_archives"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(make) = self.provider(registry) else { return };
-        if archives.after.is_some() {
+        #[cfg(feature = "thumbnails")]
+        let thumbnails = self.thumbnails(registry);
+        let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));
+        let archive = self.archive.clone().or(archive);
+        let rules: Vec<_> = ArchiveRule::of(&archives).into_iter().chain(self.rules.iter().cloned()).collect();
+        if !rules.is_empty() || archives.retention.is_some() || archive.is_some() {
             registry.cron(Cron::new("13 2 * * *", Archive {}));
         }
         let (scanner, url) = (self.scanner.clone(), settings.public_url.clone());
@@ -108,15 +153,19 @@ impl Module for Files {
                     db: ctx.get()?,
                     clock: ctx.get()?,
                     storage: ctx.get()?,
+                    archive: archive.clone(),
                     entitlements: ctx.get()?,
                     usage: ctx.get()?,
                     scanner: scanner.clone(),
+                    #[cfg(feature = "thumbnails")]
+                    thumbnails: thumbnails.clone(),
                     settings: settings.clone(),
                 })))
             })
-            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, archives.clone())))
+            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
             .job::<Sweep>(Ctx::get)
             .job::<Archive>(Ctx::get)
+            .job::<BringBack>(Ctx::get)
             .cron(Cron::new("47 * * * *", Sweep {}))
             .routes(taking, http::files::bytes(), Ctx::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)

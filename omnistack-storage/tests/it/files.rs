@@ -4,6 +4,8 @@ mod archival;
 mod intake;
 mod life;
 mod links;
+#[cfg(feature = "thumbnails")]
+mod thumbnails;
 
 use std::sync::{Arc, Mutex};
 
