@@ -26,7 +26,7 @@ omnistack_core::section! {
 omnistack_core::section! {
     /// Where files are kept.
     pub struct StorageSettings {
-        /// `local`, `memory`, `s3`, `r2`, `gcs` or `azure`.
+        /// `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`.
         pub provider: String = "STORAGE_PROVIDER", default "local";
         /// The directory of `local`.
         pub directory: String = "STORAGE_DIRECTORY", default "data/files";
@@ -36,11 +36,11 @@ omnistack_core::section! {
         pub region: String = "STORAGE_REGION", default "us-east-1";
         /// The address of an `s3` that is not Amazon's.
         pub endpoint: Option<String> = "STORAGE_ENDPOINT";
-        /// The account of `r2` and `azure`.
+        /// The account of `r2` and `azure`, the cloud of `cloudinary`.
         pub account: Option<String> = "STORAGE_ACCOUNT";
-        /// The id of the key of `s3` and `r2`; without one, the machine's own role.
+        /// The id of the key of `s3`, `r2` and `cloudinary`; without one, the machine's own role.
         pub key_id: Option<String> = "STORAGE_KEY_ID";
-        /// The key of `s3`, `r2` and `azure`; for `gcs`, the JSON of a service account's key.
+        /// The key of `s3`, `r2`, `azure` and `cloudinary`; for `gcs`, the JSON of a service account's key.
         pub key: Option<SecretString> = "STORAGE_KEY";
     }
 }

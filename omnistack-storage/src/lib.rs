@@ -34,6 +34,7 @@
 //! | [`StorageProvider`] | the contract of providers; [`Capabilities`] says what each can do |
 //! | [`Local`], [`Memory`] | a directory, and no place at all |
 //! | `S3`, `Gcs`, `Azure` | buckets, each with the feature of its name; R2 is an `S3` |
+//! | `Cloudinary` | a shelf for media, with the feature of its name |
 //! | [`ObjectKey`] | a name that means the same to each of them |
 //! | [`Upload`], [`Object`] | bytes on their way in and out |
 //! | [`Links`] | links the app makes and serves for providers that have none |
@@ -87,6 +88,8 @@ pub use object::{
 };
 #[cfg(feature = "azure")]
 pub use provider::azure::Azure;
+#[cfg(feature = "cloudinary")]
+pub use provider::cloudinary::Cloudinary;
 #[cfg(feature = "gcs")]
 pub use provider::gcs::Gcs;
 #[cfg(feature = "s3")]

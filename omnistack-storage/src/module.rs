@@ -182,7 +182,7 @@ impl fmt::Debug for Files {
     }
 }
 
-#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary")))]
 mod buckets {
     use omnistack_core::app::Registry;
 
@@ -196,7 +196,7 @@ mod buckets {
     }
 }
 
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary"))]
 mod buckets {
     use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
 
@@ -217,7 +217,7 @@ mod buckets {
             Err(Wrong::Unknown) => {
                 let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
                 registry
-                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, and turn on its feature");
+                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, `cloudinary`, and turn on its feature");
                 return None;
             }
             Err(Wrong::Absent(name)) => {
@@ -249,7 +249,7 @@ mod buckets {
     }
 
     #[cfg_attr(
-        not(any(feature = "s3", feature = "azure")),
+        not(any(feature = "s3", feature = "azure", feature = "cloudinary")),
         expect(unused_variables, reason = "not every kind of bucket is compiled in")
     )]
     fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {
@@ -283,6 +283,12 @@ mod buckets {
             #[cfg(feature = "azure")]
             "azure" => {
                 Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?))
+            }
+            #[cfg(feature = "cloudinary")]
+            "cloudinary" => {
+                let key_id = settings.key_id.as_deref().ok_or(Wrong::Absent("STORAGE_KEY_ID"))?;
+                let key = settings.key.clone().ok_or(Wrong::Absent("STORAGE_KEY"))?;
+                Ok(Storage::new(crate::Cloudinary::new(account()?, key_id, key, client, clock)?))
             }
             _ => Err(Wrong::Unknown),
         }

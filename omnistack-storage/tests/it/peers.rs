@@ -1,6 +1,8 @@
 //! Buckets nobody here wrote, and signers. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
 //! has moto and botocore, and what the modules below name.
 
+#[cfg(feature = "cloudinary")]
+mod cloudinary;
 mod s3s;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
@@ -34,9 +36,14 @@ fn setting(name: &str) -> String {
 
 impl Peer {
     fn start(what: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/s3.py");
+        Self::script("s3.py", &[what])
+    }
+
+    fn script(name: &str, arguments: &[&str]) -> Self {
+        let script = format!("{}/../xtask/peers/{name}", env!("CARGO_MANIFEST_DIR"));
         let mut process = Command::new(setting("TEST_PEERS_PYTHON"))
-            .args([script, what])
+            .arg(script)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

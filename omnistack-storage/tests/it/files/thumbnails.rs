@@ -127,7 +127,9 @@ on_each_database! {
         let mut jpeg = write(&picture(20, 20), ImageFormat::Jpeg);
         let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
         jpeg[frame + 5..frame + 9].fill(0xff);
-        let webp = b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+        let mut webp = write(&picture(20, 20), ImageFormat::WebP);
+        let lossless = webp.windows(4).position(|four| four == b"VP8L").unwrap();
+        webp[lossless + 9..lossless + 12].fill(0xff);
         for (what, content_type, bytes, code) in [
             ("65,535 pixels each way", "image/png", png(65_535, 65_535, &whole[33..]), "IMAGE_TOO_LARGE"),
             ("as many as there are", "image/png", png(u32::MAX >> 1, u32::MAX >> 1, &whole[33..]), "IMAGE_TOO_LARGE"),
