@@ -16,7 +16,7 @@ fn pairs(url: &str) -> BTreeMap<String, String> {
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn signatures_are_those_of_cloudinary() {
-    let mut peer = Peer::script("cloudinary.py", &[]);
+    let mut peer = Peer::script("cloudinary_sdk.py", &[]);
     let clock = MockClock::at("2030-02-03T04:05:06Z".parse().unwrap());
     for name in ["a.txt", "a b/c+d~e_f.txt", "Grüße/🎉&x=1|y.png", "files/v1/100% sure"] {
         let upstream = Upstream::start().await;
