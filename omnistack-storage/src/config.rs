@@ -34,7 +34,7 @@ omnistack_core::section! {
         pub bucket: Option<String> = "STORAGE_BUCKET";
         /// The region of `s3`.
         pub region: String = "STORAGE_REGION", default "us-east-1";
-        /// The address of an `s3` that is not Amazon's.
+        /// The address of an `s3`, `gcs` or `azure` that is not Amazon's, Google's or Microsoft's.
         pub endpoint: Option<String> = "STORAGE_ENDPOINT";
         /// The account of `r2` and `azure`, the cloud of `cloudinary`.
         pub account: Option<String> = "STORAGE_ACCOUNT";

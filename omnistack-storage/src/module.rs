@@ -278,11 +278,18 @@ mod buckets {
             "gcs" => {
                 use omnistack_core::ExposeSecret as _;
                 let key = settings.key.as_ref().map(|key| key.expose_secret());
-                Ok(Storage::new(crate::Gcs::new(bucket()?, key, client, clock)?))
+                Ok(Storage::new(match &settings.endpoint {
+                    Some(url) => crate::Gcs::at(url, bucket()?, key, client, clock)?,
+                    None => crate::Gcs::new(bucket()?, key, client, clock)?,
+                }))
             }
             #[cfg(feature = "azure")]
             "azure" => {
-                Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?))
+                let key = settings.key.as_ref();
+                Ok(Storage::new(match &settings.endpoint {
+                    Some(url) => crate::Azure::at(url, account()?, bucket()?, key, client, clock)?,
+                    None => crate::Azure::new(account()?, bucket()?, key, client, clock)?,
+                }))
             }
             #[cfg(feature = "cloudinary")]
             "cloudinary" => {

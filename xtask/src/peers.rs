@@ -24,7 +24,7 @@ struct Peer {
 const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
-    Peer { name: "moto and botocore", ecosystem: Ecosystem::Python, run: buckets::run },
+    Peer { name: "moto, botocore and cloudinary", ecosystem: Ecosystem::Python, run: buckets::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
     Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
     Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },

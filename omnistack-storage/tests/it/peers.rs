@@ -1,8 +1,12 @@
 //! Buckets nobody here wrote, and signers. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
 //! has moto and botocore, and what the modules below name.
 
+#[cfg(feature = "azure")]
+mod azurite;
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
+#[cfg(feature = "gcs")]
+mod google;
 mod s3s;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
@@ -41,9 +45,11 @@ impl Peer {
 
     fn script(name: &str, arguments: &[&str]) -> Self {
         let script = format!("{}/../xtask/peers/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut process = Command::new(setting("TEST_PEERS_PYTHON"))
-            .arg(script)
-            .args(arguments)
+        Self::run(Command::new(setting("TEST_PEERS_PYTHON")).arg(script).args(arguments))
+    }
+
+    fn run(program: &mut Command) -> Self {
+        let mut process = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
