@@ -275,7 +275,9 @@ fn check_tags(tags: &[String]) -> Result<(), http::Error> {
     let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("tags", message)]));
     match () {
         () if tags.len() > 10 => wrong("are more than 10"),
-        () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => wrong("has one that is not 1 to 50 bytes long"),
+        () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => {
+            wrong("has one that is not 1 to 50 bytes long")
+        }
         () if tags.iter().any(|tag| tag.bytes().any(odd)) => wrong("has one with others than a-z, 0-9, `-`, `_`, `.`"),
         () => Ok(()),
     }

@@ -1,8 +1,8 @@
 //! What is done by the clock.
 
 use async_trait::async_trait;
-use omnistack_core::jobs::{Job, JobCtx, JobError};
 use omnistack_core::identity::TenantId;
+use omnistack_core::jobs::{Job, JobCtx, JobError};
 use serde::{Deserialize, Serialize};
 
 use crate::{Archival, FileId, FileService};

@@ -216,8 +216,10 @@ mod buckets {
             Ok(_) => {}
             Err(Wrong::Unknown) => {
                 let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
-                registry
-                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, `cloudinary`, and turn on its feature");
+                registry.problem(
+                    what,
+                    "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, `cloudinary`, and turn on its feature",
+                );
                 return None;
             }
             Err(Wrong::Absent(name)) => {

@@ -18,7 +18,6 @@ use omnistack_core::{
 
 use crate::model::{File, FileId, FileState};
 
-
 #[derive(sqlx::FromRow)]
 struct Row {
     id: FileId,

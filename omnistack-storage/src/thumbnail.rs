@@ -8,9 +8,7 @@
 use std::{io::Cursor, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use image::{
-    DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder,
-};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder};
 use omnistack_core::http::{self, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -167,7 +165,9 @@ fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Res
 
 fn wrong(error: ImageError) -> http::Error {
     match error {
-        ImageError::Limits(_) => refused("IMAGE_TOO_LARGE", "the picture takes more memory than is allowed").cause(error),
+        ImageError::Limits(_) => {
+            refused("IMAGE_TOO_LARGE", "the picture takes more memory than is allowed").cause(error)
+        }
         error => broken().cause(error),
     }
 }

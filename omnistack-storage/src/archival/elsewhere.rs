@@ -10,10 +10,8 @@ use omnistack_core::{
 
 use super::{Archival, ArchiveState, ArchivedFile};
 use crate::{
-    Error, ErrorKind, File, FileId, FileState, PutOptions, RestoreTier, Storage, Upload,
-    jobs::BringBack,
-    model::ELSEWHERE,
-    store,
+    Error, ErrorKind, File, FileId, FileState, PutOptions, RestoreTier, Storage, Upload, jobs::BringBack,
+    model::ELSEWHERE, store,
 };
 
 /// Files at once.

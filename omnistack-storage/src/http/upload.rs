@@ -53,12 +53,7 @@ pub(super) async fn take(
 }
 
 /// The one file of a form, in its field `file`.
-async fn form(
-    files: &FileService,
-    caller: &Identity,
-    said: NewFile,
-    request: Request,
-) -> Result<File, Error> {
+async fn form(files: &FileService, caller: &Identity, said: NewFile, request: Request) -> Result<File, Error> {
     let form = Multipart::from_request(request, &()).await?;
     let (tell, heard) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(2);

@@ -53,13 +53,7 @@ impl Gcs {
         Self::open(Some(url), bucket, key, client, clock)
     }
 
-    fn open(
-        url: Option<&str>,
-        bucket: &str,
-        key: Option<&str>,
-        client: Client,
-        clock: Clock,
-    ) -> Result<Self, Error> {
+    fn open(url: Option<&str>, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
         let connector = Connector { client, patience: Duration::from_secs(60) };
         let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(connector);
         if let Some(key) = key {

@@ -69,14 +69,16 @@ pub(crate) async fn left(tx: &mut Tx, file: &File) -> Result<(), Error> {
 
 /// Asks for it to be brought back, unless its copy here is being removed at this moment.
 pub(crate) async fn ask(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Error> {
-    let sql = "update files set restoring = $3 where tenant_id = $1 and id = $2 and (restoring is null or restoring > 0)";
+    let sql =
+        "update files set restoring = $3 where tenant_id = $1 and id = $2 and (restoring is null or restoring > 0)";
     let days = i32::try_from(days).unwrap_or(i32::MAX);
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(days).execute().await? == 1)
 }
 
 /// There is a copy here until then.
 pub(crate) async fn is_back(tx: &mut Tx, file: &File, until: Timestamp) -> Result<bool, Error> {
-    let sql = "update files set restoring = null, restored_until = $3 where tenant_id = $1 and id = $2 and restoring > 0";
+    let sql =
+        "update files set restoring = null, restored_until = $3 where tenant_id = $1 and id = $2 and restoring > 0";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(until).execute().await? == 1)
 }
 

@@ -313,7 +313,8 @@ async fn what_fails_for_now_is_tried_again() {
     upstream.expect("POST", "/v1_1/demo/raw/upload").reply(Reply::content(200, "application/json", done));
     let storage = Storage::new(open(upstream.url()).retries(3).patience(Duration::from_secs(20)));
     storage.put(&"a".parse().unwrap(), Upload::bytes(vec![0; 9_000_000])).await.unwrap();
-    let ranges: Vec<_> = upstream.requests().iter().map(|request| request.header("content-range").unwrap().to_owned()).collect();
+    let ranges: Vec<_> =
+        upstream.requests().iter().map(|request| request.header("content-range").unwrap().to_owned()).collect();
     let last = "bytes 8388608-8999999/9000000";
     assert_eq!(ranges, ["bytes 0-8388607/-1", last, last, last]);
 }

@@ -1,6 +1,7 @@
 //! Files of tenants, through the router.
 
 mod archival;
+mod full;
 mod intake;
 mod life;
 mod links;

@@ -5,6 +5,8 @@
 mod azurite;
 #[cfg(feature = "cloudinary")]
 mod cloudinary;
+#[cfg(target_os = "linux")]
+mod disk;
 #[cfg(feature = "gcs")]
 mod google;
 mod s3s;

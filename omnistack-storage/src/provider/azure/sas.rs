@@ -4,11 +4,7 @@
 //! spaces or letters of other scripts are refused. And these give the file a name.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use omnistack_core::{
-    clock::Timestamp,
-    crypto::HmacKey,
-    http::Method,
-};
+use omnistack_core::{clock::Timestamp, crypto::HmacKey, http::Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{Error, ErrorKind, ObjectKey};
@@ -42,10 +38,8 @@ impl Link<'_> {
         let until = self.until.to_jiff().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let resource = format!("/blob/{}/{}/{}", self.account, self.container, self.blob);
         let disposition = self.disposition.unwrap_or_default();
-        let text = [
-            permission, "", &until, &resource, "", "", "", VERSION, "b", "", "", "", disposition, "", "", "",
-        ]
-        .join("\n");
+        let text = [permission, "", &until, &resource, "", "", "", VERSION, "b", "", "", "", disposition, "", "", ""]
+            .join("\n");
         let wrong = |error| Error::new(ErrorKind::Configuration, format!("the account's key: {error}"));
         let key = STANDARD.decode(self.key).map_err(|error| wrong(error.to_string()))?;
         let signature = STANDARD.encode(HmacKey::new(&key)?.sign(text).as_bytes());
@@ -58,7 +52,8 @@ impl Link<'_> {
             ("sig", &signature),
         ];
         let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
-        let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, QUERY))).collect();
+        let pairs: Vec<_> =
+            pairs.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, QUERY))).collect();
         let path = utf8_percent_encode(self.blob.as_str(), PATH);
         Ok(format!("{}/{}/{path}?{}", self.base, self.container, pairs.join("&")))
     }

@@ -181,7 +181,9 @@ impl Cloudinary {
         match answer.status() {
             status if status == expected => Ok(Some(body(answer, range.end - range.start, self.patience))),
             StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => Err(Error::new(ErrorKind::Other, format!("{status} in place of {expected}"))),
+            status if status.is_success() => {
+                Err(Error::new(ErrorKind::Other, format!("{status} in place of {expected}")))
+            }
             status => Err(failed(status, "")),
         }
     }

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use omnistack_core::{clock::Timestamp, http::Method};
 use omnistack_storage::{
-    Archival, ArchiveRule, ByteRange, Capabilities, Error, ErrorKind, Files, Listing, Local, Memory, Object, ObjectInfo,
-    ObjectKey, PutOptions, Storage, StorageProvider, Stored, Upload,
+    Archival, ArchiveRule, ByteRange, Capabilities, Error, ErrorKind, Files, Listing, Local, Memory, Object,
+    ObjectInfo, ObjectKey, PutOptions, Storage, StorageProvider, Stored, Upload,
 };
 use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
 use serde_json::{Value, json};

@@ -196,7 +196,9 @@ async fn sizes_that_are_none() {
         .thumbnail(Thumbnail::new("c", 1, 4097))
         .thumbnail(Thumbnail::new("d", 1, 1))
         .thumbnail(Thumbnail::new("d", 2, 2));
-    let app = omnistack_core::app::App::builder(TestDatabase::sqlite().config()).with(omnistack_core::identity::DevIdentity::default()).with(files);
+    let app = omnistack_core::app::App::builder(TestDatabase::sqlite().config())
+        .with(omnistack_core::identity::DevIdentity::default())
+        .with(files);
     let problems = app.build().unwrap_err().to_string();
     for named in ["`A`", "`b`", "`c`", "`d`"] {
         assert!(problems.contains(&format!("the thumbnail {named}")), "{problems}");

@@ -135,7 +135,10 @@ async fn forms_are_taken_within_their_policy() {
         ("x-amz-signature", "0".repeat(64)),
         ("key", "another.txt".into()),
         ("Content-Type", "text/html".into()),
-        ("policy", at(now).post_form(&PostPolicy::new(key.clone(), 1000, LATER)).await.unwrap().fields["policy"].clone()),
+        (
+            "policy",
+            at(now).post_form(&PostPolicy::new(key.clone(), 1000, LATER)).await.unwrap().fields["policy"].clone(),
+        ),
     ] {
         let mut other = form.clone();
         other.fields.insert(field.into(), value);
