@@ -178,7 +178,9 @@ impl Module for Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Files").field("storage", &self.storage).field("scanner", &self.scanner).finish()
+        let mut shown = f.debug_struct("Files");
+        shown.field("storage", &self.storage).field("archive", &self.archive).field("rules", &self.rules);
+        shown.field("scanner", &self.scanner).finish_non_exhaustive()
     }
 }
 

@@ -160,7 +160,7 @@ fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Res
     if image.width() > size.width || image.height() > size.height {
         image = image.thumbnail(size.width, size.height);
     }
-    write(&image).map_err(|error| http::Error::internal(error))
+    write(&image).map_err(http::Error::internal)
 }
 
 fn wrong(error: ImageError) -> http::Error {

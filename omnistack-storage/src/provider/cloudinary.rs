@@ -91,7 +91,7 @@ impl Cloudinary {
     pub fn endpoints(mut self, api: &str, delivery: &str) -> Result<Self, Error> {
         for (place, url) in [(&mut self.api, api), (&mut self.delivery, delivery)] {
             base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
-            *place = url.trim_end_matches('/').to_owned();
+            url.trim_end_matches('/').clone_into(place);
         }
         Ok(self)
     }
@@ -155,10 +155,7 @@ impl Cloudinary {
             // To know whether this is the last.
             let next = upload.part(PART).await?;
             let end = start + length(&part) as u64;
-            let total = match next.is_empty() {
-                true => Some(upload.finished()?),
-                false => None,
-            };
+            let total = if next.is_empty() { Some(upload.finished()?) } else { None };
             let of = total.map_or_else(|| "-1".to_owned(), |(size, _)| size.to_string());
             let range = format!("bytes {start}-{}/{of}", end - 1);
             let answer = self.upload(&parameters, &File::Bytes(part), Some((&id, range))).await?;
@@ -206,10 +203,11 @@ impl StorageProvider for Cloudinary {
             let resource = self.look(key).await?;
             let info = resource.info(key.clone());
             let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
-            let body = match resource.is_empty() {
-                true => Some(stream::empty().boxed()),
+            let body = if resource.is_empty() {
+                Some(stream::empty().boxed())
+            } else {
                 // None when it was replaced between the two requests.
-                false => self.fetch(&resource, range.clone()).await?,
+                self.fetch(&resource, range.clone()).await?
             };
             if let Some(body) = body {
                 return Ok(Object { info, range, body });

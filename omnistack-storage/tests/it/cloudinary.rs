@@ -184,7 +184,7 @@ async fn delivered(State(shelf): State<Shelf>, Path(path): Path<String>, headers
     let Some(asset) = find(&shelf.lock().unwrap(), &path) else { return refused(404, "") };
     let Some(range) = headers.get(header::RANGE) else { return asset.bytes.into_response() };
     let (start, end) = range.to_str().unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
-    let part = asset.bytes.slice(start.parse().unwrap()..end.parse::<usize>().unwrap() + 1);
+    let part = asset.bytes.slice(start.parse().unwrap()..=end.parse::<usize>().unwrap());
     (StatusCode::PARTIAL_CONTENT, part).into_response()
 }
 

@@ -227,15 +227,17 @@ fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &File
             [].as_slice()
         }
         File::Bytes(bytes) => {
-            body.push_str(&format!(
-                "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\
-                 Content-Type: application/octet-stream\r\n\r\n"
-            ));
+            body.push_str("--");
+            body.push_str(boundary);
+            body.push_str("\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n");
+            body.push_str("Content-Type: application/octet-stream\r\n\r\n");
             bytes
         }
     };
     let mut body = body.into_bytes();
-    bytes.iter().for_each(|bytes| body.extend_from_slice(bytes));
+    for bytes in bytes {
+        body.extend_from_slice(bytes);
+    }
     if matches!(file, File::Bytes(_)) {
         body.extend_from_slice(b"\r\n");
     }

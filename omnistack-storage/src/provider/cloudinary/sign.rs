@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use omnistack_core::crypto::Sha256;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Characters of a delivery address's signature.
 const LENGTH: usize = 32;
 
@@ -31,7 +32,10 @@ pub(super) fn public_id(key: &str) -> String {
     for byte in key.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'/' => id.push(char::from(byte)),
-            other => id.push_str(&format!("_{other:02x}")),
+            other => {
+                id.push('_');
+                id.extend([other >> 4, other & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+            }
         }
     }
     id
