@@ -1,21 +1,28 @@
 //! Archival: files nobody has needed for long move to where keeping them costs less.
 //!
 //! A file stays in its list, with all that is known of it. Where it is kept is a storage class of the provider, to which it is copied
-//! onto itself, without its bytes passing here. From `GLACIER` and `DEEP_ARCHIVE` it has to be [restored](Archival::restore) before it
-//! can be read, which takes minutes to days; until then reading it is 409 `FILE_ARCHIVED`.
+//! onto itself, without its bytes passing here; or an archive of its own, another provider or a directory elsewhere, to which they do.
+//! From there, and from `GLACIER` and `DEEP_ARCHIVE`, it has to be [restored](Archival::restore) before it can be read, which takes
+//! minutes to days; until then reading it is 409 `FILE_ARCHIVED`.
+
+mod elsewhere;
+mod rule;
 
 use std::time::Duration;
 
 use omnistack_core::{
     clock::Timestamp,
     http::{self, FieldProblem},
+    jobs::Jobs,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use rule::ArchiveRule;
+
 use crate::{
-    Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier, config::ArchivalSettings, sniff,
-    store,
+    Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier, config::ArchivalSettings,
+    model::ELSEWHERE, store,
 };
 
 /// Files at once.
@@ -27,7 +34,9 @@ const LONGEST: u32 = 365;
 #[derive(Clone, Debug)]
 pub struct Archival {
     files: FileService,
+    jobs: Jobs,
     settings: ArchivalSettings,
+    rules: Vec<ArchiveRule>,
 }
 
 /// Whether a file can be read.
@@ -72,35 +81,49 @@ pub struct ClassUsed {
 }
 
 impl Archival {
-    pub(crate) fn new(files: FileService, settings: ArchivalSettings) -> Self {
-        Self { files, settings }
+    pub(crate) fn new(files: FileService, jobs: Jobs, settings: ArchivalSettings, rules: Vec<ArchiveRule>) -> Self {
+        Self { files, jobs, settings, rules }
     }
 
     fn able(&self) -> Result<(), Error> {
-        if self.files.0.storage.capabilities().change_class {
+        if self.files.0.archive.is_some() || self.files.0.storage.capabilities().change_class {
             return Ok(());
         }
         Err(Error::unsupported("changing the storage class"))
     }
 
-    /// Archives what the policy says: files older than `ARCHIVAL_AFTER`, of the types `ARCHIVAL_TYPES`. Returns how many. Runs every
-    /// night by itself, where `ARCHIVAL_AFTER` is set.
+    /// Archives what the [rules](ArchiveRule) say, of which the settings make one. Returns how many. Before, copies of restored files
+    /// whose days are over leave, and files that were archived longer than `ARCHIVAL_RETENTION` are deleted. Runs every night by
+    /// itself, where there is anything of it to do.
     ///
     /// # Errors
     /// The first that kept a file from it; the others are tried all the same.
     pub async fn run(&self) -> Result<usize, Error> {
-        let Some(age) = self.settings.after else { return Ok(0) };
+        if self.files.0.archive.is_some() {
+            self.send_back().await?;
+        }
+        let now = self.files.0.clock.now();
+        if let Some(retention) = self.settings.retention {
+            // The clock works for every tenant.
+            let mut tx = self.files.0.db.all_tenants().begin().await?;
+            let retired = store::archive::retire(&mut tx, now - retention, now).await?;
+            tx.commit().await?;
+            if retired > 0 {
+                tracing::info!(target: "omnistack::storage", files = retired, "files outlived their archive");
+            }
+        }
+        let Some(age) = self.rules.iter().map(ArchiveRule::age).min() else { return Ok(0) };
         self.able()?;
-        let before = self.files.0.clock.now() - age;
+        let before = now - age;
         let (mut moved, mut after, mut failed) = (0, None, None);
         loop {
             // The clock works for every tenant.
             let mut tx = self.files.0.db.all_tenants().read().await?;
-            let files = store::aged(&mut tx, before, after, CHUNK).await?;
+            let files = store::archive::aged(&mut tx, before, after, CHUNK).await?;
             tx.commit().await?;
             let Some(last) = files.last() else { break };
             after = Some((last.created_at, last.id));
-            for file in files.iter().filter(|file| sniff::is_taken(&self.settings.types, &file.content_type)) {
+            for file in files.iter().filter(|file| self.rules.iter().any(|rule| rule.takes(file, now))) {
                 match self.shift(file).await {
                     Ok(()) => moved += 1,
                     Err(error) => {
@@ -115,6 +138,9 @@ impl Archival {
 
     /// The row last: a crash in between leaves an archived file that the next night archives again, which changes nothing.
     async fn shift(&self, file: &File) -> Result<(), Error> {
+        if let Some(archive) = &self.files.0.archive {
+            return self.send_away(file, archive).await;
+        }
         let (key, class) = (file.key()?, self.settings.class.as_str());
         match self.files.0.storage.copy_to_class(&key, &key, class).await {
             // It is in the archive already.
@@ -122,14 +148,14 @@ impl Archival {
             copied => copied?,
         }
         let mut tx = self.files.0.db.tenant(file.tenant_id).begin().await?;
-        store::set_class(&mut tx, file, Some(class)).await?;
+        store::archive::set_class(&mut tx, file, class, self.files.0.clock.now()).await?;
         Ok(tx.commit().await?)
     }
 
     async fn find(&self, id: FileId) -> Result<File, Error> {
         // Operators look after every tenant's.
         let mut tx = self.files.0.db.all_tenants().read().await?;
-        let found = store::of_any_tenant(&mut tx, id).await?;
+        let found = store::archive::of_any_tenant(&mut tx, id).await?;
         tx.commit().await?;
         let found = found.filter(|file| file.state == FileState::Stored);
         Ok(found.ok_or_else(|| http::Error::not_found("the file"))?)
@@ -163,7 +189,11 @@ impl Archival {
         if self.state(id).await?.state == ArchiveState::Available {
             return Err(http::Error::conflict("NOT_ARCHIVED", "the file can be read as it is").into());
         }
-        self.files.0.storage.restore(&file.key()?, days, tier).await?;
+        if file.storage_class.as_deref() == Some(ELSEWHERE) {
+            self.ask_back(&file, days, tier).await?;
+        } else {
+            self.files.0.storage.restore(&file.key()?, days, tier).await?;
+        }
         self.state(id).await
     }
 
@@ -173,6 +203,9 @@ impl Archival {
     /// 404 for none.
     pub async fn state(&self, id: FileId) -> Result<ArchivedFile, Error> {
         let file = self.find(id).await?;
+        if file.storage_class.as_deref() == Some(ELSEWHERE) {
+            return Ok(Self::away(&file, self.files.0.clock.now()));
+        }
         let info = self.files.0.storage.head(&file.key()?).await?;
         let (state, restored_until) = match info.archive {
             Archive::None => (ArchiveState::Available, None),
@@ -192,7 +225,7 @@ impl Archival {
     pub async fn classes(&self) -> Result<Vec<ClassUsed>, Error> {
         // Operators look after every tenant's.
         let mut tx = self.files.0.db.all_tenants().read().await?;
-        let classes = store::classes(&mut tx).await?;
+        let classes = store::archive::classes(&mut tx).await?;
         tx.commit().await?;
         let number = |count: i64| u64::try_from(count).unwrap_or(0);
         let used =
@@ -200,8 +233,8 @@ impl Archival {
         Ok(classes.into_iter().map(used).collect())
     }
 
-    /// How old files are that the policy archives; none without one.
+    /// How old files are that the first to be archived are of; none without a rule.
     pub fn after(&self) -> Option<Duration> {
-        self.settings.after
+        self.rules.iter().map(ArchiveRule::age).min()
     }
 }

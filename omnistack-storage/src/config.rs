@@ -26,7 +26,7 @@ omnistack_core::section! {
 omnistack_core::section! {
     /// Where files are kept.
     pub struct StorageSettings {
-        /// `local`, `memory`, `s3`, `r2`, `gcs` or `azure`.
+        /// `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`.
         pub provider: String = "STORAGE_PROVIDER", default "local";
         /// The directory of `local`.
         pub directory: String = "STORAGE_DIRECTORY", default "data/files";
@@ -34,13 +34,13 @@ omnistack_core::section! {
         pub bucket: Option<String> = "STORAGE_BUCKET";
         /// The region of `s3`.
         pub region: String = "STORAGE_REGION", default "us-east-1";
-        /// The address of an `s3` that is not Amazon's.
+        /// The address of an `s3`, `gcs` or `azure` that is not Amazon's, Google's or Microsoft's.
         pub endpoint: Option<String> = "STORAGE_ENDPOINT";
-        /// The account of `r2` and `azure`.
+        /// The account of `r2` and `azure`, the cloud of `cloudinary`.
         pub account: Option<String> = "STORAGE_ACCOUNT";
-        /// The id of the key of `s3` and `r2`; without one, the machine's own role.
+        /// The id of the key of `s3`, `r2` and `cloudinary`; without one, the machine's own role.
         pub key_id: Option<String> = "STORAGE_KEY_ID";
-        /// The key of `s3`, `r2` and `azure`; for `gcs`, the JSON of a service account's key.
+        /// The key of `s3`, `r2`, `azure` and `cloudinary`; for `gcs`, the JSON of a service account's key.
         pub key: Option<SecretString> = "STORAGE_KEY";
     }
 }
@@ -52,10 +52,31 @@ omnistack_core::section! {
         pub after: Option<Duration> = "ARCHIVAL_AFTER";
         /// Of which media types, e.g. `video/*`; all when absent.
         pub types: Vec<String> = "ARCHIVAL_TYPES";
+        /// With names that begin so, e.g. `export-`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        pub prefixes: Vec<String> = "ARCHIVAL_PREFIXES";
+        /// Marked with one of these, e.g. `archive`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        pub tags: Vec<String> = "ARCHIVAL_TAGS";
+        /// A directory they are moved to, such as that of a slower disk, in place of another class.
+        pub directory: Option<String> = "ARCHIVAL_DIRECTORY";
+        /// How long files stay in the archive before they are deleted, e.g. `3650d`; for ever when absent.
+        pub retention: Option<Duration> = "ARCHIVAL_RETENTION";
         /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
         pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
         /// How many days a restored file can be read, unless said.
         pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7";
+    }
+}
+
+#[cfg(feature = "thumbnails")]
+omnistack_core::section! {
+    /// Thumbnails of pictures.
+    pub struct ThumbnailSettings {
+        /// Pixels of a picture at most; more are refused before anything is decoded. Four bytes of memory each.
+        pub pixels: u64 = "FILES_THUMBNAIL_PIXELS", default "50000000";
+        /// Largest picture one is made of.
+        pub max_size: ByteSize = "FILES_THUMBNAIL_MAX_SIZE", default "32MiB";
+        /// How many are made at once; others wait.
+        pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2";
     }
 }
 

@@ -146,7 +146,7 @@ impl From<std::io::Error> for Error {
         let kind = match error.kind() {
             Io::NotFound => ErrorKind::NotFound,
             Io::AlreadyExists | Io::NotADirectory | Io::IsADirectory | Io::DirectoryNotEmpty => ErrorKind::Exists,
-            Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::Full,
             Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Configuration,
             Io::InvalidFilename => ErrorKind::Key,
             _ => ErrorKind::Other,

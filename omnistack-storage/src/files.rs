@@ -6,6 +6,8 @@
 
 mod intake;
 mod sweep;
+#[cfg(feature = "thumbnails")]
+mod thumbnail;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,9 +40,13 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) storage: Storage,
+    /// Where archived files are, if that is elsewhere.
+    pub(crate) archive: Option<Storage>,
     pub(crate) entitlements: Entitlements,
     pub(crate) usage: UsageSink,
     pub(crate) scanner: Option<Scanner>,
+    #[cfg(feature = "thumbnails")]
+    pub(crate) thumbnails: Option<crate::thumbnail::Thumbnails>,
     pub(crate) settings: FileSettings,
 }
 
@@ -102,21 +108,29 @@ impl FileService {
     /// # Errors
     /// [`ErrorKind::Range`] for a part behind the end, [`ErrorKind::Archived`], [`ErrorKind::Unavailable`].
     pub async fn open(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
+        let object = self.bytes_of(file, range).await?;
+        if object.range.start == 0 {
+            self.count(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
+        }
+        Ok(object)
+    }
+
+    async fn bytes_of(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
+        if file.is_away(self.0.clock.now()) {
+            return Err(Error::new(ErrorKind::Archived, format!("`{}`", file.id)));
+        }
         let key = file.key()?;
         let object = match range {
             Some(range) => self.0.storage.get_range(&key, range).await,
             None => self.0.storage.get(&key).await,
         };
         match object {
-            // A row says it is there.
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::new(ErrorKind::Other, error)),
-            Ok(object) => {
-                if object.range.start == 0 {
-                    self.count(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
-                }
-                Ok(object)
+            // A row says it is there, or said so a moment ago.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let away = self.find(file.tenant_id, file.id).await?.is_away(self.0.clock.now());
+                Err(Error::new(if away { ErrorKind::Archived } else { ErrorKind::Other }, error))
             }
-            Err(error) => Err(error),
+            object => object,
         }
     }
 
@@ -133,6 +147,9 @@ impl FileService {
         shown: bool,
     ) -> Result<SignedRequest, Error> {
         let file = self.readable(caller, id).await?;
+        if file.is_away(self.0.clock.now()) {
+            return Err(Error::new(ErrorKind::Archived, format!("`{}`", file.id)));
+        }
         let expires_in = expires_in.unwrap_or(self.0.settings.link);
         let shown = shown && sniff::may_be_shown(&file.content_type);
         let plain = SignRequest::get(file.key()?, expires_in);
@@ -144,6 +161,22 @@ impl FileService {
         };
         self.count(file.tenant_id, FILE_DOWNLOADS, 1, None).await;
         Ok(signed)
+    }
+
+    /// Marks a file with these, in place of those before: for rules of [archival](crate::Archival).
+    ///
+    /// # Errors
+    /// 404 for none; 422 for more than ten, or others than [`NewFile::tags`](crate::NewFile::tags) says.
+    pub async fn tag(&self, caller: &Identity, id: FileId, tags: &[String]) -> Result<File, Error> {
+        let tenant = caller.require_tenant()?;
+        check_tags(tags)?;
+        let mut tx = self.0.db.tenant(tenant).begin().await?;
+        if !store::set_tags(&mut tx, tenant, id, tags).await? {
+            return Err(missing().into());
+        }
+        let file = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
+        tx.commit().await?;
+        Ok(file)
     }
 
     /// Deletes a file. For `FILES_DELETE_GRACE` it can be [restored](Self::restore), and counts as stored.
@@ -233,5 +266,19 @@ fn check_name(name: &str) -> Result<(), http::Error> {
         name if name.chars().any(odd) => wrong("has a slash, a backslash or a control character"),
         "." | ".." => wrong("is no name of a file"),
         _ => Ok(()),
+    }
+}
+
+/// What is no mark.
+fn check_tags(tags: &[String]) -> Result<(), http::Error> {
+    let odd = |byte: u8| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte));
+    let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("tags", message)]));
+    match () {
+        () if tags.len() > 10 => wrong("are more than 10"),
+        () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => {
+            wrong("has one that is not 1 to 50 bytes long")
+        }
+        () if tags.iter().any(|tag| tag.bytes().any(odd)) => wrong("has one with others than a-z, 0-9, `-`, `_`, `.`"),
+        () => Ok(()),
     }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod archival;
 pub(crate) mod files;
 pub(crate) mod links;
+#[cfg(feature = "thumbnails")]
+pub(crate) mod thumbnail;
 mod upload;
 
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};

@@ -7,7 +7,7 @@ use omnistack_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Archival, FileService};
+use crate::{Archival, FileId, FileService};
 
 /// Removes what is left over. Every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +52,25 @@ impl Job for Archive {
 
     async fn run(self, archival: &Archival, _: &JobCtx) -> Result<(), JobError> {
         archival.run().await?;
+        Ok(())
+    }
+}
+
+/// Brings a file back from an archive elsewhere.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct BringBack {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) file_id: FileId,
+}
+
+#[async_trait]
+impl Job for BringBack {
+    const NAME: &'static str = "files.bring_back";
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(6 * 60 * 60);
+    type State = Archival;
+
+    async fn run(self, archival: &Archival, _: &JobCtx) -> Result<(), JobError> {
+        archival.bring_back(self).await?;
         Ok(())
     }
 }

@@ -34,11 +34,13 @@
 //! | [`StorageProvider`] | the contract of providers; [`Capabilities`] says what each can do |
 //! | [`Local`], [`Memory`] | a directory, and no place at all |
 //! | `S3`, `Gcs`, `Azure` | buckets, each with the feature of its name; R2 is an `S3` |
+//! | `Cloudinary` | a shelf for media, with the feature of its name |
 //! | [`ObjectKey`] | a name that means the same to each of them |
 //! | [`Upload`], [`Object`] | bytes on their way in and out |
 //! | [`Links`] | links the app makes and serves for providers that have none |
 //! | [`Files`], [`FileService`] | files of tenants |
-//! | [`Archival`] | old files move to where keeping them costs less, and back |
+//! | [`Archival`], [`ArchiveRule`] | old files move to where keeping them costs less, and back |
+//! | `Thumbnail` | small pictures of pictures, with the feature `thumbnails` |
 //! | [`Scan`] | a look at files before anybody can read them |
 //!
 //! | feature | default | adds |
@@ -47,6 +49,8 @@
 //! | `s3` | no | buckets of S3, of what speaks as it does, and of Cloudflare R2 |
 //! | `gcs` | no | buckets of Google Cloud Storage |
 //! | `azure` | no | containers of Azure Blob Storage |
+//! | `cloudinary` | no | files at Cloudinary, by its own API |
+//! | `thumbnails` | no | small pictures of PNG, JPEG, GIF and WebP |
 
 mod archival;
 mod config;
@@ -65,8 +69,12 @@ mod scan;
 mod sniff;
 mod storage;
 mod store;
+#[cfg(feature = "thumbnails")]
+mod thumbnail;
 
-pub use archival::{Archival, ArchiveState, ArchivedFile, ClassUsed};
+pub use archival::{Archival, ArchiveRule, ArchiveState, ArchivedFile, ClassUsed};
+#[cfg(feature = "thumbnails")]
+pub use config::ThumbnailSettings;
 pub use config::{ArchivalSettings, FileSettings, StorageSettings};
 pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
@@ -80,6 +88,8 @@ pub use object::{
 };
 #[cfg(feature = "azure")]
 pub use provider::azure::Azure;
+#[cfg(feature = "cloudinary")]
+pub use provider::cloudinary::Cloudinary;
 #[cfg(feature = "gcs")]
 pub use provider::gcs::Gcs;
 #[cfg(feature = "s3")]
@@ -87,3 +97,5 @@ pub use provider::s3::{S3, S3Bucket};
 pub use provider::{Capabilities, StorageProvider, local::Local, memory::Memory};
 pub use scan::{Scan, Verdict};
 pub use storage::Storage;
+#[cfg(feature = "thumbnails")]
+pub use thumbnail::Thumbnail;

@@ -44,8 +44,15 @@ pub struct File {
     pub state: FileState,
     /// When it was announced.
     pub created_at: Timestamp,
-    /// The storage class it was moved to, if it was.
+    /// What it is marked with.
+    pub tags: Vec<String>,
+    /// The storage class it was moved to, if it was; `elsewhere` in an archive of its own.
     pub storage_class: Option<String>,
+    /// Until when it can be read, of a file that was brought back from an archive elsewhere.
+    pub restored_until: Option<Timestamp>,
+    /// For how many days it is being brought back from there; 0 while the copy here is being removed.
+    #[serde(skip)]
+    pub(crate) restoring: Option<i32>,
     /// When it was deleted, if it is. Until it is removed for good it can be restored.
     pub deleted_at: Option<Timestamp>,
 }
@@ -59,11 +66,19 @@ impl File {
         ObjectKey::new(format!("files/{}/{}", self.tenant_id, self.id))
     }
 
+    /// Whether its bytes are in an archive elsewhere, and none of them here.
+    pub(crate) fn is_away(&self, now: Timestamp) -> bool {
+        self.storage_class.as_deref() == Some(ELSEWHERE) && self.restored_until.is_none_or(|until| until <= now)
+    }
+
     /// Where bytes arrive that don't pass through the app.
     pub(crate) fn incoming(&self) -> Result<ObjectKey, KeyError> {
         ObjectKey::new(format!("{INCOMING}{}/{}", self.tenant_id, self.id))
     }
 }
+
+/// The class of files that are in an archive of their own.
+pub(crate) const ELSEWHERE: &str = "elsewhere";
 
 /// Where bytes arrive that don't pass through the app.
 pub(crate) const INCOMING: &str = "incoming/";
@@ -110,6 +125,8 @@ pub struct NewFile {
     pub size: Option<u64>,
     /// Their checksum, if the sender says one: others are refused.
     pub sha256: Option<Sha256>,
+    /// What it is marked with: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    pub tags: Vec<String>,
 }
 
 impl NewFile {
@@ -136,6 +153,13 @@ impl NewFile {
     #[must_use]
     pub fn sha256(mut self, sha256: Sha256) -> Self {
         self.sha256 = Some(sha256);
+        self
+    }
+
+    /// Marked with these.
+    #[must_use]
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
         self
     }
 }

@@ -14,11 +14,11 @@ use omnistack_core::{
 };
 
 use crate::{
-    Archival, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
+    Archival, ArchiveRule, FileService, Links, Local, Memory, Scan, Storage, StorageProvider,
     config::{ArchivalSettings, FileSettings, StorageSettings},
     files::Inner,
     http,
-    jobs::{Archive, ForgetTenant, Sweep},
+    jobs::{Archive, BringBack, ForgetTenant, Sweep},
     scan::Scanner,
 };
 
@@ -39,7 +39,11 @@ const FORM: u64 = 64 * 1024;
 #[must_use]
 pub struct Files {
     storage: Option<Storage>,
+    archive: Option<Storage>,
+    rules: Vec<ArchiveRule>,
     scanner: Option<Scanner>,
+    #[cfg(feature = "thumbnails")]
+    thumbnails: Vec<crate::Thumbnail>,
 }
 
 type Make = Box<dyn Fn(&Ctx, Links) -> Result<Storage, Missing> + Send>;
@@ -52,13 +56,49 @@ impl Files {
 
     /// Kept by this provider.
     pub fn new(provider: impl StorageProvider) -> Self {
-        Self { storage: Some(Storage::new(provider)), scanner: None }
+        Self { storage: Some(Storage::new(provider)), ..Self::default() }
+    }
+
+    /// Archives files with this provider, in place of another storage class of the one they are kept by.
+    pub fn archive_to(mut self, provider: impl StorageProvider) -> Self {
+        self.archive = Some(Storage::new(provider));
+        self
+    }
+
+    /// Archives what this says every night, beside what the settings say and other rules.
+    pub fn archive_when(mut self, rule: ArchiveRule) -> Self {
+        self.rules.push(rule);
+        self
     }
 
     /// Has every file looked at before anybody can read it.
     pub fn scan(mut self, scanner: impl Scan) -> Self {
         self.scanner = Some(Scanner(Arc::new(scanner)));
         self
+    }
+
+    /// Serves thumbnails of this size. The first that is declared is the one nobody asks for by its name.
+    #[cfg(feature = "thumbnails")]
+    pub fn thumbnail(mut self, size: crate::Thumbnail) -> Self {
+        self.thumbnails.push(size);
+        self
+    }
+
+    #[cfg(feature = "thumbnails")]
+    fn thumbnails(&self, registry: &mut Registry) -> Option<crate::thumbnail::Thumbnails> {
+        let settings = registry.config::<crate::ThumbnailSettings>()?;
+        let mut names = std::collections::BTreeSet::new();
+        for size in &self.thumbnails {
+            let twice = (!names.insert(&size.name)).then_some("there are two of its name");
+            if let Some(problem) = size.problem().or(twice) {
+                registry.problem(format!("the thumbnail `{}`: {problem}", size.name), "correct `Files::thumbnail`");
+            }
+        }
+        if self.thumbnails.is_empty() {
+            return None;
+        }
+        registry.routes(Mount::app("/files").permissions("files"), http::thumbnail::api(), Ctx::get);
+        Some(crate::thumbnail::Thumbnails::new(&self.thumbnails, settings))
     }
 
     /// What makes the storage the settings say.
@@ -88,11 +128,16 @@ impl Module for Files {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files"]);
+        registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files", "0002_archives"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
         let Some(make) = self.provider(registry) else { return };
-        if archives.after.is_some() {
+        #[cfg(feature = "thumbnails")]
+        let thumbnails = self.thumbnails(registry);
+        let archive = archives.directory.as_ref().map(|directory| Storage::new(Local::new(directory)));
+        let archive = self.archive.clone().or(archive);
+        let rules: Vec<_> = ArchiveRule::of(&archives).into_iter().chain(self.rules.iter().cloned()).collect();
+        if !rules.is_empty() || archives.retention.is_some() || archive.is_some() {
             registry.cron(Cron::new("13 2 * * *", Archive {}));
         }
         let (scanner, url) = (self.scanner.clone(), settings.public_url.clone());
@@ -107,22 +152,27 @@ impl Module for Files {
             .provide_with(move |ctx| make(ctx, ctx.get()?))
             .provide_with(move |ctx| {
                 Ok(FileService(Arc::new(Inner {
-                    db: ctx.get()?,
+                    // Where every tenant's are, so that what is left over is found.
+                    db: ctx.get::<Db>()?.main(),
                     clock: ctx.get()?,
                     storage: ctx.get()?,
+                    archive: archive.clone(),
                     entitlements: ctx.get()?,
                     usage: ctx.get()?,
                     scanner: scanner.clone(),
+                    #[cfg(feature = "thumbnails")]
+                    thumbnails: thumbnails.clone(),
                     settings: settings.clone(),
                 })))
             })
-            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, archives.clone())))
+            .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
             .job::<Sweep>(Ctx::get)
             .job::<Archive>(Ctx::get)
             .job::<ForgetTenant>(Ctx::get)
             .on("forget-files", |ctx| {
                 Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenant { tenant: gone.tenant }))
             })
+            .job::<BringBack>(Ctx::get)
             .cron(Cron::new("47 * * * *", Sweep {}))
             .routes(taking, http::files::bytes(), Ctx::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)
@@ -135,11 +185,13 @@ impl Module for Files {
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Files").field("storage", &self.storage).field("scanner", &self.scanner).finish()
+        let mut shown = f.debug_struct("Files");
+        shown.field("storage", &self.storage).field("archive", &self.archive).field("rules", &self.rules);
+        shown.field("scanner", &self.scanner).finish_non_exhaustive()
     }
 }
 
-#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary")))]
 mod buckets {
     use omnistack_core::app::Registry;
 
@@ -153,7 +205,7 @@ mod buckets {
     }
 }
 
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure", feature = "cloudinary"))]
 mod buckets {
     use omnistack_core::{app::Registry, clock::Clock, http::client::Client};
 
@@ -173,8 +225,10 @@ mod buckets {
             Ok(_) => {}
             Err(Wrong::Unknown) => {
                 let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
-                registry
-                    .problem(what, "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, and turn on its feature");
+                registry.problem(
+                    what,
+                    "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, `cloudinary`, and turn on its feature",
+                );
                 return None;
             }
             Err(Wrong::Absent(name)) => {
@@ -206,7 +260,7 @@ mod buckets {
     }
 
     #[cfg_attr(
-        not(any(feature = "s3", feature = "azure")),
+        not(any(feature = "s3", feature = "azure", feature = "cloudinary")),
         expect(unused_variables, reason = "not every kind of bucket is compiled in")
     )]
     fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {
@@ -235,11 +289,24 @@ mod buckets {
             "gcs" => {
                 use omnistack_core::ExposeSecret as _;
                 let key = settings.key.as_ref().map(|key| key.expose_secret());
-                Ok(Storage::new(crate::Gcs::new(bucket()?, key, client, clock)?))
+                Ok(Storage::new(match &settings.endpoint {
+                    Some(url) => crate::Gcs::at(url, bucket()?, key, client, clock)?,
+                    None => crate::Gcs::new(bucket()?, key, client, clock)?,
+                }))
             }
             #[cfg(feature = "azure")]
             "azure" => {
-                Ok(Storage::new(crate::Azure::new(account()?, bucket()?, settings.key.as_ref(), client, clock)?))
+                let key = settings.key.as_ref();
+                Ok(Storage::new(match &settings.endpoint {
+                    Some(url) => crate::Azure::at(url, account()?, bucket()?, key, client, clock)?,
+                    None => crate::Azure::new(account()?, bucket()?, key, client, clock)?,
+                }))
+            }
+            #[cfg(feature = "cloudinary")]
+            "cloudinary" => {
+                let key_id = settings.key_id.as_deref().ok_or(Wrong::Absent("STORAGE_KEY_ID"))?;
+                let key = settings.key.clone().ok_or(Wrong::Absent("STORAGE_KEY"))?;
+                Ok(Storage::new(crate::Cloudinary::new(account()?, key_id, key, client, clock)?))
             }
             _ => Err(Wrong::Unknown),
         }

@@ -4,6 +4,8 @@
 pub(crate) mod azure;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub(crate) mod bucket;
+#[cfg(feature = "cloudinary")]
+pub(crate) mod cloudinary;
 #[cfg(feature = "gcs")]
 pub(crate) mod gcs;
 pub(crate) mod local;

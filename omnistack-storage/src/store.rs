@@ -1,5 +1,14 @@
 //! All SQL of the crate. Transactions are the tenant's, but where the clock works for all of them.
 
+macro_rules! columns {
+    () => {
+        "id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, tags, storage_class, \
+         restored_until, restoring, deleted_at"
+    };
+}
+
+pub(crate) mod archive;
+
 use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
@@ -8,12 +17,6 @@ use omnistack_core::{
 };
 
 use crate::model::{File, FileId, FileState};
-
-macro_rules! columns {
-    () => {
-        "id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, storage_class, deleted_at"
-    };
-}
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -26,13 +29,16 @@ struct Row {
     sha256: Option<String>,
     state: String,
     created_at: Timestamp,
+    tags: String,
     storage_class: Option<String>,
+    restored_until: Option<Timestamp>,
+    restoring: Option<i32>,
     deleted_at: Option<Timestamp>,
 }
 
 impl From<Row> for File {
     fn from(row: Row) -> Self {
-        let Row { id, tenant_id, user_id, name, content_type, created_at, storage_class, deleted_at, .. } = row;
+        let Row { id, tenant_id, user_id, name, content_type, created_at, storage_class, .. } = row;
         Self {
             id,
             tenant_id,
@@ -43,8 +49,12 @@ impl From<Row> for File {
             sha256: row.sha256.and_then(|text| text.parse().ok()),
             state: FileState::read(&row.state),
             created_at,
+            // A list of ours, always.
+            tags: serde_json::from_str(&row.tags).unwrap_or_default(),
             storage_class,
-            deleted_at,
+            restored_until: row.restored_until,
+            restoring: row.restoring,
+            deleted_at: row.deleted_at,
         }
     }
 }
@@ -54,13 +64,23 @@ fn signed(bytes: u64) -> i64 {
 }
 
 pub(crate) async fn insert(tx: &mut Tx, file: &File) -> Result<(), Error> {
-    let sql = "insert into files (id, tenant_id, user_id, name, content_type, size, sha256, state, created_at) \
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "insert into files (id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, \
+               tags) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let insert = tx.query(sql).bind(file.id).bind(file.tenant_id).bind(file.user_id).bind(file.name.clone());
     let insert = insert.bind(file.content_type.clone()).bind(signed(file.size));
     let insert = insert.bind(file.sha256.map(|hash| hash.to_string())).bind(file.state.as_str());
-    insert.bind(file.created_at).execute().await?;
+    insert.bind(file.created_at).bind(json(&file.tags)).execute().await?;
     Ok(())
+}
+
+fn json(tags: &[String]) -> String {
+    serde_json::Value::from(tags).to_string()
+}
+
+/// Whether there is one to mark.
+pub(crate) async fn set_tags(tx: &mut Tx, tenant: TenantId, id: FileId, tags: &[String]) -> Result<bool, Error> {
+    let sql = "update files set tags = $3 where tenant_id = $1 and id = $2 and state = 'stored' and deleted_at is null";
+    Ok(tx.query(sql).bind(tenant).bind(id).bind(json(tags)).execute().await? == 1)
 }
 
 /// Whatever its state.
@@ -180,43 +200,4 @@ pub(crate) async fn release(tx: &mut Tx, tenant: TenantId, bytes: u64) -> Result
     let sql = "update file_usage set bytes = case when bytes > $2 then bytes - $2 else 0 end where tenant_id = $1";
     tx.query(sql).bind(tenant).bind(signed(bytes)).execute().await?;
     Ok(())
-}
-
-/// Files of this age that are in no class of their own, of every tenant, the oldest first, behind another.
-pub(crate) async fn aged(
-    tx: &mut Tx,
-    before: Timestamp,
-    after: Option<(Timestamp, FileId)>,
-    limit: i64,
-) -> Result<Vec<File>, Error> {
-    let sql = concat!(
-        "select ",
-        columns!(),
-        " from files where state = 'stored' and storage_class is null and deleted_at is null and created_at < $1 \
-         and ($2 is null or created_at > $2 or (created_at = $2 and id > $3)) order by created_at, id limit $4"
-    );
-    let (at, id) = after.unzip();
-    let rows: Vec<Row> = tx.query(sql).bind(before).bind(at).bind(id).bind(limit).fetch_all().await?;
-    Ok(rows.into_iter().map(Into::into).collect())
-}
-
-/// A file of any tenant: for operators.
-pub(crate) async fn of_any_tenant(tx: &mut Tx, id: FileId) -> Result<Option<File>, Error> {
-    let sql = concat!("select ", columns!(), " from files where id = $1");
-    let row: Option<Row> = tx.query(sql).bind(id).fetch_optional().await?;
-    Ok(row.map(Into::into))
-}
-
-/// Notes where it is kept.
-pub(crate) async fn set_class(tx: &mut Tx, file: &File, class: Option<&str>) -> Result<bool, Error> {
-    let sql = "update files set storage_class = $3 where tenant_id = $1 and id = $2 and state = 'stored'";
-    let update = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(class.map(str::to_owned));
-    Ok(update.execute().await? == 1)
-}
-
-/// How many files are where, and their bytes.
-pub(crate) async fn classes(tx: &mut Tx) -> Result<Vec<(Option<String>, i64, i64)>, Error> {
-    let sql = "select storage_class, count(*), cast(sum(size) as bigint) from files where state = 'stored' \
-               group by storage_class order by storage_class";
-    tx.query(sql).fetch_all().await
 }

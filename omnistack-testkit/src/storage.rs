@@ -31,13 +31,21 @@ use omnistack_storage::{
 pub struct Subject {
     /// The provider.
     pub provider: Box<dyn StorageProvider>,
+    class: &'static str,
     kept: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
     /// An empty one.
     pub fn new(provider: impl StorageProvider) -> Self {
-        Self { provider: Box::new(provider), kept: Box::new(()) }
+        Self { provider: Box::new(provider), class: "STANDARD_IA", kept: Box::new(()) }
+    }
+
+    /// With a storage class of its own for what is seldom read; `STANDARD_IA` unless said.
+    #[must_use]
+    pub fn class(mut self, class: &'static str) -> Self {
+        self.class = class;
+        self
     }
 
     /// Keeps a server or a folder alive as long as the test.
@@ -342,13 +350,13 @@ pub async fn does_what_it_says(subject: Subject) {
     }
     let form = provider.post_form(&PostPolicy::new(key("a"), 10, minute)).await;
     assert_eq!(form.is_ok(), can.post_form, "{form:?}");
-    let classed = provider.put(&key("b"), "b".into(), &PutOptions::default().storage_class("STANDARD_IA")).await;
+    let classed = provider.put(&key("b"), "b".into(), &PutOptions::default().storage_class(subject.class)).await;
     assert_eq!(classed.is_ok(), can.storage_classes, "{classed:?}");
     if can.storage_classes {
         let class = good(provider.head(&key("b")).await).storage_class;
-        assert!(class.is_none_or(|class| class == "STANDARD_IA"));
+        assert!(class.is_none_or(|class| class == subject.class));
     }
-    let changed = provider.copy(&key("a"), &key("a"), Some("STANDARD_IA")).await;
+    let changed = provider.copy(&key("a"), &key("a"), Some(subject.class)).await;
     assert_eq!(changed.is_ok(), can.change_class, "{changed:?}");
     if !can.restore {
         refused(provider.restore(&key("a"), 1, RestoreTier::Standard).await, ErrorKind::Unsupported, "restoring");

@@ -22,6 +22,8 @@
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
+//! | `cloudinary` | no | files at Cloudinary |
+//! | `thumbnails` | no | thumbnails of pictures |
 //! | `flags` | no | feature flags, evaluated in the process |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature; not in `full` |
 //! | `full` | no | all of them |

@@ -1,7 +1,7 @@
 """A bucket (moto), and signatures by botocore to compare ours with.
 
 `s3.py serve` prints one line of JSON with the port, and ends when its standard input does. Buckets are `files` and one more a
-name given. `s3.py sign` reads one JSON object a line and answers each with one:
+name given. `s3.py serve-google` is the same with the names of headers of Google Cloud Storage. `s3.py sign` reads one JSON object a line and answers each with one:
 
     {"method", "key", "endpoint", "bucket", "region", "id", "secret", "token", "expires", "at", "headers", "query"}
         -> {"url"}, a link
@@ -12,17 +12,21 @@ import datetime
 import hashlib
 import hmac
 import json
+import re
 import sys
+import threading
 from unittest import mock
 
 
-def serve(names):
+def serve(names, as_google):
     import boto3
-    from moto.server import ThreadedMotoServer
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
+    app = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, google(app) if as_google else app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.port
     client = boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
@@ -34,7 +38,29 @@ def serve(names):
         client.create_bucket(Bucket=name)
     print(json.dumps({"port": port}), flush=True)
     sys.stdin.read()
-    server.stop()
+    server.shutdown()
+
+
+def google(app):
+    """The XML API of Google Cloud Storage is that of S3 with other names of headers."""
+
+    def translated(environ, start):
+        for name in [name for name in environ if name.startswith("HTTP_X_GOOG_")]:
+            environ["HTTP_X_AMZ_" + name.removeprefix("HTTP_X_GOOG_")] = environ.pop(name)
+        if environ.pop("HTTP_X_AMZ_IF_GENERATION_MATCH", None) == "0":
+            environ["HTTP_IF_NONE_MATCH"] = "*"
+
+        # moto reads the region of it, and no more.
+        scope = "id/20300101/us-east-1/s3/aws4_request"
+        environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+
+        def answer(status, headers, *rest):
+            headers = [(re.sub("(?i)^x-amz-", "x-goog-", name), value) for name, value in headers]
+            return start(status, [*headers, ("x-goog-generation", "1")], *rest)
+
+        return app(environ, answer)
+
+    return translated
 
 
 def link(request):
@@ -73,7 +99,7 @@ def sign():
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2:])
+    if sys.argv[1] in ("serve", "serve-google"):
+        serve(sys.argv[2:], sys.argv[1] == "serve-google")
     else:
         sign()

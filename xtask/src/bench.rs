@@ -48,6 +48,12 @@ impl Bench {
         servers: true,
         peers: None,
     };
+    /// Uploads beside a plain copy, and links.
+    pub(crate) const FILES: Self = Self {
+        arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"],
+        servers: false,
+        peers: None,
+    };
     /// Evaluating feature flags.
     pub(crate) const FLAGS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"],

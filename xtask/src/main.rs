@@ -62,6 +62,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             Some("limit") => bench::run(&[Bench::LIMIT]),
             Some("auth") => bench::run(&[Bench::AUTH]),
             Some("flags") => bench::run(&[Bench::FLAGS]),
+            Some("files") => bench::run(&[Bench::FILES]),
             _ => bench::run(&[
                 Bench::HTTP,
                 Bench::DB,
@@ -70,6 +71,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Bench::LIMIT,
                 Bench::AUTH,
                 Bench::FLAGS,
+                Bench::FILES,
             ]),
         },
         Some(("template", _)) => template::run(),
@@ -127,8 +129,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "flags", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, feature flags, or all"),
+                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "flags", "files", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, feature flags, uploads and links, or all"),
                 ),
         )
         .subcommand(

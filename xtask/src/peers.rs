@@ -1,8 +1,8 @@
 //! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
 
 mod aiosmtpd;
+mod buckets;
 mod maildev;
-mod moto;
 pub(crate) mod node;
 mod passkeys;
 mod python;
@@ -26,7 +26,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "maildev", ecosystem: Ecosystem::Node, run: maildev::run },
-    Peer { name: "moto and botocore", ecosystem: Ecosystem::Python, run: moto::run },
+    Peer { name: "moto, botocore and cloudinary", ecosystem: Ecosystem::Python, run: buckets::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
     Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
     Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },

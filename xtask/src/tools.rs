@@ -9,26 +9,31 @@ use crate::{command, failure::Result, host};
 pub(crate) struct Tool {
     name: &'static str,
     version: &'static str,
+    /// The feature its program is behind, if there is one.
+    feature: Option<&'static str>,
 }
 
 impl Tool {
     /// Checks every combination of features.
-    pub(crate) const HACK: Self = Self { name: "cargo-hack", version: "0.6.46" };
+    pub(crate) const HACK: Self = Self { name: "cargo-hack", version: "0.6.46", feature: None };
     /// Checks licences, sources and forbidden crates.
-    pub(crate) const DENY: Self = Self { name: "cargo-deny", version: "0.20.2" };
+    pub(crate) const DENY: Self = Self { name: "cargo-deny", version: "0.20.2", feature: None };
     /// Builds the book.
-    pub(crate) const MDBOOK: Self = Self { name: "mdbook", version: "0.5.4" };
+    pub(crate) const MDBOOK: Self = Self { name: "mdbook", version: "0.5.4", feature: None };
     /// Makes an app from a template. The last release whose locked dependencies build on our `rust-version`.
-    pub(crate) const GENERATE: Self = Self { name: "cargo-generate", version: "0.23.8" };
+    pub(crate) const GENERATE: Self = Self { name: "cargo-generate", version: "0.23.8", feature: None };
+    /// A bucket as those of S3, for tests that speak to it. The last release that builds on our `rust-version`.
+    pub(crate) const S3S: Self = Self { name: "s3s-fs", version: "0.14.1", feature: Some("binary") };
 
     /// A command that runs it in the repository.
     pub(crate) fn command(&self) -> Result<Command> {
-        let mut command = Command::new(self.find_or_install()?);
+        let mut command = Command::new(self.program()?);
         command.current_dir(host::root());
         Ok(command)
     }
 
-    fn find_or_install(&self) -> Result<PathBuf> {
+    /// Where it is: found, or installed.
+    pub(crate) fn program(&self) -> Result<PathBuf> {
         if let Some(path) = host::program(self.name) {
             return Ok(path);
         }
@@ -41,6 +46,7 @@ impl Tool {
                 command::cargo()
                     .args(["install", "--quiet", "--locked", "--debug", &crate_version, "--root"])
                     .arg(&root)
+                    .args(self.feature.map(|feature| format!("--features={feature}")))
                     .env("CARGO_PROFILE_DEV_DEBUG", "false")
                     // One for all tools: they share dependencies.
                     .env("CARGO_TARGET_DIR", host::target().join("tools-build")),

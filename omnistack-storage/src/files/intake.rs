@@ -9,7 +9,7 @@ use omnistack_core::{
 };
 use sha2::Digest as _;
 
-use super::{FILE_UPLOADS, FileService, Room, STORAGE_BYTES, check_name, full, missing};
+use super::{FILE_UPLOADS, FileService, Room, STORAGE_BYTES, check_name, check_tags, full, missing};
 use crate::{
     ByteRange, ByteStream, Error, ErrorKind, File, FileId, FileState, Links, NewFile, ObjectKey, PutOptions,
     SignRequest, SignedRequest, Upload,
@@ -57,6 +57,7 @@ impl FileService {
     ) -> Result<(File, Room), Error> {
         let tenant = caller.require_tenant()?;
         check_name(&new.name)?;
+        check_tags(&new.tags)?;
         if let Some(claimed) = new.content_type.as_deref().filter(|claimed| !sniff::is_media_type(claimed)) {
             let message = format!("`{}` is no media type", claimed.escape_debug());
             return Err(http::Error::invalid([FieldProblem::new("content_type", message)]).into());
@@ -77,7 +78,10 @@ impl FileService {
             sha256: new.sha256,
             state,
             created_at: now,
+            tags: new.tags.clone(),
             storage_class: None,
+            restored_until: None,
+            restoring: None,
             deleted_at: None,
         };
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -185,6 +189,11 @@ impl FileService {
     /// Removes the bytes, then the row and what is reserved.
     pub(super) async fn remove(&self, file: &File) -> Result<bool, Error> {
         self.0.storage.delete(&file.key()?).await?;
+        #[cfg(feature = "thumbnails")]
+        self.remove_thumbnails(file).await?;
+        if let Some(archive) = &self.0.archive {
+            archive.delete(&file.key()?).await?;
+        }
         if file.state != FileState::Stored {
             self.0.storage.delete(&file.incoming()?).await?;
         }

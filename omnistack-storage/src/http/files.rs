@@ -37,6 +37,7 @@ pub(crate) fn api() -> Api<FileService> {
         .routes(routes!(confirm))
         .routes(routes!(restore))
         .routes(routes!(link))
+        .routes(routes!(tag))
 }
 
 /// What a file is called, and its checksum.
@@ -51,6 +52,9 @@ struct UploadQuery {
     #[garde(skip)]
     #[param(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: Option<String>,
+    /// What it is marked with, with commas between: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    #[garde(skip)]
+    tags: Option<String>,
 }
 
 fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
@@ -75,7 +79,9 @@ async fn upload_file(
     request: Request,
 ) -> Result<(StatusCode, Json<File>), Error> {
     let sha256 = checksum(query.sha256.as_deref())?;
-    let file = upload::take(&files, &caller, query.name, sha256, request).await?;
+    let tags = query.tags.as_deref().filter(|tags| !tags.is_empty()).map(|tags| tags.split(',').map(str::trim));
+    let said = NewFile { sha256, ..NewFile::named(query.name.unwrap_or_default()).tags(tags.into_iter().flatten()) };
+    let file = upload::take(&files, &caller, said, request).await?;
     Ok((StatusCode::CREATED, Json(file)))
 }
 
@@ -186,6 +192,11 @@ struct Announced {
     #[garde(skip)]
     #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: Option<String>,
+    /// What it is marked with: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    #[serde(default)]
+    #[garde(skip)]
+    #[schema(max_items = 10)]
+    tags: Vec<String>,
 }
 
 /// A request to be made as it is, without the app's credentials.
@@ -231,7 +242,8 @@ async fn announce(
     Json(new): Json<Announced>,
 ) -> Result<(StatusCode, Json<Awaited>), Error> {
     let sha256 = checksum(new.sha256.as_deref())?;
-    let new = NewFile { name: new.name, content_type: Some(new.content_type), size: Some(new.size), sha256 };
+    let Announced { name, content_type, size, tags, .. } = new;
+    let new = NewFile { name, content_type: Some(content_type), size: Some(size), sha256, tags };
     let (file, signed) = files.announce(&caller, new).await?;
     Ok((StatusCode::CREATED, Json(Awaited { file, upload: signed.into() })))
 }
@@ -294,6 +306,32 @@ async fn restore(
     Path(id): Path<FileId>,
 ) -> Result<Json<File>, Error> {
     Ok(Json(files.restore(&caller, id).await?))
+}
+
+/// What a file is marked with.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Tags {
+    /// At most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    #[garde(skip)]
+    #[schema(max_items = 10)]
+    tags: Vec<String>,
+}
+
+/// Mark a file
+///
+/// With these, in place of those before. Needs `files:write`.
+#[utoipa::path(put, path = "/{id}/tags", operation_id = "file_tag", request_body = Tags,
+    params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
+    (status = 200, description = "The file.", body = File),
+    (status = 404, description = "The tenant has no such file.")))]
+async fn tag(
+    State(files): State<FileService>,
+    caller: Identity,
+    Path(id): Path<FileId>,
+    Json(new): Json<Tags>,
+) -> Result<Json<File>, Error> {
+    Ok(Json(files.tag(&caller, id, &new.tags).await?))
 }
 
 /// What a link is for.

@@ -7,7 +7,6 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use omnistack_core::{
-    crypto::Sha256,
     http::{self, FieldProblem, Multipart, header},
     identity::Identity,
 };
@@ -33,38 +32,33 @@ fn wrong(field: &str, message: &str) -> http::Error {
     http::Error::invalid([FieldProblem::new(field, message)])
 }
 
-/// Takes a file whose body is the file, or a form with one.
+/// Takes a file whose body is the file, or a form with one. Without a name it is called as the form says.
 pub(super) async fn take(
     files: &FileService,
     caller: &Identity,
-    name: Option<String>,
-    sha256: Option<Sha256>,
+    said: NewFile,
     request: Request,
 ) -> Result<File, Error> {
     let headers = request.headers();
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
     let content_type = content_type.transpose().map_err(|_| wrong("content-type", "is not ASCII"))?;
     if content_type.as_deref().is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
-        return form(files, caller, name, sha256, request).await;
+        return form(files, caller, said, request).await;
     }
-    let name = name.ok_or_else(|| wrong("name", "is required"))?;
-    let new = NewFile { name, content_type, size: length(headers), sha256 };
+    if said.name.is_empty() {
+        return Err(wrong("name", "is required").into());
+    }
+    let new = NewFile { content_type, size: length(headers), ..said };
     files.upload(caller, new, bytes_of(request.into_body())).await
 }
 
 /// The one file of a form, in its field `file`.
-async fn form(
-    files: &FileService,
-    caller: &Identity,
-    name: Option<String>,
-    sha256: Option<Sha256>,
-    request: Request,
-) -> Result<File, Error> {
+async fn form(files: &FileService, caller: &Identity, said: NewFile, request: Request) -> Result<File, Error> {
     let form = Multipart::from_request(request, &()).await?;
-    let (said, heard) = oneshot::channel();
+    let (tell, heard) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(2);
     let reading = async move {
-        if let Err(error) = read(form, said, &sender).await {
+        if let Err(error) = read(form, tell, &sender).await {
             _ = sender.send(Err(Error::new(ErrorKind::Interrupted, error))).await;
         }
     };
@@ -76,8 +70,9 @@ async fn form(
             let reason = body.next().await.and_then(Result::err);
             return Err(reason.unwrap_or_else(|| wrong("file", "is required").into()));
         };
-        let name = name.or(part.file_name).ok_or_else(|| wrong("name", "is required"))?;
-        let new = NewFile { name, content_type: part.content_type, size: None, sha256 };
+        let name = Some(said.name).filter(|name| !name.is_empty()).or(part.file_name);
+        let name = name.ok_or_else(|| wrong("name", "is required"))?;
+        let new = NewFile { name, content_type: part.content_type, size: None, ..said };
         files.upload(caller, new, body).await
     };
     let (taken, ()) = tokio::join!(taking, reading);
@@ -93,7 +88,7 @@ struct Part {
 /// Reads a form to its end: one that ends in the middle has no file, though the file's own bytes may all have come.
 async fn read(
     mut form: Multipart,
-    said: oneshot::Sender<Part>,
+    tell: oneshot::Sender<Part>,
     sender: &mpsc::Sender<Result<Bytes, Error>>,
 ) -> Result<(), http::Error> {
     let Some(mut field) = form.next_field().await? else { return Err(wrong("file", "is required")) };
@@ -102,7 +97,7 @@ async fn read(
     }
     let part =
         Part { file_name: field.file_name().map(Into::into), content_type: field.content_type().map(Into::into) };
-    if said.send(part).is_err() {
+    if tell.send(part).is_err() {
         return Ok(());
     }
     while let Some(bytes) = field.chunk().await? {

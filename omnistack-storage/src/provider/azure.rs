@@ -1,5 +1,7 @@
 //! Containers of Azure Blob Storage.
 
+mod sas;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -10,7 +12,10 @@ use object_store::{
 use omnistack_core::{
     ExposeSecret as _, SecretString,
     clock::Clock,
-    http::{Method, client::Client},
+    http::{
+        Method,
+        client::{Client, base_url},
+    },
 };
 
 use super::bucket::{Bucket, Connector, path};
@@ -21,13 +26,17 @@ use crate::{
 
 /// Keeps objects in a container of Azure Blob Storage.
 ///
-/// It has tiers when an object is stored (`Cool`, `Cold`, `Archive`). A link for storing can't hold who uses it to a type or size,
-/// and one for reading gives the file no name.
+/// It has tiers when an object is stored (`Cool`, `Cold`, `Archive`). A link for storing can't hold who uses it to a type or size;
+/// without the account's key, one for reading gives the file no name.
 #[derive(Clone)]
 pub struct Azure {
     bucket: Bucket<MicrosoftAzure>,
     clock: Clock,
-    signs: bool,
+    base: String,
+    account: String,
+    container: String,
+    /// Without it the machine's own identity signs.
+    key: Option<SecretString>,
 }
 
 impl Azure {
@@ -42,6 +51,32 @@ impl Azure {
         client: Client,
         clock: Clock,
     ) -> Result<Self, Error> {
+        Self::open(None, account, container, key, client, clock)
+    }
+
+    /// As [`new`](Self::new), at another address than Azure's: that of the account, `https://…`, or `http://…` on this machine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for an address or a key that can't be used.
+    pub fn at(
+        url: &str,
+        account: &str,
+        container: &str,
+        key: Option<&SecretString>,
+        client: Client,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        Self::open(Some(url), account, container, key, client, clock)
+    }
+
+    fn open(
+        url: Option<&str>,
+        account: &str,
+        container: &str,
+        key: Option<&SecretString>,
+        client: Client,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let connector = Connector { client, patience: Duration::from_secs(60) };
         let mut builder = MicrosoftAzureBuilder::new()
             .with_account(account)
@@ -50,8 +85,18 @@ impl Azure {
         if let Some(key) = key {
             builder = builder.with_access_key(key.expose_secret());
         }
+        if let Some(url) = url {
+            let checked = base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+            let url = url.trim_end_matches('/').to_owned();
+            builder = builder.with_endpoint(url).with_allow_http(checked.scheme() == "http");
+        }
         let store = builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error))?;
-        Ok(Self { bucket: Bucket::new(store), clock, signs: true })
+        let base = match url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("https://{account}.blob.core.windows.net"),
+        };
+        let (account, container) = (account.to_owned(), container.to_owned());
+        Ok(Self { bucket: Bucket::new(store), clock, base, account, container, key: key.cloned() })
     }
 }
 
@@ -65,8 +110,8 @@ impl StorageProvider for Azure {
         Capabilities {
             if_absent: true,
             checksum: true,
-            signed_get: self.signs,
-            signed_put: self.signs,
+            signed_get: true,
+            signed_put: true,
             storage_classes: true,
             ..Capabilities::default()
         }
@@ -100,16 +145,30 @@ impl StorageProvider for Azure {
     }
 
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        if !self.signs {
-            return Err(Error::unsupported("signed links"));
-        }
         request.check()?;
-        if request.disposition.is_some() || request.size.is_some() {
-            return Err(Error::unsupported("links that give a name or hold to a size"));
+        if request.size.is_some() {
+            return Err(Error::unsupported("links that hold to a size"));
         }
-        let (path, method) = (path(&request.key)?, request.method.clone());
-        let url = self.bucket.store.signed_url(method.clone(), &path, request.expires_in).await?;
-        let signed = SignedRequest::new(method.clone(), url.into(), self.clock.now() + request.expires_in);
+        let (method, until) = (request.method.clone(), self.clock.now() + request.expires_in);
+        let url = match &self.key {
+            Some(key) => sas::Link {
+                base: &self.base,
+                account: &self.account,
+                container: &self.container,
+                key: key.expose_secret(),
+                blob: &request.key,
+                method: &method,
+                until,
+                disposition: request.disposition.as_deref(),
+            }
+            .url()?,
+            None if request.disposition.is_some() => return Err(Error::unsupported("links that give a name")),
+            None => {
+                let path = path(&request.key)?;
+                self.bucket.store.signed_url(method.clone(), &path, request.expires_in).await?.into()
+            }
+        };
+        let signed = SignedRequest::new(method.clone(), url, until);
         Ok(match &request.content_type {
             _ if method != Method::PUT => signed,
             Some(content_type) => {

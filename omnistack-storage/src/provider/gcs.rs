@@ -1,15 +1,20 @@
 //! Buckets of Google Cloud Storage.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use object_store::{
-    gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder},
+    ClientOptions, StaticCredentialProvider,
+    gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder},
     signer::{SignedUrlOptions, Signer as _},
 };
 use omnistack_core::{
     clock::Clock,
-    http::{HeaderValue, Method, client::Client, header},
+    http::{
+        HeaderValue, Method,
+        client::{Client, base_url},
+        header,
+    },
 };
 
 use super::bucket::{Bucket, Connector, path};
@@ -36,10 +41,33 @@ impl Gcs {
     /// # Errors
     /// [`ErrorKind::Configuration`] for a key that can't be read.
     pub fn new(bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
+        Self::open(None, bucket, key, client, clock)
+    }
+
+    /// As [`new`](Self::new), at another address than Google's: `https://…`, or `http://…` on this machine, where nobody is asked for
+    /// a token and none is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for an address or a key that can't be used.
+    pub fn at(url: &str, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
+        Self::open(Some(url), bucket, key, client, clock)
+    }
+
+    fn open(url: Option<&str>, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
         let connector = Connector { client, patience: Duration::from_secs(60) };
         let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(bucket).with_http_connector(connector);
         if let Some(key) = key {
             builder = builder.with_service_account_key(key);
+        }
+        if let Some(url) = url {
+            let checked = base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+            builder = builder.with_base_url(url.trim_end_matches('/'));
+            if checked.scheme() == "http" {
+                let nobody = GcpCredential { bearer: String::new() };
+                builder = builder
+                    .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)))
+                    .with_client_options(ClientOptions::new().with_allow_http(true));
+            }
         }
         let store = builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error))?;
         Ok(Self { bucket: Bucket::new(store), clock, signs: key.is_some() })
@@ -82,6 +110,7 @@ impl StorageProvider for Gcs {
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         match storage_class {
             Some(_) => Err(Error::unsupported("changing the storage class")),
+            None if from == to => self.head(from).await.map(|_| ()),
             None => self.bucket.copy(from, to).await,
         }
     }

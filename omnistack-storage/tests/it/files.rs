@@ -1,9 +1,12 @@
 //! Files of tenants, through the router.
 
 mod archival;
+mod full;
 mod intake;
 mod life;
 mod links;
+#[cfg(feature = "thumbnails")]
+mod thumbnails;
 
 use std::sync::{Arc, Mutex};
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests share fails them")]
 
+#[cfg(feature = "cloudinary")]
+mod cloudinary;
 mod files;
 mod laws;
 #[cfg(feature = "s3")]

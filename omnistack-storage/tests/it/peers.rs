@@ -1,5 +1,15 @@
-//! A bucket nobody here wrote, and a signer. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
-//! has moto and botocore.
+//! Buckets nobody here wrote, and signers. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
+//! has moto and botocore, and what the modules below name.
+
+#[cfg(feature = "azure")]
+mod azurite;
+#[cfg(feature = "cloudinary")]
+mod cloudinary;
+#[cfg(target_os = "linux")]
+mod disk;
+#[cfg(feature = "gcs")]
+mod google;
+mod s3s;
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -32,9 +42,16 @@ fn setting(name: &str) -> String {
 
 impl Peer {
     fn start(what: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/s3.py");
-        let mut process = Command::new(setting("TEST_PEERS_PYTHON"))
-            .args([script, what])
+        Self::script("s3.py", &[what])
+    }
+
+    fn script(name: &str, arguments: &[&str]) -> Self {
+        let script = format!("{}/../xtask/peers/{name}", env!("CARGO_MANIFEST_DIR"));
+        Self::run(Command::new(setting("TEST_PEERS_PYTHON")).arg(script).args(arguments))
+    }
+
+    fn run(program: &mut Command) -> Self {
+        let mut process = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -60,6 +77,15 @@ impl Peer {
     }
 }
 
+/// Waits until somebody listens there.
+pub(crate) async fn listening(port: u16) {
+    let begun = tokio::time::Instant::now();
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody listens on {port}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn client() -> Client {
     ClientSettings::default().client().unwrap()
 }
@@ -73,6 +99,19 @@ async fn moto() -> Subject {
 storage_conformance!(
     #[ignore = "a peer: `cargo xtask test --peers`"]
     moto
+);
+
+/// With R2's form of address and what it leaves out.
+async fn r2() -> Subject {
+    let mut peer = Peer::start("serve");
+    let port = peer.line().await["port"].as_u64().unwrap();
+    let r2 = S3Bucket::r2("files", "0123456789abcdef").endpoint(format!("http://127.0.0.1:{port}"));
+    Subject::new(r2.credentials("id", SECRET).open(client(), Clock::system()).unwrap()).keep(peer)
+}
+
+storage_conformance!(
+    #[ignore = "a peer: `cargo xtask test --peers`"]
+    r2
 );
 
 #[tokio::test]

@@ -8,8 +8,27 @@ use crate::{
     host,
 };
 
-const MANIFEST: &str = include_str!("../../peers/node/package.json");
-const LOCK: &str = include_str!("../../peers/node/package-lock.json");
+/// What is installed together: a folder under `target/peers`, with its manifest and lock.
+#[derive(Debug)]
+pub(super) struct Packages {
+    folder: &'static str,
+    manifest: &'static str,
+    lock: &'static str,
+}
+
+/// What most peers need.
+const NODE: Packages = Packages {
+    folder: "node",
+    manifest: include_str!("../../peers/node/package.json"),
+    lock: include_str!("../../peers/node/package-lock.json"),
+};
+
+/// Azurite, which brings more packages than all others.
+pub(super) const AZURITE: Packages = Packages {
+    folder: "azurite",
+    manifest: include_str!("../../peers/azurite/package.json"),
+    lock: include_str!("../../peers/azurite/package-lock.json"),
+};
 
 /// Whether Node and npm are on this machine.
 pub(crate) fn found() -> bool {
@@ -18,21 +37,26 @@ pub(crate) fn found() -> bool {
 
 /// Installs what `peers/node` pins into `target/peers/node`, and answers where that is.
 pub(super) fn packages() -> Result<PathBuf> {
+    fetch(&NODE)
+}
+
+/// Installs packages into a folder of their own, and answers where that is.
+pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<PathBuf> {
     if !found() {
         return Err(Failure::new("this needs Node and npm: install them with the system's packages"));
     }
-    let folder = host::target().join("peers/node");
+    let folder = host::target().join("peers").join(folder);
     let done = folder.join("package-lock.installed");
-    if !fs::read_to_string(&done).is_ok_and(|installed| installed == LOCK) {
+    if !fs::read_to_string(&done).is_ok_and(|installed| installed == lock) {
         fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
-        for (name, text) in [("package.json", MANIFEST), ("package-lock.json", LOCK)] {
+        for (name, text) in [("package.json", manifest), ("package-lock.json", lock)] {
             fs::write(folder.join(name), text).context(format_args!("writing {name}"))?;
         }
         // No package's own scripts: they are programs to be read, not to be trusted with a machine.
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
         command::run(npm.current_dir(&folder))?;
-        fs::write(&done, LOCK).context(format_args!("writing {}", done.display()))?;
+        fs::write(&done, lock).context(format_args!("writing {}", done.display()))?;
     }
     Ok(folder)
 }

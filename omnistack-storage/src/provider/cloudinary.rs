@@ -1,0 +1,314 @@
+//! Cloudinary, by its own API.
+
+mod calls;
+mod sign;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use omnistack_core::{
+    SecretString,
+    clock::Clock,
+    crypto::{Sha256, Token},
+    http::{
+        Method,
+        client::{Client, base_url},
+    },
+};
+
+use self::calls::{File, Resource};
+use crate::{
+    Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
+    object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
+};
+
+/// How everything is kept: nobody reads it without a signature.
+const TYPE: &str = "authenticated";
+/// Bytes of a part. Two are in memory at once. Cloudinary takes none below 5 MB but the last.
+const PART: usize = 8 * 1024 * 1024;
+/// Bytes of a public id at most.
+const LONGEST: usize = 255;
+
+/// Keeps objects at Cloudinary, as raw files that nobody reads without a signature.
+///
+/// It is a shelf for media rather than a bucket, and can less than one: it stores whether or not there is one of the name, makes no
+/// links for storing, gives no name in a link, has no classes and no archives. A list is read whole, page by page, to be in order.
+/// A key is at most 255 bytes long, of which each that is no letter, digit, `.`, `-` or `/` counts three times. Reading an object
+/// asks for its state first, which counts towards the limit of requests an account has an hour.
+#[derive(Clone)]
+pub struct Cloudinary {
+    cloud: String,
+    key: String,
+    secret: SecretString,
+    client: Client,
+    clock: Clock,
+    api: String,
+    delivery: String,
+    patience: Duration,
+    retries: usize,
+}
+
+impl Cloudinary {
+    /// Of this cloud, with its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for a cloud's name that can't be one.
+    pub fn new(
+        cloud: impl Into<String>,
+        key: impl Into<String>,
+        secret: impl Into<SecretString>,
+        client: Client,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let cloud = cloud.into();
+        if cloud.is_empty() || !cloud.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            let what = "the name of a cloud has other characters than a-z, 0-9, `-`, `_`";
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        Ok(Self {
+            cloud,
+            key: key.into(),
+            secret: secret.into(),
+            client,
+            clock,
+            api: "https://api.cloudinary.com".into(),
+            delivery: "https://res.cloudinary.com".into(),
+            patience: Duration::from_secs(60),
+            retries: 3,
+        })
+    }
+
+    /// At other addresses: of its API, and where it delivers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] for what is no `https://…`, or `http://…` on this machine.
+    pub fn endpoints(mut self, api: &str, delivery: &str) -> Result<Self, Error> {
+        for (place, url) in [(&mut self.api, api), (&mut self.delivery, delivery)] {
+            base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+            url.trim_end_matches('/').clone_into(place);
+        }
+        Ok(self)
+    }
+
+    /// How long to wait for an answer, and between the pieces of an object; a minute unless said.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How often a request is made again that failed for now; three times unless said.
+    #[must_use]
+    pub fn retries(mut self, retries: usize) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    fn parameters(key: &ObjectKey, context: &[(&str, String)]) -> Result<BTreeMap<&'static str, String>, Error> {
+        let public_id = sign::public_id(key.as_str());
+        if public_id.len() > LONGEST {
+            return Err(Error::new(ErrorKind::Key, format!("`{key}` is too long for Cloudinary")));
+        }
+        let escaped = |value: &str| value.replace('=', "\\=").replace('|', "\\|");
+        let context: Vec<_> = context.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        Ok(BTreeMap::from([
+            ("public_id", public_id),
+            ("type", TYPE.into()),
+            ("overwrite", "true".into()),
+            ("invalidate", "true".into()),
+            ("context", context.join("|")),
+        ]))
+    }
+
+    fn context(options: &PutOptions, sha256: Option<Sha256>, empty: bool) -> Vec<(&'static str, String)> {
+        let plain = |text: &String| !text.contains(char::is_control);
+        let content_type = options.content_type.clone().filter(plain).map(|text| ("content_type", text));
+        let sha256 = sha256.map(|hash| ("sha256", hash.to_string()));
+        let empty = empty.then(|| ("empty", "1".to_owned()));
+        content_type.into_iter().chain(sha256).chain(empty).collect()
+    }
+
+    fn stored(answer: serde_json::Value, size: u64, sha256: Sha256) -> Result<Stored, Error> {
+        let resource: Resource = serde_json::from_value(answer).map_err(|error| Error::new(ErrorKind::Other, error))?;
+        // Of the key nothing is needed but that it is one.
+        let info = resource.info(ObjectKey::new("a")?);
+        Ok(Stored::new(size, sha256).etag(info.etag))
+    }
+
+    /// One part behind the other. What was sent of an upload that stops is nobody's object.
+    async fn put_parts(
+        &self,
+        key: &ObjectKey,
+        mut upload: Upload,
+        first: Vec<Bytes>,
+        options: &PutOptions,
+    ) -> Result<Stored, Error> {
+        let (id, mut start, mut part) = (Token::random().expose().to_owned(), 0, first);
+        let parameters = Self::parameters(key, &Self::context(options, upload.known_sha256(), false))?;
+        loop {
+            // To know whether this is the last.
+            let next = upload.part(PART).await?;
+            let end = start + length(&part) as u64;
+            let total = if next.is_empty() { Some(upload.finished()?) } else { None };
+            let of = total.map_or_else(|| "-1".to_owned(), |(size, _)| size.to_string());
+            let range = format!("bytes {start}-{}/{of}", end - 1);
+            let answer = self.upload(&parameters, &File::Bytes(part), Some((&id, range))).await?;
+            if let Some((size, sha256)) = total {
+                return Self::stored(answer, size, sha256);
+            }
+            (start, part) = (end, next);
+        }
+    }
+}
+
+fn length(part: &[Bytes]) -> usize {
+    part.iter().map(Bytes::len).sum()
+}
+
+#[async_trait]
+impl StorageProvider for Cloudinary {
+    fn name(&self) -> &'static str {
+        "cloudinary"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { checksum: true, signed_get: true, ..Capabilities::default() }
+    }
+
+    async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+        if options.if_absent {
+            return Err(Error::unsupported("storing only if there is none"));
+        }
+        if options.storage_class.is_some() {
+            return Err(Error::unsupported("storage classes"));
+        }
+        let first = upload.part(PART).await?;
+        if length(&first) == PART {
+            return self.put_parts(key, upload, first, options).await;
+        }
+        let (size, sha256) = upload.finished()?;
+        let parameters = Self::parameters(key, &Self::context(options, Some(sha256), size == 0))?;
+        let bytes = if size == 0 { vec![Bytes::from_static(b"\0")] } else { first };
+        Self::stored(self.upload(&parameters, &File::Bytes(bytes), None).await?, size, sha256)
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+        for _ in 0..4 {
+            let resource = self.look(key).await?;
+            let info = resource.info(key.clone());
+            let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
+            let body = if resource.is_empty() {
+                Some(stream::empty().boxed())
+            } else {
+                // None when it was replaced between the two requests.
+                self.fetch(&resource, range.clone()).await?
+            };
+            if let Some(body) = body {
+                return Ok(Object { info, range, body });
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, format!("`{key}` is replaced again and again")))
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+        Ok(self.look(key).await?.info(key.clone()))
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+        let (public, mut cursor) = (sign::public_id(prefix), None);
+        let (mut least, mut infos) = (BTreeSet::new(), BTreeMap::new());
+        loop {
+            let page = self.page(&public, cursor.as_deref()).await?;
+            for resource in page.resources {
+                let key = sign::key(&resource.public_id).and_then(|key| ObjectKey::new(key).ok());
+                let key = key.filter(|key| key.as_str().starts_with(prefix) && after.is_none_or(|after| key > after));
+                let Some(key) = key else { continue };
+                let info = ObjectInfo { content_type: None, sha256: None, ..resource.info(key.clone()) };
+                least.insert(key.clone());
+                infos.insert(key, info);
+                if least.len() > limit.saturating_add(1)
+                    && let Some(last) = least.pop_last()
+                {
+                    infos.remove(&last);
+                }
+            }
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(Listing::of(infos.into_values().collect(), limit)),
+            }
+        }
+    }
+
+    /// Cloudinary reads it at its own address.
+    async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+        if storage_class.is_some() {
+            return Err(Error::unsupported("changing the storage class"));
+        }
+        let resource = self.look(from).await?;
+        if from == to {
+            return Ok(());
+        }
+        let info = resource.info(from.clone());
+        let options = PutOptions { content_type: info.content_type.clone(), ..PutOptions::default() };
+        let parameters = Self::parameters(to, &Self::context(&options, info.sha256, resource.is_empty()))?;
+        self.upload(&parameters, &File::At(self.delivery(&resource)), None).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
+        let parameters = BTreeMap::from([
+            ("public_id", sign::public_id(key.as_str())),
+            ("type", TYPE.to_owned()),
+            ("invalidate", "true".to_owned()),
+        ]);
+        let url = self.endpoint("raw/destroy");
+        let answer: Result<serde_json::Value, Error> = self
+            .call(|| {
+                // As a form: it is signed anew each time.
+                let signed = self.signed(parameters.clone());
+                let query = reqwest::Url::parse_with_params("http://form/", &signed);
+                let body = query.ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
+                self.client.post(&url).header("content-type", "application/x-www-form-urlencoded").body(body)
+            })
+            .await;
+        match answer {
+            Ok(answer) if matches!(answer["result"].as_str(), Some("ok" | "not found")) => Ok(()),
+            Ok(answer) => Err(Error::new(ErrorKind::Other, format!("not deleted: {answer}"))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A download by its API, which ends: addresses it delivers at do not.
+    async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
+        request.check()?;
+        if request.method != Method::GET {
+            return Err(Error::unsupported("links for storing"));
+        }
+        if request.disposition.is_some() {
+            return Err(Error::unsupported("links that give a name"));
+        }
+        let until = self.clock.now() + request.expires_in;
+        let parameters = self.signed(BTreeMap::from([
+            ("public_id", sign::public_id(request.key.as_str())),
+            ("type", TYPE.to_owned()),
+            ("attachment", "true".to_owned()),
+            ("expires_at", until.as_seconds().to_string()),
+        ]));
+        let url = reqwest::Url::parse_with_params(&self.endpoint("raw/download"), &parameters);
+        let url = url.map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+        Ok(SignedRequest::new(Method::GET, url.into(), until))
+    }
+}
+
+impl fmt::Debug for Cloudinary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cloudinary").field("cloud", &self.cloud).field("api", &self.api).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,246 @@
+//! Requests of Cloudinary's API.
+
+use std::{collections::BTreeMap, ops::Range, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use omnistack_core::{ExposeSecret as _, clock::Timestamp, crypto::Token, http::StatusCode};
+use reqwest::{RequestBuilder, Response};
+use serde::Deserialize;
+
+use super::{Cloudinary, TYPE, sign};
+use crate::{ByteStream, Error, ErrorKind, ObjectInfo, ObjectKey};
+
+/// How much of an answer is read: a page of a list has 500 resources.
+const ANSWER: usize = 4 * 1024 * 1024;
+
+/// What Cloudinary says of an object.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resource {
+    pub(super) public_id: String,
+    /// Seconds since 1970, and one more when two are stored in the same.
+    pub(super) version: i64,
+    bytes: u64,
+    #[serde(default)]
+    etag: Option<String>,
+    #[serde(default)]
+    context: Context,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Context {
+    #[serde(default)]
+    custom: BTreeMap<String, String>,
+}
+
+impl Resource {
+    pub(super) fn info(&self, key: ObjectKey) -> ObjectInfo {
+        let said = |name: &str| self.context.custom.get(name).cloned();
+        // It takes no empty file: one of a byte stands for it.
+        let size = if self.is_empty() { 0 } else { self.bytes };
+        let modified = Timestamp::from_micros(self.version.saturating_mul(1_000_000));
+        let mut info = ObjectInfo::new(key, size, modified);
+        info.etag = Some(format!("\"{}-{}\"", self.etag.as_deref().unwrap_or_default(), self.version));
+        info.content_type = said("content_type");
+        info.sha256 = said("sha256").and_then(|text| text.parse().ok());
+        info
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.context.custom.contains_key("empty")
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    pub(super) resources: Vec<Resource>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
+}
+
+fn away(error: reqwest::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, error.without_url())
+}
+
+/// What a status that is no success means.
+fn failed(status: StatusCode, text: &str) -> Error {
+    let kind = match status.as_u16() {
+        404 => ErrorKind::NotFound,
+        413 => ErrorKind::TooLarge,
+        400 if text.contains("too large") => ErrorKind::TooLarge,
+        401 | 403 => ErrorKind::Configuration,
+        // 420 is its own for "too many".
+        408 | 420 | 429 | 500.. => ErrorKind::Unavailable,
+        _ => ErrorKind::Other,
+    };
+    let text: String = text.chars().take(500).collect();
+    Error::new(kind, format!("{status}: {}", text.replace(char::is_control, " ")))
+}
+
+impl Cloudinary {
+    pub(super) fn endpoint(&self, path: &str) -> String {
+        format!("{}/v1_1/{}/{path}", self.api, self.cloud)
+    }
+
+    /// Parameters with the time, the signature and the key.
+    pub(super) fn signed(&self, mut parameters: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+        parameters.insert("timestamp", self.clock.now().as_seconds().to_string());
+        let signature = sign::request(&parameters, self.secret.expose_secret());
+        parameters.insert("signature", signature);
+        parameters.insert("api_key", self.key.clone());
+        parameters
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
+        let mut answer = request.timeout(self.patience).send().await.map_err(away)?;
+        let (status, mut body) = (answer.status(), Vec::new());
+        while let Some(bytes) = answer.chunk().await.map_err(away)? {
+            body.extend_from_slice(&bytes);
+            if body.len() > ANSWER {
+                return Err(Error::new(ErrorKind::Other, "an answer without end"));
+            }
+        }
+        Ok((status, body))
+    }
+
+    /// Makes a request, again when it fails for now: each of them may be made twice.
+    pub(super) async fn call<T: serde::de::DeserializeOwned>(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<T, Error> {
+        let mut wait = Duration::from_millis(100);
+        let mut left = self.retries;
+        loop {
+            let result = match self.answer(request()).await {
+                Ok((status, body)) if status.is_success() => serde_json::from_slice(&body)
+                    .map_err(|error| Error::new(ErrorKind::Unavailable, format!("not Cloudinary's answer: {error}"))),
+                Ok((status, body)) => Err(failed(status, &String::from_utf8_lossy(&body))),
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) if error.is_retryable() && left > 0 => left -= 1,
+                result => return result,
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    /// Stores a file, or a part of one: `range` says of which upload, and where it is in it.
+    pub(super) async fn upload(
+        &self,
+        parameters: &BTreeMap<&'static str, String>,
+        file: &File,
+        range: Option<(&str, String)>,
+    ) -> Result<serde_json::Value, Error> {
+        let boundary = Token::random().expose().to_owned();
+        let (url, kind) = (self.endpoint("raw/upload"), format!("multipart/form-data; boundary={boundary}"));
+        self.call(|| {
+            let body = form(&boundary, &self.signed(parameters.clone()), file);
+            let request = self.client.post(&url).header("content-type", &kind).body(body);
+            match &range {
+                Some((id, range)) => request.header("x-unique-upload-id", *id).header("content-range", range),
+                None => request,
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn look(&self, key: &ObjectKey) -> Result<Resource, Error> {
+        let url = self.endpoint(&format!("resources/raw/{TYPE}/{}", sign::public_id(key.as_str())));
+        let looked = self.call(|| self.client.get(&url).basic_auth(&self.key, Some(self.secret.expose_secret()))).await;
+        looked.map_err(|error| if error.kind() == ErrorKind::NotFound { Error::not_found(key) } else { error })
+    }
+
+    pub(super) async fn page(&self, prefix: &str, cursor: Option<&str>) -> Result<Page, Error> {
+        let mut query = vec![("prefix", prefix), ("max_results", "500"), ("context", "true")];
+        query.extend(cursor.map(|cursor| ("next_cursor", cursor)));
+        let url = reqwest::Url::parse_with_params(&self.endpoint(&format!("resources/raw/{TYPE}")), query);
+        let url = url.map_err(|error| Error::new(ErrorKind::Configuration, error))?;
+        self.call(|| self.client.get(url.clone()).basic_auth(&self.key, Some(self.secret.expose_secret()))).await
+    }
+
+    /// Where this version is delivered, signed. It does not end.
+    pub(super) fn delivery(&self, resource: &Resource) -> String {
+        let signature = sign::delivery(&resource.public_id, self.secret.expose_secret());
+        let (base, cloud) = (&self.delivery, &self.cloud);
+        format!("{base}/{cloud}/raw/{TYPE}/{signature}/v{}/{}", resource.version, resource.public_id)
+    }
+
+    /// The bytes of a version, as many as there should be; nothing when it is not there any more.
+    pub(super) async fn fetch(&self, resource: &Resource, range: Range<u64>) -> Result<Option<ByteStream>, Error> {
+        let mut request = self.client.get(self.delivery(resource)).timeout(Duration::from_secs(6 * 60 * 60));
+        let whole = range == (0..resource.bytes);
+        if !whole {
+            request = request.header("range", format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        let silence = |_| Error::new(ErrorKind::Unavailable, "Cloudinary is silent");
+        let answer = tokio::time::timeout(self.patience, request.send()).await.map_err(silence)?.map_err(away)?;
+        let expected = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
+        match answer.status() {
+            status if status == expected => Ok(Some(body(answer, range.end - range.start, self.patience))),
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                Err(Error::new(ErrorKind::Other, format!("{status} in place of {expected}")))
+            }
+            status => Err(failed(status, "")),
+        }
+    }
+}
+
+fn body(answer: Response, length: u64, patience: Duration) -> ByteStream {
+    let pieces = stream::unfold(Some((answer, length)), move |state| async move {
+        let (mut answer, left) = state?;
+        let wrong = |what: &str| Some((Err(Error::new(ErrorKind::Unavailable, what)), None));
+        match tokio::time::timeout(patience, answer.chunk()).await {
+            Err(_) => wrong("Cloudinary is silent"),
+            Ok(Err(error)) => Some((Err(away(error)), None)),
+            Ok(Ok(None)) if left == 0 => None,
+            Ok(Ok(None)) => wrong("fewer bytes than there are"),
+            Ok(Ok(Some(bytes))) => match left.checked_sub(bytes.len() as u64) {
+                Some(left) => Some((Ok(bytes), Some((answer, left)))),
+                None => wrong("more bytes than there are"),
+            },
+        }
+    });
+    pieces.boxed()
+}
+
+/// What is stored.
+#[derive(Debug)]
+pub(super) enum File {
+    Bytes(Vec<Bytes>),
+    /// What Cloudinary itself reads there.
+    At(String),
+}
+
+/// RFC 7578. The names and values are ours: nothing in them ends a line.
+fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &File) -> Vec<u8> {
+    let field = |name: &str, value: &str| {
+        format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let mut body: String = parameters.iter().map(|(name, value)| field(name, value)).collect();
+    let bytes = match file {
+        File::At(url) => {
+            body.push_str(&field("file", url));
+            [].as_slice()
+        }
+        File::Bytes(bytes) => {
+            body.push_str("--");
+            body.push_str(boundary);
+            body.push_str("\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n");
+            body.push_str("Content-Type: application/octet-stream\r\n\r\n");
+            bytes
+        }
+    };
+    let mut body = body.into_bytes();
+    for bytes in bytes {
+        body.extend_from_slice(bytes);
+    }
+    if matches!(file, File::Bytes(_)) {
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    body
+}

@@ -1,0 +1,38 @@
+//! Buckets: moto, as Amazon's, archives included, and as Google's; s3s-fs and Azurite, which look at every signature; and botocore
+//! and Cloudinary's package, whose signatures ours are compared with.
+
+use std::fs;
+
+use super::{Setting, node};
+use crate::{
+    command,
+    failure::{Context, Result},
+    host,
+    report::Report,
+    tools::Tool,
+};
+
+/// The tests of storage that speak to them, which are left out everywhere else.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    let s3s = report.step_with_note("install s3s-fs", || {
+        Tool::S3S.program().map(|program| (program.clone(), program.display().to_string()))
+    })?;
+    let azurite = report.step_with_note("install Azurite", || {
+        let folder = node::fetch(&node::AZURITE)?;
+        // Beside its packages, where Node looks for them.
+        let script = host::root().join("xtask/peers/azurite/serve.mjs");
+        fs::copy(&script, folder.join("serve.mjs")).context(format_args!("copying {}", script.display()))?;
+        Ok((folder.clone(), folder.display().to_string()))
+    })?;
+    report.step("objects in moto, s3s-fs and Azurite, signatures of botocore and Cloudinary", || {
+        let mut tests = command::cargo();
+        tests
+            .args(["test", "--package", "omnistack-storage", "--all-features", "--test", "it"])
+            .args(["--", "--ignored", "peers::"])
+            .env("TEST_PEERS_PYTHON", setting.programs.join("python"))
+            .env("TEST_PEERS_S3S", &s3s)
+            .env("TEST_PEERS_AZURITE", &azurite);
+        setting.servers.tell(&mut tests);
+        command::run(&mut tests)
+    })
+}
