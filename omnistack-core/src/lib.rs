@@ -19,6 +19,7 @@
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
 //! | [`email`] | mail: one message, several providers, templates, sent by jobs |
+//! | `contact` | a contact form: visitors write, operators read (feature `contact`) |
 //! | `flags` | what is on for whom, decided in the process (feature `flags`) |
 //! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
@@ -39,6 +40,7 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `contact` | no | `email`, and a contact form |
 //! | `flags` | no | feature flags |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature |
 //! | `http-client` | no | the client for calls to others; other features turn it on |
@@ -48,6 +50,8 @@ pub mod audit;
 pub mod cache;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "contact")]
+pub mod contact;
 pub mod crud;
 pub mod crypto;
 pub mod db;

@@ -21,6 +21,7 @@
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `contact` | no | `email`, and a contact form |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `flags` | no | feature flags, evaluated in the process |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature; not in `full` |

@@ -30,7 +30,8 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0006_email",
             "0007_jobs_trace_state",
             "0008_email_tenants",
-            "0010_flags"
+            "0010_flags",
+            "0011_contact"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()

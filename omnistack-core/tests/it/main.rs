@@ -2,6 +2,8 @@
 
 mod audit;
 mod cache;
+#[cfg(feature = "contact")]
+mod contact;
 mod crypto;
 mod database;
 #[cfg(feature = "email")]
