@@ -78,8 +78,8 @@ on_each_database! {
     }
 }
 
-#[test]
-fn settings_that_can_not_be_are_named() {
+#[tokio::test]
+async fn settings_that_can_not_be_are_named() {
     for (url, secret, said) in [
         ("http://example.com/hook", secret(), "CONTACT_WEBHOOK_URL"),
         ("https://user:password@example.com/hook", secret(), "CONTACT_WEBHOOK_URL"),
