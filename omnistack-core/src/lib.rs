@@ -21,6 +21,7 @@
 //! | [`email`] | mail: one message, several providers, templates, sent by jobs |
 //! | `contact` | a contact form: visitors write, operators read (feature `contact`) |
 //! | `flags` | what is on for whom, decided in the process (feature `flags`) |
+//! | `sms` | text messages: sent once, or not at all, by jobs (feature `sms`) |
 //! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
@@ -43,6 +44,7 @@
 //! | `contact` | no | `email`, and a contact form |
 //! | `flags` | no | feature flags |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature |
+//! | `sms` | no | text messages by Twilio |
 //! | `http-client` | no | the client for calls to others; other features turn it on |
 
 pub mod app;
@@ -69,6 +71,8 @@ pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+#[cfg(feature = "sms")]
+pub mod sms;
 pub mod trace;
 pub mod usage;
 

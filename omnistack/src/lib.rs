@@ -22,6 +22,7 @@
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `contact` | no | `email`, and a contact form |
+//! | `sms` | no | text messages by Twilio |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `flags` | no | feature flags, evaluated in the process |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature; not in `full` |
