@@ -7,6 +7,7 @@ mod passkeys;
 mod python;
 mod schemathesis;
 mod tokens;
+mod twilio;
 mod unleash;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "moto and botocore", ecosystem: Ecosystem::Python, run: moto::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+    Peer { name: "Twilio's SDK", ecosystem: Ecosystem::Python, run: twilio::run },
     Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
     Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
 ];

@@ -19,3 +19,5 @@ mod pubsub;
 mod rates;
 mod resilience;
 mod services;
+#[cfg(feature = "sms")]
+mod sms;
