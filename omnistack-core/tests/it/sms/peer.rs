@@ -51,11 +51,13 @@ async fn twilios_sdk_signs_as_we_read() {
         assert_eq!(ours.as_ref(), Some(signature), "{request}");
     }
 
-    let settings = |app: omnistack_core::app::AppBuilder| app.set("TWILIO_AUTH_TOKEN", "12345").set("TWILIO_WEBHOOK_URL", URL);
+    let settings =
+        |app: omnistack_core::app::AppBuilder| app.set("TWILIO_AUTH_TOKEN", "12345").set("TWILIO_WEBHOOK_URL", URL);
     let (app, outbox, _) = scripted(TestDatabase::sqlite(), settings).await;
     let id = outbox.send(&message("Hello")).await.unwrap();
     app.run_jobs().await;
-    let form = [("MessageSid", "1"), ("MessageStatus", "delivered"), ("To", "+15005550006"), ("ApiVersion", "2010-04-01")];
+    let form =
+        [("MessageSid", "1"), ("MessageStatus", "delivered"), ("To", "+15005550006"), ("ApiVersion", "2010-04-01")];
     let params: Value = form.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
     let signed = signatures(&json!([{ "token": "12345", "url": format!("{URL}?message={id}"), "params": params }]));
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();

@@ -77,12 +77,15 @@ on_each_database! {
         let id = outbox.send(&message("Hello")).await.unwrap();
         // The attempt dies while it asks, as with its process.
         let runner = app.app().runner();
-        let running = tokio::spawn(async move { runner.run_until_idle().await });
-        while provider.offered().is_empty() {
-            tokio::task::yield_now().await;
+        let asked = async {
+            while provider.offered().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = runner.run_until_idle() => panic!("it ended: {ended:?}"),
+            () = asked => {}
         }
-        running.abort();
-        _ = running.await;
         assert_eq!(outbox.get(id).await.unwrap().unwrap().state, SmsState::Sending);
         app.jobs().enqueue(omnistack_core::sms::SendSms { message: id }).await.unwrap();
         app.run_jobs().await;
