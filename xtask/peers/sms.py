@@ -3,7 +3,16 @@
 import json
 import sys
 
+from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
-requests = json.load(sys.stdin)
-json.dump([RequestValidator(one["token"]).compute_signature(one["url"], one["params"]) for one in requests], sys.stdout)
+
+def signature(token, url, params):
+    form = MultiDict()
+    for name, value in params.items():
+        for one in value if isinstance(value, list) else [value]:
+            form.add(name, one)
+    return RequestValidator(token).compute_signature(url, form)
+
+
+json.dump([signature(**request) for request in json.load(sys.stdin)], sys.stdout)

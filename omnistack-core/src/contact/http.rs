@@ -45,7 +45,7 @@ impl Visitor {
     pub(super) fn network(&self) -> IpAddr {
         match self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
             IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-            address => address,
+            address @ IpAddr::V4(_) => address,
         }
     }
 }
@@ -123,9 +123,10 @@ async fn status(State(inbox): State<Inbox>) -> Result<Response, Error> {
         ("company", settings.require_company),
     ];
     let of = |wanted: bool| asked.iter().filter(move |(_, required)| *required == wanted).map(|(name, _)| *name);
-    let token = match settings.min_time.is_zero() || !settings.open {
-        true => None,
-        false => Some(inbox.tokens().issue().map_err(Error::internal)?),
+    let token = if settings.open && !settings.min_time.is_zero() {
+        Some(inbox.tokens().issue().map_err(Error::internal)?)
+    } else {
+        None
     };
     let needs_token = token.is_some().then_some("token");
     let form = ContactForm {

@@ -175,7 +175,7 @@ impl Inbox {
         let mail = outbox
             .compose(to, &template(&message.message, fields), FALLBACK)
             .or_else(|_| outbox.compose(to, &template(&excerpt(&message.message), Vec::new()), FALLBACK))?;
-        Ok(mail.reply_to(&accepted.sender()))
+        Ok(mail.reply_to(accepted.sender()))
     }
 
     fn confirmation(&self, message: &ContactMessage, accepted: &Accepted) -> Result<Email, Error> {

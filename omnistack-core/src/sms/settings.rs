@@ -72,21 +72,15 @@ pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Optio
         }
         return Some(Arc::new(SmsConsole::default()));
     }
-    fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: &Option<T>) -> Option<T> {
-        if value.is_none() {
-            registry.problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
-        }
-        value.clone()
-    }
-    let account = wanted(registry, "TWILIO_ACCOUNT_SID", &settings.twilio_account);
+    let account = wanted(registry, "TWILIO_ACCOUNT_SID", settings.twilio_account.as_ref());
     let credentials = match &settings.twilio_key {
-        Some(key) => wanted(registry, "TWILIO_API_SECRET", &settings.twilio_key_secret)
+        Some(key) => wanted(registry, "TWILIO_API_SECRET", settings.twilio_key_secret.as_ref())
             .map(|secret| TwilioCredentials::Key(key.clone(), secret)),
-        None => wanted(registry, "TWILIO_AUTH_TOKEN", &settings.twilio_token).map(TwilioCredentials::Token),
+        None => wanted(registry, "TWILIO_AUTH_TOKEN", settings.twilio_token.as_ref()).map(TwilioCredentials::Token),
     };
     let from = match &settings.twilio_service {
         Some(service) => Some(TwilioFrom::Service(service.clone())),
-        None => wanted(registry, "SMS_FROM", &settings.from).and_then(|from| sender(registry, &from)),
+        None => wanted(registry, "SMS_FROM", settings.from.as_ref()).and_then(|from| sender(registry, &from)),
     };
     let client = crate::http::client::shared(registry)?;
     let twilio = Twilio::new(client, &settings.twilio_url, &account?, &credentials?, from?, registry.clock());
@@ -96,6 +90,14 @@ pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Optio
             registry.problem(error.to_string(), "correct TWILIO_URL, TWILIO_ACCOUNT_SID or the key");
         })
         .ok()
+}
+
+/// A setting Twilio needs.
+fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> Option<T> {
+    if value.is_none() {
+        registry.problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
+    }
+    value.cloned()
 }
 
 /// A number, or a name as GSM knows them: up to 11 letters, digits and spaces, one of them a letter.
