@@ -7,7 +7,8 @@
 //! ```
 //! use omnistack_core::{app::App, config::Config, contact::Contact, email::Mail};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::from_pairs([
 //!     ("DATABASE_URL", "sqlite::memory:"),
 //!     ("EMAIL_FROM", "Shop <shop@example.com>"),

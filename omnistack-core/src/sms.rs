@@ -39,7 +39,6 @@ mod provider;
 mod segments;
 mod settings;
 mod signature;
-#[expect(unused_qualifications, reason = "what the macros make of a query's type")]
 mod suppression;
 mod texter;
 mod twilio;

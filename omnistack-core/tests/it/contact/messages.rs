@@ -93,7 +93,7 @@ on_each_database! {
         for letter in ["*", "🎉", "<", "a\n", "&"] {
             let message: String = letter.chars().cycle().take(4999).chain(['.']).collect();
             let fields: Value = (0..7).map(|n| (format!("f{n}"), Value::from("*".repeat(1000)))).collect();
-            let more = json!({ "message": message, "extra_fields": fields, "name": "*".repeat(100), "subject": "#".repeat(200) });
+            let more = json!({ "message": message, "extra_fields": fields, "name": "🎉".repeat(100), "subject": "🎉".repeat(200) });
             send(&app, with(body.clone(), more)).await.expect(202);
         }
         app.run_jobs().await;
