@@ -19,7 +19,9 @@
 //! | [`crypto`] | tokens, signatures, secrets sealed at rest |
 //! | [`audit`] | who did what, in chains that show tampering |
 //! | [`email`] | mail: one message, several providers, templates, sent by jobs |
+//! | `contact` | a contact form: visitors write, operators read (feature `contact`) |
 //! | `flags` | what is on for whom, decided in the process (feature `flags`) |
+//! | `sms` | text messages: sent once, or not at all, by jobs (feature `sms`) |
 //! | [`usage`] | what was used, for whoever counts it |
 //! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
 //! | [`pubsub`] | telling whoever listens now, in every replica |
@@ -39,8 +41,10 @@
 //! | `postgres` | no | PostgreSQL |
 //! | `redis` | no | Redis for what several replicas share |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `contact` | no | `email`, and a contact form |
 //! | `flags` | no | feature flags |
 //! | `openfeature` | no | feature flags as a provider of OpenFeature |
+//! | `sms` | no | text messages by Twilio |
 //! | `http-client` | no | the client for calls to others; other features turn it on |
 
 pub mod app;
@@ -48,6 +52,8 @@ pub mod audit;
 pub mod cache;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "contact")]
+pub mod contact;
 pub mod crud;
 pub mod crypto;
 pub mod db;
@@ -65,6 +71,8 @@ pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod resilience;
+#[cfg(feature = "sms")]
+pub mod sms;
 pub mod trace;
 pub mod usage;
 

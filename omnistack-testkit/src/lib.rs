@@ -8,6 +8,7 @@
 //!   killed and frozen.
 //! - [`email_conformance!`] asks of a mail provider what every one must do, and [`smtp`] is a mail server that keeps what it is
 //!   sent.
+//! - [`sms_conformance!`] asks the same of a provider of text messages.
 //! - `storage_conformance!`, of the feature `storage`, asks of a storage provider what every one must do.
 //! - [`upstream`] is an HTTP server that answers as scripted, byte by byte, for tests of what calls out.
 //!
@@ -59,6 +60,7 @@ pub mod email;
 mod mails;
 mod postgres;
 mod redis;
+pub mod sms;
 pub mod smtp;
 #[cfg(feature = "storage")]
 pub mod storage;

@@ -21,6 +21,8 @@
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
+//! | `contact` | no | `email`, and a contact form |
+//! | `sms` | no | text messages by Twilio |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `cloudinary` | no | files at Cloudinary |
 //! | `thumbnails` | no | thumbnails of pictures |

@@ -8,6 +8,7 @@ mod passkeys;
 mod python;
 mod schemathesis;
 mod tokens;
+mod twilio;
 mod unleash;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "maildev", ecosystem: Ecosystem::Node, run: maildev::run },
     Peer { name: "moto, botocore and cloudinary", ecosystem: Ecosystem::Python, run: buckets::run },
     Peer { name: "jose, joserfc and oidc-provider", ecosystem: Ecosystem::Python, run: tokens::run },
+    Peer { name: "Twilio's SDK", ecosystem: Ecosystem::Python, run: twilio::run },
     Peer { name: "soft-webauthn", ecosystem: Ecosystem::Passkeys, run: passkeys::run },
     Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
 ];

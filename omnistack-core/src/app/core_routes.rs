@@ -31,7 +31,9 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             "0007_jobs_trace_state",
             "0008_email_tenants",
             "0009_tenant_databases",
-            "0010_flags"
+            "0010_flags",
+            "0011_contact",
+            "0012_sms"
         ])
         .routes(Mount::root("", Audience::Public), Api::new().routes(routes!(live)).routes(routes!(ready)), |ctx| {
             ctx.get::<Health>()

@@ -181,7 +181,12 @@ impl Module for Mail {
             registry
                 .provide(Mailbox::new(Console::default(), clock))
                 .routes(Mount::root("", Audience::Public), mailbox::routes(), move |ctx| {
-                    Ok(mailbox::Pages { mailbox: ctx.get()?, templates })
+                    Ok(mailbox::Pages {
+                        mailbox: ctx.get()?,
+                        templates,
+                        #[cfg(feature = "sms")]
+                        texts: ctx.get().ok(),
+                    })
                 })
                 .banner("mail", || "/dev/mailbox".into());
         }

@@ -70,8 +70,8 @@ mod store;
 
 pub(super) use markup::{html_text, link};
 pub use shipped::{
-    ContactConfirmation, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine, ResetPassword,
-    VerifyEmail, Welcome,
+    ContactConfirmation, ContactNotification, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine,
+    ResetPassword, VerifyEmail, Welcome,
 };
 pub use source::LARGEST_SOURCE;
 pub use store::{Override, OverrideError, Overrides};
@@ -195,7 +195,7 @@ type Version<'a> = (&'a str, &'a str);
 
 impl Templates {
     /// Those every app has: `welcome`, `verify`, `reset`, `magic_link`, `invitation`, `notification`, `receipt`,
-    /// `contact_confirmation` and `new_sign_in`, and `footer`, which ends each of them.
+    /// `contact_confirmation`, `contact_notification` and `new_sign_in`, and `footer`, which ends each of them.
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
         shipped::add(&mut known);

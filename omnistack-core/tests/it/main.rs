@@ -2,6 +2,8 @@
 
 mod audit;
 mod cache;
+#[cfg(feature = "contact")]
+mod contact;
 mod crypto;
 mod database;
 #[cfg(feature = "email")]
@@ -17,4 +19,6 @@ mod pubsub;
 mod rates;
 mod resilience;
 mod services;
+#[cfg(feature = "sms")]
+mod sms;
 mod tenant_databases;

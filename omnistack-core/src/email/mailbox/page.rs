@@ -47,7 +47,29 @@ fn addresses(addresses: &[Address]) -> String {
     addresses.iter().map(|address| html_text(&address.to_string())).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn list(mails: &[Received], templates: &Templates) -> String {
+/// Text messages, beside the mails.
+#[cfg(feature = "sms")]
+pub(super) fn texts(messages: &[crate::sms::SmsReceived]) -> String {
+    let mut body = String::new();
+    if messages.is_empty() {
+        return body;
+    }
+    body.push_str("<h2>Text messages</h2>\n<div class=\"card\">");
+    for message in messages.iter().rev() {
+        _ = write!(
+            body,
+            "<div class=\"row\"><span>{}</span><span class=\"subject\">{}</span><span class=\"quiet\">{}</span></div>",
+            html_text(message.to.as_str()),
+            html_text(&message.text),
+            message.at.to_jiff().strftime("%Y-%m-%d %H:%M:%S")
+        );
+    }
+    body.push_str("</div>\n");
+    body
+}
+
+/// With more beside the mails, as HTML.
+pub(super) fn list(mails: &[Received], more: &str, templates: &Templates) -> String {
     let mut body = String::from(
         "<h1>Mailbox</h1>\n<p class=\"lead\">What the app has sent since it started. Nothing leaves this machine.</p>\n",
     );
@@ -65,7 +87,9 @@ pub(super) fn list(mails: &[Received], templates: &Templates) -> String {
     if mails.is_empty() {
         body.push_str("<div class=\"empty\">No mail yet.</div>");
     }
-    body.push_str("</div>\n<h2>Templates</h2>\n<div class=\"chips\">");
+    body.push_str("</div>\n");
+    body.push_str(more);
+    body.push_str("<h2>Templates</h2>\n<div class=\"chips\">");
     for (name, _) in templates.list() {
         _ = write!(body, "<a class=\"chip\" href=\"/dev/mailbox/preview/{name}\">{}</a>", html_text(name));
     }

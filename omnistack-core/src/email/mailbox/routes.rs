@@ -24,6 +24,8 @@ use crate::{
 pub(in crate::email) struct Pages {
     pub(in crate::email) mailbox: Mailbox,
     pub(in crate::email) templates: Templates,
+    #[cfg(feature = "sms")]
+    pub(in crate::email) texts: Option<crate::sms::SmsMailbox>,
 }
 
 pub(in crate::email) fn routes() -> Api<Pages> {
@@ -63,7 +65,11 @@ fn frame(html: &str) -> Response {
 }
 
 async fn list(State(pages): State<Pages>) -> Response {
-    page(page::list(&pages.mailbox.mails(), &pages.templates))
+    #[cfg(feature = "sms")]
+    let more = pages.texts.as_ref().map(|texts| page::texts(&texts.messages())).unwrap_or_default();
+    #[cfg(not(feature = "sms"))]
+    let more = String::new();
+    page(page::list(&pages.mailbox.mails(), &more, &pages.templates))
 }
 
 /// A mail, for tests.

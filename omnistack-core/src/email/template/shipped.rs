@@ -30,6 +30,7 @@ pub(super) fn add(known: &mut BTreeMap<&'static str, Known>) {
     add_one::<Notification>(known);
     add_one::<Receipt>(known);
     add_one::<ContactConfirmation>(known);
+    add_one::<ContactNotification>(known);
     add_one::<NewSignIn>(known);
 }
 
@@ -251,6 +252,8 @@ impl Template for Receipt {
 pub struct ContactConfirmation {
     /// What the reader is called.
     pub name: Option<String>,
+    /// What to name the message by, where messages have such numbers.
+    pub reference: Option<String>,
     /// What was written.
     pub message: String,
 }
@@ -261,7 +264,49 @@ impl Template for ContactConfirmation {
 
     fn sample() -> Self {
         let message = "Hello,\nwhat does the team plan cost for forty people?\nAda".into();
-        Self { name: Some("Ada".into()), message }
+        Self { name: Some("Ada".into()), reference: Some("7K3F9-QXM2D".into()), message }
+    }
+}
+
+/// To whoever answers what is written by the contact form.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContactNotification {
+    /// What the sender was told to name the message by.
+    pub reference: String,
+    /// What the sender is called.
+    pub name: String,
+    /// Where to write back.
+    pub email: String,
+    /// What about.
+    pub subject: Option<String>,
+    /// The sender's phone number.
+    pub phone: Option<String>,
+    /// Where the sender works.
+    pub company: Option<String>,
+    /// Where the form stood.
+    pub source: Option<String>,
+    /// What was written.
+    pub message: String,
+    /// What else the form asked, with the answers.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Template for ContactNotification {
+    const NAME: &'static str = "contact_notification";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("contact_notification");
+
+    fn sample() -> Self {
+        Self {
+            reference: "7K3F9-QXM2D".into(),
+            name: "Ada Lovelace".into(),
+            email: "ada@example.com".into(),
+            subject: Some("The team plan".into()),
+            phone: Some("+44 20 7946 0018".into()),
+            company: Some("Analytical Engines Ltd".into()),
+            source: Some("pricing page".into()),
+            message: "Hello,\nwhat does the team plan cost for forty people?\nAda".into(),
+            fields: vec![("seats".into(), "40".into())],
+        }
     }
 }
 

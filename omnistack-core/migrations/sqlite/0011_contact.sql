@@ -1,0 +1,22 @@
+-- See the same file for PostgreSQL.
+create table contact_messages (
+    id blob primary key not null,
+    -- What the sender is told, to name the message by.
+    reference text not null unique,
+    name text not null,
+    email text not null,
+    subject text,
+    phone text,
+    company text,
+    message text not null,
+    -- A JSON object of texts, numbers and booleans.
+    extra_fields text not null,
+    source text,
+    locale text not null,
+    address text,
+    status text not null check (status in ('new', 'open', 'answered', 'closed', 'spam')),
+    created_at text not null,
+    updated_at text not null
+) strict;
+create index contact_messages_status_idx on contact_messages (status, id);
+create index contact_messages_created_at_idx on contact_messages (created_at);

@@ -1,0 +1,298 @@
+//! What becomes of a message.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use super::{
+    ContactMessage, ContactMessageId, ContactSettings, ContactStatus, NewContactMessage, TellContact,
+    form::Accepted,
+    http::Visitor,
+    store,
+    token::{Opened, Tokens},
+};
+use crate::{
+    audit::{AuditEntry, AuditLog},
+    clock::Clock,
+    db::{self, Db, Tx},
+    email::{
+        Address, Email, Outbox,
+        template::{ContactConfirmation, ContactNotification, FALLBACK},
+    },
+    http::{Error, FieldProblem, HeaderValue, Rate, RateLimits, SharedRateLimiter, StatusCode, Verdict, header},
+    id::Id,
+    identity::Identity,
+    jobs::Jobs,
+};
+
+/// Confirmations one mailbox gets: the form is no way to write to somebody else.
+const CONFIRMATIONS: Rate = Rate::new(3, Duration::from_hours(24));
+/// What is shown of a message whose mail would be too large.
+const EXCERPT: usize = 500;
+
+/// The messages of the contact form. The module [`Contact`](super::Contact) provides it. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbox(Arc<Parts>);
+
+pub(super) struct Parts {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) jobs: Jobs,
+    pub(super) outbox: Outbox,
+    pub(super) log: AuditLog,
+    pub(super) tokens: Tokens,
+    pub(super) settings: ContactSettings,
+    pub(super) limit: Option<SharedRateLimiter<IpAddr>>,
+    pub(super) confirmations: SharedRateLimiter<String>,
+}
+
+/// What a visitor turned out to be.
+pub(super) enum Judged {
+    /// Told this reference number, which is nobody's.
+    Bot(String),
+    /// To be kept.
+    Message(Box<Prepared>),
+}
+
+/// A message and its mails, ready to be written.
+pub(super) struct Prepared {
+    pub(super) message: ContactMessage,
+    mails: Vec<Email>,
+}
+
+impl Parts {
+    /// The limiters of the app.
+    pub(super) fn limits(
+        limits: &RateLimits,
+        settings: &ContactSettings,
+    ) -> (Option<SharedRateLimiter<IpAddr>>, SharedRateLimiter<String>) {
+        let limit = settings.rate_limit.0.map(|rate| limits.limiter("contact:address", rate));
+        (limit, limits.limiter("contact:confirmation", CONFIRMATIONS))
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    pub(super) fn settings(&self) -> &ContactSettings {
+        &self.0.settings
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    pub(super) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    /// Checks a message, and makes its mails.
+    pub(super) async fn judge(&self, new: &NewContactMessage, visitor: &Visitor) -> Result<Judged, Error> {
+        let settings = &self.0.settings;
+        if !settings.open {
+            return Err(Error::new(StatusCode::FORBIDDEN, "CONTACT_CLOSED", "messages are not taken at present"));
+        }
+        let accepted = new.check(settings)?;
+        let too_soon = self.opened(new.token.as_deref())?;
+        if let Some(limit) = &self.0.limit {
+            let verdict = limit.check(&visitor.network(), 1).await;
+            if !verdict.allowed {
+                return Err(too_many(verdict));
+            }
+        }
+        let reference = reference();
+        if too_soon || new.fell_for_it() {
+            tracing::info!(target: "omnistack::contact", too_soon, filled = new.fell_for_it(), "a bot was told what people are");
+            return Ok(Judged::Bot(reference));
+        }
+        let locale = new.locale.as_deref().or(visitor.locale.as_deref()).unwrap_or(FALLBACK).to_owned();
+        let message = self.message(&accepted, reference, locale, visitor);
+        let mut mails = Vec::new();
+        for to in &settings.to {
+            mails.push(self.notification(&message, &accepted, to)?);
+        }
+        if settings.send_confirmation {
+            let mailbox = accepted.email.mailbox().to_ascii_lowercase();
+            if self.0.confirmations.check(&mailbox, 1).await.allowed {
+                mails.push(self.confirmation(&message, &accepted)?);
+            }
+        }
+        Ok(Judged::Message(Box::new(Prepared { message, mails })))
+    }
+
+    /// Whether the form was sent sooner than people can.
+    fn opened(&self, token: Option<&str>) -> Result<bool, Error> {
+        let settings = &self.0.settings;
+        if settings.min_time.is_zero() {
+            return Ok(false);
+        }
+        let problem = |what: &str| Error::invalid([FieldProblem::new("token", what)]);
+        match token.filter(|token| !token.is_empty()).map(|token| self.0.tokens.read(token)) {
+            None => Err(problem("is required: ask for one when the form is opened")),
+            Some(Opened::Never) => Err(problem("is none that was given: open the form again")),
+            Some(Opened::Ago(time)) if time > settings.max_time => Err(problem("is too old: open the form again")),
+            Some(Opened::Ago(time)) => Ok(time < settings.min_time),
+        }
+    }
+
+    fn message(&self, accepted: &Accepted, reference: String, locale: String, visitor: &Visitor) -> ContactMessage {
+        let now = self.0.clock.now();
+        let Accepted { name, email, message, subject, phone, company, extra_fields, source } = accepted.clone();
+        ContactMessage {
+            id: Id::new(now),
+            reference,
+            name,
+            email: email.mailbox().to_owned(),
+            subject,
+            phone,
+            company,
+            message,
+            extra_fields,
+            source,
+            locale,
+            address: visitor.address.map(|address| address.to_string()),
+            status: ContactStatus::New,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    fn notification(&self, message: &ContactMessage, accepted: &Accepted, to: &Address) -> Result<Email, Error> {
+        let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let fields = message.extra_fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+        let template = |text: &str, fields| ContactNotification {
+            reference: message.reference.clone(),
+            name: message.name.clone(),
+            email: message.email.clone(),
+            subject: message.subject.clone(),
+            phone: message.phone.clone(),
+            company: message.company.clone(),
+            source: message.source.clone(),
+            message: text.to_owned(),
+            fields,
+        };
+        let outbox = &self.0.outbox;
+        let mail = outbox
+            .compose(to, &template(&message.message, fields), FALLBACK)
+            .or_else(|_| outbox.compose(to, &template(&excerpt(&message.message), Vec::new()), FALLBACK))?;
+        Ok(mail.reply_to(accepted.sender()))
+    }
+
+    fn confirmation(&self, message: &ContactMessage, accepted: &Accepted) -> Result<Email, Error> {
+        let template = |text: &str| ContactConfirmation {
+            name: Some(message.name.clone()),
+            reference: Some(message.reference.clone()),
+            message: text.to_owned(),
+        };
+        let (outbox, to) = (&self.0.outbox, accepted.sender());
+        let mail = outbox
+            .compose(&to, &template(&message.message), &message.locale)
+            .or_else(|_| outbox.compose(&to, &template(&excerpt(&message.message)), &message.locale))?;
+        // RFC 3834, section 5: no machine is to answer it.
+        Ok(mail.header("Auto-Submitted", "auto-replied"))
+    }
+
+    /// Writes a message, its mails and its webhook.
+    pub(super) async fn keep_in(&self, tx: &mut Tx, prepared: &Prepared) -> Result<(), Error> {
+        store::insert(tx, &prepared.message).await?;
+        for mail in &prepared.mails {
+            self.0.outbox.send_in(tx, mail).await?;
+        }
+        if self.0.settings.webhook_url.is_some() {
+            self.0.jobs.enqueue_in(tx, TellContact { message: prepared.message.id }).await?;
+        }
+        Ok(())
+    }
+
+    /// The newest messages, at most `limit` of them, older than `before`; of one status, if it is given.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list(
+        &self,
+        status: Option<ContactStatus>,
+        before: Option<ContactMessageId>,
+        limit: u32,
+    ) -> Result<Vec<ContactMessage>, db::Error> {
+        store::list(&self.0.db, status, before, limit).await
+    }
+
+    /// One message; nothing when there is none of this id, or no more.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get(&self, id: ContactMessageId) -> Result<Option<ContactMessage>, db::Error> {
+        store::get(&self.0.db, id).await
+    }
+
+    /// Says how far a message is, with an audit entry; nothing when there is none of this id.
+    ///
+    /// # Errors
+    /// 409 when somebody else has just changed it; the database's.
+    pub async fn set_status(
+        &self,
+        id: ContactMessageId,
+        to: ContactStatus,
+        by: &Identity,
+    ) -> Result<Option<ContactMessage>, Error> {
+        let Some(mut message) = self.get(id).await? else { return Ok(None) };
+        let from = message.status;
+        if from == to {
+            return Ok(Some(message));
+        }
+        let now = self.0.clock.now();
+        let mut tx = self.0.db.begin().await?;
+        if !store::set_status(&mut tx, id, from, to, now).await? {
+            return Err(Error::conflict("CONTACT_CHANGED", "somebody else has just changed this message"));
+        }
+        let details = serde_json::json!({ "from": from, "to": to });
+        let entry = AuditEntry::new("contact.status_changed").by(by).for_app().on("contact_message", id).with(details);
+        self.0.log.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        (message.status, message.updated_at) = (to, now);
+        Ok(Some(message))
+    }
+
+    /// Forgets a message, with an audit entry; says whether there was one. Mails that tell of it may still be in the outbox.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove(&self, id: ContactMessageId, by: &Identity) -> Result<bool, db::Error> {
+        let mut tx = self.0.db.begin().await?;
+        if !store::remove(&mut tx, id).await? {
+            return Ok(false);
+        }
+        let entry = AuditEntry::new("contact.removed").by(by).for_app().on("contact_message", id);
+        self.0.log.record_in(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
+/// The beginning of a long message.
+fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT).chain("…".chars()).collect()
+}
+
+/// 50 random bits, in letters and digits nobody mistakes for each other (Crockford's base 32): `7K3F9-QXM2D`.
+fn reference() -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let random: u64 = rand::random();
+    let digit = |index: u32| char::from(DIGITS[usize::try_from((random >> (5 * index)) & 31).unwrap_or(0)]);
+    let (first, second): (String, String) = ((0..5).map(digit).collect(), (5..10).map(digit).collect());
+    format!("{first}-{second}")
+}
+
+fn too_many(verdict: Verdict) -> Error {
+    let seconds = verdict.retry_after.as_secs() + u64::from(verdict.retry_after.subsec_nanos() > 0);
+    let message = format!("too many messages; try again in {seconds} s");
+    Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+        .detail("retry_after_seconds", seconds)
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+}

@@ -1,0 +1,106 @@
+//! The module: routes, jobs and what they need.
+
+use secrecy::ExposeSecret as _;
+
+use super::{
+    ContactSettings, ForgetContacts, Inbox, TellContact, http,
+    inbox::Parts,
+    token::Tokens,
+    webhook::{self, Target, Teller},
+};
+use crate::{
+    app::{Ctx, Module, Mount, Registry},
+    audit::AuditLog,
+    crypto::KeyRing,
+    email::Outbox,
+    http::{RateLimits, client::Client},
+    jobs::Cron,
+};
+
+/// A contact form: `.with(Contact::default())`, beside the module [`Mail`](crate::email::Mail).
+///
+/// It takes messages at `/api/v1/public/contact`, says at `/api/v1/public/contact/status` what the form is, shows messages
+/// to operators at `/api/v1/admin/contact`, and provides [`Inbox`].
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct Contact {
+    without_operators: bool,
+}
+
+impl Contact {
+    /// Without the routes for operators: for an app that has none, and reads its mail.
+    pub fn without_operators(mut self) -> Self {
+        self.without_operators = true;
+        self
+    }
+}
+
+/// Larger than any message that is accepted.
+const LARGEST: u64 = 64 * 1024;
+
+/// Where messages are posted, made of the settings; notes what is wrong with them.
+fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Target> {
+    let url = match webhook::url(settings.webhook_url.as_ref()?.expose_secret()) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            // What a parser says of a URL does not repeat it.
+            registry.problem(format!("`CONTACT_WEBHOOK_URL`: {error}"), "set it to https://…, or unset it");
+            None
+        }
+    };
+    let key = settings.webhook_secret.as_ref().and_then(|secret| webhook::key(secret.expose_secret()));
+    if key.is_none() {
+        registry.problem(
+            "`CONTACT_WEBHOOK_SECRET` is no secret, and the webhook is signed with it",
+            "set it to `whsec_` and the output of `openssl rand -base64 32`",
+        );
+    }
+    let client = crate::http::client::shared(registry)?;
+    Some(Target { client, url: url?, key: key?, timeout: settings.webhook_timeout })
+}
+
+impl Module for Contact {
+    fn name(&self) -> &'static str {
+        "contact"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<ContactSettings>() else { return };
+        if settings.max_time <= settings.min_time {
+            registry
+                .problem("`CONTACT_MAX_TIME` is not longer than `CONTACT_MIN_TIME`", "set it to 24h or another time");
+        }
+        registry.require::<Outbox>().require::<KeyRing>();
+        if settings.webhook_url.is_some() {
+            registry.require::<Client>();
+        }
+        let target = target(registry, &settings);
+        let clock = registry.clock();
+        let teller = {
+            let (clock, keep) = (clock.clone(), settings.keep);
+            move |ctx: &Ctx| Ok(Teller { db: ctx.get()?, clock: clock.clone(), keep, target: target.clone() })
+        };
+        registry
+            .provide_with(move |ctx| {
+                let (limit, confirmations) = Parts::limits(&ctx.get::<RateLimits>()?, &settings);
+                Ok(Inbox::new(Parts {
+                    db: ctx.get()?,
+                    clock: clock.clone(),
+                    jobs: ctx.get()?,
+                    outbox: ctx.get()?,
+                    log: ctx.get::<AuditLog>()?,
+                    tokens: Tokens::new(ctx.get::<KeyRing>()?, clock.clone()),
+                    settings: settings.clone(),
+                    limit,
+                    confirmations,
+                }))
+            })
+            .job::<TellContact>(teller.clone())
+            .job::<ForgetContacts>(teller)
+            .cron(Cron::new("41 4 * * *", ForgetContacts {}))
+            .routes(Mount::public("/contact").body_limit(LARGEST), http::public(), |ctx| ctx.get::<Inbox>());
+        if !self.without_operators {
+            registry.routes(Mount::admin("/contact"), http::admin(), |ctx| ctx.get::<Inbox>());
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The jobs of the contact form: telling the webhook, and forgetting.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::{Client, Url};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{ContactMessageId, store};
+use crate::{
+    app::BoxError,
+    clock::Clock,
+    crypto::HmacKey,
+    db::Db,
+    http::{StatusCode, client::base_url, header},
+    jobs::{Job, JobCtx, JobError},
+    resilience::Class,
+};
+
+/// Posts a message to `CONTACT_WEBHOOK_URL`, as [Standard Webhooks](https://www.standardwebhooks.com) has it: signed, with
+/// one id for all attempts, until the receiver answers 2xx or 410, ten times in four days.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TellContact {
+    /// Which.
+    pub message: ContactMessageId,
+}
+
+/// Where messages are posted.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) client: Client,
+    pub(super) url: Url,
+    pub(super) key: HmacKey,
+    pub(super) timeout: Duration,
+}
+
+/// What the jobs need.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    pub(super) db: Db,
+    pub(super) clock: Clock,
+    pub(super) keep: Duration,
+    pub(super) target: Option<Target>,
+}
+
+/// Between attempts: the schedule Standard Webhooks recommends.
+const PAUSES: [Duration; 9] = {
+    const fn minutes(count: u64) -> Duration {
+        Duration::from_secs(60 * count)
+    }
+    [
+        Duration::from_secs(5),
+        minutes(5),
+        minutes(30),
+        minutes(120),
+        minutes(300),
+        minutes(600),
+        minutes(840),
+        minutes(1200),
+        minutes(1440),
+    ]
+};
+
+/// What they take together, and a little more: after that nothing waits without being counted.
+const LONGEST: Duration = Duration::from_hours(4 * 24);
+
+/// The longest a receiver's `Retry-After` is heeded.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+#[async_trait]
+impl Job for TellContact {
+    const NAME: &'static str = "tell_contact_webhook";
+    const QUEUE: &'static str = "webhooks";
+    const MAX_ATTEMPTS: u32 = 10;
+    const TIMEOUT: Duration = Duration::from_secs(120);
+
+    type State = Teller;
+
+    async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
+        let Some(target) = &teller.target else {
+            tracing::warn!(target: "omnistack::contact", "no webhook is set any more: a message is not told");
+            return Ok(());
+        };
+        let Some(message) = store::get(&teller.db, self.message).await? else { return Ok(()) };
+        let body = json!({ "type": "contact.message", "timestamp": message.created_at, "data": message }).to_string();
+        let (id, at) = (format!("contact_{}", self.message), teller.clock.now().as_seconds().to_string());
+        let signed = target.key.sign_parts([id.as_bytes(), b".", at.as_bytes(), b".", body.as_bytes()]);
+        let request = target
+            .client
+            .post(target.url.clone())
+            .timeout(target.timeout)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", at)
+            .header("webhook-signature", format!("v1,{}", signed.to_base64()))
+            .body(body);
+        // The URL may be a secret.
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        let (status, headers) = (answer.status(), answer.headers());
+        if status.is_success() {
+            return Ok(());
+        }
+        let failed = format!("the webhook's receiver answered {status}");
+        if status == StatusCode::GONE {
+            return Err(JobError::fatal(failed));
+        }
+        match Class::of_response(status, headers, teller.clock.now()).wait() {
+            Some(wait) if teller.clock.now().since(message.created_at) < LONGEST => {
+                Err(JobError::snooze(wait.clamp(Duration::from_secs(1), LONGEST_WAIT)))
+            }
+            _ => Err(JobError::retry(failed)),
+        }
+    }
+
+    fn backoff(attempt: u32) -> Duration {
+        let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        PAUSES[index.min(PAUSES.len() - 1)]
+    }
+}
+
+/// The URL of a webhook: as a base URL, and with a query if it likes.
+pub(super) fn url(text: &str) -> Result<Url, BoxError> {
+    let url: Url = text.parse()?;
+    let mut plain = url.clone();
+    plain.set_query(None);
+    base_url(plain.as_str())?;
+    Ok(url)
+}
+
+/// The key of a secret: `whsec_` and base64 of 24 to 64 bytes.
+pub(super) fn key(secret: &str) -> Option<HmacKey> {
+    let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
+    if (24..=64).contains(&bytes.len()) { HmacKey::new(bytes).ok() } else { None }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
+}
+
+/// Forgets messages that came long ago: `CONTACT_KEEP`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ForgetContacts {}
+
+#[async_trait]
+impl Job for ForgetContacts {
+    const NAME: &'static str = "forget_contacts";
+
+    type State = Teller;
+
+    async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
+        let forgotten = store::forget(&teller.db, teller.keep, teller.clock.now()).await?;
+        tracing::debug!(target: "omnistack::contact", forgotten, "old messages are forgotten");
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The module: what sends, what tells, what developers see.
+
+use super::{
+    SmsMailbox, SmsOutbox, SmsProviderName, SmsSettings, SmsSuppressions, Texter, mailbox,
+    outbox::{ForgetSms, SendSms, SmsSender, Store},
+    settings,
+    webhook::{self, Webhook},
+};
+use crate::{
+    app::{Audience, Ctx, Module, Mount, Registry},
+    db::Db,
+    http::client::base_url,
+    jobs::{Cron, Job, Jobs, Queue},
+};
+
+/// Text messages, sent by jobs: `.with(Sms::default())`.
+///
+/// It provides [`SmsOutbox`], [`Texter`] and [`SmsSuppressions`]; runs the jobs that send; takes what Twilio tells at
+/// `/api/v1/public/sms/webhooks/twilio` where `TWILIO_WEBHOOK_URL` is set; and, outside production, shows what `console` sends at
+/// `/dev/sms.json`.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct Sms(());
+
+/// Twilio sends a few KiB.
+const LARGEST_EVENT: u64 = 64 * 1024;
+
+impl Module for Sms {
+    fn name(&self) -> &'static str {
+        "sms"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let Some(settings) = registry.config::<SmsSettings>() else { return };
+        if !(1..=super::MAX_SEGMENTS).contains(&settings.max_segments) {
+            registry.problem("`SMS_MAX_SEGMENTS` is not 1 to 10", "set it to 4 or another number");
+        }
+        let Some(provider) = settings::provider(registry, &settings) else { return };
+        let clock = registry.clock();
+        // Without a database its settings are among the problems already.
+        let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
+        let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
+        let store = Store { db: db.clone(), clock: clock.clone() };
+        let shown = settings.provider == SmsProviderName::Console && !registry.environment().is_production();
+        if shown {
+            let mailbox = SmsMailbox::new(provider, clock.clone());
+            registry
+                .provide(mailbox.clone())
+                .routes(Mount::root("", Audience::Public), mailbox::routes(), |ctx| ctx.get::<SmsMailbox>())
+                .provide(settings::texter(std::sync::Arc::new(mailbox), &settings));
+        } else {
+            registry.provide(settings::texter(provider, &settings));
+        }
+        let webhook = webhook_url(registry, &settings);
+        registry
+            .provide(SmsOutbox::new(db, clock, jobs, settings.max_segments))
+            .provide(suppressions.clone())
+            .queue(Queue::new(<SendSms as Job>::QUEUE))
+            .cron(Cron::new("23 4 * * *", ForgetSms {}));
+        if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
+            let webhook = Webhook { token, url, store: store.clone(), suppressions: suppressions.clone() };
+            let mount = Mount::public("/sms/webhooks").body_limit(LARGEST_EVENT).without_idempotency();
+            registry.routes(mount, webhook::routes(), |_| Ok(webhook));
+        }
+        let status_url = webhook.map(String::from);
+        let sender = move |ctx: &Ctx| {
+            Ok(SmsSender {
+                texter: ctx.get::<Texter>()?,
+                store: store.clone(),
+                suppressions: suppressions.clone(),
+                status_url: status_url.clone(),
+                give_up_after: settings.give_up_after,
+                keep: settings.keep,
+            })
+        };
+        registry.job::<SendSms>(sender.clone()).job::<ForgetSms>(sender);
+    }
+}
+
+/// Where Twilio reaches the webhook; notes what is wrong.
+fn webhook_url(registry: &mut Registry, settings: &SmsSettings) -> Option<reqwest::Url> {
+    let text = settings.twilio_webhook_url.as_ref()?;
+    if settings.twilio_token.is_none() {
+        let what = "`TWILIO_AUTH_TOKEN` is not set, and what Twilio tells is signed with it";
+        registry.problem(what, "set it, or unset TWILIO_WEBHOOK_URL");
+    }
+    match base_url(text) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            let fix = "set it to https://…/api/v1/public/sms/webhooks/twilio, or unset it";
+            registry.problem(format!("`TWILIO_WEBHOOK_URL`: {error}"), fix);
+            None
+        }
+    }
+}

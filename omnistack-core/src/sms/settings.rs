@@ -1,0 +1,121 @@
+//! Text messages as settings.
+
+use std::{sync::Arc, time::Duration};
+
+use secrecy::SecretString;
+
+use super::{PhoneNumber, SmsConsole, SmsProvider, Texter, Twilio, TwilioCredentials, TwilioFrom};
+use crate::{app::Registry, config::Form};
+
+crate::section! {
+    /// Text messages.
+    pub struct SmsSettings {
+        /// Who delivers text messages. `console` writes them to the log and delivers none: production refuses it.
+        pub provider: SmsProviderName = "SMS_PROVIDER", default "console";
+        /// Whom messages are from: a number such as +15005550006, or a name of up to 11 letters and digits where a country
+        /// allows one.
+        pub from: Option<String> = "SMS_FROM";
+        /// The parts a message may have, each of which costs: at most 10.
+        pub max_segments: usize = "SMS_MAX_SEGMENTS", default "4";
+        /// How long handing one message over may take.
+        pub timeout: Duration = "SMS_TIMEOUT", default "15s";
+        /// How long a message that nobody takes is tried again.
+        pub give_up_after: Duration = "SMS_GIVE_UP_AFTER", default "1h";
+        /// How long the outbox says what became of a message.
+        pub keep: Duration = "SMS_KEEP", default "720h";
+        /// The account at Twilio: `AC…`.
+        pub twilio_account: Option<String> = "TWILIO_ACCOUNT_SID";
+        /// The account's auth token. Twilio's webhooks are signed with it.
+        pub twilio_token: Option<SecretString> = "TWILIO_AUTH_TOKEN";
+        /// The name of an API key, `SK…`, to send with in place of the auth token.
+        pub twilio_key: Option<String> = "TWILIO_API_KEY";
+        /// The API key's secret.
+        pub twilio_key_secret: Option<SecretString> = "TWILIO_API_SECRET";
+        /// The messaging service, `MG…`, to send by in place of `SMS_FROM`.
+        pub twilio_service: Option<String> = "TWILIO_MESSAGING_SERVICE_SID";
+        /// Where Twilio's API is.
+        pub twilio_url: String = "TWILIO_URL", default "https://api.twilio.com";
+        /// Where Twilio reaches the app's webhook from outside: `https://app.example.com/api/v1/public/sms/webhooks/twilio`.
+        /// With it and the auth token, Twilio tells what becomes of messages; without, there is no such route.
+        pub twilio_webhook_url: Option<String> = "TWILIO_WEBHOOK_URL";
+    }
+}
+
+/// A provider, by its name in the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SmsProviderName {
+    /// [`SmsConsole`].
+    Console,
+    /// [`Twilio`].
+    Twilio,
+}
+
+impl Form for SmsProviderName {
+    const FORM: &'static str = "console or twilio";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "console" => Ok(Self::Console),
+            "twilio" => Ok(Self::Twilio),
+            _ => Err(format!("`{text}` is none of {}", Self::FORM)),
+        }
+    }
+}
+
+/// The provider of the settings; `None` after noting what is wrong.
+pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Option<Arc<dyn SmsProvider>> {
+    if settings.provider == SmsProviderName::Console {
+        if registry.environment().is_production() {
+            let what = "`SMS_PROVIDER`: text messages are sent, and `console` delivers none";
+            registry.problem(what, "set SMS_PROVIDER to twilio");
+        }
+        return Some(Arc::new(SmsConsole::default()));
+    }
+    let account = wanted(registry, "TWILIO_ACCOUNT_SID", settings.twilio_account.as_ref());
+    let credentials = match &settings.twilio_key {
+        Some(key) => wanted(registry, "TWILIO_API_SECRET", settings.twilio_key_secret.as_ref())
+            .map(|secret| TwilioCredentials::Key(key.clone(), secret)),
+        None => wanted(registry, "TWILIO_AUTH_TOKEN", settings.twilio_token.as_ref()).map(TwilioCredentials::Token),
+    };
+    let from = match &settings.twilio_service {
+        Some(service) => Some(TwilioFrom::Service(service.clone())),
+        None => wanted(registry, "SMS_FROM", settings.from.as_ref()).and_then(|from| sender(registry, &from)),
+    };
+    let client = crate::http::client::shared(registry)?;
+    let twilio = Twilio::new(client, &settings.twilio_url, &account?, &credentials?, from?, registry.clock());
+    twilio
+        .map(|twilio| Arc::new(twilio.timeout(settings.timeout)) as _)
+        .map_err(|error| {
+            registry.problem(error.to_string(), "correct TWILIO_URL, TWILIO_ACCOUNT_SID or the key");
+        })
+        .ok()
+}
+
+/// A setting Twilio needs.
+fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> Option<T> {
+    if value.is_none() {
+        registry.problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
+    }
+    value.cloned()
+}
+
+/// A number, or a name as GSM knows them: up to 11 letters, digits and spaces, one of them a letter.
+fn sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
+    if let Ok(number) = from.parse::<PhoneNumber>() {
+        return Some(TwilioFrom::Sender(number.as_str().into()));
+    }
+    let is_name = (1..=11).contains(&from.len())
+        && from.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b' ')
+        && from.bytes().any(|byte| byte.is_ascii_alphabetic());
+    if !is_name {
+        let fix = "set it to a number, +15005550006, or to a name of up to 11 letters and digits";
+        registry.problem("`SMS_FROM` is neither a number nor a name", fix);
+    }
+    is_name.then(|| TwilioFrom::Sender(from.into()))
+}
+
+/// The texter around a provider.
+pub(super) fn texter(provider: Arc<dyn SmsProvider>, settings: &SmsSettings) -> Texter {
+    Texter::new(provider).limit(settings.max_segments)
+}

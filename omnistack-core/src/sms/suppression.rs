@@ -1,0 +1,167 @@
+//! Numbers no message is sent to: those whose owners said so, and those an operator named.
+
+mod admin;
+
+pub use admin::SmsApi;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::PhoneNumber;
+use crate::{
+    clock::{Clock, Timestamp},
+    db::{self, Db, Tx},
+};
+
+/// Why no message is sent to a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SmsReason {
+    /// Its owner answered STOP.
+    OptOut,
+    /// An operator said so.
+    Manual,
+}
+
+impl SmsReason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::OptOut => "opt_out",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl fmt::Display for SmsReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A number no message is sent to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct SmsSuppression {
+    /// `+491701234567`.
+    pub number: String,
+    /// Why.
+    pub reason: SmsReason,
+    /// What the provider or the operator said.
+    pub detail: Option<String>,
+    /// Since when.
+    pub created_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    number: String,
+    reason: String,
+    detail: Option<String>,
+    created_at: Timestamp,
+}
+
+impl Row {
+    fn read(self) -> SmsSuppression {
+        let reason = if self.reason == "opt_out" { SmsReason::OptOut } else { SmsReason::Manual };
+        SmsSuppression { number: self.number, reason, detail: self.detail, created_at: self.created_at }
+    }
+}
+
+/// The numbers no message is sent to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SmsSuppressions {
+    db: Db,
+    clock: Clock,
+}
+
+impl SmsSuppressions {
+    /// Of this database.
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Sends no message to a number from now on; says whether that is new. One that is there keeps its reason.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add(&self, number: &PhoneNumber, reason: SmsReason, detail: Option<&str>) -> Result<bool, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let added = self.add_in(&mut tx, number, reason, detail).await?;
+        tx.commit().await?;
+        Ok(added)
+    }
+
+    pub(in crate::sms) async fn add_in(
+        &self,
+        tx: &mut Tx,
+        number: &PhoneNumber,
+        reason: SmsReason,
+        detail: Option<&str>,
+    ) -> Result<bool, db::Error> {
+        let detail = detail.map(|detail| detail.replace('\0', "\u{fffd}").chars().take(500).collect::<String>());
+        let added = tx
+            .query(
+                "insert into sms_suppressions (number, reason, detail, created_at) values ($1, $2, $3, $4)
+                 on conflict (number) do nothing",
+            )
+            .bind(number.as_str())
+            .bind(reason.as_str())
+            .bind(detail)
+            .bind(self.clock.now())
+            .execute()
+            .await?;
+        Ok(added > 0)
+    }
+
+    /// Sends messages to a number again; says whether it was suppressed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove(&self, number: &PhoneNumber) -> Result<bool, db::Error> {
+        let mut tx = self.db.begin().await?;
+        let removed = self.remove_in(&mut tx, number).await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+
+    pub(in crate::sms) async fn remove_in(&self, tx: &mut Tx, number: &PhoneNumber) -> Result<bool, db::Error> {
+        let removed =
+            tx.query("delete from sms_suppressions where number = $1").bind(number.as_str()).execute().await?;
+        Ok(removed > 0)
+    }
+
+    /// Whether no message is sent to a number, and why.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get(&self, number: &PhoneNumber) -> Result<Option<SmsSuppression>, db::Error> {
+        let row: Option<Row> = self
+            .db
+            .query("select number, reason, detail, created_at from sms_suppressions where number = $1")
+            .bind(number.as_str())
+            .fetch_optional()
+            .await?;
+        Ok(row.map(Row::read))
+    }
+
+    /// By number, at most `limit` of them, after `after`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<SmsSuppression>, db::Error> {
+        let rows: Vec<Row> = self
+            .db
+            .query(
+                "select number, reason, detail, created_at from sms_suppressions where number > $1
+                 order by number limit $2",
+            )
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all()
+            .await?;
+        Ok(rows.into_iter().map(Row::read).collect())
+    }
+}

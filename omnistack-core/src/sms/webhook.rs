@@ -1,0 +1,109 @@
+//! Where Twilio tells what became of a message, and who wants none.
+
+use axum::{
+    body::Bytes,
+    extract::{OriginalUri, State},
+};
+use http::{HeaderMap, StatusCode};
+use reqwest::Url;
+use secrecy::SecretString;
+use utoipa_axum::routes;
+
+use super::{
+    PhoneNumber, SmsId, SmsReason, SmsState, SmsSuppressions,
+    outbox::{Store, Told},
+    signature::is_signed,
+};
+use crate::{
+    app::Api,
+    http::{Error, ErrorEnvelope},
+};
+
+/// What the handler needs.
+#[derive(Clone, Debug)]
+pub(super) struct Webhook {
+    pub(super) token: SecretString,
+    /// As Twilio knows it.
+    pub(super) url: Url,
+    pub(super) store: Store,
+    pub(super) suppressions: SmsSuppressions,
+}
+
+pub(super) fn routes() -> Api<Webhook> {
+    Api::new().routes(routes!(twilio))
+}
+
+/// Takes what Twilio tells of a message, and of a number's owner who answers STOP or START.
+#[utoipa::path(post, path = "/twilio", operation_id = "twilio_events", request_body = String, responses(
+    (status = 204, description = "It was heeded, or says nothing that matters here."),
+    (status = 401, body = ErrorEnvelope, description = "The signature is missing or wrong."),
+))]
+async fn twilio(
+    State(webhook): State<Webhook>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Error> {
+    let parameters: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
+    let given = headers.get("x-twilio-signature").and_then(|value| value.to_str().ok());
+    let is_theirs = given.is_some_and(|given| is_signed(&webhook.token, &webhook.url, uri.query(), &parameters, given));
+    if !is_theirs {
+        return Err(Error::unauthorized("the signature is missing or wrong"));
+    }
+    let value = |name: &str| {
+        let found = parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        found.filter(|value| !value.is_empty() && !value.contains('\0'))
+    };
+    let mut tx = webhook.store.everybodys().begin().await?;
+    if let (Some(wish), Some(from)) = (value("OptOutType"), number(value("From"))) {
+        match wish {
+            "STOP" => _ = webhook.suppressions.add_in(&mut tx, &from, SmsReason::OptOut, Some("STOP")).await?,
+            "START" => _ = webhook.suppressions.remove_in(&mut tx, &from).await?,
+            _ => {}
+        }
+    }
+    let message = uri.query().and_then(message_of);
+    if let (Some(sid), Some(state)) = (value("MessageSid"), value("MessageStatus").and_then(state)) {
+        let code = value("ErrorCode").filter(|code| *code != "0" && code.len() <= 10);
+        let told = Told {
+            message,
+            provider: "twilio",
+            provider_id: sid.chars().take(64).collect(),
+            state,
+            reason: code.map(|code| format!("Twilio's code {code}")),
+        };
+        let known = webhook.store.tell_in(&mut tx, &told).await?;
+        if code == Some("21610") {
+            let to = match message {
+                Some(id) => webhook.store.recipient_in(&mut tx, id).await?,
+                None => number(value("To")),
+            };
+            if let Some(to) = to {
+                webhook.suppressions.add_in(&mut tx, &to, SmsReason::OptOut, told.reason.as_deref()).await?;
+            }
+        }
+        tracing::debug!(target: "omnistack::sms", %state, known, "Twilio told what became of a message");
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn number(text: Option<&str>) -> Option<PhoneNumber> {
+    text?.parse().ok()
+}
+
+/// The outbox's name for the message, which Twilio was told with the URL.
+fn message_of(query: &str) -> Option<SmsId> {
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "message");
+    found.and_then(|(_, id)| id.parse().ok())
+}
+
+/// Nothing for what is still on its way to Twilio's partners.
+fn state(status: &str) -> Option<SmsState> {
+    match status {
+        "accepted" | "scheduled" | "queued" | "sending" | "sent" => Some(SmsState::Sent),
+        "delivered" | "read" => Some(SmsState::Delivered),
+        "undelivered" | "failed" | "canceled" => Some(SmsState::Undelivered),
+        _ => None,
+    }
+}

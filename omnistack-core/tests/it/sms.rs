@@ -1,0 +1,102 @@
+//! Text messages: what is sent, once or not at all, and what is told of it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod laws;
+mod numbers;
+mod operators;
+mod peer;
+mod sending;
+mod settings;
+mod twilio;
+mod webhook;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use omnistack_core::{
+    app::AppBuilder,
+    clock::{Clock, MockClock},
+    http::client::{Client, ClientSettings},
+    sms::{Sms, SmsError, SmsErrorKind, SmsMessage, SmsOutbox, SmsProvider, SmsSent, Texter},
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+
+pub(crate) const TO: &str = "+15005550006";
+
+pub(crate) fn message(text: &str) -> SmsMessage {
+    SmsMessage::new(TO.parse().unwrap(), text)
+}
+
+pub(crate) fn client(timeout: Duration) -> Client {
+    ClientSettings { connect_timeout: Duration::from_secs(5), timeout }.client().unwrap()
+}
+
+pub(crate) fn clock() -> Clock {
+    MockClock::at("2030-01-01T12:00:00Z".parse().unwrap()).clock()
+}
+
+/// Answers as told, and keeps what it was offered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scripted {
+    next: Arc<Mutex<VecDeque<Answer>>>,
+    offered: Arc<Mutex<Vec<SmsMessage>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Fail(SmsErrorKind),
+    RateLimited(u64),
+    /// It never answers: the process dies meanwhile.
+    Hang,
+}
+
+impl Scripted {
+    pub(crate) fn then(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.next.lock().unwrap().extend(answers);
+    }
+
+    pub(crate) fn offered(&self) -> Vec<SmsMessage> {
+        self.offered.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl SmsProvider for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
+        let count = {
+            let mut offered = self.offered.lock().unwrap();
+            offered.push(message.clone());
+            offered.len()
+        };
+        let answer = self.next.lock().unwrap().pop_front();
+        match answer {
+            None => Ok(SmsSent::by("scripted").with_id(count.to_string())),
+            Some(Answer::Fail(kind)) => Err(SmsError::new(kind, "as told")),
+            Some(Answer::RateLimited(seconds)) => {
+                Err(SmsError::new(SmsErrorKind::RateLimited, "slow down").after(Duration::from_secs(seconds)))
+            }
+            Some(Answer::Hang) => std::future::pending().await,
+        }
+    }
+}
+
+/// An app that sends through a scripted provider.
+pub(crate) async fn scripted(
+    database: TestDatabase,
+    more: impl FnOnce(AppBuilder) -> AppBuilder,
+) -> (TestApp, SmsOutbox, Scripted) {
+    let provider = Scripted::default();
+    let texter = Texter::new(provider.clone());
+    let app = TestApp::start(database, |app| more(app.with(Sms::default()).replace(texter))).await;
+    let outbox = app.app().ctx().get().unwrap();
+    (app, outbox, provider)
+}
