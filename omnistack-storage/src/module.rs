@@ -259,20 +259,21 @@ mod buckets {
         }
     }
 
-    #[cfg_attr(
-        not(any(feature = "s3", feature = "azure", feature = "cloudinary")),
-        expect(unused_variables, reason = "not every kind of bucket is compiled in")
-    )]
+    fn need<'a>(value: Option<&'a str>, name: &'static str) -> Result<&'a str, Wrong> {
+        value.ok_or(Wrong::Absent(name))
+    }
+
     fn open(settings: &StorageSettings, client: Client, clock: Clock) -> Result<Storage, Wrong> {
-        let bucket = || settings.bucket.as_deref().ok_or(Wrong::Absent("STORAGE_BUCKET"));
-        let account = || settings.account.as_deref().ok_or(Wrong::Absent("STORAGE_ACCOUNT"));
         match settings.provider.as_str() {
             #[cfg(feature = "s3")]
             kind @ ("s3" | "r2") => {
                 use crate::S3Bucket;
                 let mut opened = match kind {
-                    "r2" => S3Bucket::r2(bucket()?, account()?),
-                    _ => S3Bucket::new(bucket()?, &settings.region),
+                    "r2" => S3Bucket::r2(
+                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                    ),
+                    _ => S3Bucket::new(need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, &settings.region),
                 };
                 if let Some(endpoint) = &settings.endpoint {
                     opened = opened.endpoint(endpoint);
@@ -290,23 +291,44 @@ mod buckets {
                 use omnistack_core::ExposeSecret as _;
                 let key = settings.key.as_ref().map(|key| key.expose_secret());
                 Ok(Storage::new(match &settings.endpoint {
-                    Some(url) => crate::Gcs::at(url, bucket()?, key, client, clock)?,
-                    None => crate::Gcs::new(bucket()?, key, client, clock)?,
+                    Some(url) => {
+                        crate::Gcs::at(url, need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, key, client, clock)?
+                    }
+                    None => crate::Gcs::new(need(settings.bucket.as_deref(), "STORAGE_BUCKET")?, key, client, clock)?,
                 }))
             }
             #[cfg(feature = "azure")]
             "azure" => {
                 let key = settings.key.as_ref();
                 Ok(Storage::new(match &settings.endpoint {
-                    Some(url) => crate::Azure::at(url, account()?, bucket()?, key, client, clock)?,
-                    None => crate::Azure::new(account()?, bucket()?, key, client, clock)?,
+                    Some(url) => crate::Azure::at(
+                        url,
+                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        key,
+                        client,
+                        clock,
+                    )?,
+                    None => crate::Azure::new(
+                        need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                        need(settings.bucket.as_deref(), "STORAGE_BUCKET")?,
+                        key,
+                        client,
+                        clock,
+                    )?,
                 }))
             }
             #[cfg(feature = "cloudinary")]
             "cloudinary" => {
-                let key_id = settings.key_id.as_deref().ok_or(Wrong::Absent("STORAGE_KEY_ID"))?;
+                let key_id = need(settings.key_id.as_deref(), "STORAGE_KEY_ID")?;
                 let key = settings.key.clone().ok_or(Wrong::Absent("STORAGE_KEY"))?;
-                Ok(Storage::new(crate::Cloudinary::new(account()?, key_id, key, client, clock)?))
+                Ok(Storage::new(crate::Cloudinary::new(
+                    need(settings.account.as_deref(), "STORAGE_ACCOUNT")?,
+                    key_id,
+                    key,
+                    client,
+                    clock,
+                )?))
             }
             _ => Err(Wrong::Unknown),
         }

@@ -2,10 +2,20 @@
 
 pub mod projects;
 
-use omnistack::{app::AppBuilder, auth::Auth, email::Mail};
+use omnistack::{
+    app::AppBuilder, auth::Auth, contact::Contact, email::Mail, flags::FeatureFlags, sms::Sms, storage::Files,
+};
 use projects::Projects;
 
 /// The app, as `main` runs it and the tests drive it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
-    builder.named("Acme", env!("CARGO_PKG_VERSION")).with(Auth::from_env()).with(Mail::default()).with(Projects)
+    builder
+        .named("Acme", env!("CARGO_PKG_VERSION"))
+        .with(Auth::from_env())
+        .with(Mail::default())
+        .with(Files::from_env())
+        .with(FeatureFlags::default())
+        .with(Contact::default())
+        .with(Sms::default())
+        .with(Projects)
 }

@@ -129,7 +129,7 @@ on_each_database! {
         jpeg[frame + 5..frame + 9].fill(0xff);
         let mut webp = write(&picture(20, 20), ImageFormat::WebP);
         let lossless = webp.windows(4).position(|four| four == b"VP8L").unwrap();
-        webp[lossless + 9..lossless + 12].fill(0xff);
+        webp[lossless + 9..lossless + 12].copy_from_slice(&[0xfe, 0xff, 0xff]);
         for (what, content_type, bytes, code) in [
             ("65,535 pixels each way", "image/png", png(65_535, 65_535, &whole[33..]), "IMAGE_TOO_LARGE"),
             ("as many as there are", "image/png", png(u32::MAX >> 1, u32::MAX >> 1, &whole[33..]), "IMAGE_TOO_LARGE"),
