@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use garde::Validate;
-use omnistack::{prelude::*, pubsub::Publisher};
+use omnistack::{events::Enqueue, identity::TenantDeleted, prelude::*, pubsub::Publisher};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +24,10 @@ impl Module for Projects {
                     .enqueue_on_create(ctx.get()?, |project: &Project| Announce { project: project.id }))
             })
             .job::<Announce>(Ctx::get)
+            .job::<Forget>(Ctx::get)
+            .on("forget-projects", |ctx| {
+                Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| Forget { tenant: gone.tenant }))
+            })
             .job::<Purge>(|ctx| Ok((ctx.get()?, ctx.get()?)))
             .cron(Cron::new("0 3 * * *", Purge { older_than_days: 30 }));
     }
@@ -43,6 +47,24 @@ impl Job for Announce {
     async fn run(self, publisher: &Publisher, _: &JobCtx) -> Result<(), JobError> {
         publisher.publish("projects", self.project.to_string()).await;
         Ok(())
+    }
+}
+
+/// Deletes the projects of a tenant that is gone.
+#[derive(Debug, Serialize, Deserialize)]
+struct Forget {
+    tenant: TenantId,
+}
+
+#[async_trait]
+impl Job for Forget {
+    const NAME: &'static str = "forget_projects";
+    type State = Db;
+
+    async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
+        let mut tx = db.tenant(self.tenant).begin().await?;
+        tx.query("delete from projects where tenant_id = $1").bind(self.tenant).execute().await?;
+        Ok(tx.commit().await?)
     }
 }
 

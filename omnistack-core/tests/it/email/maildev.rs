@@ -30,7 +30,7 @@ impl Maildev {
     #[expect(clippy::disallowed_methods, reason = "a test's setting and client, not the app's")]
     async fn start() -> Self {
         let program = std::env::var("TEST_PEERS_MAILDEV");
-        let program = program.expect("set TEST_PEERS_MAILDEV, as `cargo xtask test --peers` does");
+        let program = program.unwrap_or_else(|_| panic!("set TEST_PEERS_MAILDEV, as `cargo xtask test --peers` does"));
         let (smtp, web) = (port(), port());
         let mut process = Command::new("node")
             .arg(program)
