@@ -69,6 +69,7 @@ pub use message::{Attachment, Email, Header, MAX_SIZE, Tag, Unsubscribe};
 pub use module::{Mail, MailSettings};
 #[cfg(feature = "email")]
 pub(crate) use outbox::carry_in;
+#[cfg(feature = "email")]
 pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail, Sender};
 pub use provider::{EmailProvider, Sent};
 #[cfg(feature = "email")]

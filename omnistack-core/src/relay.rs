@@ -144,6 +144,7 @@ impl Relay {
                 match row.kind()? {
                     Kind::Jobs => self.jobs.carry_in(&mut tx, content).await?,
                     Kind::Events => self.events.carry_in(&mut tx, content).await?,
+                    #[cfg(feature = "email")]
                     Kind::Mail => crate::email::carry_in(&mut tx, content).await?,
                     Kind::Audit => return Err(unreadable("an audit entry is not carried to the app")),
                 }

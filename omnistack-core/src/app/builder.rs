@@ -161,6 +161,9 @@ impl AppBuilder {
             }
             module.register(&mut registry);
         }
+        for clash in openapi::clashes(&registry) {
+            registry.problem(clash, "give one of them a name of its own: `#[schema(as = …)]`");
+        }
         registry.module = "core";
         for replace in self.replaced {
             replace(&mut registry.ctx);

@@ -8,7 +8,7 @@ use utoipa::{
         Components, Content, HttpMethod, Info, ObjectBuilder, OpenApi, PathItem, Paths, Ref, RefOr, Required,
         ResponseBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
-        schema::Type,
+        schema::{Schema, Type},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
         tag::TagBuilder,
     },
@@ -45,6 +45,24 @@ pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenA
     document.components = Some(components);
     document.tags = Some(tags.into_iter().map(|tag| TagBuilder::new().name(tag).build()).collect());
     document
+}
+
+/// Schemas that are called alike and are not: the description has room for one of them.
+pub(super) fn clashes(registry: &Registry) -> Vec<String> {
+    let mut known: BTreeMap<&str, (&RefOr<Schema>, &str)> = BTreeMap::new();
+    let mut clashes = BTreeSet::new();
+    for routes in &registry.routes {
+        for (name, schema) in &routes.schemas {
+            let (first, module) = *known.entry(name).or_insert((schema, routes.module));
+            if first != schema {
+                clashes.insert(format!(
+                    "two schemas are called `{name}`, of the modules `{module}` and `{}`",
+                    routes.module
+                ));
+            }
+        }
+    }
+    clashes.into_iter().collect()
 }
 
 /// Adds what is true of every operation: a unique id, its module's tag, the errors and who may call.

@@ -17,17 +17,25 @@ use crate::{
 pub(crate) enum Kind {
     Jobs,
     Events,
+    #[cfg(feature = "email")]
     Mail,
     Audit,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Jobs, Self::Events, Self::Mail, Self::Audit];
+    const ALL: &[Self] = &[
+        Self::Jobs,
+        Self::Events,
+        #[cfg(feature = "email")]
+        Self::Mail,
+        Self::Audit,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Jobs => "jobs",
             Self::Events => "events",
+            #[cfg(feature = "email")]
             Self::Mail => "mail",
             Self::Audit => "audit",
         }
@@ -47,7 +55,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn kind(&self) -> Result<Kind, Error> {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind);
+        let kind = Kind::ALL.iter().copied().find(|kind| kind.as_str() == self.kind);
         kind.ok_or_else(|| unreadable(&format!("`{}` is not carried by this build", self.kind)))
     }
 }

@@ -102,7 +102,7 @@ struct StatusQuery {
 
 /// How much is where.
 #[derive(Serialize, ToSchema)]
-struct Status {
+struct ArchivalStatus {
     /// Files older than so many seconds are archived; absent without a policy.
     after_seconds: Option<u64>,
     /// By storage class.
@@ -115,13 +115,13 @@ struct Status {
 ///
 /// With `file_id` also where one file is.
 #[utoipa::path(get, path = "/status", operation_id = "archival_status", params(StatusQuery), responses(
-    (status = 200, description = "How much is where.", body = Status),
+    (status = 200, description = "How much is where.", body = ArchivalStatus),
     (status = 404, description = "There is no such file.")))]
 async fn status(
     State(archival): State<Archival>,
     _: Identity,
     Query(query): Query<StatusQuery>,
-) -> Result<Json<Status>, Error> {
+) -> Result<Json<ArchivalStatus>, Error> {
     let wrong = |_| Error::invalid([FieldProblem::new("file_id", "is no id")]);
     let id = query.file_id.as_deref().map(|id| id.parse().map_err(wrong)).transpose()?;
     let file = match id {
@@ -129,5 +129,5 @@ async fn status(
         None => None,
     };
     let after_seconds = archival.after().map(|after| after.as_secs());
-    Ok(Json(Status { after_seconds, classes: archival.classes().await?, file }))
+    Ok(Json(ArchivalStatus { after_seconds, classes: archival.classes().await?, file }))
 }

@@ -5,7 +5,10 @@ use std::process::Command;
 use super::Setting;
 use crate::{app::App, command, failure::Result, folder::Temporary, report::Report};
 
-/// Runs every check against every operation of `examples/saas`, on each database.
+/// Operations by which the caller ends their own session; tests of `omnistack-auth` speak to them.
+const ENDS_THE_SESSION: &str = "^auth_(logout|end|delete|admin_user_sign_out|admin_user_change)(_v2)?$";
+
+/// Runs every check against every other operation of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let databases = [("SQLite", None), ("PostgreSQL", Some(setting.servers.postgres.url.as_str()))];
     for (database, url) in databases {
@@ -22,6 +25,8 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
                 // Two checks assume what isn't so: that a schema says all there is to know about what is accepted (a cursor
                 // is any text, and only those we gave are good), and that what was deleted can't be restored.
                 .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
+                // With its session over, it would only be told to sign in.
+                .args(["--exclude-operation-id-regex", ENDS_THE_SESSION])
                 .args(["--max-examples", "80", "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
             command::run(&mut schemathesis).map_err(|failure| app.explain(&failure))
