@@ -181,9 +181,7 @@ impl From<Error> for http::Error {
             ErrorKind::Archived => {
                 Answer::conflict("FILE_ARCHIVED", "the file is in an archive; it has to be restored first")
             }
-            ErrorKind::Unsupported => {
-                Answer::new(StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED", "the app's storage can't do this")
-            }
+            ErrorKind::Unsupported => Answer::conflict("UNSUPPORTED", "the storage of this app can't do this"),
             ErrorKind::Unavailable => {
                 Answer::unavailable("STORAGE_UNAVAILABLE", "the storage is not available; try again")
             }

@@ -45,7 +45,7 @@ struct Moved {
 #[utoipa::path(post, path = "/archive", operation_id = "archival_archive", request_body = ToArchive, responses(
     (status = 200, description = "What was archived.", body = Moved),
     (status = 404, description = "There is no such file."),
-    (status = 501, description = "The app's storage has no classes.")))]
+    (status = 409, description = "`UNSUPPORTED`: the app's storage has no classes.")))]
 async fn archive(
     State(archival): State<Archival>,
     _: Identity,

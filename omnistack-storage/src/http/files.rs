@@ -100,8 +100,8 @@ struct DownloadQuery {
 /// With `Range` a part of it, with `If-None-Match` only if it is not known. Needs `files:read`.
 #[utoipa::path(get, path = "/{id}/content", operation_id = "file_download",
     params(("id" = String, Path, format = Uuid, description = "The file."), DownloadQuery), responses(
-    (status = 200, description = "The file.", body = String, content_type = "application/octet-stream"),
-    (status = 206, description = "The part asked for.", body = String, content_type = "application/octet-stream"),
+    (status = 200, description = "The file.", body = serde_json::Value, content_type = "*/*"),
+    (status = 206, description = "The part asked for.", body = serde_json::Value, content_type = "*/*"),
     (status = 304, description = "It is known."),
     (status = 404, description = "The tenant has no such file."),
     (status = 409, description = "It is in an archive."),
@@ -233,9 +233,8 @@ struct Awaited {
 /// For bytes that go to the storage by themselves: send them as `upload` says, then confirm. Needs `files:write`.
 #[utoipa::path(post, path = "/uploads", operation_id = "file_announce", request_body = Announced, responses(
     (status = 201, description = "The file, and how to send it.", body = Awaited),
-    (status = 409, description = "The plan's storage is used up."),
-    (status = 413, description = "It is too large."),
-    (status = 501, description = "The app's storage takes none by itself.")))]
+    (status = 409, description = "The plan's storage is used up; or `UNSUPPORTED`: the app's storage takes none by itself."),
+    (status = 413, description = "It is too large.")))]
 async fn announce(
     State(files): State<FileService>,
     caller: Identity,
@@ -355,7 +354,7 @@ struct NewLink {
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The link.", body = Signed),
     (status = 404, description = "The tenant has no such file."),
-    (status = 501, description = "The app's storage makes no links.")))]
+    (status = 409, description = "`UNSUPPORTED`: the app's storage makes no links.")))]
 async fn link(
     State(files): State<FileService>,
     caller: Identity,

@@ -35,8 +35,8 @@ fn refused() -> Error {
 /// What the link is for. With `Range` a part of it.
 #[utoipa::path(get, path = "/{link}", operation_id = "file_read_by_link",
     params(("link" = String, Path, description = "What the link allows, sealed.")), responses(
-    (status = 200, description = "The file.", body = String, content_type = "application/octet-stream"),
-    (status = 206, description = "The part asked for.", body = String, content_type = "application/octet-stream"),
+    (status = 200, description = "The file.", body = serde_json::Value, content_type = "*/*"),
+    (status = 206, description = "The part asked for.", body = serde_json::Value, content_type = "*/*"),
     (status = 304, description = "It is known."),
     (status = 403, description = "The link is not good, or not any more."),
     (status = 404, description = "What it is for is not there."),

@@ -283,8 +283,8 @@ on_each_database! {
         let shop = with(database, files, &[("ARCHIVAL_AFTER", "1d")], None).await;
         let (alice, admin) = (shop.app.user(), shop.app.admin());
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
-        admin.post(format!("{ADMIN}/archive"), json!({ "file_id": file })).await.expect_error(501, "UNSUPPORTED");
-        admin.post(format!("{ADMIN}/archive"), json!({})).await.expect_error(501, "UNSUPPORTED");
+        admin.post(format!("{ADMIN}/archive"), json!({ "file_id": file })).await.expect_error(409, "UNSUPPORTED");
+        admin.post(format!("{ADMIN}/archive"), json!({})).await.expect_error(409, "UNSUPPORTED");
         assert_eq!(alice.get(format!("{FILES}/{file}/content")).await.expect_ok().text(), "a");
     }
 }

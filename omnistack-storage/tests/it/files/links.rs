@@ -141,9 +141,9 @@ on_each_database! {
     async fn a_provider_without_links(database: TestDatabase) {
         let shop = with(database, Files::new(memory()), &[], None).await;
         let alice = shop.app.user();
-        alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect_error(501, "UNSUPPORTED");
+        alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect_error(409, "UNSUPPORTED");
         let file = crate::files::upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json();
         let link = alice.post(format!("{FILES}/{}/link", id(&file)), json!({})).await;
-        link.expect_error(501, "UNSUPPORTED");
+        link.expect_error(409, "UNSUPPORTED");
     }
 }
