@@ -87,8 +87,7 @@ impl RelyingParty {
         product: &str,
     ) -> Result<Option<Self>, (String, &'static str)> {
         let address = |text: &str, name: &str| {
-            let problem =
-                || (format!("`{name}` is no address: `{text}`"), "write it as in PUBLIC_URL=https://app.example.com");
+            let problem = || (format!("`{name}` is no address: `{text}`"), "write `https://app.example.com`");
             Url::parse(text).map_err(|_| problem())
         };
         let mut origin = address(public_url, "PUBLIC_URL")?;

@@ -154,7 +154,7 @@ impl Auth {
             waiting: settings.hashing_queue,
         };
         #[cfg(feature = "passkeys")]
-        let passkeys = relying_party(registry, &product)?;
+        let passkeys = relying_party(registry, &product);
         match Passwords::new(hashing) {
             Ok(passwords) => Some(AccountParts {
                 settings,
@@ -175,15 +175,12 @@ impl Auth {
 
 /// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
 #[cfg(feature = "passkeys")]
-fn relying_party(registry: &mut Registry, product: &str) -> Option<Option<RelyingParty>> {
+fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty> {
     let (settings, auth): (PasskeySettings, AuthSettings) = (registry.config()?, registry.config()?);
-    match RelyingParty::new(auth.issuer(), &settings, product) {
-        Ok(party) => Some(party),
-        Err((what, fix)) => {
-            registry.problem(what, fix);
-            None
-        }
-    }
+    RelyingParty::new(auth.issuer(), &settings, product).unwrap_or_else(|(what, fix)| {
+        registry.problem(what, fix);
+        None
+    })
 }
 
 /// Signing in without a password.

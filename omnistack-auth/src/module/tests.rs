@@ -45,7 +45,7 @@ async fn production_asks_for_the_address_users_reach_it_at() {
         let app = address.into_iter().fold(app, |app, address| app.set("PUBLIC_URL", address));
         let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
         assert_eq!(!problems.contains("`PUBLIC_URL`"), good, "{environment} {address:?}: {problems}");
-        assert!(good || problems.contains("https://app.example.com"), "{problems}");
+        assert!(good || problems.contains("PUBLIC_URL=https://app.example.com"), "{problems}");
     }
 }
 
