@@ -130,11 +130,16 @@ impl Auth {
         let passkeys = parts.passkeys.is_some();
         #[cfg(not(feature = "passkeys"))]
         let passkeys = false;
+        #[cfg(feature = "sms")]
+        let texts = parts.sms_codes;
+        #[cfg(not(feature = "sms"))]
+        let texts = false;
         let pages = Pages::new(&Parts {
             product: parts.product.clone(),
             registration: parts.settings.registration,
             lengths: (parts.settings.password_length, parts.settings.password_length_second_factor),
             passkeys,
+            texts,
             providers,
             after: settings.after_sign_in,
         });
