@@ -85,8 +85,10 @@ struct NewPhone {
 
 /// The message of what is wrong; what was typed is not in it.
 fn number(text: &str, (): &()) -> garde::Result {
-    let wrong = |error| garde::Error::new(format!("is no number a message can be sent to: {error}"));
-    text.parse::<PhoneNumber>().map(drop).map_err(wrong)
+    match text.parse::<PhoneNumber>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(garde::Error::new(format!("is no number a message can be sent to: {error}"))),
+    }
 }
 
 /// Add a number for codes

@@ -7,6 +7,9 @@ use omnistack_core::{
     http::{Rate, client::Client, layer::StepLayer},
 };
 
+#[cfg(feature = "sms")]
+use omnistack_core::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
+
 use super::{Auth, SignsInHere};
 use crate::{
     account::Accounts,
@@ -21,10 +24,7 @@ use crate::{
 #[cfg(feature = "passkeys")]
 use crate::{config::PasskeySettings, passkey::RelyingParty};
 #[cfg(feature = "sms")]
-use {
-    crate::{config::SmsCodeSettings, sms_code},
-    omnistack_core::sms::{SmsMessage, SmsOutbox, SmsSettings},
-};
+use crate::{config::SmsCodeSettings, sms_code};
 
 /// What anybody may call who signs in, registers or has a link.
 fn public() -> Api<Accounts> {
@@ -219,7 +219,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
     let (Some(texts), Some(auth)) = (registry.config::<SmsSettings>(), registry.config::<AuthSettings>()) else { return };
     // No number is sent anything here.
-    let example = "+10000000".parse().map(|to| {
+    let example = "+10000000".parse::<PhoneNumber>().map(|to| {
         let text = sms_code::text(product, auth.host().unwrap_or_default(), "000000");
         SmsMessage::new(to, text).check(texts.max_segments)
     });

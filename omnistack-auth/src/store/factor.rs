@@ -29,7 +29,6 @@ pub(crate) struct SecondFactorState {
     #[cfg(feature = "sms")]
     #[sqlx(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(inline)]
     pub(crate) sms: Option<crate::sms_code::PhoneState>,
 }
 
