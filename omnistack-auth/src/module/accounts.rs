@@ -224,7 +224,8 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
         SmsMessage::new(to, text).check(texts.max_segments)
     });
     if let Ok(Err(error)) = example {
-        registry.problem(format!("codes can't be sent: {error}"), "set `SMS_MAX_SEGMENTS` to 4, or unset AUTH_SMS_CODES");
+        let what = format!("codes by text message can't be sent: {error}");
+        registry.problem(what, "shorten the app's name, `EMAIL_PRODUCT`, or set `SMS_MAX_SEGMENTS` to 4");
     }
     both(registry, &Mount::public("/auth/mfa/sms").without_idempotency(), http::sms_code::second_factor, Ctx::get);
     both(registry, &Mount::app("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
