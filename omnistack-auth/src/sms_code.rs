@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_number_is_shown_by_its_ends() {
-        for (number, shown) in [("+491701234567", "+49•••••67"), ("+1234567", "+12•••••67"), ("", "•••••")] {
+        for (number, shown) in [("+491701234567", "+49•••••67"), ("+1234567", "+12•••••67"), ("", "•••••")]
+        {
             assert_eq!(masked(number), shown);
         }
     }

@@ -217,7 +217,9 @@ pub(super) fn passkeys(registry: &mut Registry) {
 pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
-    let (Some(texts), Some(auth)) = (registry.config::<SmsSettings>(), registry.config::<AuthSettings>()) else { return };
+    let (Some(texts), Some(auth)) = (registry.config::<SmsSettings>(), registry.config::<AuthSettings>()) else {
+        return;
+    };
     // No number is sent anything here.
     let example = "+10000000".parse::<PhoneNumber>().map(|to| {
         let text = sms_code::text(product, auth.host().unwrap_or_default(), "000000");

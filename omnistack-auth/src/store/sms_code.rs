@@ -26,7 +26,8 @@ impl Phone {
     }
 }
 
-const PHONE: &str = "select number, confirmed_at, code_key, code_hash, code_until from sms_code_phones where user_id = $1";
+const PHONE: &str =
+    "select number, confirmed_at, code_key, code_hash, code_until from sms_code_phones where user_id = $1";
 
 pub(crate) async fn phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, Error> {
     tx.query(PHONE).bind(user).fetch_optional().await

@@ -395,9 +395,8 @@ async fn without_the_setting_there_are_no_codes() {
 
 #[tokio::test]
 async fn who_has_not_confirmed_an_address_has_nothing_sent() {
-    let more = |app: AppBuilder| {
-        app.with(Sms::default()).set("AUTH_SMS_CODES", "true").set("AUTH_VERIFIED_EMAIL", "false")
-    };
+    let more =
+        |app: AppBuilder| app.with(Sms::default()).set("AUTH_SMS_CODES", "true").set("AUTH_VERIFIED_EMAIL", "false");
     let post = start_with(TestDatabase::sqlite(), more).await;
     post.post("register", json!({ "email": ADA, "password": PASSWORD })).await.expect(202);
     let stranger = post.signed_in(ADA).await;
