@@ -19,6 +19,8 @@ mod register;
 mod reset;
 mod reset_factors;
 mod second_factor;
+#[cfg(feature = "sms")]
+mod sms_code;
 
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
@@ -74,6 +76,9 @@ pub(crate) struct Inner {
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
     pub(crate) codes: Factors,
+    /// Where users may have codes sent.
+    #[cfg(feature = "sms")]
+    pub(crate) texts: Option<crate::sms_code::SmsCodes>,
     pub(crate) lockout: Lockout,
     pub(crate) one_time: OneTime,
     pub(crate) jobs: Jobs,
@@ -171,6 +176,10 @@ impl Accounts {
     pub(crate) async fn sweep(&self, limit: i64) -> Result<(), Error> {
         while self.0.one_time.sweep(limit).await? > 0 {}
         while self.0.lockout.sweep(limit).await? > 0 {}
+        #[cfg(feature = "sms")]
+        if let Some(texts) = &self.0.texts {
+            while texts.sweep(limit).await? > 0 {}
+        }
         self.delete_due(limit).await
     }
 }

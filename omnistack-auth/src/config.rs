@@ -131,6 +131,15 @@ omnistack_core::section! {
     }
 }
 
+#[cfg(feature = "sms")]
+omnistack_core::section! {
+    /// Codes by text message.
+    pub struct SmsCodeSettings {
+        /// Whether users may have codes sent to their phone, as a second factor. It needs the module `Sms`.
+        pub codes: bool = "AUTH_SMS_CODES", default "false";
+    }
+}
+
 omnistack_core::section! {
     /// Signing in with providers, for `Auth::from_env`.
     pub struct SocialSettings {

@@ -49,6 +49,9 @@ pub(crate) enum Shown {
     Totp,
     /// And how many are left.
     RecoveryCode(i64),
+    /// A code that was sent.
+    #[cfg(feature = "sms")]
+    TextMessage,
 }
 
 impl Factors {
@@ -139,7 +142,7 @@ fn place(user: UserId) -> Context {
 }
 
 /// Apps show a code in two groups, and people type it so.
-fn plain(code: &str) -> String {
+pub(crate) fn plain(code: &str) -> String {
     code.chars().filter(|letter| !letter.is_whitespace()).collect()
 }
 

@@ -15,6 +15,8 @@ pub(crate) mod member;
 pub(crate) mod passkey;
 pub(crate) mod role;
 pub(crate) mod session;
+#[cfg(feature = "sms")]
+pub(crate) mod sms_code;
 pub(crate) mod social;
 pub(crate) mod team;
 pub(crate) mod tenant;

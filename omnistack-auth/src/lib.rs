@@ -54,6 +54,8 @@ pub mod role;
 mod services;
 pub mod session;
 pub mod signing;
+#[cfg(feature = "sms")]
+mod sms_code;
 pub mod social;
 mod store;
 mod team;
@@ -64,6 +66,8 @@ pub mod users;
 
 #[cfg(feature = "passkeys")]
 pub use config::PasskeySettings;
+#[cfg(feature = "sms")]
+pub use config::SmsCodeSettings;
 pub use config::{AccountSettings, AuthSettings, IssuerSettings, SocialSettings};
 pub use error::{Error, ErrorKind};
 pub use module::Auth;

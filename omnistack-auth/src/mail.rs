@@ -79,6 +79,8 @@ pub(crate) enum FactorChange {
     },
     PasskeyAdded,
     PasskeyRemoved,
+    PhoneAdded,
+    PhoneRemoved,
     /// By an operator.
     Reset,
 }
@@ -93,6 +95,8 @@ impl FactorChange {
             Self::RecoveryCodeUsed { .. } => "account.recovery_code_used",
             Self::PasskeyAdded => "account.passkey_added",
             Self::PasskeyRemoved => "account.passkey_removed",
+            Self::PhoneAdded => "account.phone_added",
+            Self::PhoneRemoved => "account.phone_removed",
             Self::Reset => "user.factors_reset",
         }
     }
@@ -124,10 +128,18 @@ impl FactorChange {
                 format!("A passkey for {product} was removed"),
                 format!("It does not sign in to your account any more. {devices}"),
             ),
+            Self::PhoneAdded => (
+                format!("Signing in to {product} takes a code now"),
+                format!("A telephone number that gets codes was added to your account. {devices}"),
+            ),
+            Self::PhoneRemoved => (
+                format!("Codes for {product} are not sent to your phone any more"),
+                format!("The telephone number was removed from your account. {devices}"),
+            ),
             Self::Reset => (
                 format!("Your second factors for {product} were removed"),
-                "An operator has removed your app for codes, your recovery codes and your passkeys, and signed you out \
-                 everywhere. Sign in with your password or by a link, and add new ones."
+                "An operator has removed your app for codes, your recovery codes, your telephone number for codes and your \
+                 passkeys, and signed you out everywhere. Sign in with your password or by a link, and add new ones."
                     .to_owned(),
             ),
         }

@@ -170,7 +170,8 @@ impl Module for Auth {
             "0003_teams",
             "0005_api_keys",
             "0006_second_factors",
-            "0007_passkeys"
+            "0007_passkeys",
+            "0008_sms_codes"
         ]);
         let issuers = self.issuers(registry, settings.issuer());
         let Some(parts) = self.accounts_of(registry) else { return };
@@ -206,6 +207,10 @@ impl Module for Auth {
             #[cfg(feature = "passkeys")]
             if parts.passkeys.is_some() {
                 accounts::passkeys(registry);
+            }
+            #[cfg(feature = "sms")]
+            if parts.sms_codes {
+                accounts::sms_codes(registry, &parts.product);
             }
             self.pages(registry, &parts, providers);
         }

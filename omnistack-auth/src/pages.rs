@@ -52,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) lengths: (usize, usize),
     /// Whether passkeys sign in.
     pub(crate) passkeys: bool,
+    /// Whether codes are sent by text message.
+    pub(crate) texts: bool,
     /// The names of the providers.
     pub(crate) providers: Vec<String>,
     /// Where to go after signing in.

@@ -38,6 +38,9 @@ pub(crate) struct AccountParts {
     pub(crate) breaches: Breaches,
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
+    /// Whether users may have codes sent to their phone.
+    #[cfg(feature = "sms")]
+    pub(crate) sms_codes: bool,
 }
 
 /// What the module's parts share. Made once, while wiring.
@@ -89,6 +92,15 @@ impl Services {
             keys: programs,
         };
         let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
+        #[cfg(feature = "sms")]
+        let texts = ctx.get().ok().filter(|_| parts.sms_codes).map(|outbox| crate::sms_code::SmsCodes {
+            db: db.clone(),
+            clock: clock.clone(),
+            ring: ring.clone(),
+            outbox,
+            product: parts.product.clone(),
+            host: settings.host().unwrap_or_default().to_owned(),
+        });
         let sessions = Sessions::new(db.clone(), clock.clone(), ring.clone(), access, ended.clone(), settings);
         let webhooks = Webhooks::new(issuers, sync, sessions.clone());
         let one_time = OneTime::new(db.clone(), clock.clone());
@@ -112,6 +124,8 @@ impl Services {
             #[cfg(feature = "passkeys")]
             passkeys: parts.passkeys.clone(),
             codes,
+            #[cfg(feature = "sms")]
+            texts,
             lockout: Lockout::new(db.clone(), clock.clone()),
             one_time,
             jobs: ctx.get()?,

@@ -13,5 +13,7 @@ pub(crate) mod one_time;
 pub(crate) mod passkey;
 pub(crate) mod session;
 pub(crate) mod signing;
+#[cfg(feature = "sms")]
+pub(crate) mod sms_code;
 pub(crate) mod tenant;
 pub(crate) mod user;

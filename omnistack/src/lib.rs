@@ -22,7 +22,7 @@
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `contact` | no | `email`, and a contact form |
-//! | `sms` | no | text messages by Twilio |
+//! | `sms` | no | text messages by Twilio; with `auth`, codes by them |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
 //! | `cloudinary` | no | files at Cloudinary |
 //! | `thumbnails` | no | thumbnails of pictures |

@@ -39,6 +39,10 @@ pub(crate) struct AccountExport {
     identities: Vec<ElsewhereIdentity>,
     /// Their second factors.
     second_factors: SecondFactorState,
+    /// The number they get codes at, or have begun to add.
+    #[cfg(feature = "sms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
     /// Their passkeys.
     #[cfg(feature = "passkeys")]
     passkeys: Vec<crate::passkey::Passkey>,
@@ -50,7 +54,9 @@ impl Accounts {
         let account = self.own(caller).await?;
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let sessions = self.0.sessions.of(account.id).await?;
-        let second_factors = self.0.codes.state(account.id).await?;
+        let second_factors = self.second_factors_as_shown(account.id).await?;
+        #[cfg(feature = "sms")]
+        let phone = crate::store::sms_code::look(&self.0.db, account.id).await?.map(|phone| phone.number);
         #[cfg(feature = "passkeys")]
         let passkeys = crate::store::passkey::of_user(&self.0.db, account.id).await?;
         // The memberships are of many tenants.
@@ -66,6 +72,8 @@ impl Accounts {
             sessions,
             identities,
             second_factors,
+            #[cfg(feature = "sms")]
+            phone,
             #[cfg(feature = "passkeys")]
             passkeys,
         })

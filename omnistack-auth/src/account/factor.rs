@@ -65,6 +65,12 @@ impl Accounts {
     ) -> Result<Vec<String>, Error> {
         let mut ways = own;
         ways.extend(self.0.codes.of_in(tx, user).await?);
+        #[cfg(feature = "sms")]
+        if let Some(texts) = &self.0.texts
+            && texts.is_factor_in(tx, user).await?
+        {
+            ways.push("sms".to_owned());
+        }
         #[cfg(feature = "passkeys")]
         if !ways.is_empty() && self.0.passkeys.is_some() && crate::store::passkey::count(tx, user).await? > 0 {
             ways.push("passkey".to_owned());

@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct FactorsReset {
     /// Whether there was an app for codes; the recovery codes are gone with it.
     pub(crate) totp: bool,
+    /// Whether there was a number for codes.
+    pub(crate) phone: bool,
     /// How many passkeys there were.
     pub(crate) passkeys: u64,
     /// How many sessions have ended.
@@ -29,8 +31,8 @@ pub(crate) struct FactorsReset {
 }
 
 impl Accounts {
-    /// Takes a user's app for codes, recovery codes and passkeys away, and signs them out everywhere. What is left is the
-    /// password, or a link from a mail.
+    /// Takes a user's app for codes, recovery codes, number for codes and passkeys away, and signs them out everywhere.
+    /// What is left is the password, or a link from a mail.
     ///
     /// # Errors
     /// 403 for who is no operator by now; 404 for no user; 409 `OWN_ACCOUNT` for oneself, `NO_SECOND_FACTOR` when there is
@@ -50,8 +52,12 @@ impl Accounts {
         {
             reset.passkeys = crate::store::passkey::remove_all(&mut tx, user).await?;
         }
-        if !reset.totp && reset.passkeys == 0 {
-            let message = "there is neither an app for codes nor a passkey";
+        #[cfg(feature = "sms")]
+        {
+            reset.phone = crate::store::sms_code::remove(&mut tx, user).await?;
+        }
+        if !reset.totp && !reset.phone && reset.passkeys == 0 {
+            let message = "there is neither an app for codes, nor a number for them, nor a passkey";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         }
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
@@ -63,7 +69,9 @@ impl Accounts {
         self.0.lockout.forgive_codes_in(&mut tx, user).await?;
         reset.sessions = self.0.sessions.end_all_in(&mut tx, user, None).await?;
         let change = FactorChange::Reset;
-        let details = json!({ "totp": reset.totp, "passkeys": reset.passkeys, "sessions": reset.sessions });
+        let details = json!({
+            "totp": reset.totp, "phone": reset.phone, "passkeys": reset.passkeys, "sessions": reset.sessions,
+        });
         let entry = AuditEntry::new(change.action()).by(caller).for_app().on("user", user).with(details);
         self.0.audit.record_in(&mut tx, entry).await?;
         self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;

@@ -29,7 +29,16 @@ pub(crate) struct NewTotp {
 
 impl Accounts {
     pub(crate) async fn second_factors(&self, caller: &Identity) -> Result<SecondFactorState, Error> {
-        self.0.codes.state(self.own(caller).await?.id).await
+        self.second_factors_as_shown(self.own(caller).await?.id).await
+    }
+
+    pub(super) async fn second_factors_as_shown(&self, user: UserId) -> Result<SecondFactorState, Error> {
+        let state = self.0.codes.state(user).await?;
+        #[cfg(feature = "sms")]
+        if let Some(texts) = &self.0.texts {
+            return Ok(SecondFactorState { sms: texts.state(user).await?, ..state });
+        }
+        Ok(state)
     }
 
     /// A secret for an app, which is no factor before [`confirm_totp`](Self::confirm_totp). It takes the place of one that
@@ -134,7 +143,7 @@ impl Accounts {
         Ok(codes)
     }
 
-    /// Finishes a sign-in with a code: of an app, or a recovery code.
+    /// Finishes a sign-in with a code: of an app, a recovery code, or one that was sent.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID` for a challenge that is not good; 401 `SECOND_FACTOR_INVALID` for a wrong code; 429
@@ -167,7 +176,11 @@ impl Accounts {
     async fn try_code(&self, user: UserId, code: &str, attempt: &Attempt, visitor: &Visitor) -> Result<bool, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let Some(account) = store::lock(&mut tx, user).await? else { return Ok(false) };
-        let Some(shown) = self.0.codes.use_in(&mut tx, user, code).await? else { return Ok(false) };
+        let Some(shown) = self.use_code_in(&mut tx, user, code).await? else {
+            // Codes that were sent count their wrong guesses.
+            tx.commit().await?;
+            return Ok(false);
+        };
         self.0.lockout.settle_in(&mut tx, attempt, true).await?;
         if let Shown::RecoveryCode(left) = shown {
             let change = FactorChange::RecoveryCodeUsed { left };
@@ -179,15 +192,28 @@ impl Accounts {
         Ok(true)
     }
 
+    /// Uses up a code of an app, a recovery code, or one that was sent.
+    async fn use_code_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<Shown>, Error> {
+        let shown = self.0.codes.use_in(tx, user, code).await?;
+        #[cfg(feature = "sms")]
+        if shown.is_none()
+            && let Some(texts) = &self.0.texts
+            && texts.use_in(tx, user, code).await?
+        {
+            return Ok(Some(Shown::TextMessage));
+        }
+        Ok(shown)
+    }
+
     /// Takes a try back that could not be judged.
-    async fn judged<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
+    pub(super) async fn judged<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
         if done.is_err() {
             self.0.lockout.take_back(attempt).await?;
         }
         done
     }
 
-    async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
+    pub(super) async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let details = Some(super::from(&visitor.device));
         self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
@@ -198,7 +224,7 @@ impl Accounts {
 
     /// What follows from every change: other sessions end, the user is told, and it is recorded. Tell the sessions to
     /// forget the user once it is committed.
-    async fn factor_changed_in(
+    pub(super) async fn factor_changed_in(
         &self,
         tx: &mut Tx,
         caller: &Identity,

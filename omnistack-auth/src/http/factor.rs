@@ -46,7 +46,7 @@ struct SecondFactorSignIn {
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
-    /// Of an app, or a recovery code.
+    /// Of an app, a recovery code, or of a text message.
     #[garde(length(max = 100))]
     #[schema(max_length = 100)]
     code: String,
@@ -86,7 +86,7 @@ async fn state(State(accounts): State<Accounts>, caller: Identity) -> Result<Jso
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SecondFactorCode {
-    /// Of an app, or, where there is one already, a recovery code.
+    /// Of an app, or, where there is one already, a recovery code or one of a text message.
     #[garde(length(max = 100))]
     #[schema(max_length = 100)]
     code: String,

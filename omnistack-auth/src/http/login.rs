@@ -82,7 +82,7 @@ struct ChallengeBody {
     needed: &'static str,
     /// Goes with the second factor, once.
     challenge: String,
-    /// The ways there are: `totp`, `recovery_code`, or those of the app.
+    /// The ways there are: `totp`, `recovery_code`, `sms`, `passkey`, or those of the app.
     methods: Vec<String>,
     /// Seconds the challenge is good for.
     expires_in: u64,

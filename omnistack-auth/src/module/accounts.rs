@@ -7,6 +7,9 @@ use omnistack_core::{
     http::{Rate, client::Client, layer::StepLayer},
 };
 
+#[cfg(feature = "sms")]
+use omnistack_core::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
+
 use super::{Auth, SignsInHere};
 use crate::{
     account::Accounts,
@@ -20,6 +23,8 @@ use crate::{
 };
 #[cfg(feature = "passkeys")]
 use crate::{config::PasskeySettings, passkey::RelyingParty};
+#[cfg(feature = "sms")]
+use crate::{config::SmsCodeSettings, sms_code};
 
 /// What anybody may call who signs in, registers or has a link.
 fn public() -> Api<Accounts> {
@@ -125,11 +130,16 @@ impl Auth {
         let passkeys = parts.passkeys.is_some();
         #[cfg(not(feature = "passkeys"))]
         let passkeys = false;
+        #[cfg(feature = "sms")]
+        let texts = parts.sms_codes;
+        #[cfg(not(feature = "sms"))]
+        let texts = false;
         let pages = Pages::new(&Parts {
             product: parts.product.clone(),
             registration: parts.settings.registration,
             lengths: (parts.settings.password_length, parts.settings.password_length_second_factor),
             passkeys,
+            texts,
             providers,
             after: settings.after_sign_in,
         });
@@ -155,6 +165,8 @@ impl Auth {
         };
         #[cfg(feature = "passkeys")]
         let passkeys = relying_party(registry, &product);
+        #[cfg(feature = "sms")]
+        let sms_codes = registry.config::<SmsCodeSettings>()?.codes;
         match Passwords::new(hashing) {
             Ok(passwords) => Some(AccountParts {
                 settings,
@@ -163,6 +175,8 @@ impl Auth {
                 breaches: self.breaches.clone(),
                 #[cfg(feature = "passkeys")]
                 passkeys,
+                #[cfg(feature = "sms")]
+                sms_codes,
             }),
             Err(error) => {
                 registry
@@ -193,6 +207,27 @@ pub(super) fn passkeys(registry: &mut Registry) {
     both(registry, &with_body(public), http::passkey::public, Ctx::get);
     both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
     both(registry, &with_body(Mount::app("/auth/passkeys")), http::passkey::app, app);
+}
+
+/// Codes by text message, as a second factor.
+#[cfg(feature = "sms")]
+pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
+    let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
+    registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
+    let (Some(texts), Some(auth)) = (registry.config::<SmsSettings>(), registry.config::<AuthSettings>()) else {
+        return;
+    };
+    // No number is sent anything here.
+    let example = "+10000000".parse::<PhoneNumber>().map(|to| {
+        let text = sms_code::text(product, auth.host().unwrap_or_default(), "000000");
+        SmsMessage::new(to, text).check(texts.max_segments)
+    });
+    if let Ok(Err(error)) = example {
+        let what = format!("codes by text message can't be sent: {error}");
+        registry.problem(what, "shorten the app's name, `EMAIL_PRODUCT`, or set `SMS_MAX_SEGMENTS` to 4");
+    }
+    both(registry, &Mount::public("/auth/mfa/sms").without_idempotency(), http::sms_code::second_factor, Ctx::get);
+    both(registry, &Mount::app("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
 }
 
 /// Largest body of what a device has signed; certificates of its maker are in it.

@@ -58,3 +58,26 @@ fn production_asks_for_hashes_that_cost_enough() {
         assert_eq!(config.section::<AccountSettings>().unwrap().is_costly(), enough, "{memory} {passes}");
     }
 }
+
+#[cfg(feature = "sms")]
+#[tokio::test]
+async fn codes_by_text_message_need_what_sends_them() {
+    use omnistack_core::sms::Sms;
+
+    let long = "Ж".repeat(60);
+    for (on, sends, product, problem) in [
+        ("false", false, "Acme", None),
+        ("true", true, "Acme", None),
+        ("true", false, "Acme", Some("`.with(Sms::default())`, or unset AUTH_SMS_CODES")),
+        ("true", true, long.as_str(), Some("`SMS_MAX_SEGMENTS`")),
+    ] {
+        let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("SMS_MAX_SEGMENTS", "2")]);
+        let app = App::builder(config).set("AUTH_SMS_CODES", on).set("EMAIL_PRODUCT", product).with(Auth::accounts());
+        let app = if sends { app.with(Sms::default()) } else { app };
+        let problems = app.build().err().map(|problems| problems.to_string());
+        match problem {
+            None => assert_eq!(problems, None, "{on} {sends}"),
+            Some(problem) => assert!(problems.as_ref().is_some_and(|all| all.contains(problem)), "{problems:?}"),
+        }
+    }
+}

@@ -225,9 +225,11 @@ function signedIn({ status, body }) {
 function second(given, methods) {
   challenge = given;
   step("second");
-  const codes = methods.some((method) => method === "totp" || method === "recovery_code");
+  const texts = methods.includes("sms");
+  const codes = texts || methods.some((method) => method === "totp" || method === "recovery_code");
   const device = passkeys && methods.includes("passkey");
   find('form[data-form="code"]').hidden = !codes;
+  find("[data-sms]").hidden = !texts;
   find("[data-passkey]").hidden = !device;
   find("[data-or]").hidden = !codes;
   if (!codes && !device) note("This browser has none of the ways you have set up. Use another one.", find('[data-step="second"]'));
@@ -242,6 +244,7 @@ async function finish(work) {
     if (error instanceof Refusal && error.status >= 400 && error.status < 429) {
       challenge = null;
       find('form[data-form="code"]').hidden = true;
+      find("[data-sms]").hidden = true;
       find("[data-passkey]").hidden = true;
     }
     throw error;
@@ -249,6 +252,12 @@ async function finish(work) {
 }
 
 form("code", ({ code }) => finish(async () => signedIn(await post("/mfa", { challenge, code: code.trim(), mode: "cookie" }))));
+action("second-sms", async () => {
+  const { body } = await post("/mfa/sms", { challenge });
+  note(`We have sent a code to ${body.phone}.`, find('[data-step="second"]'), true);
+  find("#code-hint").textContent = "The six digits of our message.";
+  find("#code").focus();
+});
 action("second-passkey", async () => {
   const { body } = await post("/mfa/passkey/start", { challenge });
   const shown = await show(body);
@@ -383,7 +392,8 @@ async function proven(work, told) {
     const { body } = await own("POST", "/auth/passkeys/verify/start");
     await own("POST", "/auth/passkeys/verify/finish", await show(body));
     await work();
-  } else if (state.factors.totp_since) {
+  } else if (state.factors.totp_since || state.factors.sms) {
+    if (!state.factors.totp_since) await own("POST", "/auth/mfa/sms/send");
     const asked = find('form[data-form="show-code"]');
     asked.hidden = false;
     asked.scrollIntoView({ block: "center" });
@@ -420,6 +430,11 @@ async function factors() {
     ? `An app shows codes since ${when(body.totp_since)}. You have ${body.recovery_codes} recovery codes left.`
     : "None yet. An app on your phone shows a code that is asked for when you sign in." });
   for (const part of all("[data-totp]")) part.hidden = part.dataset.totp !== (there ? "there" : "none");
+  const sms = body.sms;
+  fill({ phone: sms
+    ? `Codes go to ${sms.phone} since ${when(sms.since)}.`
+    : "None yet. An app for codes or a passkey is safer: others may get to read your messages." });
+  for (const part of all("[data-phone]")) part.hidden = part.dataset.phone !== (sms ? "there" : "none");
 }
 
 async function keys() {
@@ -533,6 +548,21 @@ async function account() {
     find("[data-codes]").hidden = true;
     await Promise.all([factors(), sessions()]);
   }, "factors"), "factors");
+  form("phone", ({ phone }) => proven(async () => {
+    const { body } = await own("POST", "/auth/mfa/sms", { phone });
+    fill({ phone: `We have sent a code to ${body.phone}.` });
+    for (const part of all("[data-phone]")) part.hidden = part.dataset.phone !== "adding";
+    find("#phone-code").focus();
+  }, "phone"));
+  form("phone-code", async ({ code }, found) => {
+    await own("POST", "/auth/mfa/sms/confirm", { code: code.trim() });
+    found.reset();
+    await Promise.all([factors(), sessions()]);
+  });
+  action("remove-phone", () => proven(async () => {
+    await own("DELETE", "/auth/mfa/sms");
+    await Promise.all([factors(), sessions()]);
+  }, "phone"), "phone");
   form("show-code", async ({ code }, found) => {
     await own("POST", "/auth/mfa/verify", { code: code.trim() });
     found.reset();

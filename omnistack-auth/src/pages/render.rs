@@ -52,6 +52,7 @@ fn one(parts: &Parts, name: &str, title: &str, source: &str) -> String {
             ("providers", &providers(&parts.providers)),
             ("register", if parts.registration { REGISTER } else { "" }),
             ("passkeys", if parts.passkeys { include_str!("html/passkeys.html") } else { "" }),
+            ("phone", if parts.texts { include_str!("html/phone.html") } else { "" }),
             ("identities", if parts.providers.is_empty() { "" } else { &identities }),
             ("length", &length),
             ("shorter", &shorter),
@@ -148,6 +149,7 @@ mod tests {
             registration: true,
             lengths: (15, 8),
             passkeys: true,
+            texts: true,
             providers: vec!["google".into(), "x\"><b>".into()],
             after: "/a?b=\"&c".into(),
         };
@@ -165,6 +167,7 @@ mod tests {
             registration: false,
             lengths: (15, 8),
             passkeys: false,
+            texts: false,
             providers: Vec::new(),
             after: "/".into(),
         };

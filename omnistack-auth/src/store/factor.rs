@@ -25,12 +25,22 @@ pub(crate) struct SecondFactorState {
     pub(crate) totp_since: Option<Timestamp>,
     /// How many recovery codes are left.
     pub(crate) recovery_codes: i64,
+    /// The number they have codes sent to.
+    #[cfg(feature = "sms")]
+    #[sqlx(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sms: Option<crate::sms_code::PhoneState>,
 }
 
 const STATE: &str = "select t.confirmed_at as totp_since, \
                      (select count(*) from recovery_codes r where r.user_id = u.id) as recovery_codes \
                      from users u left join totp_secrets t on t.user_id = u.id where u.id = $1";
-const NONE: SecondFactorState = SecondFactorState { totp_since: None, recovery_codes: 0 };
+const NONE: SecondFactorState = SecondFactorState {
+    totp_since: None,
+    recovery_codes: 0,
+    #[cfg(feature = "sms")]
+    sms: None,
+};
 
 pub(crate) async fn state(db: &Db, user: UserId) -> Result<SecondFactorState, Error> {
     Ok(db.query(STATE).bind(user).fetch_optional().await?.unwrap_or(NONE))

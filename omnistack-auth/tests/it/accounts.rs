@@ -21,6 +21,8 @@ mod lockout;
 mod passkeys;
 mod second_factors;
 mod sign_in;
+#[cfg(feature = "sms")]
+mod sms_codes;
 
 const PUBLIC: &str = "/api/v1/public/auth";
 const APP: &str = "/api/v1/app/auth";

@@ -32,7 +32,7 @@ async fn refresh(app: &TestApp, token: &str) -> Result<(String, String), u16> {
 
 /// The module's own job, as the clock would enqueue it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Upkeep {}
+pub(crate) struct Upkeep {}
 
 #[async_trait]
 impl Job for Upkeep {

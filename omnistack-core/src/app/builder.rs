@@ -324,14 +324,10 @@ fn unmet(registry: &mut Registry) {
             fix: "add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing".into(),
         });
     }
-    for (module, id, name) in std::mem::take(&mut registry.requirements) {
+    for (id, problem) in std::mem::take(&mut registry.requirements) {
         // Without a database or keys their settings are among the problems already.
         if !registry.ctx.has(id) && id != TypeId::of::<Db>() && id != TypeId::of::<KeyRing>() {
-            registry.problems.push(Problem {
-                module,
-                what: format!("needs `{name}`, which no module provides"),
-                fix: format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`"),
-            });
+            registry.problems.push(problem);
         }
     }
 }

@@ -110,7 +110,8 @@ pub struct Registry {
     pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
     pub(super) provided_later: Vec<(&'static str, Provide)>,
-    pub(super) requirements: Vec<(&'static str, TypeId, &'static str)>,
+    /// What is missing without each, and what to do about it.
+    pub(super) requirements: Vec<(TypeId, Problem)>,
     pub(super) banner: Banner,
     pub(super) problems: Vec<Problem>,
 }
@@ -347,12 +348,20 @@ impl Registry {
 
     /// Whether some module can't do without a `T`.
     pub(crate) fn requires<T: 'static>(&self) -> bool {
-        self.requirements.iter().any(|(_, id, _)| *id == TypeId::of::<T>())
+        self.requirements.iter().any(|(id, _)| *id == TypeId::of::<T>())
     }
 
     /// Makes it a problem of the build when no module provides a `T`.
     pub fn require<T: 'static>(&mut self) -> &mut Self {
-        self.requirements.push((self.module, TypeId::of::<T>(), type_name::<T>()));
+        let name = type_name::<T>();
+        let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
+        self.require_or::<T>(format!("needs `{name}`, which no module provides"), fix)
+    }
+
+    /// As [`require`](Self::require), in the module's own words: what is wrong without a `T`, and what to do about it.
+    pub fn require_or<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
+        let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
+        self.requirements.push((TypeId::of::<T>(), problem));
         self
     }
 

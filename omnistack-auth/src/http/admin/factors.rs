@@ -17,8 +17,8 @@ pub(crate) fn api() -> Api<Accounts> {
 
 /// Take a user's second factors away
 ///
-/// For a user who has lost them, once somebody has made sure who asks: the app for codes, the recovery codes and every
-/// passkey are gone, every session ends, and the user is told by mail. Needs a sign-in of the last 15 minutes.
+/// For a user who has lost them, once somebody has made sure who asks: the app for codes, the recovery codes, the
+/// number for codes and every passkey are gone, every session ends, and the user is told by mail. Needs a sign-in of the last 15 minutes.
 #[utoipa::path(post, path = "/{id}/reset-factors", operation_id = "admin_user_reset_factors",
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "What was taken away.", body = FactorsReset),

@@ -74,12 +74,12 @@ impl Post {
         start_with(database, |app| app.with(Vault)).await
     }
 
-    fn mfa(&self, signed: &Signed, path: &str, body: Value) -> omnistack_testkit::RequestBuilder {
+    pub(super) fn mfa(&self, signed: &Signed, path: &str, body: Value) -> omnistack_testkit::RequestBuilder {
         self.client(signed).post(format!("{APP}/mfa{path}"), body)
     }
 
     /// Somebody signed in with an app for codes, which has shown one two minutes ago.
-    async fn enrolled(&self, email: &str) -> (Signed, Phone) {
+    pub(super) async fn enrolled(&self, email: &str) -> (Signed, Phone) {
         self.registered(email).await;
         let signed = self.signed_in(email).await;
         let phone = Phone::new(&self.mfa(&signed, "/totp", json!({})).await.expect(200).json());
@@ -90,16 +90,16 @@ impl Post {
         (signed, phone)
     }
 
-    async fn challenge(&self, email: &str) -> String {
+    pub(super) async fn challenge(&self, email: &str) -> String {
         let body = self.login(email, PASSWORD).await.expect(202).json();
         body["challenge"].as_str().unwrap().to_owned()
     }
 
-    async fn finish(&self, challenge: &str, code: &str) -> Answer {
+    pub(super) async fn finish(&self, challenge: &str, code: &str) -> Answer {
         self.post("mfa", json!({ "challenge": challenge, "code": code })).await
     }
 
-    async fn verify(&self, signed: &Signed, code: &str) -> u16 {
+    pub(super) async fn verify(&self, signed: &Signed, code: &str) -> u16 {
         self.mfa(signed, "/verify", json!({ "code": code })).await.status.as_u16()
     }
 
@@ -108,13 +108,13 @@ impl Post {
         body["codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
     }
 
-    async fn state(&self, signed: &Signed) -> Value {
+    pub(super) async fn state(&self, signed: &Signed) -> Value {
         self.client(signed).get(format!("{APP}/mfa")).await.expect(200).json()
     }
 }
 
 /// A code that is not the phone's.
-fn wrong(code: &str) -> String {
+pub(super) fn wrong(code: &str) -> String {
     let last = if code.ends_with('0') { "1" } else { "0" };
     format!("{}{last}", &code[..5])
 }

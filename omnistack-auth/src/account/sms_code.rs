@@ -1,0 +1,193 @@
+//! Codes by text message, of an account: adding a number, taking it away, and having a code sent.
+
+use ::http::StatusCode;
+use omnistack_core::{
+    db::Tx,
+    http,
+    identity::{Identity, Require, UserId},
+    sms::PhoneNumber,
+};
+use serde_json::json;
+
+use super::{Accounts, RECENT, Visitor, login};
+use crate::{
+    Error,
+    factor::Confirmed,
+    lockout::Attempt,
+    mail::FactorChange,
+    one_time::Purpose,
+    sms_code::{SmsCodes, masked},
+    store::account::{self as store, Account},
+};
+
+/// What a code is sent for, as it is recorded.
+#[derive(Clone, Copy)]
+enum For {
+    NewNumber,
+    SignIn,
+    Session,
+}
+
+impl For {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NewNumber => "new_number",
+            Self::SignIn => "sign_in",
+            Self::Session => "session",
+        }
+    }
+}
+
+impl Accounts {
+    fn texts(&self) -> Result<&SmsCodes, Error> {
+        Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("number for codes"))?)
+    }
+
+    /// Sends a code to a number, which is no factor before [`confirm_phone`](Self::confirm_phone). It takes the place of one
+    /// that was never confirmed. Whether others have the same number is not told, and makes no difference.
+    ///
+    /// # Errors
+    /// 403 `EMAIL_NOT_VERIFIED`, as for other factors; 401 `SECOND_FACTOR_REQUIRED` for who has a second factor and has not
+    /// shown it; 409 `PHONE_EXISTS`; 429 `TOO_MANY_MESSAGES`.
+    pub(crate) async fn begin_phone(
+        &self,
+        caller: &Identity,
+        number: &PhoneNumber,
+        visitor: &Visitor,
+    ) -> Result<String, Error> {
+        let account = self.own(caller).await?;
+        if account.email_verified_at.is_none() {
+            let message = "confirm your address first";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
+        }
+        // What is added is worth as much.
+        if !self.second_factors_of(account.id).await?.is_empty() {
+            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
+        }
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        // Whoever has many accounts has one address.
+        self.0.lockout.asking_in(&mut tx, visitor.address).await?;
+        store::lock(&mut tx, account.id).await?;
+        if !self.texts()?.begin_in(&mut tx, account.id, number).await? {
+            let message = "you have a number for codes already: remove it first";
+            return Err(http::Error::conflict("PHONE_EXISTS", message).into());
+        }
+        self.text_in(&mut tx, &account, number, For::NewNumber, visitor).await?;
+        tx.commit().await?;
+        Ok(masked(number.as_str()))
+    }
+
+    /// Sends a code, and records that.
+    async fn text_in(
+        &self,
+        tx: &mut Tx,
+        account: &Account,
+        number: &PhoneNumber,
+        what: For,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
+        self.texts()?.send_in(tx, account.id, number).await?;
+        let (phone, from) = (masked(number.as_str()), super::from(&visitor.device));
+        let details = json!({ "for": what.as_str(), "phone": phone, "from": from });
+        // Who signs in has shown one factor of two.
+        let by = (!matches!(what, For::SignIn)).then_some(account.id);
+        self.record_in(tx, "account.code_sent", account, by, Some(details)).await
+    }
+
+    /// Makes the number a factor with its first code, and ends every other session. This one has shown it then.
+    ///
+    /// # Errors
+    /// 422 for a wrong code, counted as one at sign-in is; 409 `NOTHING_TO_CONFIRM`.
+    pub(crate) async fn confirm_phone(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<(), Error> {
+        let account = self.own(caller).await?;
+        let attempt = self.0.lockout.attempt_code(account.id, visitor.address).await?;
+        let done = self.try_phone(caller, &account, code, &attempt, visitor).await;
+        match self.judged(&attempt, done).await? {
+            Confirmed::Right => {}
+            Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
+            Confirmed::Nothing => {
+                let message = "no number waits for its code, or it has waited too long: begin anew";
+                return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
+            }
+        }
+        self.0.sessions.forget(account.id).await;
+        if let Some(session) = caller.session {
+            self.0.sessions.prove(session, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_phone(
+        &self,
+        caller: &Identity,
+        account: &Account,
+        code: &str,
+        attempt: &Attempt,
+        visitor: &Visitor,
+    ) -> Result<Confirmed, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        let done = self.texts()?.confirm_in(&mut tx, account.id, code).await?;
+        match done {
+            Confirmed::Right => {
+                self.0.lockout.settle_in(&mut tx, attempt, true).await?;
+                self.factor_changed_in(&mut tx, caller, account, FactorChange::PhoneAdded, visitor).await?;
+            }
+            Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
+            // Counted with the code.
+            Confirmed::Wrong => {}
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Takes the number away, and ends every other session. The caller has shown a second factor.
+    pub(crate) async fn remove_phone(&self, caller: &Identity, visitor: &Visitor) -> Result<(), Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        store::lock(&mut tx, account.id).await?;
+        if !crate::store::sms_code::remove(&mut tx, account.id).await? {
+            return Err(http::Error::not_found("number for codes").into());
+        }
+        self.factor_changed_in(&mut tx, caller, &account, FactorChange::PhoneRemoved, visitor).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok(())
+    }
+
+    /// Sends a code to who has begun to sign in; the number it goes to, as it is shown. The challenge stays good.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 409 `NO_PHONE`; 429 `TOO_MANY_MESSAGES`; 403 `ACCOUNT_DISABLED`.
+    pub(crate) async fn text_for_challenge(&self, challenge: &str, visitor: &Visitor) -> Result<String, Error> {
+        let row = self.0.one_time.look(Purpose::SecondFactor, challenge).await;
+        let row = row.map_err(|error| {
+            if error.is_refusal_of(StatusCode::BAD_REQUEST) { login::challenge_invalid().into() } else { error }
+        })?;
+        self.text(row.user_id, For::SignIn, visitor).await
+    }
+
+    /// Sends a code to the caller, to be shown by this session; the number it goes to, as it is shown.
+    ///
+    /// # Errors
+    /// 409 `NO_PHONE`; 429 `TOO_MANY_MESSAGES`; 403 for a caller without a session of their own.
+    pub(crate) async fn text_for_session(&self, caller: &Identity, visitor: &Visitor) -> Result<String, Error> {
+        let user = self.own(caller).await?.id;
+        if caller.session.is_none() {
+            return Err(http::Error::forbidden("only a session of this app can show a code").into());
+        }
+        self.text(user, For::Session, visitor).await
+    }
+
+    async fn text(&self, user: UserId, what: For, visitor: &Visitor) -> Result<String, Error> {
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        login::enabled(&account)?;
+        let Some(number) = self.texts()?.confirmed_in(&mut tx, user).await? else {
+            return Err(http::Error::conflict("NO_PHONE", "there is no number a code could be sent to").into());
+        };
+        self.text_in(&mut tx, &account, &number, what, visitor).await?;
+        tx.commit().await?;
+        Ok(masked(number.as_str()))
+    }
+}

@@ -1,0 +1,120 @@
+//! Codes by text message.
+
+use omnistack_core::{
+    clock::Timestamp,
+    crypto::Sha256,
+    db::{Db, Error, Tx},
+    identity::UserId,
+};
+
+/// A user's number, and the code that is on its way to it. Has no `Debug`.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Phone {
+    pub(crate) number: String,
+    pub(crate) confirmed_at: Option<Timestamp>,
+    /// What the code is hashed with, sealed.
+    code_key: Option<String>,
+    code_hash: Option<Vec<u8>>,
+    code_until: Option<Timestamp>,
+}
+
+impl Phone {
+    /// The key and the hash of the code, while there is one that is good.
+    pub(crate) fn code(&self, now: Timestamp) -> Option<(&str, &[u8])> {
+        self.code_until.filter(|until| now < *until)?;
+        Some((self.code_key.as_deref()?, self.code_hash.as_deref()?))
+    }
+}
+
+const PHONE: &str =
+    "select number, confirmed_at, code_key, code_hash, code_until from sms_code_phones where user_id = $1";
+
+pub(crate) async fn phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, Error> {
+    tx.query(PHONE).bind(user).fetch_optional().await
+}
+
+/// As [`phone`], to be shown.
+pub(crate) async fn look(db: &Db, user: UserId) -> Result<Option<Phone>, Error> {
+    db.query(PHONE).bind(user).fetch_optional().await
+}
+
+/// Keeps a number that is no factor yet, without a code, in place of one that was none; whether there was no other.
+pub(crate) async fn begin(tx: &mut Tx, user: UserId, number: &str, now: Timestamp) -> Result<bool, Error> {
+    let sql = "insert into sms_code_phones as p (user_id, number, created_at) values ($1, $2, $3) \
+               on conflict (user_id) do update set number = $2, created_at = $3, \
+               code_key = null, code_hash = null, code_until = null, code_tries = 0 where p.confirmed_at is null";
+    Ok(tx.query(sql).bind(user).bind(number.to_owned()).bind(now).execute().await? > 0)
+}
+
+/// Keeps a code in place of the one before.
+pub(crate) async fn set_code(
+    tx: &mut Tx,
+    user: UserId,
+    (key, hash): (String, Vec<u8>),
+    until: Timestamp,
+) -> Result<(), Error> {
+    let sql = "update sms_code_phones set code_key = $2, code_hash = $3, code_until = $4, code_tries = 0 \
+               where user_id = $1";
+    tx.query(sql).bind(user).bind(key).bind(hash).bind(until).execute().await?;
+    Ok(())
+}
+
+/// Uses a code up, if it is still this one; whether it was. Of two who come with it at once, one gets it.
+pub(crate) async fn use_code(tx: &mut Tx, user: UserId, hash: &[u8]) -> Result<bool, Error> {
+    let sql = "update sms_code_phones set code_key = null, code_hash = null, code_until = null \
+               where user_id = $1 and code_hash = $2";
+    Ok(tx.query(sql).bind(user).bind(hash.to_vec()).execute().await? == 1)
+}
+
+/// Counts a wrong guess; with the last of so many the code is none any more.
+pub(crate) async fn count_wrong(tx: &mut Tx, user: UserId, most: i64) -> Result<(), Error> {
+    let sql = "update sms_code_phones set code_tries = code_tries + 1, \
+               code_until = case when code_tries + 1 >= $2 then null else code_until end where user_id = $1";
+    tx.query(sql).bind(user).bind(most).execute().await?;
+    Ok(())
+}
+
+/// Makes a number a factor.
+pub(crate) async fn confirm(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<(), Error> {
+    let sql = "update sms_code_phones set confirmed_at = $2 where user_id = $1 and confirmed_at is null";
+    tx.query(sql).bind(user).bind(now).execute().await?;
+    Ok(())
+}
+
+/// Removes the number, and one that waits for its first code; whether it was a factor.
+pub(crate) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
+    let sql = "delete from sms_code_phones where user_id = $1 returning confirmed_at";
+    let removed: Option<(Option<Timestamp>,)> = tx.query(sql).bind(user).fetch_optional().await?;
+    Ok(removed.is_some_and(|(confirmed_at,)| confirmed_at.is_some()))
+}
+
+/// Counts one that is sent, unless there were so many since then; a count that began before begins anew. In one statement,
+/// so that of many at once no more are sent.
+pub(crate) async fn count_send(
+    tx: &mut Tx,
+    key: Sha256,
+    now: Timestamp,
+    (began, most): (Timestamp, i64),
+) -> Result<bool, Error> {
+    let sql = "insert into sms_code_sends as s (key, since, sent) values ($1, $2, 1) \
+               on conflict (key) do update set sent = case when s.since <= $3 then 1 else s.sent + 1 end, \
+               since = case when s.since <= $3 then $2 else s.since end where s.since <= $3 or s.sent < $4";
+    Ok(tx.query(sql).bind(key.as_bytes().to_vec()).bind(now).bind(began).bind(most).execute().await? > 0)
+}
+
+/// When a count began.
+pub(crate) async fn counted_since(tx: &mut Tx, key: Sha256) -> Result<Option<Timestamp>, Error> {
+    let sql = "select since from sms_code_sends where key = $1";
+    let since: Option<(Timestamp,)> = tx.query(sql).bind(key.as_bytes().to_vec()).fetch_optional().await?;
+    Ok(since.map(|(since,)| since))
+}
+
+/// Deletes counts, and numbers nobody has confirmed, that are older; at most so many of each.
+pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    let sends = "delete from sms_code_sends where key in \
+                 (select key from sms_code_sends where since < $1 order by since limit $2)";
+    let phones = "delete from sms_code_phones where confirmed_at is null and user_id in \
+                  (select user_id from sms_code_phones where confirmed_at is null and created_at < $1 limit $2)";
+    let sends = db.query(sends).bind(before).bind(limit).execute().await?;
+    Ok(sends + db.query(phones).bind(before).bind(limit).execute().await?)
+}
