@@ -1,6 +1,7 @@
 //! What keeps an app from being built: all of it at once, each with what to do about it.
 
 mod paths;
+mod schemas;
 
 use axum::routing::{get, post};
 use omnistack_core::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use omnistack_core::clock::Clock;
+use omnistack_core::clock::{Clock, MockClock};
 use omnistack_storage::{Azure, ObjectKey, SignRequest, Storage};
 use omnistack_testkit::{storage::Subject, storage_conformance};
 use tokio::process::Command;
@@ -24,14 +24,14 @@ impl Server {
         Self { _peer: peer, url: format!("http://127.0.0.1:{port}/account") }
     }
 
-    fn open(&self) -> Azure {
-        Azure::at(&self.url, "account", "files", Some(&KEY.into()), client(), Clock::system()).unwrap()
+    fn open(&self, clock: Clock) -> Azure {
+        Azure::at(&self.url, "account", "files", Some(&KEY.into()), client(), clock).unwrap()
     }
 }
 
 async fn azure() -> Subject {
     let server = Server::start().await;
-    Subject::new(server.open()).class("Cool").keep(server)
+    Subject::new(server.open(Clock::system())).class("Cool").keep(server)
 }
 
 storage_conformance!(
@@ -43,7 +43,7 @@ storage_conformance!(
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn links_are_taken_and_others_are_not() {
     let server = Server::start().await;
-    let storage = Storage::new(server.open());
+    let storage = Storage::new(server.open(Clock::system()));
     let (key, minute): (ObjectKey, _) = ("a b/Grüße+~.txt".parse().unwrap(), Duration::from_secs(60));
     let put = storage.sign(&SignRequest::put(key.clone(), minute).content_type("text/x-test")).await.unwrap();
     let send = |url: String| {
@@ -66,7 +66,7 @@ async fn links_are_taken_and_others_are_not() {
     assert_eq!(answer.text().await.unwrap(), "Hello.");
     assert_eq!(client().get(forged(&get.url)).send().await.unwrap().status(), 403);
     assert_eq!(send(get.url.clone()).await.unwrap().status(), 403, "what is for reading is not for storing");
-    let over = storage.signed_get(&key, Duration::from_secs(1)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = MockClock::at(Clock::system().now() - 2 * minute).clock();
+    let over = Storage::new(server.open(before)).signed_get(&key, minute).await.unwrap();
     assert_eq!(client().get(&over.url).send().await.unwrap().status(), 403, "its time is over");
 }

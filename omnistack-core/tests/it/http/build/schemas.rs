@@ -1,0 +1,48 @@
+//! Schemas that are called alike: the description has room for one of them.
+
+use omnistack_core::{
+    app::{Api, Mount},
+    http::Json,
+};
+use utoipa_axum::routes;
+
+use super::{builder, named, refused};
+
+mod orders {
+    #[derive(serde::Serialize, utoipa::ToSchema)]
+    pub(super) struct Status {
+        paid: bool,
+    }
+
+    /// Whether it is paid.
+    #[utoipa::path(get, path = "/", responses((status = 200, body = Status)))]
+    pub(super) async fn status() -> super::Json<Status> {
+        super::Json(Status { paid: true })
+    }
+}
+
+mod parcels {
+    #[derive(serde::Serialize, utoipa::ToSchema)]
+    pub(super) struct Status {
+        place: String,
+    }
+
+    /// Where it is.
+    #[utoipa::path(get, path = "/", responses((status = 200, body = Status)))]
+    pub(super) async fn status() -> super::Json<Status> {
+        super::Json(Status { place: String::new() })
+    }
+}
+
+#[tokio::test]
+async fn two_of_one_name_have_to_be_the_same() {
+    let orders = |path| named(path, Mount::public(&format!("/{path}")), Api::new().routes(routes!(orders::status)));
+    let parcels = named("parcels", Mount::public("/parcels"), Api::new().routes(routes!(parcels::status)));
+    builder(&[]).with(orders("orders")).with(orders("returns")).build().unwrap();
+    refused(builder(&[]).with(orders("orders")).with(parcels), "
+the app can't be built: 1 problem
+
+  - core: two schemas are called `Status`, of the modules `orders` and `parcels`
+      fix: give one of them a name of its own: `#[schema(as = …)]`
+");
+}
