@@ -9,6 +9,8 @@ use super::*;
 
 crate::section! {
     /// Test settings.
+    ///
+    /// What stands below the title is no part of it.
     struct Sample {
         /// A port.
         port: u16 = "SAMPLE_PORT", default "80";
@@ -70,4 +72,12 @@ fn production_refuses_development_secrets() {
         assert_eq!(problems[0].name, "SAMPLE_SECRET");
         assert!(!problems[0].to_string().contains("dev-secret"));
     }
+}
+
+#[test]
+fn the_title_is_the_first_line() {
+    let config = Config::default();
+    _ = config.section::<Sample>();
+    let reference = reference(&config.sections());
+    assert!(reference.starts_with("## Test settings\n\n| setting |"), "{reference}");
 }

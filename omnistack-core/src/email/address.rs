@@ -198,6 +198,20 @@ impl<'de> Deserialize<'de> for Address {
 }
 
 /// Why a text is no address. The text itself is not in it: it is personal.
+///
+/// ```
+/// use omnistack_core::{email::{Address, AddressError}, http::{Error, FieldProblem, StatusCode}};
+///
+/// fn address(text: &str) -> Result<Address, Error> {
+///     text.parse().map_err(|error: AddressError| match error {
+///         AddressError::Form => Error::invalid([FieldProblem::new("email", "is no mail address")]),
+///         other => Error::invalid([FieldProblem::new("email", other.to_string())]),
+///     })
+/// }
+///
+/// assert_eq!("ada@".parse::<Address>(), Err(AddressError::Domain));
+/// assert_eq!(address("ada").unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {

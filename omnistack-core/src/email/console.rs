@@ -5,6 +5,18 @@ use async_trait::async_trait;
 use super::{Email, EmailError, EmailProvider, Sent};
 
 /// Writes mails to the log, target `omnistack::email`, and delivers none: for development. Attachments are named, not shown.
+///
+/// ```
+/// use omnistack_core::email::{Console, Email, Mailer};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let mailer = Mailer::new(Console::default()).from("shop@example.com".parse()?);
+/// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// assert_eq!((sent.provider, sent.id), ("console", None));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console(());
 

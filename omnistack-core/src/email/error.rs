@@ -6,6 +6,19 @@ use super::AddressError;
 use crate::resilience::{Class, Classify, Outcome};
 
 /// A mail that was not handed over, or may not have been.
+///
+/// ```
+/// use omnistack_core::email::{EmailError, ErrorKind};
+/// use std::time::Duration;
+///
+/// let error = EmailError::new(ErrorKind::RateLimited, "429 from the provider").after(Duration::from_secs(30));
+/// assert!(error.is_retryable());
+/// assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
+/// assert_eq!(error.to_string(), "too many mails were sent: 429 from the provider");
+///
+/// // It may have arrived: not to be sent again without a thought.
+/// assert!(!EmailError::new(ErrorKind::Unknown, "no answer").is_retryable());
+/// ```
 pub struct EmailError(Box<Inner>);
 
 struct Inner {
@@ -15,6 +28,26 @@ struct Inner {
 }
 
 /// What an error of a provider means.
+///
+/// ```
+/// use omnistack_core::{email::{Email, ErrorKind, Mailer, Memory}, http::{Error, StatusCode}};
+///
+/// async fn send(mailer: &Mailer, email: &Email) -> Result<(), Error> {
+///     let Err(error) = mailer.send(email).await else { return Ok(()) };
+///     Err(match error.kind() {
+///         ErrorKind::Invalid | ErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "nobody takes this mail"),
+///         ErrorKind::RateLimited | ErrorKind::Unavailable => Error::unavailable("MAIL_AWAY", "try again later"),
+///         _ => Error::internal(error),
+///     })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let refused = send(&Mailer::new(Memory::default()), &Email::to("ada@example.com")).await.unwrap_err();
+/// assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -147,6 +180,23 @@ impl From<AddressError> for EmailError {
 }
 
 /// What is wrong with a mail.
+///
+/// ```
+/// use omnistack_core::email::{Email, Invalid};
+///
+/// fn advice(invalid: &Invalid) -> String {
+///     match invalid {
+///         Invalid::NoSubject => "Say what it is about.".into(),
+///         Invalid::TooLarge { limit, .. } => format!("Leave out some files: {limit} bytes is the most."),
+///         other => other.to_string(),
+///     }
+/// }
+///
+/// let letter = Email::to("ada@example.com").from("shop@example.com").text("Hello.");
+/// assert_eq!(letter.check().map_err(|invalid| advice(&invalid)), Err("Say what it is about.".into()));
+/// let hostile = letter.subject("Hello\r\nBcc: eve@example.com");
+/// assert_eq!(hostile.check(), Err(Invalid::ControlCharacter("the subject")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {

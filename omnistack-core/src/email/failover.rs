@@ -13,6 +13,34 @@ use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
 /// share no idempotency keys. Nor when the first refuses the mail or is not set up: somebody must know.
 ///
 /// Every mail tries the first one first, and so waits for its deadline while it hangs.
+///
+/// ```
+/// use omnistack_core::email::{Email, Failover, Mailer, Memory};
+/// # use omnistack_core::{async_trait, email::{EmailError, EmailProvider, ErrorKind, Sent}};
+/// # #[derive(Debug)]
+/// # struct Away;
+/// # #[async_trait]
+/// # impl EmailProvider for Away {
+/// #     fn name(&self) -> &'static str {
+/// #         "away"
+/// #     }
+/// #     async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
+/// #         Err(EmailError::new(ErrorKind::Unavailable, "no connection"))
+/// #     }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let first = Away;
+/// let second = Memory::default();
+/// let mailer = Mailer::new(Failover::new(first, second.clone())).from("shop@example.com".parse()?);
+///
+/// // The first is away.
+/// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// assert_eq!((sent.provider, second.sent().len()), ("memory", 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Failover {
     first: Arc<dyn EmailProvider>,

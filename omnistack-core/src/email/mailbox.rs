@@ -20,6 +20,23 @@ const KEPT: usize = 200;
 
 /// Keeps the last 200 mails, in memory, and hands each to another provider as well. With the module [`Mail`](super::Mail) and
 /// outside production, it shows what it has at `/dev/mailbox`. Clones share what they keep.
+///
+/// ```
+/// use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailbox, Mailer}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_PROVIDER", "console")]);
+/// let app = App::builder(config).with(Mail::default()).build()?;
+/// let (mailer, mailbox): (Mailer, Mailbox) = (app.ctx().get()?, app.ctx().get()?);
+///
+/// mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// assert_eq!(mailbox.mails().len(), 1);
+/// mailbox.clear();
+/// assert!(mailbox.get(1).is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     inner: Arc<dyn EmailProvider>,
@@ -34,6 +51,22 @@ struct Kept {
 }
 
 /// A mail in a [`Mailbox`].
+///
+/// ```
+/// use omnistack_core::{clock::MockClock, email::{Console, Email, Mailbox, Mailer}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let clock = MockClock::at("2030-01-01T12:00:00Z".parse()?).clock();
+/// let mailbox = Mailbox::new(Console::default(), clock);
+/// # let mailer = Mailer::new(mailbox.clone()).from("shop@example.com".parse()?);
+/// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+///
+/// let list = mailbox.mails().into_iter().map(|received| format!("{} {}", received.at, received.email.subject));
+/// assert_eq!(list.collect::<Vec<_>>(), ["2030-01-01T12:00:00Z Welcome"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {

@@ -7,6 +7,50 @@ use super::{Address, Console, Email, EmailError, EmailProvider, Invalid, MAX_SIZ
 /// The app's way to send mail. Cheap to clone.
 ///
 /// [`send`](Self::send) speaks to the provider now, and so takes as long as the provider does; it is for jobs.
+///
+/// ```
+/// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobCtx, JobError}};
+/// # use omnistack_core::{app::{App, Module, Registry}, config::Config, email::Memory, jobs::Jobs};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct SendReport { to: Address }
+///
+/// #[async_trait]
+/// impl Job for SendReport {
+///     const NAME: &'static str = "send_report";
+///     type State = Mailer;
+///
+///     async fn run(self, mailer: &Mailer, ctx: &JobCtx) -> Result<(), JobError> {
+///         let report = Email::to(&self.to).subject("Your report").text("We sold twelve.");
+///         mailer.send(&report.idempotency_key(format!("report-{}", ctx.id()))).await?;
+///         Ok(())
+///     }
+/// }
+/// # struct Reports;
+/// # impl Module for Reports {
+/// #     fn name(&self) -> &'static str {
+/// #         "reports"
+/// #     }
+/// #     fn register(&self, registry: &mut Registry) {
+///
+/// // In the module's `register`:
+/// registry.require::<Mailer>().job::<SendReport>(|ctx| ctx.get());
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let memory = Memory::default();
+/// # let mailer = Mailer::new(memory.clone()).from("shop@example.com".parse()?);
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(Reports).replace(mailer).build()?;
+/// # app.migrate().await?;
+/// # app.ctx().get::<Jobs>()?.enqueue(SendReport { to: "ada@example.com".parse()? }).await?;
+/// # app.runner().run_until_idle().await?;
+/// # assert_eq!(memory.sent().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Mailer(Arc<Inner>);
 

@@ -8,7 +8,25 @@ use super::{Email, EmailError, EmailProvider, Sent};
 
 /// Keeps every mail, and delivers none. Clones share what they keep.
 ///
-/// See [`email`](super) for an example.
+/// ```
+/// use omnistack_core::{app::App, config::Config, email::{Email, Mailer, Memory}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let memory = Memory::default();
+/// let mailer = Mailer::new(memory.clone()).from("shop@example.com".parse()?);
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).replace(mailer).build()?;
+///
+/// # let mailer: Mailer = app.ctx().get()?;
+/// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// // … have the app do what it sends a mail after …
+/// let sent = memory.take();
+/// assert_eq!((sent.len(), sent[0].to[0].mailbox()), (1, "ada@example.com"));
+/// assert!(memory.take().is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<Vec<Email>>>);
 

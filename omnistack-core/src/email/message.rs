@@ -302,6 +302,17 @@ fn is_token(text: &str) -> bool {
 }
 
 /// An extra header of a mail.
+///
+/// ```
+/// use omnistack_core::email::{Email, Invalid};
+///
+/// let mail = Email::to("ada@example.com").from("shop@example.com").subject("Away").text("I am back on Monday.");
+/// let mail = mail.header("Auto-Submitted", "auto-replied");
+/// assert_eq!((mail.headers[0].name.as_str(), mail.check()), ("Auto-Submitted", Ok(())));
+///
+/// // There is a method for that.
+/// assert_eq!(mail.header("Bcc", "eve@example.com").check(), Err(Invalid::Header("Bcc".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Header {
@@ -342,6 +353,14 @@ impl Header {
 }
 
 /// What statistics and events tell mails apart by: ASCII letters, digits, `_` and `-`, at most 256 of them each.
+///
+/// ```
+/// use omnistack_core::email::Email;
+///
+/// let mail = Email::to("ada@example.com").subject("Spring").text("All is new.").tag("campaign", "spring");
+/// let campaign = mail.tags.iter().find(|tag| tag.name == "campaign").map(|tag| tag.value.as_str());
+/// assert_eq!(campaign, Some("spring"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tag {

@@ -20,6 +20,22 @@ use crate::{
 
 crate::section! {
     /// Mail the app writes.
+    ///
+    /// ```
+    /// use omnistack_core::{config::Config, email::MailSettings};
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::from_pairs([
+    ///     ("EMAIL_PRODUCT", "Acme"),
+    ///     ("EMAIL_SUPPORT", "help@acme.example"),
+    ///     ("EMAIL_GIVE_UP_AFTER", "24h"),
+    /// ]);
+    /// let settings = config.section::<MailSettings>()?;
+    /// assert_eq!(settings.product.as_deref(), Some("Acme"));
+    /// assert_eq!(settings.give_up_after, Duration::from_secs(24 * 3600));
+    /// assert_eq!(settings.keep, Duration::from_secs(30 * 24 * 3600));
+    /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct MailSettings {
         /// The product's name, at the top of every mail; the app's own when absent.
         pub product: Option<String> = "EMAIL_PRODUCT";

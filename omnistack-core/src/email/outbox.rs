@@ -23,13 +23,73 @@ use crate::{
 };
 
 /// A mail in the outbox.
+///
+/// ```
+/// use omnistack_core::{email::Message, id::Id};
+///
+/// fn page_of(mail: Id<Message>) -> String {
+///     format!("/support/mails/{mail}")
+/// }
+///
+/// let mail: Id<Message> = "01941f29-7c00-7000-8000-000000000001".parse()?;
+/// assert_eq!(page_of(mail), "/support/mails/01941f29-7c00-7000-8000-000000000001");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Message {}
 
 /// The id of a mail in the outbox.
+///
+/// ```
+/// use axum::extract::State;
+/// use omnistack_core::{email::{MessageId, MessageInfo, Outbox}, http::{Error, Json, Path}};
+/// # use omnistack_core::{app::App, clock::Clock, config::Config, email::{Email, Mail}, http::StatusCode};
+///
+/// async fn show(State(outbox): State<Outbox>, Path(id): Path<MessageId>) -> Result<Json<MessageInfo>, Error> {
+///     let info = outbox.get(id).await?;
+///     info.map(Json).ok_or_else(|| Error::not_found(format!("mail `{id}`")))
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let outbox: Outbox = app.ctx().get()?;
+/// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// # assert_eq!(show(State(outbox.clone()), Path(id)).await?.0.subject, "Welcome");
+/// # let other = MessageId::new(Clock::system().now());
+/// # assert_eq!(show(State(outbox), Path(other)).await.unwrap_err().status(), StatusCode::NOT_FOUND);
+/// # Ok(())
+/// # }
+/// ```
 pub type MessageId = Id<Message>;
 
 /// Why a mail is not in the outbox.
+///
+/// ```
+/// use omnistack_core::{email::{Invalid, MessageId, Outbox, OutboxError}, http::{Error, FieldProblem}};
+/// use omnistack_core::email::template::Welcome;
+/// # use omnistack_core::{app::App, config::Config, email::Mail, http::StatusCode};
+///
+/// async fn welcome(outbox: &Outbox, to: &str) -> Result<MessageId, Error> {
+///     let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
+///     let mail = outbox.compose(to, &welcome, "en")?;
+///     outbox.send(&mail).await.map_err(|error| match error {
+///         OutboxError::Invalid(Invalid::Address(what)) => Error::invalid([FieldProblem::new("to", what.to_string())]),
+///         other => other.into(),
+///     })
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let outbox: Outbox = app.ctx().get()?;
+/// # assert!(welcome(&outbox, "ada@example.com").await.is_ok());
+/// # assert_eq!(welcome(&outbox, "ada").await.unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {

@@ -14,6 +14,38 @@ use super::{Email, EmailError};
 /// - Every call ends: an implementation has a deadline of its own.
 /// - The error says what is certain. [`ErrorKind::Unavailable`](super::ErrorKind::Unavailable) only where the mail was certainly
 ///   not taken, [`ErrorKind::Unknown`](super::ErrorKind::Unknown) whenever it may have been.
+///
+/// ```
+/// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, ErrorKind, Mailer, Memory, Sent}};
+///
+/// /// Delivers to the team and to nobody else: for a system that holds a copy of what customers have.
+/// #[derive(Debug)]
+/// struct Team<P>(P);
+///
+/// #[async_trait]
+/// impl<P: EmailProvider> EmailProvider for Team<P> {
+///     fn name(&self) -> &'static str {
+///         self.0.name()
+///     }
+///
+///     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
+///         email.check()?;
+///         if email.recipients().any(|to| to.domain() != "example.com") {
+///             return Err(EmailError::new(ErrorKind::Refused, "it is not to the team"));
+///         }
+///         self.0.send(email).await
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let mailer = Mailer::new(Team(Memory::default())).from("shop@example.com".parse()?);
+/// let letter = Email::to("ada@example.com").subject("Welcome").text("Hello.");
+/// assert!(mailer.send(&letter).await.is_ok());
+/// assert_eq!(mailer.send(&letter.cc("eve@example.net")).await.unwrap_err().kind(), ErrorKind::Refused);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
     /// Short and stable, for logs and metrics: `smtp`.
@@ -48,6 +80,22 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 }
 
 /// A mail a provider took over.
+///
+/// ```
+/// use omnistack_core::email::{Email, Mailer, Memory, Sent};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let mailer = Mailer::new(Memory::default()).from("shop@example.com".parse()?);
+/// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// let kept = format!("{} has it as {}", sent.provider, sent.id.as_deref().unwrap_or("no number"));
+/// assert_eq!(kept, "memory has it as 1");
+///
+/// // As a provider of your own says it.
+/// assert_eq!(Sent::by("memory").with_id("1"), sent);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {

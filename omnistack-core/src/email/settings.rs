@@ -11,6 +11,22 @@ use crate::{app::Registry, config::Form};
 
 crate::section! {
     /// Mail.
+    ///
+    /// ```
+    /// use omnistack_core::{config::Config, email::EmailSettings};
+    ///
+    /// let config = Config::from_pairs([
+    ///     ("EMAIL_PROVIDER", "smtp"),
+    ///     ("SMTP_URL", "smtps://user:password@smtp.example.com"),
+    ///     ("EMAIL_FROM", "Shop <shop@example.com>"),
+    ///     ("EMAIL_SIZE_LIMIT", "2MiB"),
+    /// ]);
+    /// let settings = config.section::<EmailSettings>()?;
+    /// assert_eq!(settings.from.map(|from| from.to_string()).as_deref(), Some("Shop <shop@example.com>"));
+    /// assert_eq!((settings.size_limit.as_u64(), settings.smtp_connections), (2 * 1024 * 1024, 4));
+    /// assert!(Config::from_pairs([("EMAIL_FROM", "the shop")]).section::<EmailSettings>().is_err());
+    /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct EmailSettings {
         /// Who delivers mail. `console` writes it to the log and delivers nothing: production refuses it where a module sends
         /// mail.
@@ -39,6 +55,18 @@ crate::section! {
 }
 
 /// A provider, by its name in the settings.
+///
+/// ```
+/// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, ProviderName}};
+///
+/// fn delivers(config: &Config) -> bool {
+///     config.section::<EmailSettings>().is_ok_and(|settings| settings.provider != ProviderName::Console)
+/// }
+///
+/// assert!(!delivers(&Config::default()));
+/// assert!(delivers(&Config::from_pairs([("EMAIL_PROVIDER", "sendgrid")])));
+/// assert!(ProviderName::parse("pigeon").unwrap_err().ends_with("none of console, smtp, resend or sendgrid"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProviderName {

@@ -26,6 +26,22 @@ use crate::{
 use event::Event;
 
 /// Why no mail is sent to an address.
+///
+/// ```
+/// use omnistack_core::email::Reason;
+///
+/// fn may_its_owner_undo(reason: Reason) -> bool {
+///     match reason {
+///         // Whoever shows that the mailbox is there again.
+///         Reason::Bounce => true,
+///         _ => false,
+///     }
+/// }
+///
+/// assert!(may_its_owner_undo(Reason::Bounce));
+/// assert!(!may_its_owner_undo(Reason::Complaint));
+/// assert_eq!(Reason::Complaint.to_string(), "complaint");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -55,6 +71,26 @@ impl fmt::Display for Reason {
 }
 
 /// An address no mail is sent to.
+///
+/// ```
+/// use omnistack_core::email::{Reason, Suppressions};
+/// # use omnistack_core::{app::App, config::Config, email::Mail};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// let suppressions: Suppressions = app.ctx().get()?;
+/// suppressions.add(&"Gone@example.com".parse()?, Reason::Bounce, Some("550 no such user")).await?;
+///
+/// let newest = suppressions.list(None, 20).await?;
+/// let lines: Vec<_> = newest.iter().map(|one| format!("{}: {}", one.address, one.reason)).collect();
+/// assert_eq!(lines, ["gone@example.com: bounce"]);
+/// assert_eq!(newest[0].detail.as_deref(), Some("550 no such user"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct Suppression {
@@ -96,6 +132,25 @@ impl Row {
 }
 
 /// The addresses no mail is sent to. Cheap to clone.
+///
+/// ```
+/// use omnistack_core::{app::App, config::Config, email::{Address, Mail, Reason, Suppressions}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// let suppressions: Suppressions = app.ctx().get()?;
+/// let (ada, eve): (Address, Address) = ("ada@example.com".parse()?, "eve@example.com".parse()?);
+/// assert!(suppressions.add(&eve, Reason::Manual, Some("asked by phone")).await?);
+///
+/// let left_out = suppressions.among([&ada, &eve]).await?;
+/// assert_eq!((left_out.len(), left_out[0].address.as_str()), (1, "eve@example.com"));
+/// assert!(suppressions.remove(&eve).await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Suppressions {
     db: Db,

@@ -87,6 +87,29 @@ use source::Source;
 pub const FALLBACK: &str = "en";
 
 /// What a mail says, as a struct: its fields are the values its sources may use.
+///
+/// ```
+/// use omnistack_core::email::template::{Template, Templates};
+///
+/// #[derive(serde::Serialize)]
+/// struct TrialEnds { days: u32 }
+///
+/// impl Template for TrialEnds {
+///     const NAME: &'static str = "trial_ends";
+///     const SOURCES: &'static [(&'static str, &'static str)] = &[
+///         ("en", "subject: {{ days }} days left\n---\nYour trial ends soon."),
+///         ("de", "subject: Noch {{ days }} Tage\n---\nDeine Probezeit endet bald."),
+///     ];
+///
+///     fn sample() -> Self {
+///         Self { days: 3 }
+///     }
+/// }
+///
+/// let templates = Templates::default().with::<TrialEnds>()?;
+/// assert_eq!(templates.render(&TrialEnds { days: 5 }, "de-CH")?.subject, "Noch 5 Tage");
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 pub trait Template: Serialize {
     /// Unique among the app's templates, and stable: tenants' own versions are kept under it.
     const NAME: &'static str;
@@ -98,6 +121,17 @@ pub trait Template: Serialize {
 }
 
 /// What stands in the frame of every mail.
+///
+/// ```
+/// use omnistack_core::email::template::{Brand, Templates};
+///
+/// let brand = Brand::new("Acme").support("help@acme.example").url("https://acme.example");
+/// let mail = Templates::new(brand).preview("welcome", "en")?;
+/// assert_eq!(mail.subject, "Welcome to Acme");
+/// assert!(mail.html.contains("href=\"https://acme.example\""));
+/// assert!(mail.text.contains("Write to help@acme.example."));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Brand {
@@ -131,6 +165,18 @@ impl Brand {
 }
 
 /// A template with its values put in.
+///
+/// ```
+/// use omnistack_core::email::{Email, template::{Templates, Welcome}};
+///
+/// let welcome = Welcome { name: Some("Ada".into()), link: "https://app.example.com/start".into() };
+/// let rendered = Templates::default().render(&welcome, "de-AT")?;
+/// assert_eq!(rendered.locale, "de");
+///
+/// let mail = Email::to("ada@example.com").subject(rendered.subject).html(rendered.html).text(rendered.text);
+/// assert!(mail.from("shop@example.com").check().is_ok());
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// One line of at most 200 characters.
@@ -144,6 +190,15 @@ pub struct Rendered {
 }
 
 /// A template was not rendered.
+///
+/// ```
+/// use omnistack_core::email::template::Templates;
+///
+/// let source = "subject: Welcome\n---\nHello {{ nmae }}";
+/// let error = Templates::default().check("welcome", "en", source).unwrap_err();
+/// assert_eq!((error.name.as_str(), error.locale.as_deref()), ("welcome", Some("en")));
+/// assert!(error.what.starts_with("line 3:"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("template `{name}`{}: {what}", .locale.as_ref().map(|locale| format!(" ({locale})")).unwrap_or_default())]
 pub struct TemplateError {
@@ -181,6 +236,19 @@ struct Known {
 }
 
 /// The app's templates. Cheap to clone.
+///
+/// ```
+/// use omnistack_core::email::template::Templates;
+///
+/// let templates = Templates::default();
+/// for (name, locales) in templates.list() {
+///     for locale in locales {
+///         let seen = templates.preview(name, locale)?;
+///         assert!(seen.html.starts_with("<!doctype html>"));
+///     }
+/// }
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone)]
 pub struct Templates {
     brand: Arc<Brand>,

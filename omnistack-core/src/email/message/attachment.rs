@@ -9,6 +9,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{Invalid, is_token, one_line};
 
 /// A file that goes with a mail, or an image its HTML shows.
+///
+/// ```
+/// use omnistack_core::email::{Attachment, Email, Invalid};
+///
+/// let invoice = Attachment::new("2030-0017.xml", "application/xml", "<invoice/>");
+/// let logo = Attachment::new("logo.png", "image/png", b"\x89PNG".as_slice()).inline("logo");
+/// let mail = Email::to("ada@example.com").from("shop@example.com").subject("Your invoice");
+/// let mail = mail.html("<img src=\"cid:logo\"><p>It is attached.</p>").attach(invoice).attach(logo);
+/// assert_eq!(mail.check(), Ok(()));
+///
+/// let odd = mail.attach(Attachment::new("notes", "notes", "…"));
+/// assert_eq!(odd.check(), Err(Invalid::Attachment("notes".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

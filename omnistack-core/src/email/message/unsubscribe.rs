@@ -14,6 +14,18 @@ fn escaped(address: &Address) -> String {
 /// How a reader gets no more of these mails: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
 ///
 /// Large mailbox providers ask senders of bulk mail for [`one_click`](Self::one_click).
+///
+/// ```
+/// use omnistack_core::email::Unsubscribe;
+///
+/// let unsubscribe = Unsubscribe::one_click("https://shop.example.com/unsubscribe/2nFq")
+///     .or_mail("stop@shop.example.com".parse()?);
+/// assert_eq!(unsubscribe.headers().collect::<Vec<_>>(), [
+///     ("List-Unsubscribe", "<https://shop.example.com/unsubscribe/2nFq>, <mailto:stop@shop.example.com>".into()),
+///     ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()),
+/// ]);
+/// # Ok::<(), omnistack_core::email::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Unsubscribe {

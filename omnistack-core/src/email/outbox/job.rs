@@ -14,6 +14,32 @@ use crate::{
 };
 
 /// Sends a mail of the outbox.
+///
+/// ```
+/// use omnistack_core::{email::SendMail, jobs::{Job, JobFilter, JobState, Jobs}};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailer, Memory, MessageState, Outbox}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let nobody = Mailer::new(Memory::default());
+/// # let app = App::builder(config.clone()).with(Mail::default()).replace(nobody).build()?;
+/// # app.migrate().await?;
+/// # let outbox: Outbox = app.ctx().get()?;
+/// # let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// # app.runner().run_until_idle().await?;
+/// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Failed));
+/// # let config = config.with("EMAIL_FROM", "shop@example.com");
+/// # let app = App::builder(config).db(app.db().clone()).with(Mail::default()).build()?;
+/// // `EMAIL_FROM` was missing, and now it is set: what failed without it goes out.
+/// let jobs: Jobs = app.ctx().get()?;
+/// let failed = JobFilter { name: Some(SendMail::NAME.into()), ..JobFilter::default() }.state(JobState::Dead);
+/// assert_eq!(jobs.retry(&failed).await?, 1);
+/// # app.runner().run_until_idle().await?;
+/// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Sent));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SendMail {
     /// Which.
@@ -135,6 +161,30 @@ impl Sender {
 }
 
 /// Forgets mails that were sent, skipped or given up long ago: `EMAIL_KEEP`.
+///
+/// ```
+/// use omnistack_core::{clock::MockClock, email::{ForgetMail, Outbox}, jobs::Jobs};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail}};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let clock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// let app = App::builder(config).clock(clock.clock()).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// let (outbox, jobs): (Outbox, Jobs) = (app.ctx().get()?, app.ctx().get()?);
+/// let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// app.runner().run_until_idle().await?;
+///
+/// // It runs every night; here, when we say.
+/// clock.advance(Duration::from_secs(31 * 24 * 3600));
+/// jobs.enqueue(ForgetMail {}).await?;
+/// app.runner().run_until_idle().await?;
+/// assert_eq!(outbox.get(id).await?, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetMail {}
 

@@ -17,6 +17,36 @@ use crate::{
 };
 
 /// What became of a mail.
+///
+/// ```
+/// use omnistack_core::email::{MessageInfo, MessageState};
+/// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Outbox, Reason, Suppressions}};
+///
+/// fn told(info: &MessageInfo) -> String {
+///     match info.state {
+///         MessageState::Queued => "It is on its way.".into(),
+///         MessageState::Sent => "It was sent.".into(),
+///         MessageState::Skipped | MessageState::Failed => {
+///             format!("It was not sent: {}", info.reason.as_deref().unwrap_or("nobody knows why"))
+///         }
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let outbox: Outbox = app.ctx().get()?;
+/// # let suppressions: Suppressions = app.ctx().get()?;
+/// # suppressions.add(&"gone@example.com".parse()?, Reason::Manual, None).await?;
+/// # let id = outbox.send(&Email::to("gone@example.com").subject("Welcome").text("Hello.")).await?;
+/// # assert_eq!(outbox.get(id).await?.map(|info| told(&info)).as_deref(), Some("It is on its way."));
+/// # app.runner().run_until_idle().await?;
+/// # let told = outbox.get(id).await?.map(|info| told(&info));
+/// # assert_eq!(told.as_deref(), Some("It was not sent: gone@example.com is suppressed: manual"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageState {
@@ -47,6 +77,28 @@ impl MessageState {
 }
 
 /// A mail in the outbox, without its content.
+///
+/// ```
+/// use omnistack_core::{app::App, config::Config, email::{Email, Mail, MessageState, Outbox}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// let outbox: Outbox = app.ctx().get()?;
+/// let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
+/// app.runner().run_until_idle().await?;
+///
+/// if let Some(info) = outbox.get(id).await? {
+///     assert_eq!((info.recipients.as_str(), info.state), ("ada@example.com", MessageState::Sent));
+///     assert_eq!(info.provider.as_deref(), Some("console"));
+///     assert!(info.finished_at >= Some(info.created_at));
+/// }
+/// # assert!(outbox.get(id).await?.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct MessageInfo {

@@ -20,6 +20,19 @@ use crate::{
 /// `/api/v1/admin/email/suppressions`: the addresses no mail is sent to, for operators.
 ///
 /// A module of its own, because not every app has operators: `.with(EmailApi)`.
+///
+/// ```
+/// use omnistack_core::{app::{App, Audience}, config::Config, email::{EmailApi, Mail}, identity::DevIdentity};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", "for-the-example")]);
+/// let app = App::builder(config).with(DevIdentity::default()).with(Mail::default()).with(EmailApi).build()?;
+/// let list = app.routes().iter().find(|route| route.path == "/api/v1/admin/email/suppressions");
+/// assert_eq!(list.map(|route| route.audience), Some(Audience::Admin));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmailApi;
 

@@ -64,6 +64,15 @@ impl Template for Footer {
 }
 
 /// To somebody who has just joined.
+///
+/// ```
+/// use omnistack_core::email::template::{Brand, Templates, Welcome};
+///
+/// let welcome = Welcome { name: Some("Ada".into()), link: "https://app.example.com/start".into() };
+/// let mail = Templates::new(Brand::new("Acme")).render(&welcome, "en")?;
+/// assert_eq!(mail.subject, "Welcome to Acme");
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Welcome {
     /// What the reader is called.
@@ -82,6 +91,16 @@ impl Template for Welcome {
 }
 
 /// Asks whether an address is the reader's.
+///
+/// ```
+/// use omnistack_core::email::template::{Templates, VerifyEmail};
+/// use std::time::Duration;
+///
+/// let (link, expires) = ("https://app.example.com/verify?token=3f9Q".into(), Duration::from_secs(24 * 3600));
+/// let mail = Templates::default().render(&VerifyEmail { name: None, link, expires }, "de")?;
+/// assert!(mail.text.contains("Der Link gilt 24 Stunden."));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct VerifyEmail {
     /// What the reader is called.
@@ -103,6 +122,16 @@ impl Template for VerifyEmail {
 }
 
 /// To somebody who has forgotten a password.
+///
+/// ```
+/// use omnistack_core::email::template::{ResetPassword, Templates};
+/// use std::time::Duration;
+///
+/// let (link, expires) = ("https://app.example.com/reset?token=3f9Q".into(), Duration::from_secs(3600));
+/// let mail = Templates::default().render(&ResetPassword { name: None, link, expires }, "en")?;
+/// assert!(mail.text.contains("Choose a new password:\nhttps://app.example.com/reset?token=3f9Q"));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ResetPassword {
     /// What the reader is called.
@@ -124,6 +153,16 @@ impl Template for ResetPassword {
 }
 
 /// Signs the reader in, without a password.
+///
+/// ```
+/// use omnistack_core::email::template::{MagicLink, Templates};
+/// use std::time::Duration;
+///
+/// let (link, expires) = ("https://app.example.com/sign-in?token=3f9Q".into(), Duration::from_secs(900));
+/// let mail = Templates::default().render(&MagicLink { link, passcode: Some("482 913".into()), expires }, "en")?;
+/// assert!(mail.text.contains("type this code:\n\n482 913"));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct MagicLink {
     /// What signs in.
@@ -146,6 +185,16 @@ impl Template for MagicLink {
 }
 
 /// Asks somebody to join a tenant.
+///
+/// ```
+/// use omnistack_core::email::template::{Invitation, Templates};
+/// use std::time::Duration;
+///
+/// let (inviter, tenant, link) = ("Charles".into(), "Globex".into(), "https://app.example.com/join/3f9Q".into());
+/// let invitation = Invitation { inviter, tenant, role: None, link, expires: Duration::from_secs(7 * 24 * 3600) };
+/// assert_eq!(Templates::default().render(&invitation, "en")?.subject, "Charles invites you to Globex");
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Invitation {
     /// Who asks.
@@ -177,6 +226,18 @@ impl Template for Invitation {
 }
 
 /// Anything short.
+///
+/// ```
+/// use omnistack_core::email::template::{Notification, Templates};
+///
+/// let mail = Templates::default().render(&Notification {
+///     title: "Your export is ready".into(),
+///     paragraphs: vec!["It is kept for seven days.".into()],
+///     action: Some(("https://app.example.com/exports/17".into(), "Download it".into())),
+/// }, "en")?;
+/// assert!(mail.text.contains("Download it:\nhttps://app.example.com/exports/17"));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Notification {
     /// The subject, and the heading.
@@ -204,6 +265,17 @@ impl Template for Notification {
 }
 
 /// After a payment.
+///
+/// ```
+/// use omnistack_core::email::template::{Receipt, ReceiptLine, Templates};
+///
+/// let lines = vec![ReceiptLine { description: "Team plan".into(), amount: "€20.00".into() }];
+/// let (number, paid_at, total) = ("2030-0017".into(), "2030-01-31T12:34:00Z".parse()?, "€20.00".into());
+/// let receipt = Receipt { name: Some("Ada".into()), number, paid_at, lines, total, link: None };
+/// let mail = Templates::default().render(&receipt, "en")?;
+/// assert!(mail.text.contains("- Team plan: €20.00\n\nTotal: €20.00"));
+/// # Ok::<_, omnistack_core::app::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Receipt {
     /// What the reader is called.
@@ -221,6 +293,16 @@ pub struct Receipt {
 }
 
 /// A line of a [`Receipt`].
+///
+/// ```
+/// use omnistack_core::email::template::ReceiptLine;
+///
+/// let bought = [("Team plan", 2000), ("2 extra seats", 400)];
+/// let lines = bought.map(|(description, cents)| {
+///     ReceiptLine { description: description.into(), amount: format!("€{}.{:02}", cents / 100, cents % 100) }
+/// });
+/// assert_eq!(lines[1].amount, "€4.00");
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ReceiptLine {
     /// What was bought.
@@ -248,6 +330,16 @@ impl Template for Receipt {
 }
 
 /// To somebody who wrote by the contact form.
+///
+/// ```
+/// use omnistack_core::email::template::{ContactConfirmation, Templates};
+///
+/// let message = "What does the team plan cost?".into();
+/// let confirmation = ContactConfirmation { name: None, reference: Some("7K3F9-QXM2D".into()), message };
+/// let mail = Templates::default().render(&confirmation, "en")?;
+/// assert!(mail.text.contains("Your reference number is 7K3F9-QXM2D."));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ContactConfirmation {
     /// What the reader is called.
@@ -269,6 +361,16 @@ impl Template for ContactConfirmation {
 }
 
 /// To whoever answers what is written by the contact form.
+///
+/// ```
+/// use omnistack_core::email::template::{ContactNotification, Template, Templates};
+///
+/// let hostile = ContactNotification { message: "**Free** <b>money</b>".into(), ..Template::sample() };
+/// let mail = Templates::default().render(&hostile, "en")?;
+/// assert_eq!(mail.subject, "The team plan — from Ada Lovelace (7K3F9-QXM2D)");
+/// assert!(mail.html.contains("**Free** &lt;b&gt;money&lt;/b&gt;"));
+/// # Ok::<_, omnistack_core::email::template::TemplateError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ContactNotification {
     /// What the sender was told to name the message by.
@@ -311,6 +413,16 @@ impl Template for ContactNotification {
 }
 
 /// Tells of a sign-in from a device not seen before.
+///
+/// ```
+/// use omnistack_core::email::template::{NewSignIn, Templates};
+///
+/// let (at, device) = ("2030-01-31T12:34:56Z".parse()?, Some("Firefox on Linux".into()));
+/// let link = "https://app.example.com/security".into();
+/// let mail = Templates::default().render(&NewSignIn { name: None, at, device, address: None, link }, "en")?;
+/// assert!(mail.text.contains("- Time: 31 January 2030, 12:34 UTC\n- Device: Firefox on Linux"));
+/// # Ok::<_, omnistack_core::app::BoxError>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct NewSignIn {
     /// What the reader is called.

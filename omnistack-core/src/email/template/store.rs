@@ -12,6 +12,26 @@ use crate::{
 };
 
 /// A tenant's own version of a template.
+///
+/// ```
+/// use omnistack_core::email::template::Overrides;
+/// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let tenant = Id::new(Clock::system().now());
+/// let overrides: Overrides = app.ctx().get()?;
+/// overrides.save(tenant, "footer", "en", "Sent by Globex, 1 Main Street.").await?;
+///
+/// let own = overrides.list(tenant).await?;
+/// assert_eq!((own[0].name.as_str(), own[0].locale.as_str()), ("footer", "en"));
+/// assert_eq!(own[0].source, "Sent by Globex, 1 Main Street.");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
 pub struct Override {
     /// Of which template; `footer` ends every mail.
@@ -25,6 +45,27 @@ pub struct Override {
 }
 
 /// Why a version was not saved.
+///
+/// ```
+/// use omnistack_core::email::template::{OverrideError, Overrides};
+/// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let tenant = Id::new(Clock::system().now());
+/// # let overrides: Overrides = app.ctx().get()?;
+/// let shown = match overrides.save(tenant, "welcome", "en", "subject: Hi\n---\n[here](javascript:x)").await {
+///     Ok(_) => "saved".into(),
+///     Err(OverrideError::Template(wrong)) => wrong.what,
+///     Err(other) => return Err(other.into()),
+/// };
+/// assert!(shown.contains("http"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverrideError {
@@ -58,6 +99,27 @@ impl From<OverrideError> for crate::http::Error {
 ///
 /// They are checked when they are saved, and rendered with nothing but the values of their template. One that fails
 /// afterwards, because a later release took away a value, is passed over with a warning: the app's own is sent.
+///
+/// ```
+/// use omnistack_core::email::template::{Overrides, Welcome};
+/// # use omnistack_core::{app::App, clock::Clock, config::Config, email::Mail, id::Id};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("EMAIL_FROM", "shop@example.com")]);
+/// # let app = App::builder(config).with(Mail::default()).build()?;
+/// # app.migrate().await?;
+/// # let tenant = Id::new(Clock::system().now());
+/// let overrides: Overrides = app.ctx().get()?;
+/// overrides.save(tenant, "welcome", "en", "subject: Globex is glad\n---\n{{ button(link, 'Begin') }}").await?;
+///
+/// let welcome = Welcome { name: None, link: "https://app.example.com/start".into() };
+/// assert_eq!(overrides.render(tenant, &welcome, "en").await?.subject, "Globex is glad");
+/// assert_eq!(overrides.render(tenant, &welcome, "de").await?.locale, "de");
+/// assert!(overrides.remove(tenant, "welcome", "en").await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Overrides {
     db: Db,
