@@ -86,13 +86,14 @@ impl<'a> Reader<'a> {
 }
 
 /// Declares a struct of settings: each field has its variable's name and, unless its type has a natural empty value
-/// (`Option`, `Vec`), a `default` or a `development` value that production refuses. Without either it is required.
+/// (`Option`, `Vec`), a `default` or a `development` value that production refuses. Without either it is required. The first
+/// line of the struct's documentation is the section's title.
 ///
 /// See [`config`](crate::config) for an example.
 #[macro_export]
 macro_rules! section {
     (
-        $(#[doc = $title:literal])*
+        $(#[doc = $title:literal] $(#[doc = $more:literal])*)?
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $doc:literal])*
@@ -101,14 +102,14 @@ macro_rules! section {
             )*
         }
     ) => {
-        $(#[doc = $title])*
+        $(#[doc = $title] $(#[doc = $more])*)?
         #[derive(Clone, Debug)]
         $vis struct $name {
             $( $(#[doc = $doc])* #[doc = concat!("\n\nSetting: `", $key, "`.")] $field_vis $field: $ty, )*
         }
 
         impl $crate::config::Section for $name {
-            const TITLE: &'static str = concat!($($title),*);
+            const TITLE: &'static str = concat!($($title)?);
 
             fn settings() -> Vec<$crate::config::Setting> {
                 vec![$({
