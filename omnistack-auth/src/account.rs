@@ -60,6 +60,27 @@ pub(crate) use deletion::AccountExport;
 pub(crate) use owner::FirstOwner;
 
 /// Built-in accounts. Cheap to clone.
+///
+/// For sign-ins that come by other ways than the module's routes:
+///
+/// ```
+/// use omnistack_auth::{account::{Accounts, Visitor}, password::Password};
+/// use omnistack_core::http;
+/// # use omnistack_auth::Auth;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// let accounts: Accounts = app.ctx().get()?;
+/// let password = Password::new("a password of hers").ok_or("longer than any password")?;
+/// let refused = accounts.sign_in("ada@example.com", &password, &Visitor::default()).await.unwrap_err();
+/// // The same for a wrong password and for no account.
+/// assert_eq!(http::Error::from(refused).code(), "CREDENTIALS_INVALID");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Accounts(Arc<Inner>);
 
@@ -95,6 +116,23 @@ pub(crate) struct Inner {
 }
 
 /// Who asks, from where.
+///
+/// ```
+/// use axum::http::{header::USER_AGENT, request::Parts};
+/// use omnistack_auth::{account::Visitor, model::Device};
+/// use omnistack_core::http::layer::ClientAddr;
+///
+/// fn visitor(request: &Parts) -> Visitor {
+///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
+///     let user_agent = request.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).map(str::to_owned);
+///     Visitor { device: Device { user_agent, address: address.map(|address| address.to_string()) }, address }
+/// }
+/// # let (mut request, ()) = axum::http::Request::new(()).into_parts();
+/// # request.headers.insert(USER_AGENT, axum::http::HeaderValue::from_static("acme-cli/2.1"));
+/// # request.extensions.insert(ClientAddr([203, 0, 113, 7].into()));
+/// assert_eq!(visitor(&request).device.user_agent.as_deref(), Some("acme-cli/2.1"));
+/// assert_eq!(visitor(&request).device.address.as_deref(), Some("203.0.113.7"));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Visitor {
     /// The device, as its user sees it later.

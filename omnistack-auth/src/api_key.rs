@@ -29,7 +29,39 @@ const MOST: i64 = 200;
 pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A key, without its secret.
+///
+/// ```
+/// use omnistack_auth::api_key::ApiKey;
+/// # use omnistack_auth::{Auth, api_key::{ApiKeys, NewApiKey}, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, clock::MockClock, config::Config, identity::{Identity, KnownPermissions}};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).clock(mock.clock());
+/// # let app = app.with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let (users, keys): (Users, ApiKeys) = (app.ctx().get()?, app.ctx().get()?);
+/// # let known: KnownPermissions = app.ctx().get()?;
+/// # let made = users.create(NewUser::of_email("ada@example.com")).await?;
+/// # let ada = Identity::user(made.user).for_tenant(made.tenant);
+/// # keys.create(&ada, NewApiKey::new("an experiment", "members:read".parse()?), &known).await?;
+/// # mock.advance(Duration::from_secs(100 * 24 * 60 * 60));
+/// # let now = mock.clock().now();
+/// // Keys nobody has called with for 90 days end.
+/// let used = |key: &ApiKey| key.last_used_at.unwrap_or(key.created_at);
+/// for key in keys.list(&ada, None, 100).await?.items {
+///     if now.since(used(&key)) > Duration::from_secs(90 * 24 * 60 * 60) {
+///         keys.revoke(&ada, key.id).await?;
+///     }
+/// }
+/// assert!(keys.list(&ada, None, 100).await?.items.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(description = "A key, without its secret.")]
 #[non_exhaustive]
 pub struct ApiKey {
     /// Its id.
@@ -61,6 +93,19 @@ pub struct ApiKey {
 }
 
 /// A key to be.
+///
+/// ```
+/// use omnistack_auth::api_key::NewApiKey;
+/// # use omnistack_core::{clock::Clock, identity::PermissionError};
+/// use std::time::Duration;
+///
+/// # let clock = Clock::system();
+/// let mut new = NewApiKey::new("continuous integration", "projects:read builds:write".parse()?);
+/// new.expires_at = Some(clock.now() + Duration::from_secs(90 * 24 * 60 * 60));
+/// new.test = true;
+/// assert!(new.scopes.allows("builds:write") && !new.scopes.allows("projects:write"));
+/// # Ok::<_, PermissionError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewApiKey {
@@ -82,6 +127,32 @@ impl NewApiKey {
 }
 
 /// Makes and ends API keys.
+///
+/// ```
+/// use omnistack_auth::api_key::{ApiKeys, NewApiKey};
+/// # use omnistack_auth::{Auth, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config, identity::Identity};
+/// use omnistack_core::{ExposeSecret as _, identity::KnownPermissions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let made = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?;
+/// # let ada = Identity::user(made.user).for_tenant(made.tenant);
+/// let (keys, known): (ApiKeys, KnownPermissions) = (app.ctx().get()?, app.ctx().get()?);
+/// let new = NewApiKey::new("nightly export", "members:read".parse()?);
+/// let (key, secret) = keys.create(&ada, new, &known).await?;
+/// // The one time it can be shown.
+/// assert!(secret.expose_secret().starts_with("omni_live_"));
+///
+/// // A scope that no route asks for is a typing error.
+/// let new = NewApiKey::new("nightly export", "membres:read".parse()?);
+/// assert!(keys.create(&ada, new, &known).await.is_err());
+/// keys.revoke(&ada, key.id).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ApiKeys {
     tenants: Tenants,

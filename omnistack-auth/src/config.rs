@@ -9,6 +9,19 @@ use crate::{issuer::Issuer, social::Provider};
 
 omnistack_core::section! {
     /// Accounts.
+    ///
+    /// ```
+    /// use omnistack_auth::AuthSettings;
+    /// use omnistack_core::config::Config;
+    /// use std::time::Duration;
+    ///
+    /// let config = Config::from_pairs([("PUBLIC_URL", "https://app.example.com/"), ("AUTH_SESSION_IDLE", "7d")]);
+    /// let settings: AuthSettings = config.section()?;
+    /// assert_eq!(settings.issuer(), "https://app.example.com");
+    /// assert_eq!(settings.session_idle, Duration::from_secs(7 * 24 * 60 * 60));
+    /// assert_eq!(settings.access_token, Duration::from_secs(10 * 60));
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct AuthSettings {
         /// Where users reach the app: what links in mails begin with, and the issuer of access tokens. In production, with built-in accounts, it must be set to one that begins with `https://`.
         pub public_url: String = "PUBLIC_URL", default "http://127.0.0.1:8080";
@@ -33,6 +46,21 @@ omnistack_core::section! {
 
 omnistack_core::section! {
     /// Identity providers.
+    ///
+    /// ```
+    /// use omnistack_auth::IssuerSettings;
+    /// use omnistack_core::config::Config;
+    ///
+    /// let config = Config::from_pairs([
+    ///     ("AUTH_ISSUERS", "clerk=https://clerk.example.com"),
+    ///     ("AUTH_AUTHORIZED_PARTIES", "https://app.example.com,https://admin.example.com"),
+    ///     ("AUTH_WEBHOOK_SECRET", "whsec_c2VjcmV0"),
+    /// ]);
+    /// let settings: IssuerSettings = config.section()?;
+    /// assert_eq!(settings.authorized_parties, ["https://app.example.com", "https://admin.example.com"]);
+    /// assert!(!format!("{settings:?}").contains("c2VjcmV0"), "secrets are not shown");
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct IssuerSettings {
         /// Whose tokens are good beside the app's own, e.g. `clerk=https://clerk.example.com`: `jwks`, `hs256`, `clerk`, `supabase`, `auth0` or `keycloak`, and its address.
         pub issuers: Vec<String> = "AUTH_ISSUERS";
@@ -94,6 +122,21 @@ impl IssuerSettings {
 
 omnistack_core::section! {
     /// Built-in accounts.
+    ///
+    /// ```
+    /// use omnistack_auth::AccountSettings;
+    /// use omnistack_core::config::Config;
+    ///
+    /// let by_invitation = Config::from_pairs([
+    ///     ("AUTH_OWNER_EMAIL", "ada@example.com"),
+    ///     ("AUTH_REGISTRATION", "false"),
+    ///     ("AUTH_PASSWORD_LENGTH", "12"),
+    /// ]);
+    /// let settings: AccountSettings = by_invitation.section()?;
+    /// assert!(!settings.registration && settings.verified_email);
+    /// assert_eq!(settings.password_length, 12);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct AccountSettings {
         /// Who operates the app as long as nobody else does: made at start, with this address; a new password is asked for by mail.
         pub owner: Option<String> = "AUTH_OWNER_EMAIL";
@@ -123,6 +166,21 @@ omnistack_core::section! {
 #[cfg(feature = "passkeys")]
 omnistack_core::section! {
     /// Passkeys.
+    ///
+    /// ```
+    /// use omnistack_auth::PasskeySettings;
+    /// use omnistack_core::config::Config;
+    ///
+    /// // One passkey for `app.example.com`, which is `PUBLIC_URL`, and for the shop beside it.
+    /// let config = Config::from_pairs([
+    ///     ("AUTH_PASSKEY_DOMAIN", "example.com"),
+    ///     ("AUTH_PASSKEY_ORIGINS", "https://shop.example.com"),
+    /// ]);
+    /// let settings: PasskeySettings = config.section()?;
+    /// assert_eq!(settings.domain.as_deref(), Some("example.com"));
+    /// assert_eq!(settings.origins, ["https://shop.example.com"]);
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct PasskeySettings {
         /// The domain they are for; the host of `PUBLIC_URL` when absent. Who changes it leaves every passkey behind.
         pub domain: Option<String> = "AUTH_PASSKEY_DOMAIN";
@@ -134,6 +192,22 @@ omnistack_core::section! {
 #[cfg(feature = "sms")]
 omnistack_core::section! {
     /// Codes by text message.
+    ///
+    /// ```
+    /// use omnistack_auth::{Auth, SmsCodeSettings};
+    /// use omnistack_core::{app::App, config::Config, sms::Sms};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> omnistack_core::Result<()> {
+    /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_SMS_CODES", "true")]);
+    /// assert!(config.section::<SmsCodeSettings>().is_ok_and(|settings| settings.codes));
+    ///
+    /// // Nothing would send them here, so the app doesn't start.
+    /// assert!(App::builder(config.clone()).with(Auth::accounts()).build().is_err());
+    /// App::builder(config).with(Auth::accounts()).with(Sms::default()).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub struct SmsCodeSettings {
         /// Whether users may have codes sent to their phone, as a second factor. It needs the module `Sms`.
         pub codes: bool = "AUTH_SMS_CODES", default "false";
@@ -142,6 +216,23 @@ omnistack_core::section! {
 
 omnistack_core::section! {
     /// Signing in with providers, for `Auth::from_env`.
+    ///
+    /// ```
+    /// use omnistack_auth::{Auth, SocialSettings};
+    /// use omnistack_core::{app::App, config::Config};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> omnistack_core::Result<()> {
+    /// let half = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_GITHUB_CLIENT_ID", "Iv1.01234")]);
+    /// assert!(half.section::<SocialSettings>().is_ok_and(|settings| settings.github_client_secret.is_none()));
+    ///
+    /// // An id without its secret is a problem at start, and not at the first sign-in.
+    /// let problems = App::builder(half.clone()).with(Auth::from_env()).build().unwrap_err();
+    /// assert!(problems.to_string().contains("AUTH_GITHUB_CLIENT_SECRET"));
+    /// App::builder(half).set("AUTH_GITHUB_CLIENT_SECRET", "secret").with(Auth::from_env()).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub struct SocialSettings {
         /// The app's client id at Google; with its secret, users can sign in with Google.
         pub google_client_id: Option<String> = "AUTH_GOOGLE_CLIENT_ID";

@@ -3,6 +3,19 @@
 use omnistack_core::{crypto, db, http};
 
 /// What goes wrong with accounts.
+///
+/// ```
+/// use omnistack_auth::{Error, ErrorKind};
+/// use omnistack_core::http::{self, StatusCode};
+///
+/// let error = Error::from(http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses"));
+/// assert_eq!(error.kind(), ErrorKind::Refused);
+/// assert!(!error.is_retryable());
+///
+/// // In a handler `?` does this: a refusal is the answer it stands for, and what failed inside is logged and not told.
+/// let answer = http::Error::from(error);
+/// assert_eq!((answer.status(), answer.code()), (StatusCode::CONFLICT, "SLUG_TAKEN"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Box<Cause>);
@@ -24,6 +37,38 @@ enum Cause {
 }
 
 /// Kinds of [`Error`].
+///
+/// ```
+/// use omnistack_auth::{Error, ErrorKind, invitation::Invitations};
+/// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config};
+/// use omnistack_core::identity::{Identity, TenantId};
+///
+/// /// Invites a list of people; who can't be invited, being a member already, say, is left out.
+/// async fn invite(all: &Invitations, caller: &Identity, team: TenantId, list: &[&str]) -> Result<usize, Error> {
+///     let mut invited = 0;
+///     for email in list {
+///         match all.create(caller, team, email, "viewer").await {
+///             Ok(_) => invited += 1,
+///             Err(error) if error.kind() == ErrorKind::Refused => {}
+///             Err(error) => return Err(error),
+///         }
+///     }
+///     Ok(invited)
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
+/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
+/// # let invitations = app.ctx().get()?;
+/// let list = ["grace@example.com", "Grace@example.com", "alan@example.com"];
+/// assert_eq!(invite(&invitations, &ada, team, &list).await?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {

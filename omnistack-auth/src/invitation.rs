@@ -40,6 +40,28 @@ const MOST: i64 = 200;
 const PREFIX: &str = "omi_";
 
 /// Asks people to join teams.
+///
+/// ```
+/// use omnistack_auth::invitation::Invitations;
+/// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config, identity::Identity};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
+/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
+/// let invitations: Invitations = app.ctx().get()?;
+/// let invited = invitations.create(&ada, team, "grace@example.com", "developer").await?;
+/// assert_eq!(invitations.list(&ada, team, None, 20).await?.items.len(), 1);
+///
+/// // It was the wrong address: the link in the mail is good no longer.
+/// invitations.revoke(&ada, team, invited.id).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Invitations {
     tenants: Tenants,
@@ -48,6 +70,20 @@ pub struct Invitations {
 }
 
 /// Somebody joined.
+///
+/// ```
+/// use omnistack_auth::{Error, invitation::{Invitations, Joined}, session::Sessions};
+/// use omnistack_core::identity::Identity;
+///
+/// /// Joins, and goes on in the team that was joined.
+/// async fn join(all: &Invitations, sessions: &Sessions, caller: &Identity, token: &str) -> Result<Joined, Error> {
+///     let joined = all.accept(caller, token).await?;
+///     if let Some(session) = caller.session {
+///         sessions.choose(session, joined.tenant).await?;
+///     }
+///     Ok(joined)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joined {

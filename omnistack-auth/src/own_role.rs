@@ -21,7 +21,31 @@ use crate::{
 const MOST: usize = 50;
 
 /// Who may do what in a team.
+///
+/// ```
+/// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config, identity::Identity};
+/// use omnistack_auth::tenant::Matrix;
+/// use omnistack_core::identity::KnownPermissions;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
+/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
+/// let known: KnownPermissions = app.ctx().get()?;
+/// let matrix: Matrix = tenants.matrix(&ada, team, &known).await?;
+/// for role in &matrix.roles {
+///     println!("{:<12} {} of {}", role.name, role.allowed.len(), matrix.permissions.len());
+/// }
+/// assert_eq!(matrix.roles[0].allowed, matrix.permissions, "the owner may do everything");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(description = "Who may do what in a team.")]
 #[non_exhaustive]
 pub struct Matrix {
     /// Every permission that some route of the app asks for.
@@ -31,7 +55,28 @@ pub struct Matrix {
 }
 
 /// A role, and what it allows.
+///
+/// ```
+/// use omnistack_auth::tenant::RoleRow;
+/// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config, identity::{Identity, KnownPermissions}};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let (users, tenants): (Users, Tenants) = (app.ctx().get()?, app.ctx().get()?);
+/// # let ada = Identity::user(users.create(NewUser::of_email("ada@example.com")).await?.user);
+/// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
+/// # let known: KnownPermissions = app.ctx().get()?;
+/// let permissions = "activity:read members:read".parse()?;
+/// let auditor: RoleRow = tenants.add_role(&ada, team, "auditor", &permissions, &known).await?;
+/// assert!(!auditor.built_in, "the team has made it, and may change it");
+/// assert_eq!(auditor.allowed, ["activity:read", "members:read"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(description = "A role, and what it allows.")]
 #[non_exhaustive]
 pub struct RoleRow {
     /// Its name.

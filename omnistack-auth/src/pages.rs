@@ -26,6 +26,17 @@ use crate::social::is_path;
 
 omnistack_core::section! {
     /// The pages of accounts.
+    ///
+    /// ```
+    /// use omnistack_auth::PageSettings;
+    /// use omnistack_core::config::Config;
+    ///
+    /// // Who has signed in is sent to the app, and not to the page of the account.
+    /// let config = Config::from_pairs([("AUTH_AFTER_SIGN_IN", "/projects")]);
+    /// let settings: PageSettings = config.section()?;
+    /// assert_eq!((settings.pages, settings.after_sign_in.as_str()), (true, "/projects"));
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct PageSettings {
         /// Whether the pages that mails link to are served, at `/auth/…`; an app that has its own says `false`.
         pub pages: bool = "AUTH_PAGES", default "true";

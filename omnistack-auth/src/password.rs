@@ -48,6 +48,18 @@ use utoipa::{
 
 /// A password somebody has typed, in NFC, of at most [`LONGEST`] characters. It is wiped from memory when dropped, and
 /// its `Debug` shows nothing.
+///
+/// ```
+/// use omnistack_auth::password::{LONGEST, Password};
+/// use omnistack_core::ExposeSecret as _;
+///
+/// // One keyboard sends `é` as a letter, another as a letter and an accent.
+/// let typed = Password::new("cafe\u{301} at noon").ok_or("longer than any password")?;
+/// assert_eq!(typed.expose_secret(), "caf\u{e9} at noon");
+/// assert_eq!(format!("{typed:?}"), "Password(…)");
+/// assert!(Password::new(&"x".repeat(LONGEST + 1)).is_none());
+/// # Ok::<_, &str>(())
+/// ```
 #[derive(Clone)]
 pub struct Password(SecretString);
 
@@ -96,6 +108,32 @@ impl PartialSchema for Password {
 impl ToSchema for Password {}
 
 /// Knows passwords that have leaked elsewhere.
+///
+/// ```
+/// use omnistack_auth::password::{Password, PasswordCheck};
+/// use omnistack_core::{ExposeSecret as _, app::BoxError, async_trait, crypto::Sha256};
+/// use std::{collections::HashSet, sync::OnceLock};
+///
+/// /// Hashes of leaked passwords, which a job reads some time after the start.
+/// #[derive(Default)]
+/// struct Leaked(OnceLock<HashSet<String>>);
+///
+/// #[async_trait]
+/// impl PasswordCheck for Leaked {
+///     async fn is_breached(&self, password: &Password) -> Result<bool, BoxError> {
+///         let hashes = self.0.get().ok_or("the list is not read yet")?;
+///         Ok(hashes.contains(&Sha256::of(password.expose_secret()).to_string()))
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let (leaked, password) = (Leaked::default(), Password::new("an unlucky password").ok_or("too long")?);
+/// # assert!(leaked.is_breached(&password).await.is_err());
+/// # leaked.0.get_or_init(|| [Sha256::of("an unlucky password").to_string()].into());
+/// # assert!(leaked.is_breached(&password).await?);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait PasswordCheck: Send + Sync + 'static {
     /// Whether it is known to have leaked.

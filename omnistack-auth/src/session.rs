@@ -24,6 +24,31 @@ use crate::{
 use refresh::{Issued, Presented};
 
 /// What somebody holds who has signed in.
+///
+/// ```
+/// # use omnistack_auth::{Auth, model::Device, session::{Sessions, SignIn}, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config};
+/// use omnistack_auth::session::Tokens;
+/// use omnistack_core::ExposeSecret as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # app.start().await?;
+/// # let (sessions, users): (Sessions, Users) = (app.ctx().get()?, app.ctx().get()?);
+/// # let ada = users.create(NewUser::of_email("ada@example.com")).await?.user;
+/// # let mut tx = app.db().begin().await?;
+/// # let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
+/// # tx.commit().await?;
+/// // A client comes back before `tokens.expires_in` is over.
+/// let next: Tokens = sessions.refresh(tokens.refresh.expose_secret()).await?;
+/// assert_eq!(next.session, tokens.session);
+/// assert_ne!(next.refresh.expose_secret(), tokens.refresh.expose_secret());
+/// let header = format!("Bearer {}", next.access.expose_secret());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// Goes with each request, in `Authorization: Bearer`.
@@ -39,6 +64,20 @@ pub struct Tokens {
 }
 
 /// A sign-in.
+///
+/// ```
+/// use omnistack_auth::{model::Device, session::SignIn};
+/// # use omnistack_core::{clock::Clock, identity::{TenantId, UserId}};
+/// use std::time::Duration;
+///
+/// # let now = Clock::system().now();
+/// # let (ada, acme) = (UserId::new(now), TenantId::new(now));
+/// let device = Device { user_agent: Some("the screen at the entrance".into()), ..Device::default() };
+/// let mut sign_in = SignIn::new(ada, device).for_tenant(acme).with_second_factor(true);
+/// // Others pass by there.
+/// sign_in.lifetime = Some(Duration::from_secs(60 * 60));
+/// assert_eq!((sign_in.tenant, sign_in.actor), (Some(acme), None));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SignIn {
@@ -78,6 +117,32 @@ impl SignIn {
 }
 
 /// Begins, refreshes and ends sessions.
+///
+/// For a way to sign in that the module doesn't have:
+///
+/// ```
+/// use omnistack_auth::{model::Device, session::{Sessions, SignIn}};
+/// # use omnistack_auth::{Auth, users::{NewUser, Users}};
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # app.start().await?;
+/// # let ada = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?.user;
+/// let sessions: Sessions = app.ctx().get()?;
+/// let mut tx = app.db().begin().await?;
+/// // … verify the ticket of the company that says it is Ada, and use it up …
+/// let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
+/// tx.commit().await?;
+/// assert_eq!(sessions.of(ada).await?.len(), 1);
+///
+/// assert!(sessions.end(ada, tokens.session).await?);
+/// assert!(sessions.of(ada).await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Sessions {
     db: Db,

@@ -33,6 +33,25 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(crate) const TYPE: &str = "at+jwt";
 
 /// The app's own signing keys. Kept in its database, sealed; all replicas share them.
+///
+/// ```
+/// use omnistack_auth::signing::SigningKeys;
+/// # use omnistack_auth::Auth;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # app.start().await?;
+/// // What other services verify the app's access tokens with.
+/// let keys: SigningKeys = app.ctx().get()?;
+/// let set = keys.public();
+/// assert_eq!(set["keys"][0]["alg"], "ES256");
+/// assert!(set["keys"][0].get("d").is_none(), "the private half is in no answer");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SigningKeys(Arc<Inner>);
 

@@ -54,6 +54,16 @@ const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 /// Somebody users can sign in with, who knows the app as a client with an id and a secret.
 ///
 /// The provider has to know where users come back to: `PUBLIC_URL/api/v1/public/auth/oauth/NAME/callback`.
+///
+/// ```
+/// use omnistack_auth::{Auth, social::Provider};
+///
+/// let own = Provider::github_enterprise("https://git.example.com", "client", "secret").named("git").scope("read:org");
+/// assert_eq!(own.name(), "git");
+/// // Nobody but the company has accounts in its tenant, so the addresses there are its own.
+/// let office = Provider::microsoft("01234567-89ab-4cde-8f01-23456789abcd", "client", "secret").trust_emails();
+/// let auth = Auth::accounts().sign_in_with(own).sign_in_with(office.link_verified_emails());
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct Provider {

@@ -15,6 +15,27 @@ use crate::{
 };
 
 /// A user to be.
+///
+/// ```
+/// use omnistack_auth::users::NewUser;
+/// # use omnistack_auth::{Auth, users::Users};
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let users: Users = app.ctx().get()?;
+/// // From the directory of a company, which knows its people.
+/// let mut new = NewUser::of_email("Ada@example.com");
+/// new.email_verified = true;
+/// new.name = "Ada Lovelace".into();
+/// new.locale = Some("en-GB".into());
+/// let made = users.create(new).await?;
+/// assert_eq!(users.find(made.user).await?.and_then(|ada| ada.email).as_deref(), Some("ada@example.com"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
@@ -41,6 +62,27 @@ impl NewUser {
 }
 
 /// Makes and finds users.
+///
+/// ```
+/// use omnistack_auth::{ErrorKind, users::{NewUser, Users}};
+/// # use omnistack_auth::Auth;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// let users: Users = app.ctx().get()?;
+/// let made = users.create(NewUser::of_email("ada@example.com")).await?;
+/// let found = users.find_by_email(" ADA@example.com").await?;
+/// assert_eq!(found.map(|ada| ada.id), Some(made.user));
+///
+/// // An address is one user's.
+/// let twice = users.create(NewUser::of_email("ada@example.com")).await.unwrap_err();
+/// assert_eq!(twice.kind(), ErrorKind::Database);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Users {
     db: Db,
@@ -48,6 +90,26 @@ pub struct Users {
 }
 
 /// Somebody who was just made.
+///
+/// ```
+/// use omnistack_auth::users::{Made, NewUser};
+/// # use omnistack_auth::{Auth, tenant::Tenants, users::Users};
+/// # use omnistack_core::{app::App, config::Config, identity::Identity};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// # let users: Users = app.ctx().get()?;
+/// let mut tx = app.db().all_tenants().begin().await?;
+/// let Made { user, tenant } = users.create_in(&mut tx, NewUser::of_email("ada@example.com")).await?;
+/// // … a first project in `tenant`, in the same transaction …
+/// tx.commit().await?;
+/// # let rights = app.ctx().get::<Tenants>()?.rights(&Identity::user(user), tenant).await?;
+/// assert_eq!(rights.role, "owner");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
     /// The user.

@@ -9,6 +9,31 @@ use super::Accounts;
 use crate::Error;
 
 /// Knows which second factors users have.
+///
+/// ```
+/// use omnistack_auth::{Error, account::SecondFactorSource};
+/// use omnistack_core::{async_trait, identity::UserId};
+/// use std::collections::HashSet;
+///
+/// /// Who has a card that opens the doors.
+/// struct Cards(HashSet<UserId>);
+///
+/// #[async_trait]
+/// impl SecondFactorSource for Cards {
+///     async fn of(&self, user: UserId) -> Result<Vec<String>, Error> {
+///         Ok(self.0.contains(&user).then(|| "card".to_owned()).into_iter().collect())
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// # let now = omnistack_core::clock::Clock::system().now();
+/// # let (ada, grace) = (UserId::new(now), UserId::new(now));
+/// let cards = Cards([ada].into());
+/// assert_eq!(cards.of(ada).await?, ["card"]);
+/// assert!(cards.of(grace).await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait SecondFactorSource: Send + Sync + 'static {
     /// By which ways the user can show a second factor: `totp`, `card`. None for a user without one. At a sign-in it is
@@ -20,6 +45,37 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 }
 
 /// Which second factors users have: codes of an app, and, where a module provides this, its own besides.
+///
+/// ```
+/// use omnistack_auth::account::SecondFactors;
+/// use omnistack_core::app::{Module, Registry};
+/// # use omnistack_auth::{Auth, Error, account::SecondFactorSource};
+/// # use omnistack_core::{app::App, async_trait, config::Config, identity::UserId};
+/// # struct Cards;
+/// # #[async_trait]
+/// # impl SecondFactorSource for Cards {
+/// #     async fn of(&self, _: UserId) -> Result<Vec<String>, Error> { Ok(vec!["card".into()]) }
+/// # }
+/// # struct Doors;
+///
+/// impl Module for Doors {
+///     fn name(&self) -> &'static str {
+///         "doors"
+///     }
+///
+///     fn register(&self, registry: &mut Registry) {
+///         // From now on nobody who has a card signs in without it.
+///         registry.provide(SecondFactors::new(Cards));
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(Auth::accounts()).with(Doors).build()?;
+/// # app.ctx().get::<SecondFactors>()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct SecondFactors(Vec<Arc<dyn SecondFactorSource>>);
 

@@ -21,6 +21,21 @@ use crate::{
 };
 
 /// What came of a sign-in.
+///
+/// ```
+/// use omnistack_auth::{Error, account::{Accounts, SignedIn, Visitor}, password::Password};
+/// use omnistack_core::ExposeSecret as _;
+/// use serde_json::{Value, json};
+///
+/// async fn sign_in(accounts: &Accounts, email: &str, password: &Password, from: &Visitor) -> Result<Value, Error> {
+///     Ok(match accounts.sign_in(email, password, from).await? {
+///         SignedIn::Tokens(tokens) => json!({ "token": tokens.access.expose_secret() }),
+///         SignedIn::SecondFactor(challenge) => {
+///             json!({ "challenge": challenge.token.expose_secret(), "show_one_of": challenge.methods })
+///         }
+///     })
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub enum SignedIn {
     /// A session has begun.
@@ -30,6 +45,22 @@ pub enum SignedIn {
 }
 
 /// Half a sign-in: what came first was right.
+///
+/// ```
+/// use omnistack_auth::{Error, account::{Accounts, Challenge, Visitor}, session::Tokens};
+/// use omnistack_core::ExposeSecret as _;
+/// # use omnistack_core::identity::UserId;
+/// # fn number_of_card(_: UserId) -> String { String::new() }
+///
+/// async fn go_on(accounts: &Accounts, half: &Challenge, shown: &str, from: &Visitor) -> Result<Tokens, Error> {
+///     let token = half.token.expose_secret();
+///     if half.methods.iter().any(|way| way == "card") {
+///         // A factor of the app's own.
+///         return accounts.finish(token, from, async |user| Ok(number_of_card(user) == shown)).await;
+///     }
+///     accounts.finish_with_code(token, shown, from).await
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Challenge {
     /// Good once, for [`finish`](Accounts::finish) with a second factor.

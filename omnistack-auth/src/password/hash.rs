@@ -33,6 +33,25 @@ pub(crate) struct Hashing {
 }
 
 /// Hashes and verifies passwords. Cheap to clone; all clones share the places.
+///
+/// ```
+/// use omnistack_auth::password::{Password, Passwords};
+/// # use omnistack_auth::Auth;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
+/// # app.migrate().await?;
+/// // A secret of the app's own: what opens a vault. It takes its turn among those who sign in.
+/// let passwords: Passwords = app.ctx().get()?;
+/// let secret = Password::new("between the two willows").ok_or("longer than any password")?;
+/// let kept = passwords.hash(&secret).await?;
+/// assert!(kept.starts_with("$argon2id$"));
+/// assert!(passwords.verify(&secret, Some(&kept)).await?.good);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Passwords(Arc<Inner>);
 
@@ -47,6 +66,36 @@ struct Inner {
 }
 
 /// What came of a verification.
+///
+/// ```
+/// use omnistack_auth::{Error, password::{Password, Passwords, Verified}};
+/// # use omnistack_auth::Auth;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// async fn opens(passwords: &Passwords, typed: &Password, kept: &mut String) -> Result<bool, Error> {
+///     let Verified { good, outdated } = passwords.verify(typed, Some(kept)).await?;
+///     if outdated {
+///         *kept = passwords.hash(typed).await?;
+///     }
+///     Ok(good)
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let at = |passes: &str| {
+/// #     let config = [("DATABASE_URL", "sqlite::memory:"), ("AUTH_ARGON2_PASSES", passes)];
+/// #     let app = App::builder(Config::from_pairs(config)).with(Auth::accounts()).build()?;
+/// #     Ok::<Passwords, omnistack_core::Failure>(app.ctx().get()?)
+/// # };
+/// # let (before, now) = (at("1")?, at("2")?);
+/// # let secret = Password::new("between the two willows").ok_or("too long")?;
+/// # let mut kept = before.hash(&secret).await?;
+/// // `kept` is from before `AUTH_ARGON2_PASSES` was raised to 2.
+/// assert!(kept.contains("t=1"));
+/// assert!(opens(&now, &secret, &mut kept).await?);
+/// assert!(kept.contains("t=2"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Whether it is the password.
