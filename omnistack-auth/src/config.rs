@@ -23,8 +23,6 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AuthSettings {
-        /// Where users reach the app: what links in mails begin with, and the issuer of access tokens. In production, with built-in accounts, it must be set to one that begins with `https://`.
-        pub public_url: String = "PUBLIC_URL", default "http://127.0.0.1:8080";
         /// How long an access token is good.
         pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m";
         /// How long a session lasts that is not used.
@@ -273,23 +271,5 @@ impl AccountSettings {
     /// Whether hashes cost as much as OWASP asks.
     pub(crate) fn is_costly(&self) -> bool {
         LEAST.iter().any(|(memory, passes)| self.argon2_memory >= *memory && self.argon2_passes >= *passes)
-    }
-}
-
-impl AuthSettings {
-    /// The host of the public address.
-    pub(crate) fn host(&self) -> Option<&str> {
-        let (_, rest) = self.public_url.split_once("://")?;
-        rest.split(['/', ':']).next()
-    }
-
-    /// Whether it is an address users may be sent to: over TLS, and of some host.
-    pub(crate) fn is_public(&self) -> bool {
-        self.public_url.starts_with("https://") && self.host().is_some_and(|host| !host.is_empty())
-    }
-
-    /// The issuer of the app's own tokens: the public address without a slash at its end.
-    pub fn issuer(&self) -> &str {
-        self.public_url.trim_end_matches('/')
     }
 }

@@ -114,7 +114,8 @@ impl Auth {
     }
 
     /// What verifies the tokens of other issuers; takes their webhooks.
-    fn issuers(&self, registry: &mut Registry, own: &str) -> Vec<Checked> {
+    fn issuers(&self, registry: &mut Registry) -> Vec<Checked> {
+        let own = registry.public_url();
         let mut issuers = self.issuers.clone();
         if let Some(settings) = registry.config::<IssuerSettings>().filter(|_| self.from_env) {
             match settings.read() {
@@ -124,7 +125,7 @@ impl Auth {
         }
         let mut trusted: Vec<Checked> = Vec::new();
         for issuer in &issuers {
-            match issuer.check(own) {
+            match issuer.check(own.as_str()) {
                 Ok(checked) if trusted.iter().any(|other| other.name() == checked.name()) => {
                     let what = format!("trusts the issuer `{}` twice", checked.name());
                     registry.problem(what, "name each once, with all its audiences");
@@ -173,7 +174,7 @@ impl Module for Auth {
             "0007_passkeys",
             "0008_sms_codes"
         ]);
-        let issuers = self.issuers(registry, settings.issuer());
+        let issuers = self.issuers(registry);
         let Some(parts) = self.accounts_of(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());
         let grace = settings.tenant_delete_grace;

@@ -11,7 +11,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use omnistack_core::{clock::Timestamp, http, id::Id};
+use omnistack_core::{clock::Timestamp, config::PublicUrl, http, id::Id};
 use reqwest::Url;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -82,7 +82,7 @@ impl RelyingParty {
     /// # Errors
     /// What is wrong with the settings, and what to do about it.
     pub(crate) fn new(
-        public_url: &str,
+        public_url: &PublicUrl,
         settings: &PasskeySettings,
         product: &str,
     ) -> Result<Option<Self>, (String, &'static str)> {
@@ -90,7 +90,7 @@ impl RelyingParty {
             let problem = || (format!("`{name}` is no address: `{text}`"), "write `https://app.example.com`");
             Url::parse(text).map_err(|_| problem())
         };
-        let mut origin = address(public_url, "PUBLIC_URL")?;
+        let mut origin = address(public_url.as_str(), "PUBLIC_URL")?;
         let host = origin.host_str().unwrap_or_default().trim_matches(['[', ']']).parse::<IpAddr>();
         if host.is_ok_and(|host| host.is_loopback()) {
             _ = origin.set_host(Some("localhost"));

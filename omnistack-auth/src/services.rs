@@ -3,7 +3,7 @@
 use omnistack_core::{
     app::{Ctx, Missing},
     clock::Clock,
-    config::Config,
+    config::{Config, PublicUrl},
     crypto::KeyRing,
     db::Db,
     email::template::{Brand, Templates},
@@ -64,6 +64,7 @@ impl Services {
         parts: &AccountParts,
     ) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
+        let public_url: PublicUrl = ctx.get()?;
         // Who may do what where is the app's to know, also where tenants have databases of their own.
         let db = db.main();
         let known = Remembered::default();
@@ -72,14 +73,14 @@ impl Services {
         let domain = TenantDomain::new(settings.tenant_domain.as_deref());
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
-        let access = AccessTokens::new(keys.clone(), clock.clone(), settings.issuer().into(), settings.access_token);
+        let access = AccessTokens::new(keys.clone(), clock.clone(), public_url.to_string(), settings.access_token);
         let users = Users::new(db.clone(), clock.clone());
         let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
-        let issuers = Issuers::new(settings.issuer(), verifiers.collect::<Result<_, _>>()?);
+        let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
         let sync = Sync::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
         let http = ctx.get::<Config>()?.section::<HttpSettings>().ok();
         let browser =
-            Browser::new(&settings.public_url, http.as_ref(), settings.access_token, settings.session_lifetime);
+            Browser::new(public_url.as_str(), http.as_ref(), settings.access_token, settings.session_lifetime);
         let recognize = Recognize {
             db: db.clone(),
             clock: clock.clone(),
@@ -99,7 +100,7 @@ impl Services {
             ring: ring.clone(),
             outbox,
             product: parts.product.clone(),
-            host: settings.host().unwrap_or_default().to_owned(),
+            host: public_url.host().to_owned(),
         });
         let sessions = Sessions::new(db.clone(), clock.clone(), ring.clone(), access, ended.clone(), settings);
         let webhooks = Webhooks::new(issuers, sync, sessions.clone());
@@ -112,7 +113,7 @@ impl Services {
             clock: clock.clone(),
             outbox: None,
             templates: Templates::new(Brand::new(&parts.product)),
-            public_url: settings.issuer().into(),
+            public_url: public_url.to_string(),
             product: parts.product.clone(),
         };
         let accounts = Accounts::new(account::Inner {
@@ -135,7 +136,7 @@ impl Services {
             recorded: RateLimiter::new(Rate::per_minute(60), clock.clone()),
             settings: parts.settings.clone(),
             product: parts.product.clone(),
-            host: settings.host().unwrap_or_default().to_owned(),
+            host: public_url.host().to_owned(),
             db,
             clock,
         });

@@ -69,6 +69,7 @@ pub use serve::{Server, ServerSettings};
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -119,7 +120,9 @@ pub struct App {
     http: HttpSettings,
     health: Health,
     edge: Edge,
-    openapi: utoipa::openapi::OpenApi,
+    title: String,
+    version: String,
+    openapi: Bytes,
     routes: Vec<RouteInfo>,
     migrations: Vec<(&'static str, Migrations)>,
     services: Vec<Service>,
@@ -152,8 +155,8 @@ impl App {
         axum::Router::new().fallback_service(self.service())
     }
 
-    /// The API's description, OpenAPI 3.1.
-    pub fn openapi(&self) -> &utoipa::openapi::OpenApi {
+    /// The API's description, OpenAPI 3.1: the JSON that `/openapi.json` answers.
+    pub fn openapi(&self) -> &[u8] {
         &self.openapi
     }
 

@@ -36,11 +36,13 @@
 //! modules come in one report.
 
 mod form;
+mod public_url;
 mod reference;
 mod section;
 mod source;
 
 pub use form::Form;
+pub use public_url::PublicUrl;
 pub use reference::reference;
 pub use section::{Reader, Section, Setting};
 pub use source::{Config, Origin};

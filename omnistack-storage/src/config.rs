@@ -8,8 +8,6 @@ use secrecy::SecretString;
 omnistack_core::section! {
     /// Files.
     pub struct FileSettings {
-        /// Where users reach the app: what links the app makes itself begin with.
-        pub public_url: String = "PUBLIC_URL", default "http://127.0.0.1:8080";
         /// Largest file.
         pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB";
         /// Which media types are taken, e.g. `image/*` and `application/pdf`; all when absent. What a file is, its first bytes say.

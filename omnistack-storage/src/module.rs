@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use omnistack_core::{
     app::{Ctx, Missing, Module, Mount, Registry},
     clock::Clock,
+    config::PublicUrl,
     crypto::KeyRing,
     db::Db,
     events::Enqueue,
@@ -107,6 +108,9 @@ impl Files {
             return Some(Box::new(move |_, _| Ok(storage.clone())));
         }
         let settings: StorageSettings = registry.config()?;
+        if matches!(settings.provider.as_str(), "local" | "memory") {
+            registry.require_public_url("links to files");
+        }
         match settings.provider.as_str() {
             "local" => {
                 let folder = settings.path();
@@ -140,7 +144,7 @@ impl Module for Files {
         if !rules.is_empty() || archives.retention.is_some() || archive.is_some() {
             registry.cron(Cron::new("13 2 * * *", Archive {}));
         }
-        let (scanner, url) = (self.scanner.clone(), settings.public_url.clone());
+        let scanner = self.scanner.clone();
         let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
         let bytes = |mount: Mount| {
             mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
@@ -148,7 +152,9 @@ impl Module for Files {
         let (taking, writing) =
             (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
         registry
-            .provide_with(move |ctx| Ok(Links::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, &url)))
+            .provide_with(move |ctx| {
+                Ok(Links::new(ctx.get::<KeyRing>()?, ctx.get::<Clock>()?, ctx.get::<PublicUrl>()?.as_str()))
+            })
             .provide_with(move |ctx| make(ctx, ctx.get()?))
             .provide_with(move |ctx| {
                 Ok(FileService(Arc::new(Inner {

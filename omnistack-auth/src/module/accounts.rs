@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     app::{Api, Audience, Ctx, Missing, Mount, Registry, Slot},
-    config::Environment,
+    config::{Environment, PublicUrl},
     email::MailSettings,
     http::{Rate, client::Client, layer::StepLayer},
 };
@@ -13,7 +13,7 @@ use omnistack_core::sms::{PhoneNumber, SmsMessage, SmsOutbox, SmsSettings};
 use super::{Auth, SignsInHere};
 use crate::{
     account::Accounts,
-    config::{AccountSettings, AuthSettings, SocialSettings},
+    config::{AccountSettings, SocialSettings},
     cookie::VaryByCookie,
     http,
     pages::{PageSettings, Pages, Parts},
@@ -44,13 +44,7 @@ fn both<S: Clone + Send + Sync + 'static>(
 impl Auth {
     /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
     pub(super) fn sign_in_here(&self, registry: &mut Registry) {
-        let address = registry.config::<AuthSettings>();
-        if registry.environment().is_production() && address.is_some_and(|settings| !settings.is_public()) {
-            registry.problem(
-                "links in mails, access tokens and cookies need the address users reach the app at: `PUBLIC_URL`",
-                "set it to that address, over TLS, e.g. PUBLIC_URL=https://app.example.com",
-            );
-        }
+        registry.require_public_url("links in mails, access tokens and cookies");
         if registry.environment() == Environment::Development {
             let owner = self.first_owner.clone();
             registry.provide(owner.clone()).banner("sign in as", move || owner.line());
@@ -99,17 +93,14 @@ impl Auth {
                 Err((what, fix)) => _ = registry.problem(what, fix),
             }
         }
-        let Some(public_url) = registry.config::<AuthSettings>().map(|settings| settings.issuer().to_owned()) else {
-            return Vec::new();
-        };
         let names = checked.iter().map(|provider| provider.name().to_owned()).collect();
         // Each way back may cost a request to the provider.
         let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
         registry
             .require::<Client>()
             .provide_with(move |ctx| {
-                let (accounts, url) = (ctx.get::<Services>()?.accounts, public_url.clone());
-                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url, checked.clone(), &ctx.get()?))
+                let (accounts, url) = (ctx.get::<Services>()?.accounts, ctx.get::<PublicUrl>()?);
+                Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &ctx.get()?))
             })
             .routes(oauth, http::social::api(), Ctx::get);
         both(registry, &Mount::app("/auth/identities").without_idempotency(), http::social::app, Ctx::get);
@@ -190,8 +181,8 @@ impl Auth {
 /// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
 #[cfg(feature = "passkeys")]
 fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty> {
-    let (settings, auth): (PasskeySettings, AuthSettings) = (registry.config()?, registry.config()?);
-    RelyingParty::new(auth.issuer(), &settings, product).unwrap_or_else(|(what, fix)| {
+    let settings: PasskeySettings = registry.config()?;
+    RelyingParty::new(&registry.public_url(), &settings, product).unwrap_or_else(|(what, fix)| {
         registry.problem(what, fix);
         None
     })
@@ -214,12 +205,10 @@ pub(super) fn passkeys(registry: &mut Registry) {
 pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
-    let (Some(texts), Some(auth)) = (registry.config::<SmsSettings>(), registry.config::<AuthSettings>()) else {
-        return;
-    };
+    let Some(texts) = registry.config::<SmsSettings>() else { return };
     // No number is sent anything here.
     let example = "+10000000".parse::<PhoneNumber>().map(|to| {
-        let text = sms_code::text(product, auth.host().unwrap_or_default(), "000000");
+        let text = sms_code::text(product, registry.public_url().host(), "000000");
         SmsMessage::new(to, text).check(texts.max_segments)
     });
     if let Ok(Err(error)) = example {

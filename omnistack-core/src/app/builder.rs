@@ -7,7 +7,7 @@ use tower::Layer as _;
 use super::{
     App, Ctx, Edge, Module, Registry,
     banner::Banner,
-    core_routes, edge, openapi,
+    core_routes, edge,
     problem::{BuildError, Problem},
     registry::Slot,
     routing,
@@ -17,7 +17,7 @@ use crate::{
     audit::{AuditLog, AuditStore},
     cache::{Cache, CacheSettings},
     clock::Clock,
-    config::{Config, Environment},
+    config::{Config, Environment, PublicUrl},
     crypto::KeyRing,
     db::{Db, DbSettings, TenantDatabaseSettings},
     events::{Dispatcher, EventSettings, Events},
@@ -50,10 +50,12 @@ type Replace = Box<dyn FnOnce(&mut Ctx) + Send>;
 
 crate::section! {
     /// The app.
-    struct AppSettings {
+    pub(super) struct AppSettings {
         /// Where the app runs. In production development secrets are refused, migrations are not run at start and logs
         /// are JSON.
-        environment: Environment = "APP_ENV", default "development";
+        pub(super) environment: Environment = "APP_ENV", default "development";
+        /// Where users reach the app: what links in mails and to files begin with, and the issuer of access tokens. What needs it in production asks for one that begins with `https://`.
+        pub(super) public_url: PublicUrl = "PUBLIC_URL", default "http://127.0.0.1:8080";
     }
 }
 
@@ -131,6 +133,7 @@ impl AppBuilder {
         let mut registry = Registry::new(self.config, self.clock, self.title.clone());
         // Read for their problems: their values are needed before there is an app.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
+        registry.ctx.insert(registry.public_url());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
         let (jobs, events) = (registry.config::<JobSettings>(), registry.config::<EventSettings>());
         let tenants = registry.config::<TenantDatabaseSettings>();
@@ -160,9 +163,6 @@ impl AppBuilder {
                 continue;
             }
             module.register(&mut registry);
-        }
-        for clash in openapi::clashes(&registry) {
-            registry.problem(clash, "give one of them a name of its own: `#[schema(as = …)]`");
         }
         registry.module = "core";
         for replace in self.replaced {
@@ -210,8 +210,8 @@ impl AppBuilder {
         else {
             return Err(BuildError(registry.problems));
         };
-        let openapi = openapi::document(&registry, &self.title, &self.version);
         let routes = routing::list(&registry);
+        let documents = registry.description.documents(&self.title, &self.version);
         let wired = Wired::new(&mut registry);
         let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
             return Err(BuildError(registry.problems));
@@ -219,7 +219,7 @@ impl AppBuilder {
         for check in wired.checks {
             health.add(check);
         }
-        let versions = openapi::versions(&openapi);
+        let versions = documents.versions.keys().copied().collect();
         let elsewhere = RouteLimits { body: http.body_limit.as_u64(), timeout: Some(http.timeout) };
         let limits = routing::limits(&wired.routes, elsewhere);
         let keys = registry.ctx.get().ok().map(|layer| routing::Keys::new(layer, &routes, &limits));
@@ -231,7 +231,7 @@ impl AppBuilder {
             }
         };
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
-        let router = core_routes::documents(router, &openapi, &self.title, &routes).fallback(no_such_route);
+        let router = core_routes::documents(router, &documents, &self.title, &routes).fallback(no_such_route);
         let router = wired
             .layers
             .iter()
@@ -261,7 +261,9 @@ impl AppBuilder {
             http,
             health,
             edge,
-            openapi,
+            title: self.title,
+            version: self.version,
+            openapi: documents.whole,
             routes,
             migrations: registry.migrations,
             services: wired.services,

@@ -28,7 +28,7 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
 pub(super) async fn work(app: App) -> crate::Result<()> {
     migrate_or_refuse(&app).await?;
     app.start().await?;
-    println!("{} works; jobs: {:?}", app.openapi.info.title, app.runner);
+    println!("{} works; jobs: {:?}", app.title, app.runner);
     let shutdown = Shutdown::new();
     tokio::spawn(end_when_asked(shutdown.clone()));
     app.work(shutdown).await;
@@ -76,14 +76,13 @@ fn screen(app: &App, address: SocketAddr) -> String {
     let shown =
         if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
     let base = format!("http://{shown}");
-    let info = &app.openapi.info;
     for (label, path) in
         [("serves", ""), ("docs", "/docs"), ("description", "/openapi.json"), ("health", "/health/ready")]
     {
         let url = format!("{base}{path}");
         banner.line(label, move || url.clone());
     }
-    let mut text = banner.render(&format!("{} {} ({})", info.title, info.version, app.environment()));
+    let mut text = banner.render(&format!("{} {} ({})", app.title, app.version, app.environment()));
     text.push_str(&app.banner.render("embedded").replacen("\n  embedded\n", "", 1));
     text
 }
@@ -149,7 +148,10 @@ async fn list_tenants(app: &App) -> crate::Result<()> {
 
 /// Prints the API's description.
 pub(super) fn openapi(app: &App) -> crate::Result<()> {
-    println!("{}", app.openapi().to_pretty_json().map_err(|error| Failure::new(error.to_string()))?);
+    let mut document = serde_json::Deserializer::from_slice(app.openapi());
+    let mut pretty = serde_json::Serializer::pretty(Vec::new());
+    serde_transcode::transcode(&mut document, &mut pretty).map_err(|error| Failure::new(error.to_string()))?;
+    println!("{}", String::from_utf8_lossy(&pretty.into_inner()));
     Ok(())
 }
 

@@ -8,10 +8,10 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use utoipa::{ToSchema, openapi::OpenApi};
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi};
+use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi::Documents};
 use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, Status},
@@ -112,10 +112,9 @@ struct Index {
 }
 
 /// Serves the finished description, serialised once; and an index, unless a module has one.
-pub(super) fn documents(router: Router, document: &OpenApi, title: &str, routes: &[RouteInfo]) -> Router {
-    let versions = openapi::by_version(document);
-    let mut router = router.route("/openapi.json", json(document));
-    for (version, document) in &versions {
+pub(super) fn documents(router: Router, documents: &Documents, title: &str, routes: &[RouteInfo]) -> Router {
+    let mut router = router.route("/openapi.json", json(&documents.whole));
+    for (version, document) in &documents.versions {
         router = router.route(&format!("/openapi/{version}.json"), json(document));
     }
     if routes.iter().any(|route| route.path == "/" && route.module == "core") {
@@ -125,7 +124,7 @@ pub(super) fn documents(router: Router, document: &OpenApi, title: &str, routes:
     docs::add(router)
 }
 
-fn json(document: &OpenApi) -> axum::routing::MethodRouter {
-    let body = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
+fn json(body: &Bytes) -> axum::routing::MethodRouter {
+    let body = body.clone();
     get(|| async { ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], body) })
 }

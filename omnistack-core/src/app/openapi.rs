@@ -1,196 +1,145 @@
 //! One description of every module's routes.
 
+mod operation;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
     openapi::{
-        Components, Content, HttpMethod, Info, ObjectBuilder, OpenApi, PathItem, Paths, Ref, RefOr, Required,
-        ResponseBuilder,
-        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
-        schema::{Schema, Type},
-        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
-        tag::TagBuilder,
+        Info, OpenApiVersion, Paths, RefOr,
+        schema::Schema,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+        tag::{Tag, TagBuilder},
     },
 };
 
-use super::{Audience, Registry, mount::Keys, registry::Routes};
+use super::{Mount, routing::name};
 use crate::http::{ApiVersion, ErrorBody, ErrorEnvelope};
+
+pub(super) use operation::operations;
 
 const SCHEME: &str = "bearer";
 
-/// The whole document.
-pub(super) fn document(registry: &Registry, title: &str, version: &str) -> OpenApi {
-    let mut document = OpenApi::new(Info::new(title, version), Paths::new());
-    let mut components = Components::new();
-    let mut tags = BTreeSet::new();
-    let mut ids = BTreeSet::new();
-    for routes in &registry.routes {
-        tags.insert(routes.module);
-        components.schemas.extend(routes.schemas.iter().cloned());
-        for paths in &routes.paths {
-            for (path, item) in &paths.paths {
-                let item = described(item.clone(), routes, &mut ids);
-                document.paths.paths.entry(routes.mount.join(path)).or_default().merge_operations(item);
-            }
+/// By method, in lower case.
+type Operations = BTreeMap<String, Box<RawValue>>;
+
+/// What is known of the routes so far, as JSON: as values their descriptions take megabytes, most of them again and again.
+pub(super) struct Description {
+    paths: BTreeMap<String, Operations>,
+    /// By name, with the module that was first.
+    schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
+    tags: BTreeSet<&'static str>,
+    ids: BTreeSet<String>,
+}
+
+impl Description {
+    /// Of no routes: errors have schemas nevertheless.
+    pub(super) fn new() -> Self {
+        let (paths, schemas) = (BTreeMap::new(), BTreeMap::new());
+        let mut description = Self { paths, schemas, tags: BTreeSet::new(), ids: BTreeSet::new() };
+        let mut schemas = vec![
+            (ErrorBody::name().into(), ErrorBody::schema()),
+            (ErrorEnvelope::name().into(), ErrorEnvelope::schema()),
+        ];
+        ErrorEnvelope::schemas(&mut schemas);
+        description.add_schemas("core", schemas);
+        description
+    }
+
+    /// Adds operations of a module.
+    pub(super) fn add(&mut self, module: &'static str, mount: &Mount, paths: Paths) {
+        self.tags.insert(module);
+        for (path, item) in paths.paths {
+            let item = operation::described(item, module, mount, &mut self.ids);
+            let known = self.paths.entry(mount.join(&path)).or_default();
+            known.extend(
+                operations(&item)
+                    .into_iter()
+                    .map(|(method, operation)| (name(&method).to_ascii_lowercase(), json(operation))),
+            );
         }
     }
-    let mut schemas = Vec::new();
-    ErrorEnvelope::schemas(&mut schemas);
-    components.schemas.extend(schemas);
-    components.schemas.insert(ErrorBody::name().into(), ErrorBody::schema());
-    components.schemas.insert(ErrorEnvelope::name().into(), ErrorEnvelope::schema());
-    let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
-    components.security_schemes.insert(SCHEME.into(), SecurityScheme::Http(scheme.build()).into());
-    document.components = Some(components);
-    document.tags = Some(tags.into_iter().map(|tag| TagBuilder::new().name(tag).build()).collect());
-    document
-}
 
-/// Schemas that are called alike and are not: the description has room for one of them.
-pub(super) fn clashes(registry: &Registry) -> Vec<String> {
-    let mut known: BTreeMap<&str, (&RefOr<Schema>, &str)> = BTreeMap::new();
-    let mut clashes = BTreeSet::new();
-    for routes in &registry.routes {
-        for (name, schema) in &routes.schemas {
-            let (first, module) = *known.entry(name).or_insert((schema, routes.module));
-            if first != schema {
-                clashes.insert(format!(
-                    "two schemas are called `{name}`, of the modules `{module}` and `{}`",
-                    routes.module
-                ));
+    /// Adds schemas of a module, each once. Answers those of which there is a different one: by name, with whose it is. The
+    /// description has room for one of a name.
+    pub(super) fn add_schemas(
+        &mut self,
+        module: &'static str,
+        schemas: Vec<(String, RefOr<Schema>)>,
+    ) -> BTreeMap<String, &'static str> {
+        let mut different = BTreeMap::new();
+        for (name, schema) in schemas {
+            let schema = json(&schema);
+            match self.schemas.get(&name) {
+                Some((_, known)) if known.get() == schema.get() => {}
+                Some((other, _)) => _ = different.insert(name, *other),
+                None => _ = self.schemas.insert(name, (module, schema)),
             }
         }
+        different
     }
-    clashes.into_iter().collect()
-}
 
-/// Adds what is true of every operation: a unique id, its module's tag, the errors and who may call.
-fn described(mut item: PathItem, routes: &Routes, ids: &mut BTreeSet<String>) -> PathItem {
-    let audience = routes.mount.audience();
-    for (method, operation) in operations_mut(&mut item) {
-        let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
-        operation.summary.get_or_insert_with(|| sentence(&name));
-        operation.operation_id =
-            Some(unique(&format!("{}_{name}", routes.module.replace('-', "_")), routes.mount.version, ids));
-        operation.tags = Some(vec![routes.module.to_owned()]);
-        let responses = &mut operation.responses.responses;
-        responses.entry("default".into()).or_insert_with(|| error("An error, in the form of every error."));
-        if audience != Audience::Public {
-            responses.entry("401".into()).or_insert_with(|| error("Nobody is signed in."));
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
-        }
-        if matches!(method, HttpMethod::Post | HttpMethod::Patch) && routes.mount.keys != Keys::Ignored {
-            let required = routes.mount.keys == Keys::Required;
-            responses
-                .entry("409".into())
-                .or_insert_with(|| error("Its `Idempotency-Key` is in use, or was used otherwise."));
-            if required {
-                responses.entry("400".into()).or_insert_with(|| error("It has no `Idempotency-Key`."));
-            }
-            let key = idempotency_key(required);
-            let parameters = operation.parameters.get_or_insert_default();
-            let named = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name.eq_ignore_ascii_case(&key.name));
-            if !parameters.iter().any(named) {
-                parameters.push(key.into());
-            }
-        }
-        if matches!(audience, Audience::Admin | Audience::Machine) || routes.mount.resource.is_some() {
-            responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
-        }
-    }
-    item
-}
-
-fn idempotency_key(required: bool) -> Parameter {
-    let text = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255));
-    ParameterBuilder::new()
-        .name("Idempotency-Key")
-        .parameter_in(ParameterIn::Header)
-        .required(if required { Required::True } else { Required::False })
-        .description(Some(
-            "Of the client's making, a new one for each new request. A request sent again with its key is carried out once.",
-        ))
-        // A key may also be written as a string with quotes; what begins with one has to be.
-        .schema(Some(text.pattern(Some("^[!#-~][!-~]*$"))))
-        .build()
-}
-
-/// `list_projects` as `List projects`: for a handler nobody has described.
-fn sentence(name: &str) -> String {
-    let words = name.replace('_', " ");
-    let mut letters = words.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// `projects_list`; in version 2 `projects_list_v2` when version 1 has it too.
-fn unique(id: &str, version: Option<ApiVersion>, ids: &mut BTreeSet<String>) -> String {
-    let versioned = version.filter(|version| version.0 > 1).map(|version| format!("{id}_{version}"));
-    let numbered = (2..).map(|number| format!("{id}_{number}"));
-    let mut candidates = std::iter::once(id.to_owned()).chain(versioned).chain(numbered);
-    loop {
-        match candidates.next() {
-            Some(candidate) if ids.insert(candidate.clone()) => return candidate,
-            Some(_) => {}
-            None => return id.to_owned(),
-        }
+    /// All of it, as it is answered.
+    pub(super) fn documents(&self, title: &str, version: &str) -> Documents {
+        let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
+        let mut document = Document {
+            openapi: OpenApiVersion::Version31,
+            info: Info::new(title, version),
+            paths: self.paths.iter().collect(),
+            components: Components {
+                schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
+                security_schemes: [(SCHEME, SecurityScheme::Http(scheme.build()))].into(),
+            },
+            tags: self.tags.iter().map(|tag| TagBuilder::new().name(*tag).build()).collect(),
+        };
+        let whole = document.bytes();
+        let versions: BTreeSet<_> = self.paths.keys().filter_map(|path| version_of(path)).collect();
+        let alone = versions.into_iter().map(|version| {
+            let served = |path: &str| version_of(path).is_none_or(|of| of == version);
+            document.paths = self.paths.iter().filter(|(path, _)| served(path)).collect();
+            (version, document.bytes())
+        });
+        Documents { versions: alone.collect(), whole }
     }
 }
 
-fn error(description: &str) -> RefOr<utoipa::openapi::Response> {
-    let schema = Ref::from_schema_name(ErrorEnvelope::name());
-    let problem = Content::new(Some(crate::http::problem_schema()));
-    ResponseBuilder::new()
-        .description(description)
-        .content("application/json", Content::new(Some(schema)))
-        .content("application/problem+json", problem)
-        .build()
-        .into()
+/// OpenAPI 3.1: of all routes, and of those of each version.
+pub(super) struct Documents {
+    pub(super) whole: Bytes,
+    pub(super) versions: BTreeMap<ApiVersion, Bytes>,
 }
 
-/// The versions served: those in the paths.
-pub(super) fn versions(document: &OpenApi) -> BTreeSet<ApiVersion> {
-    document.paths.paths.keys().filter_map(|path| version_of(path)).collect()
+#[derive(Serialize)]
+struct Document<'a> {
+    openapi: OpenApiVersion,
+    info: Info,
+    paths: BTreeMap<&'a String, &'a Operations>,
+    components: Components<'a>,
+    tags: Vec<Tag>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Components<'a> {
+    schemas: BTreeMap<&'a String, &'a RawValue>,
+    security_schemes: BTreeMap<&'a str, SecurityScheme>,
+}
+
+impl Document<'_> {
+    fn bytes(&self) -> Bytes {
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// What utoipa makes can always be written.
+fn json(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 pub(super) fn version_of(path: &str) -> Option<ApiVersion> {
     path.strip_prefix("/api/")?.split('/').next()?.parse().ok()
-}
-
-/// The description of each version alone, `v1` to its document.
-pub(super) fn by_version(document: &OpenApi) -> BTreeMap<String, OpenApi> {
-    let only = |version: ApiVersion| {
-        let mut document = document.clone();
-        document.paths.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
-        (version.to_string(), document)
-    };
-    versions(document).into_iter().map(only).collect()
-}
-
-pub(super) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {
-    let all = [
-        (HttpMethod::Get, &item.get),
-        (HttpMethod::Put, &item.put),
-        (HttpMethod::Post, &item.post),
-        (HttpMethod::Delete, &item.delete),
-        (HttpMethod::Options, &item.options),
-        (HttpMethod::Head, &item.head),
-        (HttpMethod::Patch, &item.patch),
-        (HttpMethod::Trace, &item.trace),
-    ];
-    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
-}
-
-fn operations_mut(item: &mut PathItem) -> Vec<(HttpMethod, &mut Operation)> {
-    let all = [
-        (HttpMethod::Get, &mut item.get),
-        (HttpMethod::Put, &mut item.put),
-        (HttpMethod::Post, &mut item.post),
-        (HttpMethod::Delete, &mut item.delete),
-        (HttpMethod::Options, &mut item.options),
-        (HttpMethod::Head, &mut item.head),
-        (HttpMethod::Patch, &mut item.patch),
-        (HttpMethod::Trace, &mut item.trace),
-    ];
-    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?))).collect()
 }

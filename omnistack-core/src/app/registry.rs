@@ -16,12 +16,19 @@ use axum::{
     routing::{MethodRouter, Route},
 };
 use tower::{Layer, Service};
-use utoipa::openapi::{Paths, RefOr, Schema};
+use utoipa::openapi::{RefOr, Schema};
 
-use super::{Api, BoxError, Ctx, Missing, Mount, Problem, banner::Banner, services::Service as Background};
+use super::{
+    Api, BoxError, Ctx, Missing, Mount, Problem,
+    banner::Banner,
+    builder::AppSettings,
+    openapi::Description,
+    routing::{self, RouteInfo},
+    services::Service as Background,
+};
 use crate::{
     clock::Clock,
-    config::{Config, Environment, Section},
+    config::{Config, Environment, PublicUrl, Section},
     db::Migrations,
     events::Handler as EventHandler,
     health::Check,
@@ -54,10 +61,7 @@ type WireService = Box<dyn FnOnce(&Ctx) -> Result<Background, Missing> + Send>;
 pub(super) struct Routes {
     pub(super) module: &'static str,
     pub(super) mount: Mount,
-    pub(super) paths: Vec<Paths>,
-    /// Paths the description leaves out.
-    pub(super) hidden: Vec<String>,
-    pub(super) schemas: Vec<(String, RefOr<Schema>)>,
+    pub(super) infos: Vec<RouteInfo>,
     pub(super) wire: WireRoutes,
 }
 
@@ -97,6 +101,7 @@ pub struct Registry {
     pub(super) title: String,
     pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
+    pub(super) description: Description,
     /// Those that some route asks for.
     pub(super) permissions: BTreeSet<String>,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
@@ -125,6 +130,7 @@ impl Registry {
             title,
             ctx: Ctx::default(),
             routes: Vec::new(),
+            description: Description::new(),
             permissions: BTreeSet::new(),
             layers: Vec::new(),
             migrations: Vec::new(),
@@ -156,7 +162,7 @@ impl Registry {
         api: Api<S>,
         state: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
     ) -> &mut Self {
-        let mut paths = Vec::with_capacity(api.routes.len());
+        let (mut at, mut infos) = (Vec::with_capacity(api.routes.len()), Vec::new());
         let mut routers = Vec::with_capacity(api.routes.len());
         let mut permissions = Vec::new();
         #[cfg(feature = "flags")]
@@ -169,16 +175,16 @@ impl Registry {
                 Some(require) if require.asks_of_caller() => router.layer(RequireLayer::new(require, self.clock())),
                 _ => router,
             });
-            paths.push(described);
+            at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
+            infos.extend(routing::infos(self.module, &mount, &described));
+            self.description.add(self.module, &mount, described);
         }
         permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
         self.permissions.extend(permissions);
-        let (hidden, hidden_routers): (Vec<_>, Vec<_>) = api.hidden.into_iter().unzip();
-        let at: Vec<Vec<String>> = paths
-            .iter()
-            .map(|paths| paths.paths.keys().map(|path| mount.join(path)).collect())
-            .chain(hidden.iter().map(|path| vec![mount.join(path)]))
-            .collect();
+        let (hidden, hidden_routers): (Vec<_>, Vec<_>) =
+            api.hidden.into_iter().map(|(path, router)| (mount.join(&path), router)).unzip();
+        infos.extend(hidden.iter().map(|path| RouteInfo::new(self.module, &mount, path.clone(), "ANY")));
+        at.extend(hidden.into_iter().map(|path| vec![path]));
         let known: Vec<String> = at.concat();
         let wire: WireRoutes = Box::new(move |ctx| {
             let state = state(ctx)?;
@@ -189,8 +195,17 @@ impl Registry {
             Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
         });
         self.costs(&mount, &known);
-        self.routes.push(Routes { module: self.module, mount, paths, hidden, schemas: api.schemas, wire });
+        self.routes.push(Routes { module: self.module, mount, infos, wire });
+        self.schemas(api.schemas);
         self
+    }
+
+    /// Adds schemas to the description.
+    fn schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+        for (name, other) in self.description.add_schemas(self.module, schemas) {
+            let what = format!("calls a schema `{name}`, as module `{other}` calls a different one");
+            self.problem(what, "give it a name of its own: `#[schema(as = …)]`");
+        }
     }
 
     /// Finds costs of a rate that mean nothing.
@@ -379,6 +394,29 @@ impl Registry {
     /// Where the app runs.
     pub fn environment(&self) -> Environment {
         self.config.environment()
+    }
+
+    /// Where users reach the app; it is in the [`Ctx`] as well.
+    pub fn public_url(&self) -> PublicUrl {
+        // That it is none was told when the app's own settings were read.
+        self.config.section::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
+    }
+
+    /// Makes it a problem in production that users can't reach the app over TLS at [`public_url`](Self::public_url): `what`
+    /// would lead nowhere.
+    ///
+    /// ```
+    /// # use omnistack_core::app::Registry;
+    /// # fn register(registry: &mut Registry) {
+    /// registry.require_public_url("links in mails");
+    /// # }
+    /// ```
+    pub fn require_public_url(&mut self, what: &str) -> &mut Self {
+        if self.environment().is_production() && !self.public_url().is_https() {
+            let what = format!("{what} need the address users reach the app at: `PUBLIC_URL`");
+            self.problem(what, "set it to that address, over TLS, e.g. PUBLIC_URL=https://app.example.com");
+        }
+        self
     }
 
     /// What the app is called: as [`AppBuilder::named`](super::AppBuilder::named) says.

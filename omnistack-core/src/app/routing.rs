@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, routing::MethodRouter};
 use matchit::InsertError;
 use tower::layer::util::Stack;
-use utoipa::openapi::HttpMethod;
+use utoipa::openapi::{HttpMethod, Paths};
 
 use super::{
     Audience, Ctx, Mount, Registry, mount,
@@ -38,6 +38,12 @@ pub struct RouteInfo {
     pub module: &'static str,
 }
 
+impl RouteInfo {
+    pub(super) fn new(module: &'static str, mount: &Mount, path: String, method: &str) -> Self {
+        Self { path, method: method.into(), audience: mount.audience(), module }
+    }
+}
+
 /// The routers of one mount, by full path.
 pub(super) struct Wired {
     pub(super) mount: Mount,
@@ -45,7 +51,7 @@ pub(super) struct Wired {
 }
 
 pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
-    let mut list: Vec<_> = registry.routes.iter().flat_map(infos).collect();
+    let mut list: Vec<_> = registry.routes.iter().flat_map(|routes| routes.infos.clone()).collect();
     let versions: BTreeSet<_> = list.iter().filter_map(|info| version_of(&info.path)).collect();
     let index = (!list.iter().any(|info| info.path == "/")).then_some("/");
     let pages = ["/openapi.json", "/docs", "/docs/", "/docs/{*file}"].into_iter().chain(index).map(Into::into);
@@ -56,17 +62,13 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     list
 }
 
-fn infos(routes: &super::registry::Routes) -> Vec<RouteInfo> {
-    let info = |path: &str, method: &str| RouteInfo {
-        path: routes.mount.join(path),
-        method: method.into(),
-        audience: routes.mount.audience(),
-        module: routes.module,
+/// What is mounted of these.
+pub(super) fn infos(module: &'static str, mount: &Mount, paths: &Paths) -> Vec<RouteInfo> {
+    let info = |path: &str, item| {
+        let methods = operations(item).into_iter().map(|(method, _)| name(&method));
+        methods.map(|method| RouteInfo::new(module, mount, mount.join(path), method)).collect::<Vec<_>>()
     };
-    let described = routes.paths.iter().flat_map(|paths| &paths.paths).flat_map(|(path, item)| {
-        operations(item).into_iter().map(|(method, _)| info(path, name(&method))).collect::<Vec<_>>()
-    });
-    described.chain(routes.hidden.iter().map(|path| info(path, "ANY"))).collect()
+    paths.paths.iter().flat_map(|(path, item)| info(path, item)).collect()
 }
 
 pub(super) fn name(method: &HttpMethod) -> &'static str {

@@ -39,10 +39,13 @@ async fn two_of_one_name_have_to_be_the_same() {
     let orders = |path| named(path, Mount::public(&format!("/{path}")), Api::new().routes(routes!(orders::status)));
     let parcels = named("parcels", Mount::public("/parcels"), Api::new().routes(routes!(parcels::status)));
     builder(&[]).with(orders("orders")).with(orders("returns")).build().unwrap();
-    refused(builder(&[]).with(orders("orders")).with(parcels), "
+    refused(
+        builder(&[]).with(orders("orders")).with(parcels),
+        "
 the app can't be built: 1 problem
 
-  - core: two schemas are called `Status`, of the modules `orders` and `parcels`
-      fix: give one of them a name of its own: `#[schema(as = …)]`
-");
+  - parcels: calls a schema `Status`, as module `orders` calls a different one
+      fix: give it a name of its own: `#[schema(as = …)]`
+",
+    );
 }
