@@ -253,7 +253,7 @@ pub struct Member {
 /// A role of a tenant's own making.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 #[non_exhaustive]
-pub struct Role {
+pub(crate) struct Role {
     /// Its name.
     pub name: String,
     /// What its holders may do, separated by spaces.
@@ -341,7 +341,7 @@ pub struct Invitation {
 /// Where somebody is a member.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 #[non_exhaustive]
-pub struct Membership {
+pub(crate) struct Membership {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,

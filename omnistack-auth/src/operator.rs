@@ -29,7 +29,7 @@ pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// What operators do.
 #[derive(Clone)]
-pub struct Operators {
+pub(crate) struct Operators {
     tenants: Tenants,
 }
 

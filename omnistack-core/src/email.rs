@@ -70,7 +70,7 @@ pub use module::{Mail, MailSettings};
 #[cfg(feature = "email")]
 pub(crate) use outbox::carry_in;
 #[cfg(feature = "email")]
-pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail, Sender};
+pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail};
 pub use provider::{EmailProvider, Sent};
 #[cfg(feature = "email")]
 pub use resend::Resend;

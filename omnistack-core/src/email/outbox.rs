@@ -4,7 +4,8 @@ mod job;
 mod store;
 
 pub(super) use job::ForgetTenantMail;
-pub use job::{ForgetMail, SendMail, Sender};
+pub(super) use job::Sender;
+pub use job::{ForgetMail, SendMail};
 pub use store::{MessageInfo, MessageState};
 
 pub(super) use store::Store;

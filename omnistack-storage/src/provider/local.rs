@@ -1,5 +1,7 @@
 //! A directory of this machine.
 
+mod writer;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -16,8 +18,10 @@ use omnistack_core::{
     crypto::{Sha256, Token},
 };
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
+
+use writer::Writer;
 
 use crate::{
     Capabilities, Error, ErrorKind, Links, ObjectKey, StorageProvider,
@@ -294,14 +298,11 @@ impl StorageProvider for Local {
             return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
         }
         let temporary = self.blocking(|this| this.temporary()).await?;
-        let mut file = tokio::fs::File::create_new(&temporary.0).await?;
-        file.set_max_buf_size(4 * CHUNK);
+        let mut file = Writer::create(temporary.0.clone()).await?;
         while let Some(bytes) = upload.next().await? {
-            file.write_all(&bytes).await?;
+            file.write(&bytes).await?;
         }
-        file.flush().await?;
-        file.sync_all().await?;
-        drop(file);
+        file.finish().await?;
         let (size, sha256) = upload.finished()?;
         let (key, if_absent) = (key.clone(), options.if_absent);
         let meta = Meta { file: String::new(), content_type: options.content_type.clone(), sha256 };

@@ -36,7 +36,7 @@ mod parcels {
 
 #[tokio::test]
 async fn two_of_one_name_have_to_be_the_same() {
-    let orders = |path| named(path, Mount::public(&format!("/{path}")), Api::new().routes(routes!(orders::status)));
+    let orders = |path| named(path, Mount::public(format!("/{path}")), Api::new().routes(routes!(orders::status)));
     let parcels = named("parcels", Mount::public("/parcels"), Api::new().routes(routes!(parcels::status)));
     builder(&[]).with(orders("orders")).with(orders("returns")).build().unwrap();
     refused(
