@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 /// How much is written at once.
 const BATCH: usize = 1 << 20;
 /// How much is written before the disk is told to begin with it, so that little is left to wait for at the end.
-const UNSYNCED: usize = 32 << 20;
+const UNSYNCED: usize = 8 << 20;
 
 /// A new file. One batch is gathered while the one before is written, where blocking is allowed.
 pub(super) struct Writer {
