@@ -45,7 +45,7 @@ const MOST: usize = 50;
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(description = "Who may do what in a team.")]
+#[schema(as = RoleMatrix, description = "Who may do what in a team.")]
 #[non_exhaustive]
 pub struct Matrix {
     /// Every permission that some route of the app asks for.

@@ -133,6 +133,7 @@ impl fmt::Debug for Health {
 /// Whether it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 pub enum Status {
     /// It does.
     Ok,

@@ -25,6 +25,7 @@ pub(crate) fn api() -> Api<Accounts> {
 
 /// What happens next.
 #[derive(Serialize, ToSchema)]
+#[schema(as = SignInStep)]
 pub(super) struct NextStep {
     /// For people.
     message: &'static str,

@@ -106,6 +106,7 @@ async fn get(State(state): State<Keys>, caller: Identity, Path(id): Path<ApiKeyI
 /// For how long the secret before stays good.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ApiKeyRotation)]
 struct Rotate {
     /// Seconds, at most those of seven days; 0 when the secret may be known to others.
     #[garde(range(max = LONGEST_GRACE.as_secs()))]

@@ -115,6 +115,7 @@ async fn end_others(State(accounts): State<Accounts>, caller: Identity) -> Resul
 /// Shows that it is the user who asks.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AccountDeletion)]
 struct Leave {
     /// The password; absent for who has none and has just signed in.
     #[garde(skip)]
@@ -123,6 +124,7 @@ struct Leave {
 
 /// When the account is deleted.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AccountLeaving)]
 struct Leaving {
     /// For good; whoever signs in before keeps it.
     delete_at: Timestamp,

@@ -124,6 +124,7 @@ async fn revoke(
 /// The token of the link in the mail.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = InvitationAnswer)]
 struct Accept {
     /// As it was sent.
     #[garde(length(max = 200))]

@@ -146,6 +146,7 @@ pub(super) fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mod
 /// An address and a password.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PasswordSignIn)]
 struct Login {
     /// The address.
     #[garde(length(max = 254))]
@@ -216,6 +217,7 @@ async fn verify_link(
 /// A refresh token, or the browser's cookie.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RefreshToken)]
 struct Refresh {
     /// As it was given out; none in mode `cookie`.
     #[garde(inner(length(max = 200)))]

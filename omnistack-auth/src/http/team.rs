@@ -187,6 +187,7 @@ async fn restore(
 /// Who gets it.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TeamTransfer)]
 struct Transfer {
     /// Another member.
     #[garde(skip)]

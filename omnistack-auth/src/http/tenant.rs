@@ -31,6 +31,7 @@ async fn get(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<Te
 /// Which tenant.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TenantSwitch)]
 struct Switch {
     /// One the caller is a member of.
     #[garde(skip)]

@@ -96,6 +96,7 @@ async fn get(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<Job
 
 /// How many jobs were changed.
 #[derive(Serialize, ToSchema)]
+#[schema(as = JobsChanged)]
 struct Changed {
     /// Jobs changed.
     changed: u64,
@@ -130,6 +131,7 @@ async fn cancel(State(jobs): State<Jobs>, Path(id): Path<JobId>) -> Result<Json<
 /// Which jobs to change: those of which everything said is true.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = JobSelection)]
 struct Selection {
     /// In this state.
     #[garde(skip)]

@@ -32,6 +32,7 @@ struct ToArchive {
 
 /// What was archived.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FilesMoved)]
 struct Moved {
     /// How many files.
     moved: usize,

@@ -176,6 +176,7 @@ async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json
 /// A file to be.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewFile)]
 struct Announced {
     /// What it is called.
     #[garde(length(bytes, min = 1, max = 255))]
@@ -201,6 +202,7 @@ struct Announced {
 
 /// A request to be made as it is, without the app's credentials.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FileLink)]
 struct Signed {
     /// Its method.
     method: String,
@@ -221,6 +223,7 @@ impl From<SignedRequest> for Signed {
 
 /// A file that is awaited, and how to send it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = FileAwaited)]
 struct Awaited {
     /// The file.
     file: File,
@@ -310,6 +313,7 @@ async fn restore(
 /// What a file is marked with.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FileTags)]
 struct Tags {
     /// At most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
     #[garde(skip)]

@@ -33,6 +33,7 @@ pub(crate) fn stopping() -> Api<Operators> {
 /// As whom, why and for how long.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewImpersonation)]
 struct Start {
     /// As whom.
     #[garde(skip)]

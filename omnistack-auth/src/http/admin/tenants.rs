@@ -115,6 +115,7 @@ async fn get(State(operators): State<Operators>, Path(id): Path<TenantId>) -> Re
 /// Why.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TenantSuspension)]
 struct Suspension {
     /// For the audit log, which its members read.
     #[garde(length(chars, min = 10, max = 1000))]

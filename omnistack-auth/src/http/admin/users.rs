@@ -96,6 +96,7 @@ async fn get(State(operators): State<Operators>, Path(id): Path<UserId>) -> Resu
 /// What to change of a user.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UserChange)]
 struct Change {
     /// Whether they operate the app.
     #[garde(skip)]
@@ -123,6 +124,7 @@ async fn change(
 
 /// A user's sessions.
 #[derive(Serialize, ToSchema)]
+#[schema(as = UserSessions)]
 struct Sessions {
     /// The newest first, at most 200.
     items: Vec<SessionInfo>,
@@ -138,6 +140,7 @@ async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) ->
 
 /// What ended.
 #[derive(Serialize, ToSchema)]
+#[schema(as = UserSessionsEnded)]
 struct Ended {
     /// How many sessions.
     ended: u64,
