@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use omnistack_core::{crypto::Sha256, http::Method};
-use omnistack_storage::Files;
+use omnistack_core::{app::App, config::Config, crypto::Sha256, http::Method};
+use omnistack_storage::{Files, Memory};
 use omnistack_testkit::{Answer, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
@@ -145,5 +145,23 @@ on_each_database! {
         let file = crate::files::upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json();
         let link = alice.post(format!("{FILES}/{}/link", id(&file)), json!({})).await;
         link.expect_error(409, "UNSUPPORTED");
+    }
+}
+
+/// Links the app makes itself would lead nowhere; those of a bucket do not begin with the app's address.
+#[tokio::test]
+async fn production_asks_for_the_address_links_begin_with() {
+    let elsewhere = || Files::new(Memory::default());
+    for (environment, files, address, good) in [
+        ("production", Files::from_env(), None, false),
+        ("production", Files::from_env(), Some("http://app.example.com"), false),
+        ("production", Files::from_env(), Some("https://app.example.com"), true),
+        ("production", elsewhere(), None, true),
+        ("development", Files::from_env(), None, true),
+    ] {
+        let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]));
+        let app = address.into_iter().fold(app.with(files), |app, address| app.set("PUBLIC_URL", address));
+        let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
+        assert_eq!(!problems.contains("links to files need the address"), good, "{environment} {address:?}: {problems}");
     }
 }
