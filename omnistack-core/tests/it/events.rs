@@ -140,7 +140,7 @@ pub(crate) async fn written(app: &TestApp, subscriber: &str, key: &str) -> Vec<S
     rows.into_iter().map(|(text,)| text).collect()
 }
 
-/// What must happen soon.
+/// What must happen soon: at the latest when the lease ends of a delivery whose end could not be stored.
 pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
+    tokio::time::timeout(Duration::from_secs(90), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }
