@@ -123,6 +123,33 @@ impl From<Error> for http::Error {
 }
 
 /// The first place where a chain is not as it was recorded.
+///
+/// ```
+/// use omnistack_core::audit::{AuditStore, Chain, Error};
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
+/// # tx.commit().await?;
+/// // Whoever owns the database can take away the trigger that keeps entries.
+/// app.db().query("drop trigger audit_entries_delete").execute().await?;
+/// app.db().query("delete from audit_entries where sequence = 1").execute().await?;
+/// match store.verify(Chain::App).await {
+///     Err(Error::Broken(broken)) => {
+///         assert_eq!((broken.chain, broken.sequence), (Chain::App, 1));
+///         assert_eq!(broken.to_string(), "the audit chain of the app is broken at entry 1: it is missing");
+///     }
+///     other => panic!("this was not found: {other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit chain of the {chain} is broken at entry {sequence}: {why}")]
 #[non_exhaustive]
