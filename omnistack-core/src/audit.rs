@@ -69,6 +69,35 @@ use async_trait::async_trait;
 use crate::{clock::Clock, db};
 
 /// Keeps audit entries.
+///
+/// ```
+/// use omnistack_core::{async_trait, audit::{AuditEntry, AuditLog, AuditSink}, db::{self, Db, Tx}};
+///
+/// /// A table of one's own, without chains.
+/// struct Trail;
+///
+/// #[async_trait]
+/// impl AuditSink for Trail {
+///     async fn record(&self, tx: &mut Tx, entry: AuditEntry) -> Result<(), db::Error> {
+///         let insert = tx.query("insert into trail (action, resource) values ($1, $2)");
+///         insert.bind(entry.action).bind(entry.resource).execute().await?;
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let db = Db::memory()?;
+/// # db.query("create table trail (action text not null, resource text)").execute().await?;
+/// let log = AuditLog::new(Trail);
+/// let mut tx = db.begin().await?;
+/// log.record_in(&mut tx, AuditEntry::new("project.deleted").on("project", 17)).await?;
+/// tx.commit().await?;
+/// # let (count,): (i64,) = db.query("select count(*) from trail where resource = 'project:17'").fetch_one().await?;
+/// # assert_eq!(count, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait AuditSink: Send + Sync + 'static {
     /// Keeps an entry within the transaction that did what it records.
@@ -76,6 +105,20 @@ pub trait AuditSink: Send + Sync + 'static {
 }
 
 /// The app's audit log. Entries are rows of the app's database, in [chains](Chain), unless a module provides another.
+///
+/// ```
+/// use omnistack_core::{audit::{AuditEntry, AuditLog}, db::Db, http::Error, identity::Identity};
+/// use serde_json::json;
+///
+/// async fn rename(db: &Db, log: &AuditLog, caller: &Identity, id: i64, name: String) -> Result<(), Error> {
+///     let mut tx = db.tenant(caller.require_tenant()?).begin().await?;
+///     let update = tx.query("update projects set name = $1 where id = $2");
+///     update.bind(name.clone()).bind(id).execute().await?;
+///     let entry = AuditEntry::new("project.renamed").by(caller).on("project", id).with(json!({ "name": name }));
+///     log.record_in(&mut tx, entry).await?;
+///     Ok(tx.commit().await?)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct AuditLog(Arc<dyn AuditSink>);
 

@@ -6,6 +6,7 @@
 mod deleted;
 mod dev;
 mod guard;
+mod ids;
 mod permissions;
 mod plan;
 mod require;
@@ -13,6 +14,7 @@ mod require;
 pub use deleted::{TenantDeleted, UserDeleted};
 pub use dev::{DevIdentity, DevIdentitySettings};
 pub use guard::{Guard, GuardLayer};
+pub use ids::{ApiKey, ApiKeyId, Session, SessionId, Tenant, TenantId, User, UserId};
 pub use permissions::{KnownPermissions, PermissionError, Permissions};
 pub use plan::{Entitlements, Plan, PlanSource};
 pub use require::{Require, RequireLayer};
@@ -29,38 +31,25 @@ use crate::{
         Error,
         layer::{ClientAddr, RequestId},
     },
-    id::Id,
 };
 
-/// Whose ids are [`UserId`]s.
-#[derive(Debug)]
-pub enum User {}
-
-/// Whose ids are [`TenantId`]s.
-#[derive(Debug)]
-pub enum Tenant {}
-
-/// Whose ids are [`SessionId`]s.
-#[derive(Debug)]
-pub enum Session {}
-
-/// Whose ids are [`ApiKeyId`]s.
-#[derive(Debug)]
-pub enum ApiKey {}
-
-/// A user.
-pub type UserId = Id<User>;
-
-/// A tenant: the boundary of data and of billing.
-pub type TenantId = Id<Tenant>;
-
-/// One sign-in of a user on one device.
-pub type SessionId = Id<Session>;
-
-/// A key a program calls with.
-pub type ApiKeyId = Id<ApiKey>;
-
 /// How a caller has shown who they are.
+///
+/// ```
+/// use std::time::Duration;
+/// use omnistack_core::{clock::MockClock, identity::{Identity, Proof, Require}};
+/// # use omnistack_core::id::Id;
+///
+/// let mock = MockClock::at("2030-01-01T12:00:00Z".parse()?);
+/// let proof = Proof { at: mock.clock().now(), second_factor: true };
+/// let caller = Identity::user(Id::new(proof.at)).with_proof(proof);
+///
+/// let recent = Require::recent(Duration::from_secs(300)).second_factor();
+/// assert!(recent.check(&caller, &mock.clock()).is_ok());
+/// mock.advance(Duration::from_secs(301));
+/// assert_eq!(recent.check(&caller, &mock.clock()).unwrap_err().code(), "REAUTHENTICATION_REQUIRED");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
     /// When: of a session, when its user last signed in or confirmed it.
@@ -70,6 +59,23 @@ pub struct Proof {
 }
 
 /// Where a request came from, for what is recorded of it.
+///
+/// ```
+/// use http::request::Parts;
+/// use omnistack_core::{audit::AuditEntry, http::layer::ClientAddr, identity::Origin};
+///
+/// // Where nobody is signed in yet, there is no `Identity` to take it from.
+/// fn refused(request: &Parts) -> AuditEntry {
+///     let mut entry = AuditEntry::new("sign_in.refused");
+///     entry.origin = Origin::of(request);
+///     entry
+/// }
+///
+/// # let (mut request, ()) = http::Request::new(()).into_parts();
+/// request.extensions.insert(ClientAddr("192.0.2.7".parse()?));
+/// assert_eq!(refused(&request).origin.address, Some("192.0.2.7".parse()?));
+/// # Ok::<_, std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {
@@ -91,6 +97,29 @@ impl Origin {
 ///
 /// Extract it in a handler. On a public mount nobody is recognised, and extracting it answers 401: a route that wants to
 /// know its caller belongs under [`Mount::app`](crate::app::Mount::app).
+///
+/// ```
+/// use omnistack_core::{http::{Error, StatusCode}, identity::Identity};
+///
+/// async fn delete(caller: Identity) -> Result<StatusCode, Error> {
+///     caller.require("projects:write")?;
+///     let tenant = caller.require_tenant()?;
+///     // … delete the project of that tenant …
+///     Ok(StatusCode::NO_CONTENT)
+/// }
+///
+/// # use omnistack_core::{clock::Clock, id::Id};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let now = Clock::system().now();
+/// # let (user, tenant) = (Id::new(now), Id::new(now));
+/// let reader = Identity::user(user).for_tenant(tenant).with_permissions("*:read".parse()?);
+/// assert_eq!(delete(reader.clone()).await.unwrap_err().code(), "PERMISSION_DENIED");
+/// let developer = reader.with_permissions("projects:*".parse()?);
+/// assert_eq!(delete(developer).await?, StatusCode::NO_CONTENT);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
@@ -235,6 +264,33 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
 }
 
 /// Recognises callers.
+///
+/// ```
+/// use http::request::Parts;
+/// use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
+///
+/// /// A proxy in front signs users in; nobody reaches the app past it.
+/// struct Proxy;
+///
+/// #[async_trait]
+/// impl Authenticate for Proxy {
+///     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
+///         let Some(user) = request.headers.get("x-user") else { return Ok(None) };
+///         let user = user.to_str().ok().and_then(|user| user.parse().ok());
+///         let user = user.ok_or_else(|| Error::unauthorized("`X-User` is not the id of a user"))?;
+///         Ok(Some(Identity::user(user)))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut request, ()) = http::Request::new(()).into_parts();
+/// assert_eq!(Proxy.authenticate(&request).await?, None);
+/// request.headers.insert("x-user", "0190a7c8-0000-7000-8000-000000000001".parse()?);
+/// assert!(Proxy.authenticate(&request).await?.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Authenticate: Send + Sync + 'static {
     /// Who sent this request: `None` when it carries no credentials.
@@ -245,6 +301,38 @@ pub trait Authenticate: Send + Sync + 'static {
 }
 
 /// The app's way to recognise callers. One module provides it; the guards of all mounts use it.
+///
+/// ```
+/// use omnistack_core::{app::{Module, Registry}, identity::{Authenticate, Authenticator, Identity}};
+/// # use omnistack_core::{async_trait, app::App, config::Config, http::Error};
+///
+/// #[derive(Clone)]
+/// struct Proxy;
+/// # #[async_trait]
+/// # impl Authenticate for Proxy {
+/// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> { Ok(None) }
+/// # }
+///
+/// impl Module for Proxy {
+///     fn name(&self) -> &'static str {
+///         "proxy"
+///     }
+///
+///     fn register(&self, registry: &mut Registry) {
+///         registry.provide(Authenticator::new(self.clone()));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(Proxy).build()?;
+/// let authenticator: Authenticator = app.ctx().get()?;
+/// # let (request, ()) = http::Request::new(()).into_parts();
+/// assert_eq!(authenticator.authenticate(&request).await?, None);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Authenticator(Arc<dyn Authenticate>);
 

@@ -12,6 +12,18 @@ use crate::{crypto::Sha256, id::Id, identity::TenantId};
 pub(super) const RETAINED: &str = "audit.retained";
 
 /// Whose entries follow one another.
+///
+/// ```
+/// use omnistack_core::{audit::{AuditEntry, Chain}, clock::Clock, id::Id, identity::Identity};
+///
+/// # let now = Clock::system().now();
+/// # let (user, tenant) = (Id::new(now), Id::new(now));
+/// let operator = Identity::user(user).for_tenant(tenant).into_admin();
+/// let entry = AuditEntry::new("project.deleted").by(&operator);
+/// assert_eq!(Chain::from(entry.tenant), Chain::Tenant(tenant));
+/// let entry = AuditEntry::new("flag.changed").by(&operator).for_app();
+/// assert_eq!(Chain::from(entry.tenant), Chain::App);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Chain {
     /// The app's own: what belongs to no tenant.
@@ -68,6 +80,22 @@ impl fmt::Display for Chain {
 }
 
 /// An entry's number and hash: with the hash, all that came before it is fixed.
+///
+/// ```
+/// use omnistack_core::audit::{AuditStore, Chain, Error, Head};
+///
+/// /// Whether the chain still goes through a head that was kept elsewhere, as JSON.
+/// async fn goes_through(store: &AuditStore, chain: Chain, kept: Head) -> Result<bool, Error> {
+///     let now = store.get(chain, kept.sequence).await?;
+///     Ok(now.is_some_and(|record| record.hash == kept.hash))
+/// }
+///
+/// # use omnistack_core::crypto::Sha256;
+/// # let head = Head { sequence: 17, hash: Sha256::of("an entry") };
+/// let kept: Head = serde_json::from_str(&serde_json::to_string(&head)?)?;
+/// assert_eq!(kept, head);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
@@ -83,6 +111,26 @@ impl Head {
 }
 
 /// A chain that is as it was recorded.
+///
+/// ```
+/// use omnistack_core::audit::{AuditStore, Chain};
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
+/// # tx.commit().await?;
+/// let verified = store.verify(Chain::App).await?;
+/// println!("{} entries are whole; keep {}", verified.entries, verified.head.hash);
+/// assert_eq!((verified.entries, verified.head.sequence), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {

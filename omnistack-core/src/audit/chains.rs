@@ -8,7 +8,37 @@ use super::{AuditStore, Chain, Error};
 use crate::{crypto::Sha256, identity::TenantId};
 
 /// A chain, and whether it is as it was recorded.
+///
+/// ```
+/// use omnistack_core::audit::{AuditStore, Error};
+///
+/// async fn report(store: &AuditStore) -> Result<Vec<String>, Error> {
+///     let mut lines = Vec::new();
+///     for chain in store.chains().await? {
+///         let state = store.state(chain).await?;
+///         lines.push(match state.problem {
+///             Some(problem) => problem,
+///             None => format!("{chain}: {} entries are whole", state.entries.unwrap_or_default()),
+///         });
+///     }
+///     Ok(lines)
+/// }
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
+/// # tx.commit().await?;
+/// assert_eq!(report(&store).await?, ["app: 1 entries are whole"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(description = "A chain, and whether it is as it was recorded.")]
 #[non_exhaustive]
 pub struct ChainState {
     /// Whose; none for the app's own.

@@ -14,6 +14,20 @@ use crate::{
 };
 
 /// One thing somebody did.
+///
+/// ```
+/// use omnistack_core::{audit::AuditEntry, clock::Clock, id::Id, identity::Identity};
+/// use serde_json::json;
+///
+/// # let now = Clock::system().now();
+/// # let (operator, ada, tenant) = (Id::new(now), Id::new(now), Id::new(now));
+/// // An operator acts as Ada.
+/// let caller = Identity::user(ada).for_tenant(tenant).with_actor(operator);
+/// let entry = AuditEntry::new("member.invited").by(&caller).on("email", "bob@example.org");
+/// let entry = entry.with(json!({ "role": "viewer" }));
+/// assert_eq!((entry.actor, entry.on_behalf_of), (Some(operator), Some(ada)));
+/// assert_eq!(entry.resource.as_deref(), Some("email:bob@example.org"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEntry {
@@ -106,7 +120,31 @@ impl AuditEntry {
 }
 
 /// An entry as it is kept.
+///
+/// ```
+/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditRecord, AuditStore, Chain};
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// fn line(record: &AuditRecord) -> String {
+///     let who = record.actor.map_or("the app".to_owned(), |user| user.to_string());
+///     format!("{}: {who}: {} {}", record.sequence, record.action, record.resource.as_deref().unwrap_or("-"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made").on("backup", "monday")).await?;
+/// # tx.commit().await?;
+/// let first = store.get(Chain::App, 1).await?;
+/// assert_eq!(first.as_ref().map(line).as_deref(), Some("1: the app: backup.made backup:monday"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(description = "An entry as it is kept.")]
 #[non_exhaustive]
 pub struct AuditRecord {
     /// Its id.

@@ -9,6 +9,24 @@ use crate::{
 };
 
 /// Why entries could not be listed, verified, exported or retained.
+///
+/// ```
+/// use omnistack_core::audit::{AuditFilter, AuditStore, Error};
+/// use omnistack_core::http;
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let store: AuditStore = app.ctx().get()?;
+/// let refused = store.list(&AuditFilter::all_chains(), 20, Some("page 2")).await.unwrap_err();
+/// assert!(matches!(refused, Error::Cursor) && !refused.is_retryable());
+/// // In a handler, `?` does this.
+/// assert_eq!(http::Error::from(refused).status(), 422);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -35,6 +53,21 @@ pub enum Error {
 }
 
 /// What an [`Error`] means.
+///
+/// ```
+/// use omnistack_core::audit::{Chain, Error, ErrorKind};
+///
+/// /// What a nightly check does about it.
+/// fn then(error: &Error) -> &'static str {
+///     match error.kind() {
+///         ErrorKind::Broken => "wake somebody",
+///         ErrorKind::Export => "fetch the file again",
+///         _ if error.is_retryable() => "try again in a minute",
+///         _ => "write it to the log",
+///     }
+/// }
+/// assert_eq!(then(&Error::Retained(Chain::App)), "try again in a minute");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -90,6 +123,33 @@ impl From<Error> for http::Error {
 }
 
 /// The first place where a chain is not as it was recorded.
+///
+/// ```
+/// use omnistack_core::audit::{AuditStore, Chain, Error};
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog}, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
+/// # tx.commit().await?;
+/// // Whoever owns the database can take away the trigger that keeps entries.
+/// app.db().query("drop trigger audit_entries_delete").execute().await?;
+/// app.db().query("delete from audit_entries where sequence = 1").execute().await?;
+/// match store.verify(Chain::App).await {
+///     Err(Error::Broken(broken)) => {
+///         assert_eq!((broken.chain, broken.sequence), (Chain::App, 1));
+///         assert_eq!(broken.to_string(), "the audit chain of the app is broken at entry 1: it is missing");
+///     }
+///     other => panic!("this was not found: {other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit chain of the {chain} is broken at entry {sequence}: {why}")]
 #[non_exhaustive]
@@ -103,6 +163,36 @@ pub struct Broken {
 }
 
 /// What is wrong at the first broken entry of a chain.
+///
+/// ```
+/// use omnistack_core::audit::{Break, Error, verify_export};
+/// # use futures_util::TryStreamExt as _;
+/// # use omnistack_core::{app::App, audit::{AuditEntry, AuditLog, AuditStore, Chain}, config::Config};
+///
+/// fn why(lines: &[String]) -> Option<Break> {
+///     match verify_export(lines) {
+///         Err(Error::Broken(broken)) => Some(broken.why),
+///         _ => None,
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// # let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
+/// # tx.commit().await?;
+/// # let mut lines: Vec<String> = store.export(Chain::App).try_collect().await?;
+/// assert_eq!(why(&lines), None);
+/// lines[1] = lines[1].replace("backup.removed", "backup.made");
+/// assert_eq!(why(&lines), Some(Break::Changed));
+/// lines.remove(1);
+/// assert_eq!(why(&lines), Some(Break::Truncated));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Break {

@@ -7,6 +7,21 @@ use super::{Chain, Error};
 use crate::{clock::Timestamp, db::Args, identity::UserId};
 
 /// Which entries a list holds. It names its chain, or says that it wants every tenant's.
+///
+/// ```
+/// use omnistack_core::{audit::{AuditFilter, AuditRecord, AuditStore, Error}, clock::Timestamp, identity::UserId};
+///
+/// async fn what_they_did(store: &AuditStore, user: UserId, since: Timestamp) -> Result<Vec<AuditRecord>, Error> {
+///     let filter = AuditFilter::all_chains().actor(user).since(since);
+///     let mut page = store.list(&filter, 100, None).await?;
+///     let mut all = page.items;
+///     while let Some(cursor) = page.next_cursor.take() {
+///         page = store.list(&filter, 100, Some(&cursor)).await?;
+///         all.append(&mut page.items);
+///     }
+///     Ok(all)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuditFilter {

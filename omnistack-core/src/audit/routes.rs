@@ -17,6 +17,18 @@ use crate::{
 /// `/api/v1/admin/audit`: the entries of every tenant and of the app, for operators.
 ///
 /// A module of its own, because not every app has operators: `.with(AuditApi)`.
+///
+/// ```
+/// use omnistack_core::{app::App, audit::AuditApi, config::Config, identity::DevIdentity};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(DevIdentity::default()).with(AuditApi).build()?;
+/// assert!(app.routes().iter().any(|route| route.path == "/api/v1/admin/audit/verify"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AuditApi;
 

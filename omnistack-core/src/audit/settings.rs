@@ -4,6 +4,15 @@ use std::time::Duration;
 
 crate::section! {
     /// The audit log.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use omnistack_core::{audit::AuditSettings, config::Config};
+    ///
+    /// let settings: AuditSettings = Config::from_pairs([("AUDIT_RETENTION", "365d")]).section()?;
+    /// assert_eq!(settings.retention, Some(Duration::from_secs(365 * 24 * 60 * 60)));
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct AuditSettings {
         /// How long entries are kept, e.g. `365d`: older ones are removed every night, at 3:00 UTC. Unset, they are kept for
         /// ever.

@@ -131,6 +131,26 @@ async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::E
 
 /// Reads, verifies, exports and retains the entries that [`AuditLog::stored`](super::AuditLog::stored) keeps. Cheap to
 /// clone; every [`Ctx`](crate::app::Ctx) has one.
+///
+/// ```
+/// use futures_util::TryStreamExt as _;
+/// use omnistack_core::audit::{AuditEntry, AuditLog, AuditStore, Chain, verify_export};
+/// # use omnistack_core::{app::App, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// let (log, store): (AuditLog, AuditStore) = (app.ctx().get()?, app.ctx().get()?);
+/// # let mut tx = app.db().begin().await?;
+/// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
+/// # tx.commit().await?;
+/// let lines: Vec<String> = store.export(Chain::App).try_collect().await?;
+/// // … elsewhere, without the database …
+/// assert_eq!(Some(verify_export(&lines)?.head), store.head(Chain::App).await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct AuditStore {
     pub(super) db: Db,

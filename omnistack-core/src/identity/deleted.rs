@@ -60,6 +60,29 @@ impl Event for TenantDeleted {
 }
 
 /// A user is gone for good. As [`TenantDeleted`], which is published of the tenant of their own as well.
+///
+/// ```
+/// use omnistack_core::{async_trait, app::Registry, identity::UserDeleted, jobs::JobError};
+/// use omnistack_core::events::{Delivery, Subscriber};
+///
+/// /// Preferences are a user's, in no tenant.
+/// struct ForgetPreferences;
+///
+/// #[async_trait]
+/// impl Subscriber for ForgetPreferences {
+///     type Event = UserDeleted;
+///
+///     async fn handle(&self, gone: UserDeleted, delivery: &mut Delivery) -> Result<(), JobError> {
+///         let tx = delivery.tx().await?;
+///         tx.query("delete from preferences where user_id = $1").bind(gone.user).execute().await?;
+///         Ok(())
+///     }
+/// }
+///
+/// fn register(registry: &mut Registry) {
+///     registry.on("forget-preferences", |_| Ok(ForgetPreferences));
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserDeleted {

@@ -24,6 +24,21 @@ use crate::{
 ///
 /// The token is printed at start. It is made once and kept in `data/dev-token`, or set in `DEV_TOKEN`. With
 /// `APP_ENV=production` the app refuses to build with this module.
+///
+/// ```
+/// use omnistack_core::{app::App, config::Config, identity::{Authenticator, DevIdentity}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("DEV_TOKEN", "dev_moon")]);
+/// let app = App::builder(config).with(DevIdentity::default()).build()?;
+///
+/// let (request, ()) = http::Request::get("/").header("authorization", "Bearer dev_moon").body(())?.into_parts();
+/// let authenticator: Authenticator = app.ctx().get()?;
+/// assert_eq!(authenticator.authenticate(&request).await?, Some(DevIdentity::identity()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct DevIdentity {
     token: Token,
@@ -31,6 +46,15 @@ pub struct DevIdentity {
 
 crate::section! {
     /// Development identity.
+    ///
+    /// ```
+    /// use omnistack_core::{ExposeSecret as _, config::Config, identity::DevIdentitySettings};
+    ///
+    /// let settings: DevIdentitySettings = Config::from_pairs([("DEV_TOKEN", "dev_moon")]).section()?;
+    /// assert_eq!(settings.token.as_ref().map(|token| token.expose_secret()), Some("dev_moon"));
+    /// assert!(!format!("{settings:?}").contains("dev_moon"));
+    /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
+    /// ```
     pub struct DevIdentitySettings {
         /// The bearer token of the development identity; made and kept in `data/dev-token` when absent.
         pub token: Option<SecretString> = "DEV_TOKEN";

@@ -18,6 +18,37 @@ use crate::{
 };
 
 /// Lets only its audience through, and leaves their [`Identity`] in the request's extensions.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use omnistack_core::{app::Audience, http::StatusCode, identity::{Authenticator, GuardLayer, Identity}};
+/// # use axum::{body::Body, http::Request};
+/// # use omnistack_core::{async_trait, clock::Clock, http::Error, id::Id, identity::Authenticate};
+/// # use tower::ServiceExt as _;
+/// # struct Known(Identity);
+/// # #[async_trait]
+/// # impl Authenticate for Known {
+/// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> {
+/// #         Ok(Some(self.0.clone()))
+/// #     }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let caller = Identity::user(Id::new(Clock::system().now())).with_permissions("*:read".parse()?);
+/// # let authenticator = Authenticator::new(Known(caller));
+/// // In a plain axum app; an `App` guards its mounts by itself.
+/// let guard = GuardLayer::new(Audience::App, authenticator).permissions("projects");
+/// let list = |caller: Identity| async move { format!("the projects of {}", caller.user) };
+/// let app = Router::new().route("/projects", get(list).post(list)).layer(guard);
+///
+/// // The caller has `*:read` alone.
+/// let look = app.clone().oneshot(Request::get("/projects").body(Body::empty())?).await?;
+/// let change = app.oneshot(Request::post("/projects").body(Body::empty())?).await?;
+/// assert_eq!((look.status(), change.status()), (StatusCode::OK, StatusCode::FORBIDDEN));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
     audience: Audience,
@@ -56,6 +87,28 @@ impl<S> Layer<S> for GuardLayer {
 }
 
 /// The service of [`GuardLayer`].
+///
+/// ```
+/// use std::convert::Infallible;
+/// use omnistack_core::{app::Audience, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
+/// use tower::{Layer as _, ServiceExt as _, service_fn};
+/// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
+/// # struct Nobody;
+/// # #[async_trait]
+/// # impl Authenticate for Nobody {
+/// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> { Ok(None) }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let authenticator = Authenticator::new(Nobody);
+/// let inner = service_fn(async |_: Request| Ok::<_, Infallible>(StatusCode::OK));
+/// let guarded: Guard<_> = GuardLayer::new(Audience::Admin, authenticator).layer(inner);
+/// let answer = guarded.oneshot(Request::default()).await?;
+/// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
     inner: S,

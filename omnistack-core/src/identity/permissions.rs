@@ -24,10 +24,45 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 
 /// Every permission that some route of the app asks for, in order. In the wiring's context, for whoever shows or checks
 /// them.
+///
+/// ```
+/// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::KnownPermissions};
+///
+/// struct Reports;
+///
+/// impl Module for Reports {
+///     fn name(&self) -> &'static str {
+///         "reports"
+///     }
+///
+///     fn register(&self, registry: &mut Registry) {
+///         registry.permissions(["reports:read"]);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let known: KnownPermissions = App::builder(config).with(Reports).build()?.ctx().get()?;
+/// assert!(known.0.iter().any(|one| one == "reports:read"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPermissions(pub Arc<[String]>);
 
 /// This is no permission.
+///
+/// ```
+/// use omnistack_core::{http::{Error, FieldProblem}, identity::{PermissionError, Permissions}};
+///
+/// fn read(scopes: &str) -> Result<Permissions, Error> {
+///     let wrong = |error: PermissionError| Error::invalid([FieldProblem::new("scopes", error.to_string())]);
+///     scopes.parse().map_err(wrong)
+/// }
+/// assert!(read("projects:read").is_ok());
+/// assert_eq!(read("projects:read Admin").unwrap_err().status(), 422);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no permission: write `resource:action` in lower case, e.g. `projects:write`, `projects:*` or `*:read`"

@@ -8,6 +8,15 @@ use super::TenantId;
 use crate::http::Error;
 
 /// A tenant's plan: its features and limits by key.
+///
+/// ```
+/// use omnistack_core::identity::Plan;
+///
+/// let plan = Plan::new("pro").feature("export").limit("projects", 20);
+/// assert!(plan.has("export") && !plan.has("sso"));
+/// let room = |meter: &str, used| plan.limits.get(meter).is_none_or(|most| used < *most);
+/// assert!(room("projects", 19) && !room("projects", 20) && room("members", 1_000));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -44,6 +53,34 @@ impl Plan {
 }
 
 /// Knows each tenant's plan. Provided by billing.
+///
+/// ```
+/// use omnistack_core::{async_trait, clock::{Clock, Timestamp}, http::Error};
+/// use omnistack_core::identity::{Plan, PlanSource, TenantId};
+///
+/// /// Everything for two weeks, then a little.
+/// struct Trial { ends: Timestamp, clock: Clock }
+///
+/// #[async_trait]
+/// impl PlanSource for Trial {
+///     async fn plan(&self, _: TenantId) -> Result<Plan, Error> {
+///         let runs = self.clock.now() < self.ends;
+///         Ok(if runs { Plan::new("trial").feature("*") } else { Plan::new("free").limit("projects", 3) })
+///     }
+/// }
+///
+/// # use omnistack_core::{clock::MockClock, id::Id};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
+/// # let tenant = Id::new(mock.clock().now());
+/// let trial = Trial { ends: "2030-01-15T00:00:00Z".parse()?, clock: mock.clock() };
+/// assert!(trial.plan(tenant).await?.has("export"));
+/// mock.set(trial.ends);
+/// assert!(!trial.plan(tenant).await?.has("export"));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait PlanSource: Send + Sync + 'static {
     /// The plan in force now.
@@ -51,6 +88,27 @@ pub trait PlanSource: Send + Sync + 'static {
 }
 
 /// What tenants may use. Without billing, everybody has a plan `unlimited` with every feature.
+///
+/// ```
+/// use omnistack_core::{http::Error, identity::{Entitlements, Identity}};
+///
+/// async fn export(caller: &Identity, entitlements: &Entitlements) -> Result<String, Error> {
+///     let plan = entitlements.plan(caller.require_tenant()?).await?;
+///     if !plan.has("export") {
+///         return Err(Error::forbidden("your plan has no exports").detail("plan", plan.key));
+///     }
+///     Ok("at,action\n".into())
+/// }
+///
+/// # use omnistack_core::{clock::Clock, id::Id};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let now = Clock::system().now();
+/// # let caller = Identity::user(Id::new(now)).for_tenant(Id::new(now));
+/// assert!(export(&caller, &Entitlements::default()).await.is_ok());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Entitlements(Arc<dyn PlanSource>);
 

@@ -119,6 +119,30 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
 }
 
 /// Asks something of each caller, behind a [`Guard`](super::Guard).
+///
+/// ```
+/// use axum::{Extension, Router, routing::post};
+/// use omnistack_core::{clock::Clock, http::StatusCode, identity::{Identity, Require, RequireLayer}};
+/// # use axum::{body::Body, http::Request};
+/// # use omnistack_core::id::Id;
+/// # use tower::ServiceExt as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let caller = Identity::user(Id::new(Clock::system().now()));
+/// // In a plain axum app; in an `App`, `Api::guarded` does it.
+/// let layer = RequireLayer::new(Require::permission("tenant:transfer"), Clock::system());
+/// let app = Router::new().route("/transfer", post(StatusCode::NO_CONTENT)).layer(layer);
+/// # let request = || Request::post("/transfer").body(Body::empty()).unwrap();
+///
+/// let anonymous = app.clone().oneshot(request()).await?;
+/// assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
+/// // As a guard around it leaves the caller there.
+/// let known = app.layer(Extension(caller)).oneshot(request()).await?;
+/// assert_eq!(known.status(), StatusCode::FORBIDDEN);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RequireLayer {
     require: Require,

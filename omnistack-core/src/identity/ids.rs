@@ -1,0 +1,122 @@
+//! The ids of who calls, and for which tenant.
+
+use crate::id::Id;
+
+/// Whose ids are [`UserId`]s.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, id::Id, identity::User};
+///
+/// let id: Id<User> = Id::new(Clock::system().now());
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// ```
+#[derive(Debug)]
+pub enum User {}
+
+/// Whose ids are [`TenantId`]s.
+///
+/// ```
+/// use omnistack_core::{id::Id, identity::Tenant};
+///
+/// let id: Id<Tenant> = "0190a7c8-0000-7000-8000-000000000002".parse()?;
+/// assert_eq!(id.uuid().get_version_num(), 7);
+/// # Ok::<_, uuid::Error>(())
+/// ```
+#[derive(Debug)]
+pub enum Tenant {}
+
+/// Whose ids are [`SessionId`]s.
+///
+/// ```
+/// use omnistack_core::{clock::MockClock, id::Id, identity::Session};
+///
+/// # let mock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
+/// let earlier: Id<Session> = Id::new(mock.clock().now());
+/// mock.advance(std::time::Duration::from_secs(1));
+/// assert!(earlier < Id::new(mock.clock().now()));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub enum Session {}
+
+/// Whose ids are [`ApiKeyId`]s.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, id::Id, identity::ApiKey};
+///
+/// let id: Id<ApiKey> = Id::new(Clock::system().now());
+/// assert_eq!(serde_json::to_value(id)?, id.to_string());
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Debug)]
+pub enum ApiKey {}
+
+/// A user.
+///
+/// ```
+/// use omnistack_core::identity::UserId;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Assign { to: UserId }
+///
+/// let assign: Assign = serde_json::from_str(r#"{"to": "0190a7c8-0000-7000-8000-000000000001"}"#)?;
+/// assert_eq!(assign.to.to_string(), "0190a7c8-0000-7000-8000-000000000001");
+/// assert!(serde_json::from_str::<Assign>(r#"{"to": "me"}"#).is_err());
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+pub type UserId = Id<User>;
+
+/// A tenant: the boundary of data and of billing.
+///
+/// ```
+/// use omnistack_core::{db::{self, Db}, identity::TenantId};
+///
+/// async fn projects(db: &Db, tenant: TenantId) -> Result<i64, db::Error> {
+///     let mut tx = db.tenant(tenant).read().await?;
+///     let count = tx.query("select count(*) from projects where tenant_id = $1").bind(tenant);
+///     let (count,): (i64,) = count.fetch_one().await?;
+///     tx.commit().await?;
+///     Ok(count)
+/// }
+/// ```
+pub type TenantId = Id<Tenant>;
+
+/// One sign-in of a user on one device.
+///
+/// ```
+/// use omnistack_core::{http::Error, identity::{Identity, SessionId}};
+///
+/// fn may_end(caller: &Identity, session: SessionId) -> Result<(), Error> {
+///     if caller.session == Some(session) {
+///         return Err(Error::conflict("SESSION_IN_USE", "this is the session you are in: sign out instead"));
+///     }
+///     Ok(())
+/// }
+/// # use omnistack_core::{clock::Clock, id::Id};
+/// # let now = Clock::system().now();
+/// # let (own, other) = (Id::new(now), Id::new(now));
+///
+/// let caller = Identity::user(Id::new(now)).with_session(own);
+/// assert!(may_end(&caller, other).is_ok());
+/// assert_eq!(may_end(&caller, own).unwrap_err().code(), "SESSION_IN_USE");
+/// ```
+pub type SessionId = Id<Session>;
+
+/// A key a program calls with.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use omnistack_core::identity::{ApiKeyId, Identity};
+/// # use omnistack_core::{clock::Clock, id::Id};
+/// # let now = Clock::system().now();
+/// # let (user, key) = (Id::new(now), Id::new(now));
+///
+/// let caller = Identity::user(user).with_key(key).into_machine();
+/// let mut calls: BTreeMap<ApiKeyId, u64> = BTreeMap::new();
+/// if let Some(key) = caller.key {
+///     *calls.entry(key).or_default() += 1;
+/// }
+/// assert_eq!(calls[&key], 1);
+/// ```
+pub type ApiKeyId = Id<ApiKey>;
