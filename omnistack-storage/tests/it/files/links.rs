@@ -162,6 +162,10 @@ async fn production_asks_for_the_address_links_begin_with() {
         let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("APP_ENV", environment)]));
         let app = address.into_iter().fold(app.with(files), |app, address| app.set("PUBLIC_URL", address));
         let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
-        assert_eq!(!problems.contains("links to files need the address"), good, "{environment} {address:?}: {problems}");
+        assert_eq!(
+            !problems.contains("links to files need the address"),
+            good,
+            "{environment} {address:?}: {problems}"
+        );
     }
 }
