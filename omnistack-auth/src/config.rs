@@ -15,9 +15,8 @@ omnistack_core::section! {
     /// use omnistack_core::config::Config;
     /// use std::time::Duration;
     ///
-    /// let config = Config::from_pairs([("PUBLIC_URL", "https://app.example.com/"), ("AUTH_SESSION_IDLE", "7d")]);
+    /// let config = Config::from_pairs([("AUTH_SESSION_IDLE", "7d")]);
     /// let settings: AuthSettings = config.section()?;
-    /// assert_eq!(settings.issuer(), "https://app.example.com");
     /// assert_eq!(settings.session_idle, Duration::from_secs(7 * 24 * 60 * 60));
     /// assert_eq!(settings.access_token, Duration::from_secs(10 * 60));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
