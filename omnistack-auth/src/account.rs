@@ -25,6 +25,7 @@ mod sms_code;
 pub use factor::{SecondFactorSource, SecondFactors};
 pub use login::{Challenge, SignedIn};
 pub(crate) use reset_factors::FactorsReset;
+pub(crate) use second_factor::CodeFactor;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

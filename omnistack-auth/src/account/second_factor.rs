@@ -1,5 +1,7 @@
 //! Second factors of an account: adding one, taking it away, and showing it.
 
+use std::fmt;
+
 use ::http::StatusCode;
 use omnistack_core::{
     db::Tx,
@@ -18,6 +20,24 @@ use crate::{
     session::Tokens,
     store::account::{self as store, Account},
 };
+
+/// What codes of a second factor come from.
+#[derive(Clone, Copy)]
+pub(crate) enum CodeFactor {
+    App,
+    #[cfg(feature = "sms")]
+    Phone,
+}
+
+impl fmt::Display for CodeFactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::App => "app",
+            #[cfg(feature = "sms")]
+            Self::Phone => "number",
+        })
+    }
+}
 
 /// What goes into an app, once.
 pub(crate) struct NewTotp {
@@ -41,7 +61,7 @@ impl Accounts {
         Ok(state)
     }
 
-    /// A secret for an app, which is no factor before [`confirm_totp`](Self::confirm_totp). It takes the place of one that
+    /// A secret for an app, which is no factor before it is [confirmed](Self::confirm_factor). It takes the place of one that
     /// was never confirmed.
     ///
     /// # Errors
@@ -64,20 +84,26 @@ impl Accounts {
         Ok(NewTotp { secret: totp.text(), url: totp.url(&self.0.product, name) })
     }
 
-    /// Makes the app a factor with its first code, and ends every other session. This one has shown it then.
+    /// Makes it a factor with its first code, and ends every other session. This one has shown it then.
     ///
     /// # Errors
     /// 422 for a wrong code, counted as one at sign-in is; 409 `NOTHING_TO_CONFIRM`.
-    pub(crate) async fn confirm_totp(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<(), Error> {
+    pub(crate) async fn confirm_factor(
+        &self,
+        caller: &Identity,
+        factor: CodeFactor,
+        code: &str,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
         let account = self.own(caller).await?;
         let attempt = self.0.lockout.attempt_code(account.id, visitor.address).await?;
-        let done = self.try_to_confirm(caller, &account, code, &attempt, visitor).await;
+        let done = self.try_to_confirm(caller, &account, factor, code, &attempt, visitor).await;
         match self.judged(&attempt, done).await? {
             Confirmed::Right => {}
             Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
             Confirmed::Nothing => {
-                let message = "no app waits for its first code, or it has waited too long: begin anew";
-                return Err(http::Error::new(StatusCode::CONFLICT, "NOTHING_TO_CONFIRM", message).into());
+                let message = format!("no {factor} waits for its first code, or it has waited too long: begin anew");
+                return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
             }
         }
         self.0.sessions.forget(account.id).await;
@@ -91,34 +117,52 @@ impl Accounts {
         &self,
         caller: &Identity,
         account: &Account,
+        factor: CodeFactor,
         code: &str,
         attempt: &Attempt,
         visitor: &Visitor,
     ) -> Result<Confirmed, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
-        let done = self.0.codes.confirm_in(&mut tx, account.id, code).await?;
+        let (done, added) = match factor {
+            CodeFactor::App => (self.0.codes.confirm_in(&mut tx, account.id, code).await?, FactorChange::TotpAdded),
+            #[cfg(feature = "sms")]
+            CodeFactor::Phone => (self.texts()?.confirm_in(&mut tx, account.id, code).await?, FactorChange::PhoneAdded),
+        };
         match done {
             Confirmed::Right => {
                 self.0.lockout.settle_in(&mut tx, attempt, true).await?;
-                self.factor_changed_in(&mut tx, caller, account, FactorChange::TotpAdded, visitor).await?;
+                self.factor_changed_in(&mut tx, caller, account, added, visitor).await?;
             }
             Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
+            // Counted when the attempt began.
             Confirmed::Wrong => {}
         }
         tx.commit().await?;
         Ok(done)
     }
 
-    /// Takes the app away, with the recovery codes, and ends every other session. The caller has shown a second factor.
-    pub(crate) async fn remove_totp(&self, caller: &Identity, visitor: &Visitor) -> Result<(), Error> {
+    /// Takes it away, an app with its recovery codes, and ends every other session. The caller has shown a second factor.
+    pub(crate) async fn remove_factor(
+        &self,
+        caller: &Identity,
+        factor: CodeFactor,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
         let account = self.own(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
-        if !self.0.codes.remove_in(&mut tx, account.id).await? {
-            return Err(http::Error::not_found("app for codes").into());
+        let (was_there, removed) = match factor {
+            CodeFactor::App => (self.0.codes.remove_in(&mut tx, account.id).await?, FactorChange::TotpRemoved),
+            #[cfg(feature = "sms")]
+            CodeFactor::Phone => {
+                (crate::store::sms_code::remove(&mut tx, account.id).await?, FactorChange::PhoneRemoved)
+            }
+        };
+        if !was_there {
+            return Err(http::Error::not_found(format!("{factor} for codes")).into());
         }
-        self.factor_changed_in(&mut tx, caller, &account, FactorChange::TotpRemoved, visitor).await?;
+        self.factor_changed_in(&mut tx, caller, &account, removed, visitor).await?;
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
         Ok(())

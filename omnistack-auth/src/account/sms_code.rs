@@ -12,9 +12,6 @@ use serde_json::json;
 use super::{Accounts, RECENT, Visitor, login};
 use crate::{
     Error,
-    factor::Confirmed,
-    lockout::Attempt,
-    mail::FactorChange,
     one_time::Purpose,
     sms_code::{SmsCodes, masked},
     store::account::{self as store, Account},
@@ -39,11 +36,11 @@ impl For {
 }
 
 impl Accounts {
-    fn texts(&self) -> Result<&SmsCodes, Error> {
+    pub(super) fn texts(&self) -> Result<&SmsCodes, Error> {
         Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("number for codes"))?)
     }
 
-    /// Sends a code to a number, which is no factor before [`confirm_phone`](Self::confirm_phone). It takes the place of one
+    /// Sends a code to a number, which is no factor before it is [confirmed](Self::confirm_factor). It takes the place of one
     /// that was never confirmed. Whether others have the same number is not told, and makes no difference.
     ///
     /// # Errors
@@ -92,67 +89,6 @@ impl Accounts {
         // Who signs in has shown one factor of two.
         let by = (!matches!(what, For::SignIn)).then_some(account.id);
         self.record_in(tx, "account.code_sent", account, by, Some(details)).await
-    }
-
-    /// Makes the number a factor with its first code, and ends every other session. This one has shown it then.
-    ///
-    /// # Errors
-    /// 422 for a wrong code, counted as one at sign-in is; 409 `NOTHING_TO_CONFIRM`.
-    pub(crate) async fn confirm_phone(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<(), Error> {
-        let account = self.own(caller).await?;
-        let attempt = self.0.lockout.attempt_code(account.id, visitor.address).await?;
-        let done = self.try_phone(caller, &account, code, &attempt, visitor).await;
-        match self.judged(&attempt, done).await? {
-            Confirmed::Right => {}
-            Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
-            Confirmed::Nothing => {
-                let message = "no number waits for its code, or it has waited too long: begin anew";
-                return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
-            }
-        }
-        self.0.sessions.forget(account.id).await;
-        if let Some(session) = caller.session {
-            self.0.sessions.prove(session, true).await?;
-        }
-        Ok(())
-    }
-
-    async fn try_phone(
-        &self,
-        caller: &Identity,
-        account: &Account,
-        code: &str,
-        attempt: &Attempt,
-        visitor: &Visitor,
-    ) -> Result<Confirmed, Error> {
-        let mut tx = self.0.db.all_tenants().begin().await?;
-        store::lock(&mut tx, account.id).await?;
-        let done = self.texts()?.confirm_in(&mut tx, account.id, code).await?;
-        match done {
-            Confirmed::Right => {
-                self.0.lockout.settle_in(&mut tx, attempt, true).await?;
-                self.factor_changed_in(&mut tx, caller, account, FactorChange::PhoneAdded, visitor).await?;
-            }
-            Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
-            // Counted with the code.
-            Confirmed::Wrong => {}
-        }
-        tx.commit().await?;
-        Ok(done)
-    }
-
-    /// Takes the number away, and ends every other session. The caller has shown a second factor.
-    pub(crate) async fn remove_phone(&self, caller: &Identity, visitor: &Visitor) -> Result<(), Error> {
-        let account = self.own(caller).await?;
-        let mut tx = self.0.db.all_tenants().begin().await?;
-        store::lock(&mut tx, account.id).await?;
-        if !crate::store::sms_code::remove(&mut tx, account.id).await? {
-            return Err(http::Error::not_found("number for codes").into());
-        }
-        self.factor_changed_in(&mut tx, caller, &account, FactorChange::PhoneRemoved, visitor).await?;
-        tx.commit().await?;
-        self.0.sessions.forget(account.id).await;
-        Ok(())
     }
 
     /// Sends a code to who has begun to sign in; the number it goes to, as it is shown. The challenge stays good.

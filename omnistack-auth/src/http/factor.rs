@@ -18,7 +18,7 @@ use super::{
     visitor::Request,
 };
 use crate::{
-    account::{Accounts, RECENT, SignedIn},
+    account::{Accounts, CodeFactor, RECENT, SignedIn},
     factor::{SecondFactorState, TO_CONFIRM},
 };
 
@@ -150,7 +150,7 @@ async fn confirm_totp(
     request: Request,
     Json(SecondFactorCode { code }): Json<SecondFactorCode>,
 ) -> Result<StatusCode, Error> {
-    accounts.confirm_totp(&caller, &code, &request.visitor).await?;
+    accounts.confirm_factor(&caller, CodeFactor::App, &code, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -166,7 +166,7 @@ async fn remove_totp(
     caller: Identity,
     request: Request,
 ) -> Result<StatusCode, Error> {
-    accounts.remove_totp(&caller, &request.visitor).await?;
+    accounts.remove_factor(&caller, CodeFactor::App, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

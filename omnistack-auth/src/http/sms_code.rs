@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::visitor::Request;
 use crate::{
-    account::{Accounts, RECENT},
+    account::{Accounts, CodeFactor, RECENT},
     sms_code::GOOD_FOR,
 };
 
@@ -137,7 +137,7 @@ async fn confirm(
     request: Request,
     Json(SmsCode { code }): Json<SmsCode>,
 ) -> Result<StatusCode, Error> {
-    accounts.confirm_phone(&caller, &code, &request.visitor).await?;
+    accounts.confirm_factor(&caller, CodeFactor::Phone, &code, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -165,6 +165,6 @@ async fn send(
     (status = 401, description = "No second factor was shown a short while ago."),
     (status = 404, description = "There is none.")))]
 async fn remove(State(accounts): State<Accounts>, caller: Identity, request: Request) -> Result<StatusCode, Error> {
-    accounts.remove_phone(&caller, &request.visitor).await?;
+    accounts.remove_factor(&caller, CodeFactor::Phone, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }

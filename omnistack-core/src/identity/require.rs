@@ -133,12 +133,12 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
 /// // In a plain axum app; in an `App`, `Api::guarded` does it.
 /// let layer = RequireLayer::new(Require::permission("tenant:transfer"), Clock::system());
 /// let app = Router::new().route("/transfer", post(StatusCode::NO_CONTENT)).layer(layer);
-/// # let request = || Request::post("/transfer").body(Body::empty()).unwrap();
+/// # let request = || Request::post("/transfer").body(Body::empty());
 ///
-/// let anonymous = app.clone().oneshot(request()).await?;
+/// let anonymous = app.clone().oneshot(request()?).await?;
 /// assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
 /// // As a guard around it leaves the caller there.
-/// let known = app.layer(Extension(caller)).oneshot(request()).await?;
+/// let known = app.layer(Extension(caller)).oneshot(request()?).await?;
 /// assert_eq!(known.status(), StatusCode::FORBIDDEN);
 /// # Ok(())
 /// # }

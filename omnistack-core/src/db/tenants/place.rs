@@ -18,6 +18,8 @@ const LONGEST_NAME: usize = 63;
 
 pub(super) struct Place {
     url: SecretString,
+    /// Of who makes and removes databases. In SQLite they are files.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a database that is a file needs nobody"))]
     admin: SecretString,
     dialect: Dialect,
 }
