@@ -229,12 +229,13 @@ impl Round {
             }
             let lease = handler.timeout.saturating_add(SPARE);
             let claim = Claim { subscriber: handler.name, event: handler.event, limit, lease };
-            let (claimed, looked) = events.store.claim(claim).await?;
-            if claimed.len() < limit && looked == limit {
+            let found = events.store.claim(claim).await?;
+            if found.claimed.len() < limit && found.lanes == limit {
                 // Some lanes had nothing: there may be more behind them.
                 wait = Duration::ZERO;
             }
-            for delivery in claimed {
+            wait = found.again.map_or(wait, |again| wait.min(again));
+            for delivery in found.claimed {
                 self.start(handler, delivery);
             }
         }

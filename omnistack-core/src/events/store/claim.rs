@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A lane that had nothing to deliver, while somebody is about to publish or to finish, is looked at again after this long.
-const AGAIN: i64 = 50_000;
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A delivery to be made, with its event.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -103,6 +103,16 @@ const LOOK_AGAIN: Sql = Sql {
     sqlite: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
 };
 
+/// What one claim found.
+#[derive(Debug)]
+pub(in crate::events) struct Found {
+    pub(in crate::events) claimed: Vec<Claimed>,
+    /// Lanes that were due.
+    pub(in crate::events) lanes: usize,
+    /// How soon one of them is to be looked at again.
+    pub(in crate::events) again: Option<Duration>,
+}
+
 /// What one claim takes.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::events) struct Claim<'a> {
@@ -119,33 +129,31 @@ impl Store {
         Ok(next.into_iter().filter_map(|(name, next)| Some((name, next?))).collect())
     }
 
-    /// Leases lanes that are due and gives the first delivery of each; with how many lanes there were.
-    pub(in crate::events) async fn claim(&self, claim: Claim<'_>) -> Result<(Vec<Claimed>, usize), Error> {
-        let now = self.clock.now().as_micros();
-        let until = now.saturating_add(i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX));
+    /// Leases lanes that are due and gives the first delivery of each.
+    pub(in crate::events) async fn claim(&self, claim: Claim<'_>) -> Result<Found, Error> {
+        let now = self.clock.now();
+        let (until, again) = (now + claim.lease, now + AGAIN);
         let mut tx = self.db.begin().await?;
-        let lanes = tx.query(LEASE_LANES).bind(claim.subscriber.to_owned()).bind(now);
-        let lanes = lanes.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX)).bind(until);
+        let lanes = tx.query(LEASE_LANES).bind(claim.subscriber.to_owned()).bind(now.as_micros());
+        let lanes = lanes.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX)).bind(until.as_micros());
         let lanes: Vec<(String,)> = lanes.fetch_all().await?;
         if lanes.is_empty() {
             tx.rollback().await?;
-            return Ok((Vec::new(), 0));
+            return Ok(Found { claimed: Vec::new(), lanes: 0, again: None });
         }
         let keys: Vec<_> = lanes.into_iter().map(|(key,)| key).collect();
         let heads = tx.query(HEADS).bind(claim.subscriber.to_owned()).bind(json(&keys));
         let claimed: Vec<Claimed> = heads.fetch_all().await?;
         let found: HashSet<_> = claimed.iter().map(|delivery| delivery.key.as_str()).collect();
         let empty: Vec<_> = keys.iter().map(String::as_str).filter(|key| !found.contains(key)).collect();
-        if !empty.is_empty() {
-            remove(&mut tx, claim, empty, now + AGAIN).await?;
-        }
+        let removed = empty.is_empty() || remove(&mut tx, claim, empty, again.as_micros()).await?;
         tx.commit().await?;
-        Ok((claimed, keys.len()))
+        Ok(Found { claimed, lanes: keys.len(), again: (!removed).then_some(AGAIN) })
     }
 }
 
-/// Removes lanes that have nothing to deliver, unless somebody is just publishing.
-async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64) -> Result<(), Error> {
+/// Removes lanes that have nothing to deliver, unless somebody is just publishing; says whether all are gone.
+async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64) -> Result<bool, Error> {
     #[derive(Serialize)]
     struct Key<'a> {
         key: &'a str,
@@ -164,5 +172,5 @@ async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64)
     if !empty.is_empty() {
         tx.query(LOOK_AGAIN).bind(claim.subscriber.to_owned()).bind(json(&empty)).bind(again).execute().await?;
     }
-    Ok(())
+    Ok(empty.is_empty())
 }
