@@ -2,11 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use ::http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use ::http::{HeaderName, request::Parts};
 use omnistack_core::{
     clock::{Clock, Timestamp},
     db::Db,
-    http::{Error, Rate, RateLimits, SharedRateLimiter, Verdict},
+    http::{Error, Rate, RateLimits, SharedRateLimiter},
     identity::{ApiKeyId, Identity, Permissions},
     usage::{UsageEvent, UsageSink},
 };
@@ -74,7 +74,7 @@ impl Keys {
         if let Some(limiter) = &self.limiter {
             let verdict = limiter.check(&key, 1).await;
             if !verdict.allowed {
-                return Err(too_many(limiter.rate(), verdict));
+                return Err(limiter.refusal("key", "requests with this key", verdict));
             }
         }
         self.usage.record(UsageEvent::new(tenant, METER, 1, self.clock.now())).await;
@@ -84,28 +84,6 @@ impl Keys {
 
 fn refused() -> Error {
     Error::unauthorized("the API key is not valid, was revoked or has expired")
-}
-
-/// As the layer of a route answers.
-fn too_many(rate: Rate, verdict: Verdict) -> Error {
-    let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    let (seconds, reset) = (whole(verdict.retry_after), whole(verdict.reset));
-    let message = format!("too many requests with this key; try again in {seconds} s");
-    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
-        .detail("retry_after_seconds", seconds)
-        .header(header::RETRY_AFTER, HeaderValue::from(seconds));
-    let policy = format!("\"key\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
-    let told = [
-        ("ratelimit-policy", policy),
-        ("ratelimit", format!("\"key\";r={};t={reset}", verdict.remaining)),
-        ("x-ratelimit-limit", rate.quota.to_string()),
-        ("x-ratelimit-remaining", verdict.remaining.to_string()),
-        ("x-ratelimit-reset", reset.to_string()),
-    ];
-    told.into_iter().fold(error, |error, (name, text)| match HeaderValue::try_from(text) {
-        Ok(value) => error.header(HeaderName::from_static(name), value),
-        Err(_) => error,
-    })
 }
 
 impl fmt::Debug for Keys {

@@ -175,11 +175,14 @@ impl AppBuilder {
         if let Some(db) = &db {
             registry.default(AuditStore::new(db.clone(), registry.clock()));
         }
-        let (cache, publisher, limits) = shared.unwrap_or_else(|| {
+        let (cache, publisher, mut limits) = shared.unwrap_or_else(|| {
             let size = cache_settings.map_or(0, |settings| settings.size.as_u64());
             let limits = RateLimits::in_process(registry.clock());
             (Cache::in_process(size, registry.clock()), Publisher::default(), limits)
         });
+        if let Some(http) = &http {
+            limits = limits.legacy_fields(http.rate_limit_legacy);
+        }
         #[cfg(feature = "http-client")]
         crate::http::client::register(&mut registry);
         let mailer = crate::email::register(&mut registry).unwrap_or_default();

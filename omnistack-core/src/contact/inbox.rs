@@ -17,7 +17,7 @@ use crate::{
         Address, Email, Outbox,
         template::{ContactConfirmation, ContactNotification, FALLBACK},
     },
-    http::{Error, FieldProblem, HeaderValue, Rate, RateLimits, SharedRateLimiter, StatusCode, Verdict, header},
+    http::{Error, FieldProblem, Rate, RateLimits, SharedRateLimiter, StatusCode},
     id::Id,
     identity::Identity,
     jobs::Jobs,
@@ -97,7 +97,7 @@ impl Inbox {
         if let Some(limit) = &self.0.limit {
             let verdict = limit.check(&visitor.network(), 1).await;
             if !verdict.allowed {
-                return Err(too_many(verdict));
+                return Err(limit.refusal("contact", "messages", verdict));
             }
         }
         let reference = reference();
@@ -287,12 +287,4 @@ fn reference() -> String {
     let digit = |index: u32| char::from(DIGITS[usize::try_from((random >> (5 * index)) & 31).unwrap_or(0)]);
     let (first, second): (String, String) = ((0..5).map(digit).collect(), (5..10).map(digit).collect());
     format!("{first}-{second}")
-}
-
-fn too_many(verdict: Verdict) -> Error {
-    let seconds = verdict.retry_after.as_secs() + u64::from(verdict.retry_after.subsec_nanos() > 0);
-    let message = format!("too many messages; try again in {seconds} s");
-    Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
-        .detail("retry_after_seconds", seconds)
-        .header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }

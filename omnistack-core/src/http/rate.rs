@@ -1,9 +1,11 @@
 //! How often a caller may come.
 
+mod fields;
 mod limiter;
 mod rule;
 mod shared;
 
+pub(crate) use fields::{Fields, Tell};
 pub use limiter::RateLimiter;
 pub use rule::Verdict;
 pub(crate) use rule::{Counted, State, Terms, Tick};

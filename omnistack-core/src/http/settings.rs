@@ -23,6 +23,9 @@ crate::section! {
         pub header_timeout: Duration = "HTTP_HEADER_TIMEOUT", default "75s";
         /// Requests one address may make.
         pub rate_limit: RateSetting = "HTTP_RATE_LIMIT", default "6000/minute";
+        /// Whether answers say where one stands in `X-RateLimit-Limit`, `-Remaining` and `-Reset` besides `RateLimit` and
+        /// `RateLimit-Policy`: for clients that only know those.
+        pub rate_limit_legacy: bool = "HTTP_RATE_LIMIT_LEGACY", default "false";
         /// Networks of the proxies whose `X-Forwarded-For` is believed.
         pub trusted_proxies: Vec<IpNet> = "TRUSTED_PROXIES";
         /// Origins of browsers that may call the API, e.g. `https://app.example.com`; `*` for all, without cookies.

@@ -1,6 +1,5 @@
 //! How often somebody may come.
 
-mod fields;
 mod key;
 
 pub use key::RateLimitKey;
@@ -14,31 +13,31 @@ use std::{
 
 use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, StatusCode, header};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::After as _;
 use crate::{
     clock::Clock,
-    http::{Error, Rate, RateLimiter, RateLimits, Request, Response, SharedRateLimiter, Verdict},
+    http::{
+        Rate, RateLimiter, RateLimits, Request, Response, SharedRateLimiter,
+        rate::{Fields, Tell},
+    },
 };
-use fields::Tell;
 use key::Key;
 
 /// Answers 429 to those who come too often. Every answer says where one stands: `RateLimit-Policy` and `RateLimit`
-/// (draft-ietf-httpapi-ratelimit-headers-10), and the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds);
-/// a 429 has `Retry-After`.
+/// (draft-ietf-httpapi-ratelimit-headers-10), and where [`RateLimits::legacy_fields`] says so the older `X-RateLimit-Limit`,
+/// `-Remaining` and `-Reset` (seconds); a 429 has `Retry-After`.
 ///
 /// Counting in this process it does its work within the call, and its future is named and allocates nothing; only what asks
 /// Redis waits, in a box.
+#[derive(Clone)]
 pub struct RateLimitLayer {
     limiter: SharedRateLimiter<Key>,
     by: RateLimitKey,
     cost: u32,
     exempt: &'static [&'static str],
-    policy: HeaderValue,
-    limit: HeaderValue,
+    fields: Fields,
 }
 
 impl RateLimitLayer {
@@ -54,8 +53,7 @@ impl RateLimitLayer {
     }
 
     fn keeping(limiter: SharedRateLimiter<Key>, by: RateLimitKey) -> Self {
-        let rate = limiter.rate();
-        Self { by, cost: 1, exempt: &[], policy: fields::policy(rate), limit: HeaderValue::from(rate.quota), limiter }
+        Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter }
     }
 
     /// What one request counts for.
@@ -70,26 +68,6 @@ impl RateLimitLayer {
     pub fn except(mut self, paths: &'static [&'static str]) -> Self {
         self.exempt = paths;
         self
-    }
-
-    fn tell(&self, verdict: Verdict) -> Tell {
-        Tell { verdict, policy: self.policy.clone(), limit: self.limit.clone() }
-    }
-}
-
-/// With header values of its own: the server clones the stack once a connection, and connections on different cores
-/// then share no counter.
-impl Clone for RateLimitLayer {
-    fn clone(&self) -> Self {
-        let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
-        Self {
-            limiter: self.limiter.clone(),
-            by: self.by,
-            cost: self.cost,
-            exempt: self.exempt,
-            policy: own(&self.policy),
-            limit: own(&self.limit),
-        }
     }
 }
 
@@ -128,22 +106,21 @@ where
         }
         match layer.limiter.check(&Key::of(layer.by, &request), layer.cost).now() {
             Ok(verdict) if verdict.allowed => {
-                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.tell(verdict)) }
+                RateLimitFuture::Called { future: self.inner.call(request), tell: Some(layer.fields.of(verdict)) }
             }
-            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.tell(verdict))) },
+            Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.of(verdict))) },
             Err(asked) => {
                 // The one that is ready goes; its copy stays.
                 let copy = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, copy);
-                let (policy, limit) = (layer.policy.clone(), layer.limit.clone());
+                let fields = layer.fields.clone();
                 let answer = Box::pin(async move {
-                    let verdict = asked.await;
-                    let tell = Tell { verdict, policy, limit };
-                    if !verdict.allowed {
+                    let tell = fields.of(asked.await);
+                    if !tell.verdict.allowed {
                         return Ok(refusal(tell));
                     }
                     let Ok(mut answer) = inner.call(request).await;
-                    tell.response(&mut answer);
+                    tell.write(answer.headers_mut());
                     Ok(answer)
                 });
                 RateLimitFuture::Asking { answer }
@@ -153,15 +130,7 @@ where
 }
 
 fn refusal(tell: Tell) -> Response {
-    let wait = tell.verdict.retry_after;
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let message = format!("too many requests; try again in {seconds} s");
-    let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
-        .detail("retry_after_seconds", seconds)
-        .header(header::RETRY_AFTER, HeaderValue::from(seconds));
-    let mut response = error.into_response();
-    tell.response(&mut response);
-    response
+    tell.refusal("requests").into_response()
 }
 
 pin_project! {
@@ -189,7 +158,9 @@ where
         match self.project() {
             RateLimitProjection::Called { future, tell } => {
                 let Ok(mut response) = ready!(future.poll(cx));
-                tell.take().response(&mut response);
+                if let Some(tell) = tell.take() {
+                    tell.write(response.headers_mut());
+                }
                 Poll::Ready(Ok(response))
             }
             RateLimitProjection::Refused { answer } => match answer.take() {

@@ -10,8 +10,8 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Counted, Rate, RateLimiter, Terms, Tick, Verdict};
-use crate::clock::Clock;
+use super::{Counted, Fields, Rate, RateLimiter, Terms, Tick, Verdict};
+use crate::{clock::Clock, http::Error};
 
 /// Where all replicas count together.
 pub(crate) trait RateStore: Send + Sync + 'static {
@@ -43,17 +43,25 @@ pub(crate) trait RateStore: Send + Sync + 'static {
 pub struct RateLimits {
     clock: Clock,
     store: Option<Arc<dyn RateStore>>,
+    legacy: bool,
 }
 
 impl RateLimits {
     /// In this process alone.
     pub fn in_process(clock: Clock) -> Self {
-        Self { clock, store: None }
+        Self { clock, store: None, legacy: false }
     }
 
     #[cfg(feature = "redis")]
     pub(crate) fn shared(store: Arc<dyn RateStore>, clock: Clock) -> Self {
-        Self { clock, store: Some(store) }
+        Self { clock, store: Some(store), legacy: false }
+    }
+
+    /// Whether who is told where they stand is told in `X-RateLimit-Limit`, `-Remaining` and `-Reset` too.
+    #[must_use]
+    pub fn legacy_fields(mut self, legacy: bool) -> Self {
+        self.legacy = legacy;
+        self
     }
 
     /// What keeps a rate. Limiters of one name and one rate count together in all replicas: begin the name with the module's.
@@ -63,7 +71,7 @@ impl RateLimits {
             let scope = format!("{name}:{rate}:").replace(' ', "-");
             Arc::new(Shared { store: Arc::clone(store), scope, terms: Terms::new(rate, Tick::Micro) })
         });
-        SharedRateLimiter { local: RateLimiter::new(rate, self.clock.clone()), shared }
+        SharedRateLimiter { local: RateLimiter::new(rate, self.clock.clone()), shared, legacy: self.legacy }
     }
 }
 
@@ -72,6 +80,7 @@ impl RateLimits {
 pub struct SharedRateLimiter<K> {
     local: RateLimiter<K>,
     shared: Option<Arc<Shared>>,
+    legacy: bool,
 }
 
 struct Shared {
@@ -110,12 +119,22 @@ impl<K> SharedRateLimiter<K> {
     pub fn rate(&self) -> Rate {
         self.local.rate()
     }
+
+    /// The 429 `RATE_LIMIT_EXCEEDED` of who may not come: `Retry-After`, and where one stands in `RateLimit` under the name of
+    /// this policy. `what` it was too many of is in the message: `too many requests; try again in 20 s`.
+    pub fn refusal(&self, policy: &'static str, what: &str, verdict: Verdict) -> Error {
+        self.fields(policy).of(verdict).refusal(what)
+    }
+
+    pub(crate) fn fields(&self, policy: &'static str) -> Fields {
+        Fields::new(policy, self.rate(), self.legacy)
+    }
 }
 
 impl<K> From<RateLimiter<K>> for SharedRateLimiter<K> {
     /// In this process alone.
     fn from(local: RateLimiter<K>) -> Self {
-        Self { local, shared: None }
+        Self { local, shared: None, legacy: false }
     }
 }
 

@@ -1,0 +1,99 @@
+//! Telling where one stands: draft-ietf-httpapi-ratelimit-headers-10, and the fields many used before it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::{Rate, Verdict};
+use crate::http::Error;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Headers the default stack adds around a handler's own: room for all at once instead of growing step by step.
+/// (With the handler's two, a map of 12 entries; one more would double it.)
+const ROOM: usize = 10;
+
+/// What a limiter says about itself in the fields of an answer.
+pub(crate) struct Fields {
+    /// `"default"`
+    name: &'static str,
+    /// `"default";q=100;w=60`: the quota, and the period in whole seconds.
+    policy: HeaderValue,
+    /// `100`, for those who want the older fields.
+    limit: Option<HeaderValue>,
+}
+
+impl Fields {
+    pub(crate) fn new(name: &'static str, rate: Rate, legacy: bool) -> Self {
+        let policy = format!("\"{name}\";q={};w={}", rate.quota, rate.window.as_secs().max(1));
+        Self { name, policy: value(policy), limit: legacy.then(|| HeaderValue::from(rate.quota)) }
+    }
+
+    pub(crate) fn of(&self, verdict: Verdict) -> Tell {
+        Tell { name: self.name, policy: self.policy.clone(), limit: self.limit.clone(), verdict }
+    }
+}
+
+/// With header values of its own: the server clones the stack once a connection, and connections on different cores
+/// then share no counter.
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        Self { name: self.name, policy: own(&self.policy), limit: self.limit.as_ref().map(own) }
+    }
+}
+
+/// Where one stands.
+#[derive(Debug)]
+pub struct Tell {
+    name: &'static str,
+    policy: HeaderValue,
+    limit: Option<HeaderValue>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Tell {
+    /// Says it, unless a limit inside this one has: that one says more.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        if headers.contains_key(RATE_LIMIT) {
+            return;
+        }
+        headers.reserve(ROOM);
+        let reset = whole(self.verdict.reset);
+        let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (remaining, seconds) = (remaining.format(self.verdict.remaining), seconds.format(reset));
+        headers.insert(RATE_LIMIT, value(["\"", self.name, "\";r=", remaining, ";t=", seconds].concat()));
+        headers.insert(RATE_LIMIT_POLICY, self.policy);
+        if let Some(limit) = self.limit {
+            headers.insert(LIMIT, limit);
+            headers.insert(REMAINING, HeaderValue::from(self.verdict.remaining));
+            headers.insert(RESET, HeaderValue::from(reset));
+        }
+    }
+
+    /// The 429 of who came too often: `what` it was too many of.
+    pub(crate) fn refusal(self, what: &str) -> Error {
+        let seconds = whole(self.verdict.retry_after);
+        let message = format!("too many {what}; try again in {seconds} s");
+        let mut headers = HeaderMap::new();
+        self.write(&mut headers);
+        let error = Error::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+            .detail("retry_after_seconds", seconds)
+            .header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        headers.iter().fold(error, |error, (name, value)| error.header(name.clone(), value.clone()))
+    }
+}
+
+/// In whole seconds, so that who waits so long has waited long enough.
+fn whole(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// Of text made here, which is always one.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("\"default\""))
+}
