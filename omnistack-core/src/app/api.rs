@@ -40,7 +40,7 @@ impl<S> Api<S> {
     /// Adds the handlers of one path, as `routes!(get_it, change_it)`.
     pub fn routes(mut self, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, None));
-        self.schemas.extend(schemas);
+        self.refer_to(schemas);
         self
     }
 
@@ -55,7 +55,7 @@ impl<S> Api<S> {
     /// ```
     pub fn guarded(mut self, require: Require, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, Some(require)));
-        self.schemas.extend(schemas);
+        self.refer_to(schemas);
         self
     }
 
@@ -92,7 +92,7 @@ impl<S> Api<S> {
                 (paths, router.layer(axum::middleware::from_fn(envelope::wrap)), require)
             })
             .collect();
-        envelope::add_schemas(&mut self.schemas);
+        self.refer_to(envelope::schemas());
         self
     }
 
@@ -100,8 +100,17 @@ impl<S> Api<S> {
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self.hidden.extend(other.hidden);
-        self.schemas.extend(other.schemas);
+        self.refer_to(other.schemas);
         self
+    }
+
+    /// Keeps each once: every route names all it refers to, and they name theirs.
+    fn refer_to(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+        for schema in schemas {
+            if !self.schemas.contains(&schema) {
+                self.schemas.push(schema);
+            }
+        }
     }
 }
 

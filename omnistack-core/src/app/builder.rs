@@ -214,7 +214,9 @@ impl AppBuilder {
             return Err(BuildError(registry.problems));
         };
         let routes = routing::list(&registry);
-        let documents = registry.description.documents(&self.title, &self.version);
+        let description = std::mem::take(&mut registry.description);
+        let (openapi, versions) = (description.document(&self.title, &self.version), description.versions());
+        drop(description);
         let wired = Wired::new(&mut registry);
         let (Some(wired), true) = (wired, registry.problems.is_empty()) else {
             return Err(BuildError(registry.problems));
@@ -222,7 +224,6 @@ impl AppBuilder {
         for check in wired.checks {
             health.add(check);
         }
-        let versions = documents.versions.keys().copied().collect();
         let elsewhere = RouteLimits { body: http.body_limit.as_u64(), timeout: Some(http.timeout) };
         let limits = routing::limits(&wired.routes, elsewhere);
         let keys = registry.ctx.get().ok().map(|layer| routing::Keys::new(layer, &routes, &limits));
@@ -234,7 +235,8 @@ impl AppBuilder {
             }
         };
         let router = routing::router(wired.routes, &wired.layers, keys.as_ref(), &registry.clock, &registry.ctx);
-        let router = core_routes::documents(router, &documents, &self.title, &routes).fallback(no_such_route);
+        let router = core_routes::documents(router, &openapi, &versions, &self.title, &routes);
+        let router = router.fallback(no_such_route);
         let router = wired
             .layers
             .iter()
@@ -266,7 +268,7 @@ impl AppBuilder {
             edge,
             title: self.title,
             version: self.version,
-            openapi: documents.whole,
+            openapi,
             routes,
             migrations: registry.migrations,
             services: wired.services,

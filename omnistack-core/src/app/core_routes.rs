@@ -1,21 +1,24 @@
 //! What every app has: health, its own description, a page that shows it.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{StatusCode, header},
+    response::IntoResponse,
     routing::get,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi::Documents};
+use super::{Api, Audience, Mount, Registry, RouteInfo, docs, openapi};
 use crate::{
     db::{Db, DbSettings},
     health::{Health, HealthReport, Status},
-    http::{Envelope, Json, Meta},
+    http::{ApiVersion, Envelope, Error, Json, Meta},
 };
 
 pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) {
@@ -111,11 +114,20 @@ struct Index {
     health: &'static str,
 }
 
-/// Serves the finished description, serialised once; and an index, unless a module has one.
-pub(super) fn documents(router: Router, documents: &Documents, title: &str, routes: &[RouteInfo]) -> Router {
-    let mut router = router.route("/openapi.json", json(&documents.whole));
-    for (version, document) in &documents.versions {
-        router = router.route(&format!("/openapi/{version}.json"), json(document));
+/// Serves the finished description, and that of each version; and an index, unless a module has one.
+pub(super) fn documents(
+    router: Router,
+    document: &Bytes,
+    versions: &BTreeSet<ApiVersion>,
+    title: &str,
+    routes: &[RouteInfo],
+) -> Router {
+    let whole = document.clone();
+    let mut router = router.route("/openapi.json", get(|| async { json(whole) }));
+    for version in versions.iter().copied() {
+        let document = document.clone();
+        let alone = async move || openapi::of_version(&document, version).map(json).map_err(Error::internal);
+        router = router.route(&format!("/openapi/{version}.json"), get(alone));
     }
     if routes.iter().any(|route| route.path == "/" && route.module == "core") {
         let index = Index { name: title.into(), docs: "/docs", openapi: "/openapi.json", health: "/health" };
@@ -124,7 +136,6 @@ pub(super) fn documents(router: Router, documents: &Documents, title: &str, rout
     docs::add(router)
 }
 
-fn json(body: &Bytes) -> axum::routing::MethodRouter {
-    let body = body.clone();
-    get(|| async { ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], body) })
+fn json(body: impl Into<Body>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], body.into())
 }

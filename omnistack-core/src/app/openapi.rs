@@ -5,7 +5,7 @@ mod operation;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
@@ -28,6 +28,7 @@ const SCHEME: &str = "bearer";
 type Operations = BTreeMap<String, Box<RawValue>>;
 
 /// What is known of the routes so far, as JSON: as values their descriptions take megabytes, most of them again and again.
+#[derive(Default)]
 pub(super) struct Description {
     paths: BTreeMap<String, Operations>,
     /// By name, with the module that was first.
@@ -39,8 +40,7 @@ pub(super) struct Description {
 impl Description {
     /// Of no routes: errors have schemas nevertheless.
     pub(super) fn new() -> Self {
-        let (paths, schemas) = (BTreeMap::new(), BTreeMap::new());
-        let mut description = Self { paths, schemas, tags: BTreeSet::new(), ids: BTreeSet::new() };
+        let mut description = Self::default();
         let mut schemas = vec![
             (ErrorBody::name().into(), ErrorBody::schema()),
             (ErrorEnvelope::name().into(), ErrorEnvelope::schema()),
@@ -83,41 +83,35 @@ impl Description {
         different
     }
 
-    /// All of it, as it is answered.
-    pub(super) fn documents(&self, title: &str, version: &str) -> Documents {
+    /// All of it: OpenAPI 3.1.
+    pub(super) fn document(&self, title: &str, version: &str) -> Bytes {
         let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
-        let mut document = Document {
+        let components = Components {
+            schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
+            security_schemes: [(SCHEME, SecurityScheme::Http(scheme.build()))].into(),
+        };
+        let tags: Vec<_> = self.tags.iter().map(|tag| TagBuilder::new().name(*tag).build()).collect();
+        let document = Document {
             openapi: OpenApiVersion::Version31,
             info: Info::new(title, version),
-            paths: self.paths.iter().collect(),
-            components: Components {
-                schemas: self.schemas.iter().map(|(name, (_, schema))| (name, &**schema)).collect(),
-                security_schemes: [(SCHEME, SecurityScheme::Http(scheme.build()))].into(),
-            },
-            tags: self.tags.iter().map(|tag| TagBuilder::new().name(*tag).build()).collect(),
+            paths: &self.paths,
+            components,
+            tags,
         };
-        let whole = document.bytes();
-        let versions: BTreeSet<_> = self.paths.keys().filter_map(|path| version_of(path)).collect();
-        let alone = versions.into_iter().map(|version| {
-            let served = |path: &str| version_of(path).is_none_or(|of| of == version);
-            document.paths = self.paths.iter().filter(|(path, _)| served(path)).collect();
-            (version, document.bytes())
-        });
-        Documents { versions: alone.collect(), whole }
+        serde_json::to_vec(&document).unwrap_or_default().into_boxed_slice().into()
     }
-}
 
-/// OpenAPI 3.1: of all routes, and of those of each version.
-pub(super) struct Documents {
-    pub(super) whole: Bytes,
-    pub(super) versions: BTreeMap<ApiVersion, Bytes>,
+    /// Of which versions there are routes.
+    pub(super) fn versions(&self) -> BTreeSet<ApiVersion> {
+        self.paths.keys().filter_map(|path| version_of(path)).collect()
+    }
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     openapi: OpenApiVersion,
     info: Info,
-    paths: BTreeMap<&'a String, &'a Operations>,
+    paths: &'a BTreeMap<String, Operations>,
     components: Components<'a>,
     tags: Vec<Tag>,
 }
@@ -129,10 +123,24 @@ struct Components<'a> {
     security_schemes: BTreeMap<&'a str, SecurityScheme>,
 }
 
-impl Document<'_> {
-    fn bytes(&self) -> Bytes {
-        serde_json::to_vec(self).unwrap_or_default().into()
-    }
+/// What is left of a description for who knows one version: without the routes of others.
+///
+/// It is made when somebody asks, since few ever do, and each holds as much memory as the whole.
+pub(super) fn of_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
+    let mut document: Written<'_> = serde_json::from_slice(document)?;
+    document.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
+    serde_json::to_vec(&document)
+}
+
+/// A [`Document`] that was written.
+#[derive(Serialize, Deserialize)]
+struct Written<'a> {
+    #[serde(borrow)]
+    openapi: &'a RawValue,
+    info: &'a RawValue,
+    paths: BTreeMap<String, &'a RawValue>,
+    components: &'a RawValue,
+    tags: &'a RawValue,
 }
 
 /// What utoipa makes can always be written.

@@ -192,7 +192,12 @@ impl Registry {
             let routers = crate::flags::behind(routers, flags, ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
-            Ok(routes.flat_map(|(paths, router)| paths.into_iter().map(move |path| (path, router.clone()))).collect())
+            // The last path gets the router itself: most have one.
+            let each = |(paths, router): (Vec<String>, _)| {
+                let routers = std::iter::repeat_n(router, paths.len());
+                paths.into_iter().zip(routers)
+            };
+            Ok(routes.flat_map(each).collect())
         });
         self.costs(&mount, &known);
         self.routes.push(Routes { module: self.module, mount, infos, wire });

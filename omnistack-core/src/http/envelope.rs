@@ -109,7 +109,8 @@ pub(crate) fn describe(paths: &mut Paths) {
 }
 
 /// What the description refers to.
-pub(crate) fn add_schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-    schemas.push((MetaBody::name().into_owned(), MetaBody::schema()));
-    MetaBody::schemas(schemas);
+pub(crate) fn schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![(MetaBody::name().into_owned(), MetaBody::schema())];
+    MetaBody::schemas(&mut schemas);
+    schemas
 }
