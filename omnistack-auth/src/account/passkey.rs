@@ -4,12 +4,12 @@ use ::http::StatusCode;
 use omnistack_core::{
     db::Tx,
     http::{self, FieldProblem},
-    identity::{Identity, Proof, Require, UserId},
+    identity::{Identity, Proof, UserId},
 };
 use serde_json::json;
 use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 
-use super::{Accounts, RECENT, Visitor, login};
+use super::{Accounts, Visitor, login};
 use crate::{
     Error,
     mail::FactorChange,
@@ -45,24 +45,13 @@ impl Accounts {
     /// shown it: what is added is worth as much.
     pub(crate) async fn begin_passkey(&self, caller: &Identity) -> Result<Ceremony, Error> {
         let account = self.own(caller).await?;
-        self.may_add(caller, &account).await?;
+        self.may_add_factor(caller, &account).await?;
         let known = self.credentials(account.id).await?;
         let (options, state) = self.party()?.create(&account, &known)?;
         let mut tx = self.0.db.begin().await?;
         let token = self.0.one_time.issue_in(&mut tx, Purpose::AddPasskey, account.id, Some(state)).await?;
         tx.commit().await?;
         Ok(Ceremony { token: token.into_secret(), options })
-    }
-
-    async fn may_add(&self, caller: &Identity, account: &Account) -> Result<(), Error> {
-        if account.email.is_some() && account.email_verified_at.is_none() {
-            let message = "confirm your address first";
-            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
-        }
-        if !self.second_factors_of(account.id).await?.is_empty() {
-            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
-        }
-        Ok(())
     }
 
     /// Keeps the passkey a device has made.
@@ -79,7 +68,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<Passkey, Error> {
         let account = self.own(caller).await?;
-        self.may_add(caller, &account).await?;
+        self.may_add_factor(caller, &account).await?;
         let state = self.take(Purpose::AddPasskey, ceremony, account.id).await?;
         let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= LONGEST_ID);
         let Some(created) = created else {

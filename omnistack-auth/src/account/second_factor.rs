@@ -6,12 +6,12 @@ use ::http::StatusCode;
 use omnistack_core::{
     db::Tx,
     http::{self, FieldProblem},
-    identity::{Identity, Proof, UserId},
+    identity::{Identity, Proof, Require, UserId},
 };
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Accounts, Visitor};
+use super::{Accounts, RECENT, Visitor};
 use crate::{
     Error,
     factor::{Confirmed, SecondFactorState, Shown},
@@ -61,18 +61,31 @@ impl Accounts {
         Ok(state)
     }
 
+    /// Whether the caller may add a second factor, a passkey among them.
+    ///
+    /// # Errors
+    /// 403 `EMAIL_NOT_VERIFIED`: whoever registered somebody else's address must not be able to keep its owner out with a
+    /// factor of their own. 401 `SECOND_FACTOR_REQUIRED` for who has one and has not shown it: what is added is worth as
+    /// much.
+    pub(super) async fn may_add_factor(&self, caller: &Identity, account: &Account) -> Result<(), Error> {
+        if account.email.is_some() && account.email_verified_at.is_none() {
+            let message = "confirm your address first";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
+        }
+        if !self.second_factors_of(account.id).await?.is_empty() {
+            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
+        }
+        Ok(())
+    }
+
     /// A secret for an app, which is no factor before it is [confirmed](Self::confirm_factor). It takes the place of one that
     /// was never confirmed.
     ///
     /// # Errors
-    /// 403 `EMAIL_NOT_VERIFIED`: whoever registered somebody else's address must not be able to keep its owner out with a
-    /// factor of their own. 409 `TOTP_EXISTS`.
+    /// As [`may_add_factor`](Self::may_add_factor), and 409 `TOTP_EXISTS`.
     pub(crate) async fn begin_totp(&self, caller: &Identity) -> Result<NewTotp, Error> {
         let account = self.own(caller).await?;
-        if account.email_verified_at.is_none() {
-            let message = "confirm your address first";
-            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
-        }
+        self.may_add_factor(caller, &account).await?;
         let mut tx = self.0.db.begin().await?;
         let totp = self.0.codes.begin_in(&mut tx, account.id).await?;
         tx.commit().await?;

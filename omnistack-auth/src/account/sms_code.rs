@@ -4,12 +4,12 @@ use ::http::StatusCode;
 use omnistack_core::{
     db::Tx,
     http,
-    identity::{Identity, Require, UserId},
+    identity::{Identity, UserId},
     sms::PhoneNumber,
 };
 use serde_json::json;
 
-use super::{Accounts, RECENT, Visitor, login};
+use super::{Accounts, Visitor, login};
 use crate::{
     Error,
     one_time::Purpose,
@@ -53,14 +53,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<String, Error> {
         let account = self.own(caller).await?;
-        if account.email_verified_at.is_none() {
-            let message = "confirm your address first";
-            return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
-        }
-        // What is added is worth as much.
-        if !self.second_factors_of(account.id).await?.is_empty() {
-            Require::recent(RECENT).second_factor().check(caller, &self.0.clock)?;
-        }
+        self.may_add_factor(caller, &account).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         // Whoever has many accounts has one address.
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;

@@ -125,7 +125,8 @@ struct TotpBody {
 /// It counts once its first code was shown.
 #[utoipa::path(post, path = "/totp", responses(
     (status = 200, description = "What goes into the app.", body = TotpBody),
-    (status = 401, description = "The sign-in is not recent enough."),
+    (status = 401, description = "The sign-in is not recent enough, or did not show the second factor that is there."),
+    (status = 403, description = "The address is not confirmed."),
     (status = 409, description = "There is one already.")))]
 async fn begin_totp(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<TotpBody>, Error> {
     let totp = accounts.begin_totp(&caller).await?;

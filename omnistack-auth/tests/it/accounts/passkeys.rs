@@ -311,10 +311,12 @@ on_each_database! {
         let body = start(&challenge).await.expect(200).json();
         post.show(&body, laptop.get(&body)).await.expect_error(400, "TOKEN_INVALID");
 
-        // Who has a second factor adds a passkey with that only.
+        // Who has a second factor adds another with that only.
         let user = post.id_of_me(&signed).await;
         let half = one_factor(&post, user).await;
-        post.client(&half).post(format!("{PASSKEYS}/start"), json!({})).await.expect_error(401, "SECOND_FACTOR_REQUIRED");
+        for begin in [format!("{PASSKEYS}/start"), format!("{APP}/mfa/totp")] {
+            post.client(&half).post(begin, json!({})).await.expect_error(401, "SECOND_FACTOR_REQUIRED");
+        }
     }
 
     async fn a_session_shows_a_passkey_where_more_is_asked(database: TestDatabase) {
