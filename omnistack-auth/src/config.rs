@@ -23,19 +23,19 @@ omnistack_core::section! {
     /// ```
     pub struct AuthSettings {
         /// How long an access token is good.
-        pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m";
+        pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m", range "10s"..="1d";
         /// How long a session lasts that is not used.
-        pub session_idle: Duration = "AUTH_SESSION_IDLE", default "30d";
+        pub session_idle: Duration = "AUTH_SESSION_IDLE", default "30d", range "1m"..="3650d";
         /// How long a session lasts however much it is used.
-        pub session_lifetime: Duration = "AUTH_SESSION_LIFETIME", default "90d";
+        pub session_lifetime: Duration = "AUTH_SESSION_LIFETIME", default "90d", range "1m"..="3650d";
         /// How long the refresh token before the last is answered with the last one: a browser's tabs refresh at once.
-        pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s";
+        pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s", range "0s"..="10m";
         /// How long a key signs access tokens before the next one does.
-        pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d";
+        pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d", range "1h"..="3650d";
         /// How often programs may come with one key.
         pub api_key_rate_limit: RateSetting = "API_KEY_RATE_LIMIT", default "600/minute";
         /// How long a deleted team can be restored.
-        pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d";
+        pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d", range "0s"..="365d";
         /// The domain whose subdomains choose a tenant: with `example.com`, `acme.example.com` is for the one called `acme`.
         pub tenant_domain: Option<String> = "TENANT_DOMAIN";
     }
@@ -142,21 +142,21 @@ omnistack_core::section! {
         /// Whether an address must be confirmed before its user may sign in.
         pub verified_email: bool = "AUTH_VERIFIED_EMAIL", default "true";
         /// Fewest characters of a password.
-        pub password_length: usize = "AUTH_PASSWORD_LENGTH", default "15";
+        pub password_length: usize = "AUTH_PASSWORD_LENGTH", default "15", range "8"..="64";
         /// Fewest characters of the password of a user with a second factor.
-        pub password_length_second_factor: usize = "AUTH_PASSWORD_LENGTH_SECOND_FACTOR", default "8";
+        pub password_length_second_factor: usize = "AUTH_PASSWORD_LENGTH_SECOND_FACTOR", default "8", range "8"..="64";
         /// Memory one password hash takes, in KiB.
-        pub argon2_memory: u32 = "AUTH_ARGON2_MEMORY", default "19456";
+        pub argon2_memory: u32 = "AUTH_ARGON2_MEMORY", default "19456", range "8"..="4194304";
         /// Passes over that memory.
-        pub argon2_passes: u32 = "AUTH_ARGON2_PASSES", default "2";
+        pub argon2_passes: u32 = "AUTH_ARGON2_PASSES", default "2", range "1"..="1000";
         /// Lanes of that memory.
-        pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1";
+        pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1", range "1"..="64";
         /// Passwords hashed at once; as many as there are cores when absent.
-        pub hashing: Option<usize> = "AUTH_HASHING";
+        pub hashing: Option<usize> = "AUTH_HASHING", range "1"..="1024";
         /// Passwords that wait for that; who comes beyond it is answered 503.
-        pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64";
+        pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
         /// How long an account that is to be deleted can be kept by signing in.
-        pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d";
+        pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";
     }
 }
 

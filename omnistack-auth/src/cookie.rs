@@ -12,7 +12,7 @@ use axum::response::Response;
 use omnistack_core::{
     ExposeSecret as _,
     http::{
-        Error, HttpSettings, Request,
+        CorsOrigin, Error, HttpSettings, Request,
         layer::{After, Step},
     },
 };
@@ -51,7 +51,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(public_url: &str, http: Option<&HttpSettings>, access: Duration, session: Duration) -> Self {
-        let others = http.into_iter().flat_map(|http| http.cors_origins.iter().map(String::as_str));
+        let others = http.into_iter().flat_map(|http| http.cors_origins.iter().map(CorsOrigin::as_str));
         // `*` is no origin: anybody may read what needs no cookie, and nobody is trusted with one.
         let origins = std::iter::once(public_url).chain(others).filter_map(origin).collect();
         Self { origins, access, session }

@@ -46,6 +46,7 @@ mod edge;
 mod limit;
 mod mount;
 mod openapi;
+mod output;
 mod problem;
 mod refusal;
 mod registry;

@@ -85,7 +85,7 @@ crate::section! {
     /// Cache.
     pub struct CacheSettings {
         /// How much the cache of this process may hold, about. With `REDIS_URL` it is not used.
-        pub size: ByteSize = "CACHE_SIZE", default "64MiB";
+        pub size: ByteSize = "CACHE_SIZE", default "64MiB", range "1KiB"..="1TiB";
     }
 }
 

@@ -17,7 +17,7 @@
 //!         /// Who is greeted.
 //!         pub name: String = "GREETING_NAME", default "world";
 //!         /// How long a greeting may take.
-//!         pub patience: Duration = "GREETING_PATIENCE", default "5s";
+//!         pub patience: Duration = "GREETING_PATIENCE", default "5s", range "1s"..="1m";
 //!         /// Whom to copy, if anybody.
 //!         pub copy: Option<String> = "GREETING_COPY";
 //!     }
@@ -107,6 +107,11 @@ impl ConfigProblem {
     /// A problem with a setting whose value reads well but can't be used.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self { name: name.into(), origin: None, message: message.into() }
+    }
+
+    /// Whether a file is wrong as a whole, and not one setting.
+    pub(crate) fn is_file(&self) -> bool {
+        [Origin::DotEnv, Origin::Toml].iter().any(|file| file.to_string() == self.name)
     }
 }
 

@@ -34,6 +34,7 @@ pub mod client;
 pub mod idempotency;
 pub mod layer;
 
+mod cors_origin;
 pub(crate) mod envelope;
 mod error;
 mod extract;
@@ -44,6 +45,7 @@ mod rate;
 mod settings;
 mod version;
 
+pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
 pub use error::{Error, ErrorBody, ErrorEnvelope, FieldProblem};
 pub use extract::{Path, Query};

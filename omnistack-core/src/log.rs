@@ -40,9 +40,16 @@ impl Form for LogLevel {
     const FORM: &'static str = "off, error, warn, info, debug or trace, also by target";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map(Self)
-            .map_err(|_| format!("`{text}` is not a level: write e.g. info, or info,omnistack::db=debug"))
+        // A bare word that is no level would be a target, and everything else would be silent.
+        let bare =
+            text.split(',').map(str::trim).find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err());
+        match (bare, text.parse()) {
+            (None, Ok(targets)) => Ok(Self(targets)),
+            (bare, _) => Err(format!(
+                "`{}` is not a level: write off, error, warn, info, debug or trace, and targets as in `info,omnistack::db=debug`",
+                bare.unwrap_or(text)
+            )),
+        }
     }
 }
 

@@ -45,10 +45,10 @@ crate::section! {
         /// `redis://host:6379` or `rediss://…` with TLS. Absent, everything stays in this process: for one replica.
         pub url: Option<SecretString> = "REDIS_URL";
         /// How long a command may take. One that takes longer may still run: its outcome is unknown, not failed.
-        pub command_timeout: Duration = "REDIS_COMMAND_TIMEOUT", default "2s";
+        pub command_timeout: Duration = "REDIS_COMMAND_TIMEOUT", default "2s", range "1ms"..="1m";
         /// How long a request may wait to be counted. If that is not enough, rates are counted in this process until Redis
         /// answers in that time.
-        pub rate_limit_timeout: Duration = "REDIS_RATE_LIMIT_TIMEOUT", default "100ms";
+        pub rate_limit_timeout: Duration = "REDIS_RATE_LIMIT_TIMEOUT", default "100ms", range "1ms"..="1m";
         /// What the names of all keys and channels begin with. Apps that share a Redis need different ones.
         pub prefix: String = "REDIS_PREFIX", default "omnistack";
     }

@@ -9,15 +9,15 @@ omnistack_core::section! {
     /// Files.
     pub struct FileSettings {
         /// Largest file.
-        pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB";
+        pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB", range "1B"..="5TiB";
         /// Which media types are taken, e.g. `image/*` and `application/pdf`; all when absent. What a file is, its first bytes say.
         pub types: Vec<String> = "FILES_TYPES";
         /// How long a deleted file can be restored.
-        pub delete_grace: Duration = "FILES_DELETE_GRACE", default "30d";
+        pub delete_grace: Duration = "FILES_DELETE_GRACE", default "30d", range "0s"..="3650d";
         /// How long a link to a file is good, at most seven days.
-        pub link: Duration = "FILES_LINK", default "15m";
+        pub link: Duration = "FILES_LINK", default "15m", range "1s"..="7d";
         /// How long one upload through the app may take.
-        pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h";
+        pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h", range "1s"..="1d";
     }
 }
 
@@ -47,7 +47,7 @@ omnistack_core::section! {
     /// Archives of files.
     pub struct ArchivalSettings {
         /// How old files are that are archived every night, e.g. `180d`; none when absent.
-        pub after: Option<Duration> = "ARCHIVAL_AFTER";
+        pub after: Option<Duration> = "ARCHIVAL_AFTER", range "1d"..="36500d";
         /// Of which media types, e.g. `video/*`; all when absent.
         pub types: Vec<String> = "ARCHIVAL_TYPES";
         /// With names that begin so, e.g. `export-`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
@@ -57,11 +57,11 @@ omnistack_core::section! {
         /// A directory they are moved to, such as that of a slower disk, in place of another class.
         pub directory: Option<String> = "ARCHIVAL_DIRECTORY";
         /// How long files stay in the archive before they are deleted, e.g. `3650d`; for ever when absent.
-        pub retention: Option<Duration> = "ARCHIVAL_RETENTION";
+        pub retention: Option<Duration> = "ARCHIVAL_RETENTION", range "1d"..="36500d";
         /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
         pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
         /// How many days a restored file can be read, unless said.
-        pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7";
+        pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7", range "1"..="365";
     }
 }
 
@@ -70,11 +70,11 @@ omnistack_core::section! {
     /// Thumbnails of pictures.
     pub struct ThumbnailSettings {
         /// Pixels of a picture at most; more are refused before anything is decoded. Four bytes of memory each.
-        pub pixels: u64 = "FILES_THUMBNAIL_PIXELS", default "50000000";
+        pub pixels: u64 = "FILES_THUMBNAIL_PIXELS", default "50000000", range "1"..="1000000000";
         /// Largest picture one is made of.
-        pub max_size: ByteSize = "FILES_THUMBNAIL_MAX_SIZE", default "32MiB";
+        pub max_size: ByteSize = "FILES_THUMBNAIL_MAX_SIZE", default "32MiB", range "1B"..="1GiB";
         /// How many are made at once; others wait.
-        pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2";
+        pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2", range "1"..="64";
     }
 }
 

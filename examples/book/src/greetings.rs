@@ -20,7 +20,7 @@ omnistack::section! {
         /// Who is greeted when the caller names nobody.
         pub name: String = "GREETING_NAME", default "world";
         /// How often the log shows that it still greets.
-        pub every: Duration = "GREETING_EVERY", default "1m";
+        pub every: Duration = "GREETING_EVERY", default "1m", range "1s"..="1d";
     }
 }
 // ANCHOR_END: settings

@@ -17,14 +17,8 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
         Some(("migrate", matches)) => commands::migrate(&app, matches.get_flag("list")).await,
         Some(("worker", _)) => commands::work(app).await,
         Some(("openapi", _)) => commands::openapi(&app),
-        Some(("routes", _)) => {
-            commands::routes(&app);
-            Ok(())
-        }
-        Some(("config", matches)) => {
-            commands::config(&app, matches.get_flag("reference"));
-            Ok(())
-        }
+        Some(("routes", _)) => commands::routes(&app),
+        Some(("config", matches)) => commands::config(&app, matches.get_flag("reference")),
         Some(("audit", matches)) => audit::run(&app, matches).await,
         Some(("jobs", matches)) => jobs::run(&app, matches).await,
         Some(("doctor", _)) => commands::doctor(&app).await,

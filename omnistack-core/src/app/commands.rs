@@ -1,10 +1,8 @@
 //! What each command does.
 
-#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
-
 use std::{io, net::SocketAddr, time::Duration};
 
-use super::{App, Server, Shutdown, signal::asked_to_end};
+use super::{App, Server, Shutdown, output::print_line, signal::asked_to_end};
 use crate::{Failure, config};
 
 /// Serves until SIGTERM or SIGINT.
@@ -14,7 +12,8 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     let address = SocketAddr::new(app.http.host, app.http.port);
     let server = Server::bind(address, app.server_settings()).await.map_err(|error| cannot_listen(address, &error))?;
     let address = server.local_addr()?;
-    println!("{}", screen(&app, address));
+    // A full disk keeps nothing from being served.
+    _ = print_line(format_args!("{}", screen(&app, address)));
 
     let shutdown = Shutdown::new();
     tokio::spawn(end_when_asked(shutdown.clone()));
@@ -28,7 +27,7 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
 pub(super) async fn work(app: App) -> crate::Result<()> {
     migrate_or_refuse(&app).await?;
     app.start().await?;
-    println!("{} works; jobs: {:?}", app.title, app.runner);
+    _ = print_line(format_args!("{} works; jobs: {:?}", app.title, app.runner));
     let shutdown = Shutdown::new();
     tokio::spawn(end_when_asked(shutdown.clone()));
     app.work(shutdown).await;
@@ -91,16 +90,21 @@ fn screen(app: &App, address: SocketAddr) -> String {
 pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
     if list {
         for state in app.migration_states().await? {
-            println!("{:<8} {:<16} {}", if state.applied { "applied" } else { "missing" }, state.module, state.name);
+            print_line(format_args!(
+                "{:<8} {:<16} {}",
+                if state.applied { "applied" } else { "missing" },
+                state.module,
+                state.name
+            ))?;
         }
         return list_tenants(app).await;
     }
     let ran = app.migrate().await?;
     for (module, name) in &ran {
-        println!("applied  {module:<16} {name}");
+        print_line(format_args!("applied  {module:<16} {name}"))?;
     }
     if ran.is_empty() {
-        println!("nothing to do: the database is up to date");
+        print_line(format_args!("nothing to do: the database is up to date"))?;
     }
     migrate_tenants(app).await
 }
@@ -113,10 +117,10 @@ async fn migrate_tenants(app: &App) -> crate::Result<()> {
     for (index, tenant) in all.iter().enumerate() {
         let place = format!("[{}/{}]", index + 1, all.len());
         match databases.migrate(*tenant).await {
-            Ok(0) => println!("{place} tenant {tenant}: up to date"),
-            Ok(ran) => println!("{place} tenant {tenant}: applied {ran}"),
+            Ok(0) => print_line(format_args!("{place} tenant {tenant}: up to date"))?,
+            Ok(ran) => print_line(format_args!("{place} tenant {tenant}: applied {ran}"))?,
             Err(error) => {
-                println!("{place} tenant {tenant}: FAILED");
+                print_line(format_args!("{place} tenant {tenant}: FAILED"))?;
                 failed.push(format!("tenant {tenant}: {error}"));
             }
         }
@@ -138,9 +142,9 @@ async fn list_tenants(app: &App) -> crate::Result<()> {
                 let missing = states.iter().filter(|state| !state.applied).count();
                 let applied = states.len() - missing;
                 let state = if missing == 0 { "applied" } else { "missing" };
-                println!("{state:<8} tenant {tenant}: {applied} applied, {missing} missing");
+                print_line(format_args!("{state:<8} tenant {tenant}: {applied} applied, {missing} missing"))?;
             }
-            Err(error) => println!("away     tenant {tenant}: {error}"),
+            Err(error) => print_line(format_args!("away     tenant {tenant}: {error}"))?,
         }
     }
     Ok(())
@@ -151,28 +155,28 @@ pub(super) fn openapi(app: &App) -> crate::Result<()> {
     let mut document = serde_json::Deserializer::from_slice(app.openapi());
     let mut pretty = serde_json::Serializer::pretty(Vec::new());
     serde_transcode::transcode(&mut document, &mut pretty).map_err(|error| Failure::new(error.to_string()))?;
-    println!("{}", String::from_utf8_lossy(&pretty.into_inner()));
+    print_line(format_args!("{}", String::from_utf8_lossy(&pretty.into_inner())))?;
     Ok(())
 }
 
 /// Lists routes.
-pub(super) fn routes(app: &App) {
+pub(super) fn routes(app: &App) -> crate::Result<()> {
     let width = app.routes().iter().map(|route| route.path.len()).max().unwrap_or(0);
-    println!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE");
+    print_line(format_args!("{:<7} {:<width$}  {:<8} MODULE", "METHOD", "PATH", "AUDIENCE"))?;
     for route in app.routes() {
-        println!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module);
+        print_line(format_args!("{:<7} {:<width$}  {:<8} {}", route.method, route.path, route.audience, route.module))?;
     }
+    Ok(())
 }
 
 /// Lists settings, or prints their reference.
-pub(super) fn config(app: &App, reference: bool) {
+pub(super) fn config(app: &App, reference: bool) -> crate::Result<()> {
     let sections = app.config.sections();
     if reference {
-        println!("{}", config::reference(&sections));
-        return;
+        return print_line(format_args!("{}", config::reference(&sections)));
     }
     for (title, settings) in sections {
-        println!("# {}", title.trim());
+        print_line(format_args!("# {}", title.trim()))?;
         for setting in settings {
             let found = app.config.get(setting.name);
             let value = match (found, setting.default.or(setting.development)) {
@@ -182,19 +186,24 @@ pub(super) fn config(app: &App, reference: bool) {
                 (None, _) => "-".into(),
             };
             let origin = found.map_or_else(|| "default".into(), |(_, origin)| origin.to_string());
-            println!("{:<28} {value:<32} {origin}", setting.name);
+            print_line(format_args!("{:<28} {value:<32} {origin}", setting.name))?;
         }
-        println!();
+        print_line(format_args!(""))?;
     }
+    Ok(())
 }
 
 /// Checks what the app stands on; fails when something must be fixed.
 pub(super) async fn doctor(app: &App) -> crate::Result<()> {
-    println!("ok       settings    {} sections read, environment {}", app.config.sections().len(), app.environment());
+    print_line(format_args!(
+        "ok       settings    {} sections read, environment {}",
+        app.config.sections().len(),
+        app.environment()
+    ))?;
     let mut wrong = 0;
     let mut say = |good: bool, what: &str, text: String| {
-        println!("{}  {what:<11} {text}", if good { "ok     " } else { "FAILING" });
         wrong += usize::from(!good);
+        print_line(format_args!("{}  {what:<11} {text}", if good { "ok     " } else { "FAILING" }))
     };
     match app.prepare_database().await {
         Err(error) => say(
@@ -204,28 +213,28 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                 "{}: {error}\n                     fix: start it, or set DATABASE_URL",
                 app.db_settings.display_url()
             ),
-        ),
+        )?,
         Ok(()) => {
             let latency = app.db.ping().await.unwrap_or_default();
-            say(true, "database", format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()));
+            say(true, "database", format!("{} in {latency:?}", app.db.version().await.unwrap_or_default()))?;
             match app.migration_states().await {
-                Err(error) => say(false, "migrations", error.to_string()),
+                Err(error) => say(false, "migrations", error.to_string())?,
                 Ok(states) => {
                     let missing = states.iter().filter(|state| !state.applied).count();
                     let text = format!("{} applied, {missing} missing", states.len() - missing);
                     let fix = if missing == 0 { "" } else { "\n                     fix: run `migrate`" };
-                    say(missing == 0 || !app.environment().is_production(), "migrations", text + fix);
+                    say(missing == 0 || !app.environment().is_production(), "migrations", text + fix)?;
                 }
             }
-            say(true, "tenants", tenants(app).await);
+            say(true, "tenants", tenants(app).await)?;
             if let Some(warning) = row_security(app).await {
-                say(true, "isolation", warning);
+                say(true, "isolation", warning)?;
             }
         }
     }
     if let Some(folder) = app.db_settings.sqlite_folder() {
         match writable(&folder) {
-            Ok(()) => say(true, "disk", format!("{} can be written", folder.display())),
+            Ok(()) => say(true, "disk", format!("{} can be written", folder.display()))?,
             Err(error) => say(
                 false,
                 "disk",
@@ -233,23 +242,23 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                     "{}: {error}\n                     fix: make it writable, or move DATABASE_URL",
                     folder.display()
                 ),
-            ),
+            )?,
         }
     }
     #[cfg(feature = "redis")]
     if let Ok(redis) = app.ctx.get::<crate::redis::Redis>() {
         match redis.ping().await {
-            Ok(latency) => say(true, "redis", format!("answers in {latency:?}")),
+            Ok(latency) => say(true, "redis", format!("answers in {latency:?}"))?,
             Err(error) => say(
                 false,
                 "redis",
                 format!("{error}\n                     fix: start it, or unset REDIS_URL to stay in the process"),
-            ),
+            )?,
         }
     }
     let report = app.health.report().await;
     for check in report.checks.iter().filter(|check| check.name != "database" && check.name != "redis") {
-        say(check.status != crate::health::Status::Failing, "check", check.name.clone());
+        say(check.status != crate::health::Status::Failing, "check", check.name.clone())?;
     }
     if wrong > 0 {
         return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));

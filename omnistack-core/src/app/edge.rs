@@ -17,7 +17,7 @@ use tower_http::cors::{AllowOrigin, Any, Cors, CorsLayer};
 
 use super::Registry;
 use crate::http::{
-    ApiVersion, HttpSettings, RateLimits, Request, Response, VersionPolicy,
+    ApiVersion, CorsOrigin, HttpSettings, RateLimits, Request, Response, VersionPolicy,
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
         CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RateLimited, RequestIdLayer,
@@ -70,7 +70,7 @@ pub(super) fn around(
 }
 
 /// The browsers of these origins may call everything and read the headers we document.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
+fn cors(origins: &[CorsOrigin]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
@@ -105,10 +105,10 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             "idempotent-replayed",
         ]))
         .max_age(std::time::Duration::from_secs(3600));
-    if origins.iter().any(|origin| origin == "*") {
+    if origins.iter().any(CorsOrigin::is_any) {
         return Some(cors.allow_origin(Any));
     }
-    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok());
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
     Some(cors.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
 }
 

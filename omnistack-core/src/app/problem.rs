@@ -18,7 +18,11 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn setting(module: &'static str, problem: &ConfigProblem) -> Self {
-        let fix = format!("set {} in the environment, .env or omnistack.toml", problem.name);
+        let fix = if problem.is_file() {
+            format!("correct {}, or remove it", problem.name)
+        } else {
+            format!("set {} in the environment, .env or omnistack.toml", problem.name)
+        };
         Self { module, what: problem.to_string(), fix }
     }
 

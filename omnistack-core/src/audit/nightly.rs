@@ -15,11 +15,6 @@ use crate::{
 /// With `AUDIT_RETENTION`, enqueues [`RetainAudit`] every night; without it, nothing is registered.
 pub(crate) fn register(registry: &mut Registry) {
     let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
-    if keep.is_zero() {
-        registry
-            .problem("`AUDIT_RETENTION` keeps nothing", "unset it to keep audit entries for ever, or set e.g. `365d`");
-        return;
-    }
     registry
         .job::<RetainAudit>(move |ctx| Ok((ctx.get()?, keep)))
         .cron(Cron::new("0 3 * * *", RetainAudit {}).missed(Missed::RunOnce));

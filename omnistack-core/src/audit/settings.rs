@@ -16,6 +16,6 @@ crate::section! {
     pub struct AuditSettings {
         /// How long entries are kept, e.g. `365d`: older ones are removed every night, at 3:00 UTC. Unset, they are kept for
         /// ever.
-        pub retention: Option<Duration> = "AUDIT_RETENTION";
+        pub retention: Option<Duration> = "AUDIT_RETENTION", range "1h"..="36500d";
     }
 }

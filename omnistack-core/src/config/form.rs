@@ -18,6 +18,8 @@ pub trait Form: Sized {
     const FORM: &'static str;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
+    /// Whether values have an order, so that a setting must declare its least and most value.
+    const ORDERED: bool = false;
 
     /// Reads the text, or says what is wrong with it.
     fn parse(text: &str) -> Result<Self, String>;
@@ -26,12 +28,28 @@ pub trait Form: Sized {
     fn absent() -> Option<Self> {
         None
     }
+
+    /// Whether the value is at least `least` and at most `most`. Types without an order answer `true`.
+    fn between(&self, _least: &Self, _most: &Self) -> bool {
+        true
+    }
+}
+
+macro_rules! ordered {
+    () => {
+        const ORDERED: bool = true;
+
+        fn between(&self, least: &Self, most: &Self) -> bool {
+            least <= self && self <= most
+        }
+    };
 }
 
 macro_rules! from_str {
-    ($($ty:ty = $form:literal;)*) => {$(
+    ($($ty:ty = $form:literal $($ordered:ident)?;)*) => {$(
         impl Form for $ty {
             const FORM: &'static str = $form;
+            $($ordered!();)?
 
             fn parse(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|_| format!("`{text}` is not a {}", Self::FORM))
@@ -41,12 +59,12 @@ macro_rules! from_str {
 }
 
 from_str! {
-    u16 = "number from 0 to 65535";
-    u32 = "whole number";
-    u64 = "whole number";
-    usize = "whole number";
-    i64 = "whole number";
-    f64 = "number";
+    u16 = "whole number" ordered;
+    u32 = "whole number" ordered;
+    u64 = "whole number" ordered;
+    usize = "whole number" ordered;
+    i64 = "whole number" ordered;
+    f64 = "number" ordered;
     IpAddr = "IP address";
     SocketAddr = "IP address with a port, e.g. 127.0.0.1:8080";
     IpNet = "network, e.g. 10.0.0.0/8";
@@ -99,6 +117,7 @@ impl Form for Environment {
 
 impl Form for Duration {
     const FORM: &'static str = "duration, e.g. 30s, 5m, 1h 30m";
+    ordered!();
 
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms");
@@ -110,6 +129,7 @@ impl Form for Duration {
 
 impl Form for ByteSize {
     const FORM: &'static str = "size, e.g. 512KiB, 10MiB";
+    ordered!();
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()
@@ -121,12 +141,21 @@ impl<T: Form> Form for Option<T> {
     const FORM: &'static str = T::FORM;
     const SECRET: bool = T::SECRET;
 
+    const ORDERED: bool = T::ORDERED;
+
     fn parse(text: &str) -> Result<Self, String> {
         T::parse(text).map(Some)
     }
 
     fn absent() -> Option<Self> {
         Some(None)
+    }
+
+    fn between(&self, least: &Self, most: &Self) -> bool {
+        match (self, least, most) {
+            (Some(value), Some(least), Some(most)) => value.between(least, most),
+            _ => true,
+        }
     }
 }
 

@@ -9,7 +9,10 @@ pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
     let mut text = String::new();
     for (title, settings) in sections {
         let title = title.trim().trim_end_matches('.');
-        _ = writeln!(text, "## {title}\n\n| setting | form | default | what it does |\n|---|---|---|---|");
+        _ = writeln!(
+            text,
+            "## {title}\n\n| setting | form | default | from, to | what it does |\n|---|---|---|---|---|"
+        );
         for setting in settings {
             let default = match (setting.default, setting.development) {
                 (Some(""), _) => "empty".into(),
@@ -18,8 +21,9 @@ pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
                 (None, None) if setting.required => "required".into(),
                 (None, None) => "none".into(),
             };
+            let range = setting.range.map_or_else(String::new, |(least, most)| format!("`{least}`, `{most}`"));
             let doc = setting.doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
-            _ = writeln!(text, "| `{}` | {} | {default} | {doc} |", setting.name, setting.form);
+            _ = writeln!(text, "| `{}` | {} | {default} | {range} | {doc} |", setting.name, setting.form);
         }
         text.push('\n');
     }

@@ -15,6 +15,8 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Its value when absent outside production, where it must be set to something else.
     pub development: Option<&'static str>,
+    /// Its least and its most value, both allowed. Numbers, durations and sizes have them.
+    pub range: Option<(&'static str, &'static str)>,
     /// Whether its value is never shown.
     pub secret: bool,
     /// Whether the app can't start without it.
@@ -69,10 +71,9 @@ impl<'a> Reader<'a> {
             }
         };
         T::parse(text)
-            .map_err(|wrong| {
-                let message = if T::SECRET { format!("is not a {}", setting.form) } else { wrong };
-                self.problems.push(ConfigProblem { name: setting.name.into(), origin, message });
-            })
+            .map_err(|wrong| if T::SECRET { format!("is not a {}", setting.form) } else { wrong })
+            .and_then(|value| in_range(value, setting))
+            .map_err(|message| self.problems.push(ConfigProblem { name: setting.name.into(), origin, message }))
             .ok()
     }
 
@@ -85,9 +86,22 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Declares a struct of settings: each field has its variable's name and, unless its type has a natural empty value
-/// (`Option`, `Vec`), a `default` or a `development` value that production refuses. Without either it is required. The first
-/// line of the struct's documentation is the section's title.
+/// Returns the value, or a message when it lies outside the range its setting declares.
+fn in_range<T: Form>(value: T, setting: Setting) -> Result<T, String> {
+    let Some((least, most)) = setting.range else { return Ok(value) };
+    if value.between(&T::parse(least)?, &T::parse(most)?) {
+        Ok(value)
+    } else {
+        Err(format!("must be from {least} to {most}"))
+    }
+}
+
+/// Declares a struct of settings.
+///
+/// Each field has the name of its variable and, unless its type has a natural empty value (`Option`, `Vec`), a `default`
+/// or a `development` value that production refuses. Without either it is required. A number, a duration or a size declares
+/// its least and most value as a `range`; without one the section does not compile. The first line of the struct's
+/// documentation is the section's title.
 ///
 /// See [`config`](crate::config) for an example.
 #[macro_export]
@@ -98,7 +112,8 @@ macro_rules! section {
             $(
                 $(#[doc = $doc:literal])*
                 $field_vis:vis $field:ident : $ty:ty = $key:literal
-                    $(, default $default:literal)? $(, development $development:literal)? ;
+                    $(, default $default:literal)? $(, development $development:literal)?
+                    $(, range $least:literal ..= $most:literal)? ;
             )*
         }
     ) => {
@@ -112,6 +127,12 @@ macro_rules! section {
             const TITLE: &'static str = concat!($($title)?);
 
             fn settings() -> Vec<$crate::config::Setting> {
+                $(
+                    const _: () = assert!(
+                        !<$ty as $crate::config::Form>::ORDERED || !<[&str]>::is_empty(&[$($least)?]),
+                        concat!("`", $key, "` needs its least and most value: add `, range \"1\"..=\"100\"`"),
+                    );
+                )*
                 vec![$({
                     let default: Option<&'static str> = None $(.or(Some($default)))?;
                     let development: Option<&'static str> = None $(.or(Some($development)))?;
@@ -121,6 +142,7 @@ macro_rules! section {
                         doc: concat!($($doc, "\n"),*),
                         default,
                         development,
+                        range: None $(.or(Some(($least, $most))))?,
                         secret: <$ty as $crate::config::Form>::SECRET,
                         required: default.is_none() && <$ty as $crate::config::Form>::absent().is_none(),
                     }

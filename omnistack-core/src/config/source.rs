@@ -137,27 +137,63 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn dot_env(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Result<(), ConfigProblem> {
-    if !path.exists() {
-        return Ok(());
-    }
-    let problem = |error: dotenvy::Error| ConfigProblem::new(".env", error.to_string());
-    for pair in dotenvy::from_path_iter(path).map_err(problem)? {
-        let (name, text) = pair.map_err(problem)?;
-        values.insert(name, (text, Origin::DotEnv));
+    let Some(text) = read_file(path, ".env")? else { return Ok(()) };
+    for pair in dotenvy::from_read_iter(text.as_bytes()) {
+        let (name, value) = pair.map_err(|error| match error {
+            dotenvy::Error::LineParse(line, _) => {
+                unreadable_line(".env", &text, start_of(&text, &line), "put a value with spaces, quotes or # in quotes")
+            }
+            _ => ConfigProblem::new(".env", "can't be read"),
+        })?;
+        values.insert(name, (value, Origin::DotEnv));
     }
     Ok(())
 }
 
 fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Result<(), ConfigProblem> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(ConfigProblem::new("omnistack.toml", error.to_string())),
-    };
-    let table: toml::Table =
-        text.parse().map_err(|error: toml::de::Error| ConfigProblem::new("omnistack.toml", error.to_string()))?;
+    let Some(text) = read_file(path, "omnistack.toml")? else { return Ok(()) };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let fix = "write it as TOML: text in quotes, each name once";
+        unreadable_line("omnistack.toml", &text, error.span().map(|span| span.start), fix)
+    })?;
     flatten("", &toml::Value::Table(table), values);
     Ok(())
+}
+
+/// Reads a file without its byte order mark; `None` when it is absent.
+fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigProblem::new(name, format!("can't be read: {error}"))),
+    }
+}
+
+/// Finds where a line of `.env` begins, quoted values of several lines included.
+fn start_of(text: &str, line: &str) -> Option<usize> {
+    let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1));
+    starts.into_iter().find(|start| text[*start..].starts_with(line))
+}
+
+/// Names the file, the line and the setting of what a parser refused. Leaves the parser's own message out, because it
+/// quotes the line, and the line may hold a secret.
+fn unreadable_line(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
+    let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+    let line = text[before.rfind('\n').map_or(0, |end| end + 1)..].lines().next().unwrap_or_default();
+    // Base64 that lost its quotes also has an `=`, with nothing or another `=` after it.
+    let named = line.split_once('=').filter(|(_, value)| !value.is_empty() && !value.starts_with('='));
+    let name = named.map(|(name, _)| name.trim().trim_start_matches("export ").trim_start());
+    let place = match (at, name.filter(|name| is_name(name))) {
+        (None, _) => String::new(),
+        (Some(_), None) => format!("line {}: ", before.matches('\n').count() + 1),
+        (Some(_), Some(name)) => format!("line {}, `{name}`: ", before.matches('\n').count() + 1),
+    };
+    ConfigProblem::new(file, format!("{place}can't be read; {fix}"))
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
 }
 
 /// `[http] body_limit = "1MiB"` becomes `HTTP_BODY_LIMIT`; a list becomes comma-separated text.

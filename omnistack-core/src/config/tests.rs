@@ -1,6 +1,9 @@
 //! Order of sources, forms, and reports.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use secrecy::{ExposeSecret, SecretString};
@@ -13,11 +16,11 @@ crate::section! {
     /// What stands below the title is no part of it.
     struct Sample {
         /// A port.
-        port: u16 = "SAMPLE_PORT", default "80";
+        port: u16 = "SAMPLE_PORT", default "80", range "1"..="65535";
         /// A duration.
-        wait: Duration = "SAMPLE_WAIT", default "1h 30m";
+        wait: Duration = "SAMPLE_WAIT", default "1h 30m", range "1s"..="1d";
         /// A size.
-        size: ByteSize = "SAMPLE_SIZE", default "2MiB";
+        size: ByteSize = "SAMPLE_SIZE", default "2MiB", range "1KiB"..="1GiB";
         /// A list.
         names: Vec<String> = "SAMPLE_NAMES";
         /// A secret.
@@ -27,15 +30,24 @@ crate::section! {
     }
 }
 
+/// Reads a folder with these two files.
+fn read(dot_env: &str, toml: &str, environment: &[(&str, &str)]) -> Config {
+    static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("omnistack-config-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(".env"), dot_env).unwrap();
+    std::fs::write(folder.join("omnistack.toml"), toml).unwrap();
+    let config = Config::read(&folder, environment.iter().map(|(name, text)| ((*name).into(), (*text).into())));
+    std::fs::remove_dir_all(&folder).unwrap();
+    config
+}
+
 #[test]
 fn later_sources_win_and_toml_paths_are_names() {
-    let folder = std::env::temp_dir().join(format!("omnistack-config-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(".env"), "SAMPLE_PORT=1\nSAMPLE_NEEDED=env-file\nSAMPLE_SECRET=s\n").unwrap();
-    std::fs::write(folder.join("omnistack.toml"), "[sample]\nport = 2\nnames = [\"a\", \"b\"]\nwiat = \"3s\"\n")
-        .unwrap();
-    let config = Config::read(&folder, [("SAMPLE_SIZE".to_owned(), "1KiB".to_owned())]);
-    std::fs::remove_dir_all(&folder).unwrap();
+    let dot_env = "SAMPLE_PORT=1\nSAMPLE_NEEDED=env-file\nSAMPLE_SECRET=s\n";
+    let toml = "[sample]\nport = 2\nnames = [\"a\", \"b\"]\nwiat = \"3s\"\n";
+    let config = read(dot_env, toml, &[("SAMPLE_SIZE", "1KiB")]);
 
     let sample: Sample = config.section().unwrap();
     assert_eq!((sample.port, sample.needed.as_str()), (2, "env-file"));
@@ -80,4 +92,57 @@ fn the_title_is_the_first_line() {
     _ = config.section::<Sample>();
     let reference = reference(&config.sections());
     assert!(reference.starts_with("## Test settings\n\n| setting |"), "{reference}");
+}
+
+#[test]
+fn a_broken_file_is_named_by_file_line_and_setting_without_its_text() {
+    for (dot_env, toml, expected) in [
+        (
+            "# app\nDATABASE_URL=postgres://app:S3CRET pass@db/app\n",
+            "",
+            "`.env`: line 2, `DATABASE_URL`: can't be read",
+        ),
+        ("PORT=1\r\nexport KEY='S3CRET\r\nA=b\r\n", "", "`.env`: line 2, `KEY`: can't be read"),
+        ("KEY=begin\nS3CRETS3CRET==\n", "", "`.env`: line 2: can't be read"),
+        ("KEY=begin\nS3CRETS3CRET=\n S3CRET x\n", "", "`.env`: line 3: can't be read"),
+        ("A=b S3CRET\n# A=b S3CRET\n", "", "`.env`: line 1, `A`: can't be read"),
+        ("", "[database]\nurl = \"postgres://app:S3CRET@h/d\n", "`omnistack.toml`: line 2, `url`: can't be read"),
+        ("", "[smtp]\nurl = S3CRET\n", "`omnistack.toml`: line 2, `url`: can't be read"),
+        ("", "url = \"S3CRET\"\nurl = \"S3CRET2\"\n", "`omnistack.toml`: line 2, `url`: can't be read"),
+        ("", "[smtp\nS3CRET\n", "`omnistack.toml`: line 1: can't be read"),
+    ] {
+        let problems = read(dot_env, toml, &[]).problems();
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(text.starts_with(expected), "{dot_env}{toml}: {text}");
+        assert!(!text.contains("S3CRET"), "{text}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let config = read("\u{feff}SAMPLE_NEEDED=x\n", "\u{feff}[sample]\nport = 7\n", &[]);
+    assert!(config.section::<Sample>().is_ok_and(|sample| sample.needed == "x" && sample.port == 7));
+    assert_eq!(config.problems(), []);
+}
+
+#[test]
+fn a_value_outside_its_range_is_refused_and_the_reference_names_the_range() {
+    for (name, text, expected) in [
+        ("SAMPLE_PORT", "0", Some("`SAMPLE_PORT` (from the program): must be from 1 to 65535")),
+        ("SAMPLE_PORT", "1", None),
+        ("SAMPLE_WAIT", "0s", Some("`SAMPLE_WAIT` (from the program): must be from 1s to 1d")),
+        ("SAMPLE_WAIT", "24h", None),
+        ("SAMPLE_WAIT", "25h", Some("`SAMPLE_WAIT` (from the program): must be from 1s to 1d")),
+        ("SAMPLE_SIZE", "2GiB", Some("`SAMPLE_SIZE` (from the program): must be from 1KiB to 1GiB")),
+    ] {
+        let problems = Config::from_pairs([("SAMPLE_NEEDED", "x"), (name, text)]).section::<Sample>().err();
+        let problem = problems.map(|problems| problems[0].to_string());
+        assert_eq!(problem.as_deref(), expected, "{name}={text}");
+    }
+    let config = Config::default();
+    _ = config.section::<Sample>();
+    assert!(
+        reference(&config.sections())
+            .contains("| `SAMPLE_WAIT` | duration, e.g. 30s, 5m, 1h 30m | `1h 30m` | `1s`, `1d` |")
+    );
 }

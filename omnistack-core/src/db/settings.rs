@@ -10,13 +10,13 @@ crate::section! {
         /// `postgres://user:password@host/name` or `sqlite:path/to/file.db`. A SQLite file is made when it is not there.
         pub url: secrecy::SecretString = "DATABASE_URL", default "sqlite:data/omnistack.db";
         /// Connections at most: all of PostgreSQL's, or the readers of SQLite beside its one writer.
-        pub max_connections: u32 = "DATABASE_MAX_CONNECTIONS", default "10";
+        pub max_connections: u32 = "DATABASE_MAX_CONNECTIONS", default "10", range "1"..="10000";
         /// How long a request waits for a free connection before it is answered 503.
-        pub acquire_timeout: Duration = "DATABASE_ACQUIRE_TIMEOUT", default "5s";
+        pub acquire_timeout: Duration = "DATABASE_ACQUIRE_TIMEOUT", default "5s", range "1ms"..="10m";
         /// PostgreSQL ends a statement that runs longer. SQLite: how long a write waits for another process's lock.
-        pub statement_timeout: Duration = "DATABASE_STATEMENT_TIMEOUT", default "30s";
+        pub statement_timeout: Duration = "DATABASE_STATEMENT_TIMEOUT", default "30s", range "1ms"..="1d";
         /// Statements that take longer are logged as warnings.
-        pub slow_query: Duration = "DATABASE_SLOW_QUERY", default "250ms";
+        pub slow_query: Duration = "DATABASE_SLOW_QUERY", default "250ms", range "0s"..="1d";
         /// SQLite: `full` survives a power cut without losing a commit; `normal` is faster and may lose the last ones,
         /// `off` is for throwaway data.
         pub synchronous: String = "DATABASE_SYNCHRONOUS", default "full";

@@ -44,9 +44,9 @@ crate::section! {
         /// Where the name at the top of every mail leads.
         pub url: Option<String> = "EMAIL_PRODUCT_URL";
         /// How long a mail that nobody takes is tried again.
-        pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h";
+        pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h", range "1s"..="30d";
         /// How long the outbox says what became of a mail.
-        pub keep: Duration = "EMAIL_KEEP", default "720h";
+        pub keep: Duration = "EMAIL_KEEP", default "720h", range "1h"..="3650d";
         /// The signing secret of the webhook at Resend that tells of bounces and complaints; without it there is no such route.
         pub resend_webhook_secret: Option<SecretString> = "RESEND_WEBHOOK_SECRET";
         /// The verification key of the signed event webhook at SendGrid; without it there is no such route.

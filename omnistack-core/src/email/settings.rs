@@ -36,13 +36,13 @@ crate::section! {
         /// Who delivers mail that the provider, being away, has certainly not taken.
         pub fallback: Option<ProviderName> = "EMAIL_FALLBACK";
         /// Largest mail: text, HTML and attachments, these as base64. At most 40 MiB.
-        pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB";
+        pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB", range "1KiB"..="100MiB";
         /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`.
         pub smtp_url: Option<SecretString> = "SMTP_URL";
         /// How long handing one mail to the mail server may take.
-        pub smtp_timeout: Duration = "SMTP_TIMEOUT", default "30s";
+        pub smtp_timeout: Duration = "SMTP_TIMEOUT", default "30s", range "1ms"..="10m";
         /// Connections to the mail server at once.
-        pub smtp_connections: usize = "SMTP_CONNECTIONS", default "4";
+        pub smtp_connections: usize = "SMTP_CONNECTIONS", default "4", range "1"..="1000";
         /// The key for Resend.
         pub resend_api_key: Option<SecretString> = "RESEND_API_KEY";
         /// Where Resend's API is.

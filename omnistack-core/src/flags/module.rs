@@ -16,11 +16,11 @@ crate::section! {
     /// Feature flags.
     pub struct FlagSettings {
         /// How often a replica looks for changes nobody told it about.
-        pub poll: Duration = "FLAGS_POLL", default "10s";
+        pub poll: Duration = "FLAGS_POLL", default "10s", range "1ms"..="1d";
         /// How long a caller who was shown a flag is not noted again.
-        pub exposure_window: Duration = "FLAGS_EXPOSURE_WINDOW", default "1h";
+        pub exposure_window: Duration = "FLAGS_EXPOSURE_WINDOW", default "1h", range "1s"..="365d";
         /// For which share of users it is noted what they are shown, in percent.
-        pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100";
+        pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100", range "0"..="100";
     }
 }
 
@@ -66,12 +66,6 @@ impl Module for FeatureFlags {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<FlagSettings>() else { return };
-        if settings.exposure_sample > 100 {
-            registry.problem("`FLAGS_EXPOSURE_SAMPLE` is more than all users", "set it to a number from 0 to 100");
-        }
-        if settings.poll.is_zero() {
-            registry.problem("`FLAGS_POLL` is no time at all", "set it to 10s or another time");
-        }
         let (attributes, environment) = (self.attributes.clone(), registry.environment().to_string());
         let clock = registry.clock();
         let recorder = Recorder::new(settings.exposure_window, settings.exposure_sample);

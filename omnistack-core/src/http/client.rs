@@ -37,9 +37,9 @@ crate::section! {
     /// Calls to others.
     pub struct ClientSettings {
         /// How long opening a connection may take, its TLS included.
-        pub connect_timeout: Duration = "HTTP_CLIENT_CONNECT_TIMEOUT", default "5s";
+        pub connect_timeout: Duration = "HTTP_CLIENT_CONNECT_TIMEOUT", default "5s", range "1ms"..="10m";
         /// How long a call may take, from its beginning to the last byte of its answer, unless its caller says otherwise.
-        pub timeout: Duration = "HTTP_CLIENT_TIMEOUT", default "30s";
+        pub timeout: Duration = "HTTP_CLIENT_TIMEOUT", default "30s", range "1ms"..="1h";
     }
 }
 

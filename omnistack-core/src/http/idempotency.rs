@@ -94,9 +94,6 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
     let Some(settings) = registry.config::<IdempotencySettings>() else {
         return;
     };
-    if settings.lease.is_zero() {
-        registry.problem("`IDEMPOTENCY_LEASE` is nothing, so every request would be given up at once", "set it to 60s");
-    }
     let layer = IdempotencyLayer::new(db.clone(), registry.clock(), settings);
     registry.service("idempotency", {
         let layer = layer.clone();

@@ -32,9 +32,6 @@ impl Module for Sms {
 
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<SmsSettings>() else { return };
-        if !(1..=super::MAX_SEGMENTS).contains(&settings.max_segments) {
-            registry.problem("`SMS_MAX_SEGMENTS` is not 1 to 10", "set it to 4 or another number");
-        }
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();
         // Without a database its settings are among the problems already.

@@ -16,13 +16,13 @@ crate::section! {
         /// allows one.
         pub from: Option<String> = "SMS_FROM";
         /// The parts a message may have, each of which costs: at most 10.
-        pub max_segments: usize = "SMS_MAX_SEGMENTS", default "4";
+        pub max_segments: usize = "SMS_MAX_SEGMENTS", default "4", range "1"..="10";
         /// How long handing one message over may take.
-        pub timeout: Duration = "SMS_TIMEOUT", default "15s";
+        pub timeout: Duration = "SMS_TIMEOUT", default "15s", range "1ms"..="10m";
         /// How long a message that nobody takes is tried again.
-        pub give_up_after: Duration = "SMS_GIVE_UP_AFTER", default "1h";
+        pub give_up_after: Duration = "SMS_GIVE_UP_AFTER", default "1h", range "1s"..="30d";
         /// How long the outbox says what became of a message.
-        pub keep: Duration = "SMS_KEEP", default "720h";
+        pub keep: Duration = "SMS_KEEP", default "720h", range "1h"..="3650d";
         /// The account at Twilio: `AC…`.
         pub twilio_account: Option<String> = "TWILIO_ACCOUNT_SID";
         /// The account's auth token. Twilio's webhooks are signed with it.

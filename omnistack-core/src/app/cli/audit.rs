@@ -1,12 +1,10 @@
 //! `audit verify`: the chains of audit entries, from a terminal.
 
-#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
-
 use clap::{Arg, ArgMatches, Command};
 
 use crate::{
     Failure,
-    app::App,
+    app::{App, output::print_line},
     audit::{AuditStore, Chain},
 };
 
@@ -39,10 +37,12 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
     for chain in chains {
         let state = store.state(chain).await.map_err(failed)?;
         match (state.entries, state.head, state.problem) {
-            (Some(entries), Some(head), None) => println!("intact   {chain}: {entries} entries, head {head}"),
+            (Some(entries), Some(head), None) => {
+                print_line(format_args!("intact   {chain}: {entries} entries, head {head}"))?
+            }
             (.., problem) => {
                 broken += 1;
-                println!("BROKEN   {chain}: {}", problem.unwrap_or_default());
+                print_line(format_args!("BROKEN   {chain}: {}", problem.unwrap_or_default()))?;
             }
         }
     }

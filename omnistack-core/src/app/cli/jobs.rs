@@ -1,12 +1,10 @@
 //! `jobs …`: the queue, from a terminal.
 
-#![expect(clippy::print_stdout, reason = "commands speak to a terminal")]
-
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::{
     Failure,
-    app::App,
+    app::{App, output::print_line},
     jobs::{JobFilter, JobId, JobInfo, JobState, Jobs},
 };
 
@@ -53,10 +51,7 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
         Some(("list", matches)) => list(&jobs, matches).await,
         Some(("show", matches)) => show(&jobs, id(matches)?.unwrap_or(JobId::from_uuid(uuid::Uuid::nil()))).await,
         Some(("queues", _)) => queues(&jobs).await,
-        Some(("crons", _)) => {
-            crons(app);
-            Ok(())
-        }
+        Some(("crons", _)) => crons(app),
         Some(("pause", matches)) => Ok(jobs.pause(&text(matches, "queue").unwrap_or_default()).await?),
         Some(("resume", matches)) => Ok(jobs.resume(&text(matches, "queue").unwrap_or_default()).await?),
         Some((change, matches)) => {
@@ -72,7 +67,7 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
                 "cancel" => jobs.cancel(&filter).await?,
                 _ => jobs.discard(&filter).await?,
             };
-            println!("{changed} job{} changed", if changed == 1 { "" } else { "s" });
+            print_line(format_args!("{changed} job{} changed", if changed == 1 { "" } else { "s" }))?;
             Ok(())
         }
         None => Ok(()),
@@ -82,14 +77,17 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
 async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
     let limit = text(matches, "limit").unwrap_or_default();
     let limit = limit.parse().map_err(|_| Failure::new(format!("--limit: `{limit}` is not a number")))?;
-    println!("{:<36}  {:<9}  {:<12}  {:<24}  {:>8}  LAST ERROR", "ID", "STATE", "QUEUE", "NAME", "ATTEMPTS");
+    print_line(format_args!(
+        "{:<36}  {:<9}  {:<12}  {:<24}  {:>8}  LAST ERROR",
+        "ID", "STATE", "QUEUE", "NAME", "ATTEMPTS"
+    ))?;
     for job in jobs.list(&filter(matches)?, None, limit).await? {
         let JobInfo { id, state, queue, name, attempt, max_attempts, error, .. } = job;
         let error = error.unwrap_or_default();
         let error = error.lines().next().unwrap_or_default();
         let line =
             format!("{id}  {state:<9}  {queue:<12}  {name:<24}  {:>8}  {error}", format!("{attempt}/{max_attempts}"));
-        println!("{}", line.trim_end());
+        print_line(format_args!("{}", line.trim_end()))?;
     }
     Ok(())
 }
@@ -98,50 +96,49 @@ async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
     let Some((job, failures)) = jobs.get(id).await? else {
         return Err(Failure::new(format!("there is no job {id}")));
     };
-    let show = |label: &str, text: String| println!("{label:<10} {text}");
-    show("id", job.id.to_string());
-    show("name", job.name);
-    show("queue", job.queue);
-    show("state", job.state.to_string());
-    show("attempts", format!("{}/{}", job.attempt, job.max_attempts));
-    show("payload", job.payload.to_string());
-    show("due", job.run_at.to_string());
+    let show = |label: &str, text: String| print_line(format_args!("{label:<10} {text}"));
+    show("id", job.id.to_string())?;
+    show("name", job.name)?;
+    show("queue", job.queue)?;
+    show("state", job.state.to_string())?;
+    show("attempts", format!("{}/{}", job.attempt, job.max_attempts))?;
+    show("payload", job.payload.to_string())?;
+    show("due", job.run_at.to_string())?;
     for (label, at) in [("begun", job.started_at), ("finished", job.finished_at)] {
         if let Some(at) = at {
-            show(label, at.to_string());
+            show(label, at.to_string())?;
         }
     }
     if let Some(progress) = job.progress {
-        show("progress", format!("{progress} % {}", job.note.unwrap_or_default()));
+        show("progress", format!("{progress} % {}", job.note.unwrap_or_default()))?;
     }
     for failure in failures {
-        show("failure", format!("{} attempt {}: {}", failure.at, failure.attempt, failure.error));
+        show("failure", format!("{} attempt {}: {}", failure.at, failure.attempt, failure.error))?;
     }
     Ok(())
 }
 
 async fn queues(jobs: &Jobs) -> crate::Result<()> {
-    print!("{:<16}", "QUEUE");
-    for state in JobState::ALL {
-        print!(" {:>9}", state.as_str().to_uppercase());
-    }
-    println!();
+    let columns = |name: &str, mut cells: Vec<String>| {
+        cells.insert(0, format!("{name:<16}"));
+        print_line(format_args!("{}", cells.join(" ").trim_end()))
+    };
+    columns("QUEUE", JobState::ALL.map(|state| format!("{:>9}", state.as_str().to_uppercase())).to_vec())?;
     for queue in jobs.queues().await? {
-        print!("{:<16}", queue.queue);
-        for state in JobState::ALL {
-            print!(" {:>9}", queue.jobs.get(&state).copied().unwrap_or(0));
-        }
-        println!("{}", if queue.paused { "  paused" } else { "" });
+        let count = |state| format!("{:>9}", queue.jobs.get(&state).copied().unwrap_or(0));
+        let paused = if queue.paused { " paused" } else { "" };
+        columns(&queue.queue, JobState::ALL.map(count).into_iter().chain([paused.to_owned()]).collect())?;
     }
     Ok(())
 }
 
-fn crons(app: &App) {
-    println!("{:<24}  {:<16}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE");
+fn crons(app: &App) -> crate::Result<()> {
+    print_line(format_args!("{:<24}  {:<16}  {:<20}  NEXT", "NAME", "PATTERN", "ZONE"))?;
     for cron in app.runner().crons() {
         let next = cron.next.map_or_else(|| "never".into(), |next| next.to_string());
-        println!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.zone);
+        print_line(format_args!("{:<24}  {:<16}  {:<20}  {next}", cron.name, cron.pattern, cron.zone))?;
     }
+    Ok(())
 }
 
 fn filter(matches: &ArgMatches) -> crate::Result<JobFilter> {

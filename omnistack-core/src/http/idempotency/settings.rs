@@ -6,12 +6,12 @@ crate::section! {
     /// Idempotency keys.
     pub struct IdempotencySettings {
         /// How long a key and its answer are kept, from the request on.
-        pub retention: Duration = "IDEMPOTENCY_RETENTION", default "24h";
+        pub retention: Duration = "IDEMPOTENCY_RETENTION", default "24h", range "1m"..="365d";
         /// How long a request waits for another with the same key before it is answered 409.
-        pub wait: Duration = "IDEMPOTENCY_WAIT", default "5s";
+        pub wait: Duration = "IDEMPOTENCY_WAIT", default "5s", range "0s"..="5m";
         /// How long a request with a key may be carried out; a route's longer timeout counts instead. After a crash, a retry
         /// waits for as long.
-        pub lease: Duration = "IDEMPOTENCY_LEASE", default "60s";
+        pub lease: Duration = "IDEMPOTENCY_LEASE", default "60s", range "1ms"..="1d";
     }
 }
 

@@ -213,6 +213,59 @@ the app can't be built: 3 problems
 }
 
 #[tokio::test]
+async fn a_setting_that_cannot_work_is_refused() {
+    for (name, text) in [
+        ("LOG_LEVEL", "warning"),
+        ("LOG_LEVEL", "verbose"),
+        ("LOG_LEVEL", "info,omnistack::db"),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/start"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "https://a.example.com https://b.example.com"),
+        ("JOBS_POLL", "0s"),
+        ("JOBS_LEASE", "0s"),
+        ("JOBS_CONCURRENCY", "0"),
+        ("EVENTS_POLL", "0s"),
+        ("EVENTS_CONCURRENCY", "0"),
+        ("DATABASE_MAX_CONNECTIONS", "0"),
+        ("DATABASE_ACQUIRE_TIMEOUT", "0s"),
+        ("DATABASE_STATEMENT_TIMEOUT", "0s"),
+        ("HTTP_TIMEOUT", "0s"),
+        ("HTTP_HEADER_TIMEOUT", "0s"),
+        ("HTTP_BODY_LIMIT", "0B"),
+        ("HTTP_CLIENT_TIMEOUT", "0s"),
+        ("IDEMPOTENCY_LEASE", "0s"),
+        ("IDEMPOTENCY_RETENTION", "0s"),
+        ("CACHE_SIZE", "0B"),
+    ] {
+        let problems = builder(&[(name, text)]).build().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            problems.contains("1 problem\n") && problems.contains(&format!("`{name}`")),
+            "{name}={text}: {problems}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_setting_with_a_secret_never_shows_it() {
+    for (name, text) in [
+        ("DATABASE_URL", "postgres://app:S3CRET pass@db/app"),
+        ("DATABASE_URL", "postgres://app:S3CRET@db:port/app"),
+        ("DATABASE_URL", "mysql://app:S3CRET@db/app"),
+        ("DATABASE_URL", "postgres://app:x@db/app?sslpassword=S3CRET&sslmode=S3CRET"),
+        ("TENANT_DATABASE_URL", "postgres://app:S3CRET pass@db/app"),
+        ("REDIS_URL", "redis://:S3CRET pass@cache"),
+        ("REDIS_URL", "S3CRET"),
+        ("SECRET_KEYS", "k1:S3CRET"),
+        ("SECRET_KEYS", "S3CRET"),
+    ] {
+        let problems = builder(&[(name, text)]).build().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!problems.contains("S3CRET"), "{name}={text}: {problems}");
+        assert!(problems.contains(name) || name == "REDIS_URL", "{name}={text}: {problems}");
+    }
+}
+
+#[tokio::test]
 async fn problems_of_all_kinds_come_together() {
     omnistack_core::section! {
         /// Billing.
@@ -220,7 +273,7 @@ async fn problems_of_all_kinds_come_together() {
             /// The key of the payment provider.
             key: omnistack_core::SecretString = "BILLING_KEY";
             /// Days a trial lasts.
-            trial_days: u16 = "BILLING_TRIAL_DAYS", default "14";
+            trial_days: u16 = "BILLING_TRIAL_DAYS", default "14", range "0"..="365";
         }
     }
     let billing = module("billing", |registry| {
