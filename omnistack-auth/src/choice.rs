@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ::http::{StatusCode, header, request::Parts};
+use ::http::{HeaderName, StatusCode, header, request::Parts};
 use omnistack_core::{db::Db, http::Error, identity::TenantId};
 
 use crate::{store::tenant, tenant::is_reserved};
 
 /// The header that chooses a tenant for one request.
-const TENANT: &str = "x-tenant-id";
+pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 
 /// A tenant as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

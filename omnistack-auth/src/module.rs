@@ -19,6 +19,8 @@ use secrecy::SecretString;
 
 use crate::{
     account::{Accounts, FirstOwner},
+    api_key::recognize,
+    choice,
     config::{AuthSettings, IssuerSettings},
     http,
     issuer::{Checked, Issuer},
@@ -174,6 +176,7 @@ impl Module for Auth {
             "0007_passkeys",
             "0008_sms_codes"
         ]);
+        registry.request_headers([choice::TENANT, recognize::HEADER]);
         let issuers = self.issuers(registry);
         let Some(parts) = self.accounts_of(registry) else { return };
         let built_in = self.built_in || (self.from_env && issuers.is_empty());

@@ -43,6 +43,7 @@ mod core_routes;
 mod ctx;
 mod docs;
 mod edge;
+mod host;
 mod limit;
 mod mount;
 mod openapi;
@@ -54,6 +55,7 @@ mod routing;
 mod serve;
 mod services;
 mod signal;
+mod unread;
 mod wired;
 
 pub use api::Api;

@@ -7,6 +7,7 @@
 //! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
 //! - [`RateLimits`] counts how often somebody comes, for all replicas; [`Rate`] says how often they may.
 //! - `client`, with the feature `http-client`, is for calls to others.
+//! - [`Preconditions`] answers `If-Match`, `If-None-Match` and the like; [`prefers`] reads `Accept`.
 //! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
@@ -34,6 +35,7 @@ pub mod client;
 pub mod idempotency;
 pub mod layer;
 
+mod accept;
 mod cors_origin;
 pub(crate) mod envelope;
 mod error;
@@ -41,10 +43,12 @@ mod extract;
 mod json;
 mod multipart;
 mod page;
+mod preconditions;
 mod rate;
 mod settings;
 mod version;
 
+pub use accept::prefers;
 pub use cors_origin::CorsOrigin;
 pub use envelope::{Envelope, Meta, MetaBody};
 pub use error::{Error, ErrorBody, ErrorEnvelope, FieldProblem};
@@ -54,6 +58,7 @@ pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
 pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
+pub use preconditions::{Freshness, Preconditions, Validators};
 pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, SharedRateLimiter, Verdict};
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};

@@ -9,6 +9,7 @@ mod upload;
 
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::{body::Body, response::Response};
+use omnistack_core::http::Validators;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{ByteRange, Object};
@@ -58,23 +59,20 @@ pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
     }
 }
 
-/// Whether the client has this already.
-pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
-    tags.any(|tag| tag == "*" || tag == etag)
-}
-
-/// Whether a part may be sent: the client has the rest of the same (RFC 9110, section 13.1.5).
-pub(crate) fn may_resume(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes())
-}
+/// Caches keep files and ask whether they are current.
+const CACHE_CONTROL: &str = "private, no-cache";
 
 /// What a browser must not do with files of others.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; sandbox";
 
 /// An answer with an object's bytes, or a part of them.
-pub(crate) fn content(object: Object, content_type: &str, etag: &str, disposition: &str, part: bool) -> Response {
+pub(crate) fn content(
+    object: Object,
+    content_type: &str,
+    validators: &Validators,
+    disposition: &str,
+    part: bool,
+) -> Response {
     let (range, size) = (object.range.clone(), object.info.size);
     let mut response = Response::new(Body::from_stream(object.body));
     if part {
@@ -92,21 +90,20 @@ pub(crate) fn content(object: Object, content_type: &str, etag: &str, dispositio
     set(header::CONTENT_LENGTH, &(range.end - range.start).to_string());
     set(header::CONTENT_TYPE, content_type);
     set(header::CONTENT_DISPOSITION, disposition);
-    set(header::ETAG, etag);
     set(header::ACCEPT_RANGES, "bytes");
-    set(header::CACHE_CONTROL, "private, no-cache");
+    set(header::CACHE_CONTROL, CACHE_CONTROL);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::CONTENT_SECURITY_POLICY, POLICY);
+    validators.add_to(headers);
     response
 }
 
-/// 304.
-pub(crate) fn not_modified(etag: &str) -> Response {
+/// 304, with the headers caches update what they have by (RFC 9110, section 15.4.5).
+pub(crate) fn not_modified(validators: &Validators) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    if let Ok(etag) = HeaderValue::from_str(etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
+    validators.add_to(response.headers_mut());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
     response
 }
 

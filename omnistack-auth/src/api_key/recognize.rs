@@ -14,7 +14,7 @@ use omnistack_core::{
 use super::secret;
 use crate::{role, store::api_key as store, tenant::suspended};
 
-const HEADER: HeaderName = HeaderName::from_static("x-api-key");
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// What each request with a key counts for.
 const METER: &str = "api_requests";
 /// How exact `last_used_at` is.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use ::http::{HeaderMap, Method, header, request::Parts};
 use axum::extract::FromRequestParts;
-use omnistack_core::http::{Error, layer::ClientAddr};
+use omnistack_core::http::{Error, layer::ClientAddr, prefers};
 
 use crate::{
     account::Visitor,
@@ -46,10 +46,9 @@ impl Request {
         cookie::cookie(&self.headers, name)
     }
 
-    /// Whether it is somebody who looks at pages, and no program.
+    /// Returns whether the client prefers pages to JSON, as browsers do.
     pub(super) fn is_for_a_page(&self) -> bool {
-        let accepted = self.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        accepted.is_some_and(|accepted| accepted.contains("text/html"))
+        prefers(&self.headers, "text/html", "application/json")
     }
 
     /// Whether cookies may be read or set by this request.

@@ -7,6 +7,7 @@ mod accounts;
 mod admin;
 mod api_keys;
 mod gone;
+mod headers;
 mod isolation;
 mod issuers;
 mod notes;

@@ -54,7 +54,7 @@ crate::section! {
         /// Where the app runs. In production development secrets are refused, migrations are not run at start and logs
         /// are JSON.
         pub(super) environment: Environment = "APP_ENV", default "development";
-        /// Where users reach the app: what links in mails and to files begin with, and the issuer of access tokens. What needs it in production asks for one that begins with `https://`.
+        /// Where users reach the app: what links in mails and to files begin with, and the issuer of access tokens. It has no path. What needs it in production asks for one that begins with `https://`.
         pub(super) public_url: PublicUrl = "PUBLIC_URL", default "http://127.0.0.1:8080";
     }
 }

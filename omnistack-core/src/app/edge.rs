@@ -21,7 +21,7 @@ use crate::http::{
     layer::{
         AccessLog, AccessLogLayer, ApiVersionLayer, CatchPanic, CatchPanicLayer, ClientAddrLayer, Compress,
         CompressionLayer, ErrorLayer, PerRoute, RateLimitKey, RateLimitLayer, RateLimited, RequestIdLayer,
-        SecurityHeadersLayer, StepLayer, Stepped, TraceContextLayer, Traced,
+        SecurityHeadersLayer, SingletonsLayer, StepLayer, Stepped, TraceContextLayer, Traced,
     },
 };
 
@@ -30,7 +30,7 @@ use crate::http::{
 /// becomes an error with the headers of any other.
 type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
-type Inner = Compress<Stepped<WithRate, (ErrorLayer, ApiVersionLayer)>>;
+type Inner = Compress<Stepped<WithRate, (ErrorLayer, SingletonsLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimited<Routes>, Routes>;
 type Routes = CatchPanic<Traced<PerRoute<Router>>>;
 
@@ -55,10 +55,11 @@ pub(super) fn around(
         .0
         .map(|rate| RateLimitLayer::shared(&limits, "app", rate, RateLimitKey::Address).except(PROBES));
     let service: WithRate = option_layer(rate).layer(CatchPanicLayer.layer(TraceContextLayer.layer(router)));
-    let steps = (ErrorLayer::new(clock.clone()), ApiVersionLayer::new(versions, policies));
+    let singletons = SingletonsLayer::new(registry.headers.request.iter().cloned());
+    let steps = (ErrorLayer::new(clock.clone()), singletons, ApiVersionLayer::new(versions, policies));
     let service = StepLayer(steps).layer(service);
     let service: Inner = CompressionLayer.layer(service);
-    let service: WithCors = match cors(&settings.cors_origins) {
+    let service: WithCors = match cors(settings, registry) {
         Some(cors) => Either::Left(cors.layer(service)),
         None => Either::Right(service),
     };
@@ -69,41 +70,64 @@ pub(super) fn around(
     Edge(StepLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }
 
-/// The browsers of these origins may call everything and read the headers we document.
-fn cors(origins: &[CorsOrigin]) -> Option<CorsLayer> {
+/// Request headers that core reads and browsers ask for.
+const REQUEST_HEADERS: &[&str] = &[
+    "authorization",
+    "content-type",
+    "accept",
+    "accept-version",
+    "x-api-version",
+    "x-request-id",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "range",
+    "traceparent",
+    "tracestate",
+];
+
+/// Response headers that core sends and scripts don't see unless told.
+const RESPONSE_HEADERS: &[&str] = &[
+    "x-request-id",
+    "accept-ranges",
+    "allow",
+    "content-disposition",
+    "content-range",
+    "etag",
+    "link",
+    "retry-after",
+    "location",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-api-version",
+    "x-api-latest-version",
+    "deprecation",
+    "sunset",
+    "idempotent-replayed",
+    "www-authenticate",
+];
+
+/// Returns the CORS layer: browsers of these origins may call everything, send the headers that core, the modules and the
+/// settings name, and read those that they send.
+fn cors(settings: &HttpSettings, registry: &Registry) -> Option<CorsLayer> {
+    let origins = &settings.cors_origins;
     if origins.is_empty() {
         return None;
     }
-    let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
+    let all = |core: &[&'static str], declared: &[HeaderName], set: &[HeaderName]| {
+        let core = core.iter().map(|name| HeaderName::from_static(name));
+        core.chain(declared.iter().chain(set).cloned()).collect::<Vec<_>>()
+    };
     let cors = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(named(&[
-            "authorization",
-            "content-type",
-            "accept",
-            "accept-version",
-            "x-api-version",
-            "x-request-id",
-            "idempotency-key",
-            "traceparent",
-            "tracestate",
-        ]))
-        .expose_headers(named(&[
-            "x-request-id",
-            "link",
-            "retry-after",
-            "location",
-            "ratelimit",
-            "ratelimit-policy",
-            "x-ratelimit-limit",
-            "x-ratelimit-remaining",
-            "x-ratelimit-reset",
-            "x-api-version",
-            "x-api-latest-version",
-            "deprecation",
-            "sunset",
-            "idempotent-replayed",
-        ]))
+        .allow_headers(all(REQUEST_HEADERS, &registry.headers.request, &settings.cors_request_headers))
+        .expose_headers(all(RESPONSE_HEADERS, &registry.headers.response, &settings.cors_response_headers))
         .max_age(std::time::Duration::from_secs(3600));
     if origins.iter().any(CorsOrigin::is_any) {
         return Some(cors.allow_origin(Any));

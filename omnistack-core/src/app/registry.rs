@@ -1,5 +1,6 @@
 //! What a module contributes.
 
+mod headers;
 mod work;
 
 use std::{
@@ -104,6 +105,7 @@ pub struct Registry {
     pub(super) description: Description,
     /// Those that some route asks for.
     pub(super) permissions: BTreeSet<String>,
+    pub(super) headers: headers::DeclaredHeaders,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
     pub(super) migrations: Vec<(&'static str, Migrations)>,
     pub(super) checks: Vec<(&'static str, &'static str, Box<dyn FnOnce(&Ctx) -> Result<Check, Missing> + Send>)>,
@@ -132,6 +134,7 @@ impl Registry {
             routes: Vec::new(),
             description: Description::new(),
             permissions: BTreeSet::new(),
+            headers: headers::DeclaredHeaders::default(),
             layers: Vec::new(),
             migrations: Vec::new(),
             checks: Vec::new(),

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
@@ -24,7 +23,9 @@ use tower::{Service, ServiceExt as _, util::Oneshot};
 use super::{
     Shutdown,
     connections::{Busy, Connection, Connections, Order},
+    host,
     refusal::Stream,
+    unread::{self, Unread},
 };
 use crate::http::{Request, Response, layer::PeerAddr};
 
@@ -150,12 +151,13 @@ where
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         let busy = Some(Busy::new(&self.connection));
-        let mut request = request.map(Body::new);
+        let (mut request, unread) = unread::follow(request);
+        host::check(&mut request);
         request.extensions_mut().insert(self.peer);
         let mut service = self.service.borrow_mut();
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(_) => Answering::Called { future: service.call(request), busy },
-            Poll::Pending => Answering::Waiting { future: service.clone().oneshot(request), busy },
+            Poll::Ready(_) => Answering::Called { future: service.call(request), busy, unread },
+            Poll::Pending => Answering::Waiting { future: service.clone().oneshot(request), busy, unread },
         }
     }
 }
@@ -167,10 +169,16 @@ pin_project! {
             #[pin]
             future: S::Future,
             busy: Option<Busy>,
+            unread: Option<Unread>,
         },
         Waiting {
             #[pin]
             future: Oneshot<S, Request>,
+            busy: Option<Busy>,
+            unread: Option<Unread>,
+        },
+        Draining {
+            future: Pin<Box<dyn Future<Output = Response> + Send>>,
             busy: Option<Busy>,
         },
     }
@@ -179,12 +187,25 @@ pin_project! {
 impl<S: Service<Request, Response = Response, Error = Infallible>> Future for Answering<S> {
     type Output = Result<Response, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (Ok(response), busy) = match self.project() {
-            AnsweringProjection::Called { future, busy } => (ready!(future.poll(cx)), busy),
-            AnsweringProjection::Waiting { future, busy } => (ready!(future.poll(cx)), busy),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, busy, unread) = match self.as_mut().project() {
+            AnsweringProjection::Called { future, busy, unread } => {
+                let Ok(response) = ready!(future.poll(cx));
+                (response, busy.take(), unread.take())
+            }
+            AnsweringProjection::Waiting { future, busy, unread } => {
+                let Ok(response) = ready!(future.poll(cx));
+                (response, busy.take(), unread.take())
+            }
+            AnsweringProjection::Draining { future, busy } => (ready!(future.as_mut().poll(cx)), busy.take(), None),
         };
-        Poll::Ready(Ok(match busy.take() {
+        if let Some(mut unread) = unread
+            && !unread.is_read()
+        {
+            self.set(Answering::Draining { future: Box::pin(unread.drain(response)), busy });
+            return self.poll(cx);
+        }
+        Poll::Ready(Ok(match busy {
             Some(busy) => busy.until_sent(response),
             None => response,
         }))

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use http::HeaderName;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
@@ -68,6 +69,7 @@ from_str! {
     IpAddr = "IP address";
     SocketAddr = "IP address with a port, e.g. 127.0.0.1:8080";
     IpNet = "network, e.g. 10.0.0.0/8";
+    HeaderName = "header name, e.g. x-workspace";
 }
 
 impl Form for String {

@@ -6,7 +6,8 @@ use http::{Uri, uri::Scheme};
 
 use super::Form;
 
-/// Where users reach the app, `PUBLIC_URL`: what links in mails and to files begin with. It has no slash at its end.
+/// Where users reach the app, `PUBLIC_URL`: what links in mails and to files begin with. It has no path and no slash at its
+/// end: the app's pages, links and redirects begin at the root of its host.
 ///
 /// ```
 /// use omnistack_core::config::{Form, PublicUrl};
@@ -15,6 +16,7 @@ use super::Form;
 /// assert_eq!(url.as_str(), "https://app.example.com");
 /// assert_eq!(url.host(), "app.example.com");
 /// assert!(PublicUrl::parse("app.example.com").is_err());
+/// assert!(PublicUrl::parse("https://example.com/app").is_err());
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +48,20 @@ impl Form for PublicUrl {
     const FORM: &'static str = "address, e.g. https://app.example.com";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let address = || {
-            let uri: Uri = text.parse().ok()?;
-            let known = [Some(&Scheme::HTTPS), Some(&Scheme::HTTP)].contains(&uri.scheme());
-            let bare = uri.query().is_none() && uri.authority().is_some_and(|at| !at.as_str().contains('@'));
-            let host = uri.host().filter(|host| known && bare && !host.is_empty())?.to_owned();
-            Some(Self { text: uri.to_string().trim_end_matches('/').to_owned(), host })
+        let root = |uri: &Uri| {
+            let scheme = uri.scheme().filter(|scheme| [Scheme::HTTPS, Scheme::HTTP].contains(scheme))?;
+            let authority = uri.authority().filter(|at| !at.as_str().contains('@') && !at.host().is_empty())?;
+            uri.query().is_none().then(|| format!("{scheme}://{authority}"))
         };
-        address().ok_or_else(|| format!("`{text}` is no {}", Self::FORM))
+        let uri = text.parse::<Uri>().ok();
+        let read = uri.as_ref().and_then(|uri| Some((root(uri)?, uri.host()?, uri.path().trim_end_matches('/'))));
+        match read {
+            None => Err(format!("`{text}` is no {}", Self::FORM)),
+            Some((root, host, "")) => Ok(Self { text: root, host: host.to_owned() }),
+            Some((root, _, path)) => Err(format!(
+                "`{text}` has the path `{path}`, and the app is served at the root of its host; use `{root}`, or another host"
+            )),
+        }
     }
 }
 
@@ -78,7 +86,10 @@ mod tests {
         for (text, expected) in [
             ("https://app.example.com", Some(("https://app.example.com", "app.example.com"))),
             ("https://app.example.com/", Some(("https://app.example.com", "app.example.com"))),
-            ("https://example.com/app/", Some(("https://example.com/app", "example.com"))),
+            ("https://example.com//", Some(("https://example.com", "example.com"))),
+            ("https://example.com/app/", None),
+            ("https://example.com/app", None),
+            ("https://example.com/a/b", None),
             ("http://127.0.0.1:8080", Some(("http://127.0.0.1:8080", "127.0.0.1"))),
             ("http://[::1]:8080", Some(("http://[::1]:8080", "[::1]"))),
             ("https://", None),
@@ -95,5 +106,7 @@ mod tests {
             assert_eq!(url.as_ref().ok().map(|url| (url.as_str(), url.host())), expected, "{text}: {url:?}");
         }
         assert_eq!(PublicUrl::parse(PublicUrl::DEFAULT), Ok(PublicUrl::default()));
+        let refused = PublicUrl::parse("https://example.com/app/").unwrap_err();
+        assert!(refused.contains("has the path `/app`") && refused.contains("use `https://example.com`"), "{refused}");
     }
 }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytesize::ByteSize;
+use http::HeaderName;
 use ipnet::IpNet;
 
 use super::{CorsOrigin, rate::RateSetting};
@@ -30,6 +31,10 @@ crate::section! {
         pub trusted_proxies: Vec<IpNet> = "TRUSTED_PROXIES";
         /// Origins of browsers that may call the API, e.g. `https://app.example.com`; `*` for all, without cookies.
         pub cors_origins: Vec<CorsOrigin> = "CORS_ORIGINS";
+        /// Request headers that browsers of those origins may send, besides the ones that core and the modules read.
+        pub cors_request_headers: Vec<HeaderName> = "CORS_REQUEST_HEADERS";
+        /// Response headers that scripts of those origins may read, besides the ones that core and the modules send.
+        pub cors_response_headers: Vec<HeaderName> = "CORS_RESPONSE_HEADERS";
         /// How long requests and background work may go on after SIGTERM.
         pub shutdown_grace: Duration = "SHUTDOWN_GRACE", default "30s", range "0s"..="1h";
     }

@@ -12,14 +12,17 @@ use omnistack_core::{
     app::Api,
     clock::Timestamp,
     crypto::Sha256,
-    http::{Error, FieldProblem, HeaderValue, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query, header},
+    http::{
+        Error, FieldProblem, Freshness, HeaderValue, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Preconditions,
+        Query, Validators, header,
+    },
     identity::Identity,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{content, disposition, is_known, may_resume, not_modified, range, upload};
+use super::{content, disposition, not_modified, range, upload};
 use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, sniff};
 
 /// What takes and gives bytes.
@@ -85,6 +88,19 @@ async fn upload_file(
     Ok((StatusCode::CREATED, Json(file)))
 }
 
+/// Returns what tells a file from another: its bytes never change.
+fn validators(file: &File) -> Validators {
+    Validators::etag(format!("\"{}\"", file.id)).last_modified(file.created_at)
+}
+
+/// Checks the preconditions of a change to a file.
+async fn check(files: &FileService, caller: &Identity, id: FileId, preconditions: &Preconditions) -> Result<(), Error> {
+    if !preconditions.is_empty() {
+        preconditions.check(&validators(&files.readable(caller, id).await?))?;
+    }
+    Ok(())
+}
+
 /// How a file is wanted.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -97,7 +113,8 @@ struct DownloadQuery {
 
 /// Download a file
 ///
-/// With `Range` a part of it, with `If-None-Match` only if it is not known. Needs `files:read`.
+/// With `Range` a part of it, with `If-None-Match` only if it is not known, with `If-Match` only if it is the same. Needs
+/// `files:read`.
 #[utoipa::path(get, path = "/{id}/content", operation_id = "file_download",
     params(("id" = String, Path, format = Uuid, description = "The file."), DownloadQuery), responses(
     (status = 200, description = "The file.", body = serde_json::Value, content_type = "*/*"),
@@ -105,21 +122,22 @@ struct DownloadQuery {
     (status = 304, description = "It is known."),
     (status = 404, description = "The tenant has no such file."),
     (status = 409, description = "It is in an archive."),
+    (status = 412, description = "It is not the one `If-Match` names."),
     (status = 416, description = "The part is behind its end.")))]
 async fn download(
     State(files): State<FileService>,
     caller: Identity,
     Path(id): Path<FileId>,
     Query(query): Query<DownloadQuery>,
+    preconditions: Preconditions,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let file = files.readable(&caller, id).await?;
-    // A file never changes.
-    let etag = format!("\"{}\"", file.id);
-    if is_known(&headers, &etag) {
-        return Ok(not_modified(&etag));
+    let validators = validators(&file);
+    if preconditions.check(&validators)? == Freshness::NotModified {
+        return Ok(not_modified(&validators));
     }
-    let range = range(&headers).filter(|_| may_resume(&headers, &etag));
+    let range = range(&headers).filter(|_| preconditions.allow_range(&validators));
     let object = match files.open(&file, range).await {
         Err(error) if error.kind() == ErrorKind::Range => {
             let all = HeaderValue::from_str(&format!("bytes */{}", file.size)).map_err(Error::internal)?;
@@ -128,7 +146,7 @@ async fn download(
         object => object?,
     };
     let named = disposition(&file.name, query.inline && sniff::may_be_shown(&file.content_type));
-    Ok(content(object, &file.content_type, &etag, &named, range.is_some()))
+    Ok(content(object, &file.content_type, &validators, &named, range.is_some()))
 }
 
 /// Which files, and which part of the list.
@@ -285,12 +303,15 @@ async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<
 #[utoipa::path(delete, path = "/{id}", operation_id = "file_delete",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),
-    (status = 404, description = "The tenant has no such file.")))]
+    (status = 404, description = "The tenant has no such file."),
+    (status = 412, description = "It is not the one `If-Match` names.")))]
 async fn delete(
     State(files): State<FileService>,
     caller: Identity,
     Path(id): Path<FileId>,
+    preconditions: Preconditions,
 ) -> Result<StatusCode, Error> {
+    check(&files, &caller, id, &preconditions).await?;
     files.delete(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -327,13 +348,16 @@ struct Tags {
 #[utoipa::path(put, path = "/{id}/tags", operation_id = "file_tag", request_body = Tags,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
-    (status = 404, description = "The tenant has no such file.")))]
+    (status = 404, description = "The tenant has no such file."),
+    (status = 412, description = "It is not the one `If-Match` names.")))]
 async fn tag(
     State(files): State<FileService>,
     caller: Identity,
     Path(id): Path<FileId>,
+    preconditions: Preconditions,
     Json(new): Json<Tags>,
 ) -> Result<Json<File>, Error> {
+    check(&files, &caller, id, &preconditions).await?;
     Ok(Json(files.tag(&caller, id, &new.tags).await?))
 }
 

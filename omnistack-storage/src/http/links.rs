@@ -7,11 +7,11 @@ use axum::{
 };
 use omnistack_core::{
     app::Api,
-    http::{Error, Path, header},
+    http::{Error, Freshness, Path, Preconditions, Validators, header},
 };
 use utoipa_axum::routes;
 
-use super::{content, disposition, is_known, may_resume, not_modified, range, upload};
+use super::{content, disposition, not_modified, range, upload};
 use crate::{Links, PutOptions, Storage, Upload};
 
 /// What serves links.
@@ -40,16 +40,22 @@ fn refused() -> Error {
     (status = 304, description = "It is known."),
     (status = 403, description = "The link is not good, or not any more."),
     (status = 404, description = "What it is for is not there."),
+    (status = 412, description = "It is not the one `If-Match` names."),
     (status = 416, description = "The part is behind its end.")))]
-async fn read(State(served): State<Served>, Path(link): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
+async fn read(
+    State(served): State<Served>,
+    Path(link): Path<String>,
+    preconditions: Preconditions,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
     let allowed = served.links.read(&link, &Method::GET).ok_or_else(refused)?;
     let key = allowed.key()?;
     let info = served.storage.head(&key).await?;
-    let etag = info.etag.unwrap_or_else(|| format!("\"{}\"", info.size));
-    if is_known(&headers, &etag) {
-        return Ok(not_modified(&etag));
+    let validators = info.etag.map_or_else(Validators::default, Validators::etag).last_modified(info.modified_at);
+    if preconditions.check(&validators)? == Freshness::NotModified {
+        return Ok(not_modified(&validators));
     }
-    let range = range(&headers).filter(|_| may_resume(&headers, &etag));
+    let range = range(&headers).filter(|_| preconditions.allow_range(&validators));
     let object = match range {
         Some(range) => served.storage.get_range(&key, range).await?,
         None => served.storage.get(&key).await?,
@@ -57,7 +63,7 @@ async fn read(State(served): State<Served>, Path(link): Path<String>, headers: H
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
     let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
     let content_type = object.info.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
-    Ok(content(object, &content_type, &etag, &named, range.is_some()))
+    Ok(content(object, &content_type, &validators, &named, range.is_some()))
 }
 
 /// Store by a link

@@ -1,18 +1,17 @@
 //! Small pictures.
 
-use ::http::HeaderMap;
 use axum::{extract::State, response::Response};
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, Path, Query},
+    http::{Error, Freshness, Path, Preconditions, Query, Validators},
     identity::Identity,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::{content, is_known, not_modified};
+use super::{content, not_modified};
 use crate::{FileId, FileService};
 
 pub(crate) fn api() -> Api<FileService> {
@@ -38,6 +37,7 @@ struct ThumbnailQuery {
     (status = 304, description = "It is known."),
     (status = 404, description = "The tenant has no such file."),
     (status = 409, description = "The file is in an archive, and has no thumbnail of this size yet."),
+    (status = 412, description = "It is not the one `If-Match` names."),
     (status = 422, description = "There is no such size, or the file is no picture, a broken one or too large."),
     (status = 503, description = "Too many are being made.")))]
 async fn thumbnail(
@@ -45,12 +45,13 @@ async fn thumbnail(
     caller: Identity,
     Path(id): Path<FileId>,
     Query(query): Query<ThumbnailQuery>,
-    headers: HeaderMap,
+    preconditions: Preconditions,
 ) -> Result<Response, Error> {
     let (object, etag) = files.thumbnail(&caller, id, query.size.as_deref()).await?;
-    if is_known(&headers, &etag) {
-        return Ok(not_modified(&etag));
+    let validators = Validators::etag(etag);
+    if preconditions.check(&validators)? == Freshness::NotModified {
+        return Ok(not_modified(&validators));
     }
     let content_type = object.info.content_type.clone().unwrap_or_else(|| "image/jpeg".into());
-    Ok(content(object, &content_type, &etag, "inline", false))
+    Ok(content(object, &content_type, &validators, "inline", false))
 }

@@ -11,12 +11,13 @@ use axum::body::Body;
 use http::header;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
-use tower_http::compression::{Compression, DefaultPredicate, ResponseFuture};
+use tower_http::compression::{Compression, DefaultPredicate, Predicate, ResponseFuture};
 
 use crate::http::{Request, Response};
 
-/// Compresses answers with gzip for clients that accept it, except small ones (32 bytes), images, gRPC and event streams.
-/// It is [`tower_http::compression`], skipped whole for a request without `Accept-Encoding`.
+/// Compresses answers with gzip for clients that accept it, except small ones (32 bytes), images, gRPC, event streams and
+/// those with a strong `ETag`: it names exact bytes, and a client that resumes a download or sends `If-Match` counts on them
+/// (RFC 9110, section 8.8.1). An answer whose `ETag` is weak (`W/"…"`) is compressed. It is [`tower_http::compression`], skipped whole for a request without `Accept-Encoding`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CompressionLayer;
 
@@ -24,14 +25,25 @@ impl<S> Layer<S> for CompressionLayer {
     type Service = Compress<S>;
 
     fn layer(&self, inner: S) -> Compress<S> {
-        Compress { inner: Compression::new(inner) }
+        Compress { inner: Compression::new(inner).compress_when(Compressible(DefaultPredicate::new())) }
+    }
+}
+
+/// Which answers are compressed.
+#[derive(Clone)]
+pub struct Compressible(DefaultPredicate);
+
+impl Predicate for Compressible {
+    fn should_compress<B: http_body::Body>(&self, response: &http::Response<B>) -> bool {
+        let etag = response.headers().get(header::ETAG);
+        etag.is_none_or(|etag| etag.as_bytes().starts_with(b"W/")) && self.0.should_compress(response)
     }
 }
 
 /// The service of [`CompressionLayer`].
 #[derive(Clone)]
 pub struct Compress<S> {
-    inner: Compression<S>,
+    inner: Compression<S, Compressible>,
 }
 
 impl<S> Service<Request> for Compress<S>
@@ -60,7 +72,7 @@ pin_project! {
     #[project = CompressProjection]
     pub enum CompressFuture<F> {
         Plain { #[pin] future: F },
-        Compressed { #[pin] future: ResponseFuture<F, DefaultPredicate> },
+        Compressed { #[pin] future: ResponseFuture<F, Compressible> },
     }
 }
 
@@ -87,5 +99,11 @@ impl<F> fmt::Debug for CompressFuture<F> {
 impl<S> fmt::Debug for Compress<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compress").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Compressible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressible").finish_non_exhaustive()
     }
 }

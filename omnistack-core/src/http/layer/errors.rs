@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::{After, RequestId, Step, step_layer};
 use crate::{
     clock::Clock,
-    http::{Error, ErrorForm, Rendered, Request, Response},
+    http::{Error, ErrorForm, Rendered, Request, Response, prefers},
 };
 
 /// Renders errors as the client asked for them, with the request's id and the time; and turns what is not of ours,
@@ -71,12 +71,9 @@ impl After for Render {
     }
 }
 
-/// RFC 9457 to those who name it.
+/// RFC 9457 for a client that prefers it.
 fn wanted(request: &Request) -> ErrorForm {
-    const PROBLEM: &[u8] = b"application/problem+json";
-    let accepted = request.headers().get_all(header::ACCEPT).into_iter().map(HeaderValue::as_bytes);
-    let asked =
-        accepted.flat_map(|accept| accept.windows(PROBLEM.len())).any(|part| part.eq_ignore_ascii_case(PROBLEM));
+    let asked = prefers(request.headers(), "application/problem+json", "application/json");
     if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
 }
 

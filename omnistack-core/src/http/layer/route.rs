@@ -1,4 +1,4 @@
-//! What holds for one route: how large its bodies, how long its requests.
+//! What holds for one route: how large its bodies, how long its requests; and what bodies no route takes.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use super::{
-    Step as _, Unreadable,
+    ContentEncodingLayer, Step as _, Unreadable,
     body_limit::BodyLimitLayer,
     timeout::{TimeoutFuture, watch_body},
 };
@@ -120,7 +120,9 @@ where
         let unreadable = route.is_none().then(|| request.extensions().get::<Unreadable>()).flatten();
         let admitted = match unreadable {
             Some(unreadable) => Err(unreadable.answer()),
-            None => BodyLimitLayer::new(limits.body).request(&mut request),
+            None => ContentEncodingLayer
+                .request(&mut request)
+                .and_then(|()| BodyLimitLayer::new(limits.body).request(&mut request)),
         };
         let state = match admitted {
             Ok(()) => {

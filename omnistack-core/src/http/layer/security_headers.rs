@@ -1,6 +1,6 @@
 //! The response headers OWASP recommends for an API.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{After, Step, step_layer};
 use crate::http::{Request, Response};
@@ -8,6 +8,8 @@ use crate::http::{Request, Response};
 /// Adds security headers to answers that don't set them: those the OWASP REST Security cheat sheet asks of every answer,
 /// and those that only mean something to a browser that shows a page, on pages (`text/html`). A page sets its own
 /// `Content-Security-Policy` and keeps it.
+///
+/// A 304 gets none: caches update the stored answer with its headers (RFC 9111, section 3.2), which has them already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SecurityHeadersLayer {
     https: bool,
@@ -53,6 +55,9 @@ impl Step for SecurityHeadersLayer {
 
 impl After for SecurityHeadersLayer {
     fn response(self, response: &mut Response) {
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return;
+        }
         let headers = response.headers_mut();
         let page = is_page(headers);
         // With room for the request's id.

@@ -10,6 +10,8 @@ use crate::http::{Error, Response};
 pub enum Unreadable {
     /// Not HTTP, or wrong HTTP: 400.
     NoHttp,
+    /// Its `Host` is missing, there twice or malformed (RFC 9112, section 3.2): 400.
+    Host,
     /// Its path is longer than 64 KiB: 414.
     PathTooLong,
     /// More than 100 headers, or more than about 400 KB of them: 431.
@@ -20,7 +22,7 @@ impl Unreadable {
     /// The status of its answer.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoHttp => StatusCode::BAD_REQUEST,
+            Self::NoHttp | Self::Host => StatusCode::BAD_REQUEST,
             Self::PathTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         }
@@ -29,6 +31,7 @@ impl Unreadable {
     pub(super) fn answer(self) -> Response {
         let (code, message) = match self {
             Self::NoHttp => ("MALFORMED_REQUEST", "this is not a request HTTP/1.1 allows"),
+            Self::Host => ("MALFORMED_REQUEST", "`Host` is missing, there twice or malformed; send it once"),
             Self::PathTooLong => ("URI_TOO_LONG", "the path and query are too long; send what is long in a body"),
             Self::HeadersTooLarge => {
                 ("HEADERS_TOO_LARGE", "the headers are too many or too large; send fewer than 100")

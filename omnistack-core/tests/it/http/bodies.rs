@@ -254,3 +254,28 @@ async fn a_body_that_breaks_off_is_400() {
         client.request(Method::POST, "/api/v1/public/forms").header("content-type", "multipart/form-data; boundary=x");
     form.body(broken()).await.expect_error(400, "MALFORMED_MULTIPART");
 }
+
+#[tokio::test]
+async fn an_encoded_body_is_refused() {
+    let client = app().await.anonymous();
+    for (coding, good) in [
+        ("identity", true),
+        ("", true),
+        ("gzip", false),
+        ("GZIP", false),
+        ("identity, br", false),
+        ("aes128gcm", false),
+        ("\u{e9}", false),
+    ] {
+        let request = client.request(Method::POST, "/api/v1/public/orders").json(json!({"name": "a"}));
+        let answer = request.header("content-encoding", coding).await;
+        if good {
+            answer.expect(200);
+        } else {
+            let answer = answer.expect_error(415, "UNSUPPORTED_CONTENT_ENCODING");
+            assert_eq!(answer.header("accept-encoding"), Some("identity"), "{coding}");
+        }
+    }
+    // Without a body there is nothing to decode.
+    client.get("/health").header("content-encoding", "gzip").await.expect(200);
+}

@@ -44,6 +44,16 @@ async fn an_app_without_problems_is_built() {
 }
 
 #[tokio::test]
+async fn an_address_with_a_path_is_refused() {
+    refused(builder(&[("PUBLIC_URL", "https://example.com/app/")]), "
+the app can't be built: 1 problem
+
+  - core: `PUBLIC_URL` (from the program): `https://example.com/app/` has the path `/app`, and the app is served at the root of its host; use `https://example.com`, or another host
+      fix: set PUBLIC_URL in the environment, .env or omnistack.toml
+");
+}
+
+#[tokio::test]
 async fn every_bad_setting_is_named() {
     let settings = [
         ("APP_ENV", "produciton"),

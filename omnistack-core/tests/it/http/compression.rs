@@ -10,9 +10,16 @@ async fn only_what_gains_by_it_is_compressed() {
     let long = "hello ".repeat(500);
     let image = long.clone();
     let events = long.clone();
+    let tagged = |etag: &'static str| {
+        let long = long.clone();
+        get(move || async move { ([("etag", etag)], long) })
+    };
+    let (strong, weak) = (tagged("\"v1\""), tagged("W/\"v1\""));
     let api = Api::new()
         .hidden("/long", get(move || async { long }))
         .hidden("/short", get(|| async { "hello" }))
+        .hidden("/strong", strong)
+        .hidden("/weak", weak)
         .hidden("/image", get(move || async { ([("content-type", "image/png")], image) }))
         .hidden("/events", get(move || async { ([("content-type", "text/event-stream")], events) }));
     let client = public(api).await.anonymous();
@@ -25,6 +32,9 @@ async fn only_what_gains_by_it_is_compressed() {
         ("/api/v1/public/short", Some("gzip"), false),
         ("/api/v1/public/image", Some("gzip"), false),
         ("/api/v1/public/events", Some("gzip"), false),
+        // It names exact bytes.
+        ("/api/v1/public/strong", Some("gzip"), false),
+        ("/api/v1/public/weak", Some("gzip"), true),
         ("/openapi.json", Some("gzip"), true),
         // An error is rendered first.
         ("/nowhere", Some("gzip"), true),

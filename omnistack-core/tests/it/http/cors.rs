@@ -3,11 +3,11 @@
 use axum::routing::post;
 use omnistack_core::{
     app::{Api, Mount},
-    http::Method,
+    http::{HeaderName, Method},
 };
 use omnistack_testkit::{Answer, Client};
 
-use super::support::{routes, start};
+use super::support::{module, routes, start};
 
 async fn client(origins: &'static str) -> Client {
     let api = Api::new().hidden("/things", post(|| async { "made" }));
@@ -41,6 +41,12 @@ async fn a_preflight_needs_no_token_and_allows_what_the_api_reads() {
             "x-api-version",
             "x-request-id",
             "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "if-modified-since",
+            "if-unmodified-since",
+            "if-range",
+            "range",
         ] {
             let allowed = list("access-control-allow-headers");
             assert!(allowed.split(',').any(|allowed| allowed == header), "`{header}` in {allowed}");
@@ -90,9 +96,39 @@ async fn errors_can_be_read_as_well() {
             "x-api-latest-version",
             "deprecation",
             "sunset",
+            "accept-ranges",
+            "allow",
+            "content-disposition",
+            "content-range",
+            "etag",
+            "www-authenticate",
         ] {
             assert!(exposed.split(',').any(|exposed| exposed == header), "`{header}` in {exposed}");
         }
+    }
+}
+
+#[tokio::test]
+async fn modules_and_settings_add_their_headers() {
+    let own = module("own", |registry| {
+        registry.request_headers([HeaderName::from_static("x-module")]);
+        registry.response_headers([HeaderName::from_static("x-module-answer")]);
+    });
+    let app = start(|app| {
+        let app = app.with(own).set("CORS_ORIGINS", "https://app.example.com");
+        app.set("CORS_REQUEST_HEADERS", "X-One, x-two").set("CORS_RESPONSE_HEADERS", "x-three")
+    });
+    let client = app.await.anonymous();
+    let has = |answer: &Answer, list: &str, name: &str| {
+        answer.header(list).unwrap_or_default().split(',').any(|known| known.trim().eq_ignore_ascii_case(name))
+    };
+    let asked = preflight(&client, "https://app.example.com", "x-module").await.expect(200);
+    for name in ["x-module", "x-one", "x-two", "authorization"] {
+        assert!(has(&asked, "access-control-allow-headers", name), "{name}");
+    }
+    let answer = client.get("/health").header("origin", "https://app.example.com").await.expect(200);
+    for name in ["x-module-answer", "x-three", "etag"] {
+        assert!(has(&answer, "access-control-expose-headers", name), "{name}");
     }
 }
 

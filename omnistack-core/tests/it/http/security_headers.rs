@@ -3,7 +3,7 @@
 use axum::{response::Html, routing::get};
 use omnistack_core::{
     app::{Api, Mount},
-    http::Method,
+    http::{Method, StatusCode},
 };
 use omnistack_testkit::TestApp;
 
@@ -32,6 +32,7 @@ async fn app(environment: &str) -> TestApp {
         .hidden("/plain", get(|| async { "hello" }))
         .hidden("/page", get(|| async { Html("<!doctype html>") }))
         .hidden("/panic", get(panics))
+        .hidden("/known", get(|| async { (StatusCode::NOT_MODIFIED, [("etag", "\"v1\"")]) }))
         .hidden(
             "/own",
             get(|| async { ([("cache-control", "public, max-age=60"), ("x-frame-options", "SAMEORIGIN")], "hello") }),
@@ -72,6 +73,17 @@ async fn a_handlers_own_are_kept() {
     ] {
         assert_eq!(answer.headers.get_all(name).iter().collect::<Vec<_>>(), [value]);
     }
+}
+
+/// A cache would put them in the place of those of the answer it has (RFC 9111, section 3.2).
+#[tokio::test]
+async fn an_answer_the_client_has_gets_none() {
+    let client = app("production").await.anonymous();
+    let answer = client.get("/api/v1/public/known").await.expect(304);
+    for (name, _) in EVERYWHERE.iter().chain(&ON_PAGES).chain(&[("strict-transport-security", "")]) {
+        assert_eq!(answer.header(name), None, "{name}");
+    }
+    assert_eq!(answer.header("etag"), Some("\"v1\""));
 }
 
 #[tokio::test]

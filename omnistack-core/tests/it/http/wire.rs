@@ -6,6 +6,7 @@ mod refused;
 mod requests;
 mod shutdown;
 mod slow;
+mod unread;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +17,12 @@ use axum::{
 };
 use omnistack_core::{
     app::{Api, Mount, ServerSettings},
-    http::{Error, Json, layer::ClientAddr},
+    http::{Error, HeaderName, Json, layer::ClientAddr},
 };
 use omnistack_testkit::TestApp;
 use tokio::sync::{Notify, mpsc};
 
-use super::support::{routes, soon, start};
+use super::support::{module, routes, soon, start};
 
 /// Short, so that tests need not wait, and long enough for a machine that is busy.
 const QUICK: ServerSettings =
@@ -104,6 +105,7 @@ async fn wire() -> Wire {
         .hidden("/address", get(|Extension(client): Extension<ClientAddr>| async move { client.0.to_string() }));
     let app = start(|app| {
         app.with(routes(Mount::root("", omnistack_core::app::Audience::Public), api))
+            .with(module("own", |registry| _ = registry.request_headers([HeaderName::from_static("x-own")])))
             .set("TRUSTED_PROXIES", "127.0.0.0/8")
     })
     .await;

@@ -4,7 +4,7 @@ use omnistack_core::{
     http::Method,
     identity::{Identity, Permissions, TenantDeleted},
 };
-use omnistack_testkit::{TestDatabase, on_each_database};
+use omnistack_testkit::{RequestBuilder, TestDatabase, on_each_database};
 
 use super::{FILES, id, shop, upload};
 
@@ -48,6 +48,70 @@ on_each_database! {
         assert_eq!((head.text().as_str(), head.header("content-length")), ("", Some("10")));
         let shown = alice.get(format!("{path}?inline=true")).await.expect_ok();
         assert!(shown.header("content-disposition").unwrap().starts_with("inline;"));
+    }
+
+    async fn what_the_client_knows_of_a_file(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let file = upload(&alice, "a.txt", "text/plain", "0123456789").await.expect(201).json();
+        let at = format!("{FILES}/{}", id(&file));
+        let (content, etag) = (format!("{at}/content"), format!("\"{}\"", id(&file)));
+        let (made, before) = ("Tue, 01 Jan 2030 00:00:00 GMT", "Mon, 31 Dec 2029 23:59:59 GMT");
+        let whole = alice.get(&content).await.expect(200);
+        assert_eq!((whole.header("etag"), whole.header("last-modified")), (Some(etag.as_str()), Some(made)));
+        // What caches take over from it: no `no-store`, and no other policy.
+        let known = alice.get(&content).header("if-none-match", &etag).await.expect(304);
+        for name in ["etag", "last-modified", "cache-control"] {
+            assert_eq!(known.header(name), whole.header(name), "{name}");
+        }
+        assert_eq!(known.header("content-security-policy"), None);
+
+        let tags = |request: RequestBuilder| request.json(serde_json::json!({ "tags": ["a"] }));
+        for (name, value, read, change) in [
+            ("if-match", etag.as_str(), 200, 200),
+            ("if-match", "*", 200, 200),
+            ("if-match", "\"other\"", 412, 412),
+            ("if-unmodified-since", made, 200, 200),
+            ("if-unmodified-since", before, 412, 412),
+            ("if-modified-since", made, 304, 200),
+            ("if-modified-since", before, 200, 200),
+            ("if-none-match", "\"other\"", 200, 200),
+            ("if-none-match", "*", 304, 412),
+        ] {
+            let answer = alice.get(&content).header(name, value).await;
+            assert_eq!(answer.status.as_u16(), read, "{name}: {value}");
+            let answer = tags(alice.request(Method::PUT, format!("{at}/tags"))).header(name, value).await;
+            assert_eq!(answer.status.as_u16(), change, "{name}: {value}");
+        }
+        alice.delete(&at).header("if-match", "\"other\"").await.expect_error(412, "PRECONDITION_FAILED");
+        alice.delete(&at).header("if-match", &etag).await.expect(204);
+        alice.delete(&at).header("if-match", &etag).await.expect(404);
+    }
+
+    async fn a_download_goes_on_with_the_same_bytes(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let text: String = (0..20_000).map(|line| format!("{line}\n")).collect();
+        let file = upload(&alice, "a.txt", "text/plain", text.clone()).await.expect(201).json();
+        let link = alice.post(format!("{FILES}/{}/link", id(&file)), serde_json::json!({})).await.expect_ok().json();
+        let link = link["url"].as_str().unwrap().strip_prefix("http://127.0.0.1:8080").unwrap().to_owned();
+        for path in [format!("{FILES}/{}/content", id(&file)), link] {
+            let first = alice.get(&path).header("accept-encoding", "gzip").await.expect(200);
+            let (etag, begun) = (first.header("etag").unwrap(), &first.body[..20_000]);
+            let rest = alice.get(&path).header("accept-encoding", "gzip").header("range", "bytes=20000-");
+            let rest = rest.header("if-range", etag).await.expect(206);
+            assert_eq!(rest.header("content-encoding"), first.header("content-encoding"), "{path}");
+            assert_eq!([begun, &rest.body[..]].concat(), text.as_bytes(), "{path}");
+        }
+    }
+
+    async fn an_encoded_upload_is_refused(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let request = alice.request(Method::POST, format!("{FILES}?name=a.txt")).header("content-encoding", "gzip");
+        let answer = request.header("content-type", "text/plain").body("hello").await;
+        answer.expect_error(415, "UNSUPPORTED_CONTENT_ENCODING");
+        assert_eq!(shop.objects().await, 0);
     }
 
     async fn what_runs_is_never_shown(database: TestDatabase) {

@@ -75,7 +75,8 @@ on_each_database! {
             let wide = thumbnail(&alice, &file, "?size=wide").await.expect_ok();
             assert_eq!(read(&wide).to_rgb8().dimensions(), (80, 20));
             let known = alice.get(format!("{FILES}/{file}/thumbnail")).header("if-none-match", small.header("etag").unwrap());
-            known.await.expect(304);
+            let known = known.await.expect(304);
+            assert_eq!(known.header("cache-control"), small.header("cache-control"));
         }
         // Transparency stays, and nothing is enlarged.
         let file = id(&upload(&alice, "g.png", "image/png", write(&glass(10, 10), ImageFormat::Png)).await.expect(201).json());

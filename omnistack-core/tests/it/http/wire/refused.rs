@@ -90,3 +90,38 @@ async fn what_is_no_http_is_refused() {
     }
     assert_eq!(Peer::connect(listening.address).await.get("/health").await.status, 200);
 }
+
+#[tokio::test]
+async fn the_host_is_there_once_and_other_headers_at_most_once() {
+    let wire = wire().await;
+    let listening = wire.app.listen(PATIENT).await;
+    for (version, headers, code) in [
+        ("1.1", "", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: a\r\nhost: a\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "Host: a\r\nHOST: b\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: a, b\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: user@a\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: a/b\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: ä\r\n", Some("MALFORMED_REQUEST")),
+        ("1.0", "host: a\r\nhost: b\r\n", Some("MALFORMED_REQUEST")),
+        ("1.1", "host: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a\r\nauthorization: Bearer a\r\nAuthorization: Bearer a\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a\r\nx-own: 1\r\nx-own: 2\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a\r\norigin: https://a\r\norigin: https://b\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a\r\ncontent-type: a/b\r\ncontent-type: a/b\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a\r\nx-api-version: 1\r\nx-api-version: 1\r\n", Some("REPEATED_HEADER")),
+        ("1.1", "host: a.example:8080\r\n", None),
+        ("1.1", "host: [::1]:8080\r\n", None),
+        ("1.1", "host: a\r\naccept: a/b\r\naccept: c/d\r\ncookie: a=b\r\ncookie: c=d\r\n", None),
+        ("1.0", "", None),
+    ] {
+        let mut peer = Peer::connect(listening.address).await;
+        peer.send(format!("GET /health HTTP/{version}\r\n{headers}\r\n")).await;
+        let reply = peer.reply().await;
+        assert_eq!(reply.status, if code.is_some() { 400 } else { 200 }, "{version} {headers}: {reply:?}");
+        if let Some(code) = code {
+            assert!(reply.body.contains(&format!(r#"{{"error":{{"code":"{code}""#)), "{headers}: {reply:?}");
+            assert!(reply.header("x-request-id").is_some(), "{headers}: {reply:?}");
+        }
+    }
+}

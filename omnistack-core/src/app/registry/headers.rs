@@ -1,0 +1,34 @@
+//! The headers a module brings.
+
+use http::HeaderName;
+
+use super::Registry;
+
+/// Headers that modules declare.
+#[derive(Debug, Default)]
+pub(in crate::app) struct DeclaredHeaders {
+    pub(in crate::app) request: Vec<HeaderName>,
+    pub(in crate::app) response: Vec<HeaderName>,
+}
+
+impl Registry {
+    /// Declares request headers that the module reads. Browsers of the origins in `CORS_ORIGINS` may send them, and a request
+    /// that repeats one is answered with 400 `REPEATED_HEADER`.
+    ///
+    /// ```
+    /// # use omnistack_core::{app::Registry, http::HeaderName};
+    /// # fn register(registry: &mut Registry) {
+    /// registry.request_headers([HeaderName::from_static("x-workspace")]);
+    /// # }
+    /// ```
+    pub fn request_headers(&mut self, names: impl IntoIterator<Item = HeaderName>) -> &mut Self {
+        self.headers.request.extend(names);
+        self
+    }
+
+    /// Declares response headers that the module sends. Scripts of the origins in `CORS_ORIGINS` may read them.
+    pub fn response_headers(&mut self, names: impl IntoIterator<Item = HeaderName>) -> &mut Self {
+        self.headers.response.extend(names);
+        self
+    }
+}

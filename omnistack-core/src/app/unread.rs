@@ -1,0 +1,125 @@
+//! Request bodies that are not read to their end.
+//!
+//! An answer may be there before the request's body is: 401, 404, 413, 429. What remains of the body then stands on the
+//! connection in front of the next request. Little of it is read and thrown away; otherwise the answer announces that the
+//! connection closes (RFC 9112, section 9.6). HTTP/2 needs none of it: its streams end alone.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes};
+use http::{HeaderValue, StatusCode, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use crate::http::{Request, Response};
+
+/// Largest rest of a body that is read for the next request's sake.
+const MAX_DRAINED_BODY_BYTES: u64 = 64 * 1024;
+/// Longest an answer waits for that rest.
+const MAX_DRAIN_TIME: Duration = Duration::from_millis(500);
+
+/// The rest of an HTTP/1 request's body, once the handler has dropped it before its end.
+#[derive(Debug)]
+pub(super) struct Unread {
+    dropped: oneshot::Receiver<Incoming>,
+    body: Option<Incoming>,
+    /// Whether the client sends the body only when it is told to go on (`Expect: 100-continue`).
+    waits: bool,
+}
+
+/// Follows a request's body; `None` where there is none, and on HTTP/2.
+pub(super) fn follow(request: hyper::Request<Incoming>) -> (Request, Option<Unread>) {
+    if request.body().is_end_stream() || request.version() > Version::HTTP_11 {
+        return (request.map(Body::new), None);
+    }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (sender, dropped) = oneshot::channel();
+    let request = request.map(|body| Body::new(Followed(Some((body, sender)))));
+    (request, Some(Unread { dropped, body: None, waits }))
+}
+
+impl Unread {
+    /// Returns whether the body was read to its end.
+    pub(super) fn is_read(&mut self) -> bool {
+        match self.dropped.try_recv() {
+            Ok(body) => {
+                self.body = Some(body);
+                false
+            }
+            Err(error) => self.body.is_none() && error == TryRecvError::Closed,
+        }
+    }
+
+    /// Reads the rest of the body, or adds `Connection: close` to the answer.
+    pub(super) async fn drain(mut self, mut response: Response) -> Response {
+        // The handler's future is gone by now, and what it held with it.
+        if self.is_read() {
+            return response;
+        }
+        let drained = match self.body.take() {
+            Some(rest) if !self.waits && response.status() != StatusCode::REQUEST_TIMEOUT => {
+                tokio::time::timeout(MAX_DRAIN_TIME, read(rest)).await.unwrap_or(false)
+            }
+            // Another task still reads it, or the client doesn't send it.
+            _ => false,
+        };
+        if !drained {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Reads a body; returns whether its end came within [`MAX_DRAINED_BODY_BYTES`].
+async fn read(mut body: Incoming) -> bool {
+    let mut left = MAX_DRAINED_BODY_BYTES;
+    while body.size_hint().lower() <= left {
+        let Some(frame) = body.frame().await else { return true };
+        let Ok(frame) = frame else { return false };
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(rest) = left.checked_sub(bytes) else { return false };
+        left = rest;
+    }
+    false
+}
+
+/// A body that goes to [`Unread`] when it is dropped before its end.
+struct Followed(Option<(Incoming, oneshot::Sender<Incoming>)>);
+
+impl http_body::Body for Followed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some((body, _)) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        // hyper closes the connection after an error by itself.
+        if body.is_end_stream() || matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.0 = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some((body, unread)) = self.0.take() {
+            // Without a receiver the connection has ended.
+            _ = unread.send(body);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Headers that a request has once.
+
+use std::sync::Arc;
+
+use axum::response::IntoResponse as _;
+use http::{HeaderName, StatusCode, header};
+
+use super::{Step, step_layer};
+use crate::http::{Error, Request, Response};
+
+/// Core's own singleton fields.
+const SINGLETONS: [HeaderName; 6] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::ORIGIN,
+    HeaderName::from_static("accept-version"),
+    HeaderName::from_static("x-api-version"),
+];
+
+/// Refuses requests in which a singleton field (RFC 9110, section 5.5) comes twice: 400 `REPEATED_HEADER`. The app would go by
+/// the first and a proxy perhaps by the last.
+///
+/// The fields are `Host`, `Authorization`, `Content-Type`, `Origin`, `Accept-Version`, `X-Api-Version` and those given to
+/// [`new`](Self::new).
+#[derive(Clone, Debug)]
+pub struct SingletonsLayer {
+    names: Arc<[HeaderName]>,
+}
+
+impl SingletonsLayer {
+    /// Refuses repetitions of these headers as well.
+    pub fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        Self { names: SINGLETONS.into_iter().chain(names).collect() }
+    }
+}
+
+step_layer!(SingletonsLayer);
+
+impl Step for SingletonsLayer {
+    type After = ();
+
+    fn request(&self, request: &mut Request) -> Result<(), Response> {
+        let headers = request.headers();
+        // Most requests repeat nothing, and pay for one comparison.
+        if headers.len() == headers.keys_len() {
+            return Ok(());
+        }
+        match self.names.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
+            Some(name) => {
+                let message = format!("the header `{name}` is there more than once; send it once");
+                Err(Error::new(StatusCode::BAD_REQUEST, "REPEATED_HEADER", message).into_response())
+            }
+            None => Ok(()),
+        }
+    }
+}
