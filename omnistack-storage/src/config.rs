@@ -18,6 +18,25 @@ omnistack_core::section! {
         pub link: Duration = "FILES_LINK", default "15m";
         /// How long one upload through the app may take.
         pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h";
+        /// How long an upload through the app may send nothing, `1s` to `10m`.
+        pub upload_idle: Duration = "FILES_UPLOAD_IDLE", default "30s";
+        /// How many uploads of a tenant may be on their way or announced at once, 1 to 10000.
+        pub open_uploads: u32 = "FILES_OPEN_UPLOADS", default "50";
+    }
+}
+
+impl FileSettings {
+    /// Returns what is wrong with the settings, and how to correct it.
+    pub(crate) fn problems(&self) -> Vec<(String, &'static str)> {
+        let idle = Duration::from_secs(1)..=Duration::from_secs(600);
+        let mut problems = Vec::new();
+        if !idle.contains(&self.upload_idle) {
+            problems.push((format!("`FILES_UPLOAD_IDLE` is {:?}", self.upload_idle), "set it to `1s` to `10m`"));
+        }
+        if !(1..=10_000).contains(&self.open_uploads) {
+            problems.push((format!("`FILES_OPEN_UPLOADS` is {}", self.open_uploads), "set it to 1 to 10000"));
+        }
+        problems
     }
 }
 

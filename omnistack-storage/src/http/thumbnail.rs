@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::{content, is_known, not_modified};
+use super::{ShownBy, content, is_known, not_modified};
 use crate::{FileId, FileService};
 
 pub(crate) fn api() -> Api<FileService> {
@@ -52,5 +52,5 @@ async fn thumbnail(
         return Ok(not_modified(&etag));
     }
     let content_type = object.info.content_type.clone().unwrap_or_else(|| "image/jpeg".into());
-    Ok(content(object, &content_type, &etag, "inline", false))
+    Ok(content(object, &content_type, &etag, "inline", false, ShownBy::App))
 }
