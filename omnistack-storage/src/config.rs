@@ -18,6 +18,10 @@ omnistack_core::section! {
         pub link: Duration = "FILES_LINK", default "15m", range "1s"..="7d";
         /// How long one upload through the app may take.
         pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h", range "1s"..="1d";
+        /// How long an upload through the app may send nothing.
+        pub upload_idle: Duration = "FILES_UPLOAD_IDLE", default "30s", range "1s"..="10m";
+        /// How many uploads of a tenant may be on their way or announced at once.
+        pub open_uploads: u32 = "FILES_OPEN_UPLOADS", default "50", range "1"..="10000";
     }
 }
 

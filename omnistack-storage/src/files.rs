@@ -1,10 +1,12 @@
 //! Files of tenants: their rows, their bytes, and how much of them there may be.
 //!
 //! A file's row comes before its bytes and says so: it is not listed, read or counted as a file until the bytes are there, were
-//! what was announced, and have been looked at. Whatever stops in between leaves a row that [`sweep`](FileService::sweep) removes
-//! with its bytes, a day later.
+//! what was announced, and have been looked at. A process that dies in between leaves a row that [`sweep`](FileService::sweep) removes
+//! with its bytes, once they can't come any more.
 
+mod announced;
 mod intake;
+mod once;
 mod sweep;
 #[cfg(feature = "thumbnails")]
 mod thumbnail;
@@ -48,6 +50,8 @@ pub(crate) struct Inner {
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::Thumbnails>,
     pub(crate) settings: FileSettings,
+    /// How long the keys of uploads are kept.
+    pub(crate) key_retention: Duration,
 }
 
 /// A tenant's limit of bytes, and what is left of it.
@@ -125,6 +129,10 @@ impl FileService {
             None => self.0.storage.get(&key).await,
         };
         match object {
+            Ok(object) if differs(&object, file) => {
+                let message = format!("the object of the file `{}` is not the one that was stored", file.id);
+                Err(Error::new(ErrorKind::Other, message))
+            }
             // A row says it is there, or said so a moment ago.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let away = self.find(file.tenant_id, file.id).await?.is_away(self.0.clock.now());
@@ -152,7 +160,7 @@ impl FileService {
         }
         let expires_in = expires_in.unwrap_or(self.0.settings.link);
         let shown = shown && sniff::may_be_shown(&file.content_type);
-        let plain = SignRequest::get(file.key()?, expires_in);
+        let plain = SignRequest::get(file.key()?, expires_in).content_type(&file.content_type);
         let named = plain.clone().disposition(crate::http::disposition(&file.name, shown));
         let signed = match self.0.storage.sign(&named).await {
             // It can't give a name; the link is to an address that is not the app's.
@@ -179,12 +187,17 @@ impl FileService {
         Ok(file)
     }
 
-    /// Deletes a file. For `FILES_DELETE_GRACE` it can be [restored](Self::restore), and counts as stored.
+    /// Deletes a file. For `FILES_DELETE_GRACE` it can be [restored](Self::restore), and counts as stored. One that is announced is
+    /// removed at once, with what is reserved for it.
     ///
     /// # Errors
     /// 404 for none.
     pub async fn delete(&self, caller: &Identity, id: FileId) -> Result<(), Error> {
         let tenant = caller.require_tenant()?;
+        let file = self.find(tenant, id).await?;
+        if file.state == FileState::Awaited && self.remove(&file).await? {
+            return Ok(());
+        }
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         if !store::set_deleted(&mut tx, tenant, id, Some(self.0.clock.now())).await? {
             return Err(missing().into());
@@ -240,6 +253,12 @@ impl FileService {
         };
         self.0.usage.record(event).await;
     }
+}
+
+/// Returns whether an object has another size or checksum than the file whose bytes it should be.
+fn differs(object: &Object, file: &File) -> bool {
+    let other = object.info.sha256.zip(file.sha256).is_some_and(|(there, stored)| there != stored);
+    object.info.size != file.size || other
 }
 
 /// As many as databases count.

@@ -7,7 +7,7 @@ pub(crate) mod links;
 pub(crate) mod thumbnail;
 mod upload;
 
-use ::http::{HeaderMap, HeaderValue, StatusCode, header};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::{body::Body, response::Response};
 use omnistack_core::http::Validators;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -62,8 +62,27 @@ pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
 /// Caches keep files and ask whether they are current.
 const CACHE_CONTROL: &str = "private, no-cache";
 
-/// What a browser must not do with files of others.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; sandbox";
+/// Whose pages may show a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShownBy {
+    /// The app's own pages.
+    App,
+    /// The pages of every origin, as with the links of a bucket.
+    Everyone,
+}
+
+/// Returns the `Content-Security-Policy` of a file: nothing in it runs. A PDF is in no sandbox, since browsers show none there; its
+/// viewer is a sandbox.
+fn policy(content_type: &str, shown_by: ShownBy) -> String {
+    let sandbox = if content_type == "application/pdf" { "" } else { "; sandbox" };
+    let ancestors = match shown_by {
+        ShownBy::App => "'self'",
+        ShownBy::Everyone => "*",
+    };
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; media-src 'self'; img-src 'self'; frame-ancestors {ancestors}{sandbox}"
+    )
+}
 
 /// An answer with an object's bytes, or a part of them.
 pub(crate) fn content(
@@ -72,6 +91,7 @@ pub(crate) fn content(
     validators: &Validators,
     disposition: &str,
     part: bool,
+    shown_by: ShownBy,
 ) -> Response {
     let (range, size) = (object.range.clone(), object.info.size);
     let mut response = Response::new(Body::from_stream(object.body));
@@ -93,7 +113,12 @@ pub(crate) fn content(
     set(header::ACCEPT_RANGES, "bytes");
     set(header::CACHE_CONTROL, CACHE_CONTROL);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::CONTENT_SECURITY_POLICY, &policy(content_type, shown_by));
+    match shown_by {
+        ShownBy::App => set(header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+        // Browsers leave `X-Frame-Options` out of account where a policy names ancestors.
+        ShownBy::Everyone => set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+    }
     validators.add_to(headers);
     response
 }

@@ -80,7 +80,7 @@ pub use error::{Error, ErrorKind};
 pub use files::{FILE_DOWNLOADS, FILE_UPLOADS, FileService, STORAGE_BYTES};
 pub use key::{KeyError, ObjectKey};
 pub use links::Links;
-pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsed};
+pub use model::{File, FileId, FileMarker, FileState, NewFile, StorageUsed, Uploaded};
 pub use module::Files;
 pub use object::{
     Archive, ByteRange, ByteStream, Listing, Object, ObjectInfo, PostForm, PostPolicy, PutOptions, RestoreTier,

@@ -1,7 +1,5 @@
 //! Links the app makes and serves itself, for providers that have none.
 
-use std::time::Duration;
-
 use omnistack_core::{
     ExposeSecret as _,
     clock::{Clock, Timestamp},
@@ -88,7 +86,4 @@ impl Links {
         let allowed: Allowed = serde_json::from_slice(opened.expose_secret()).ok()?;
         (allowed.method == method.as_str() && self.clock.now().as_seconds() < allowed.expires).then_some(allowed)
     }
-
-    /// How far a link of an upload outlives it at most.
-    pub(crate) const SLACK: Duration = Duration::from_secs(60 * 60);
 }

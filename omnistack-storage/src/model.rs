@@ -75,6 +75,22 @@ impl File {
     pub(crate) fn incoming(&self) -> Result<ObjectKey, KeyError> {
         ObjectKey::new(format!("{INCOMING}{}/{}", self.tenant_id, self.id))
     }
+
+    /// Returns whose bytes arrive under this key, if a file's do.
+    pub(crate) fn of_incoming(key: &ObjectKey) -> Option<(TenantId, FileId)> {
+        let (tenant, file) = key.as_str().strip_prefix(INCOMING)?.split_once('/')?;
+        Some((tenant.parse().ok()?, file.parse().ok()?))
+    }
+}
+
+/// A file that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Uploaded {
+    /// The file.
+    pub file: File,
+    /// Whether it was stored by an earlier request with the same `Idempotency-Key`.
+    pub replayed: bool,
 }
 
 /// The class of files that are in an archive of their own.

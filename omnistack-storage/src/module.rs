@@ -9,6 +9,7 @@ use omnistack_core::{
     crypto::KeyRing,
     db::Db,
     events::Enqueue,
+    http::idempotency::IdempotencySettings,
     identity::TenantDeleted,
     jobs::Cron,
     migrations,
@@ -135,6 +136,7 @@ impl Module for Files {
         registry.require::<Db>().require::<KeyRing>().migrations(migrations!["0001_files", "0002_archives"]);
         let Some(settings) = registry.config::<FileSettings>() else { return };
         let Some(archives) = registry.config::<ArchivalSettings>() else { return };
+        let Some(keys) = registry.config::<IdempotencySettings>() else { return };
         let Some(make) = self.provider(registry) else { return };
         #[cfg(feature = "thumbnails")]
         let thumbnails = self.thumbnails(registry);
@@ -146,6 +148,8 @@ impl Module for Files {
         }
         let scanner = self.scanner.clone();
         let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
+        let idle = settings.upload_idle;
+        // Keys of uploads are kept here, since a body is not held in memory.
         let bytes = |mount: Mount| {
             mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
         };
@@ -169,6 +173,7 @@ impl Module for Files {
                     #[cfg(feature = "thumbnails")]
                     thumbnails: thumbnails.clone(),
                     settings: settings.clone(),
+                    key_retention: keys.retention,
                 })))
             })
             .provide_with(move |ctx| Ok(Archival::new(ctx.get()?, ctx.get()?, archives.clone(), rules.clone())))
@@ -183,8 +188,8 @@ impl Module for Files {
             .routes(taking, http::files::bytes(), Ctx::get)
             .routes(Mount::app("/files").permissions("files"), http::files::api(), Ctx::get)
             .routes(Mount::admin("/archival").timeout(settings_timeout), http::archival::api(), Ctx::get)
-            .routes(writing, http::links::api(), |ctx| {
-                Ok(http::links::Served { links: ctx.get()?, storage: ctx.get()? })
+            .routes(writing, http::links::api(), move |ctx| {
+                Ok(http::links::Served { links: ctx.get()?, storage: ctx.get()?, files: ctx.get()?, idle })
             });
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod sigv4;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use omnistack_core::clock::Timestamp;
 
 use crate::{
     Error, ObjectKey,
@@ -78,6 +79,15 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// See [`ErrorKind`](crate::ErrorKind).
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
+
+    /// Removes what is left of uploads whose process died, if nothing was written to it since then, and returns how many there
+    /// were. A provider that leaves nothing, or whose store removes it, keeps this default.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::ErrorKind).
+    async fn remove_unfinished(&self, _before: Timestamp) -> Result<usize, Error> {
+        Ok(0)
+    }
 
     /// A request somebody without credentials can make.
     ///
@@ -161,6 +171,10 @@ impl<P: StorageProvider + ?Sized> StorageProvider for Arc<P> {
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         (**self).delete(key).await
+    }
+
+    async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
+        (**self).remove_unfinished(before).await
     }
 
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use omnistack_core::clock::Timestamp;
 
 use crate::{
     Capabilities, Error, ErrorKind, ObjectKey, StorageProvider,
@@ -120,6 +121,11 @@ impl Storage {
     /// Deletes an object, if it is there.
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         self.0.delete(key).await
+    }
+
+    /// Removes what is left of uploads whose process died, if nothing was written to it since then. Returns how many there were.
+    pub async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
+        self.0.remove_unfinished(before).await
     }
 
     /// A link with which anybody can read an object for a while.

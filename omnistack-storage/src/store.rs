@@ -8,6 +8,7 @@ macro_rules! columns {
 }
 
 pub(crate) mod archive;
+pub(crate) mod upload_key;
 
 use omnistack_core::{
     clock::Timestamp,
@@ -63,13 +64,14 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-pub(crate) async fn insert(tx: &mut Tx, file: &File) -> Result<(), Error> {
+/// Inserts a file whose bytes may come until then.
+pub(crate) async fn insert(tx: &mut Tx, file: &File, pending_until: Timestamp) -> Result<(), Error> {
     let sql = "insert into files (id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, \
-               tags) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+               tags, pending_until) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let insert = tx.query(sql).bind(file.id).bind(file.tenant_id).bind(file.user_id).bind(file.name.clone());
     let insert = insert.bind(file.content_type.clone()).bind(signed(file.size));
     let insert = insert.bind(file.sha256.map(|hash| hash.to_string())).bind(file.state.as_str());
-    insert.bind(file.created_at).bind(json(&file.tags)).execute().await?;
+    insert.bind(file.created_at).bind(json(&file.tags)).bind(pending_until).execute().await?;
     Ok(())
 }
 
@@ -108,7 +110,27 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Whether it was still waiting for its bytes.
+/// Returns how many files of a tenant are on their way.
+pub(crate) async fn unfinished(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<i64, Error> {
+    let sql = "select count(*) from files where tenant_id = $1 and state <> 'stored' and pending_until > $2";
+    let (count,): (i64,) = tx.query(sql).bind(tenant).bind(now).fetch_one().await?;
+    Ok(count)
+}
+
+/// Returns whether a file is announced, and neither confirmed nor given up.
+pub(crate) async fn awaits(tx: &mut Tx, tenant: TenantId, id: FileId, now: Timestamp) -> Result<bool, Error> {
+    let sql = "select 1 from files where tenant_id = $1 and id = $2 and state = 'awaited' and pending_until > $3";
+    let row: Option<(i32,)> = tx.query(sql).bind(tenant).bind(id).bind(now).fetch_optional().await?;
+    Ok(row.is_some())
+}
+
+/// Gives up a file that is not stored, so that it can't be any more. Returns false if it is stored, or removed.
+pub(crate) async fn give_up(tx: &mut Tx, file: &File) -> Result<bool, Error> {
+    let sql = "update files set pending_until = created_at where tenant_id = $1 and id = $2 and state <> 'stored'";
+    Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).execute().await? == 1)
+}
+
+/// Whether it was still waiting for its bytes, and is not given up.
 pub(crate) async fn stored(
     tx: &mut Tx,
     file: &File,
@@ -117,7 +139,7 @@ pub(crate) async fn stored(
     now: Timestamp,
 ) -> Result<bool, Error> {
     let sql = "update files set state = 'stored', size = $4, sha256 = $5, content_type = $6, stored_at = $7 \
-               where tenant_id = $1 and id = $2 and state = $3";
+               where tenant_id = $1 and id = $2 and state = $3 and pending_until > $7";
     let update = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(file.state.as_str()).bind(signed(size));
     let update = update.bind(sha256.map(|hash| hash.to_string())).bind(file.content_type.clone());
     Ok(update.bind(now).execute().await? == 1)
@@ -141,7 +163,7 @@ pub(crate) async fn set_deleted(
 pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<(), Error> {
     for sql in [
         "update files set deleted_at = $2 where tenant_id = $1 and state = 'stored'",
-        "update files set created_at = $2 where tenant_id = $1 and state <> 'stored'",
+        "update files set pending_until = $2 where tenant_id = $1 and state <> 'stored'",
     ] {
         tx.query(sql).bind(tenant).bind(at).execute().await?;
     }
@@ -155,14 +177,14 @@ pub(crate) async fn remove(tx: &mut Tx, file: &File) -> Result<bool, Error> {
     Ok(delete.bind(file.deleted_at.is_none()).execute().await? == 1)
 }
 
-/// Files nobody sent the bytes of, of every tenant.
-pub(crate) async fn overdue(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
+/// Files of every tenant whose bytes did not come in time.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
         columns!(),
-        " from files where state <> 'stored' and created_at < $1 order by created_at limit $2"
+        " from files where state <> 'stored' and pending_until <= $1 order by pending_until limit $2"
     );
-    let rows: Vec<Row> = tx.query(sql).bind(before).bind(limit).fetch_all().await?;
+    let rows: Vec<Row> = tx.query(sql).bind(now).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 

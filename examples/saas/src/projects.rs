@@ -93,7 +93,7 @@ impl Job for Purge {
 pub struct Project {
     /// Its id.
     pub id: Id<Project>,
-    /// Unique among the tenant's projects.
+    /// Unique among the tenant's projects that are not deleted.
     #[schema(examples("Apollo"))]
     pub name: String,
     /// What it is about.
@@ -110,7 +110,7 @@ pub struct Project {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProject {
-    /// Unique among the tenant's projects.
+    /// Unique among the tenant's projects that are not deleted.
     #[garde(length(chars, min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00]*$", examples("Apollo"))]
     pub name: String,

@@ -30,7 +30,7 @@ fn place(reference: &str) -> (PathBuf, String) {
 /// The tests of a text: code spans that are paths into a crate.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     let spans = text.split('`').skip(1).step_by(2);
-    spans.filter(|span| ["auth::", "core::", "testkit::"].iter().any(|start| span.starts_with(start)))
+    spans.filter(|span| ["auth::", "core::", "storage::", "testkit::"].iter().any(|start| span.starts_with(start)))
 }
 
 #[test]

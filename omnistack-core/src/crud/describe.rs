@@ -42,7 +42,8 @@ pub(super) fn item<R: Resource>() -> Paths {
 
 pub(super) fn restore<R: Resource>() -> Paths {
     let restore = one::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
-        .response("200", json("As it is now.", reference::<R>()));
+        .response("200", json("As it is now.", reference::<R>()))
+        .response("409", error("A value that must be unique is taken."));
     path("/{id}/restore", [(HttpMethod::Post, restore.build())])
 }
 

@@ -78,7 +78,7 @@ pub use handle::Idempotency;
 pub use layer::{IdempotencyLayer, Idempotent, IdempotentFuture};
 pub use settings::IdempotencySettings;
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::Error;
 use crate::{
@@ -105,6 +105,16 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
         }
     });
     registry.provide(layer);
+}
+
+/// Returns the `Idempotency-Key` of a request that has one. For a handler behind
+/// [`Mount::without_idempotency`](crate::app::Mount::without_idempotency) that keeps keys itself, because its body is too large to be held
+/// in memory.
+///
+/// # Errors
+/// 400 `IDEMPOTENCY_KEY_INVALID` for a key of the wrong form, and for two.
+pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    if headers.contains_key(key::HEADER) { key::read(headers).map(Some) } else { Ok(None) }
 }
 
 /// 409: it is being carried out, by whomever.

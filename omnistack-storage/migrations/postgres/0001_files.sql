@@ -12,12 +12,15 @@ create table files (
     created_at   timestamptz not null,
     stored_at    timestamptz,
     deleted_at   timestamptz,
+    -- Until when the bytes of one that is not stored may come.
+    pending_until timestamptz,
     -- Where the provider keeps it, if that is not the ordinary place.
     storage_class text
 );
 
 create index files_of_tenant on files (tenant_id, id);
-create index files_pending on files (created_at) where state <> 'stored';
+create index files_pending on files (pending_until) where state <> 'stored';
+create index files_unfinished on files (tenant_id, pending_until) where state <> 'stored';
 create index files_deleted on files (deleted_at) where deleted_at is not null;
 -- What is to be archived, the oldest first.
 create index files_by_age on files (created_at) where state = 'stored' and storage_class is null;
@@ -28,6 +31,19 @@ create table file_usage (
     bytes     bigint not null
 );
 
+-- The `Idempotency-Key` of uploads, by a SHA-256 of user and key, and what it is bound to.
+create table file_upload_keys (
+    tenant_id   uuid not null,
+    scope       bytea not null,
+    file_id     uuid not null references files on delete cascade,
+    fingerprint bytea not null,
+    expires_at  timestamptz not null,
+    primary key (tenant_id, scope)
+);
+
+create index file_upload_keys_file on file_upload_keys (file_id);
+create index file_upload_keys_expired on file_upload_keys (expires_at);
+
 alter table files enable row level security;
 alter table files force row level security;
 create policy tenant on files using (omnistack_visible(tenant_id));
@@ -35,3 +51,7 @@ create policy tenant on files using (omnistack_visible(tenant_id));
 alter table file_usage enable row level security;
 alter table file_usage force row level security;
 create policy tenant on file_usage using (omnistack_visible(tenant_id));
+
+alter table file_upload_keys enable row level security;
+alter table file_upload_keys force row level security;
+create policy tenant on file_upload_keys using (omnistack_visible(tenant_id));

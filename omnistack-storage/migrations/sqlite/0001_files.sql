@@ -12,12 +12,15 @@ create table files (
     created_at   text not null,
     stored_at    text,
     deleted_at   text,
+    -- Until when the bytes of one that is not stored may come.
+    pending_until text,
     -- Where the provider keeps it, if that is not the ordinary place.
     storage_class text
 ) strict;
 
 create index files_of_tenant on files (tenant_id, id);
-create index files_pending on files (created_at) where state <> 'stored';
+create index files_pending on files (pending_until) where state <> 'stored';
+create index files_unfinished on files (tenant_id, pending_until) where state <> 'stored';
 create index files_deleted on files (deleted_at) where deleted_at is not null;
 -- What is to be archived, the oldest first.
 create index files_by_age on files (created_at) where state = 'stored' and storage_class is null;
@@ -27,3 +30,16 @@ create table file_usage (
     tenant_id blob primary key not null,
     bytes     integer not null
 ) strict;
+
+-- The `Idempotency-Key` of uploads, by a SHA-256 of user and key, and what it is bound to.
+create table file_upload_keys (
+    tenant_id   blob not null,
+    scope       blob not null,
+    file_id     blob not null references files on delete cascade,
+    fingerprint blob not null,
+    expires_at  text not null,
+    primary key (tenant_id, scope)
+) strict;
+
+create index file_upload_keys_file on file_upload_keys (file_id);
+create index file_upload_keys_expired on file_upload_keys (expires_at);

@@ -1,59 +1,100 @@
 //! How files come in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
     crypto::Sha256,
-    http::{self, FieldProblem, StatusCode},
+    http::{self, FieldProblem, HeaderValue, StatusCode, header},
     identity::Identity,
 };
-use sha2::Digest as _;
 
-use super::{FILE_UPLOADS, FileService, Room, STORAGE_BYTES, check_name, check_tags, full, missing};
+use super::{FILE_UPLOADS, FileService, Room, STORAGE_BYTES, check_name, check_tags, full, missing, once::Once};
 use crate::{
-    ByteRange, ByteStream, Error, ErrorKind, File, FileId, FileState, Links, NewFile, ObjectKey, PutOptions,
-    SignRequest, SignedRequest, Upload,
+    ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, Upload, Uploaded,
+    config::FileSettings,
     scan::Verdict,
     sniff::{self, FIRST},
     store,
 };
 
-/// For how long a link to store at is good.
-const LINK: std::time::Duration = Links::SLACK;
+/// An upload that is on its way. Dropped before it is over, when its client has gone, its row and bytes are removed.
+struct Unfinished(Option<(FileService, File)>);
+
+impl Unfinished {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending, and the sweep removes them.
+        if let (Some((files, file)), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { files.discard(&file).await });
+        }
+    }
+}
+
+fn too_slow(timeout: Duration) -> Error {
+    let message = format!("the upload took longer than {} seconds: send the file again", timeout.as_secs());
+    Error::new(ErrorKind::Interrupted, http::Error::new(StatusCode::REQUEST_TIMEOUT, "UPLOAD_TIMEOUT", message))
+}
 
 impl FileService {
-    /// Takes a file whose bytes come through the app.
+    /// Takes a file whose bytes come through the app, within `FILES_UPLOAD_TIMEOUT`.
     ///
     /// # Errors
-    /// 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and `FILE_TYPE_MISMATCH`, 422 for a name that is
-    /// none, for another size or checksum than announced and for what the scanner refuses; why the sender stopped. Nothing is kept
-    /// then.
+    /// 408 `UPLOAD_TIMEOUT`, 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and `FILE_TYPE_MISMATCH`, 422 for a
+    /// name that is none, for another size or checksum than announced and for what the scanner refuses, 429 `TOO_MANY_UPLOADS`; why the
+    /// sender stopped. Nothing is kept then.
     pub async fn upload(&self, caller: &Identity, new: NewFile, body: ByteStream) -> Result<File, Error> {
+        Ok(self.upload_with(caller, new, body, None).await?.file)
+    }
+
+    /// As [`upload`](Self::upload), of a request with a key or without.
+    pub(super) async fn upload_with(
+        &self,
+        caller: &Identity,
+        new: NewFile,
+        body: ByteStream,
+        once: Option<&Once>,
+    ) -> Result<Uploaded, Error> {
         let known = new.size;
-        let (file, room) = self.begin(caller, &new, FileState::Receiving, known.unwrap_or(0)).await?;
+        let timeout = self.0.settings.upload_timeout;
+        let ttl = timeout + self.0.settings.upload_idle;
+        let (file, room) = self.begin(caller, &new, FileState::Receiving, known.unwrap_or(0), ttl).await?;
+        let unfinished = Unfinished(Some((self.clone(), file.clone())));
         let limit = known.unwrap_or_else(|| room.left.min(self.largest()));
-        match self.receive(file.clone(), &new, body, &room, limit).await {
-            Ok(file) => Ok(file),
-            Err(error) => {
-                self.discard(&file).await;
-                // What was too large for what is left is not too large for the app.
-                let short = error.kind() == ErrorKind::TooLarge && room.left < self.largest() && known.is_none();
-                Err(if short { full(&room).into() } else { error })
-            }
+        let receiving = self.receive(file.clone(), &new, body, &room, limit, once);
+        let received = tokio::time::timeout(timeout, receiving).await.unwrap_or_else(|_| Err(too_slow(timeout)));
+        if !matches!(received, Ok(Uploaded { replayed: false, .. })) {
+            self.discard(&file).await;
         }
+        unfinished.over();
+        // What was too large for what is left is not too large for the app.
+        let short = room.left < self.largest() && known.is_none();
+        received.map_err(|error| if short && error.kind() == ErrorKind::TooLarge { full(&room).into() } else { error })
+    }
+
+    /// How long an upload may send nothing.
+    pub(crate) fn idle(&self) -> Duration {
+        self.0.settings.upload_idle
     }
 
     fn largest(&self) -> u64 {
         self.0.settings.max_size.as_u64()
     }
 
-    /// Makes the row, with so many bytes reserved.
-    async fn begin(
+    /// Makes the row of a file that may come within this time, with so many bytes reserved.
+    pub(super) async fn begin(
         &self,
         caller: &Identity,
         new: &NewFile,
         state: FileState,
         reserved: u64,
+        ttl: Duration,
     ) -> Result<(File, Room), Error> {
         let tenant = caller.require_tenant()?;
         check_name(&new.name)?;
@@ -88,9 +129,21 @@ impl FileService {
         if !store::reserve(&mut tx, tenant, reserved, room.limit).await? {
             return Err(full(&room).into());
         }
-        store::insert(&mut tx, &file).await?;
+        // Behind the reservation, which makes the tenant's other uploads wait.
+        if store::unfinished(&mut tx, tenant, now).await? >= i64::from(self.0.settings.open_uploads) {
+            return Err(self.too_many());
+        }
+        store::insert(&mut tx, &file, now + ttl).await?;
         tx.commit().await?;
         Ok((file, room))
+    }
+
+    fn too_many(&self) -> Error {
+        let FileSettings { open_uploads, upload_idle, .. } = &self.0.settings;
+        let message =
+            format!("{open_uploads} uploads of this tenant are not finished: finish or delete one, or try again");
+        let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_UPLOADS", message);
+        error.header(header::RETRY_AFTER, HeaderValue::from(upload_idle.as_secs().max(1))).into()
     }
 
     async fn receive(
@@ -100,7 +153,8 @@ impl FileService {
         body: ByteStream,
         room: &Room,
         limit: u64,
-    ) -> Result<File, Error> {
+        once: Option<&Once>,
+    ) -> Result<Uploaded, Error> {
         let mut body = body.fuse();
         // Enough to tell what it is, before anything is stored.
         let (mut first, mut seen) = (Vec::new(), Vec::<u8>::new());
@@ -119,11 +173,11 @@ impl FileService {
         }
         let (key, options) = (file.key()?, PutOptions::content_type(&file.content_type));
         let stored = self.0.storage.put_with(&key, upload, &options).await?;
-        self.finish(file, &key, stored.size, Some(stored.sha256), room).await
+        self.finish(file, &key, stored.size, Some(stored.sha256), room, once).await
     }
 
     /// What it is, if that is taken here.
-    fn admit(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
+    pub(super) fn admit(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
         let refused =
             |code: &'static str, message: String| http::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message);
         let media_type = sniff::media_type(first, claimed).map_err(|found| {
@@ -138,15 +192,16 @@ impl FileService {
         Ok(media_type)
     }
 
-    /// Has it looked at, and makes it a file.
-    async fn finish(
+    /// Has it looked at, and makes it a file, unless another upload with the same key was faster.
+    pub(super) async fn finish(
         &self,
         file: File,
         key: &ObjectKey,
         size: u64,
         sha256: Option<Sha256>,
         room: &Room,
-    ) -> Result<File, Error> {
+        once: Option<&Once>,
+    ) -> Result<Uploaded, Error> {
         if let Some(scanner) = &self.0.scanner {
             let shown = File { size, sha256, ..file.clone() };
             match scanner.0.scan(&shown, key, &self.0.storage).await {
@@ -172,22 +227,37 @@ impl FileService {
         if !store::stored(&mut tx, &file, size, sha256, now).await? {
             return Err(missing().into());
         }
+        if let (Some(once), Some(sha256)) = (once, sha256)
+            && !self.keep_key_in(&mut tx, &file, once, sha256).await?
+        {
+            drop(tx);
+            return self.first(tenant, once, sha256).await;
+        }
         tx.commit().await?;
         let bytes = i64::try_from(size).unwrap_or(i64::MAX);
         self.count(tenant, STORAGE_BYTES, bytes, Some(format!("file/{}/stored", file.id))).await;
         self.count(tenant, FILE_UPLOADS, 1, Some(format!("file/{}/uploaded", file.id))).await;
-        Ok(File { size, sha256, state: FileState::Stored, ..file })
+        Ok(Uploaded { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
     }
 
     /// Removes what came of an upload that failed; what can't be removed now, the sweep removes.
-    async fn discard(&self, file: &File) {
+    pub(super) async fn discard(&self, file: &File) {
         if let Err(error) = self.remove(file).await {
             tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "an upload that failed is swept later");
         }
     }
 
-    /// Removes the bytes, then the row and what is reserved.
+    /// Removes the bytes, then the row and what is reserved. A file that is not stored is given up first: one that is being stored
+    /// at the same time keeps its bytes, or is not stored.
     pub(super) async fn remove(&self, file: &File) -> Result<bool, Error> {
+        if file.state != FileState::Stored {
+            let mut tx = self.0.db.tenant(file.tenant_id).begin().await?;
+            let given_up = store::give_up(&mut tx, file).await?;
+            tx.commit().await?;
+            if !given_up {
+                return Ok(false);
+            }
+        }
         self.0.storage.delete(&file.key()?).await?;
         #[cfg(feature = "thumbnails")]
         self.remove_thumbnails(file).await?;
@@ -204,110 +274,5 @@ impl FileService {
         }
         tx.commit().await?;
         Ok(removed)
-    }
-
-    /// Announces a file whose bytes go to the bucket by themselves, and says how to send them. Nobody can read it before it is
-    /// [confirmed](Self::confirm), for which there is a day.
-    ///
-    /// # Errors
-    /// 422 without a size; [`ErrorKind::Unsupported`] where the provider makes no links; otherwise as of [`upload`](Self::upload).
-    pub async fn announce(&self, caller: &Identity, new: NewFile) -> Result<(File, SignedRequest), Error> {
-        let can = self.0.storage.capabilities();
-        if !can.signed_put {
-            return Err(Error::unsupported("signed links"));
-        }
-        let required = || http::Error::invalid([FieldProblem::new("size", "is required")]);
-        let size = new.size.ok_or_else(required)?;
-        let (file, _) = self.begin(caller, &new, FileState::Awaited, size).await?;
-        let mut request = SignRequest::put(file.incoming()?, LINK).content_type(&file.content_type);
-        if can.signed_size {
-            request = request.size(size);
-        }
-        match self.0.storage.sign(&request).await {
-            Ok(signed) => Ok((file, signed)),
-            Err(error) => {
-                self.discard(&file).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes a file whose bytes have arrived. What arrives at the same link later is not the file's.
-    ///
-    /// # Errors
-    /// 409 `NOT_UPLOADED` when nothing has arrived; otherwise as of [`upload`](Self::upload), and the file is to be announced anew.
-    pub async fn confirm(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
-        let file = self.find(caller.require_tenant()?, id).await?;
-        match file.state {
-            // Confirmed twice.
-            FileState::Stored if file.deleted_at.is_none() => return Ok(file),
-            FileState::Awaited => {}
-            FileState::Stored | FileState::Receiving => return Err(missing().into()),
-        }
-        match self.0.storage.copy(&file.incoming()?, &file.key()?).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let message = "nothing has arrived yet: send the bytes first";
-                return Err(http::Error::conflict("NOT_UPLOADED", message).into());
-            }
-            copied => copied?,
-        }
-        match self.accept(file.clone()).await {
-            Ok(stored) => {
-                if let Err(error) = self.0.storage.delete(&file.incoming()?).await {
-                    tracing::warn!(target: "omnistack::storage", file = %id, %error, "what arrived is swept later");
-                }
-                Ok(stored)
-            }
-            // It may be confirmed again.
-            Err(error) if error.is_retryable() => Err(error),
-            Err(error) => {
-                // Of two who confirm at once, the other was faster.
-                match self.find(file.tenant_id, id).await {
-                    Ok(found) if found.state == FileState::Stored => return Ok(found),
-                    _ => self.discard(&file).await,
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Looks at a copy nobody else can change.
-    async fn accept(&self, mut file: File) -> Result<File, Error> {
-        let key = file.key()?;
-        let info = self.0.storage.head(&key).await?;
-        if info.size != file.size {
-            let message = format!("{} bytes arrived in place of the {} announced", info.size, file.size);
-            return Err(Error::new(ErrorKind::Mismatch, message));
-        }
-        let first = match info.size {
-            0 => Bytes::new(),
-            _ => {
-                let part = ByteRange::Bounded(0, FIRST as u64);
-                self.0.storage.get_range(&key, part).await?.bytes(FIRST as u64).await?
-            }
-        };
-        file.content_type = self.admit(&first, Some(&file.content_type))?;
-        let sha256 = match file.sha256 {
-            Some(expected) => {
-                if self.hash(&key).await? != expected {
-                    return Err(Error::new(ErrorKind::Mismatch, "another checksum than the one announced"));
-                }
-                Some(expected)
-            }
-            None => info.sha256,
-        };
-        let room = self.room(file.tenant_id).await?;
-        let size = file.size;
-        self.finish(file, &key, size, sha256, &room).await
-    }
-
-    async fn hash(&self, key: &ObjectKey) -> Result<Sha256, Error> {
-        let mut body = self.0.storage.get(key).await?.body;
-        let mut hash = sha2::Sha256::new();
-        while let Some(bytes) = body.next().await.transpose()? {
-            hash.update(&bytes);
-        }
-        let bytes: [u8; 32] = hash.finalize().into();
-        Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "no hash"))
     }
 }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use omnistack_core::identity::TenantId;
+use omnistack_core::{clock::Timestamp, identity::TenantId};
 
-use super::{FileService, STORAGE_BYTES};
-use crate::{Error, model::INCOMING, store};
+use super::{FileService, STORAGE_BYTES, announced::ANNOUNCED_TTL};
+use crate::{
+    Error,
+    model::INCOMING,
+    store::{self, upload_key},
+};
 
-/// How long a file is awaited.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long what a dead process was writing is left alone.
+const UNFINISHED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows at once.
 const CHUNK: i64 = 200;
 /// Objects at once.
@@ -20,14 +24,15 @@ impl FileService {
     /// # Errors
     /// The database's.
     pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), Error> {
-        let long_ago = self.0.clock.now() - (self.0.settings.delete_grace + PATIENCE) * 2;
+        let long_ago = self.0.clock.now() - self.0.settings.delete_grace - UNFINISHED_TTL;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         store::forget_tenant(&mut tx, tenant, long_ago).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Removes, with their bytes: files whose bytes never came, files whose time to be restored is over, and what arrived at links
-    /// and is no file's. Returns how many. Runs every hour by itself.
+    /// Removes, with their bytes: files whose bytes did not come in time, files whose time to be restored is over, what arrived at links
+    /// and was not confirmed within two hours, and what processes that died had begun to write. Returns how many there were. Runs every hour
+    /// by itself.
     ///
     /// # Errors
     /// The database's and the provider's; what was not removed is the next time.
@@ -37,7 +42,7 @@ impl FileService {
         loop {
             // The clock works for every tenant.
             let mut tx = self.0.db.all_tenants().read().await?;
-            let mut files = store::overdue(&mut tx, now - PATIENCE, CHUNK).await?;
+            let mut files = store::overdue(&mut tx, now, CHUNK).await?;
             files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, CHUNK).await?);
             tx.commit().await?;
             if files.is_empty() {
@@ -52,11 +57,24 @@ impl FileService {
                 removed += usize::from(self.remove(file).await?);
             }
         }
-        let mut after = None;
+        // A file is announced before its bytes arrive, so it can't be confirmed any more.
+        removed += self.sweep_incoming(now - ANNOUNCED_TTL).await?;
+        for storage in self.0.archive.iter().chain([&self.0.storage]) {
+            removed += storage.remove_unfinished(now - UNFINISHED_TTL).await?;
+        }
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        upload_key::remove_expired(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+
+    /// Removes what arrived at links before then.
+    async fn sweep_incoming(&self, before: Timestamp) -> Result<usize, Error> {
+        let (mut after, mut removed) = (None, 0);
         loop {
             let listing = self.0.storage.list(INCOMING, after.as_ref(), OBJECTS).await?;
             for object in &listing.objects {
-                if object.modified_at < now - PATIENCE - PATIENCE {
+                if object.modified_at < before {
                     self.0.storage.delete(&object.key).await?;
                     removed += 1;
                 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ::http::{HeaderMap, StatusCode};
 use axum::{
     extract::{Request, State},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use garde::Validate;
 use omnistack_core::{
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{content, disposition, not_modified, range, upload};
-use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, sniff};
+use super::{ShownBy, content, disposition, not_modified, range, upload};
+use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, Uploaded, sniff};
 
 /// What takes and gives bytes.
 pub(crate) fn bytes() -> Api<FileService> {
@@ -68,24 +68,32 @@ fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
 /// Upload a file
 ///
 /// The body is the file, with `name` in the query; or a form of one field, `file`. Needs `files:write`.
-#[utoipa::path(post, path = "/", operation_id = "file_upload", params(UploadQuery),
+#[utoipa::path(post, path = "/", operation_id = "file_upload",
+    params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+        description = "A key of the client's making. The same file sent again with it is stored once.")),
     request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
     (status = 201, description = "The file.", body = File),
-    (status = 409, description = "The plan's storage is used up."),
+    (status = 408, description = "No bytes came for a while, or the upload took too long."),
+    (status = 409, description = "The plan's storage is used up, or the `Idempotency-Key` was used for another file."),
     (status = 413, description = "It is too large."),
     (status = 415, description = "Files of its type are not taken, or it is not what it is said to be."),
-    (status = 422, description = "It has no name, other bytes than announced, or is refused.")))]
+    (status = 422, description = "It has no name, other bytes than announced, or is refused."),
+    (status = 429, description = "Too many uploads of the tenant are not finished.")))]
 async fn upload_file(
     State(files): State<FileService>,
     caller: Identity,
     Query(query): Query<UploadQuery>,
     request: Request,
-) -> Result<(StatusCode, Json<File>), Error> {
+) -> Result<Response, Error> {
     let sha256 = checksum(query.sha256.as_deref())?;
     let tags = query.tags.as_deref().filter(|tags| !tags.is_empty()).map(|tags| tags.split(',').map(str::trim));
     let said = NewFile { sha256, ..NewFile::named(query.name.unwrap_or_default()).tags(tags.into_iter().flatten()) };
-    let file = upload::take(&files, &caller, said, request).await?;
-    Ok((StatusCode::CREATED, Json(file)))
+    let Uploaded { file, replayed, .. } = upload::take(&files, &caller, said, request).await?;
+    let mut response = (StatusCode::CREATED, Json(file)).into_response();
+    if replayed {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// Returns what tells a file from another: its bytes never change.
@@ -146,7 +154,7 @@ async fn download(
         object => object?,
     };
     let named = disposition(&file.name, query.inline && sniff::may_be_shown(&file.content_type));
-    Ok(content(object, &file.content_type, &validators, &named, range.is_some()))
+    Ok(content(object, &file.content_type, &validators, &named, range.is_some(), ShownBy::App))
 }
 
 /// Which files, and which part of the list.
@@ -255,7 +263,8 @@ struct Awaited {
 #[utoipa::path(post, path = "/uploads", operation_id = "file_announce", request_body = Announced, responses(
     (status = 201, description = "The file, and how to send it.", body = Awaited),
     (status = 409, description = "The plan's storage is used up; or `UNSUPPORTED`: the app's storage takes none by itself."),
-    (status = 413, description = "It is too large.")))]
+    (status = 413, description = "It is too large."),
+    (status = 429, description = "Too many uploads of the tenant are not finished.")))]
 async fn announce(
     State(files): State<FileService>,
     caller: Identity,
@@ -299,7 +308,7 @@ async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<
 
 /// Delete a file
 ///
-/// For a while it can be restored. Needs `files:write`.
+/// For a while it can be restored; one that is announced can't. Needs `files:write`.
 #[utoipa::path(delete, path = "/{id}", operation_id = "file_delete",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),

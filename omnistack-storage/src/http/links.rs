@@ -1,5 +1,7 @@
 //! What links of the app's own lead to.
 
+use std::time::Duration;
+
 use ::http::{HeaderMap, Method, StatusCode};
 use axum::{
     extract::{Request, State},
@@ -11,21 +13,24 @@ use omnistack_core::{
 };
 use utoipa_axum::routes;
 
-use super::{content, disposition, not_modified, range, upload};
-use crate::{Links, PutOptions, Storage, Upload};
+use super::{ShownBy, content, disposition, not_modified, range, upload};
+use crate::{FileService, Links, PutOptions, Storage, Upload};
 
 /// What serves links.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) links: Links,
     pub(crate) storage: Storage,
+    pub(crate) files: FileService,
+    /// How long a body may bring nothing.
+    pub(crate) idle: Duration,
 }
 
 pub(crate) fn api() -> Api<Served> {
     Api::new().routes(routes!(read, write))
 }
 
-/// The same for a link that was changed, is over, or is for another method.
+/// The same for a link that was changed, is over, is for another method, or for a file that is confirmed or deleted.
 fn refused() -> Error {
     Error::new(StatusCode::FORBIDDEN, "LINK_REFUSED", "the link is not good, or not any more")
 }
@@ -62,8 +67,9 @@ async fn read(
     };
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
     let named = allowed.disposition.unwrap_or_else(|| disposition(name, false));
-    let content_type = object.info.content_type.clone().unwrap_or_else(|| "application/octet-stream".into());
-    Ok(content(object, &content_type, &validators, &named, range.is_some()))
+    let content_type = allowed.content_type.or_else(|| object.info.content_type.clone());
+    let content_type = content_type.unwrap_or_else(|| "application/octet-stream".into());
+    Ok(content(object, &content_type, &validators, &named, range.is_some(), ShownBy::Everyone))
 }
 
 /// Store by a link
@@ -73,7 +79,8 @@ async fn read(
     params(("link" = String, Path, description = "What the link allows, sealed.")),
     request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
     (status = 204, description = "Stored."),
-    (status = 403, description = "The link is not good, or not any more, or for another type."),
+    (status = 403, description = "The link is not good, or not any more, or for another type; or the file is confirmed or deleted."),
+    (status = 408, description = "No bytes came for a while."),
     (status = 422, description = "It has another size.")))]
 async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
     let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
@@ -82,12 +89,21 @@ async fn write(State(served): State<Served>, Path(link): Path<String>, request: 
     if allowed.content_type.is_some() && allowed.content_type != content_type {
         return Err(refused());
     }
+    let key = allowed.key()?;
+    if !served.files.awaits(&key).await? {
+        return Err(refused());
+    }
     let said = upload::length(request.headers());
-    let mut upload = Upload::stream(upload::bytes_of(request.into_body()));
+    let mut upload = Upload::stream(upload::bytes_of(request.into_body(), served.idle));
     if let Some(size) = allowed.size.or(said) {
         upload = upload.size(size).at_most(size);
     }
     let options = PutOptions { content_type, ..PutOptions::default() };
-    served.storage.put_with(&allowed.key()?, upload, &options).await?;
+    served.storage.put_with(&key, upload, &options).await?;
+    // The file may have been confirmed or deleted while its bytes came.
+    if !served.files.awaits(&key).await? {
+        served.storage.delete(&key).await?;
+        return Err(refused());
+    }
     Ok(StatusCode::NO_CONTENT)
 }

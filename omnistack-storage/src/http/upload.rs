@@ -1,26 +1,51 @@
 //! Bodies that are files.
 
+use std::{pin::pin, time::Duration};
+
 use axum::{
     body::Body,
     extract::{FromRequest as _, Request},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::{Either, select},
+    stream,
+};
 use omnistack_core::{
-    http::{self, FieldProblem, Multipart, header},
+    http::{self, FieldProblem, Multipart, StatusCode, header, idempotency},
     identity::Identity,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use crate::{ByteStream, Error, ErrorKind, File, FileService, NewFile};
+use crate::{ByteStream, Error, ErrorKind, FileService, NewFile, Uploaded};
 
-/// The body's bytes as they come.
-pub(super) fn bytes_of(body: Body) -> ByteStream {
+/// Returns the body's bytes as they come. It ends with 408 `UPLOAD_STALLED` when none come for this long.
+pub(super) fn bytes_of(body: Body, idle: Duration) -> ByteStream {
     let broken = |error: axum::Error| {
         let answer = http::Error::bad_request("UPLOAD_INTERRUPTED", "the upload ended early").cause(error);
         Error::new(ErrorKind::Interrupted, answer)
     };
-    body.into_data_stream().map_err(broken).boxed()
+    not_idle(body.into_data_stream().map_err(broken).boxed(), idle)
+}
+
+fn not_idle(stream: ByteStream, idle: Duration) -> ByteStream {
+    let next = move |stream: Option<ByteStream>| async move {
+        let mut stream = stream?;
+        match timeout(idle, stream.next()).await {
+            Ok(next) => next.map(|next| (next, Some(stream))),
+            Err(_) => Some((Err(stalled(idle)), None)),
+        }
+    };
+    stream::unfold(Some(stream), next).boxed()
+}
+
+fn stalled(idle: Duration) -> Error {
+    let message = format!("no bytes came for {} seconds: send the file again", idle.as_secs());
+    Error::new(ErrorKind::Interrupted, http::Error::new(StatusCode::REQUEST_TIMEOUT, "UPLOAD_STALLED", message))
 }
 
 /// What `Content-Length` says.
@@ -38,22 +63,43 @@ pub(super) async fn take(
     caller: &Identity,
     said: NewFile,
     request: Request,
-) -> Result<File, Error> {
+) -> Result<Uploaded, Error> {
     let headers = request.headers();
+    let key = idempotency::key_of(headers)?;
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
     let content_type = content_type.transpose().map_err(|_| wrong("content-type", "is not ASCII"))?;
     if content_type.as_deref().is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
-        return form(files, caller, said, request).await;
+        return form(files, caller, said, key, request).await;
     }
     if said.name.is_empty() {
         return Err(wrong("name", "is required").into());
     }
     let new = NewFile { content_type, size: length(headers), ..said };
-    files.upload(caller, new, bytes_of(request.into_body())).await
+    let body = bytes_of(request.into_body(), files.idle());
+    store(files, caller, key, new, body).await
+}
+
+async fn store(
+    files: &FileService,
+    caller: &Identity,
+    key: Option<String>,
+    new: NewFile,
+    body: ByteStream,
+) -> Result<Uploaded, Error> {
+    match key {
+        Some(key) => files.upload_once(caller, &key, new, body).await,
+        None => Ok(Uploaded { file: files.upload(caller, new, body).await?, replayed: false }),
+    }
 }
 
 /// The one file of a form, in its field `file`.
-async fn form(files: &FileService, caller: &Identity, said: NewFile, request: Request) -> Result<File, Error> {
+async fn form(
+    files: &FileService,
+    caller: &Identity,
+    said: NewFile,
+    key: Option<String>,
+    request: Request,
+) -> Result<Uploaded, Error> {
     let form = Multipart::from_request(request, &()).await?;
     let (tell, heard) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(2);
@@ -63,9 +109,9 @@ async fn form(files: &FileService, caller: &Identity, said: NewFile, request: Re
         }
     };
     let body = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) });
-    let mut body = body.boxed();
+    let mut body = not_idle(body.boxed(), files.idle());
     let taking = async {
-        let Ok(part) = heard.await else {
+        let Ok(part) = timeout(files.idle(), heard).await.map_err(|_| stalled(files.idle()))? else {
             // It has no file, and the reason is in place of its bytes.
             let reason = body.next().await.and_then(Result::err);
             return Err(reason.unwrap_or_else(|| wrong("file", "is required").into()));
@@ -73,10 +119,13 @@ async fn form(files: &FileService, caller: &Identity, said: NewFile, request: Re
         let name = Some(said.name).filter(|name| !name.is_empty()).or(part.file_name);
         let name = name.ok_or_else(|| wrong("name", "is required"))?;
         let new = NewFile { name, content_type: part.content_type, size: None, ..said };
-        files.upload(caller, new, body).await
+        store(files, caller, key, new, body).await
     };
-    let (taken, ()) = tokio::join!(taking, reading);
-    taken
+    // A refused file is answered while the form is still on its way, which may be for ever.
+    match select(pin!(taking), pin!(reading)).await {
+        Either::Left((taken, _)) => taken,
+        Either::Right(((), taking)) => taking.await,
+    }
 }
 
 /// What a form says of its file.

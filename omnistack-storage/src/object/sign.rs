@@ -16,7 +16,7 @@ pub struct SignRequest {
     pub key: ObjectKey,
     /// For how long, at most seven days.
     pub expires_in: Duration,
-    /// Of a PUT: the media type it has to have.
+    /// Of a PUT: the media type it has to have. Of a GET: the `Content-Type` of the answer, where the provider can set it.
     pub content_type: Option<String>,
     /// Of a PUT: how many bytes it has to have.
     pub size: Option<u64>,
@@ -35,7 +35,7 @@ impl SignRequest {
         Self { method: Method::PUT, ..Self::get(key, expires_in) }
     }
 
-    /// Of this media type.
+    /// Of this media type, or answered with it.
     #[must_use]
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());

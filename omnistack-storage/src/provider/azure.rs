@@ -160,6 +160,7 @@ impl StorageProvider for Azure {
                 method: &method,
                 until,
                 disposition: request.disposition.as_deref(),
+                content_type: request.content_type.as_deref().filter(|_| method == Method::GET),
             }
             .url()?,
             None if request.disposition.is_some() => return Err(Error::unsupported("links that give a name")),

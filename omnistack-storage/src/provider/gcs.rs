@@ -126,14 +126,17 @@ impl StorageProvider for Gcs {
         request.check()?;
         let mut options = SignedUrlOptions::new();
         let mut needed = None;
-        match (&request.method, &request.content_type, &request.disposition) {
-            (&Method::PUT, Some(content_type), _) => {
+        match (&request.method, &request.content_type) {
+            (&Method::PUT, Some(content_type)) => {
                 let value = HeaderValue::from_str(content_type).map_err(|error| Error::new(ErrorKind::Other, error))?;
                 options = options.with_signed_header(header::CONTENT_TYPE, value);
                 needed = Some(content_type.clone());
             }
-            (&Method::GET, _, Some(disposition)) => {
-                options = options.with_query([("response-content-disposition", disposition.as_str())]);
+            (&Method::GET, content_type) => {
+                let answered =
+                    [("response-content-disposition", &request.disposition), ("response-content-type", content_type)];
+                let answered = answered.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+                options = options.with_query(answered);
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! A directory of this machine.
 
+mod regular;
 mod writer;
 
 use std::{
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use regular::{gone, open_regular, within};
 use writer::Writer;
 
 use crate::{
@@ -38,6 +40,9 @@ const CHUNK: usize = 256 * 1024;
 ///
 /// A key can't be another's folder: with `a` there, `a/b` is [`ErrorKind::Exists`]. On a file system that does not tell
 /// `A` from `a`, neither does it.
+///
+/// An object is a regular file. A symbolic link in `objects/` or `meta/` is not followed, neither in place of an object nor of a
+/// folder above one; a named pipe or a device is not read.
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
@@ -65,12 +70,12 @@ impl Local {
         self
     }
 
-    fn object(&self, key: &ObjectKey) -> PathBuf {
-        self.root.join("objects").join(key.as_str())
+    fn object(&self, key: &ObjectKey) -> Result<PathBuf, Error> {
+        within(&self.root.join("objects"), key.as_str())
     }
 
-    fn meta(&self, key: &ObjectKey) -> PathBuf {
-        self.root.join("meta").join(key.as_str())
+    fn meta(&self, key: &ObjectKey) -> Result<PathBuf, Error> {
+        within(&self.root.join("meta"), key.as_str())
     }
 
     /// Does this where blocking is allowed.
@@ -92,7 +97,7 @@ impl Local {
     fn place(&self, file: &Temporary, key: &ObjectKey, meta: Meta, if_absent: bool) -> Result<String, Error> {
         let mark = mark(&fs::metadata(&file.0)?);
         let meta = Meta { file: mark.clone(), ..meta };
-        let target = self.object(key);
+        let target = self.object(key)?;
         if if_absent {
             // Of two that come at once, one makes the name.
             with_folder(&target, || fs::hard_link(&file.0, &target))?;
@@ -108,7 +113,7 @@ impl Local {
 
     fn describe(&self, key: &ObjectKey, meta: &Meta) -> Result<(), Error> {
         let text = serde_json::to_vec(meta).map_err(|error| Error::new(ErrorKind::Other, error))?;
-        let (file, target) = (self.temporary()?, self.meta(key));
+        let (file, target) = (self.temporary()?, self.meta(key)?);
         fs::write(&file.0, text)?;
         with_folder(&target, || fs::rename(&file.0, &target))
     }
@@ -116,8 +121,8 @@ impl Local {
     fn info(&self, key: &ObjectKey, file: &fs::Metadata) -> ObjectInfo {
         let mark = mark(file);
         let mut info = ObjectInfo::new(key.clone(), file.len(), modified(file));
-        let text = fs::read(self.meta(key)).unwrap_or_default();
-        if let Some(meta) = serde_json::from_slice::<Meta>(&text).ok().filter(|meta| meta.file == mark) {
+        let described = self.described(key).ok().filter(|meta| meta.file == mark);
+        if let Some(meta) = described {
             info.content_type = meta.content_type;
             info.sha256 = Some(meta.sha256);
         }
@@ -125,12 +130,13 @@ impl Local {
         info
     }
 
+    fn described(&self, key: &ObjectKey) -> Result<Meta, Error> {
+        let (file, _) = open_regular(&self.meta(key)?, key)?;
+        serde_json::from_reader(io::BufReader::new(file)).map_err(|error| Error::new(ErrorKind::Other, error))
+    }
+
     fn open(&self, key: &ObjectKey) -> Result<(fs::File, ObjectInfo), Error> {
-        let file = fs::File::open(self.object(key)).map_err(|error| absent(error, key))?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(Error::not_found(key));
-        }
+        let (file, metadata) = open_regular(&self.object(key)?, key)?;
         let info = self.info(key, &metadata);
         Ok((file, info))
     }
@@ -141,6 +147,9 @@ impl Local {
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !folder.is_empty() && ObjectKey::new(folder).is_err() {
             return Ok(Listing::default());
+        }
+        if !folder.is_empty() {
+            within(&base, &format!("{folder}/-"))?;
         }
         let (mut folders, mut least) = (vec![folder.to_owned()], BTreeSet::new());
         while let Some(folder) = folders.pop() {
@@ -154,9 +163,13 @@ impl Local {
                 let entry = entry?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-                if entry.file_type()?.is_dir() {
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
                     folders.push(path);
-                } else if path.starts_with(prefix) && after.is_none_or(|after| path.as_str() > after.as_str()) {
+                } else if kind.is_file()
+                    && path.starts_with(prefix)
+                    && after.is_none_or(|after| path.as_str() > after.as_str())
+                {
                     let Ok(key) = ObjectKey::new(path) else { continue };
                     least.insert(key);
                     if least.len() > limit.saturating_add(1) {
@@ -167,7 +180,7 @@ impl Local {
         }
         let mut objects = Vec::with_capacity(least.len());
         for key in least {
-            match fs::metadata(self.object(&key)) {
+            match fs::symlink_metadata(self.object(&key)?) {
                 Ok(file) => {
                     let mut info = ObjectInfo::new(key, file.len(), modified(&file));
                     info.etag = Some(mark(&file));
@@ -231,14 +244,6 @@ fn sync_folder(target: &Path) -> Result<(), Error> {
     #[cfg(not(unix))]
     let _ = target;
     Ok(())
-}
-
-fn gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn absent(error: io::Error, key: &ObjectKey) -> Error {
-    if gone(&error) { Error::not_found(key) } else { error.into() }
 }
 
 fn modified(file: &fs::Metadata) -> Timestamp {
@@ -346,7 +351,7 @@ impl StorageProvider for Local {
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         let key = key.clone();
         self.blocking(move |this| {
-            for (file, base) in [(this.object(&key), "objects"), (this.meta(&key), "meta")] {
+            for (file, base) in [(this.object(&key)?, "objects"), (this.meta(&key)?, "meta")] {
                 match fs::remove_file(&file) {
                     // A folder is nobody's object.
                     Err(error) if !gone(&error) && !file.is_dir() => return Err(error.into()),
@@ -361,6 +366,24 @@ impl StorageProvider for Local {
                 }
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
+        self.blocking(move |this| {
+            let entries = match fs::read_dir(this.root.join("tmp")) {
+                Err(error) if gone(&error) => return Ok(0),
+                entries => entries?,
+            };
+            let mut removed = 0;
+            for entry in entries {
+                let entry = entry?;
+                // Without metadata it is moved to its place already.
+                let is_old = entry.metadata().is_ok_and(|found| found.is_file() && modified(&found) < before);
+                removed += usize::from(is_old && fs::remove_file(entry.path()).is_ok());
+            }
+            Ok(removed)
         })
         .await
     }

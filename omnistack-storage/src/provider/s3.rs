@@ -267,8 +267,12 @@ impl StorageProvider for S3 {
             if let Some(size) = request.size {
                 needed.push(("content-length", size.to_string()));
             }
-        } else if let Some(disposition) = &request.disposition {
-            signed.query.push(("response-content-disposition".into(), disposition.clone()));
+        } else {
+            let answered = [
+                ("response-content-disposition", &request.disposition),
+                ("response-content-type", &request.content_type),
+            ];
+            signed.query.extend(answered.into_iter().filter_map(|(name, value)| Some((name.into(), value.clone()?))));
         }
         signed.headers.extend(needed.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let query = self.signer(&credential).link(signed, request.expires_in)?;

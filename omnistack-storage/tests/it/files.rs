@@ -5,21 +5,33 @@ mod full;
 mod intake;
 mod life;
 mod links;
+#[cfg(unix)]
+mod local;
+mod once;
 #[cfg(feature = "thumbnails")]
 mod thumbnails;
+mod types;
+mod unfinished;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    convert::Infallible,
+    future::IntoFuture as _,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
+use axum::body::Body;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
     http::Error,
     identity::{Entitlements, Plan, PlanSource, TenantId},
     usage::{Meter, UsageEvent, UsageSink},
 };
 use omnistack_storage::{Files, Memory, Storage};
-use omnistack_testkit::{Answer, Client, TestApp, TestDatabase};
+use omnistack_testkit::{Answer, Client, RequestBuilder, TestApp, TestDatabase};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 /// What was counted.
 #[derive(Clone, Default)]
@@ -103,6 +115,26 @@ pub(crate) async fn upload(client: &Client, name: &str, content_type: &str, byte
 
 pub(crate) fn id(file: &Value) -> String {
     file["id"].as_str().unwrap().to_owned()
+}
+
+/// A body that begins with these bytes and never goes on; and what is told when it was asked for more.
+pub(crate) fn silent(begin: &'static [u8]) -> (Body, oneshot::Receiver<()>) {
+    let (begun, begins) = oneshot::channel();
+    let never = stream::once(async move {
+        _ = begun.send(());
+        std::future::pending().await
+    });
+    (Body::from_stream(stream::iter([Ok::<_, Infallible>(begin)]).chain(never)), begins)
+}
+
+/// Leaves an upload as a process that dies leaves it: begun, and never dropped.
+pub(crate) async fn die_during(upload: RequestBuilder, begins: oneshot::Receiver<()>) {
+    let mut upload = upload.into_future();
+    tokio::select! {
+        answer = &mut upload => panic!("answered {}", answer.status),
+        begun = begins => begun.unwrap(),
+    }
+    std::mem::forget(upload);
 }
 
 /// Only for its side effects.

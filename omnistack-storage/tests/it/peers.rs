@@ -15,7 +15,10 @@ use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use omnistack_core::{
     clock::{Clock, MockClock},
-    http::client::{Client, ClientSettings},
+    http::{
+        Method,
+        client::{Client, ClientSettings},
+    },
 };
 use omnistack_storage::{
     Archive, ErrorKind, ObjectKey, PostPolicy, PutOptions, RestoreTier, S3Bucket, SignRequest, Storage,
@@ -193,12 +196,16 @@ async fn signatures_are_those_of_botocore() {
             for request in [
                 SignRequest::get(key.clone(), minute),
                 SignRequest::get(key.clone(), SignRequest::LONGEST).disposition("attachment; filename=\"a b\"; x=ü"),
+                SignRequest::get(key.clone(), minute).content_type("text/csv; charset=utf-8").disposition("inline"),
                 SignRequest::put(key.clone(), minute),
                 SignRequest::put(key.clone(), minute).content_type("text/plain; charset=utf-8").size(17),
             ] {
                 let ours = storage.sign(&request).await.unwrap();
-                let query: BTreeMap<_, _> =
-                    request.disposition.iter().map(|text| ("response-content-disposition", text)).collect();
+                let content_type = request.content_type.iter().filter(|_| request.method == Method::GET);
+                let query: BTreeMap<_, _> = (request.disposition.iter())
+                    .map(|text| ("response-content-disposition", text))
+                    .chain(content_type.map(|text| ("response-content-type", text)))
+                    .collect();
                 let theirs = peer
                     .ask(json!({
                         "method": request.method.as_str(), "key": key.as_str(), "endpoint": endpoint, "bucket": "files",

@@ -5,10 +5,11 @@ create table projects (
     description text,
     created_at  timestamptz not null,
     updated_at  timestamptz not null,
-    deleted_at  timestamptz,
-    unique (tenant_id, name)
+    deleted_at  timestamptz
 );
 
+-- A deleted project's name is free again.
+create unique index projects_tenant_id_name_key on projects (tenant_id, name) where deleted_at is null;
 create index projects_by_creation on projects (tenant_id, created_at, id);
 
 alter table projects enable row level security;

@@ -5,8 +5,9 @@ create table projects (
     description text,
     created_at  text not null,
     updated_at  text not null,
-    deleted_at  text,
-    unique (tenant_id, name)
+    deleted_at  text
 ) strict;
 
+-- A deleted project's name is free again.
+create unique index projects_tenant_id_name_key on projects (tenant_id, name) where deleted_at is null;
 create index projects_by_creation on projects (tenant_id, created_at, id);

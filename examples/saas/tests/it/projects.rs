@@ -36,4 +36,27 @@ on_each_database! {
         alice.request(http::Method::POST, format!("{one}/restore")).await.expect(200);
         alice.get(&one).await.expect(200);
     }
+
+    async fn the_name_of_a_deleted_project_is_free(database: TestDatabase) {
+        let app = TestApp::start(database, saas::app).await;
+        let alice = app.user();
+        let create = async || alice.post(PROJECTS, json!({"name": "Apollo"})).await;
+        let path = |project: &serde_json::Value| format!("{PROJECTS}/{}", project["id"].as_str().unwrap());
+
+        let first = path(&create().await.expect(201).json());
+        alice.delete(&first).await.expect(204);
+        let second = path(&create().await.expect(201).json());
+        create().await.expect_error(409, "ALREADY_EXISTS");
+        alice.delete(&second).await.expect(204);
+        let third = path(&create().await.expect(201).json());
+
+        let taken = json!([{"field": "name", "message": "is taken"}]);
+        for deleted in [&first, &second] {
+            let refused = alice.request(http::Method::POST, format!("{deleted}/restore")).await;
+            assert_eq!(refused.expect_error(409, "ALREADY_EXISTS").json()["error"]["details"]["fields"], taken);
+        }
+        alice.patch(&third, json!({"name": "Artemis"})).await.expect(200);
+        alice.request(http::Method::POST, format!("{first}/restore")).await.expect(200);
+        alice.request(http::Method::POST, format!("{second}/restore")).await.expect_error(409, "ALREADY_EXISTS");
+    }
 }

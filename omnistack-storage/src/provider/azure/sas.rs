@@ -24,6 +24,7 @@ pub(super) struct Link<'a> {
     pub(super) method: &'a Method,
     pub(super) until: Timestamp,
     pub(super) disposition: Option<&'a str>,
+    pub(super) content_type: Option<&'a str>,
 }
 
 impl Link<'_> {
@@ -37,9 +38,9 @@ impl Link<'_> {
         };
         let until = self.until.to_jiff().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let resource = format!("/blob/{}/{}/{}", self.account, self.container, self.blob);
-        let disposition = self.disposition.unwrap_or_default();
-        let text = [permission, "", &until, &resource, "", "", "", VERSION, "b", "", "", "", disposition, "", "", ""]
-            .join("\n");
+        let (disposition, content_type) = (self.disposition.unwrap_or_default(), self.content_type.unwrap_or_default());
+        let head = [permission, "", &until, &resource, "", "", "", VERSION, "b", "", "", ""];
+        let text = [head.as_slice(), &[disposition, "", "", content_type]].concat().join("\n");
         let wrong = |error| Error::new(ErrorKind::Configuration, format!("the account's key: {error}"));
         let key = STANDARD.decode(self.key).map_err(|error| wrong(error.to_string()))?;
         let signature = STANDARD.encode(HmacKey::new(&key)?.sign(text).as_bytes());
@@ -49,6 +50,7 @@ impl Link<'_> {
             ("se", &until),
             ("sr", "b"),
             ("rscd", disposition),
+            ("rsct", content_type),
             ("sig", &signature),
         ];
         let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());

@@ -1,11 +1,14 @@
 //! Bytes that go by themselves.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::IntoFuture as _, time::Duration};
 
+use axum::body::Body;
+use futures_util::{StreamExt as _, stream};
 use omnistack_core::{app::App, config::Config, crypto::Sha256, http::Method};
 use omnistack_storage::{Files, Memory};
 use omnistack_testkit::{Answer, TestDatabase, on_each_database};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::{FILES, PNG, Shop, id, memory, shop, with};
 
@@ -49,15 +52,65 @@ on_each_database! {
         assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
         assert_eq!(shop.counted.of("storage_bytes"), i64::try_from(PNG.len()).unwrap());
 
-        // The link is still good, and changes nothing any more.
+        // The link is for this file, which is there now.
         let other = vec![b'x'; PNG.len()];
-        send(&shop, upload, "image/png", other).await.expect(204);
+        send(&shop, upload, "image/png", &other).await.expect_error(403, "LINK_REFUSED");
         assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
-        assert_eq!(shop.objects().await, 2);
-        shop.app.clock().advance(Duration::from_secs(61 * 60));
+        assert_eq!(shop.objects().await, 1);
+        // A bucket takes it all the same, until the link is over: it is not the file's, and is swept.
+        let tenant = alice.identity().unwrap().tenant.unwrap();
+        let key = format!("incoming/{tenant}/{}", id(file)).parse().unwrap();
+        shop.storage.put(&key, other).await.unwrap();
+        assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
+        alice.delete(&at).await.expect(204);
         send(&shop, upload, "image/png", PNG).await.expect_error(403, "LINK_REFUSED");
-        shop.app.clock().advance(Duration::from_secs(3 * 24 * 60 * 60));
+        shop.app.clock().advance(Duration::from_secs(61 * 60));
+        assert_eq!(shop.sweep().await, 0);
+        send(&shop, upload, "image/png", PNG).await.expect_error(403, "LINK_REFUSED");
+        shop.app.clock().advance(Duration::from_secs(60 * 60));
         assert_eq!((shop.sweep().await, shop.objects().await), (1, 1));
+    }
+
+    async fn what_is_announced_can_be_deleted(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let (alice, eve) = (shop.app.user(), shop.app.user());
+        let answer = alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect(201).json();
+        send(&shop, &answer["upload"], "image/png", PNG).await.expect(204);
+        let at = format!("{FILES}/{}", id(&answer["file"]));
+        eve.delete(&at).await.expect(404);
+        alice.delete(&at).await.expect(204);
+        assert_eq!(shop.objects().await, 0);
+        assert_eq!(alice.get(format!("{FILES}/usage")).await.expect_ok().json()["bytes"], 0);
+        send(&shop, &answer["upload"], "image/png", PNG).await.expect_error(403, "LINK_REFUSED");
+        alice.post(format!("{at}/confirm"), ()).await.expect(404);
+        assert_eq!(shop.objects().await, 0);
+    }
+
+    async fn bytes_that_arrive_while_a_file_is_deleted_are_not_kept(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let answer = alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect(201).json();
+        let at = format!("{FILES}/{}", id(&answer["file"]));
+        let ((begun, begins), (delete, deleted)) = (oneshot::channel(), oneshot::channel());
+        let first = stream::once(async move {
+            begun.send(()).unwrap();
+            Ok::<_, Infallible>(&PNG[..4])
+        });
+        let rest = stream::once(async move {
+            deleted.await.unwrap();
+            Ok(&PNG[4..])
+        });
+        let body = Body::from_stream(first.chain(rest));
+        let put = shop.app.anonymous().request(Method::PUT, path(&answer["upload"])).header("content-type", "image/png");
+        let put = put.header("content-length", PNG.len().to_string()).body(body);
+        let delete = async {
+            begins.await.unwrap();
+            alice.delete(&at).await.expect(204);
+            delete.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(put.into_future(), delete);
+        answer.expect_error(403, "LINK_REFUSED");
+        assert_eq!(shop.objects().await, 0);
     }
 
     async fn what_arrives_is_looked_at(database: TestDatabase) {
@@ -100,7 +153,7 @@ on_each_database! {
         let answer = alice.post(format!("{FILES}/uploads"), &body).await.expect(201).json();
         alice.post(format!("{FILES}/uploads"), &body).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
         send(&shop, &answer["upload"], "text/plain", vec![b'a'; 100]).await.expect(204);
-        shop.app.clock().advance(Duration::from_secs(25 * 60 * 60));
+        shop.app.clock().advance(Duration::from_secs(121 * 60));
         assert_eq!((shop.sweep().await, shop.objects().await), (1, 0));
         alice.post(format!("{FILES}/{}/confirm", id(&answer["file"])), ()).await.expect(404);
         alice.post(format!("{FILES}/uploads"), &body).await.expect(201);
@@ -115,7 +168,7 @@ on_each_database! {
         assert_eq!((&link["method"], &link["expires_at"]), (&json!("GET"), &json!("2030-01-01T00:01:00Z")));
         let (path, anybody) = (path(&link), shop.app.anonymous());
         let answer = anybody.get(&path).await.expect_ok();
-        assert_eq!((answer.text().as_str(), answer.header("content-type")), ("0123456789", Some("text/plain")));
+        assert_eq!((answer.text().as_str(), answer.header("content-type")), ("0123456789", Some("text/plain; charset=utf-8")));
         let name = answer.header("content-disposition").unwrap();
         assert!(name.starts_with("attachment") && name.ends_with("UTF-8''Gr%C3%BC%C3%9Fe.txt"), "{name}");
         assert_eq!(anybody.get(&path).header("range", "bytes=3-4").await.expect(206).text(), "34");

@@ -18,4 +18,9 @@ async fn a_tenant_sees_its_own_projects() {
     let his = bob.get(PROJECTS).await.expect(200).json();
     assert_eq!(his["items"], json!([]));
     app.anonymous().get(PROJECTS).await.expect_error(401, "UNAUTHORIZED");
+
+    let first = format!("{PROJECTS}/{}", hers["items"][0]["id"].as_str().unwrap());
+    alice.delete(&first).await.expect(204);
+    alice.post(PROJECTS, json!({"name": "Northwind"})).await.expect(201);
+    alice.post(format!("{first}/restore"), ()).await.expect_error(409, "ALREADY_EXISTS");
 }

@@ -1,0 +1,111 @@
+//! Uploads with an `Idempotency-Key`: carried out once, without holding a body in memory.
+//!
+//! A key belongs to one user in a tenant. It is bound to a file in the transaction that stores the file, so an upload that fails, or
+//! whose process dies, leaves the key free. Of two uploads with a key at the same time the first to end is kept.
+
+use omnistack_core::{
+    crypto::Sha256,
+    db::Tx,
+    http,
+    identity::{Identity, TenantId},
+};
+use serde_json::{Value, json};
+
+use super::FileService;
+use crate::{
+    ByteStream, Error, ErrorKind, File, NewFile, Upload, Uploaded,
+    store::upload_key::{self, Bound},
+};
+
+/// A request that is carried out once: its key, and what it says of the file beside the bytes.
+pub(super) struct Once {
+    scope: Sha256,
+    said: Value,
+}
+
+impl Once {
+    fn new(caller: &Identity, key: &str, new: &NewFile) -> Self {
+        let scope = Sha256::of(json!([caller.user, key]).to_string());
+        Self { scope, said: json!([new.name, new.content_type, new.tags]) }
+    }
+
+    fn fingerprint(&self, bytes: Sha256) -> Sha256 {
+        Sha256::of(json!([self.said, bytes]).to_string())
+    }
+}
+
+fn reused() -> Error {
+    let message = "this Idempotency-Key was used for another file; a new file takes a new key";
+    http::Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into()
+}
+
+impl FileService {
+    /// As [`upload`](Self::upload), once for each key of a user. The same file sent again with the key, of the same name, type, tags and
+    /// bytes, is not stored again: the first is returned, as it is now. A key is kept for `IDEMPOTENCY_RETENTION` after the file was stored;
+    /// that of a refused upload is not kept.
+    ///
+    /// # Errors
+    /// 409 `IDEMPOTENCY_KEY_REUSED` for another file with the key; otherwise as of [`upload`](Self::upload).
+    pub async fn upload_once(
+        &self,
+        caller: &Identity,
+        key: &str,
+        new: NewFile,
+        body: ByteStream,
+    ) -> Result<Uploaded, Error> {
+        let tenant = caller.require_tenant()?;
+        let once = Once::new(caller, key, &new);
+        let Some((file, _)) = self.bound(tenant, &once).await? else {
+            return self.upload_with(caller, new, body, Some(&once)).await;
+        };
+        if new.size.is_some_and(|size| size != file.size) {
+            return Err(reused());
+        }
+        // Its bytes are compared by their hash, and kept nowhere.
+        let mut upload = Upload::stream(body).at_most(file.size);
+        loop {
+            match upload.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if error.kind() == ErrorKind::TooLarge => return Err(reused()),
+                Err(error) => return Err(error),
+            }
+        }
+        let (_, sha256) = upload.finished()?;
+        self.first(tenant, &once, sha256).await
+    }
+
+    /// Binds a key to a file in the transaction that stores it. Returns false if another file has the key.
+    pub(super) async fn keep_key_in(
+        &self,
+        tx: &mut Tx,
+        file: &File,
+        once: &Once,
+        sha256: Sha256,
+    ) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let bound = Bound { file_id: file.id, fingerprint: once.fingerprint(sha256) };
+        let expires_at = now + self.0.key_retention;
+        Ok(upload_key::bind(tx, file.tenant_id, once.scope, bound, expires_at, now).await?)
+    }
+
+    /// Returns the file a key is bound to, for an upload of these bytes.
+    pub(super) async fn first(&self, tenant: TenantId, once: &Once, sha256: Sha256) -> Result<Uploaded, Error> {
+        match self.bound(tenant, once).await? {
+            Some((file, fingerprint)) if fingerprint == once.fingerprint(sha256) => {
+                Ok(Uploaded { file, replayed: true })
+            }
+            _ => Err(reused()),
+        }
+    }
+
+    async fn bound(&self, tenant: TenantId, once: &Once) -> Result<Option<(File, Sha256)>, Error> {
+        let mut tx = self.0.db.tenant(tenant).read().await?;
+        let bound = upload_key::find(&mut tx, tenant, once.scope, self.0.clock.now()).await?;
+        tx.commit().await?;
+        match bound {
+            Some(Bound { file_id, fingerprint }) => Ok(Some((self.find(tenant, file_id).await?, fingerprint))),
+            None => Ok(None),
+        }
+    }
+}

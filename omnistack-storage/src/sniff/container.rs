@@ -1,0 +1,114 @@
+//! Containers: documents in ZIP archives and OLE files, films and sounds in containers of both.
+
+use super::{alike, essence, is_media_type, kind};
+
+const ZIP: &str = "application/zip";
+const OLE: &str = "application/x-ole-storage";
+const OLE_SIGNATURE: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
+
+/// A family of Office documents: their folder in the ZIP archive, the type of the plain document, and what the types of its macros,
+/// templates and shows begin with.
+const OFFICE: [(&str, &str, [&str; 2]); 3] = [
+    (
+        "word/",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ["application/vnd.openxmlformats-officedocument.wordprocessingml.", "application/vnd.ms-word."],
+    ),
+    (
+        "xl/",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        ["application/vnd.openxmlformats-officedocument.spreadsheetml.", "application/vnd.ms-excel."],
+    ),
+    (
+        "ppt/",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        ["application/vnd.openxmlformats-officedocument.presentationml.", "application/vnd.ms-powerpoint."],
+    ),
+];
+
+/// Entries that every Office document has (ECMA-376, part 2).
+const OFFICE_MARKERS: [&str; 2] = ["[Content_Types].xml", "_rels/.rels"];
+
+/// Documents in OLE files, of Office before 2007 and of Outlook.
+const OLE_DOCUMENTS: [&str; 5] = [
+    "application/msword",
+    "application/vnd.ms-excel",
+    "application/vnd.ms-outlook",
+    "application/vnd.ms-powerpoint",
+    "application/vnd.visio",
+];
+
+/// Returns the type of what is in a container of the type found; the claimed type where the container may be that.
+pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String {
+    let claim = claim.unwrap_or_default();
+    let is_zip = first.starts_with(b"PK\x03\x04");
+    if is_zip && (found == ZIP || found.starts_with("application/vnd.o") || found == EPUB) {
+        return zipped(first, claim).unwrap_or(found).to_owned();
+    }
+    if first.starts_with(OLE_SIGNATURE) {
+        // Which document it is stands behind what is looked at.
+        return if OLE_DOCUMENTS.contains(&claim) { claim } else { OLE }.to_owned();
+    }
+    let same_container = || claim.split_once('/').map(|(_, name)| name) == found.split_once('/').map(|(_, name)| name);
+    let stands = match found {
+        "text/xml" => claim == "application/xml",
+        _ => kind(found) != kind(claim) && alike(kind(found), kind(claim)) && same_container(),
+    };
+    if stands { claim.to_owned() } else { found.to_owned() }
+}
+
+const EPUB: &str = "application/epub+zip";
+const OPEN_DOCUMENT: &str = "application/vnd.oasis.opendocument.";
+
+/// Returns the type of the document a ZIP archive is, by the entries in its first bytes and, where they leave it open, by the claim.
+fn zipped<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
+    let entries = entries(first);
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+    // OpenDocument and EPUB say it themselves, in an entry that is not compressed.
+    let declared = entries.iter().find(|entry| entry.name == "mimetype").map(|entry| entry.stored);
+    let known = |text: &&str| {
+        *text == EPUB || (text.starts_with(OPEN_DOCUMENT) && is_media_type(text) && *text == essence(text))
+    };
+    if let Some(declared) = declared.filter(known) {
+        return Some(declared);
+    }
+    let marked = OFFICE_MARKERS.iter().any(|marker| has(marker));
+    for (folder, document, prefixes) in OFFICE {
+        let claimed = prefixes.iter().any(|prefix| claim.starts_with(prefix));
+        let inside = entries.iter().any(|entry| entry.name.starts_with(folder));
+        match (inside, claimed, marked) {
+            (true, true, _) => return Some(claim),
+            (true, false, true) => return Some(document),
+            _ => {}
+        }
+    }
+    let office = || OFFICE.iter().any(|(.., prefixes)| prefixes.iter().any(|prefix| claim.starts_with(prefix)));
+    let inside = || OFFICE.iter().any(|(folder, ..)| entries.iter().any(|entry| entry.name.starts_with(folder)));
+    let stands = (marked && office() && !inside())
+        || (claim == EPUB && has("META-INF/container.xml"))
+        || (claim.starts_with(OPEN_DOCUMENT) && (has("META-INF/manifest.xml") || has("content.xml")));
+    stands.then_some(claim)
+}
+
+struct Entry<'a> {
+    name: &'a str,
+    /// What follows the header, up to the size it says; compressed, if it is.
+    stored: &'a str,
+}
+
+/// Returns the entries whose headers are in these bytes (APPNOTE.TXT, 4.3.7), wherever they begin.
+fn entries(first: &[u8]) -> Vec<Entry<'_>> {
+    const SIGNATURE: &[u8] = b"PK\x03\x04";
+    const HEADER: usize = 30;
+    let number =
+        |at: usize| first.get(at..at + 2).map_or(0, |pair| usize::from(u16::from_le_bytes([pair[0], pair[1]])));
+    let starts = first.windows(SIGNATURE.len()).enumerate().filter(|(_, window)| *window == SIGNATURE);
+    let text = |from: usize, to: usize| first.get(from..to).and_then(|bytes| str::from_utf8(bytes).ok());
+    let entry = |at: usize| {
+        let name = at + HEADER..at + HEADER + number(at + 26);
+        let content = name.end + number(at + 28);
+        let stored = text(content, content + number(at + 18)).unwrap_or_default();
+        Some(Entry { name: text(name.start, name.end)?, stored })
+    };
+    starts.filter_map(|(at, _)| entry(at)).collect()
+}
