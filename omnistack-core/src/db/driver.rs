@@ -2,7 +2,15 @@
 
 #[cfg(feature = "sqlite")]
 use std::str::FromStr as _;
-use std::time::Duration;
+#[cfg(feature = "sqlite")]
+use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 #[cfg(feature = "postgres")]
 use std::{
     pin::Pin,
@@ -38,6 +46,10 @@ pub enum Dialect {
 #[cfg(feature = "postgres")]
 const TRY_AFTER_IDLE: Duration = Duration::from_secs(2);
 
+/// Steps of SQLite's virtual machine, less than a millisecond, after which a limit of time is looked at.
+#[cfg(feature = "sqlite")]
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
 #[derive(Clone)]
 pub(super) enum Pools {
     #[cfg(feature = "postgres")]
@@ -52,6 +64,18 @@ pub(super) enum Open {
     Postgres(Transaction<'static, Postgres>),
     #[cfg(feature = "sqlite")]
     Sqlite(Transaction<'static, Sqlite>),
+}
+
+/// A limit of time that holds until it is dropped. SQLite keeps it with the connection, which outlives the transaction.
+#[derive(Default)]
+pub(super) struct Limit {
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Where a statement runs, with its arguments in that database's form.
@@ -200,6 +224,25 @@ impl Open {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => Bound::SqliteConnection(tx, SqliteArguments::default()),
         }
+    }
+
+    /// Limits how long statements may take, until the transaction ends.
+    pub(super) async fn limit_time(&mut self, timeout: Duration) -> Result<Limit, Error> {
+        let limit = Limit::default();
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(tx) => {
+                let set = AssertSqlSafe(format!("set local statement_timeout = {}", timeout.as_millis()));
+                sqlx::query(set).execute(&mut **tx).await?;
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(tx) => {
+                let (over, end) = (Arc::clone(&limit.over), Instant::now() + timeout);
+                let goes_on = move || over.load(Ordering::Relaxed) || Instant::now() < end;
+                tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
+            }
+        }
+        Ok(limit)
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {

@@ -1,8 +1,13 @@
 //! Transactions, and the database as one tenant sees it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers, tenants::Lease};
+use super::{
+    Db, Dialect, Error, ErrorKind, IntoSql, Query,
+    driver::{Limit, Open},
+    observe::Observers,
+    tenants::Lease,
+};
 use crate::identity::TenantId;
 
 /// Whose rows a transaction sees.
@@ -26,6 +31,8 @@ pub struct Tx {
     split: bool,
     /// The tenant's own database, if it is in that; kept open until the end.
     lease: Option<Lease>,
+    /// Ends with the transaction, before the connection serves another.
+    limit: Option<Limit>,
 }
 
 impl Tx {
@@ -53,7 +60,7 @@ impl Tx {
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
         let split = db.tenants.is_some();
-        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None })
+        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None, limit: None })
     }
 
     /// Which SQL it speaks.
@@ -69,6 +76,16 @@ impl Tx {
     /// A statement in this transaction.
     pub fn query(&mut self, sql: impl IntoSql) -> Query<'_> {
         Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
+    }
+
+    /// Limits how long its statements may take from now on: on PostgreSQL each, on SQLite all together. One that takes longer
+    /// fails with [`ErrorKind::Timeout`].
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn limit_time(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.limit = Some(self.open.limit_time(timeout).await?);
+        Ok(())
     }
 
     /// Makes its changes durable and visible.

@@ -8,6 +8,7 @@ mod cursors;
 mod disk_full;
 mod errors;
 mod filters;
+mod large;
 mod lists;
 mod migrations;
 mod outage;

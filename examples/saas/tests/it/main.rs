@@ -5,4 +5,5 @@
 mod audit;
 mod docs;
 mod jobs;
+mod lists;
 mod projects;
