@@ -56,13 +56,11 @@ impl Operators {
     }
 
     pub(crate) async fn users(&self, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
-        let (items, total) = store::users(&self.tenants.db, wanted).await?;
-        Ok(NumberedPage { items, page: wanted.page.number, page_size: wanted.page.size, total })
+        Ok(store::users(&self.tenants.db, wanted).await?)
     }
 
     pub(crate) async fn tenants(&self, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
-        let (items, total) = store::tenants(&self.tenants.db, wanted).await?;
-        Ok(NumberedPage { items, page: wanted.page.number, page_size: wanted.page.size, total })
+        Ok(store::tenants(&self.tenants.db, wanted).await?)
     }
 
     /// A user, and where they are a member.

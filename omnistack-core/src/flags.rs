@@ -52,6 +52,7 @@ mod matcher;
 mod module;
 #[cfg(feature = "openfeature")]
 mod openfeature;
+mod references;
 mod route;
 mod rule;
 mod set;

@@ -57,7 +57,7 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, head
 pub use idempotency::Idempotency;
 pub use json::{Json, Patch};
 pub use multipart::{Field, Multipart};
-pub use page::{MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
+pub use page::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, NumberedPage, Page, PageRequest};
 pub use preconditions::{Freshness, Preconditions, Validators};
 pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, SharedRateLimiter, Verdict};
 pub use settings::HttpSettings;

@@ -16,6 +16,7 @@ use omnistack_core::{
     db::{Error, Tx},
     identity::{TenantId, UserId},
 };
+use uuid::Uuid;
 
 use crate::model::{File, FileId, FileState};
 
@@ -100,13 +101,20 @@ pub(crate) async fn list(
     after: Option<FileId>,
     limit: i64,
 ) -> Result<Vec<File>, Error> {
-    let sql = concat!(
-        "select ",
-        columns!(),
-        " from files where tenant_id = $1 and state = 'stored' and (deleted_at is not null) = $2 \
-         and ($3 is null or id < $3) order by id desc limit $4"
-    );
-    let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(deleted).bind(after).bind(limit).fetch_all().await?;
+    macro_rules! list {
+        ($condition:literal) => {
+            concat!(
+                "select ",
+                columns!(),
+                " from files where tenant_id = $1 and state = 'stored' and ",
+                $condition,
+                " and id < $2 order by id desc limit $3"
+            )
+        };
+    }
+    let sql = if deleted { list!("deleted_at is not null") } else { list!("deleted_at is null") };
+    let after = after.unwrap_or_else(|| FileId::from_uuid(Uuid::max()));
+    let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 

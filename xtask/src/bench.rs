@@ -32,6 +32,8 @@ impl Bench {
         servers: true,
         peers: None,
     };
+    /// Lists with up to a million rows on both databases.
+    pub(crate) const LISTS: Self = Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, peers: None };
     /// The job queue on both databases, and the queues of others on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],

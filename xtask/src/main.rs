@@ -57,6 +57,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
         Some(("bench", matches)) => match matches.get_one::<String>("which").map(String::as_str) {
             Some("http") => bench::run(&[Bench::HTTP]),
             Some("db") => bench::run(&[Bench::DB]),
+            Some("lists") => bench::run(&[Bench::LISTS]),
             Some("jobs") => bench::run(&[Bench::JOBS]),
             Some("cache") => bench::run(&[Bench::CACHE]),
             Some("limit") => bench::run(&[Bench::LIMIT]),
@@ -66,6 +67,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
             _ => bench::run(&[
                 Bench::HTTP,
                 Bench::DB,
+                Bench::LISTS,
                 Bench::JOBS,
                 Bench::CACHE,
                 Bench::LIMIT,
@@ -129,8 +131,8 @@ fn cli() -> Command {
                 .arg(
                     Arg::new("which")
                         .required(true)
-                        .value_parser(["http", "db", "jobs", "cache", "limit", "auth", "flags", "files", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, the job queue, the cache, rate limits, recognising callers, feature flags, uploads and links, or all"),
+                        .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "all"])
+                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, recognising callers, feature flags, uploads and links, or all"),
                 ),
         )
         .subcommand(

@@ -18,6 +18,11 @@ create table users (
 );
 
 create index users_by_creation on users (created_at, id);
+create index users_by_email on users (email, id);
+create index users_by_name on users (name, id);
+create index users_operators on users (created_at, id) where operator;
+create index users_disabled on users (created_at, id) where disabled_at is not null;
+select omnistack_search('users', 'name', 'email');
 
 -- Who signs in elsewhere: the subject is only unique within its issuer.
 create table identities (
@@ -47,6 +52,10 @@ create table tenants (
 );
 
 create index tenants_by_creation on tenants (created_at, id);
+create index tenants_by_name on tenants (name, id);
+create index tenants_suspended on tenants (created_at, id) where suspended_at is not null;
+create index tenants_of_teams on tenants (created_at, id) where personal_of is null;
+select omnistack_search('tenants', 'name', 'slug');
 
 create table members (
     tenant_id  uuid not null references tenants on delete cascade,

@@ -18,6 +18,26 @@ create table users (
 ) strict;
 
 create index users_by_creation on users (created_at, id);
+create index users_by_email on users (email, id);
+create index users_by_name on users (name, id);
+create index users_operators on users (created_at, id) where operator;
+create index users_disabled on users (created_at, id) where disabled_at is not null;
+create table users_search_ids (number integer primary key, id blob not null unique) strict;
+create virtual table users_search using fts5(
+    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
+create trigger users_search_insert after insert on users begin
+    insert into users_search_ids (id) values (new.id);
+    insert into users_search (rowid, tenant, words) select number, null,
+        concat_ws(char(10), new.name, new.email) from users_search_ids where id = new.id;
+end;
+create trigger users_search_update after update of name, email on users begin
+    insert or replace into users_search (rowid, tenant, words) select number, null,
+        concat_ws(char(10), new.name, new.email) from users_search_ids where id = new.id;
+end;
+create trigger users_search_delete after delete on users begin
+    delete from users_search where rowid = (select number from users_search_ids where id = old.id);
+    delete from users_search_ids where id = old.id;
+end;
 
 -- Who signs in elsewhere: the subject is only unique within its issuer.
 create table identities (
@@ -47,6 +67,25 @@ create table tenants (
 ) strict;
 
 create index tenants_by_creation on tenants (created_at, id);
+create index tenants_by_name on tenants (name, id);
+create index tenants_suspended on tenants (created_at, id) where suspended_at is not null;
+create index tenants_of_teams on tenants (created_at, id) where personal_of is null;
+create table tenants_search_ids (number integer primary key, id blob not null unique) strict;
+create virtual table tenants_search using fts5(
+    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
+create trigger tenants_search_insert after insert on tenants begin
+    insert into tenants_search_ids (id) values (new.id);
+    insert into tenants_search (rowid, tenant, words) select number, null,
+        concat_ws(char(10), new.name, new.slug) from tenants_search_ids where id = new.id;
+end;
+create trigger tenants_search_update after update of name, slug on tenants begin
+    insert or replace into tenants_search (rowid, tenant, words) select number, null,
+        concat_ws(char(10), new.name, new.slug) from tenants_search_ids where id = new.id;
+end;
+create trigger tenants_search_delete after delete on tenants begin
+    delete from tenants_search where rowid = (select number from tenants_search_ids where id = old.id);
+    delete from tenants_search_ids where id = old.id;
+end;
 
 create table members (
     tenant_id  blob not null references tenants on delete cascade,

@@ -2,11 +2,12 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Args, Db, Error, Record, Sql, Tx},
+    crud::{Listing, Search},
+    db::{self, Args, Db, Record, Sql, Tx},
+    http::{Error, NumberedPage},
     identity::{TenantId, UserId},
 };
 use serde::Deserialize;
-use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
 use crate::model::{Membership, Tenant, User, user_columns};
@@ -72,7 +73,7 @@ pub(crate) enum TenantSort {
     NameDescending,
 }
 
-/// A list in SQL: everything but the text that is looked for is fixed.
+/// What of a list in SQL differs between users and tenants.
 struct List<'a> {
     columns: &'static str,
     table: &'static str,
@@ -83,41 +84,20 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    async fn page<T: Record>(&self, db: &Db, page: Page) -> Result<(Vec<T>, u64), Error> {
-        let Self { columns, table, order, .. } = self;
-        let (mut counted, mut listed) = (Args::new(db.dialect()), Args::new(db.dialect()));
-        let count = format!("select count(*) from {table} where {}", self.wanted(&mut counted));
-        let wanted = self.wanted(&mut listed);
-        let limit = listed.push(i64::from(page.size));
-        let offset = listed.push(i64::from(page.number - 1) * i64::from(page.size));
-        let list =
-            format!("select {columns} from {table} where {wanted} order by {order} limit ${limit} offset ${offset}");
+    async fn page<T: Record>(self, db: &Db, page: Page) -> Result<NumberedPage<T>, Error> {
+        let Self { columns, table, searched, text, conditions, order } = self;
+        let conditions = |_: &mut Args| Ok(conditions.iter().map(|&condition| condition.to_owned()).collect());
+        let search = text.and_then(|text| Search::new(table, searched, text));
+        let listing = Listing::new(table, order, conditions).search(search);
         let mut tx = db.all_tenants().read().await?;
-        // Both are composed of this file's own words and numbers of arguments.
-        let (total,): (i64,) = tx.query(AssertSqlSafe(count)).args(counted).fetch_one().await?;
-        let items = tx.query(AssertSqlSafe(list)).args(listed).fetch_all().await?;
+        let page = listing.numbered(&mut tx, columns, page.number, page.size).await?;
         tx.commit().await?;
-        Ok((items, u64::try_from(total).unwrap_or(0)))
-    }
-
-    fn wanted(&self, args: &mut Args) -> String {
-        let mut conditions: Vec<_> = self.conditions.iter().map(|&condition| condition.to_owned()).collect();
-        if let Some(text) = self.text {
-            let number = args.push(format!("%{}%", escaped(&text.to_lowercase())));
-            let [one, other] = self.searched.map(|column| format!("lower({column}) like ${number} escape '!'"));
-            conditions.push(format!("({one} or {other})"));
-        }
-        if conditions.is_empty() { "1 = 1".into() } else { conditions.join(" and ") }
+        Ok(page)
     }
 }
 
-/// Text that stands for itself in `like … escape '!'`.
-fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| ['%', '_', '!'].contains(&c).then_some('!').into_iter().chain([c])).collect()
-}
-
-/// A page of users, and how many there are in all.
-pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<(Vec<User>, u64), Error> {
+/// A page of users.
+pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
     let operator = wanted.operator.map(|yes| if yes { "operator" } else { "not operator" });
     let active = wanted.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" });
     let list = List {
@@ -138,8 +118,8 @@ pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<(Vec<User>, u64)
     list.page(db, wanted.page).await
 }
 
-/// A page of tenants, and how many there are in all.
-pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<(Vec<Tenant>, u64), Error> {
+/// A page of tenants.
+pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
     let personal = wanted.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" });
     let suspended = wanted.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" });
     let list = List {
@@ -158,19 +138,19 @@ pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<(Vec<Tenant>
     list.page(db, wanted.page).await
 }
 
-pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<User>, Error> {
+pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<User>, db::Error> {
     tx.query(concat!("select ", user_columns!(), " from users where id = $1")).bind(id).fetch_optional().await
 }
 
 /// Where a user is a member, at most 200.
-pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Membership>, Error> {
+pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Membership>, db::Error> {
     let sql = "select t.id as tenant_id, t.name, t.slug, m.role, m.created_at from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, t.id limit 200";
     tx.query(sql).bind(user).fetch_all().await
 }
 
 /// Lets operators who change operators wait for each other; those there are.
-pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<UserId>, Error> {
+pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<UserId>, db::Error> {
     let sql = Sql {
         postgres: "select id from users where operator and disabled_at is null order by id for no key update",
         sqlite: "select id from users where operator and disabled_at is null",
@@ -185,20 +165,20 @@ pub(crate) async fn set_user(
     operator: bool,
     disabled_at: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<(), db::Error> {
     let sql = "update users set operator = $2, disabled_at = $3, updated_at = $4 where id = $1";
     tx.query(sql).bind(id).bind(operator).bind(disabled_at).bind(now).execute().await?;
     Ok(())
 }
 
 /// Ends the sessions in which an operator acts as others; whose they are.
-pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<Vec<UserId>, Error> {
+pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<Vec<UserId>, db::Error> {
     let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null returning user_id";
     let ended: Vec<(UserId,)> = tx.query(sql).bind(actor).bind(now).fetch_all().await?;
     Ok(ended.into_iter().map(|(id,)| id).collect())
 }
 
-pub(crate) async fn suspend(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn suspend(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), db::Error> {
     let sql = "update tenants set suspended_at = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
     Ok(())

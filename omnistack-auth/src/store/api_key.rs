@@ -4,8 +4,10 @@ use omnistack_core::{
     clock::Timestamp,
     crypto::Sha256,
     db::{Db, Error, Tx},
+    id::Id,
     identity::{ApiKeyId, TenantId, UserId},
 };
+use uuid::Uuid;
 
 use crate::api_key::ApiKey;
 
@@ -74,8 +76,9 @@ pub(crate) async fn list(
     let sql = concat!(
         "select ",
         columns!(),
-        " from api_keys where tenant_id = $1 and ($2 is null or id > $2) order by id limit $3"
+        " from api_keys where tenant_id = $1 and id > $2 order by id limit $3"
     );
+    let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }

@@ -9,6 +9,7 @@ use omnistack_core::{
 };
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::model::{Invitation, Invited};
 
@@ -43,8 +44,9 @@ pub(crate) async fn list(
     let sql = concat!(
         "select ",
         columns!(),
-        " from invitations where tenant_id = $1 and ($2 is null or id > $2) order by id limit $3"
+        " from invitations where tenant_id = $1 and id > $2 order by id limit $3"
     );
+    let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
 }
 

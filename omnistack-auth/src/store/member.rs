@@ -5,6 +5,7 @@ use omnistack_core::{
     db::{Error, Tx},
     identity::{TenantId, UserId},
 };
+use uuid::Uuid;
 
 use crate::model::{Member, Role};
 
@@ -17,7 +18,8 @@ pub(crate) async fn list(
 ) -> Result<Vec<Member>, Error> {
     let sql = "select m.user_id, m.role, m.created_at, u.name, u.email, u.picture \
                from members m join users u on u.id = m.user_id \
-               where m.tenant_id = $1 and ($2 is null or m.user_id > $2) order by m.user_id limit $3";
+               where m.tenant_id = $1 and m.user_id > $2 order by m.user_id limit $3";
+    let after = after.unwrap_or_else(|| UserId::from_uuid(Uuid::nil()));
     tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
 }
 

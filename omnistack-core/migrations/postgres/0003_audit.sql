@@ -28,6 +28,10 @@ create table audit_entries (
 
 create index audit_entries_newest on audit_entries (at desc, tenant_id desc, sequence desc);
 create index audit_entries_newest_of_tenant on audit_entries (tenant_id, at desc, sequence desc);
+create index audit_entries_newest_of_action on audit_entries (action, at desc, tenant_id desc, sequence desc);
+create index audit_entries_newest_of_tenant_and_action on audit_entries (tenant_id, action, at desc, sequence desc);
+create index audit_entries_newest_of_resource on audit_entries (resource, at desc, tenant_id desc, sequence desc)
+    where resource is not null;
 create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
 
 -- Whether this transaction may record in a chain: one for a tenant in the tenant's and the app's own, one for all tenants

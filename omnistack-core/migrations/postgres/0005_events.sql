@@ -29,6 +29,9 @@ create table event_deliveries (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 create index event_deliveries_open on event_deliveries (subscriber, key, seq) where state in ('waiting', 'dead');
 create index event_deliveries_dead on event_deliveries (seq) where state = 'dead';
+-- For operators: the newest that match, and how many there are.
+create index event_deliveries_of_subscriber on event_deliveries (subscriber, state, seq);
+create index event_deliveries_of_key on event_deliveries (key, seq, subscriber);
 create index event_deliveries_ended on event_deliveries (ended_at) where ended_at is not null;
 
 -- One key of one subscriber that has deliveries which are not over; when it may be looked at next, null while a dead letter

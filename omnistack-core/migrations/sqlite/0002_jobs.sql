@@ -38,6 +38,10 @@ create index jobs_done on jobs (finished_at) where state = 'done';
 create index jobs_dead on jobs (finished_at) where state = 'dead';
 create index jobs_cancelled on jobs (finished_at) where state = 'cancelled';
 create index jobs_batch on jobs (batch) where batch is not null;
+-- For operators: the newest that match, and how many there are.
+create index jobs_of_name on jobs (name, state, id);
+create index jobs_of_queue on jobs (queue, state, id);
+create index jobs_of_tenant on jobs (tenant, state, id) where tenant is not null;
 create unique index jobs_unique on jobs (name, unique_key) where unique_key is not null;
 
 create table job_failures (

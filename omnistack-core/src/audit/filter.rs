@@ -74,7 +74,15 @@ impl AuditFilter {
         self
     }
 
-    /// The conditions, with their values.
+    /// The condition that an action begins as is wanted; none when any is. Not `like`: SQLite's takes upper for lower case.
+    pub(super) fn begins(&self, args: &mut Args) -> Option<String> {
+        let prefix = self.action.as_ref()?;
+        let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
+        let (length, prefix) = (args.push(length), args.push(prefix.clone()));
+        Some(format!("substr(action, 1, ${length}) = ${prefix}"))
+    }
+
+    /// The conditions but that on the action, with their values.
     pub(super) fn conditions(&self, after: Option<&Place>, args: &mut Args) -> String {
         let mut conditions = Vec::new();
         if let Some(chain) = self.chain {
@@ -82,12 +90,6 @@ impl AuditFilter {
         }
         if let Some(actor) = self.actor {
             conditions.push(format!("actor = ${}", args.push(actor)));
-        }
-        if let Some(prefix) = &self.action {
-            // Not `like`: SQLite's takes upper for lower case.
-            let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
-            let (length, prefix) = (args.push(length), args.push(prefix.clone()));
-            conditions.push(format!("substr(action, 1, ${length}) = ${prefix}"));
         }
         if let Some(resource) = &self.resource {
             conditions.push(format!("resource = ${}", args.push(resource.clone())));

@@ -21,6 +21,11 @@ use crate::{
 
 pub(super) const COLUMNS: &str = "sequence, id, at, actor, action, resource, details, previous, hash";
 
+const NEWEST_FIRST: &str = "order by at desc, tenant_id desc, sequence desc";
+
+/// How many actions a filter may mean for each to be looked up; beyond that the entries are gone through, newest first.
+const MAX_ACTIONS: usize = 100;
+
 /// Takes the next number, chains and inserts in one round trip: the head's row is locked until the caller commits.
 const APPEND_POSTGRES: &str = "with head as (
     insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
@@ -175,15 +180,32 @@ impl AuditStore {
     ) -> Result<Page<AuditRecord>, Error> {
         let limit = limit.clamp(1, MAX_PAGE_SIZE) as usize;
         let after = cursor.map(Place::decode).transpose()?;
+        let mut tx = self.read(filter.chain).await?;
+        let actions = actions(&mut tx, filter).await?;
         let mut args = Args::new(self.db.dialect());
         let conditions = filter.conditions(after.as_ref(), &mut args);
         let number = args.push(i64::try_from(limit + 1).unwrap_or(i64::MAX));
+        let newest = |action: &str| {
+            format!("select tenant_id, {COLUMNS} from audit_entries where {conditions}{action} {NEWEST_FIRST} limit ${number}")
+        };
+        let sql = match actions {
+            None => newest(""),
+            Some(actions) if actions.len() <= MAX_ACTIONS => {
+                // The newest of each action are read from an index, and of those the newest. Without any there is nothing.
+                let mut equal = |action| format!(" and action = ${}", args.push(action));
+                let each = actions.into_iter().map(&mut equal).collect::<Vec<_>>();
+                let none = each.is_empty().then(|| " and 1 = 0".to_owned());
+                let each = each.into_iter().chain(none).enumerate();
+                let each = each.map(|(at, action)| format!("select * from ({}) as of_{at}", newest(&action)));
+                format!("{} {NEWEST_FIRST} limit ${number}", each.collect::<Vec<_>>().join(" union all "))
+            }
+            Some(_) => {
+                let begins = filter.begins(&mut args).unwrap_or_default();
+                newest(&format!(" and {begins}"))
+            }
+        };
         // Composed of column names and numbers.
-        let sql = AssertSqlSafe(format!(
-            "select tenant_id, {COLUMNS} from audit_entries where {conditions}
-             order by at desc, tenant_id desc, sequence desc limit ${number}"
-        ));
-        let mut tx = self.read(filter.chain).await?;
+        let sql = AssertSqlSafe(sql);
         let mut rows: Vec<(Uuid, Row)> =
             tx.query(sql).args(args).fetch_all::<Listed>().await?.into_iter().map(Listed::split).collect();
         tx.commit().await?;
@@ -260,6 +282,24 @@ impl Ends {
         let hash = Sha256::from_bytes(&checkpoint_hash).ok_or_else(|| chain.broken(checkpoint, Break::Checkpoint))?;
         Ok(Self { head, checkpoint: Head { sequence: checkpoint, hash } })
     }
+}
+
+/// The actions that begin as is wanted, found by one step of an index for each action there is; none when any is wanted.
+async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>>, db::Error> {
+    let mut args = Args::new(tx.dialect());
+    let Some(begins) = filter.begins(&mut args) else { return Ok(None) };
+    let chain = filter.chain.map(|chain| format!("entry.tenant_id = ${}", args.push(chain.id())));
+    let chain = chain.unwrap_or_else(|| "1 = 1".into());
+    let sql = format!(
+        "with recursive actions (action) as (
+            select min(entry.action) from audit_entries as entry where {chain}
+            union all
+            select (select min(entry.action) from audit_entries as entry where {chain} and entry.action > actions.action)
+            from actions where actions.action is not null)
+        select action from actions where {begins}"
+    );
+    let actions: Vec<(String,)> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+    Ok(Some(actions.into_iter().map(|(action,)| action).collect()))
 }
 
 pub(super) async fn ends(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {

@@ -57,20 +57,21 @@ impl Column {
         id = Id;
     }
 
-    /// `?sort=name`, `?sort=-name`. The column must be `not null`.
+    /// `?sort=name`, `?sort=-name`. The column must be `not null` and have an [index](super#indexes).
     pub const fn sorts(mut self) -> Self {
         self.sorts = true;
         self
     }
 
     /// `?status=open`, several values separated by commas; of numbers and moments also `?size[gte]=10`, `[gt]`, `[lte]`
-    /// and `[lt]`.
+    /// and `[lt]`. The column has an [index](super#indexes).
     pub const fn filters(mut self) -> Self {
         self.filters = true;
         self
     }
 
-    /// `?q=words` looks into it, whatever the case of letters (on SQLite, of ASCII letters).
+    /// `?q=words` looks into it, whatever the case of letters (on SQLite, of ASCII letters). The table has a search
+    /// [index](super#indexes) of all columns that search.
     pub const fn searches(mut self) -> Self {
         self.searches = true;
         self

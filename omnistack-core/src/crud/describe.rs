@@ -12,7 +12,7 @@ use utoipa::{
 };
 
 use super::{Kind, Resource, resource::columns};
-use crate::http::{ErrorEnvelope, MAX_PAGE_SIZE, PageRequest};
+use crate::http::{ErrorEnvelope, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest};
 
 pub(super) fn collection<R: Resource>() -> Paths {
     let list = operation("list", &format!("Lists {}.", R::TABLE))
@@ -103,7 +103,7 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
             integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
         ),
         query("cursor", "`next_cursor` of the page before.", text().pattern(Some("^[A-Za-z0-9_-]+$"))),
-        query("page", "Number of the page, counted from 1; answers with the total.", integer(1, Some(1_000_000), 1)),
+        query("page", "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.", integer(1, Some(MAX_COUNTED_ROWS), 1)),
         query(
             "page_size",
             "Items a page; only with `page`.",
@@ -116,7 +116,7 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
         ),
     ];
     if columns.iter().any(|column| column.searches) {
-        parameters.push(query("q", "Words to look for.", text().pattern(Some(WITHOUT_NUL))));
+        parameters.push(query("q", SEARCH, text().pattern(Some(WITHOUT_NUL))));
     }
     if R::SOFT_DELETE {
         let choice = text().enum_values(Some(["exclude", "include", "only"]));
@@ -134,6 +134,9 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     }
     parameters
 }
+
+const SEARCH: &str = "Text to look for, whatever the case. With many rows, less than three characters take long; what takes more \
+    than three seconds is given up (503).";
 
 fn query(name: &str, doc: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
@@ -169,9 +172,11 @@ fn page_schema<R: Resource>() -> RefOr<Schema> {
         .required("items")
         .property("next_cursor", text().description(Some("Absent on the last page.")));
     let number = || ObjectBuilder::new().schema_type(Type::Integer);
+    let more = ObjectBuilder::new().schema_type(Type::Boolean);
     page.property("page", number())
         .property("page_size", number())
-        .property("total", number().description(Some("Only with `page`.")))
+        .property("total", number().description(Some("Only with `page`; counted up to 10,000.")))
+        .property("total_is_estimate", more.description(Some("Only with `page`: whether there are more than `total`.")))
         .into()
 }
 

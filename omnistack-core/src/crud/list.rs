@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Column, Resource, resource::columns};
 use crate::{
-    db::{Args, Dialect},
+    db::Args,
     http::{Error, FieldProblem, PageRequest, readable},
 };
 
@@ -95,20 +95,12 @@ impl ListRequest {
         if !problems.is_empty() {
             return Err(Error::invalid(problems));
         }
-        let search = search.filter(|words| !words.trim().is_empty());
         Ok(Self { page, sort, filters, search, deleted })
     }
 
-    /// The conditions of filters and search, with their values.
-    pub(super) fn conditions(&self, columns: &[Column], dialect: Dialect, args: &mut Args) -> Vec<String> {
+    /// The conditions of filters, with their values.
+    pub(super) fn conditions(&self, columns: &[Column], args: &mut Args) -> Vec<String> {
         let mut conditions: Vec<_> = self.filters.iter().map(|filter| filter.condition(args)).collect();
-        if let Some(words) = &self.search {
-            let number = args.push(format!("%{}%", escape_like(words)));
-            let like = if dialect == Dialect::Postgres { "ilike" } else { "like" };
-            let searched = columns.iter().filter(|column| column.searches);
-            let any: Vec<_> = searched.map(|column| format!("{} {like} ${number} escape '\\'", column.name)).collect();
-            conditions.push(format!("({})", any.join(" or ")));
-        }
         match self.deleted {
             Deleted::Exclude if columns.iter().any(|column| column.name == "deleted_at") => {
                 conditions.push("deleted_at is null".into());
@@ -183,9 +175,4 @@ fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, Fie
         return Err(FieldProblem::new(name, format!("must be {}", column.kind.form())));
     }
     Ok(Filter { column: *column, operator, values })
-}
-
-/// `%`, `_` and `\` as themselves.
-fn escape_like(words: &str) -> String {
-    words.trim().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

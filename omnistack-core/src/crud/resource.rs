@@ -30,7 +30,8 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     const SCOPE: Scope = Scope::Tenant;
     /// Whether deleting keeps the row, to be restored.
     const SOFT_DELETE: bool = true;
-    /// The columns beside those every table has.
+    /// The columns beside those every table has. `created_at` sorts and filters; `updated_at` does neither, unless it is named
+    /// here. What sorts, filters or searches has an [index](super#indexes).
     const COLUMNS: &'static [Column];
 
     /// The body of a create.
@@ -51,7 +52,9 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
 /// The columns callers see, in the order they are selected.
 pub(super) fn columns<R: Resource>() -> Vec<Column> {
     let own = R::COLUMNS.iter().copied();
-    let times = [Column::timestamp("created_at").sorts().filters(), Column::timestamp("updated_at").sorts().filters()];
+    let declared = R::COLUMNS.iter().any(|column| column.name == "updated_at");
+    let created = Column::timestamp("created_at").sorts().filters();
+    let updated = (!declared).then_some(Column::timestamp("updated_at"));
     let deleted = R::SOFT_DELETE.then_some(Column::timestamp("deleted_at"));
-    std::iter::once(Column::id("id")).chain(own).chain(times).chain(deleted).collect()
+    std::iter::once(Column::id("id")).chain(own).chain([created]).chain(updated).chain(deleted).collect()
 }

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Column, Fields, ListRequest, Resource, Scope,
+    Column, Fields, ListRequest, Listing, Resource, Scope, Search,
     cursor::{Cursor, ID, refused},
     list::SortKey,
     resource::columns,
@@ -78,18 +78,12 @@ impl<R: Resource> Crud<R> {
         let PageRequest::Cursor { limit, cursor } = &request.page else {
             return Err(Error::internal("a numbered page was asked of `list`; use `numbered`"));
         };
+        let cursor = cursor.as_deref().map(|cursor| Cursor::decode(cursor, &request.sort)).transpose()?;
         let mut tx = self.read(caller).await?;
-        let mut args = Args::new(tx.dialect());
-        let mut conditions = scope::<R>(caller, &mut args)?;
-        conditions.extend(request.conditions(&columns::<R>(), tx.dialect(), &mut args));
-        if let Some(cursor) = cursor {
-            let cursor = Cursor::decode(cursor, &request.sort)?;
-            conditions.push(after(&cursor, &request.sort, &mut args)?);
-        }
+        let order = order(&request.sort);
         // One more than asked for tells whether there is a next page.
-        let most = args.push(i64::from(*limit) + 1);
-        let sql = format!("{}{} limit ${most}", select::<R>(&conditions), order(&request.sort));
-        let mut items: Vec<R> = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        let listing = listing::<R>(caller, request, cursor.as_ref(), &order);
+        let mut items: Vec<R> = listing.first(&mut tx, &names::<R>(), limit + 1).await?;
         tx.commit().await?;
         let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
@@ -115,21 +109,11 @@ impl<R: Resource> Crud<R> {
             return Err(Error::internal("a page by cursor was asked of `numbered`; use `list`"));
         };
         let mut tx = self.read(caller).await?;
-        let conditions = |args: &mut Args, dialect| -> Result<Vec<String>, Error> {
-            let mut conditions = scope::<R>(caller, args)?;
-            conditions.extend(request.conditions(&columns::<R>(), dialect, args));
-            Ok(conditions)
-        };
-        let mut args = Args::new(tx.dialect());
-        let sql = format!("select count(*) from {}{}", R::TABLE, filter(&conditions(&mut args, tx.dialect())?));
-        let (total,): (i64,) = tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await?;
-        let mut args = Args::new(tx.dialect());
-        let rows = select::<R>(&conditions(&mut args, tx.dialect())?);
-        let (most, skip) = (args.push(i64::from(page_size)), args.push(i64::from(page - 1) * i64::from(page_size)));
-        let sql = format!("{rows}{} limit ${most} offset ${skip}", order(&request.sort));
-        let items = tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await?;
+        let order = order(&request.sort);
+        let listing = listing::<R>(caller, request, None, &order);
+        let page = listing.numbered(&mut tx, &names::<R>(), page, page_size).await?;
         tx.commit().await?;
-        Ok(NumberedPage { items, page, page_size, total: u64::try_from(total).unwrap_or(0) })
+        Ok(page)
     }
 
     /// A new row.
@@ -276,12 +260,25 @@ fn names<R: Resource>() -> String {
     columns::<R>().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
-fn select<R: Resource>(conditions: &[String]) -> String {
-    format!("select {} from {}{}", names::<R>(), R::TABLE, filter(conditions))
-}
-
-fn filter(conditions: &[String]) -> String {
-    if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
+fn listing<'a, R: Resource>(
+    caller: &'a Identity,
+    request: &'a ListRequest,
+    cursor: Option<&'a Cursor>,
+    order: &'a str,
+) -> Listing<'a> {
+    let conditions = move |args: &mut Args| {
+        let mut conditions = scope::<R>(caller, args)?;
+        conditions.extend(request.conditions(&columns::<R>(), args));
+        if let Some(cursor) = cursor {
+            conditions.push(after(cursor, &request.sort, args)?);
+        }
+        Ok(conditions)
+    };
+    let searched = R::COLUMNS.iter().filter(|column| column.searches).map(|column| column.name);
+    let search = request.search.as_deref().and_then(|text| Search::new(R::TABLE, searched, text));
+    let tenant = caller.tenant.filter(|_| R::SCOPE != Scope::Everyone);
+    let search = search.map(|search| tenant.into_iter().fold(search, Search::of_tenant));
+    Listing::new(R::TABLE, order, conditions).search(search)
 }
 
 /// The id comes last and makes the order total; it follows the direction of the key before it.
@@ -292,11 +289,11 @@ fn keys(sort: &[SortKey]) -> Vec<SortKey> {
 
 fn order(sort: &[SortKey]) -> String {
     let key = |key: SortKey| format!("{}{}", key.column.name, if key.descending { " desc" } else { "" });
-    format!(" order by {}", keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", "))
+    keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
 /// The condition for rows after a place: a row comparison when all keys go one way, which an index serves; else one
-/// alternative a key.
+/// alternative a key, beside a bound on the first, from which the index is read.
 fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, Error> {
     let keys = keys(sort);
     let mut numbers = Vec::new();
@@ -316,7 +313,8 @@ fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, E
             format!("({})", equal.chain([beyond]).collect::<Vec<_>>().join(" and "))
         })
         .collect();
-    Ok(format!("({})", alternatives.join(" or ")))
+    let bound = format!("{} {}= ${}", keys[0].column.name, compare(&keys[0]), numbers[0]);
+    Ok(format!("{bound} and ({})", alternatives.join(" or ")))
 }
 
 fn not_found<R: Resource>() -> Error {

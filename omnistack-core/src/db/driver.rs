@@ -1,5 +1,15 @@
 //! The two databases. Everything that knows there are two is in this file and `error.rs`.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+#[cfg(feature = "sqlite")]
+use std::time::Instant;
+
 use secrecy::ExposeSecret as _;
 #[cfg(feature = "postgres")]
 use sqlx::postgres::{PgArguments, PgPool};
@@ -11,6 +21,10 @@ use super::postgres::{PgDatabase, PgLease};
 #[cfg(feature = "sqlite")]
 use super::sqlite::SqliteDatabase;
 use super::{DbSettings, Error};
+
+/// Steps of SQLite's virtual machine, less than a millisecond, after which a limit of time is looked at.
+#[cfg(feature = "sqlite")]
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 
 /// Which SQL a database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +49,18 @@ pub(super) enum Open {
     Postgres(PgLease),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::Transaction<'static, Sqlite>),
+}
+
+/// A limit of time that holds until it is dropped. SQLite keeps it with the connection, which outlives the transaction.
+#[derive(Default)]
+pub(super) struct Limit {
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Where a statement runs, with its arguments in that database's form.
@@ -198,6 +224,22 @@ impl Open {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => Bound::SqliteConnection(tx, SqliteArguments::default()),
         }
+    }
+
+    /// Limits how long statements may take, until the transaction ends; zero is for ever.
+    pub(super) async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<Limit, Error> {
+        let limit = Limit::default();
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(lease) => lease.set_statement_timeout(timeout).await?,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(tx) => {
+                let (over, end) = (Arc::clone(&limit.over), Instant::now() + timeout);
+                let goes_on = move || timeout.is_zero() || over.load(Ordering::Relaxed) || Instant::now() < end;
+                tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
+            }
+        }
+        Ok(limit)
     }
 
     pub(super) async fn commit(self) -> Result<(), Error> {

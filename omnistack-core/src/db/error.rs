@@ -131,8 +131,10 @@ fn of_sqlite(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
         // BUSY, LOCKED
         5 | 6 => ErrorKind::Conflict,
-        // READONLY, INTERRUPT, IOERR, FULL, CANTOPEN
-        8 | 9 | 10 | 13 | 14 => ErrorKind::Unavailable,
+        // INTERRUPT, by `Tx::set_statement_timeout`
+        9 => ErrorKind::Timeout,
+        // READONLY, IOERR, FULL, CANTOPEN
+        8 | 10 | 13 | 14 => ErrorKind::Unavailable,
         // TOOBIG, MISMATCH, RANGE
         18 | 20 | 25 => ErrorKind::InvalidValue,
         1 if ["no such table", "no such column", " has no column named "].iter().any(|says| message.contains(says)) => {

@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers, tenants::Lease};
+use super::{
+    Db, Dialect, Error, ErrorKind, IntoSql, Query,
+    driver::{Limit, Open},
+    observe::Observers,
+    tenants::Lease,
+};
 use crate::identity::TenantId;
 
 /// Whose rows a transaction sees.
@@ -26,6 +31,8 @@ pub struct Tx {
     split: bool,
     /// The tenant's own database, if it is in that; kept open until the end.
     lease: Option<Lease>,
+    /// Ends with the transaction, before the connection serves another.
+    limit: Option<Limit>,
 }
 
 impl Tx {
@@ -53,7 +60,7 @@ impl Tx {
         let watch = observers.watch();
         let open = watch.ended("begin", db.pools.begin(writes, &settings).await)?;
         let split = db.tenants.is_some();
-        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None })
+        Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None, limit: None })
     }
 
     /// Which SQL it speaks.
@@ -71,16 +78,14 @@ impl Tx {
         Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
     }
 
-    /// Lets each statement of this transaction run for so long on PostgreSQL, in place of `DATABASE_STATEMENT_TIMEOUT`; zero
-    /// is for ever. SQLite has no such limit. A `set local statement_timeout` that is longer would be cut short by the limit
-    /// on the wait for its answer.
-    pub async fn set_statement_timeout(&mut self, limit: Duration) -> Result<(), Error> {
-        match &mut self.open {
-            #[cfg(feature = "postgres")]
-            Open::Postgres(lease) => lease.set_statement_timeout(limit).await?,
-            #[cfg(feature = "sqlite")]
-            Open::Sqlite(_) => _ = limit,
-        }
+    /// Sets how long its statements may take from now on, in place of `DATABASE_STATEMENT_TIMEOUT`: on PostgreSQL each, on
+    /// SQLite all together. Zero is for ever. A statement that takes longer fails with [`ErrorKind::Timeout`]. A
+    /// `set local statement_timeout` that is longer would be cut short by the limit on the wait for its answer.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<(), Error> {
+        self.limit = Some(self.open.set_statement_timeout(timeout).await?);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! What a change does, given what there is: rules without I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Definition, FlagError, Segment, TenantOverride, UnleashImport, check, set};
+use super::{Definition, FlagError, Segment, TenantOverride, UnleashImport, check, references::References};
 use crate::{http::FieldProblem, identity::TenantId};
 
 /// Everything there is.
@@ -47,15 +47,61 @@ pub(super) enum Step {
 }
 
 impl Change {
-    /// What is to be written, or why the change is refused.
+    /// Checks each flag and segment by itself. It compiles every pattern, so it is done before a transaction is begun.
+    ///
+    /// # Errors
+    /// [`FlagError::Invalid`] names each field that is not acceptable.
+    pub(super) fn check(&self) -> Result<(), FlagError> {
+        let (flags, segments) = self.saved();
+        let mut problems: Vec<_> = segments.iter().flat_map(check::segment).collect();
+        let (mut names, mut keys) = (HashSet::new(), HashSet::new());
+        let twice = segments.iter().filter(|segment| !names.insert(&segment.name));
+        problems.extend(twice.map(|segment| FieldProblem::new("segments", format!("has `{}` twice", segment.name))));
+        for flag in flags {
+            let twice = (!keys.insert(&flag.key)).then(|| FieldProblem::new("key", "is there twice"));
+            problems.extend(check::definition(flag).into_iter().chain(twice).map(|one| self.placed(flag, one)));
+        }
+        acceptable(problems)
+    }
+
+    /// The flags and segments it writes whole.
+    fn saved(&self) -> (&[Definition], &[Segment]) {
+        match self {
+            Self::Create(flag) | Self::Replace(flag, _) => (std::slice::from_ref(flag), &[]),
+            Self::SaveSegment(segment) => (&[], std::slice::from_ref(segment)),
+            Self::Import(import) => (&import.flags, &import.segments),
+            Self::Remove(_) | Self::Kill(..) | Self::Override(..) | Self::RemoveSegment(_) => (&[], &[]),
+        }
+    }
+
+    /// A problem of a flag, at its place in what the caller sent.
+    fn placed(&self, flag: &Definition, problem: FieldProblem) -> FieldProblem {
+        match self {
+            Self::Import(_) => FieldProblem::new(format!("features.{}.{}", flag.key, problem.field), problem.message),
+            _ => problem,
+        }
+    }
+
+    /// Checks that the flags it writes name parents and segments that are there, beside those it leaves as they are.
+    fn refer(&self, known: &Known) -> Result<(), FlagError> {
+        let (flags, segments) = self.saved();
+        let written: HashSet<_> = flags.iter().map(|flag| flag.key.as_str()).collect();
+        let kept = known.flags.iter().filter(|flag| !written.contains(flag.key.as_str()));
+        let references = References::new(kept.chain(flags), known.segments.iter().chain(segments));
+        let problems = |flag| references.problems(flag).into_iter().map(|one| self.placed(flag, one));
+        acceptable(flags.iter().flat_map(problems).collect())
+    }
+
+    /// What is to be written, or why the change is refused. What it writes has been [checked](Self::check) by itself.
     pub(super) fn steps(self, known: &Known) -> Result<Vec<Step>, FlagError> {
+        self.refer(known)?;
         let there = |key: &str| known.flag(key).ok_or_else(|| FlagError::NotFound(format!("the flag `{key}`")));
         match self {
             Self::Create(flag) => {
                 if known.flag(&flag.key).is_some() {
                     return Err(FlagError::Exists(flag.key));
                 }
-                save(known, vec![*flag], Vec::new(), "created", |_| String::new())
+                Ok(vec![Step::Save { flag, action: "created" }])
             }
             Self::Replace(flag, expected) => {
                 there(&flag.key)?;
@@ -63,7 +109,7 @@ impl Change {
                 if expected.is_some_and(|expected| expected != found) {
                     return Err(FlagError::Changed { key: flag.key, revision: found });
                 }
-                save(known, vec![*flag], Vec::new(), "updated", |_| String::new())
+                Ok(vec![Step::Save { flag, action: "updated" }])
             }
             Self::Remove(key) => {
                 there(&key)?;
@@ -94,7 +140,7 @@ impl Change {
                 }
                 Ok(vec![Step::Override { key, tenant, given }])
             }
-            Self::SaveSegment(segment) => save(known, Vec::new(), vec![segment], "updated", |_| String::new()),
+            Self::SaveSegment(segment) => Ok(vec![Step::SaveSegment(segment)]),
             Self::RemoveSegment(name) => {
                 if !known.segments.iter().any(|segment| segment.name == name) {
                     return Err(FlagError::NotFound(format!("the segment `{name}`")));
@@ -109,46 +155,16 @@ impl Change {
             }
             Self::Import(import) => {
                 let UnleashImport { flags, segments, .. } = *import;
-                save(known, flags, segments, "imported", |key| format!("features.{key}."))
+                let segments = segments.into_iter().map(Step::SaveSegment);
+                let flags = flags.into_iter().map(|flag| Step::Save { flag: Box::new(flag), action: "imported" });
+                Ok(segments.chain(flags).collect())
             }
         }
     }
 }
 
-/// Saves flags and segments, if each is right by itself and beside the others.
-fn save(
-    known: &Known,
-    flags: Vec<Definition>,
-    segments: Vec<Segment>,
-    action: &'static str,
-    place: fn(&str) -> String,
-) -> Result<Vec<Step>, FlagError> {
-    let mut all_flags: Vec<_> =
-        known.flags.iter().filter(|known| !flags.iter().any(|flag| flag.key == known.key)).cloned().collect();
-    all_flags.extend(flags.iter().cloned());
-    let mut all_segments: Vec<_> =
-        known.segments.iter().filter(|known| !segments.iter().any(|one| one.name == known.name)).cloned().collect();
-    all_segments.extend(segments.iter().cloned());
-
-    let mut problems = Vec::new();
-    for segment in &segments {
-        problems.extend(check::segment(segment));
-    }
-    for (at, flag) in flags.iter().enumerate() {
-        let place = place(&flag.key);
-        let mut found = check::definition(flag);
-        found.extend(set::references(&flag.key, &all_flags, &all_segments));
-        if flags[..at].iter().any(|other| other.key == flag.key) {
-            found.push(FieldProblem::new("key", "is there twice"));
-        }
-        problems.extend(found.into_iter().map(|one| FieldProblem::new(format!("{place}{}", one.field), one.message)));
-    }
-    if !problems.is_empty() {
-        return Err(FlagError::Invalid(problems));
-    }
-    let segments = segments.into_iter().map(Step::SaveSegment);
-    let flags = flags.into_iter().map(|flag| Step::Save { flag: Box::new(flag), action });
-    Ok(segments.chain(flags).collect())
+fn acceptable(problems: Vec<FieldProblem>) -> Result<(), FlagError> {
+    if problems.is_empty() { Ok(()) } else { Err(FlagError::Invalid(problems)) }
 }
 
 impl Step {

@@ -6,8 +6,8 @@ use crate::http::FieldProblem;
 /// Keys that are paths of the routes for operators.
 const RESERVED: [&str; 2] = ["import", "segments"];
 
-/// Most of what a definition may hold of each.
-const MOST: usize = 100;
+/// How many parents, rules, constraints of a rule or segment, and variants a definition may have.
+pub(super) const MAX_PARTS: usize = 100;
 /// Most values of one list.
 const MOST_VALUES: usize = 10_000;
 /// Longest text of one value, in bytes.
@@ -28,9 +28,15 @@ impl Problems {
         }
     }
 
+    /// The parts to look at: those beyond the limit are refused unseen.
+    fn parts<'a, T>(&mut self, field: &str, parts: &'a [T]) -> &'a [T] {
+        self.at_most(field, parts.len(), MAX_PARTS);
+        &parts[..parts.len().min(MAX_PARTS)]
+    }
+
     fn values(&mut self, field: &str, values: &[String]) {
         self.at_most(field, values.len(), MOST_VALUES);
-        for (index, value) in values.iter().enumerate() {
+        for (index, value) in values.iter().enumerate().take(MOST_VALUES) {
             if value.len() > LONGEST {
                 self.add(format!("{field}[{index}]"), format!("must be at most {LONGEST} bytes"));
             }
@@ -38,8 +44,7 @@ impl Problems {
     }
 
     fn constraints(&mut self, at: &str, constraints: &[Constraint]) {
-        self.at_most(at, constraints.len(), MOST);
-        for (index, constraint) in constraints.iter().enumerate() {
+        for (index, constraint) in self.parts(at, constraints).iter().enumerate() {
             let at = format!("{at}[{index}]");
             if let Err(wrong) = Matcher::new(constraint) {
                 self.add(format!("{at}.{}", wrong.field), wrong.message);
@@ -67,7 +72,7 @@ impl Problems {
     }
 
     fn variants(&mut self, at: &str, variants: &[Variant]) {
-        self.at_most(at, variants.len(), MOST);
+        let variants = self.parts(at, variants);
         let total: u64 = variants.iter().map(|variant| u64::from(variant.weight)).sum();
         if total > u64::from(u32::MAX) {
             self.add(at, "must have weights that add up to less than 2^32");
@@ -121,15 +126,13 @@ pub(super) fn definition(definition: &Definition) -> Vec<FieldProblem> {
     {
         problems.add("until", "must be later than `from`");
     }
-    problems.at_most("parents", parents.len(), MOST);
-    for (index, parent) in parents.iter().enumerate() {
+    for (index, parent) in problems.parts("parents", parents).iter().enumerate() {
         if parent.key == *key {
             problems.add(format!("parents[{index}].key"), "must be another flag");
         }
         problems.values(&format!("parents[{index}].variants"), &parent.variants);
     }
-    problems.at_most("rules", rules.len(), MOST);
-    for (index, rule) in rules.iter().enumerate() {
+    for (index, rule) in problems.parts("rules", rules).iter().enumerate() {
         let at = |field: &str| format!("rules[{index}].{field}");
         for (name, values) in [("users", &rule.users), ("tenants", &rule.tenants), ("plans", &rule.plans)] {
             problems.values(&at(name), values);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Context, Definition, Hashing, Rule, Segment, Variant,
+    Context, Definition, Hashing, Rule, Variant,
     bucket::{Murmur3, growthbook_hash, growthbook_ranges},
     context::Field,
     matcher::{Matcher, Values},
+    references::References,
 };
 
 /// A rule, ready to be asked.
@@ -25,11 +26,11 @@ pub(super) struct CompiledRule {
 
 impl CompiledRule {
     /// An error when a constraint can't be read.
-    pub(super) fn new(flag: &Definition, rule: &Rule, segments: &[Segment]) -> Result<Self, ()> {
+    pub(super) fn new(flag: &Definition, rule: &Rule, references: &References<'_>) -> Result<Self, ()> {
         let mut never = rule.unsupported.is_some();
         let mut constraints: Vec<_> = rule.constraints.iter().collect();
         for name in &rule.segments {
-            match segments.iter().find(|segment| segment.name == *name) {
+            match references.segment(name) {
                 Some(segment) => constraints.extend(&segment.constraints),
                 None => never = true,
             }
@@ -76,8 +77,8 @@ impl CompiledRule {
 
 impl Rule {
     /// Whether it asks for the caller's plan.
-    pub(super) fn looks_at_plan(&self, segments: &[Segment]) -> bool {
-        let named = |name: &String| segments.iter().find(|segment| segment.name == *name);
+    pub(super) fn looks_at_plan(&self, references: &References<'_>) -> bool {
+        let named = |name: &String| references.segment(name);
         let mut constraints =
             self.constraints.iter().chain(self.segments.iter().filter_map(named).flat_map(|one| &one.constraints));
         !self.plans.is_empty()

@@ -11,9 +11,10 @@ use utoipa::ToSchema;
 
 use super::{
     Context, Definition, Parent, Reason, Segment, Variant,
+    references::References,
     rule::{Choice, CompiledRule},
 };
-use crate::{clock::Timestamp, http::FieldProblem};
+use crate::clock::Timestamp;
 
 /// What is decided for one tenant, in place of the flag's rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -128,19 +129,17 @@ impl FlagSet {
         overrides: &BTreeMap<String, Vec<(String, TenantOverride)>>,
         revision: i64,
     ) -> Self {
-        let index: HashMap<Box<str>, usize, RandomState> =
-            definitions.iter().enumerate().map(|(at, flag)| (flag.key.as_str().into(), at)).collect();
-        let circling = circling(definitions, &index);
+        let references = References::new(definitions, segments);
         let mut plans = false;
         let mut flags = Vec::with_capacity(definitions.len());
         for (at, definition) in definitions.iter().enumerate() {
-            let rules = definition.rules.iter().map(|rule| CompiledRule::new(definition, rule, segments));
+            let rules = definition.rules.iter().map(|rule| CompiledRule::new(definition, rule, &references));
             let rules: Result<Box<[_]>, ()> = rules.collect();
-            plans |= definition.rules.iter().any(|rule| rule.looks_at_plan(segments));
+            plans |= definition.rules.iter().any(|rule| rule.looks_at_plan(&references));
             let given = overrides.get(&definition.key).into_iter().flatten();
             let overrides: HashMap<_, _, _> =
                 given.map(|(tenant, given)| (tenant.as_str().into(), given.clone())).collect();
-            let broken = rules.is_err() || circling.contains(&at);
+            let broken = rules.is_err() || references.circles(at);
             let rules = rules.unwrap_or_default();
             let Definition { enabled, killed, server_only, exposures, from, until, expires_at, .. } = *definition;
             let free = !killed && from.is_none() && until.is_none() && expires_at.is_none();
@@ -156,12 +155,13 @@ impl FlagSet {
                 from,
                 until,
                 expires_at,
-                parents: definition.parents.iter().map(|parent| Depends::new(parent, &index)).collect(),
+                parents: definition.parents.iter().map(|parent| Depends::new(parent, &references)).collect(),
                 rules,
                 variants: Choice::of_flag(definition),
                 overrides,
             });
         }
+        let index = definitions.iter().enumerate().map(|(at, flag)| (flag.key.as_str().into(), at)).collect();
         Self { flags, index, revision, plans }
     }
 
@@ -293,53 +293,8 @@ impl Flag {
 }
 
 impl Depends {
-    fn new(parent: &Parent, index: &HashMap<Box<str>, usize, RandomState>) -> Self {
+    fn new(parent: &Parent, references: &References<'_>) -> Self {
         let variants = parent.variants.iter().map(|name| name.as_str().into()).collect();
-        Self { on: index.get(parent.key.as_str()).copied(), enabled: parent.enabled, variants }
+        Self { on: references.flag(&parent.key), enabled: parent.enabled, variants }
     }
-}
-
-/// The flags that lead back to themselves, or to some that do.
-fn circling(definitions: &[Definition], index: &HashMap<Box<str>, usize, RandomState>) -> Vec<usize> {
-    // Whoever has only parents that end, ends: what is left over does not.
-    let mut left: Vec<usize> = (0..definitions.len()).collect();
-    loop {
-        let before = left.len();
-        let still = left.clone();
-        left.retain(|at| {
-            let mut parents = definitions[*at].parents.iter().filter_map(|parent| index.get(parent.key.as_str()));
-            parents.any(|parent| still.binary_search(parent).is_ok())
-        });
-        if left.len() == before {
-            return left;
-        }
-    }
-}
-
-/// What one flag's definition asks of others that they are not: parents that are unknown or lead back to it, unknown
-/// segments.
-pub(super) fn references(key: &str, definitions: &[Definition], segments: &[Segment]) -> Vec<FieldProblem> {
-    let index: HashMap<Box<str>, usize, RandomState> =
-        definitions.iter().enumerate().map(|(at, flag)| (flag.key.as_str().into(), at)).collect();
-    let Some(definition) = index.get(key).map(|at| &definitions[*at]) else { return Vec::new() };
-    let circling = circling(definitions, &index);
-    let mut problems = Vec::new();
-    for (number, parent) in definition.parents.iter().enumerate() {
-        let field = format!("parents[{number}].key");
-        match index.get(parent.key.as_str()) {
-            None => problems.push(FieldProblem::new(field, "is no flag")),
-            Some(at) if circling.contains(at) => {
-                problems.push(FieldProblem::new(field, "leads back to where it began"));
-            }
-            Some(_) => {}
-        }
-    }
-    for (number, rule) in definition.rules.iter().enumerate() {
-        for (place, name) in rule.segments.iter().enumerate() {
-            if !segments.iter().any(|segment| segment.name == *name) {
-                problems.push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "is no segment"));
-            }
-        }
-    }
-    problems
 }

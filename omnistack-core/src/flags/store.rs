@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
-    db::{self, Db, Tx},
+    db::{self, Db, Sql, Tx},
     identity::{Identity, TenantId, UserId},
 };
 
@@ -101,6 +102,12 @@ struct ChangeRow {
     at: Timestamp,
 }
 
+/// Runs what computes long, as compiling the patterns of thousands of flags, on a thread where no request waits for it.
+pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, db::Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| db::Error::new(db::ErrorKind::Other, error.into()))
+}
+
 fn read<T: DeserializeOwned>(what: &str, name: &str, text: &str) -> Option<T> {
     serde_json::from_str(text)
         .map_err(
@@ -136,11 +143,13 @@ impl Store {
         for (key, tenant, given) in known.overrides {
             overrides.entry(key).or_default().push((tenant.to_string(), given));
         }
-        Ok(FlagSet::build(&known.flags, &known.segments, &overrides, revision))
+        let build = move || FlagSet::build(&known.flags, &known.segments, &overrides, revision);
+        off_runtime(build).await
     }
 
     /// Carries out a change: its rows, its history and its audit entries, or nothing. Answers its number.
     pub(super) async fn apply(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
+        let change = off_runtime(move || change.check().map(|()| change)).await??;
         // An override is one tenant's, and what it is checked by is everybody's.
         let mut tx = self.db.all_tenants().begin().await?;
         let (revision,): (i64,) = tx
@@ -150,100 +159,27 @@ impl Store {
         let revisions: Vec<(String, i64)> = tx.query("select key, revision from flags").fetch_all().await?;
         let mut known = known(&mut tx).await?;
         known.revisions = revisions.into_iter().collect();
+        let is_import = matches!(change, Change::Import(_));
         let steps = change.steps(&known)?;
         let now = self.clock.now();
+        save(&mut tx, &steps, revision, now, caller).await?;
         for step in &steps {
-            self.write(&mut tx, step, revision, now, caller).await?;
+            write(&mut tx, step, revision, now, caller).await?;
         }
         // Last: who records in the same chain waits.
-        for step in steps {
-            let entry = AuditEntry::new(step.audit_action()).by(caller).for_app().on(step.kind(), step.subject());
-            self.log.record_in(&mut tx, entry.with(step.details(revision))).await?;
+        if is_import {
+            let flags = steps.iter().filter(|step| matches!(step, Step::Save { .. })).count();
+            let details = json!({ "revision": revision, "flags": flags, "segments": steps.len() - flags });
+            let entry = AuditEntry::new("flag.imported").by(caller).for_app().with(details);
+            self.log.record_in(&mut tx, entry).await?;
+        } else {
+            for step in steps {
+                let entry = AuditEntry::new(step.audit_action()).by(caller).for_app().on(step.kind(), step.subject());
+                self.log.record_in(&mut tx, entry.with(step.details(revision))).await?;
+            }
         }
         tx.commit().await?;
         Ok(revision)
-    }
-
-    async fn write(
-        &self,
-        tx: &mut Tx,
-        step: &Step,
-        revision: i64,
-        now: Timestamp,
-        caller: &Identity,
-    ) -> Result<(), FlagError> {
-        let (mut key, mut definition, mut tenant) = (None, None, None);
-        match step {
-            Step::Save { flag, .. } => {
-                let text = written(flag)?;
-                tx.query(
-                    "insert into flags (key, definition, revision, created_at, updated_at) values ($1, $2, $3, $4, $4)
-                     on conflict (key) do update set definition = $2, revision = $3, updated_at = $4",
-                )
-                .bind(flag.key.as_str())
-                .bind(text.as_str())
-                .bind(revision)
-                .bind(now)
-                .execute()
-                .await?;
-                (key, definition) = (Some(flag.key.as_str()), Some(text));
-            }
-            Step::Remove(removed) => {
-                tx.query("delete from flags where key = $1").bind(removed.as_str()).execute().await?;
-                key = Some(removed);
-            }
-            Step::Override { key: of, tenant: whose, given: Some(given) } => {
-                tx.query(
-                    "insert into flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
-                     on conflict (key, tenant_id) do update set definition = $3, updated_at = $4",
-                )
-                .bind(of.as_str())
-                .bind(*whose)
-                .bind(written(given)?)
-                .bind(now)
-                .execute()
-                .await?;
-                (key, tenant) = (Some(of.as_str()), Some(*whose));
-            }
-            Step::Override { key: of, tenant: whose, given: None } => {
-                tx.query("delete from flag_overrides where key = $1 and tenant_id = $2")
-                    .bind(of.as_str())
-                    .bind(*whose)
-                    .execute()
-                    .await?;
-                (key, tenant) = (Some(of.as_str()), Some(*whose));
-            }
-            Step::SaveSegment(segment) => {
-                tx.query(
-                    "insert into flag_segments (name, definition, revision, updated_at) values ($1, $2, $3, $4)
-                     on conflict (name) do update set definition = $2, revision = $3, updated_at = $4",
-                )
-                .bind(segment.name.as_str())
-                .bind(written(segment)?)
-                .bind(revision)
-                .bind(now)
-                .execute()
-                .await?;
-            }
-            Step::RemoveSegment(name) => {
-                tx.query("delete from flag_segments where name = $1").bind(name.as_str()).execute().await?;
-            }
-        }
-        let Some(key) = key else { return Ok(()) };
-        tx.query(
-            "insert into flag_history (revision, key, action, definition, for_tenant, actor, at)
-             values ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(revision)
-        .bind(key)
-        .bind(step.action())
-        .bind(definition)
-        .bind(tenant)
-        .bind(caller.actor.unwrap_or(caller.user))
-        .bind(now)
-        .execute()
-        .await?;
-        Ok(())
     }
 
     /// Flags by key, from after one on.
@@ -312,6 +248,118 @@ impl Store {
             self.db.query("select name, definition from flag_segments order by name").fetch_all().await?;
         Ok(rows.into_iter().filter_map(|(name, text)| read("segment", &name, &text)).collect())
     }
+}
+
+/// A flag or segment to be written, with others in one statement.
+#[derive(Serialize)]
+struct Saved<'a> {
+    name: &'a str,
+    definition: String,
+    action: &'a str,
+}
+
+const SAVE_FLAGS: Sql = Sql {
+    postgres: "insert into flags (key, definition, revision, created_at, updated_at)
+        select name, definition, $2, $3, $3 from json_to_recordset($1::json) as saved (name text, definition text)
+        on conflict (key) do update set definition = excluded.definition, revision = $2, updated_at = $3",
+    sqlite: "insert into flags (key, definition, revision, created_at, updated_at)
+        select value ->> 'name', value ->> 'definition', $2, $3, $3 from json_each($1) where true
+        on conflict (key) do update set definition = excluded.definition, revision = $2, updated_at = $3",
+};
+
+const SAVE_HISTORY: Sql = Sql {
+    postgres: "insert into flag_history (revision, key, action, definition, actor, at)
+        select $2, name, action, definition, $3, $4
+        from json_to_recordset($1::json) as saved (name text, action text, definition text)",
+    sqlite: "insert into flag_history (revision, key, action, definition, actor, at)
+        select $2, value ->> 'name', value ->> 'action', value ->> 'definition', $3, $4 from json_each($1)",
+};
+
+const SAVE_SEGMENTS: Sql = Sql {
+    postgres: "insert into flag_segments (name, definition, revision, updated_at)
+        select name, definition, $2, $3 from json_to_recordset($1::json) as saved (name text, definition text)
+        on conflict (name) do update set definition = excluded.definition, revision = $2, updated_at = $3",
+    sqlite: "insert into flag_segments (name, definition, revision, updated_at)
+        select value ->> 'name', value ->> 'definition', $2, $3 from json_each($1) where true
+        on conflict (name) do update set definition = excluded.definition, revision = $2, updated_at = $3",
+};
+
+/// Writes the flags and segments of all steps, and the flags' history: three statements, however many there are.
+async fn save(
+    tx: &mut Tx,
+    steps: &[Step],
+    revision: i64,
+    now: Timestamp,
+    caller: &Identity,
+) -> Result<(), FlagError> {
+    let (mut flags, mut segments) = (Vec::new(), Vec::new());
+    for step in steps {
+        let (to, definition) = match step {
+            Step::Save { flag, .. } => (&mut flags, written(flag)?),
+            Step::SaveSegment(segment) => (&mut segments, written(segment)?),
+            _ => continue,
+        };
+        to.push(Saved { name: step.subject(), definition, action: step.action() });
+    }
+    if !flags.is_empty() {
+        let flags = written(&flags)?;
+        tx.query(SAVE_FLAGS).bind(flags.as_str()).bind(revision).bind(now).execute().await?;
+        let actor = caller.actor.unwrap_or(caller.user);
+        tx.query(SAVE_HISTORY).bind(flags).bind(revision).bind(actor).bind(now).execute().await?;
+    }
+    if !segments.is_empty() {
+        tx.query(SAVE_SEGMENTS).bind(written(&segments)?).bind(revision).bind(now).execute().await?;
+    }
+    Ok(())
+}
+
+/// Writes what else a step does, with its history.
+async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
+    let (mut key, mut tenant) = (None, None);
+    match step {
+        Step::Save { .. } | Step::SaveSegment(_) => return Ok(()),
+        Step::Remove(removed) => {
+            tx.query("delete from flags where key = $1").bind(removed.as_str()).execute().await?;
+            key = Some(removed.as_str());
+        }
+        Step::Override { key: of, tenant: whose, given: Some(given) } => {
+            tx.query(
+                "insert into flag_overrides (key, tenant_id, definition, updated_at) values ($1, $2, $3, $4)
+                 on conflict (key, tenant_id) do update set definition = $3, updated_at = $4",
+            )
+            .bind(of.as_str())
+            .bind(*whose)
+            .bind(written(given)?)
+            .bind(now)
+            .execute()
+            .await?;
+            (key, tenant) = (Some(of.as_str()), Some(*whose));
+        }
+        Step::Override { key: of, tenant: whose, given: None } => {
+            tx.query("delete from flag_overrides where key = $1 and tenant_id = $2")
+                .bind(of.as_str())
+                .bind(*whose)
+                .execute()
+                .await?;
+            (key, tenant) = (Some(of.as_str()), Some(*whose));
+        }
+        Step::RemoveSegment(name) => {
+            tx.query("delete from flag_segments where name = $1").bind(name.as_str()).execute().await?;
+        }
+    }
+    let Some(key) = key else { return Ok(()) };
+    tx.query(
+        "insert into flag_history (revision, key, action, for_tenant, actor, at) values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(revision)
+    .bind(key)
+    .bind(step.action())
+    .bind(tenant)
+    .bind(caller.actor.unwrap_or(caller.user))
+    .bind(now)
+    .execute()
+    .await?;
+    Ok(())
 }
 
 async fn known(tx: &mut Tx) -> Result<Known, db::Error> {

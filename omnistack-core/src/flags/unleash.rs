@@ -1,8 +1,9 @@
 //! Flags of Unleash, as its servers give them to clients.
 
-use std::collections::BTreeMap;
+mod state;
 
-use serde::Deserialize;
+use std::collections::{BTreeMap, HashSet};
+
 use serde_json::Value;
 
 use super::{
@@ -11,6 +12,9 @@ use super::{
     matcher::{Matcher, network},
 };
 use crate::http::FieldProblem;
+use state::{
+    Dependency, Feature, State, Strategy, UnleashConstraint, UnleashOverride, UnleashPayload, UnleashVariant, within_limit,
+};
 
 /// Flags and segments of Unleash, as definitions that decide the same.
 ///
@@ -43,7 +47,7 @@ impl UnleashImport {
     /// Reads a state.
     ///
     /// # Errors
-    /// Names the field that is not as Unleash writes it.
+    /// Names the field that is not as Unleash writes it, or a list of more than 100 strategies or constraints.
     pub fn read(state: &Value) -> Result<Self, FieldProblem> {
         // serde would take the fields of a struct from a list, too.
         if !state.is_object() {
@@ -52,6 +56,10 @@ impl UnleashImport {
         let state: State = serde_path_to_error::deserialize(state)
             .map_err(|error| FieldProblem::new(error.path().to_string(), error.inner().to_string()))?;
         let (features, segments) = state.now();
+        features.iter().try_for_each(Feature::is_within_limits)?;
+        segments.values().try_for_each(|segment| {
+            within_limit(|| format!("segments.{}.constraints", segment.id), &segment.constraints)
+        })?;
         let mut import = Self::default();
         let mut usable = BTreeMap::new();
         for segment in segments.into_values() {
@@ -65,7 +73,7 @@ impl UnleashImport {
                 Err(why) => import.notes.push(format!("segment {}: {why}", segment.id)),
             }
         }
-        let depends: Vec<String> =
+        let depends: HashSet<String> =
             features.iter().filter(|flag| !flag.dependencies.is_empty()).map(|flag| flag.name.clone()).collect();
         for feature in features {
             // Unleash looks one step up and no further.
@@ -112,7 +120,7 @@ impl UnleashImport {
 
     /// A parent nobody knows is never met.
     fn drop_missing_parents(&mut self) {
-        let known: Vec<String> = self.flags.iter().map(|flag| flag.key.clone()).collect();
+        let known: HashSet<String> = self.flags.iter().map(|flag| flag.key.clone()).collect();
         for flag in &mut self.flags {
             let Some(missing) = flag.parents.iter().find(|parent| !known.contains(&parent.key)) else { continue };
             let why = format!("depends on `{}`, which is not there", missing.key);
@@ -121,154 +129,6 @@ impl UnleashImport {
             flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }];
         }
     }
-}
-
-#[derive(Deserialize)]
-struct State {
-    #[serde(default)]
-    features: Vec<Feature>,
-    #[serde(default)]
-    segments: Option<Vec<UnleashSegment>>,
-    #[serde(default)]
-    events: Vec<Event>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-enum Event {
-    Hydration {
-        #[serde(default)]
-        features: Vec<Feature>,
-        #[serde(default)]
-        segments: Vec<UnleashSegment>,
-    },
-    FeatureUpdated {
-        feature: Box<Feature>,
-    },
-    #[serde(rename_all = "camelCase")]
-    FeatureRemoved {
-        feature_name: String,
-    },
-    SegmentUpdated {
-        segment: UnleashSegment,
-    },
-    #[serde(rename_all = "camelCase")]
-    SegmentRemoved {
-        segment_id: i64,
-    },
-}
-
-impl State {
-    /// After all events.
-    fn now(self) -> (Vec<Feature>, BTreeMap<i64, UnleashSegment>) {
-        let mut features = self.features;
-        let keyed = |segments: Vec<UnleashSegment>| segments.into_iter().map(|segment| (segment.id, segment));
-        let mut segments: BTreeMap<_, _> = keyed(self.segments.unwrap_or_default()).collect();
-        for event in self.events {
-            match event {
-                Event::Hydration { features: all, segments: every } => {
-                    features = all;
-                    segments = keyed(every).collect();
-                }
-                Event::FeatureUpdated { feature } => {
-                    features.retain(|known| known.name != feature.name);
-                    features.push(*feature);
-                }
-                Event::FeatureRemoved { feature_name } => features.retain(|known| known.name != feature_name),
-                Event::SegmentUpdated { segment } => _ = segments.insert(segment.id, segment),
-                Event::SegmentRemoved { segment_id } => _ = segments.remove(&segment_id),
-            }
-        }
-        (features, segments)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Feature {
-    name: String,
-    #[serde(default)]
-    description: Option<String>,
-    #[serde(default)]
-    enabled: bool,
-    #[serde(default)]
-    strategies: Option<Vec<Strategy>>,
-    #[serde(default)]
-    variants: Option<Vec<UnleashVariant>>,
-    #[serde(default)]
-    dependencies: Vec<Dependency>,
-    #[serde(default)]
-    impression_data: bool,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    feature: String,
-    #[serde(default)]
-    enabled: Option<bool>,
-    #[serde(default)]
-    variants: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct Strategy {
-    name: String,
-    #[serde(default)]
-    parameters: Option<BTreeMap<String, Value>>,
-    #[serde(default)]
-    constraints: Option<Vec<UnleashConstraint>>,
-    #[serde(default)]
-    segments: Option<Vec<i64>>,
-    #[serde(default)]
-    variants: Option<Vec<UnleashVariant>>,
-}
-
-#[derive(Deserialize)]
-struct UnleashSegment {
-    id: i64,
-    #[serde(default)]
-    constraints: Vec<UnleashConstraint>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UnleashConstraint {
-    context_name: String,
-    operator: String,
-    #[serde(default)]
-    values: Option<Vec<String>>,
-    #[serde(default)]
-    value: Option<String>,
-    #[serde(default)]
-    inverted: Option<bool>,
-    #[serde(default)]
-    case_insensitive: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct UnleashVariant {
-    name: String,
-    weight: u32,
-    #[serde(default)]
-    payload: Option<UnleashPayload>,
-    #[serde(default)]
-    stickiness: Option<String>,
-    #[serde(default)]
-    overrides: Option<Vec<UnleashOverride>>,
-}
-
-#[derive(Deserialize)]
-struct UnleashPayload {
-    #[serde(rename = "type")]
-    kind: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UnleashOverride {
-    context_name: String,
-    values: Vec<String>,
 }
 
 fn variant(from: UnleashVariant) -> Variant {

@@ -8,6 +8,9 @@ use super::FieldProblem;
 /// The most items one answer holds.
 pub const MAX_PAGE_SIZE: u32 = 100;
 
+/// The most rows of a list that are counted, and the last row that a page by its number reaches.
+pub const MAX_COUNTED_ROWS: u32 = 10_000;
+
 /// A list and where it goes on.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
@@ -27,8 +30,19 @@ pub struct NumberedPage<T> {
     pub page: u32,
     /// Items a page at most.
     pub page_size: u32,
-    /// Items on all pages.
+    /// Items on all pages, counted up to 10,000.
     pub total: u64,
+    /// Whether there are more than `total`, which are not counted.
+    pub total_is_estimate: bool,
+}
+
+impl<T> NumberedPage<T> {
+    /// Makes a page of its items and the number of rows that were counted, of which those over [`MAX_COUNTED_ROWS`] only say
+    /// that there are more.
+    pub fn new(items: Vec<T>, page: u32, page_size: u32, counted: u64) -> Self {
+        let most = u64::from(MAX_COUNTED_ROWS);
+        Self { items, page, page_size, total: counted.min(most), total_is_estimate: counted > most }
+    }
 }
 
 /// Which part of a list is wanted: `limit` and `cursor`, or `page` and `page_size`.
@@ -57,7 +71,7 @@ impl PageRequest {
     /// Reads the four parameters as they came.
     ///
     /// # Errors
-    /// A number out of range, or both ways mixed.
+    /// A number out of range, a page beyond [`MAX_COUNTED_ROWS`], or both ways mixed.
     pub fn from_parameters(
         limit: Option<&str>,
         cursor: Option<&str>,
@@ -72,10 +86,20 @@ impl PageRequest {
             let message = "can't be combined with `limit` or `cursor`";
             return Err(FieldProblem::new("page", message));
         }
-        Ok(Self::Numbered {
-            page: number("page", page, 1, 1_000_000)?,
-            page_size: number("page_size", page_size, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?,
-        })
+        let page_size = number("page_size", page_size, Self::DEFAULT_SIZE, MAX_PAGE_SIZE)?;
+        Self::numbered(number("page", page, 1, MAX_COUNTED_ROWS)?, page_size)
+    }
+
+    /// Asks for a page by its number.
+    ///
+    /// # Errors
+    /// A page whose last row is beyond [`MAX_COUNTED_ROWS`].
+    pub fn numbered(page: u32, page_size: u32) -> Result<Self, FieldProblem> {
+        if u64::from(page) * u64::from(page_size) > u64::from(MAX_COUNTED_ROWS) {
+            let message = "reaches the first 10,000 rows only: go on with `cursor`, or narrow the list by a filter";
+            return Err(FieldProblem::new("page", message));
+        }
+        Ok(Self::Numbered { page, page_size })
     }
 }
 

@@ -71,7 +71,7 @@ async fn list(State(jobs): State<Jobs>, Query(query): Query<ListQuery>) -> Resul
     Ok(Json(Page { items, next_cursor }))
 }
 
-/// Counts the jobs of each queue by state.
+/// Counts the jobs of each queue by state, up to 10,000.
 #[utoipa::path(get, path = "/queues", operation_id = "list_job_queues", responses((status = 200, body = Vec<QueueInfo>)))]
 async fn queues(State(jobs): State<Jobs>) -> Result<Json<Vec<QueueInfo>>, Error> {
     Ok(Json(jobs.queues().await?))

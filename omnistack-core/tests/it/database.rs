@@ -9,6 +9,7 @@ mod deleted_file;
 mod disk_full;
 mod errors;
 mod filters;
+mod large;
 mod lists;
 mod lost_answers;
 mod migrations;

@@ -21,9 +21,10 @@ create table files (
 create index files_of_tenant on files (tenant_id, id);
 create index files_pending on files (pending_until) where state <> 'stored';
 create index files_unfinished on files (tenant_id, pending_until) where state <> 'stored';
+create index files_deleted_of_tenant on files (tenant_id, id) where deleted_at is not null;
 create index files_deleted on files (deleted_at) where deleted_at is not null;
 -- What is to be archived, the oldest first.
-create index files_by_age on files (created_at) where state = 'stored' and storage_class is null;
+create index files_by_age on files (created_at, id) where state = 'stored' and storage_class is null;
 
 -- What each tenant stores, with what is reserved.
 create table file_usage (

@@ -4,6 +4,7 @@ use omnistack_core::{
     clock::Timestamp,
     db::{Error, Tx},
 };
+use uuid::Uuid;
 
 use super::Row;
 use crate::model::{ELSEWHERE, File, FileId};
@@ -19,9 +20,9 @@ pub(crate) async fn aged(
         "select ",
         columns!(),
         " from files where state = 'stored' and storage_class is null and deleted_at is null and created_at < $1 \
-         and ($2 is null or created_at > $2 or (created_at = $2 and id > $3)) order by created_at, id limit $4"
+         and (created_at, id) > ($2, $3) order by created_at, id limit $4"
     );
-    let (at, id) = after.unzip();
+    let (at, id) = after.unwrap_or_else(|| (Timestamp::from_micros(0), FileId::from_uuid(Uuid::nil())));
     let rows: Vec<Row> = tx.query(sql).bind(before).bind(at).bind(id).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }

@@ -5,5 +5,6 @@
 mod audit;
 mod docs;
 mod jobs;
+mod lists;
 mod pipe;
 mod projects;

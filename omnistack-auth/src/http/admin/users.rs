@@ -48,7 +48,7 @@ struct ListQuery {
     #[garde(skip)]
     #[param(inline)]
     sort: Option<UserSort>,
-    /// Counted from 1.
+    /// Counted from 1. Pages beyond row 100,000 take long.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
     page: Option<u32>,

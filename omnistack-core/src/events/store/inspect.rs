@@ -120,7 +120,7 @@ impl From<Stored> for DeliveryInfo {
 pub struct SubscriberInfo {
     /// Its name.
     pub subscriber: String,
-    /// Deliveries by state.
+    /// Deliveries by state, of each state counted up to 10,000.
     pub deliveries: BTreeMap<DeliveryState, u64>,
     /// When the oldest event was published that it has still to be told.
     pub behind_since: Option<Timestamp>,
@@ -185,6 +185,22 @@ impl DeliveryFilter {
     }
 }
 
+/// How many deliveries of one subscriber and state are counted.
+const MAX_COUNTED_DELIVERIES: i64 = 10_000;
+
+/// One step of an index for each subscriber, and a bounded count for each of its states.
+const COUNTS: &str = "with recursive subscribers (subscriber) as (
+    select min(subscriber) from event_deliveries
+    union all
+    select (select min(the.subscriber) from event_deliveries as the where the.subscriber > subscribers.subscriber)
+    from subscribers where subscriber is not null),
+states (state) as (values ('waiting'), ('dead'), ('done'), ('skipped'))
+select subscriber, state, (select count(*) from (select 1 from event_deliveries as the
+        where the.subscriber = subscribers.subscriber and the.state = states.state limit $1) as counted),
+    case when state in ('waiting', 'dead') then (select min(seq) from event_deliveries as the
+        where the.subscriber = subscribers.subscriber and the.state = states.state) end
+from subscribers cross join states where subscriber is not null order by subscriber, state";
+
 impl Store {
     /// The newest deliveries that match, before one.
     pub(in crate::events) async fn list(
@@ -198,10 +214,25 @@ impl Store {
         let (seq, subscriber) = before.unwrap_or((i64::MAX, ""));
         let (seq, subscriber) = (args.push(seq), args.push(subscriber.to_owned()));
         let limit = args.push(i64::from(limit));
+        let newest = |condition: &str| {
+            format!(
+                "select * from event_deliveries as the where the.seq <= ${seq} and (the.seq, the.subscriber) < (${seq}, ${subscriber})\
+                 {condition} order by the.seq desc, the.subscriber desc limit ${limit}"
+            )
+        };
+        let newest = if filter.subscriber.is_none() || filter.state.is_some() {
+            newest(&condition)
+        } else {
+            // The newest of each state are read from an index, and of those the newest.
+            let states = DeliveryState::ALL.map(DeliveryState::as_str).map(|state| {
+                format!("select * from ({}) as {state}", newest(&format!("{condition} and the.state = '{state}'")))
+            });
+            states.join(" union all ")
+        };
         let sql = format!(
             "select id, the.seq, name, the.key, payload, tenant, trace, published_at, subscriber, state, attempt, error, ended_at
-            from event_deliveries as the join events on events.seq = the.seq
-            where (the.seq, the.subscriber) < (${seq}, ${subscriber}){condition} order by the.seq desc, subscriber desc limit ${limit}"
+            from ({newest}) as the join events on events.seq = the.seq
+            order by the.seq desc, subscriber desc limit ${limit}"
         );
         let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(stored.into_iter().map(DeliveryInfo::from).collect())
@@ -209,9 +240,9 @@ impl Store {
 
     /// Every subscriber that has deliveries, with how many in each state.
     pub(in crate::events) async fn subscribers(&self) -> Result<Vec<SubscriberInfo>, Error> {
-        let counts = "select subscriber, state, count(*), min(case when state in ('waiting', 'dead') then seq end)
-            from event_deliveries group by subscriber, state order by subscriber, state";
-        let counts: Vec<(String, String, i64, Option<i64>)> = self.db.query(counts).fetch_all().await?;
+        let counts = self.db.query(COUNTS).bind(MAX_COUNTED_DELIVERIES);
+        let counts: Vec<(String, String, i64, Option<i64>)> = counts.fetch_all().await?;
+        let counts = counts.into_iter().filter(|(_, _, count, _)| *count > 0);
         let mut all: Vec<SubscriberInfo> = Vec::new();
         for (subscriber, state, count, oldest) in counts {
             if all.last().is_none_or(|last| last.subscriber != subscriber) {

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::super::{
     Constraint, Context, Definition, FlagChange, FlagRecord, Flags, OverrideRecord, Reason, Segment, TenantOverride,
     UnleashImport,
+    store::off_runtime,
 };
 use crate::{
     app::Api,
@@ -349,7 +350,8 @@ async fn import(
     caller: Identity,
     Json(UnleashState(state)): Json<UnleashState>,
 ) -> Result<Json<FlagsImported>, Error> {
-    let import = UnleashImport::read(&state).map_err(|problem| Error::invalid([problem]))?;
+    let import = off_runtime(move || UnleashImport::read(&state)).await?;
+    let import = import.map_err(|problem| Error::invalid([problem]))?;
     let imported = FlagsImported {
         flags: import.flags.iter().map(|flag| flag.key.clone()).collect(),
         segments: import.segments.iter().map(|segment| segment.name.clone()).collect(),

@@ -166,7 +166,7 @@ pub struct QueueInfo {
     pub queue: String,
     /// Whether it is paused.
     pub paused: bool,
-    /// Jobs by state.
+    /// Jobs by state, of each state counted up to 10,000.
     pub jobs: BTreeMap<JobState, u64>,
 }
 
@@ -198,6 +198,11 @@ impl JobFilter {
         Self { id: Some(id), ..Self::default() }
     }
 
+    /// Whether an index has what it names together with the state.
+    fn is_indexed_by_state(&self) -> bool {
+        self.queue.is_some() || self.name.is_some() || self.tenant.is_some()
+    }
+
     /// Adds its conditions, each after an `and`.
     pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
@@ -222,6 +227,19 @@ impl JobFilter {
     }
 }
 
+/// How many jobs of one queue and state are counted.
+const MAX_COUNTED_JOBS: i64 = 10_000;
+
+/// One step of an index for each queue, and a bounded count for each of its states.
+const COUNTS: &str = "with recursive queues (queue) as (
+    select min(queue) from jobs
+    union all
+    select (select min(jobs.queue) from jobs where jobs.queue > queues.queue) from queues where queue is not null),
+states (state) as (values ('scheduled'), ('ready'), ('running'), ('done'), ('dead'), ('cancelled'))
+select queue, state, (select count(*) from (select 1 from jobs
+    where jobs.queue = queues.queue and jobs.state = states.state limit $1) as counted)
+from queues cross join states where queue is not null order by queue";
+
 const COLUMNS: &str =
     "id, name, queue, state, payload, attempt, max_attempts, progress, note, error, tenant, trace, run_at,
     created_at, started_at, finished_at";
@@ -235,11 +253,21 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<JobInfo>, Error> {
         let mut args = Args::new(self.db.dialect());
-        let mut sql = format!("select {COLUMNS} from jobs where true{}", filter.sql(&mut args));
+        let mut condition = filter.sql(&mut args);
         if let Some(before) = before {
-            _ = write!(sql, " and id < ${}", args.push(before));
+            _ = write!(condition, " and id < ${}", args.push(before));
         }
-        _ = write!(sql, " order by id desc limit ${}", args.push(i64::from(limit)));
+        let limit = args.push(i64::from(limit));
+        let newest = |condition: &str| {
+            format!("select {COLUMNS} from jobs where true{condition} order by id desc limit ${limit}")
+        };
+        let sql = if filter.state.is_some() || !filter.is_indexed_by_state() {
+            newest(&condition)
+        } else {
+            // The newest of each state are read from an index, and of those the newest.
+            let states = JobState::ALL.map(|state| format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'"))));
+            format!("{} order by id desc limit ${limit}", states.join(" union all "))
+        };
         let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
         Ok(stored.into_iter().map(JobInfo::from).collect())
     }
@@ -256,10 +284,11 @@ impl Store {
         Ok(failures.into_iter().map(info).collect())
     }
 
-    /// Counts by queue and state. Reads every row of an index.
+    /// Counts by queue and state, each up to [`MAX_COUNTED_JOBS`].
     pub(in crate::jobs) async fn queues(&self) -> Result<Vec<QueueInfo>, Error> {
-        let counts = self.db.query("select queue, state, count(*) from jobs group by queue, state order by queue");
+        let counts = self.db.query(COUNTS).bind(MAX_COUNTED_JOBS);
         let counts: Vec<(String, String, i64)> = counts.fetch_all().await?;
+        let counts = counts.into_iter().filter(|(_, _, count)| *count > 0);
         let paused: Vec<(String, bool)> = self.db.query("select name, paused from job_queues").fetch_all().await?;
         let mut queues = BTreeMap::<String, QueueInfo>::new();
         let empty = |queue: &str| QueueInfo { queue: queue.into(), paused: false, jobs: BTreeMap::new() };

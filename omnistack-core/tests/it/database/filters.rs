@@ -146,7 +146,8 @@ on_each_database! {
             ("limit=", "limit"),
             ("limit=4294967297", "limit"),
             ("page=0", "page"),
-            ("page=1000001", "page"),
+            ("page=10001", "page"),
+            ("page=101&page_size=100", "page"),
             ("page_size=101", "page_size"),
             ("page_size=0", "page_size"),
             ("page=1&limit=1", "page"),
@@ -159,11 +160,13 @@ on_each_database! {
             assert!(fields.iter().any(|problem| problem["field"] == json!(field)), "{query}: {answer}");
         }
         caller.get(format!("{BOOKS}?limit=100")).await.expect(200);
-        caller.get(format!("{BOOKS}?page=1000000&page_size=100")).await.expect(200);
+        caller.get(format!("{BOOKS}?page=100&page_size=100")).await.expect(200);
         for query in ["q=a%00b", "title=%FF", "title=a%00b"] {
             caller.get(format!("{BOOKS}?{query}")).await.expect_error(400, "MALFORMED_URL");
         }
-        for (query, field) in [("q=x", "q"), ("deleted=exclude", "deleted")] {
+        for (query, field) in
+            [("q=x", "q"), ("deleted=exclude", "deleted"), ("sort=updated_at", "sort"), ("updated_at=2030-01-01T00:00:00Z", "updated_at")]
+        {
             let answer = caller.get(format!("{NOTICES}?{query}")).await.expect_error(422, "VALIDATION_FAILED").json();
             assert_eq!(answer["error"]["details"]["fields"][0]["field"], json!(field), "{answer}");
         }

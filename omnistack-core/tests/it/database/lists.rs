@@ -140,7 +140,7 @@ on_each_database! {
             ("page=2&page_size=3", 2, 3, &expected[3..6]),
             ("page=3&page_size=3", 3, 3, &expected[6..]),
             ("page=4&page_size=3", 4, 3, &[]),
-            ("page=1000000&page_size=100", 1_000_000, 100, &[]),
+            ("page=100&page_size=100", 100, 100, &[]),
             ("page=1", 1, 20, &expected[..]),
             ("page_size=100", 1, 100, &expected[..]),
         ] {
@@ -148,7 +148,7 @@ on_each_database! {
             let body = answer.json();
             assert_eq!(ids(body["items"].as_array().unwrap()), items, "{query}");
             assert_eq!((&body["page"], &body["page_size"], &body["total"]), (&json!(page), &json!(size), &json!(7)), "{query}");
-            assert_eq!(answer.next_link(), None);
+            assert_eq!((&body["total_is_estimate"], answer.next_link()), (&json!(false), None));
         }
     }
 
@@ -156,7 +156,7 @@ on_each_database! {
         let app = TestApp::start(database, |app| app.with(Shelf)).await;
         for path in [BOOKS, NOTICES] {
             assert_eq!(app.user().get(path).await.expect(200).json(), json!({"items": []}));
-            let numbered = json!({"items": [], "page": 1, "page_size": 20, "total": 0});
+            let numbered = json!({"items": [], "page": 1, "page_size": 20, "total": 0, "total_is_estimate": false});
             assert_eq!(app.user().get(format!("{path}?page=1")).await.expect(200).json(), numbered);
         }
     }

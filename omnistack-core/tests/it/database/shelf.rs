@@ -55,7 +55,12 @@ alter table drafts force row level security;
 create policy tenant on drafts using (omnistack_visible(tenant_id));
 create table notices (
     id uuid primary key, words text not null unique, created_at timestamptz not null, updated_at timestamptz not null
-);";
+);
+create index books_by_creation on books (tenant_id, created_at, id);
+create index books_by_title on books (tenant_id, title, id);
+create index books_by_pages on books (tenant_id, pages, id);
+create index books_deleted on books (tenant_id, created_at, id) where deleted_at is not null;
+select omnistack_search('books', 'title', 'note');";
 
 const SQLITE: &str = "
 create table books (
@@ -72,7 +77,27 @@ create table drafts (
 create unique index drafts_owner_id_title_key on drafts (owner_id, title) where deleted_at is null;
 create table notices (
     id blob primary key, words text not null unique, created_at text not null, updated_at text not null
-) strict;";
+) strict;
+create index books_by_creation on books (tenant_id, created_at, id);
+create index books_by_title on books (tenant_id, title, id);
+create index books_by_pages on books (tenant_id, pages, id);
+create index books_deleted on books (tenant_id, created_at, id) where deleted_at is not null;
+create table books_search_ids (number integer primary key, id blob not null unique) strict;
+create virtual table books_search using fts5(
+    tenant, words, content = '', contentless_delete = 1, tokenize = 'trigram', detail = 'column');
+create trigger books_search_insert after insert on books begin
+    insert into books_search_ids (id) values (new.id);
+    insert into books_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
+        concat_ws(char(10), new.title, new.note) from books_search_ids where id = new.id;
+end;
+create trigger books_search_update after update of title, note on books begin
+    insert or replace into books_search (rowid, tenant, words) select number, substr(hex(new.tenant_id), -3),
+        concat_ws(char(10), new.title, new.note) from books_search_ids where id = new.id;
+end;
+create trigger books_search_delete after delete on books begin
+    delete from books_search where rowid = (select number from books_search_ids where id = old.id);
+    delete from books_search_ids where id = old.id;
+end;";
 
 /// A tenant's, with a column of every kind.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
@@ -131,6 +156,7 @@ impl Resource for Book {
         Column::boolean("in_print").sorts().filters(),
         Column::timestamp("published").sorts().filters(),
         Column::id("series").filters(),
+        Column::timestamp("updated_at").sorts().filters(),
     ];
     type Create = NewBook;
     type Update = BookChange;

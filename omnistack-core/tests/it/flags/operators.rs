@@ -3,7 +3,7 @@
 use http::Method;
 use omnistack_core::{
     audit::{AuditFilter, AuditStore, Chain},
-    flags::{Definition, FlagError, Rule},
+    flags::{Definition, FlagError, Rule, UnleashImport},
 };
 use omnistack_testkit::{Answer, TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
@@ -225,5 +225,60 @@ on_each_database! {
             app.admin().get(format!("{ADMIN}?{query}")).await.expect(422);
         }
         app.admin().get(format!("{ADMIN}/a/history?cursor=x")).await.expect(422);
+    }
+
+    async fn thousands_of_flags_are_taken_over_at_once(database: TestDatabase) {
+        const FLAGS: usize = 3000;
+        let app = app(database, |app| app).await;
+        // Each replaces one of before, and names a segment of its own; work for each pair of them would outlast the timeout.
+        let segments: Vec<_> = (0..FLAGS).map(|id| json!({ "id": id, "constraints": [] })).collect();
+        let updates = (0..FLAGS).map(|id| {
+            let strategies = json!([{ "name": "default", "segments": [id] }]);
+            json!({ "type": "feature-updated", "feature": { "name": format!("flag-{id}"), "enabled": true, "strategies": strategies } })
+        });
+        let features: Vec<_> = (0..FLAGS).map(|id| json!({ "name": format!("flag-{id}"), "enabled": false })).collect();
+        let state = json!({ "features": features, "segments": segments, "events": updates.collect::<Vec<_>>() });
+        let answer = app.admin().post(format!("{ADMIN}/import"), &state).await.expect(200).json();
+        assert_eq!(answer["flags"].as_array().unwrap().len(), FLAGS);
+        assert_eq!(answer["notes"], json!([]));
+        assert!(flags(&app).is_on("flag-2999", &flags(&app).context()));
+    }
+
+    async fn parents_that_lead_back_are_found_however_far(database: TestDatabase) {
+        const FLAGS: usize = 2000;
+        let app = app(database, |app| app).await;
+        let chain = (0..FLAGS).map(|id| {
+            let flag = Definition::new(format!("flag-{id}"));
+            if id == 0 { flag } else { flag.parent(format!("flag-{}", id - 1)) }
+        });
+        let mut import = UnleashImport::default();
+        import.flags = chain.collect();
+        flags(&app).import(import, &operator()).await.unwrap();
+        let last = format!("flag-{}", FLAGS - 1);
+        let closed = Definition::new("flag-0").parent(last.as_str());
+        let refused = flags(&app).replace(closed, None, &operator()).await.unwrap_err();
+        assert!(matches!(&refused, FlagError::Invalid(problems) if problems[0].field == "parents[0].key"), "{refused}");
+        assert!(flags(&app).set().len() == FLAGS);
+    }
+
+    async fn what_is_too_long_is_refused_before_it_is_compiled(database: TestDatabase) {
+        let app = app(database, |app| app).await;
+        // Each is refused when it is compiled.
+        let bad = json!({ "attribute": "a", "operator": "matches", "values": ["("] });
+        let many = json!({ "key": "x", "rules": vec![json!({ "constraints": [bad] }); 3000] });
+        let answer = app.admin().post(ADMIN, &many).await.expect_error(422, "VALIDATION_FAILED").json();
+        let named = fields(&answer);
+        assert_eq!(named.len(), 101, "the limit, and the hundred that are within it");
+        assert_eq!(named[0], "rules");
+        let pattern = json!({ "contextName": "a", "operator": "REGEX", "value": "(" });
+        let strategy = |constraints: usize| json!({ "name": "default", "constraints": vec![pattern.clone(); constraints] });
+        for (strategies, field) in [
+            (vec![strategy(1); 101], "features.x.strategies"),
+            (vec![strategy(101)], "features.x.strategies[0].constraints"),
+        ] {
+            let state = json!({ "features": [{ "name": "x", "strategies": strategies }] });
+            let answer = app.admin().post(format!("{ADMIN}/import"), &state).await.expect_error(422, "VALIDATION_FAILED").json();
+            assert_eq!(fields(&answer), [field]);
+        }
     }
 }

@@ -11,6 +11,11 @@ create table projects (
 -- A deleted project's name is free again.
 create unique index projects_tenant_id_name_key on projects (tenant_id, name) where deleted_at is null;
 create index projects_by_creation on projects (tenant_id, created_at, id);
+create index projects_by_name on projects (tenant_id, name, id);
+create index projects_deleted on projects (tenant_id, created_at, id) where deleted_at is not null;
+
+-- For `?q=`.
+select omnistack_search('projects', 'name', 'description');
 
 alter table projects enable row level security;
 alter table projects force row level security;

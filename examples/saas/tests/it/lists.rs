@@ -1,0 +1,119 @@
+//! Lists read an index for what they are asked for, on each database.
+
+use std::sync::{Arc, Mutex};
+
+use omnistack::db::{Db, QueryEvent, QueryObserver};
+use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use sqlx::{AssertSqlSafe, Row as _};
+
+#[path = "../../benches/lists/rows.rs"]
+mod rows;
+
+const ROWS: i64 = 30_000;
+
+/// What a member asks for, the table, and an index that a statement of it reads.
+const PROJECTS: [(&str, &str); 9] = [
+    ("", "projects_by_creation"),
+    ("sort=name", "projects_by_name"),
+    ("sort=-name&limit=100", "projects_by_name"),
+    ("deleted=only", "projects_deleted"),
+    ("created_at[gte]=2030-01-01T00:00:00Z", "projects_by_creation"),
+    ("name=Needle", "projects_by_name"),
+    ("page=500", "projects_by_creation"),
+    ("q=needle", "projects_search"),
+    ("q=needle&page=1", "projects_search"),
+];
+
+/// What an operator asks for, likewise.
+const OPERATORS: [(&str, &str, &str); 18] = [
+    ("users", "users", "users_by_creation"),
+    ("users?sort=email", "users", "users_by_email"),
+    ("users?sort=-name&page=100", "users", "users_by_name"),
+    ("users?operator=true", "users", "users_operators"),
+    ("users?active=false", "users", "users_disabled"),
+    ("users?q=needle", "users", "users_search"),
+    ("tenants?sort=name", "tenants", "tenants_by_name"),
+    ("tenants?suspended=true", "tenants", "tenants_suspended"),
+    ("tenants?q=needle", "tenants", "tenants_search"),
+    ("audit-logs", "audit_entries", "audit_entries_newest"),
+    ("audit-logs?action=needle.", "audit_entries", "audit_entries_newest_of_action"),
+    ("audit-logs?tenant=TENANT&action=needle.", "audit_entries", "audit_entries_newest_of_tenant_and_action"),
+    ("audit-logs?resource=project:7", "audit_entries", "audit_entries_newest_of_resource"),
+    ("jobs?name=needle", "jobs", "jobs_of_name"),
+    ("jobs?tenant=TENANT", "jobs", "jobs_of_tenant"),
+    ("jobs?queue=needle", "jobs", "jobs_of_queue"),
+    ("jobs?name=needle&state=dead", "jobs", "jobs_of_name"),
+    ("jobs/queues", "jobs", "jobs_of_queue"),
+];
+
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl QueryObserver for Statements {
+    fn observe(&self, event: QueryEvent<'_>) {
+        self.0.lock().unwrap().push(event.sql.to_owned());
+    }
+}
+
+impl Statements {
+    /// Those that read this table, and the index that is a table beside it.
+    fn take(&self, table: &str) -> Vec<String> {
+        let all = std::mem::take(&mut *self.0.lock().unwrap());
+        all.into_iter().filter(|sql| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with"))).collect()
+    }
+}
+
+on_each_database! {
+    async fn each_list_reads_an_index(database: TestDatabase) {
+        let app = TestApp::start(database, saas::app).await;
+        let (member, operator) = (app.user(), app.admin());
+        let tenant = member.identity().unwrap().tenant.unwrap();
+        rows::add(app.db(), tenant, 1, ROWS).await;
+        let statements = Statements::default();
+        app.db().observe(statements.clone());
+        let projects = PROJECTS.map(|(query, index)| (&member, format!("/api/v1/app/projects?{query}"), "projects", index));
+        let operators = OPERATORS.map(|(path, table, index)| {
+            (&operator, format!("/api/v1/admin/{}", path.replace("TENANT", &tenant.to_string())), table, index)
+        });
+        for (client, path, table, index) in projects.into_iter().chain(operators) {
+            statements.take("");
+            let answer = client.get(&path).await.expect(200).json();
+            let found = answer["items"].as_array().or(answer.as_array()).unwrap().len();
+            assert!(found > 0 || path.contains("operator=") || path.contains("active=") || path.contains("suspended="), "{path}");
+            let mut plans = Vec::new();
+            for sql in statements.take(table) {
+                let plan = plan(app.db(), &sql).await;
+                for line in &plan {
+                    assert!(!reads_all(line, table), "{path}\n{sql}\n{}", plan.join("\n"));
+                }
+                plans.push(format!("{sql}\n{}", plan.join("\n")));
+            }
+            assert!(plans.iter().any(|plan| plan.contains(index)), "{path} should read {index}\n{}", plans.join("\n\n"));
+        }
+    }
+}
+
+/// Whether a step of a plan reads a whole table, or sorts all that a tenant has.
+fn reads_all(step: &str, table: &str) -> bool {
+    let step = step.trim_start_matches([' ', '-', '>']);
+    let on = |words: &str| step.strip_prefix(words).is_some_and(|rest| rest.split(' ').next() == Some(table));
+    on("Seq Scan on ") || on("Parallel Seq Scan on ") || (on("SCAN ") && !step.contains("USING"))
+}
+
+/// The steps of the plan, as it is for any values.
+async fn plan(db: &Db, sql: &str) -> Vec<String> {
+    let Some(pool) = db.postgres() else {
+        let explained: Vec<(i64, i64, i64, String)> = {
+            let pool = db.sqlite_readers().unwrap();
+            sqlx::query_as(AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(pool).await.unwrap()
+        };
+        return explained.into_iter().map(|(_, _, _, step)| step).collect();
+    };
+    let mut connection = pool.acquire().await.unwrap();
+    let values = (1..20).take_while(|number| sql.contains(&format!("${number}"))).map(|_| "null").collect::<Vec<_>>();
+    let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
+    let script = format!("set plan_cache_mode = force_generic_plan; prepare list as {sql}; explain execute list{values}");
+    let rows = sqlx::raw_sql(AssertSqlSafe(script)).fetch_all(&mut *connection).await.unwrap();
+    sqlx::raw_sql("deallocate list; reset plan_cache_mode").execute(&mut *connection).await.unwrap();
+    rows.into_iter().map(|row| row.get::<String, _>(0)).collect()
+}

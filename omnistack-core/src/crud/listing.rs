@@ -1,0 +1,154 @@
+//! Lists in SQL that read a bounded number of rows.
+
+use std::{fmt, time::Duration};
+
+use sqlx::AssertSqlSafe;
+
+use super::Search;
+use crate::{
+    db::{self, Args, Record, Tx},
+    http::{Error, MAX_COUNTED_ROWS, NumberedPage},
+};
+
+/// How long one statement of a list with a search may take.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many rows, in the list's order, are looked through for a text before its index is asked. A common text is found among
+/// them, and its index would give too many rows to sort.
+const MAX_PROBED_ROWS: u32 = 2_000;
+
+type Conditions<'a> = Box<dyn Fn(&mut Args) -> Result<Vec<String>, Error> + Send + Sync + 'a>;
+
+/// A list in SQL that reads a bounded number of rows, whatever the table holds: given an index on the columns of its
+/// conditions and order, and one for its [`Search`]. [`Crud`](super::Crud) makes its lists so.
+///
+/// The table has a column `id`. The parts of the SQL come from the program, values from callers go into [`Args`].
+#[must_use]
+pub struct Listing<'a> {
+    table: &'a str,
+    order: &'a str,
+    conditions: Conditions<'a>,
+    search: Option<Search<'a>>,
+}
+
+impl<'a> Listing<'a> {
+    /// Lists rows of a table that meet conditions, in an order: `created_at desc, id desc`. The conditions are asked for once
+    /// for each statement.
+    pub fn new(
+        table: &'a str,
+        order: &'a str,
+        conditions: impl Fn(&mut Args) -> Result<Vec<String>, Error> + Send + Sync + 'a,
+    ) -> Self {
+        Self { table, order, conditions: Box::new(conditions), search: None }
+    }
+
+    /// Lists only rows that contain a text.
+    pub fn search(mut self, search: Option<Search<'a>>) -> Self {
+        self.search = search;
+        self
+    }
+
+    /// Returns the first rows, at most `limit`.
+    ///
+    /// # Errors
+    /// 503 `SEARCH_TIMEOUT` when a search takes more than three seconds, and the database's.
+    pub async fn first<T: Record>(&self, tx: &mut Tx, columns: &str, limit: u32) -> Result<Vec<T>, Error> {
+        let by_index = self.by_index(tx, MAX_PROBED_ROWS, limit).await?;
+        self.rows(tx, by_index, columns, limit, 0).await
+    }
+
+    /// Returns a page by its number, counted from 1, with the total: the number of rows, counted up to
+    /// [`MAX_COUNTED_ROWS`].
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    pub async fn numbered<T: Record>(
+        &self,
+        tx: &mut Tx,
+        columns: &str,
+        page: u32,
+        page_size: u32,
+    ) -> Result<NumberedPage<T>, Error> {
+        // Of one row in three, all that are counted are among 30,000.
+        let by_index = self.by_index(tx, MAX_COUNTED_ROWS, MAX_COUNTED_ROWS / 3).await?;
+        let mut args = Args::new(tx.dialect());
+        let counted = self.select(tx, by_index, "1", &mut args)?;
+        let count = format!("select count(*) from ({counted} limit {}) as counted", MAX_COUNTED_ROWS + 1);
+        let (counted,): (i64,) = self.ask(tx.query(AssertSqlSafe(count)).args(args).fetch_one().await)?;
+        let items = self.rows(tx, by_index, columns, page_size, (page - 1).saturating_mul(page_size)).await?;
+        Ok(NumberedPage::new(items, page, page_size, counted.unsigned_abs()))
+    }
+
+    /// Whether rows are found by the index of the search: a text is too rare for going through the rows in order.
+    async fn by_index(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<bool, Error> {
+        let Some(search) = &self.search else { return Ok(false) };
+        tx.set_statement_timeout(SEARCH_TIMEOUT).await?;
+        if !search.is_indexed() {
+            return Ok(false);
+        }
+        let mut args = Args::new(tx.dialect());
+        let conditions = (self.conditions)(&mut args)?;
+        let (columns, contains) = (search.columns(), search.contains(tx.dialect(), &mut args));
+        let Self { table, order, .. } = self;
+        let sql = format!(
+            "select count(*), count(case when {contains} then 1 end) from \
+             (select {columns} from {table}{} order by {order} limit {probed}) as probed",
+            filter(&conditions)
+        );
+        let (seen, found): (i64, i64) = self.ask(tx.query(AssertSqlSafe(sql)).args(args).fetch_one().await)?;
+        Ok(seen >= i64::from(probed) && found < i64::from(enough))
+    }
+
+    async fn rows<T: Record>(
+        &self,
+        tx: &mut Tx,
+        by_index: bool,
+        columns: &str,
+        limit: u32,
+        offset: u32,
+    ) -> Result<Vec<T>, Error> {
+        let mut args = Args::new(tx.dialect());
+        let Self { table, order, .. } = self;
+        // Rows that are passed over are read from the index alone, where it has all that is asked for.
+        let passes_over = offset > 0;
+        let select = self.select(tx, by_index, if passes_over { "id" } else { columns }, &mut args)?;
+        let (limit, offset) = (args.push(i64::from(limit)), args.push(i64::from(offset)));
+        let mut sql = format!("{select} order by {order} limit ${limit} offset ${offset}");
+        if passes_over {
+            sql = format!("select {columns} from {table} where id in ({sql}) order by {order}");
+        }
+        self.ask(tx.query(AssertSqlSafe(sql)).args(args).fetch_all().await)
+    }
+
+    fn select(&self, tx: &Tx, by_index: bool, columns: &str, args: &mut Args) -> Result<String, Error> {
+        let (mut from, mut conditions) = (self.table.to_owned(), (self.conditions)(args)?);
+        if let Some(search) = &self.search {
+            conditions.push(search.contains(tx.dialect(), args));
+            if by_index {
+                search.narrow(tx.dialect(), &mut from, &mut conditions, args);
+            }
+        }
+        Ok(format!("select {columns} from {from}{}", filter(&conditions)))
+    }
+
+    /// Tells a search that took too long from a database that did.
+    fn ask<T>(&self, answer: Result<T, db::Error>) -> Result<T, Error> {
+        answer.map_err(|error| match error.kind() {
+            db::ErrorKind::Timeout if self.search.is_some() => {
+                let message = "the search took too long: look for more characters, or add a filter";
+                Error::unavailable("SEARCH_TIMEOUT", message).cause(error)
+            }
+            _ => error.into(),
+        })
+    }
+}
+
+fn filter(conditions: &[String]) -> String {
+    if conditions.is_empty() { String::new() } else { format!(" where {}", conditions.join(" and ")) }
+}
+
+impl fmt::Debug for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, order, search, .. } = self;
+        f.debug_struct("Listing").field("table", table).field("order", order).field("search", search).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,92 @@
+//! What flags name: their parents and segments, found once for all flags.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::{Definition, Segment};
+use crate::http::FieldProblem;
+
+/// Flags and segments by name, and the flags whose parents lead back to themselves. Building it takes time linear in the
+/// number of flags, parents and segments.
+pub(super) struct References<'a> {
+    flags: HashMap<&'a str, usize, RandomState>,
+    segments: HashMap<&'a str, &'a Segment, RandomState>,
+    /// By the flag's place.
+    circles: Vec<bool>,
+}
+
+impl<'a> References<'a> {
+    /// Indexes flags and segments. Of flags with the same key the last is meant.
+    pub(super) fn new(
+        flags: impl IntoIterator<Item = &'a Definition>,
+        segments: impl IntoIterator<Item = &'a Segment>,
+    ) -> Self {
+        let definitions: Vec<_> = flags.into_iter().collect();
+        let flags: HashMap<_, _, _> =
+            definitions.iter().enumerate().map(|(at, flag)| (flag.key.as_str(), at)).collect();
+        let segments = segments.into_iter().map(|segment| (segment.name.as_str(), segment)).collect();
+        let circles = circles(&definitions, &flags);
+        Self { flags, segments, circles }
+    }
+
+    /// The place of a flag.
+    pub(super) fn flag(&self, key: &str) -> Option<usize> {
+        self.flags.get(key).copied()
+    }
+
+    pub(super) fn segment(&self, name: &str) -> Option<&'a Segment> {
+        self.segments.get(name).copied()
+    }
+
+    /// Whether the parents of the flag at this place lead back to it, or to flags that lead back to themselves.
+    pub(super) fn circles(&self, at: usize) -> bool {
+        self.circles.get(at).copied().unwrap_or_default()
+    }
+
+    /// The parents and segments a flag names that are not there, and the parents that lead back to themselves.
+    pub(super) fn problems(&self, flag: &Definition) -> Vec<FieldProblem> {
+        let mut problems = Vec::new();
+        for (number, parent) in flag.parents.iter().enumerate() {
+            let field = format!("parents[{number}].key");
+            match self.flag(&parent.key) {
+                None => problems.push(FieldProblem::new(field, "is no flag")),
+                Some(at) if self.circles(at) => {
+                    problems.push(FieldProblem::new(field, "leads back to where it began"));
+                }
+                Some(_) => {}
+            }
+        }
+        for (number, rule) in flag.rules.iter().enumerate() {
+            for (place, name) in rule.segments.iter().enumerate() {
+                if self.segment(name).is_none() {
+                    problems.push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "is no segment"));
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// Whether each flag leads back to itself, or to flags that do. A flag whose parents all end, ends: each is looked at once,
+/// after its last parent.
+fn circles(definitions: &[&Definition], flags: &HashMap<&str, usize, RandomState>) -> Vec<bool> {
+    let mut open = vec![0_usize; definitions.len()];
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); definitions.len()];
+    for (at, definition) in definitions.iter().enumerate() {
+        for parent in definition.parents.iter().filter_map(|parent| flags.get(parent.key.as_str())) {
+            open[at] += 1;
+            children[*parent].push(at);
+        }
+    }
+    let mut ends: Vec<_> = (0..definitions.len()).filter(|at| open[*at] == 0).collect();
+    while let Some(at) = ends.pop() {
+        for child in std::mem::take(&mut children[at]) {
+            open[child] -= 1;
+            if open[child] == 0 {
+                ends.push(child);
+            }
+        }
+    }
+    open.into_iter().map(|parents| parents > 0).collect()
+}
