@@ -87,9 +87,7 @@ impl Accounts {
         // As many statements whether there is anything to forget or not.
         store::forget_credentials(&mut tx, user).await?;
         let may_mail = match &mail {
-            AccountMail::Verify { .. } => {
-                self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await?
-            }
+            AccountMail::Verify { .. } => self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await?,
             _ => self.0.lockout.may_mail_in(&mut tx, email).await?,
         };
         if may_mail {
@@ -101,13 +99,7 @@ impl Accounts {
     }
 
     /// The password there is now, in place of the one before; sessions and links end.
-    async fn register_again_in(
-        &self,
-        tx: &mut Tx,
-        user: UserId,
-        name: &str,
-        hash: &str,
-    ) -> Result<(), Error> {
+    async fn register_again_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
         store::register_again(tx, user, name, hash, self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(tx, user).await?;
         self.0.sessions.end_all_in(tx, user, None).await?;

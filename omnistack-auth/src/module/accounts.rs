@@ -148,7 +148,8 @@ impl Auth {
             );
         }
         if settings.owner.as_deref().is_some_and(|email| normal_email(email).is_none()) {
-            registry.problem("`AUTH_OWNER_EMAIL` is no address", "set it to one such as `ada@example.com`, or unset it");
+            registry
+                .problem("`AUTH_OWNER_EMAIL` is no address", "set it to one such as `ada@example.com`, or unset it");
         }
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let hashing = Hashing {
