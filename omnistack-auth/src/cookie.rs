@@ -17,11 +17,19 @@ use omnistack_core::{
     },
 };
 
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+
 use crate::session::Tokens;
 
 const ACCESS: &str = "__Host-omnistack-access";
 const REFRESH: &str = "__Host-omnistack-refresh";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Returns the description of the access token's cookie.
+pub(crate) fn security_scheme() -> SecurityScheme {
+    let text = "The access token of a browser, which signs in with the mode `cookie`.";
+    SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(ACCESS, text)))
+}
 
 /// The access token of a browser.
 pub(crate) fn access(headers: &HeaderMap) -> Option<&str> {

@@ -41,6 +41,7 @@ mod json;
 mod multipart;
 mod page;
 mod rate;
+mod schema;
 mod settings;
 mod version;
 
@@ -56,7 +57,7 @@ pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, 
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 
-pub(crate) use error::{ErrorForm, Rendered, problem_schema};
+pub(crate) use error::{ErrorForm, ProblemDetails, Rendered};
 pub(crate) use extract::readable;
 pub(crate) use json::too_large;
 #[cfg(feature = "redis")]

@@ -89,6 +89,7 @@ pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Resu
 
 /// An invitation, as whoever holds its token is shown it.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[schema(as = InvitationDetails)]
 pub(crate) struct Shown {
     /// The address it was sent to.
     email: String,
@@ -97,6 +98,7 @@ pub(crate) struct Shown {
     /// As what they join.
     role: String,
     /// Who asks, while they are there.
+    #[schema(required)]
     inviter: Option<String>,
     /// Until when it can be accepted.
     expires_at: Timestamp,

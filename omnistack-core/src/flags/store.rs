@@ -42,12 +42,13 @@ pub struct FlagChange {
     /// `created`, `updated`, `removed`, `killed`, `revived`, `imported`, `override_set` or `override_removed`.
     pub action: String,
     /// What the flag was afterwards; none when it was removed, or only a tenant's override changed.
+    #[schema(required)]
     pub definition: Option<Definition>,
     /// Whose override changed.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
     /// Who did it.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub actor: Option<UserId>,
     /// When.
     pub at: Timestamp,

@@ -5,4 +5,5 @@
 mod audit;
 mod docs;
 mod jobs;
+mod openapi;
 mod projects;
