@@ -81,14 +81,17 @@ pub struct ApiKey {
     #[schema(value_type = Vec<String>)]
     pub scopes: Permissions,
     /// When it was last used, to the minute.
+    #[schema(required)]
     pub last_used_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its secret was last replaced.
     pub rotated_at: Timestamp,
     /// Until when the secret before is good as well.
+    #[schema(required)]
     pub previous_until: Option<Timestamp>,
     /// When it ends, if it does.
+    #[schema(required)]
     pub expires_at: Option<Timestamp>,
 }
 

@@ -4,11 +4,28 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, StatusCode, header, request::Parts};
 use omnistack_core::{db::Db, http::Error, identity::TenantId};
+use utoipa::openapi::{
+    KnownFormat, ObjectBuilder, Required, SchemaFormat,
+    path::{Parameter, ParameterBuilder, ParameterIn},
+    schema::Type,
+};
 
 use crate::{store::tenant, tenant::is_reserved};
 
 /// The header that chooses a tenant for one request.
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
+
+/// Returns the description of the header.
+pub(crate) fn tenant_parameter() -> Parameter {
+    let id = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    ParameterBuilder::new()
+        .name("X-Tenant-Id")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("The tenant this request is for, by its id; without it the one chosen for the session."))
+        .schema(Some(id))
+        .build()
+}
 
 /// A tenant as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

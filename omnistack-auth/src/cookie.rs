@@ -17,6 +17,8 @@ use omnistack_core::{
     },
 };
 
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+
 use crate::{account::KNOWN_DEVICE_TTL, session::Tokens};
 
 const ACCESS: &str = "__Host-omnistack-access";
@@ -24,6 +26,12 @@ const REFRESH: &str = "__Host-omnistack-refresh";
 /// What a device is known by at its next sign-in. It is no token: with it alone nobody is signed in.
 pub(crate) const DEVICE: &str = "__Host-omnistack-device";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Returns the description of the access token's cookie.
+pub(crate) fn security_scheme() -> SecurityScheme {
+    let text = "The access token of a browser, which signs in with the mode `cookie`.";
+    SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(ACCESS, text)))
+}
 
 /// The access token of a browser.
 pub(crate) fn access(headers: &HeaderMap) -> Option<&str> {

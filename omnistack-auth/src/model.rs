@@ -40,20 +40,26 @@ pub struct User {
     #[schema(value_type = String, format = Uuid)]
     pub id: UserId,
     /// Their address, in lower case.
+    #[schema(required)]
     pub email: Option<String>,
     /// When they showed that it is theirs.
+    #[schema(required)]
     pub email_verified_at: Option<Timestamp>,
     /// What they are called.
     pub name: String,
     /// Where their picture is.
+    #[schema(required)]
     pub picture: Option<String>,
     /// The language they read, as in BCP 47: `de-AT`.
+    #[schema(required)]
     pub locale: Option<String>,
     /// Whether they operate the whole app.
     pub operator: bool,
     /// When they were locked out, if they are.
+    #[schema(required)]
     pub disabled_at: Option<Timestamp>,
     /// When the account is deleted for good, if its user has asked for that.
+    #[schema(required)]
     pub delete_at: Option<Timestamp>,
     /// When the account was made.
     pub created_at: Timestamp,
@@ -106,11 +112,13 @@ pub struct Tenant {
     /// Its name in addresses.
     pub slug: String,
     /// Whose own it is; none for a team's.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub personal_of: Option<UserId>,
     /// When it was suspended, if it is.
+    #[schema(required)]
     pub suspended_at: Option<Timestamp>,
     /// When it is deleted for good, if that was asked for.
+    #[schema(required)]
     pub delete_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -196,8 +204,10 @@ pub struct SessionInfo {
     #[schema(value_type = String, format = Uuid)]
     pub id: SessionId,
     /// What the client said it is.
+    #[schema(required)]
     pub user_agent: Option<String>,
     /// Its address when it signed in.
+    #[schema(required)]
     pub address: Option<String>,
     /// When the user last showed who they are.
     pub proof_at: Timestamp,
@@ -241,8 +251,10 @@ pub struct Member {
     /// What they are called.
     pub name: String,
     /// Their address.
+    #[schema(required)]
     pub email: Option<String>,
     /// Where their picture is.
+    #[schema(required)]
     pub picture: Option<String>,
     /// Their role: `owner`, `admin`, `developer`, `viewer`, or one of the tenant's own.
     pub role: String,
@@ -328,7 +340,7 @@ pub struct Invitation {
     /// The role they get.
     pub role: String,
     /// Who asked; none when that account is gone.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub invited_by: Option<UserId>,
     /// When the mail was last sent.
     pub sent_at: Timestamp,

@@ -39,6 +39,7 @@ pub(crate) struct Passkey {
     /// Since when it signs in.
     pub(crate) created_at: Timestamp,
     /// When it did so last.
+    #[schema(required)]
     pub(crate) last_used_at: Option<Timestamp>,
 }
 

@@ -105,7 +105,12 @@ impl PartialSchema for Password {
     }
 }
 
-impl ToSchema for Password {}
+/// The schema's name is not `Password`, which hides a type of some languages from generated clients.
+impl ToSchema for Password {
+    fn name() -> Cow<'static, str> {
+        "AccountPassword".into()
+    }
+}
 
 /// Knows passwords that have leaked elsewhere.
 ///

@@ -45,6 +45,7 @@ mod multipart;
 mod page;
 mod preconditions;
 mod rate;
+mod schema;
 mod settings;
 mod version;
 
@@ -63,7 +64,7 @@ pub use rate::{Algorithm, Checking, Rate, RateLimiter, RateLimits, RateSetting, 
 pub use settings::HttpSettings;
 pub use version::{ApiVersion, VersionPolicy};
 
-pub(crate) use error::{ErrorForm, Rendered, problem_schema};
+pub(crate) use error::{ErrorForm, ProblemDetails, Rendered};
 pub(crate) use extract::readable;
 pub(crate) use json::too_large;
 #[cfg(feature = "redis")]

@@ -1,6 +1,6 @@
 //! Typed identifiers.
 
-use std::{cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
@@ -120,4 +120,9 @@ impl<T> ComposeSchema for Id<T> {
     }
 }
 
-impl<T> ToSchema for Id<T> {}
+/// The schema's name is not `Id`, which hides a type of many languages from generated clients.
+impl<T> ToSchema for Id<T> {
+    fn name() -> Cow<'static, str> {
+        "EntityId".into()
+    }
+}

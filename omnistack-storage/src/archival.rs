@@ -63,8 +63,10 @@ pub struct ArchivedFile {
     /// Whether it can be read.
     pub state: ArchiveState,
     /// The storage class it is in, if that is not the ordinary one.
+    #[schema(required)]
     pub storage_class: Option<String>,
     /// Until when a restored file can be read.
+    #[schema(required)]
     pub restored_until: Option<Timestamp>,
 }
 
@@ -73,6 +75,7 @@ pub struct ArchivedFile {
 #[non_exhaustive]
 pub struct ClassUsed {
     /// The storage class; absent for the ordinary one.
+    #[schema(required)]
     pub storage_class: Option<String>,
     /// How many files.
     pub files: u64,

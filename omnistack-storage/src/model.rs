@@ -20,6 +20,7 @@ pub type FileId = Id<FileMarker>;
 
 /// A file of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = StoredFile)]
 #[non_exhaustive]
 pub struct File {
     /// Its id.
@@ -38,7 +39,7 @@ pub struct File {
     /// Its bytes; of one that is awaited, how many are announced.
     pub size: u64,
     /// The SHA-256 of its bytes in hexadecimal digits, where it is known.
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>)]
     pub sha256: Option<Sha256>,
     /// Whether its bytes are there.
     pub state: FileState,
@@ -47,13 +48,16 @@ pub struct File {
     /// What it is marked with.
     pub tags: Vec<String>,
     /// The storage class it was moved to, if it was; `elsewhere` in an archive of its own.
+    #[schema(required)]
     pub storage_class: Option<String>,
     /// Until when it can be read, of a file that was brought back from an archive elsewhere.
+    #[schema(required)]
     pub restored_until: Option<Timestamp>,
     /// For how many days it is being brought back from there; 0 while the copy here is being removed.
     #[serde(skip)]
     pub(crate) restoring: Option<i32>,
     /// When it was deleted, if it is. Until it is removed for good it can be restored.
+    #[schema(required)]
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -186,5 +190,6 @@ pub struct StorageUsed {
     /// Bytes of its files, with deleted ones that can be restored and those that are on their way.
     pub bytes: u64,
     /// How many its plan allows; absent without a limit.
+    #[schema(required)]
     pub limit: Option<u64>,
 }

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct App {
     /// Where it listens, on the loopback address.
     pub(crate) port: u16,
+    /// Mail address and password of its first owner.
+    pub(crate) owner: (String, String),
     /// An access token of its first owner.
     token: String,
     process: Supervised,
@@ -44,8 +46,9 @@ impl App {
             Response { status: 200, .. } => Ok(()),
             Response { status, body } => Err(Failure::new(format!("GET /health: {status} {body}"))),
         })?;
-        let token = sign_in(port, &process)?;
-        Ok(Self { port, token, process })
+        let owner = owner(&process)?;
+        let token = sign_in(port, &owner)?;
+        Ok(Self { port, owner, token, process })
     }
 
     /// The header line that signs a caller in.
@@ -59,15 +62,18 @@ impl App {
     }
 }
 
-/// Signs the owner in, whose password the app prints when it makes one.
-fn sign_in(port: u16, process: &Supervised) -> Result<String> {
-    let (email, password) = process.wait_for("the app's first owner", || {
+/// Reads the owner's address and password, which the app prints when it makes one.
+fn owner(process: &Supervised) -> Result<(String, String)> {
+    process.wait_for("the app's first owner", || {
         let log = process.log_tail();
         let line = log.lines().find_map(|line| line.trim().strip_prefix("sign in as")?.split_once(", password "));
         let (email, rest) = line.ok_or_else(|| Failure::new("no password was printed: this database has an owner"))?;
         let password = rest.split(' ').next().unwrap_or_default();
         Ok((email.trim().to_owned(), password.to_owned()))
-    })?;
+    })
+}
+
+fn sign_in(port: u16, (email, password): &(String, String)) -> Result<String> {
     let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
     let Response { status, body } = http::request(port, "POST", "/api/v1/public/auth/login", &[], &body)?;
     let token = body.split_once(r#""access_token":""#).and_then(|(_, rest)| rest.split_once('"'));

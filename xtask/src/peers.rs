@@ -2,6 +2,7 @@
 
 mod aiosmtpd;
 mod buckets;
+mod clients;
 mod maildev;
 pub(crate) mod node;
 mod passkeys;
@@ -25,6 +26,7 @@ struct Peer {
 /// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
 const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
+    Peer { name: "openapi-python-client", ecosystem: Ecosystem::Client, run: clients::run },
     Peer { name: "aiosmtpd", ecosystem: Ecosystem::Python, run: aiosmtpd::run },
     Peer { name: "maildev", ecosystem: Ecosystem::Node, run: maildev::run },
     Peer { name: "moto, botocore and cloudinary", ecosystem: Ecosystem::Python, run: buckets::run },
@@ -40,6 +42,8 @@ enum Ecosystem {
     Python,
     /// Python as well, with packages that don't go with those of the others.
     Passkeys,
+    /// Python, for what is generated from the API's description.
+    Client,
     Node,
 }
 
@@ -49,6 +53,7 @@ impl Ecosystem {
         match self {
             Self::Python => python::install(&python::PYTHON),
             Self::Passkeys => python::install(&python::PASSKEYS),
+            Self::Client => python::install(&python::CLIENTS),
             Self::Node => node::packages(),
         }
     }

@@ -89,7 +89,7 @@ pub struct Greeting {
 }
 
 /// Greets somebody.
-#[utoipa::path(get, path = "/", params(Whom), responses((status = 200, body = Greeting)))]
+#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Greeting)))]
 async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json<Greeting> {
     Json(greeter.greet(whom.name.as_deref()))
 }
@@ -97,7 +97,7 @@ async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json
 
 // ANCHOR: v2
 /// Greets somebody.
-#[utoipa::path(get, path = "/", operation_id = "greet", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
+#[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
 async fn greet_v2(State(greeter): State<Greeter>, Query(whom): Query<Whom>, meta: Meta) -> Json<Envelope<Greeting>> {
     Json(meta.wrap(greeter.greet(whom.name.as_deref())))
 }

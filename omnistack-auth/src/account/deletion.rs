@@ -42,6 +42,7 @@ pub(crate) struct AccountExport {
     /// The number they get codes at, or have begun to add.
     #[cfg(feature = "sms")]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     phone: Option<String>,
     /// Their passkeys.
     #[cfg(feature = "passkeys")]

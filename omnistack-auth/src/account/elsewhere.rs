@@ -63,6 +63,7 @@ enum Meant {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LinkedIdentity {
     /// The provider's name; none for one the app has no more.
+    #[schema(required)]
     pub(crate) provider: Option<String>,
     /// What it calls itself.
     pub(crate) issuer: String,

@@ -11,6 +11,8 @@ use omnistack_core::{
     usage::{UsageEvent, UsageSink},
 };
 
+use utoipa::openapi::security::{ApiKey as ApiKeyScheme, ApiKeyValue, SecurityScheme};
+
 use super::secret;
 use crate::{role, store::api_key as store, tenant::suspended};
 
@@ -19,6 +21,12 @@ pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 const METER: &str = "api_requests";
 /// How exact `last_used_at` is.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Returns the description of the header.
+pub(crate) fn security_scheme() -> SecurityScheme {
+    let value = ApiKeyValue::with_description("X-API-Key", "The secret of an API key.");
+    SecurityScheme::ApiKey(ApiKeyScheme::Header(value))
+}
 
 /// The key of `X-API-Key`.
 pub(crate) fn presented(request: &Parts) -> Option<&str> {

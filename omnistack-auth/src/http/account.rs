@@ -59,7 +59,7 @@ struct Registration {
 ///
 /// Makes an account, whose address is confirmed by mail. An address that has an account already is answered alike, and its
 /// owner is told by mail.
-#[utoipa::path(post, path = "/register", request_body = Registration, responses(
+#[utoipa::path(post, path = "/register", operation_id = "register_account", request_body = Registration, responses(
     (status = 202, description = "A mail says how to go on.", body = NextStep),
     (status = 403, description = "Accounts are made by invitation only."),
     (status = 422, description = "The address is none, or the password would be guessed."),
@@ -130,7 +130,7 @@ struct EmailAddress {
 /// Forget a password
 ///
 /// Sends a link to choose a new one, good for an hour. An address without an account is answered alike.
-#[utoipa::path(post, path = "/forgot-password", request_body = EmailAddress, responses(
+#[utoipa::path(post, path = "/forgot-password", operation_id = "request_password_reset", request_body = EmailAddress, responses(
     (status = 202, description = "A mail says how to go on.", body = NextStep)))]
 async fn forgot_password(
     State(accounts): State<Accounts>,
@@ -174,7 +174,7 @@ async fn reset_password(
 /// Ask for a link that signs in
 ///
 /// Good once, for ten minutes. An address without an account is answered alike.
-#[utoipa::path(post, path = "/magic-link", request_body = EmailAddress, responses(
+#[utoipa::path(post, path = "/magic-link", operation_id = "request_magic_link", request_body = EmailAddress, responses(
     (status = 202, description = "A mail says how to go on.", body = NextStep)))]
 async fn magic_link(
     State(accounts): State<Accounts>,

@@ -44,7 +44,7 @@ impl From<(ApiKey, SecretString)> for SecretBody {
 /// List API keys
 ///
 /// Those of the tenant. Needs `api-keys:read`.
-#[utoipa::path(get, path = "/", operation_id = "api_key_list", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(ListQuery),
     responses((status = 200, description = "The keys.", body = Page<ApiKey>)))]
 async fn list(
     State(state): State<Keys>,
@@ -78,7 +78,7 @@ struct NewKey {
 /// Create an API key
 ///
 /// For programs that call in the caller's name, in the current tenant. Needs `api-keys:write`, and every scope.
-#[utoipa::path(post, path = "/", operation_id = "api_key_create", request_body = NewKey, responses(
+#[utoipa::path(post, path = "/", operation_id = "create_api_key", request_body = NewKey, responses(
     (status = 201, description = "The key, with its secret.", body = SecretBody),
     (status = 403, description = "A scope is not the caller's to give, or the caller is a program.")))]
 async fn create(
@@ -95,7 +95,7 @@ async fn create(
 /// Get an API key
 ///
 /// Needs `api-keys:read`.
-#[utoipa::path(get, path = "/{id}", operation_id = "api_key_get",
+#[utoipa::path(get, path = "/{id}", operation_id = "get_api_key",
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key.", body = ApiKey),
     (status = 404, description = "The tenant has no such key.")))]
@@ -117,7 +117,7 @@ struct Rotate {
 /// Rotate an API key
 ///
 /// Gives another secret; the one before stays good for the grace. Only who made a key can rotate it.
-#[utoipa::path(post, path = "/{id}/rotate", operation_id = "api_key_rotate", request_body = Rotate,
+#[utoipa::path(post, path = "/{id}/rotate", operation_id = "rotate_api_key", request_body = Rotate,
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key, with its new secret.", body = SecretBody),
     (status = 404, description = "The tenant has no such key.")))]
@@ -133,7 +133,7 @@ async fn rotate(
 /// Revoke an API key
 ///
 /// It is good no longer, at once. Needs `api-keys:write`, and the key's scopes if somebody else made it.
-#[utoipa::path(delete, path = "/{id}", operation_id = "api_key_revoke",
+#[utoipa::path(delete, path = "/{id}", operation_id = "revoke_api_key",
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 204, description = "Revoked."),
     (status = 404, description = "The tenant has no such key.")))]

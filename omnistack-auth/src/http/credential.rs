@@ -137,7 +137,7 @@ struct SessionsEnded {
 /// End all other sessions
 ///
 /// Signs every other device out.
-#[utoipa::path(delete, path = "/sessions", responses(
+#[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", responses(
     (status = 200, description = "They have ended.", body = SessionsEnded)))]
 async fn end_others(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionsEnded>, Error> {
     Ok(Json(SessionsEnded { ended: accounts.end_others(&caller).await? }))
@@ -165,7 +165,7 @@ struct Leaving {
 ///
 /// Signs out everywhere; once the grace is over, everything that is the user's alone is gone. Signing in before that keeps
 /// the account.
-#[utoipa::path(delete, path = "/", request_body = Leave, responses(
+#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
     (status = 202, description = "It will be deleted.", body = Leaving),
     (status = 409, description = "A team would be left without an owner."),
     (status = 422, description = "The password is wrong."),
@@ -183,13 +183,13 @@ async fn delete(
 /// AccountExport one's data
 ///
 /// What accounts keep of the caller.
-#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = AccountExport)))]
+#[utoipa::path(post, path = "/export", operation_id = "export_account", responses((status = 200, description = "The data.", body = AccountExport)))]
 async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<AccountExport>, Error> {
     Ok(Json(accounts.export(&caller).await?))
 }
 
 /// Delete the account
-#[utoipa::path(delete, path = "/", request_body = Leave, responses(
+#[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
     (status = 202, description = "It will be deleted.", body = Envelope<Leaving>),
     (status = 409, description = "A team would be left without an owner."),
     (status = 422, description = "The password is wrong."),
@@ -206,7 +206,7 @@ async fn delete_v2(
 }
 
 /// AccountExport one's data
-#[utoipa::path(post, path = "/export", responses((status = 200, description = "The data.", body = Envelope<AccountExport>)))]
+#[utoipa::path(post, path = "/export", operation_id = "export_account", responses((status = 200, description = "The data.", body = Envelope<AccountExport>)))]
 async fn export_v2(
     state: State<Accounts>,
     caller: Identity,

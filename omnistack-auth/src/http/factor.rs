@@ -60,7 +60,7 @@ struct SecondFactorSignIn {
 /// Sign in with a second factor
 ///
 /// Finishes a sign-in that was answered with a challenge. A wrong code uses the challenge up.
-#[utoipa::path(post, path = "/mfa", request_body = SecondFactorSignIn, responses(
+#[utoipa::path(post, path = "/mfa", operation_id = "sign_in_with_second_factor", request_body = SecondFactorSignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 401, description = "The code is wrong, or was used before: sign in again."),
@@ -76,7 +76,7 @@ async fn finish(
 }
 
 /// List second factors
-#[utoipa::path(get, path = "/", responses(
+#[utoipa::path(get, path = "/", operation_id = "get_second_factors", responses(
     (status = 200, description = "Which the caller has.", body = SecondFactorState)))]
 async fn state(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SecondFactorState>, Error> {
     Ok(Json(accounts.second_factors(&caller).await?))
@@ -95,7 +95,7 @@ struct SecondFactorCode {
 /// Show a second factor
 ///
 /// From now on this session has shown one: for routes that ask for it, or for a recent sign-in.
-#[utoipa::path(post, path = "/verify", request_body = SecondFactorCode, responses(
+#[utoipa::path(post, path = "/verify", operation_id = "verify_second_factor", request_body = SecondFactorCode, responses(
     (status = 204, description = "It is noted."),
     (status = 422, description = "The code is wrong, or was used before."),
     (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]

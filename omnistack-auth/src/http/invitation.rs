@@ -37,7 +37,7 @@ pub(crate) fn accepting() -> Api<Invitations> {
 /// List invitations
 ///
 /// Those not accepted and not revoked. Needs `members:read`.
-#[utoipa::path(get, path = "/{id}/invitations", operation_id = "invitation_list",
+#[utoipa::path(get, path = "/{id}/invitations", operation_id = "list_invitations",
     params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
     responses((status = 200, description = "The invitations.", body = Page<Invitation>)))]
 async fn list(
@@ -71,7 +71,7 @@ fn address(text: &str, (): &()) -> garde::Result {
 /// Invite somebody
 ///
 /// Sends a mail with a link that is good for seven days. Needs `members:manage`, and everything that the role allows.
-#[utoipa::path(post, path = "/{id}/invitations", operation_id = "invitation_create", request_body = NewInvitation,
+#[utoipa::path(post, path = "/{id}/invitations", operation_id = "create_invitation", request_body = NewInvitation,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The invitation.", body = Invitation),
         (status = 409, description = "`ALREADY_MEMBER`, `ALREADY_INVITED`, `PERSONAL_TENANT`, `TEAM_ENDS`.")))]
@@ -88,7 +88,7 @@ async fn create(
 /// Send an invitation again
 ///
 /// With another link, good for seven days more. Needs what inviting needs.
-#[utoipa::path(post, path = "/{id}/invitations/{invitation}/resend", operation_id = "invitation_resend",
+#[utoipa::path(post, path = "/{id}/invitations/{invitation}/resend", operation_id = "resend_invitation",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("invitation" = String, Path, format = Uuid, description = "The invitation.")),
     responses((status = 200, description = "The invitation.", body = Invitation),
@@ -104,7 +104,7 @@ async fn resend(
 /// Revoke an invitation
 ///
 /// Needs `members:manage`.
-#[utoipa::path(delete, path = "/{id}/invitations/{invitation}", operation_id = "invitation_revoke",
+#[utoipa::path(delete, path = "/{id}/invitations/{invitation}", operation_id = "revoke_invitation",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("invitation" = String, Path, format = Uuid, description = "The invitation.")),
     responses((status = 204, description = "Its link is good no longer."),
@@ -142,7 +142,7 @@ struct JoinedBody {
 /// Accept an invitation
 ///
 /// By a user whose verified address is the one it was sent to.
-#[utoipa::path(post, path = "/accept", operation_id = "invitation_accept", request_body = Accept,
+#[utoipa::path(post, path = "/accept", operation_id = "accept_invitation", request_body = Accept,
     responses((status = 200, description = "The caller is a member.", body = JoinedBody),
         (status = 403, description = "`INVITATION_OF_ANOTHER`: it was sent to another address."),
         (status = 404, description = "`INVITATION_INVALID`: not good, or not any more.")))]

@@ -34,7 +34,7 @@ struct InvitationToken {
 /// Look at an invitation
 ///
 /// For who has its mail: which team asks, and whether the address has an account. It stays as it is.
-#[utoipa::path(post, path = "/invitation", operation_id = "invitation_show", request_body = InvitationToken, responses(
+#[utoipa::path(post, path = "/invitation", operation_id = "show_invitation", request_body = InvitationToken, responses(
     (status = 200, description = "The invitation.", body = Shown),
     (status = 404, description = "`INVITATION_INVALID`: not good, or not any more.")))]
 async fn show(
@@ -71,7 +71,7 @@ struct InvitedRegistration {
 ///
 /// Makes an account of the address it was sent to, lets it join the team, and begins a session. Also where nobody may
 /// register otherwise.
-#[utoipa::path(post, path = "/invitation/register", operation_id = "invitation_register",
+#[utoipa::path(post, path = "/invitation/register", operation_id = "register_invited_account",
     request_body = InvitedRegistration, responses(
     (status = 200, description = "The account is a member, and a session has begun.", body = TokenBody),
     (status = 202, description = "The account is a member; a second factor is to be shown."),

@@ -45,12 +45,15 @@ pub(super) enum Mode {
 pub(crate) struct TokenBody {
     /// Goes with each request, in `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     access_token: Option<String>,
     /// Buys the next pair, once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refresh_token: Option<String>,
     /// Always `Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     token_type: Option<&'static str>,
     /// Seconds the access token is good for.
     expires_in: u64,
@@ -58,7 +61,7 @@ pub(crate) struct TokenBody {
     #[schema(value_type = String, format = Uuid)]
     session_id: SessionId,
     /// The tenant chosen.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
 }
 
@@ -165,7 +168,7 @@ struct Login {
 /// Sign in
 ///
 /// Begins a session. A wrong password and an address without an account are answered alike.
-#[utoipa::path(post, path = "/login", request_body = Login, responses(
+#[utoipa::path(post, path = "/login", operation_id = "sign_in", request_body = Login, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 202, description = "The password is right; a second factor is to be shown.", body = ChallengeBody),
     (status = 401, description = "There is no such account, or this is not its password."),
@@ -200,7 +203,7 @@ struct LinkSignIn {
 /// Sign in by link
 ///
 /// Takes the token of a link that was sent by mail, once. Looking at the link's page takes nothing.
-#[utoipa::path(post, path = "/magic-link/verify", request_body = LinkSignIn, responses(
+#[utoipa::path(post, path = "/magic-link/verify", operation_id = "sign_in_with_magic_link", request_body = LinkSignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 202, description = "The link is right; a second factor is to be shown.", body = ChallengeBody),
     (status = 400, description = "The link is not valid, was used or has expired.")))]
@@ -245,7 +248,7 @@ impl Refresh {
 /// Refresh the tokens
 ///
 /// Gives the next pair for a refresh token, which is good once. One that was used before ends its session.
-#[utoipa::path(post, path = "/refresh", request_body = Refresh, responses(
+#[utoipa::path(post, path = "/refresh", operation_id = "refresh_session", request_body = Refresh, responses(
     (status = 200, description = "The next pair.", body = TokenBody),
     (status = 401, description = "The token is not valid, was used or has expired.")))]
 async fn refresh(
@@ -260,7 +263,7 @@ async fn refresh(
 /// Sign out
 ///
 /// Ends the session of a refresh token. A token that means nothing is answered alike.
-#[utoipa::path(post, path = "/logout", request_body = Refresh,
+#[utoipa::path(post, path = "/logout", operation_id = "sign_out", request_body = Refresh,
     responses((status = 204, description = "The session has ended; its cookies are gone.")))]
 async fn logout(
     State(accounts): State<Accounts>,

@@ -28,14 +28,14 @@ pub(crate) fn v2() -> Api<(Db, Clock)> {
 }
 
 /// Who is calling
-#[utoipa::path(get, path = "/", responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
+#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
 async fn get_v2(state: State<(Db, Clock)>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Me>>, Error> {
     let Json(me) = get(state, caller).await?;
     Ok(Json(meta.wrap(me)))
 }
 
 /// Change the profile
-#[utoipa::path(patch, path = "/", request_body = ProfileChange,
+#[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
     responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
 async fn change_v2(
     state: State<(Db, Clock)>,
@@ -49,17 +49,18 @@ async fn change_v2(
 
 /// Who is signed in, and what they may do in the tenant chosen.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CurrentUser)]
 pub(crate) struct Me {
     #[serde(flatten)]
     user: User,
     /// The tenant chosen.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
     /// What they may do in it.
     #[schema(value_type = Vec<String>)]
     permissions: Permissions,
     /// The operator who acts as this user, when one does.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     impersonated_by: Option<UserId>,
 }
 
@@ -71,7 +72,7 @@ impl Me {
 }
 
 /// Get the profile
-#[utoipa::path(get, path = "/", responses((status = 200, description = "The caller.", body = Me)))]
+#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Me)))]
 async fn get(State(state): State<(Db, Clock)>, caller: Identity) -> Result<Json<Me>, Error> {
     let user = user::find(&state.0, caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
     Ok(Json(Me::of(user, caller)))
@@ -104,7 +105,7 @@ fn language_tag(tag: &str, (): &()) -> garde::Result {
 }
 
 /// Change the profile
-#[utoipa::path(patch, path = "/", request_body = ProfileChange,
+#[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
     responses((status = 200, description = "The caller.", body = Me)))]
 async fn change(
     State(state): State<(Db, Clock)>,

@@ -47,7 +47,7 @@ impl ListQuery {
 /// List members
 ///
 /// Needs `members:read`.
-#[utoipa::path(get, path = "/{id}/members", operation_id = "member_list",
+#[utoipa::path(get, path = "/{id}/members", operation_id = "list_members",
     params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
     responses((status = 200, description = "The members.", body = Page<Member>)))]
 async fn list(
@@ -72,7 +72,7 @@ struct MemberChange {
 /// Change a member's role
 ///
 /// Needs `members:manage`, and everything that the role before and the new one allow.
-#[utoipa::path(patch, path = "/{id}/members/{user}", operation_id = "member_change", request_body = MemberChange,
+#[utoipa::path(patch, path = "/{id}/members/{user}", operation_id = "update_member", request_body = MemberChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("user" = String, Path, format = Uuid, description = "The member.")),
     responses((status = 200, description = "The member.", body = Member),
@@ -89,7 +89,7 @@ async fn change(
 /// Remove a member
 ///
 /// Needs `members:manage`, and everything that the member's role allows.
-#[utoipa::path(delete, path = "/{id}/members/{user}", operation_id = "member_remove",
+#[utoipa::path(delete, path = "/{id}/members/{user}", operation_id = "remove_member",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("user" = String, Path, format = Uuid, description = "The member.")),
     responses((status = 204, description = "Removed."),
@@ -104,7 +104,7 @@ async fn remove(
 }
 
 /// Leave a team
-#[utoipa::path(post, path = "/{id}/leave", operation_id = "member_leave",
+#[utoipa::path(post, path = "/{id}/leave", operation_id = "leave_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 204, description = "The caller is no member any more."),
         (status = 409, description = "`LAST_OWNER`: a team needs one.")))]

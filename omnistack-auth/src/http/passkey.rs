@@ -77,7 +77,7 @@ impl From<Ceremony> for Json<CeremonyBody> {
 /// Begin to sign in with a passkey
 ///
 /// Nobody has to say who they are: the device knows. The options are for `navigator.credentials.get`.
-#[utoipa::path(post, path = "/start", operation_id = "passkey_sign_in_begin", responses(
+#[utoipa::path(post, path = "/start", operation_id = "begin_passkey_sign_in", responses(
     (status = 200, description = "What the browser takes.", body = CeremonyBody)))]
 async fn ask(State(accounts): State<Accounts>) -> Result<Json<CeremonyBody>, Error> {
     Ok(accounts.ask_for_passkey().await?.into())
@@ -105,7 +105,7 @@ struct PasskeySignIn {
 /// Sign in with a passkey
 ///
 /// Begins a session that has shown a second factor: a passkey is two in one. Whatever is wrong is answered alike.
-#[utoipa::path(post, path = "/finish", operation_id = "passkey_sign_in", request_body = PasskeySignIn, responses(
+#[utoipa::path(post, path = "/finish", operation_id = "sign_in_with_passkey", request_body = PasskeySignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 400, description = "It was not begun here, was used or has expired."),
     (status = 401, description = "The passkey does not sign in here."),
@@ -133,7 +133,7 @@ struct PasskeyChallenge {
 /// Begin to show a passkey as a second factor
 ///
 /// For a sign-in that was answered with a challenge whose `methods` name `passkey`.
-#[utoipa::path(post, path = "/start", operation_id = "passkey_second_factor_begin", request_body = PasskeyChallenge, responses(
+#[utoipa::path(post, path = "/start", operation_id = "begin_passkey_second_factor", request_body = PasskeyChallenge, responses(
     (status = 200, description = "What the browser takes.", body = CeremonyBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 409, description = "The user has no passkey.")))]
@@ -170,7 +170,7 @@ struct PasskeySecondFactor {
 /// Sign in with a passkey as a second factor
 ///
 /// Finishes a sign-in that was answered with a challenge. Whatever comes of it, the challenge is used up.
-#[utoipa::path(post, path = "/finish", operation_id = "passkey_second_factor", request_body = PasskeySecondFactor, responses(
+#[utoipa::path(post, path = "/finish", operation_id = "finish_passkey_second_factor", request_body = PasskeySecondFactor, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 401, description = "The passkey is not this user's: sign in again.")))]
@@ -193,7 +193,7 @@ struct PasskeyList {
 }
 
 /// List passkeys
-#[utoipa::path(get, path = "/", operation_id = "passkey_list",
+#[utoipa::path(get, path = "/", operation_id = "list_passkeys",
     responses((status = 200, description = "The caller's.", body = PasskeyList)))]
 async fn list(State(state): State<Passkeys>, caller: Identity) -> Result<Json<PasskeyList>, Error> {
     Ok(Json(PasskeyList { items: state.0.passkeys(&caller).await? }))
@@ -203,7 +203,7 @@ async fn list(State(state): State<Passkeys>, caller: Identity) -> Result<Json<Pa
 ///
 /// For who has signed in within ten minutes; who has a second factor, with that. The options are for
 /// `navigator.credentials.create`.
-#[utoipa::path(post, path = "/start", operation_id = "passkey_add_begin", responses(
+#[utoipa::path(post, path = "/start", operation_id = "begin_passkey_registration", responses(
     (status = 200, description = "What the browser takes.", body = CeremonyBody),
     (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
     (status = 403, description = "The address is not confirmed.")))]
@@ -237,7 +237,7 @@ fn unnamed() -> String {
 /// Add a passkey
 ///
 /// It signs in from now on. The user is told by mail.
-#[utoipa::path(post, path = "/finish", operation_id = "passkey_add", request_body = NewPasskey, responses(
+#[utoipa::path(post, path = "/finish", operation_id = "register_passkey", request_body = NewPasskey, responses(
     (status = 201, description = "The passkey.", body = Passkey),
     (status = 400, description = "It was not begun by the caller, was used or has expired."),
     (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
@@ -265,7 +265,7 @@ struct PasskeyName {
 }
 
 /// Rename a passkey
-#[utoipa::path(patch, path = "/{id}", operation_id = "passkey_rename", request_body = PasskeyName,
+#[utoipa::path(patch, path = "/{id}", operation_id = "update_passkey", request_body = PasskeyName,
     params(("id" = String, Path, format = Uuid, description = "The passkey.")), responses(
     (status = 200, description = "The passkey.", body = Passkey),
     (status = 404, description = "The caller has no such passkey.")))]
@@ -283,7 +283,7 @@ async fn rename(
 ///
 /// For who has signed in within ten minutes. Ends every session but this one, and tells the user by mail. Never takes the
 /// last way to sign in.
-#[utoipa::path(delete, path = "/{id}", operation_id = "passkey_remove",
+#[utoipa::path(delete, path = "/{id}", operation_id = "delete_passkey",
     params(("id" = String, Path, format = Uuid, description = "The passkey.")), responses(
     (status = 204, description = "It is gone."),
     (status = 401, description = "The sign-in is too long ago."),
@@ -303,7 +303,7 @@ async fn remove(
 /// Begin to show a passkey
 ///
 /// For a session that goes on: where a route asks for a second factor, or for a recent sign-in.
-#[utoipa::path(post, path = "/verify/start", operation_id = "passkey_verify_begin", responses(
+#[utoipa::path(post, path = "/verify/start", operation_id = "begin_passkey_verification", responses(
     (status = 200, description = "What the browser takes.", body = CeremonyBody),
     (status = 409, description = "The caller has no passkey.")))]
 async fn ask_caller(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
@@ -327,7 +327,7 @@ struct ShownPasskey {
 /// Show a passkey
 ///
 /// From now on this session has shown a second factor.
-#[utoipa::path(post, path = "/verify/finish", operation_id = "passkey_verify", request_body = ShownPasskey, responses(
+#[utoipa::path(post, path = "/verify/finish", operation_id = "verify_passkey", request_body = ShownPasskey, responses(
     (status = 204, description = "It is noted."),
     (status = 400, description = "It was not begun by the caller, was used or has expired."),
     (status = 422, description = "It is no passkey of the caller's.")))]

@@ -26,7 +26,7 @@ pub(crate) fn api() -> Api<Roles> {
 /// List roles
 ///
 /// Who may do what: every permission of the app, and each role with those it allows. Needs `roles:read`.
-#[utoipa::path(get, path = "/{id}/roles", operation_id = "role_list",
+#[utoipa::path(get, path = "/{id}/roles", operation_id = "list_roles",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 200, description = "The matrix.", body = Matrix)))]
 async fn matrix(
@@ -68,7 +68,7 @@ pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
 /// Create a role
 ///
 /// Needs `roles:manage`, and every permission the role gets.
-#[utoipa::path(post, path = "/{id}/roles", operation_id = "role_create", request_body = NewRole,
+#[utoipa::path(post, path = "/{id}/roles", operation_id = "create_role", request_body = NewRole,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The role.", body = RoleRow),
         (status = 409, description = "`ROLE_EXISTS`: the team has one of this name.")))]
@@ -95,7 +95,7 @@ struct RoleChange {
 /// Change a role
 ///
 /// Holds at once for all who have it. Needs `roles:manage`, and every permission it had and gets.
-#[utoipa::path(patch, path = "/{id}/roles/{name}", operation_id = "role_change", request_body = RoleChange,
+#[utoipa::path(patch, path = "/{id}/roles/{name}", operation_id = "update_role", request_body = RoleChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("name" = String, Path, description = "The role.")),
     responses((status = 200, description = "The role.", body = RoleRow),
@@ -112,7 +112,7 @@ async fn change(
 /// Delete a role
 ///
 /// Needs `roles:manage`, and every permission it has.
-#[utoipa::path(delete, path = "/{id}/roles/{name}", operation_id = "role_delete",
+#[utoipa::path(delete, path = "/{id}/roles/{name}", operation_id = "delete_role",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("name" = String, Path, description = "The role.")),
     responses((status = 204, description = "Deleted."),

@@ -37,7 +37,7 @@ struct SessionList {
 /// List sessions
 ///
 /// Where the caller is signed in.
-#[utoipa::path(get, path = "/", responses((status = 200, description = "The sessions.", body = SessionList)))]
+#[utoipa::path(get, path = "/", operation_id = "list_sessions", responses((status = 200, description = "The sessions.", body = SessionList)))]
 async fn list(State(sessions): State<Sessions>, caller: Identity) -> Result<Json<SessionList>, Error> {
     let current = |session: SessionInfo| SessionBody { current: caller.session == Some(session.id), session };
     let items = sessions.of(caller.user).await?.into_iter().map(current).collect();
@@ -47,7 +47,7 @@ async fn list(State(sessions): State<Sessions>, caller: Identity) -> Result<Json
 /// End a session
 ///
 /// Signs the device out. Its access token is refused from now on.
-#[utoipa::path(delete, path = "/{id}", params(("id" = String, Path, format = Uuid, description = "The session.")),
+#[utoipa::path(delete, path = "/{id}", operation_id = "end_session", params(("id" = String, Path, format = Uuid, description = "The session.")),
     responses((status = 204, description = "It has ended."), (status = 404, description = "The caller has no such session.")))]
 async fn end(
     State(sessions): State<Sessions>,

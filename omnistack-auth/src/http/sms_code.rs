@@ -60,7 +60,7 @@ struct SmsChallenge {
 ///
 /// For a sign-in that was answered with a challenge whose `methods` name `sms`. The code goes, with the challenge, where a
 /// code of an app does; one that was sent before is not good any more.
-#[utoipa::path(post, path = "/", operation_id = "sms_code_sign_in", request_body = SmsChallenge, responses(
+#[utoipa::path(post, path = "/", operation_id = "send_sign_in_sms_code", request_body = SmsChallenge, responses(
     (status = 202, description = "A code is on its way.", body = CodeSent),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 409, description = "The user has no number for codes."),
@@ -95,7 +95,7 @@ fn number(text: &str, (): &()) -> garde::Result {
 ///
 /// Sends a code to it. It counts once that code was shown. For who has signed in within ten minutes; who has a second factor,
 /// with that.
-#[utoipa::path(post, path = "/", operation_id = "sms_code_add", request_body = NewPhone, responses(
+#[utoipa::path(post, path = "/", operation_id = "begin_sms_codes", request_body = NewPhone, responses(
     (status = 202, description = "A code is on its way.", body = CodeSent),
     (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
     (status = 403, description = "The address is not confirmed."),
@@ -126,7 +126,7 @@ struct SmsCode {
 /// Confirm a number for codes
 ///
 /// Ends every session but this one, and tells the user by mail.
-#[utoipa::path(post, path = "/confirm", operation_id = "sms_code_confirm", request_body = SmsCode, responses(
+#[utoipa::path(post, path = "/confirm", operation_id = "confirm_sms_codes", request_body = SmsCode, responses(
     (status = 204, description = "It is a second factor now, and this session has shown it."),
     (status = 409, description = "No number waits for its code, or the code is good no more."),
     (status = 422, description = "The code is wrong."),
@@ -145,7 +145,7 @@ async fn confirm(
 ///
 /// For a session that goes on, where a route asks for a second factor or for a recent sign-in: the code is shown as one of an
 /// app is.
-#[utoipa::path(post, path = "/send", operation_id = "sms_code_send", responses(
+#[utoipa::path(post, path = "/send", operation_id = "send_sms_code", responses(
     (status = 202, description = "A code is on its way.", body = CodeSent),
     (status = 409, description = "The caller has no number for codes."),
     (status = 429, description = "Too many were sent; `Retry-After` says how long to wait.")))]
@@ -160,7 +160,7 @@ async fn send(
 /// Remove the number for codes
 ///
 /// Ends every session but this one, and tells the user by mail.
-#[utoipa::path(delete, path = "/", operation_id = "sms_code_remove", responses(
+#[utoipa::path(delete, path = "/", operation_id = "remove_sms_codes", responses(
     (status = 204, description = "It is gone."),
     (status = 401, description = "No second factor was shown a short while ago."),
     (status = 404, description = "There is none.")))]

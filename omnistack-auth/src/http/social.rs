@@ -53,7 +53,7 @@ struct Begin {
 /// Sign in with a provider
 ///
 /// Sends the browser to the provider. The sign-in takes ten minutes at most, in this browser.
-#[utoipa::path(get, path = "/{provider}/start",
+#[utoipa::path(get, path = "/{provider}/start", operation_id = "start_social_sign_in",
     params(("provider" = String, Path, description = "Its name: `google`."),
     ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
     (status = 302, description = "To the provider."),
@@ -77,7 +77,7 @@ async fn start(
 /// Takes the browser back. It is signed in by cookies then, and goes on to `return_to`; to `/auth/second-factor#challenge=…`
 /// where a second factor is to be shown. What goes wrong is an error in the usual form for programs; a browser that looks at
 /// pages goes to `/auth/error#code=…`.
-#[utoipa::path(get, path = "/{provider}/callback", params(("provider" = String, Path, description = "Its name: `google`."),
+#[utoipa::path(get, path = "/{provider}/callback", operation_id = "finish_social_sign_in", params(("provider" = String, Path, description = "Its name: `google`."),
     ("state" = Option<String>, Query, description = "As it was sent along."),
     ("code" = Option<String>, Query, description = "For the exchange."),
     ("error" = Option<String>, Query, description = "In place of a code."),
@@ -197,7 +197,7 @@ struct IdentityList {
 }
 
 /// List linked providers
-#[utoipa::path(get, path = "/", responses((status = 200, description = "The caller's.", body = IdentityList)))]
+#[utoipa::path(get, path = "/", operation_id = "list_identities", responses((status = 200, description = "The caller's.", body = IdentityList)))]
 async fn list(State(social): State<Social>, caller: Identity) -> Result<Json<IdentityList>, Error> {
     Ok(Json(IdentityList { items: social.identities(&caller).await? }))
 }
@@ -205,7 +205,7 @@ async fn list(State(social): State<Social>, caller: Identity) -> Result<Json<Ide
 /// Link with a provider
 ///
 /// For who has signed in within ten minutes. The browser opens the page at the provider, and comes back linked.
-#[utoipa::path(post, path = "/{provider}/start",
+#[utoipa::path(post, path = "/{provider}/start", operation_id = "link_identity",
     params(("provider" = String, Path, description = "Its name: `google`."),
     ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
     (status = 200, description = "The page to open.", body = Departure),
@@ -227,7 +227,7 @@ async fn link(
 /// Unlink from a provider
 ///
 /// For who has signed in within ten minutes. Signs every other device out. Never takes the last way to sign in.
-#[utoipa::path(delete, path = "/{provider}", params(("provider" = String, Path, description = "Its name: `google`.")),
+#[utoipa::path(delete, path = "/{provider}", operation_id = "unlink_identity", params(("provider" = String, Path, description = "Its name: `google`.")),
     responses((status = 204, description = "They are linked no more."),
     (status = 401, description = "The sign-in is too long ago."),
     (status = 404, description = "There is no such provider, or they weren't linked."),

@@ -65,7 +65,7 @@ struct TeamList {
 /// List teams
 ///
 /// Those the caller is a member of.
-#[utoipa::path(get, path = "/", operation_id = "team_list",
+#[utoipa::path(get, path = "/", operation_id = "list_teams",
     responses((status = 200, description = "The teams.", body = TeamList)))]
 async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamList>, Error> {
     let items = tenants.of(&caller).await?.into_iter().map(Into::into).collect();
@@ -96,7 +96,7 @@ pub(crate) fn one_line(text: &str, (): &()) -> garde::Result {
 /// Create a team
 ///
 /// The caller becomes its owner.
-#[utoipa::path(post, path = "/", operation_id = "team_create", request_body = NewTeam, responses(
+#[utoipa::path(post, path = "/", operation_id = "create_team", request_body = NewTeam, responses(
     (status = 201, description = "The team.", body = TeamBody),
     (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
 async fn create(
@@ -109,7 +109,7 @@ async fn create(
 }
 
 /// Get a team
-#[utoipa::path(get, path = "/{id}", operation_id = "team_get",
+#[utoipa::path(get, path = "/{id}", operation_id = "get_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
     (status = 404, description = "There is none the caller is a member of.")))]
@@ -140,7 +140,7 @@ struct TeamChange {
 /// Change a team
 ///
 /// Needs `tenant:manage`.
-#[utoipa::path(patch, path = "/{id}", operation_id = "team_change", request_body = TeamChange,
+#[utoipa::path(patch, path = "/{id}", operation_id = "update_team", request_body = TeamChange,
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
     (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
@@ -157,7 +157,7 @@ async fn change(
 ///
 /// It goes on until `delete_at` and can be restored; then it is gone for good. Needs `tenant:delete` and a sign-in of the
 /// last 15 minutes.
-#[utoipa::path(delete, path = "/{id}", operation_id = "team_delete",
+#[utoipa::path(delete, path = "/{id}", operation_id = "delete_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team, with its `delete_at`.", body = TeamBody),
     (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
@@ -172,7 +172,7 @@ async fn delete(
 /// Restore a team
 ///
 /// Takes its deletion back. Needs `tenant:delete`.
-#[utoipa::path(post, path = "/{id}/restore", operation_id = "team_restore",
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
     (status = 409, description = "`NOT_DELETED`: there is nothing to take back.")))]
@@ -198,7 +198,7 @@ struct Transfer {
 /// Transfer a team
 ///
 /// Makes another member its owner, and the caller an admin. Needs `tenant:transfer` and a sign-in of the last 15 minutes.
-#[utoipa::path(post, path = "/{id}/transfer", operation_id = "team_transfer", request_body = Transfer,
+#[utoipa::path(post, path = "/{id}/transfer", operation_id = "transfer_team", request_body = Transfer,
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 204, description = "Done."),
     (status = 404, description = "No such team, or no such member.")))]
@@ -234,7 +234,7 @@ struct ActivityQuery {
 /// List activity
 ///
 /// What was recorded of the team, the newest first. Needs `activity:read`.
-#[utoipa::path(get, path = "/{id}/activity", operation_id = "team_activity",
+#[utoipa::path(get, path = "/{id}/activity", operation_id = "list_team_activity",
     params(("id" = String, Path, format = Uuid, description = "The team."), ActivityQuery),
     responses((status = 200, description = "The entries.", body = Page<AuditRecord>)))]
 async fn list_activity(

@@ -21,7 +21,7 @@ pub(crate) fn api() -> Api<Tenants> {
 /// Get the current tenant
 ///
 /// The one this request is for: of `X-Tenant-Id`, of the subdomain, or chosen for the session, in this order.
-#[utoipa::path(get, path = "/current", operation_id = "tenant_current", responses(
+#[utoipa::path(get, path = "/current", operation_id = "get_current_tenant", responses(
     (status = 200, description = "The tenant.", body = TeamBody),
     (status = 403, description = "`TENANT_REQUIRED`: none is chosen.")))]
 async fn get(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamBody>, Error> {
@@ -43,7 +43,7 @@ struct Switch {
 ///
 /// For this session: the next access token, got by refreshing, is for it. Until then, and for single requests, send
 /// `X-Tenant-Id`.
-#[utoipa::path(put, path = "/current", operation_id = "tenant_switch", request_body = Switch, responses(
+#[utoipa::path(put, path = "/current", operation_id = "switch_tenant", request_body = Switch, responses(
     (status = 200, description = "The tenant.", body = TeamBody),
     (status = 404, description = "There is none the caller is a member of.")))]
 async fn switch(

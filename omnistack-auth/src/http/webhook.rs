@@ -21,7 +21,7 @@ pub(crate) fn supabase() -> Api<Webhooks> {
 /// Take a webhook of Clerk
 ///
 /// `user.created`, `user.updated` and `user.deleted`, signed by Svix. Others are taken and change nothing.
-#[utoipa::path(post, path = "/clerk", request_body(content = Object, content_type = "application/json"),
+#[utoipa::path(post, path = "/clerk", operation_id = "receive_clerk_events", request_body(content = Object, content_type = "application/json"),
     responses((status = 204, description = "It is carried out, now or before.")))]
 async fn from_clerk(
     State(webhooks): State<Webhooks>,
@@ -34,7 +34,7 @@ async fn from_clerk(
 /// Take a webhook of Supabase
 ///
 /// `user.created`, `user.updated` and `user.deleted`, or changes of the table `auth.users`, signed as Standard Webhooks says.
-#[utoipa::path(post, path = "/supabase", request_body(content = Object, content_type = "application/json"),
+#[utoipa::path(post, path = "/supabase", operation_id = "receive_supabase_events", request_body(content = Object, content_type = "application/json"),
     responses((status = 204, description = "It is carried out, now or before.")))]
 async fn from_supabase(
     State(webhooks): State<Webhooks>,

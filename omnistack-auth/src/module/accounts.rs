@@ -14,7 +14,7 @@ use super::{Auth, SignsInHere};
 use crate::{
     account::Accounts,
     config::{AccountSettings, SocialSettings},
-    cookie::VaryByCookie,
+    cookie::{self, VaryByCookie},
     http,
     pages::{PageSettings, Pages, Parts},
     password::{Hashing, Passwords},
@@ -52,6 +52,7 @@ impl Auth {
         }
         registry
             .provide(SignsInHere)
+            .security_scheme("cookie", cookie::security_scheme())
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
             .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)

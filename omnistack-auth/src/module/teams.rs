@@ -11,7 +11,13 @@ use omnistack_core::{
 };
 
 use crate::{
-    api_key::ApiKeys, http, invitation::Invitations, operator::Operators, role, services::Services, tenant::Tenants,
+    api_key::{ApiKeys, recognize},
+    choice, http,
+    invitation::Invitations,
+    operator::Operators,
+    role,
+    services::Services,
+    tenant::Tenants,
     upkeep::TeamUpkeep,
 };
 
@@ -21,6 +27,8 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
     registry
         .permissions(role::KNOWN)
+        .caller_parameter("TenantId", choice::tenant_parameter())
+        .security_scheme("apiKey", recognize::security_scheme())
         .provide_with(move |ctx| {
             let sessions = ctx.get::<Services>()?.sessions;
             Ok(Tenants::new(ctx.get::<Db>()?.main(), ctx.get()?, (ctx.get()?, ctx.get()?), sessions, grace))

@@ -22,6 +22,7 @@ pub(crate) struct Totp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct SecondFactorState {
     /// Since when they show codes of an app; none while they don't.
+    #[schema(required)]
     pub(crate) totp_since: Option<Timestamp>,
     /// How many recovery codes are left.
     pub(crate) recovery_codes: i64,
@@ -29,6 +30,7 @@ pub(crate) struct SecondFactorState {
     #[cfg(feature = "sms")]
     #[sqlx(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) sms: Option<crate::sms_code::PhoneState>,
 }
 

@@ -41,11 +41,7 @@ pub(crate) async fn list(
     after: Option<Id<Invited>>,
     limit: i64,
 ) -> Result<Vec<Invitation>, Error> {
-    let sql = concat!(
-        "select ",
-        columns!(),
-        " from invitations where tenant_id = $1 and id > $2 order by id limit $3"
-    );
+    let sql = concat!("select ", columns!(), " from invitations where tenant_id = $1 and id > $2 order by id limit $3");
     let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
 }
@@ -91,6 +87,7 @@ pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Resu
 
 /// An invitation, as whoever holds its token is shown it.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
+#[schema(as = InvitationDetails)]
 pub(crate) struct Shown {
     /// The address it was sent to.
     email: String,
@@ -99,6 +96,7 @@ pub(crate) struct Shown {
     /// As what they join.
     role: String,
     /// Who asks, while they are there.
+    #[schema(required)]
     inviter: Option<String>,
     /// Until when it can be accepted.
     expires_at: Timestamp,

@@ -215,7 +215,11 @@ impl AppBuilder {
         };
         let routes = routing::list(&registry);
         let description = std::mem::take(&mut registry.description);
-        let (openapi, versions) = (description.document(&self.title, &self.version), description.versions());
+        // Without an address of its own the app answers where its description was got from.
+        let public_url = Some(registry.public_url()).filter(|url| *url != PublicUrl::default());
+        let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
+        let openapi = description.document(&self.title, &self.version, server);
+        let versions = description.versions();
         drop(description);
         let wired = Wired::new(&mut registry);
         let (Some(wired), true) = (wired, registry.problems.is_empty()) else {

@@ -85,13 +85,13 @@ struct Liveness {
 }
 
 /// Tells whether the process answers; touches nothing.
-#[utoipa::path(get, path = "/health", responses((status = 200, body = Liveness)))]
+#[utoipa::path(get, path = "/health", operation_id = "get_liveness", responses((status = 200, body = Liveness)))]
 async fn live() -> Json<Liveness> {
     Json(Liveness { status: Status::Ok })
 }
 
 /// Tells whether everything the app needs is there.
-#[utoipa::path(get, path = "/health/ready", responses(
+#[utoipa::path(get, path = "/health/ready", operation_id = "get_readiness", responses(
     (status = 200, body = HealthReport),
     (status = 503, body = HealthReport, description = "Something the app needs is not there."),
 ))]
@@ -102,13 +102,13 @@ async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>)
 }
 
 /// Shows the state of the app, with uptime and latencies.
-#[utoipa::path(get, path = "/", responses((status = 200, body = HealthReport)))]
+#[utoipa::path(get, path = "/", operation_id = "get_health", responses((status = 200, body = HealthReport)))]
 async fn health(State(health): State<Health>) -> Json<HealthReport> {
     Json(health.report().await)
 }
 
 /// Shows the state of the app, with uptime and latencies.
-#[utoipa::path(get, path = "/", operation_id = "health", responses((status = 200, body = Envelope<HealthReport>)))]
+#[utoipa::path(get, path = "/", operation_id = "get_health", responses((status = 200, body = Envelope<HealthReport>)))]
 async fn health_v2(State(health): State<Health>, meta: Meta) -> Json<Envelope<HealthReport>> {
     Json(meta.wrap(health.report().await))
 }

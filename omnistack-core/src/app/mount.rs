@@ -58,6 +58,8 @@ pub struct Mount {
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) keys: Keys,
     pub(super) resource: Option<Cow<'static, str>>,
+    /// What the ids of its operations begin with.
+    pub(super) operation_prefix: Cow<'static, str>,
 }
 
 /// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
@@ -112,6 +114,7 @@ impl Mount {
             rate_limit: None,
             keys: Keys::Heeded,
             resource: None,
+            operation_prefix: if audience == Audience::Admin { "admin" } else { "" }.into(),
         }
     }
 
@@ -156,6 +159,13 @@ impl Mount {
     /// `Mount::app("/projects").permissions("projects")`. For finer ones see [`Api::guarded`](super::Api::guarded).
     pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
         self.resource = Some(resource.into());
+        self
+    }
+
+    /// Begins the ids of these operations with a word: `listProjects` becomes `publicListProjects`. For a second mount of an
+    /// [`Api`](super::Api), since an id occurs once. Routes of operators begin with `admin` unless this says otherwise.
+    pub fn operation_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
+        self.operation_prefix = prefix.into();
         self
     }
 

@@ -17,7 +17,7 @@ use axum::{
     routing::{MethodRouter, Route},
 };
 use tower::{Layer, Service};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
 
 use super::{
     Api, BoxError, Ctx, Missing, Mount, Problem,
@@ -180,7 +180,10 @@ impl Registry {
             });
             at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
             infos.extend(routing::infos(self.module, &mount, &described));
-            self.description.add(self.module, &mount, described);
+            for (id, [one, other]) in self.description.add(self.module, &mount, described) {
+                let what = format!("describes {one} as the operation `{id}`, as {other} is");
+                self.problem(what, "name one by `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`");
+            }
         }
         permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
         self.permissions.extend(permissions);
@@ -214,6 +217,18 @@ impl Registry {
             let what = format!("calls a schema `{name}`, as module `{other}` calls a different one");
             self.problem(what, "give it a name of its own: `#[schema(as = …)]`");
         }
+    }
+
+    /// Describes a way by which callers say who they are, beside `Authorization: Bearer`: a header or a cookie.
+    pub fn security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) -> &mut Self {
+        self.description.add_security_scheme(name, scheme);
+        self
+    }
+
+    /// Describes a header or a query parameter that each route of signed-in callers heeds.
+    pub fn caller_parameter(&mut self, name: &'static str, parameter: Parameter) -> &mut Self {
+        self.description.add_parameter(name, parameter);
+        self
     }
 
     /// Finds costs of a rate that mean nothing.

@@ -42,16 +42,18 @@ use crate::{crypto::Sha256, identity::TenantId};
 #[non_exhaustive]
 pub struct ChainState {
     /// Whose; none for the app's own.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
     /// Whether it is whole.
     pub intact: bool,
     /// How many entries were checked; none when it isn't whole.
+    #[schema(required)]
     pub entries: Option<u64>,
     /// The hash of its last entry: keep it elsewhere, to compare.
-    #[schema(value_type = Option<String>)]
+    #[schema(required, value_type = Option<String>)]
     pub head: Option<Sha256>,
     /// What is wrong with it, and where.
+    #[schema(required)]
     pub problem: Option<String>,
 }
 

@@ -150,21 +150,22 @@ pub struct AuditRecord {
     /// Its id.
     pub id: Id<Self>,
     /// The tenant whose chain it is in; none for the app's own.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
     /// Its number in the chain, from 1.
     pub sequence: i64,
     /// When it was recorded.
     pub at: Timestamp,
     /// Who did it; nobody for the app itself.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub actor: Option<UserId>,
     /// What was done.
     pub action: String,
     /// To what.
+    #[schema(required)]
     pub resource: Option<String>,
     /// What else is worth knowing.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     pub details: Option<Value>,
     /// The hash of the entry before, 64 hexadecimal digits.
     #[schema(value_type = String)]

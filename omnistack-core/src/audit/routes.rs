@@ -162,7 +162,7 @@ impl ListQuery {
 }
 
 /// Lists audit entries, newest first.
-#[utoipa::path(get, path = "/", operation_id = "audit_list", params(ListQuery), responses(
+#[utoipa::path(get, path = "/", operation_id = "list_audit_entries", params(ListQuery), responses(
     (status = 200, body = Page<AuditRecord>),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
 ))]
@@ -175,7 +175,7 @@ async fn list(
 }
 
 /// Exports audit entries as a file, newest first: CSV for tables, JSON lines for programs.
-#[utoipa::path(get, path = "/export", operation_id = "audit_export", params(ExportQuery), responses(
+#[utoipa::path(get, path = "/export", operation_id = "export_audit_entries", params(ExportQuery), responses(
     (status = 200, description = "The entries.", body = String, content_type = "text/csv"),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
 ))]
@@ -193,7 +193,7 @@ async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery
 }
 
 /// Verifies the chains of audit entries.
-#[utoipa::path(get, path = "/verify", operation_id = "audit_verify", params(VerifyQuery), responses(
+#[utoipa::path(get, path = "/verify", operation_id = "verify_audit_chains", params(VerifyQuery), responses(
     (status = 200, body = ChainStates),
     (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
 ))]

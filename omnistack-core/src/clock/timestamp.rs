@@ -115,4 +115,9 @@ impl PartialSchema for Timestamp {
     }
 }
 
-impl ToSchema for Timestamp {}
+/// The schema's name is not `Timestamp`, which hides a type of many languages from generated clients.
+impl ToSchema for Timestamp {
+    fn name() -> Cow<'static, str> {
+        "UtcTime".into()
+    }
+}

@@ -108,13 +108,14 @@ struct ContactForm {
     /// Fields it may have.
     optional: Vec<&'static str>,
     /// To be sent with the message; none when it is not asked for. It says when the form was opened.
+    #[schema(required)]
     token: Option<String>,
     /// How long the token holds, in seconds.
     expires_in: u64,
 }
 
 /// Tells what the contact form is, and gives the token to send it with: to be asked when the form is shown.
-#[utoipa::path(get, path = "/status", operation_id = "contact_status", responses((status = 200, body = ContactForm)))]
+#[utoipa::path(get, path = "/status", operation_id = "get_contact_status", responses((status = 200, body = ContactForm)))]
 async fn status(State(inbox): State<Inbox>) -> Result<Response, Error> {
     let settings = inbox.settings();
     let asked = [
@@ -191,7 +192,7 @@ struct ContactChange {
 }
 
 /// Says how far a message is.
-#[utoipa::path(patch, path = "/{id}", operation_id = "change_contact_message", request_body = ContactChange,
+#[utoipa::path(patch, path = "/{id}", operation_id = "update_contact_message", request_body = ContactChange,
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = ContactMessage),
     (status = 404, body = ErrorEnvelope),
@@ -207,7 +208,7 @@ async fn change(
 }
 
 /// Forgets a message.
-#[utoipa::path(delete, path = "/{id}", operation_id = "remove_contact_message",
+#[utoipa::path(delete, path = "/{id}", operation_id = "delete_contact_message",
     params(("id" = String, Path, format = Uuid)), responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(
     State(inbox): State<Inbox>,

@@ -67,10 +67,13 @@ pub struct ContactMessage {
     /// Where to write back. Nobody has checked that it is the sender's.
     pub email: String,
     /// What about.
+    #[schema(required)]
     pub subject: Option<String>,
     /// The sender's phone number, as it was written.
+    #[schema(required)]
     pub phone: Option<String>,
     /// Where the sender works.
+    #[schema(required)]
     pub company: Option<String>,
     /// The message.
     pub message: String,
@@ -78,10 +81,12 @@ pub struct ContactMessage {
     #[schema(value_type = Object)]
     pub extra_fields: BTreeMap<String, Value>,
     /// Where the form stood.
+    #[schema(required)]
     pub source: Option<String>,
     /// The sender's language.
     pub locale: String,
     /// The address the message came from.
+    #[schema(required)]
     pub address: Option<String>,
     /// How far it is.
     pub status: ContactStatus,

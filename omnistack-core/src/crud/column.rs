@@ -63,8 +63,8 @@ impl Column {
         self
     }
 
-    /// `?status=open`, several values separated by commas; of numbers and moments also `?size[gte]=10`, `[gt]`, `[lte]`
-    /// and `[lt]`. The column has an [index](super#indexes).
+    /// `?status=open`, several values as `?status=open&status=closed` or separated by commas; of numbers and times also
+    /// `?size_gte=10`, `_gt`, `_lte` and `_lt`. The column has an [index](super#indexes).
     pub const fn filters(mut self) -> Self {
         self.filters = true;
         self

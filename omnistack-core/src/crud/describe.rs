@@ -11,15 +11,15 @@ use utoipa::{
     },
 };
 
-use super::{Kind, Resource, resource::columns};
-use crate::http::{ErrorEnvelope, MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest};
+use super::{Kind, Resource, list::MAX_FILTER_VALUES, resource::columns};
+use crate::http::{MAX_COUNTED_ROWS, MAX_PAGE_SIZE, PageRequest};
 
 pub(super) fn collection<R: Resource>() -> Paths {
-    let list = operation("list", &format!("Lists {}.", R::TABLE))
+    let list = operation(&format!("list_{}", R::TABLE), &format!("Lists {}.", R::TABLE))
         .parameters(Some(list_parameters::<R>()))
-        .response("200", json("A page of the list.", page_schema::<R>()))
+        .response("200", json("A page of the list.", Ref::from_schema_name(page_name::<R>()).into()))
         .response("422", error("A parameter is unknown or of the wrong form."));
-    let create = operation("create", &format!("Creates a {}.", R::NAME))
+    let create = operation(&format!("create_{}", R::NAME), &format!("Creates a {}.", R::NAME))
         .request_body(Some(body::<R::Create>()))
         .response("201", json("It was created; `Location` is its address.", reference::<R>()))
         .response("409", error("A value that must be unique is taken."))
@@ -53,6 +53,7 @@ pub(super) fn schemas<R: Resource>() -> Vec<(String, RefOr<Schema>)> {
     add::<R>(&mut schemas);
     add::<R::Create>(&mut schemas);
     add::<R::Update>(&mut schemas);
+    schemas.push((page_name::<R>(), page_schema::<R>()));
     schemas
 }
 
@@ -71,8 +72,8 @@ fn path(path: &str, operations: impl IntoIterator<Item = (HttpMethod, Operation)
     paths
 }
 
-fn operation(verb: &str, summary: &str) -> OperationBuilder {
-    OperationBuilder::new().operation_id(Some(verb)).summary(Some(summary.trim_end_matches('.')))
+fn operation(id: &str, summary: &str) -> OperationBuilder {
+    OperationBuilder::new().operation_id(Some(id)).summary(Some(summary.trim_end_matches('.')))
 }
 
 /// An operation on one row.
@@ -83,7 +84,7 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
         .required(Required::True)
         .description(Some(format!("The {}'s id.", R::NAME)))
         .schema(Some(of_kind(Kind::Id)));
-    operation(verb, summary)
+    operation(&format!("{verb}_{}", R::NAME), summary)
         .parameter(id)
         .response("404", error("There is none with this id, or it is not the caller's."))
         .response("422", error("The id or a field is not acceptable."))
@@ -91,23 +92,30 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
 
 fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
-    let integer = |least: u32, most: Option<u32>, default: u32| {
-        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(least)).maximum(most);
-        number.default(Some(default.into()))
-    };
+    // Defaults are told in words: those of a page by cursor can't be sent with those of a page by number.
+    let integer = |most: u32| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most));
+    let size = PageRequest::DEFAULT_SIZE;
     let sorts: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
     let mut parameters = vec![
         query(
             "limit",
-            "Items in the answer at most; not with `page`.",
-            integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
+            &format!("Items in the answer at most; {size} unless said. Not with `page` or `page_size`."),
+            integer(MAX_PAGE_SIZE),
         ),
-        query("cursor", "`next_cursor` of the page before.", text().pattern(Some("^[A-Za-z0-9_-]+$"))),
-        query("page", "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.", integer(1, Some(MAX_COUNTED_ROWS), 1)),
+        query(
+            "cursor",
+            "`next_cursor` of the page before. Not with `page` or `page_size`.",
+            text().pattern(Some("^[A-Za-z0-9_-]+$")),
+        ),
+        query(
+            "page",
+            "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.",
+            integer(MAX_COUNTED_ROWS),
+        ),
         query(
             "page_size",
-            "Items a page; only with `page`.",
-            integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
+            &format!("Items a page, of pages by number; {size} unless said. Not with `limit` or `cursor`."),
+            integer(MAX_PAGE_SIZE),
         ),
         query(
             "sort",
@@ -123,12 +131,13 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
         parameters.push(query("deleted", "Whether deleted ones are listed.", choice));
     }
     for column in columns.iter().filter(|column| column.filters) {
-        let doc = format!("Only with this {}; several values separated by commas.", column.name);
-        parameters.push(query(column.name, &doc, of_kind(column.kind)));
+        let doc = format!("Only with this {}, or one of several.", column.name);
+        let values = Array::builder().items(of_filter(column.kind)).max_items(Some(MAX_FILTER_VALUES));
+        parameters.push(query(column.name, &doc, values));
         if column.kind.has_order() {
             for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
                 let doc = format!("Only with {} {words} this.", column.name);
-                parameters.push(query(&format!("{}[{operator}]", column.name), &doc, of_kind(column.kind)));
+                parameters.push(query(&format!("{}_{operator}", column.name), &doc, of_kind(column.kind)));
             }
         }
     }
@@ -150,6 +159,11 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
+/// One of several values, which commas may separate.
+fn of_filter(kind: Kind) -> ObjectBuilder {
+    if kind == Kind::Text { text().pattern(Some("^[^\\x00,]*$")) } else { of_kind(kind) }
+}
+
 fn of_kind(kind: Kind) -> ObjectBuilder {
     let format = |format| Some(SchemaFormat::KnownFormat(format));
     match kind {
@@ -164,6 +178,11 @@ fn of_kind(kind: Kind) -> ObjectBuilder {
 
 fn reference<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
+}
+
+/// As the schema of a [`Page`](crate::http::Page) is called.
+fn page_name<R: Resource>() -> String {
+    format!("Page_{}", R::name())
 }
 
 fn page_schema<R: Resource>() -> RefOr<Schema> {
@@ -191,7 +210,7 @@ fn json(doc: &str, schema: RefOr<Schema>) -> ResponseBuilder {
     ResponseBuilder::new().description(doc).content("application/json", Content::new(Some(schema)))
 }
 
+/// The schema of every error is added to what has none.
 fn error(doc: &str) -> ResponseBuilder {
-    let problem = Content::new(Some(crate::http::problem_schema()));
-    json(doc, reference::<ErrorEnvelope>()).content("application/problem+json", problem)
+    ResponseBuilder::new().description(doc)
 }

@@ -1,6 +1,6 @@
 //! What a caller wants to see of a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{Column, Resource, resource::columns};
 use crate::{
@@ -44,11 +44,10 @@ pub struct ListRequest {
     pub(super) deleted: Deleted,
 }
 
-const OPERATORS: [(&str, &str); 4] = [("[gte]", ">="), ("[gt]", ">"), ("[lte]", "<="), ("[lt]", "<")];
+const OPERATORS: [(&str, &str); 4] = [("_gte", ">="), ("_gt", ">"), ("_lte", "<="), ("_lt", "<")];
 /// Keys of one sort at most.
 const MOST_KEYS: usize = 3;
-/// Values of one filter at most.
-const MOST_VALUES: usize = 50;
+pub(super) const MAX_FILTER_VALUES: usize = 50;
 
 impl ListRequest {
     /// Reads a query string.
@@ -61,8 +60,13 @@ impl ListRequest {
         let mut given = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, text) in form_urlencoded::parse(query.as_bytes()) {
-            if given.insert(name.to_string(), text.into_owned()).is_some() {
-                problems.push(FieldProblem::new(name, "is given more than once"));
+            match given.entry(name.to_string()) {
+                Entry::Vacant(first) => _ = first.insert(text.into_owned()),
+                // Several values of a filter: `status=open&status=closed` is `status=open,closed`.
+                Entry::Occupied(mut values) if columns.iter().any(|column| column.filters && column.name == name) => {
+                    values.get_mut().extend([",", &text]);
+                }
+                Entry::Occupied(_) => problems.push(FieldProblem::new(name, "is given more than once")),
             }
         }
         let mut take = |name: &str| given.remove(name);
@@ -157,19 +161,18 @@ fn read_deleted<R: Resource>(text: Option<&str>) -> Result<Deleted, FieldProblem
 }
 
 fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, FieldProblem> {
-    let (column, operator) = OPERATORS
-        .iter()
-        .find_map(|(suffix, operator)| Some((name.strip_suffix(suffix)?, *operator)))
-        .unwrap_or((name, "="));
-    let column = columns.iter().find(|declared| declared.filters && declared.name == column);
-    let column = column.filter(|column| operator == "=" || column.kind.has_order());
-    let Some(column) = column else {
+    let declared = |name: &str| columns.iter().find(|column| column.filters && column.name == name);
+    let range = |(suffix, operator): &(&str, &'static str)| Some((declared(name.strip_suffix(suffix)?)?, *operator));
+    // A column that is called like the range of another goes first.
+    let known = declared(name).map(|column| (column, "=")).or_else(|| OPERATORS.iter().find_map(range));
+    let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order())
+    else {
         return Err(FieldProblem::new(name, "is not a parameter of this route"));
     };
     let values: Vec<String> =
         if operator == "=" { text.split(',').map(Into::into).collect() } else { vec![text.into()] };
-    if values.len() > MOST_VALUES {
-        return Err(FieldProblem::new(name, format!("takes at most {MOST_VALUES} values")));
+    if values.len() > MAX_FILTER_VALUES {
+        return Err(FieldProblem::new(name, format!("takes at most {MAX_FILTER_VALUES} values")));
     }
     if !values.iter().all(|text| column.kind.reads(text)) {
         return Err(FieldProblem::new(name, format!("must be {}", column.kind.form())));

@@ -1,5 +1,7 @@
 //! The two databases. Everything that knows there are two is in this file and `error.rs`.
 
+#[cfg(feature = "sqlite")]
+use std::time::Instant;
 use std::{
     sync::{
         Arc,
@@ -7,8 +9,6 @@ use std::{
     },
     time::Duration,
 };
-#[cfg(feature = "sqlite")]
-use std::time::Instant;
 
 use secrecy::ExposeSecret as _;
 #[cfg(feature = "postgres")]

@@ -99,6 +99,7 @@ pub struct Suppression {
     /// Why.
     pub reason: Reason,
     /// What the provider or the operator said.
+    #[schema(required)]
     pub detail: Option<String>,
     /// Since when.
     pub created_at: Timestamp,

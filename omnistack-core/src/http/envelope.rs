@@ -32,6 +32,7 @@ pub struct Envelope<T> {
 pub struct MetaBody {
     /// The same as in the header `X-Request-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub request_id: Option<String>,
     /// When the request came.
     pub timestamp: Timestamp,

@@ -155,16 +155,16 @@ impl Error {
                 (serde_json::to_vec(&ErrorEnvelope { error: body }), "application/json")
             }
             ErrorForm::Problem => {
-                let problem = serde_json::json!({
-                    "type": "about:blank",
-                    "title": parts.status.canonical_reason(),
-                    "status": parts.status.as_u16(),
-                    "detail": parts.message,
-                    "code": parts.code,
-                    "details": parts.details,
-                    "request_id": request_id,
-                    "timestamp": now,
-                });
+                let problem = ProblemDetails {
+                    kind: "about:blank".into(),
+                    title: parts.status.canonical_reason().map(Into::into),
+                    status: parts.status.as_u16(),
+                    detail: parts.message.to_string(),
+                    code: parts.code.to_string(),
+                    details: parts.details.clone(),
+                    request_id: request_id.map(Into::into),
+                    timestamp: now,
+                };
                 (serde_json::to_vec(&problem), "application/problem+json")
             }
         };
@@ -203,7 +203,7 @@ impl FieldProblem {
 
 /// The body of an error answer.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = Error)]
+#[schema(as = ApiError)]
 pub struct ErrorEnvelope {
     /// The error.
     pub error: ErrorBody,
@@ -220,14 +220,42 @@ pub struct ErrorBody {
     pub message: String,
     /// More about it; for validation, `fields` lists each problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(nullable = false, value_type = Option<Object>)]
     pub details: Option<Value>,
     /// Quote it when asking for help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub request_id: Option<String>,
     /// When it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub timestamp: Option<Timestamp>,
+}
+
+/// The body of an error answer as RFC 9457, section 3, writes it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemDetails {
+    /// Always `about:blank`: `code` says which error it is.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The name of the status.
+    #[schema(required)]
+    title: Option<String>,
+    /// The status.
+    status: u16,
+    /// For people; its wording may change.
+    detail: String,
+    /// Stable and meant for programs: `RATE_LIMIT_EXCEEDED`.
+    code: String,
+    /// More about it; for validation, `fields` lists each problem.
+    #[schema(required, value_type = Option<Object>)]
+    details: Option<Value>,
+    /// Quote it when asking for help.
+    #[schema(required)]
+    request_id: Option<String>,
+    /// When it happened.
+    #[schema(required)]
+    timestamp: Option<Timestamp>,
 }
 
 /// Left in the response's extensions, so that the layer that knows the request renders it again.
@@ -319,31 +347,4 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
-}
-
-/// The schema of an error as RFC 9457, section 3.
-pub(crate) fn problem_schema() -> utoipa::openapi::Schema {
-    use utoipa::openapi::{
-        ObjectBuilder, Schema,
-        schema::{SchemaType, Type},
-    };
-    let text = |optional: bool| {
-        let kinds =
-            if optional { SchemaType::from_iter([Type::String, Type::Null]) } else { SchemaType::Type(Type::String) };
-        ObjectBuilder::new().schema_type(kinds)
-    };
-    let problem = ObjectBuilder::new()
-        .description(Some("RFC 9457"))
-        .property("type", text(false))
-        .required("type")
-        .property("title", text(true))
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
-        .required("status")
-        .property("detail", text(false))
-        .property("code", text(false))
-        .required("code")
-        .property("details", ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null])))
-        .property("request_id", text(true))
-        .property("timestamp", text(true));
-    Schema::Object(problem.build())
 }

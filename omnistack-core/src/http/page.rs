@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::FieldProblem;
+use super::{FieldProblem, schema::ByName};
 
 /// The most items one answer holds.
 pub const MAX_PAGE_SIZE: u32 = 100;
@@ -15,9 +15,11 @@ pub const MAX_COUNTED_ROWS: u32 = 10_000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The items, in the order asked for.
+    #[schema(inline, value_type = Vec<ByName<T>>)]
     pub items: Vec<T>,
     /// Send it as `cursor` for the items after these; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub next_cursor: Option<String>,
 }
 
@@ -25,6 +27,7 @@ pub struct Page<T> {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NumberedPage<T> {
     /// The items of this page.
+    #[schema(inline, value_type = Vec<ByName<T>>)]
     pub items: Vec<T>,
     /// Its number, counted from 1.
     pub page: u32,

@@ -50,6 +50,7 @@ pub struct SmsSuppression {
     /// Why.
     pub reason: SmsReason,
     /// What the provider or the operator said.
+    #[schema(required)]
     pub detail: Option<String>,
     /// Since when.
     pub created_at: Timestamp,

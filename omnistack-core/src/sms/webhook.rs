@@ -34,7 +34,7 @@ pub(super) fn routes() -> Api<Webhook> {
 }
 
 /// Takes what Twilio tells of a message, and of a number's owner who answers STOP or START.
-#[utoipa::path(post, path = "/twilio", operation_id = "twilio_events", request_body = String, responses(
+#[utoipa::path(post, path = "/twilio", operation_id = "receive_twilio_events", request_body = String, responses(
     (status = 204, description = "It was heeded, or says nothing that matters here."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing or wrong."),
 ))]

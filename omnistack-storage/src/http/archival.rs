@@ -37,13 +37,14 @@ struct Moved {
     /// How many files.
     moved: usize,
     /// Where the one is that was named.
+    #[schema(required)]
     file: Option<ArchivedFile>,
 }
 
 /// Archive files
 ///
 /// One now, or all that `ARCHIVAL_AFTER` says; the latter may take long, and goes on by itself every night.
-#[utoipa::path(post, path = "/archive", operation_id = "archival_archive", request_body = ToArchive, responses(
+#[utoipa::path(post, path = "/archive", operation_id = "archive_files", request_body = ToArchive, responses(
     (status = 200, description = "What was archived.", body = Moved),
     (status = 404, description = "There is no such file."),
     (status = 409, description = "`UNSUPPORTED`: the app's storage has no classes.")))]
@@ -79,7 +80,7 @@ struct ToRestore {
 /// Restore an archived file
 ///
 /// It can be read once its state is `restored`, for so many days.
-#[utoipa::path(post, path = "/restore", operation_id = "archival_restore", request_body = ToRestore, responses(
+#[utoipa::path(post, path = "/restore", operation_id = "restore_archived_file", request_body = ToRestore, responses(
     (status = 200, description = "Where it is.", body = ArchivedFile),
     (status = 404, description = "There is no such file."),
     (status = 409, description = "It can be read as it is.")))]
@@ -105,17 +106,19 @@ struct StatusQuery {
 #[derive(Serialize, ToSchema)]
 struct ArchivalStatus {
     /// Files older than so many seconds are archived; absent without a policy.
+    #[schema(required)]
     after_seconds: Option<u64>,
     /// By storage class.
     classes: Vec<ClassUsed>,
     /// Where the one is that was asked for.
+    #[schema(required)]
     file: Option<ArchivedFile>,
 }
 
 /// Get the state of archives
 ///
 /// With `file_id` also where one file is.
-#[utoipa::path(get, path = "/status", operation_id = "archival_status", params(StatusQuery), responses(
+#[utoipa::path(get, path = "/status", operation_id = "get_archival_status", params(StatusQuery), responses(
     (status = 200, description = "How much is where.", body = ArchivalStatus),
     (status = 404, description = "There is no such file.")))]
 async fn status(

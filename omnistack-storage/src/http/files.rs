@@ -60,6 +60,16 @@ struct UploadQuery {
     tags: Option<String>,
 }
 
+/// A form with a file.
+#[derive(ToSchema)]
+#[schema(as = FileUploadForm)]
+#[expect(dead_code, reason = "a description: the form is read field by field")]
+struct UploadForm {
+    /// The file, with its name.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
 fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
     let wrong = |_| Error::invalid([FieldProblem::new("sha256", "is not 64 hexadecimal digits")]);
     text.map(|text| text.parse().map_err(wrong)).transpose()
@@ -68,10 +78,11 @@ fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
 /// Upload a file
 ///
 /// The body is the file, with `name` in the query; or a form of one field, `file`. Needs `files:write`.
-#[utoipa::path(post, path = "/", operation_id = "file_upload",
+#[utoipa::path(post, path = "/",
     params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "A key of the client's making. The same file sent again with it is stored once.")),
-    request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
+    request_body(description = "The file.", content(
+        (Vec<u8> = "application/octet-stream"), (UploadForm = "multipart/form-data"))), responses(
     (status = 201, description = "The file.", body = File),
     (status = 408, description = "No bytes came for a while, or the upload took too long."),
     (status = 409, description = "The plan's storage is used up, or the `Idempotency-Key` was used for another file."),
@@ -123,10 +134,10 @@ struct DownloadQuery {
 ///
 /// With `Range` a part of it, with `If-None-Match` only if it is not known, with `If-Match` only if it is the same. Needs
 /// `files:read`.
-#[utoipa::path(get, path = "/{id}/content", operation_id = "file_download",
+#[utoipa::path(get, path = "/{id}/content", operation_id = "download_file",
     params(("id" = String, Path, format = Uuid, description = "The file."), DownloadQuery), responses(
-    (status = 200, description = "The file.", body = serde_json::Value, content_type = "*/*"),
-    (status = 206, description = "The part asked for.", body = serde_json::Value, content_type = "*/*"),
+    (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
+    (status = 206, description = "The part asked for.", body = Vec<u8>, content_type = "*/*"),
     (status = 304, description = "It is known."),
     (status = 404, description = "The tenant has no such file."),
     (status = 409, description = "It is in an archive."),
@@ -177,7 +188,7 @@ struct FileQuery {
 /// List files
 ///
 /// Those of the tenant, the latest first. Needs `files:read`.
-#[utoipa::path(get, path = "/", operation_id = "file_list", params(FileQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_files", params(FileQuery),
     responses((status = 200, description = "The files.", body = Page<File>)))]
 async fn list(
     State(files): State<FileService>,
@@ -193,7 +204,7 @@ async fn list(
 /// Get the storage that is used
 ///
 /// By the tenant's files, deleted ones included until they are removed for good. Needs `files:read`.
-#[utoipa::path(get, path = "/usage", operation_id = "file_usage",
+#[utoipa::path(get, path = "/usage", operation_id = "get_storage_usage",
     responses((status = 200, description = "How much there is.", body = StorageUsed)))]
 async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json<StorageUsed>, Error> {
     Ok(Json(files.used(&caller).await?))
@@ -260,7 +271,7 @@ struct Awaited {
 /// Announce a file
 ///
 /// For bytes that go to the storage by themselves: send them as `upload` says, then confirm. Needs `files:write`.
-#[utoipa::path(post, path = "/uploads", operation_id = "file_announce", request_body = Announced, responses(
+#[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = Announced, responses(
     (status = 201, description = "The file, and how to send it.", body = Awaited),
     (status = 409, description = "The plan's storage is used up; or `UNSUPPORTED`: the app's storage takes none by itself."),
     (status = 413, description = "It is too large."),
@@ -280,7 +291,7 @@ async fn announce(
 /// Confirm a file
 ///
 /// Once its bytes are sent. Needs `files:write`.
-#[utoipa::path(post, path = "/{id}/confirm", operation_id = "file_confirm",
+#[utoipa::path(post, path = "/{id}/confirm", operation_id = "confirm_upload",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "The tenant awaits no such file."),
@@ -298,7 +309,7 @@ async fn confirm(
 /// Get a file
 ///
 /// What is known of it. Needs `files:read`.
-#[utoipa::path(get, path = "/{id}", operation_id = "file_get",
+#[utoipa::path(get, path = "/{id}", operation_id = "get_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "The tenant has no such file.")))]
@@ -309,7 +320,7 @@ async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<
 /// Delete a file
 ///
 /// For a while it can be restored; one that is announced can't. Needs `files:write`.
-#[utoipa::path(delete, path = "/{id}", operation_id = "file_delete",
+#[utoipa::path(delete, path = "/{id}", operation_id = "delete_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),
     (status = 404, description = "The tenant has no such file."),
@@ -328,7 +339,7 @@ async fn delete(
 /// Restore a file
 ///
 /// One that is deleted, and not for too long. Needs `files:write`.
-#[utoipa::path(post, path = "/{id}/restore", operation_id = "file_restore",
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "The tenant has no such file that is deleted.")))]
@@ -354,7 +365,7 @@ struct Tags {
 /// Mark a file
 ///
 /// With these, in place of those before. Needs `files:write`.
-#[utoipa::path(put, path = "/{id}/tags", operation_id = "file_tag", request_body = Tags,
+#[utoipa::path(put, path = "/{id}/tags", operation_id = "set_file_tags", request_body = Tags,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
     (status = 404, description = "The tenant has no such file."),
@@ -387,7 +398,7 @@ struct NewLink {
 /// Make a link to a file
 ///
 /// With it anybody can read the file for a while. It can't be taken back. Needs `files:write`.
-#[utoipa::path(post, path = "/{id}/link", operation_id = "file_link", request_body = NewLink,
+#[utoipa::path(post, path = "/{id}/link", operation_id = "create_file_link", request_body = NewLink,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The link.", body = Signed),
     (status = 404, description = "The tenant has no such file."),

@@ -38,10 +38,10 @@ fn refused() -> Error {
 /// Read by a link
 ///
 /// What the link is for. With `Range` a part of it.
-#[utoipa::path(get, path = "/{link}", operation_id = "file_read_by_link",
+#[utoipa::path(get, path = "/{link}", operation_id = "download_by_link",
     params(("link" = String, Path, description = "What the link allows, sealed.")), responses(
-    (status = 200, description = "The file.", body = serde_json::Value, content_type = "*/*"),
-    (status = 206, description = "The part asked for.", body = serde_json::Value, content_type = "*/*"),
+    (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
+    (status = 206, description = "The part asked for.", body = Vec<u8>, content_type = "*/*"),
     (status = 304, description = "It is known."),
     (status = 403, description = "The link is not good, or not any more."),
     (status = 404, description = "What it is for is not there."),
@@ -75,9 +75,9 @@ async fn read(
 /// Store by a link
 ///
 /// The body is the file.
-#[utoipa::path(put, path = "/{link}", operation_id = "file_write_by_link",
+#[utoipa::path(put, path = "/{link}", operation_id = "upload_by_link",
     params(("link" = String, Path, description = "What the link allows, sealed.")),
-    request_body(content = String, content_type = "application/octet-stream", description = "The file."), responses(
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file."), responses(
     (status = 204, description = "Stored."),
     (status = 403, description = "The link is not good, or not any more, or for another type; or the file is confirmed or deleted."),
     (status = 408, description = "No bytes came for a while."),

@@ -31,9 +31,10 @@ struct ThumbnailQuery {
 /// Get a thumbnail
 ///
 /// Of a picture: PNG, JPEG, GIF or WebP. It is made when it is first asked for. Needs `files:read`.
-#[utoipa::path(get, path = "/{id}/thumbnail", operation_id = "file_thumbnail",
+#[utoipa::path(get, path = "/{id}/thumbnail", operation_id = "get_file_thumbnail",
     params(("id" = String, Path, format = Uuid, description = "The file."), ThumbnailQuery), responses(
-    (status = 200, description = "The thumbnail, JPEG or, with transparency, PNG.", body = String, content_type = "image/jpeg"),
+    (status = 200, description = "The thumbnail, JPEG or, with transparency, PNG.", content(
+        (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"))),
     (status = 304, description = "It is known."),
     (status = 404, description = "The tenant has no such file."),
     (status = 409, description = "The file is in an archive, and has no thumbnail of this size yet."),

@@ -97,12 +97,14 @@ pub struct Project {
     #[schema(examples("Apollo"))]
     pub name: String,
     /// What it is about.
+    #[schema(required)]
     pub description: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
     /// When it was deleted, if it is.
+    #[schema(required)]
     pub deleted_at: Option<Timestamp>,
 }
 

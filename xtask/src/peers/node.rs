@@ -30,6 +30,13 @@ pub(super) const AZURITE: Packages = Packages {
     lock: include_str!("../../peers/azurite/package-lock.json"),
 };
 
+/// Makers of clients, which are at home on Node and need no other peer's packages.
+pub(super) const CLIENTS: Packages = Packages {
+    folder: "clients",
+    manifest: include_str!("../../peers/clients/package.json"),
+    lock: include_str!("../../peers/clients/package-lock.json"),
+};
+
 /// Whether Node and npm are on this machine.
 pub(crate) fn found() -> bool {
     host::program("node").is_some() && host::program("npm").is_some()

@@ -26,6 +26,10 @@ pub(super) const PYTHON: Packages =
 pub(super) const PASSKEYS: Packages =
     Packages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
 
+/// openapi-python-client, which needs none of the others' packages.
+pub(super) const CLIENTS: Packages =
+    Packages { folder: "python-client", file: "clients.txt", requirements: include_str!("../../peers/clients.txt") };
+
 /// Installs packages into an environment of their own, and answers its folder of programs.
 pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Packages) -> Result<PathBuf> {
     let folder = host::target().join("peers").join(folder);

@@ -45,18 +45,3 @@ fn the_template_is_the_example() {
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
     }
 }
-
-#[tokio::test]
-async fn every_operation_is_described() {
-    let app = saas::app(App::builder(config::Config::default())).build().unwrap();
-    let document: serde_json::Value = serde_json::from_slice(app.openapi()).unwrap();
-    assert_eq!(document["openapi"], "3.1.0");
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            for part in ["operationId", "summary", "tags", "responses"] {
-                assert!(!operation[part].is_null(), "{method} {path} has no {part}");
-            }
-            assert!(operation["responses"]["default"].is_object(), "{method} {path} has no error response");
-        }
-    }
-}

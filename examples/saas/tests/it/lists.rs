@@ -59,7 +59,9 @@ impl Statements {
     /// Those that read this table, and the index that is a table beside it.
     fn take(&self, table: &str) -> Vec<String> {
         let all = std::mem::take(&mut *self.0.lock().unwrap());
-        all.into_iter().filter(|sql| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with"))).collect()
+        all.into_iter()
+            .filter(|sql| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with")))
+            .collect()
     }
 }
 
@@ -112,7 +114,8 @@ async fn plan(db: &Db, sql: &str) -> Vec<String> {
     let mut connection = pool.acquire().await.unwrap();
     let values = (1..20).take_while(|number| sql.contains(&format!("${number}"))).map(|_| "null").collect::<Vec<_>>();
     let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
-    let script = format!("set plan_cache_mode = force_generic_plan; prepare list as {sql}; explain execute list{values}");
+    let script =
+        format!("set plan_cache_mode = force_generic_plan; prepare list as {sql}; explain execute list{values}");
     let rows = sqlx::raw_sql(AssertSqlSafe(script)).fetch_all(&mut *connection).await.unwrap();
     sqlx::raw_sql("deallocate list; reset plan_cache_mode").execute(&mut *connection).await.unwrap();
     rows.into_iter().map(|row| row.get::<String, _>(0)).collect()

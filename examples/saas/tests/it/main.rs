@@ -6,5 +6,6 @@ mod audit;
 mod docs;
 mod jobs;
 mod lists;
+mod openapi;
 mod pipe;
 mod projects;

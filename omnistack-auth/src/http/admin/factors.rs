@@ -19,7 +19,7 @@ pub(crate) fn api() -> Api<Accounts> {
 ///
 /// For a user who has lost them, once somebody has made sure who asks: the app for codes, the recovery codes, the
 /// number for codes and every passkey are gone, every session ends, and the user is told by mail. Needs a sign-in of the last 15 minutes.
-#[utoipa::path(post, path = "/{id}/reset-factors", operation_id = "admin_user_reset_factors",
+#[utoipa::path(post, path = "/{id}/reset-factors", operation_id = "reset_user_factors",
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "What was taken away.", body = FactorsReset),
     (status = 401, description = "The sign-in is too long ago."),

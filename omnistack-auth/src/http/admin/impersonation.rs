@@ -62,7 +62,7 @@ fn said(reason: &str, (): &()) -> garde::Result {
 ///
 /// Gives tokens of a session as that user, which ends after its time. Its access tokens name the operator in `act`, and
 /// what is done with them is recorded under both names. Needs a sign-in of the last 15 minutes.
-#[utoipa::path(post, path = "/", operation_id = "admin_impersonate", request_body = Start, responses(
+#[utoipa::path(post, path = "/", operation_id = "start_impersonation", request_body = Start, responses(
     (status = 201, description = "The tokens.", body = TokenBody),
     (status = 403, description = "`IMPERSONATION_REFUSED`: nobody acts as an operator.")))]
 async fn start(
@@ -83,7 +83,7 @@ async fn start(
 }
 
 /// Stop acting as a user
-#[utoipa::path(delete, path = "/", operation_id = "impersonation_stop", responses(
+#[utoipa::path(delete, path = "/", operation_id = "stop_impersonation", responses(
     (status = 204, description = "Its tokens are good no longer."),
     (status = 409, description = "`NOT_IMPERSONATING`: the caller acts as nobody else.")))]
 async fn stop(State(operators): State<Operators>, caller: Identity) -> Result<StatusCode, Error> {

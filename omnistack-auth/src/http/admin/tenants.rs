@@ -57,7 +57,7 @@ struct ListQuery {
 }
 
 /// List tenants
-#[utoipa::path(get, path = "/", operation_id = "admin_tenant_list", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_tenants", params(ListQuery),
     responses((status = 200, description = "A page of tenants.", body = NumberedPage<Tenant>)))]
 async fn list(
     State(operators): State<Operators>,
@@ -92,7 +92,7 @@ struct NewTenant {
 }
 
 /// Create a tenant
-#[utoipa::path(post, path = "/", operation_id = "admin_tenant_create", request_body = NewTenant, responses(
+#[utoipa::path(post, path = "/", operation_id = "create_tenant", request_body = NewTenant, responses(
     (status = 201, description = "The tenant.", body = Tenant),
     (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
 async fn create(
@@ -105,7 +105,7 @@ async fn create(
 }
 
 /// Get a tenant
-#[utoipa::path(get, path = "/{id}", operation_id = "admin_tenant_get",
+#[utoipa::path(get, path = "/{id}", operation_id = "get_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
     (status = 200, description = "The tenant.", body = Tenant), (status = 404, description = "There is none.")))]
 async fn get(State(operators): State<Operators>, Path(id): Path<TenantId>) -> Result<Json<Tenant>, Error> {
@@ -126,7 +126,7 @@ struct Suspension {
 /// Suspend a tenant
 ///
 /// Its members and its keys are refused at once, until it is reactivated. Nothing is lost.
-#[utoipa::path(post, path = "/{id}/suspend", operation_id = "admin_tenant_suspend", request_body = Suspension,
+#[utoipa::path(post, path = "/{id}/suspend", operation_id = "suspend_tenant", request_body = Suspension,
     params(("id" = String, Path, format = Uuid, description = "The tenant.")),
     responses((status = 200, description = "The tenant.", body = Tenant)))]
 async fn suspend(
@@ -139,7 +139,7 @@ async fn suspend(
 }
 
 /// Reactivate a tenant
-#[utoipa::path(post, path = "/{id}/reactivate", operation_id = "admin_tenant_reactivate",
+#[utoipa::path(post, path = "/{id}/reactivate", operation_id = "reactivate_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")),
     responses((status = 200, description = "The tenant.", body = Tenant)))]
 async fn reactivate(
@@ -153,7 +153,7 @@ async fn reactivate(
 /// Delete a tenant
 ///
 /// It goes on until `delete_at` and can be restored; then it is gone for good.
-#[utoipa::path(delete, path = "/{id}", operation_id = "admin_tenant_delete",
+#[utoipa::path(delete, path = "/{id}", operation_id = "delete_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
     (status = 200, description = "The tenant, with its `delete_at`.", body = Tenant),
     (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
@@ -166,7 +166,7 @@ async fn delete(
 }
 
 /// Restore a tenant
-#[utoipa::path(post, path = "/{id}/restore", operation_id = "admin_tenant_restore",
+#[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")),
     responses((status = 200, description = "The tenant.", body = Tenant)))]
 async fn restore(

@@ -59,7 +59,7 @@ struct ListQuery {
 }
 
 /// List users
-#[utoipa::path(get, path = "/", operation_id = "admin_user_list", params(ListQuery),
+#[utoipa::path(get, path = "/", operation_id = "list_users", params(ListQuery),
     responses((status = 200, description = "A page of users.", body = NumberedPage<User>)))]
 async fn list(
     State(operators): State<Operators>,
@@ -85,7 +85,7 @@ struct UserDetail {
 }
 
 /// Get a user
-#[utoipa::path(get, path = "/{id}", operation_id = "admin_user_get",
+#[utoipa::path(get, path = "/{id}", operation_id = "get_user",
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "The user.", body = UserDetail), (status = 404, description = "There is none.")))]
 async fn get(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<UserDetail>, Error> {
@@ -109,7 +109,7 @@ struct Change {
 /// Change a user
 ///
 /// Needs a sign-in of the last 15 minutes.
-#[utoipa::path(patch, path = "/{id}", operation_id = "admin_user_change", request_body = Change,
+#[utoipa::path(patch, path = "/{id}", operation_id = "update_user", request_body = Change,
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "The user.", body = User),
     (status = 409, description = "`OWN_ACCOUNT`: another operator has to do this. `EMAIL_NOT_VERIFIED`: an operator's address is confirmed.")))]
@@ -131,7 +131,7 @@ struct Sessions {
 }
 
 /// List a user's sessions
-#[utoipa::path(get, path = "/{id}/sessions", operation_id = "admin_user_sessions",
+#[utoipa::path(get, path = "/{id}/sessions", operation_id = "list_user_sessions",
     params(("id" = String, Path, format = Uuid, description = "The user.")),
     responses((status = 200, description = "The sessions.", body = Sessions)))]
 async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<Sessions>, Error> {
@@ -149,7 +149,7 @@ struct Ended {
 /// Sign a user out
 ///
 /// Ends every session of theirs, at once.
-#[utoipa::path(delete, path = "/{id}/sessions", operation_id = "admin_user_sign_out",
+#[utoipa::path(delete, path = "/{id}/sessions", operation_id = "end_user_sessions",
     params(("id" = String, Path, format = Uuid, description = "The user.")),
     responses((status = 200, description = "Done.", body = Ended)))]
 async fn sign_out(

@@ -1,49 +1,43 @@
 //! What an operation's description says beside what its handler does.
 
-use std::collections::BTreeSet;
-
-use utoipa::{
-    ToSchema as _,
-    openapi::{
-        Content, HttpMethod, ObjectBuilder, PathItem, Ref, RefOr, Required, ResponseBuilder,
-        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
-        schema::Type,
-        security::SecurityRequirement,
-    },
+use utoipa::openapi::{
+    HttpMethod, ObjectBuilder, PathItem, RefOr, Required,
+    path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+    schema::Type,
 };
 
-use super::SCHEME;
-use crate::{
-    app::{Audience, Mount, mount::Keys},
-    http::{ApiVersion, ErrorEnvelope},
-};
+use super::{answer, id::operation_id};
+use crate::app::{Audience, Mount, mount::Keys};
 
-/// Adds what is true of every operation: a unique id, its module's tag, the errors and who may call.
-pub(super) fn described(
-    mut item: PathItem,
-    module: &'static str,
-    mount: &Mount,
-    ids: &mut BTreeSet<String>,
-) -> PathItem {
+/// Adds what is true of every operation: its id, its module's tag, the errors, and that anybody may call a public one.
+pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount, path: &str) -> PathItem {
     let audience = mount.audience();
     for (method, operation) in operations_mut(&mut item) {
         let name = operation.operation_id.take().unwrap_or_else(|| "call".into());
         operation.summary.get_or_insert_with(|| sentence(&name));
-        operation.operation_id = Some(unique(&format!("{}_{name}", module.replace('-', "_")), mount.version, ids));
+        operation.operation_id = Some(operation_id(&name, mount, path));
         operation.tags = Some(vec![module.to_owned()]);
         let responses = &mut operation.responses.responses;
-        responses.entry("default".into()).or_insert_with(|| error("An error, in the form of every error."));
-        if audience != Audience::Public {
-            responses.entry("401".into()).or_insert_with(|| error("Nobody is signed in."));
-            operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+        let mut error = |status: &str, description: &str| {
+            responses.entry(status.into()).or_insert_with(|| answer::error(description));
+        };
+        error("default", "");
+        if audience == Audience::Public {
+            operation.security = Some(Vec::new());
+        } else {
+            error("401", "Nobody is signed in.");
+        }
+        if matches!(audience, Audience::Admin | Audience::Machine) || mount.resource.is_some() {
+            error("403", "The caller may not do this.");
+        }
+        if mount.rate_limit.is_some() {
+            error("429", "Too many requests; `Retry-After` says how long to wait.");
         }
         if matches!(method, HttpMethod::Post | HttpMethod::Patch) && mount.keys != Keys::Ignored {
             let required = mount.keys == Keys::Required;
-            responses
-                .entry("409".into())
-                .or_insert_with(|| error("Its `Idempotency-Key` is in use, or was used otherwise."));
+            error("409", "Its `Idempotency-Key` is in use, or was used otherwise.");
             if required {
-                responses.entry("400".into()).or_insert_with(|| error("It has no `Idempotency-Key`."));
+                error("400", "It has no `Idempotency-Key`.");
             }
             let key = idempotency_key(required);
             let parameters = operation.parameters.get_or_insert_default();
@@ -52,9 +46,7 @@ pub(super) fn described(
                 parameters.push(key.into());
             }
         }
-        if matches!(audience, Audience::Admin | Audience::Machine) || mount.resource.is_some() {
-            responses.entry("403".into()).or_insert_with(|| error("The caller may not do this."));
-        }
+        answer::complete(operation);
     }
     item
 }
@@ -78,31 +70,6 @@ fn sentence(name: &str) -> String {
     let words = name.replace('_', " ");
     let mut letters = words.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// `projects_list`; in version 2 `projects_list_v2` when version 1 has it too.
-fn unique(id: &str, version: Option<ApiVersion>, ids: &mut BTreeSet<String>) -> String {
-    let versioned = version.filter(|version| version.0 > 1).map(|version| format!("{id}_{version}"));
-    let numbered = (2..).map(|number| format!("{id}_{number}"));
-    let mut candidates = std::iter::once(id.to_owned()).chain(versioned).chain(numbered);
-    loop {
-        match candidates.next() {
-            Some(candidate) if ids.insert(candidate.clone()) => return candidate,
-            Some(_) => {}
-            None => return id.to_owned(),
-        }
-    }
-}
-
-fn error(description: &str) -> RefOr<utoipa::openapi::Response> {
-    let schema = Ref::from_schema_name(ErrorEnvelope::name());
-    let problem = Content::new(Some(crate::http::problem_schema()));
-    ResponseBuilder::new()
-        .description(description)
-        .content("application/json", Content::new(Some(schema)))
-        .content("application/problem+json", problem)
-        .build()
-        .into()
 }
 
 pub(in crate::app) fn operations(item: &PathItem) -> Vec<(HttpMethod, &Operation)> {

@@ -106,7 +106,7 @@ pub struct MessageInfo {
     #[schema(value_type = String, format = "uuid")]
     pub id: MessageId,
     /// The tenant it is sent for.
-    #[schema(value_type = Option<String>, format = "uuid")]
+    #[schema(required, value_type = Option<String>, format = "uuid")]
     pub tenant: Option<TenantId>,
     /// For whom: mailboxes, separated by commas.
     pub recipients: String,
@@ -115,14 +115,18 @@ pub struct MessageInfo {
     /// What became of it.
     pub state: MessageState,
     /// Who was left out and why, or why it was not sent.
+    #[schema(required)]
     pub reason: Option<String>,
     /// Who took it.
+    #[schema(required)]
     pub provider: Option<String>,
     /// The provider's name for it.
+    #[schema(required)]
     pub provider_id: Option<String>,
     /// When it was put there.
     pub created_at: Timestamp,
     /// When it was sent, skipped or given up.
+    #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
 

@@ -124,7 +124,7 @@ async fn add(
 }
 
 /// Sends mail to an address again.
-#[utoipa::path(delete, path = "/{address}", operation_id = "remove_email_suppression",
+#[utoipa::path(delete, path = "/{address}", operation_id = "delete_email_suppression",
     params(("address" = String, Path)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),

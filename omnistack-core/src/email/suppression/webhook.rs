@@ -64,7 +64,7 @@ fn unreadable(error: serde_json::Error) -> Error {
 }
 
 /// Takes what Resend tells of a mail.
-#[utoipa::path(post, path = "/resend", operation_id = "resend_events", request_body = String, responses(
+#[utoipa::path(post, path = "/resend", operation_id = "receive_resend_events", request_body = String, responses(
     (status = 204, description = "It was heeded, or says nothing about an address."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]
@@ -76,7 +76,7 @@ async fn resend(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Byte
 }
 
 /// Takes what SendGrid tells of mails.
-#[utoipa::path(post, path = "/sendgrid", operation_id = "sendgrid_events", request_body = String, responses(
+#[utoipa::path(post, path = "/sendgrid", operation_id = "receive_sendgrid_events", request_body = String, responses(
     (status = 204, description = "They were heeded, as far as they say something about an address."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]

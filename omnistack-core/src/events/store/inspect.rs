@@ -61,8 +61,10 @@ pub struct DeliveryInfo {
     #[schema(value_type = Object)]
     pub payload: serde_json::Value,
     /// The tenant it belongs to.
+    #[schema(required)]
     pub tenant: Option<TenantId>,
     /// The trace it belongs to.
+    #[schema(required)]
     pub trace: Option<String>,
     /// When it was published.
     pub published_at: Timestamp,
@@ -73,8 +75,10 @@ pub struct DeliveryInfo {
     /// Attempts begun.
     pub attempt: u32,
     /// Why the last failed attempt did.
+    #[schema(required)]
     pub error: Option<String>,
     /// When it was over.
+    #[schema(required)]
     pub ended_at: Option<Timestamp>,
 }
 
@@ -123,6 +127,7 @@ pub struct SubscriberInfo {
     /// Deliveries by state, of each state counted up to 10,000.
     pub deliveries: BTreeMap<DeliveryState, u64>,
     /// When the oldest event was published that it has still to be told.
+    #[schema(required)]
     pub behind_since: Option<Timestamp>,
 }
 

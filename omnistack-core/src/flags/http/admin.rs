@@ -13,8 +13,7 @@ use utoipa_axum::routes;
 
 use super::super::{
     Constraint, Context, Definition, FlagChange, FlagRecord, Flags, OverrideRecord, Reason, Segment, TenantOverride,
-    UnleashImport,
-    store::off_runtime,
+    UnleashImport, store::off_runtime,
 };
 use crate::{
     app::Api,
@@ -128,7 +127,7 @@ async fn replace(
 }
 
 /// Removes a flag and its overrides.
-#[utoipa::path(delete, path = "/{key}", operation_id = "remove_feature_flag", params(("key" = String, Path)), responses(
+#[utoipa::path(delete, path = "/{key}", operation_id = "delete_feature_flag", params(("key" = String, Path)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
     (status = 409, body = ErrorEnvelope, description = "Other flags depend on it."),
@@ -219,10 +218,12 @@ struct FlagPreview {
     /// Whether the flag is on.
     enabled: bool,
     /// The variant's name.
+    #[schema(required)]
     variant: Option<String>,
     /// Why.
     reason: Reason,
     /// Which rule holds, counted from 0.
+    #[schema(required)]
     rule: Option<usize>,
 }
 
@@ -309,7 +310,7 @@ async fn set_override(
 }
 
 /// Decides a flag for a tenant no longer.
-#[utoipa::path(delete, path = "/{key}/overrides/{tenant}", operation_id = "remove_feature_flag_override",
+#[utoipa::path(delete, path = "/{key}/overrides/{tenant}", operation_id = "delete_feature_flag_override",
     params(("key" = String, Path), ("tenant" = String, Path, format = Uuid)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
@@ -401,7 +402,7 @@ async fn save_segment(
 }
 
 /// Removes a segment.
-#[utoipa::path(delete, path = "/{name}", operation_id = "remove_feature_segment", params(("name" = String, Path)),
+#[utoipa::path(delete, path = "/{name}", operation_id = "delete_feature_segment", params(("name" = String, Path)),
     responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),

@@ -22,6 +22,7 @@ struct CallerFlag {
     /// Whether it is on.
     enabled: bool,
     /// What the caller gets.
+    #[schema(required)]
     variant: Option<CallerVariant>,
     /// Why.
     reason: Reason,
@@ -33,6 +34,7 @@ struct CallerVariant {
     /// Its name.
     name: String,
     /// What to do with it.
+    #[schema(required)]
     payload: Option<Payload>,
 }
 
@@ -54,14 +56,14 @@ impl CallerFlag {
 }
 
 /// Evaluates every flag for the caller.
-#[utoipa::path(get, path = "/", operation_id = "list_my_feature_flags", responses((status = 200, body = CallerFlagList)))]
+#[utoipa::path(get, path = "/", operation_id = "list_feature_flags", responses((status = 200, body = CallerFlagList)))]
 async fn list(flags: CallerFlags) -> Json<CallerFlagList> {
     let items = flags.all().into_iter().map(|(key, evaluation)| CallerFlag::new(key, &evaluation)).collect();
     Json(CallerFlagList { items })
 }
 
 /// Evaluates a flag for the caller.
-#[utoipa::path(get, path = "/{key}", operation_id = "get_my_feature_flag", params(("key" = String, Path)), responses(
+#[utoipa::path(get, path = "/{key}", operation_id = "get_feature_flag", params(("key" = String, Path)), responses(
     (status = 200, body = CallerFlag),
     (status = 404, body = ErrorEnvelope),
 ))]

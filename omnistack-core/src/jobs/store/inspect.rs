@@ -86,22 +86,29 @@ pub struct JobInfo {
     /// Attempts there are at most.
     pub max_attempts: u32,
     /// Percent done, if it says so.
+    #[schema(required)]
     pub progress: Option<u8>,
     /// What it says about itself.
+    #[schema(required)]
     pub note: Option<String>,
     /// Why the last failed attempt did.
+    #[schema(required)]
     pub error: Option<String>,
     /// The tenant it works for.
+    #[schema(required)]
     pub tenant: Option<TenantId>,
     /// The trace it belongs to, as a W3C `traceparent`.
+    #[schema(required)]
     pub trace: Option<String>,
     /// When it is or was due.
     pub run_at: Timestamp,
     /// When it was enqueued.
     pub created_at: Timestamp,
     /// When its last attempt began.
+    #[schema(required)]
     pub started_at: Option<Timestamp>,
     /// When it finished.
+    #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
 
@@ -265,7 +272,9 @@ impl Store {
             newest(&condition)
         } else {
             // The newest of each state are read from an index, and of those the newest.
-            let states = JobState::ALL.map(|state| format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'"))));
+            let states = JobState::ALL.map(|state| {
+                format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'")))
+            });
             format!("{} order by id desc limit ${limit}", states.join(" union all "))
         };
         let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;

@@ -82,7 +82,7 @@ pub struct SmsInfo {
     #[schema(value_type = String, format = Uuid)]
     pub id: SmsId,
     /// The tenant it is sent for.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
     /// Whom to.
     pub recipient: String,
@@ -91,14 +91,18 @@ pub struct SmsInfo {
     /// What became of it.
     pub state: SmsState,
     /// Why it was not sent, or did not arrive.
+    #[schema(required)]
     pub reason: Option<String>,
     /// Who took it.
+    #[schema(required)]
     pub provider: Option<String>,
     /// The provider's name for it.
+    #[schema(required)]
     pub provider_id: Option<String>,
     /// When it was put there.
     pub created_at: Timestamp,
     /// When it was sent, skipped or given up.
+    #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
 

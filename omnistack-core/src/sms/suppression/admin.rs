@@ -115,7 +115,7 @@ async fn add(
 }
 
 /// Sends messages to a number again. Twilio keeps a list of its own: it sends again when the owner answers START.
-#[utoipa::path(delete, path = "/{number}", operation_id = "remove_sms_suppression", params(("number" = String, Path)),
+#[utoipa::path(delete, path = "/{number}", operation_id = "delete_sms_suppression", params(("number" = String, Path)),
     responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(
     State(routes): State<Routes>,

@@ -92,7 +92,7 @@ on_each_database! {
         for title in ["x & y=1", "x & y=2", "x & y=3"] {
             caller.post(BOOKS, json!({"code": title, "title": title, "pages": 1})).await.expect(201);
         }
-        let first = format!("{BOOKS}?q=%26+y%3D&pages[gte]=1&sort=-title&deleted=include&limit=1");
+        let first = format!("{BOOKS}?q=%26+y%3D&pages_gte=1&sort=-title&deleted=include&limit=1");
         let titles: Vec<_> = walk(&caller, first, 1).await.into_iter().map(|row| row["title"].clone()).collect();
         assert_eq!(titles, ["x & y=3", "x & y=2", "x & y=1"]);
     }

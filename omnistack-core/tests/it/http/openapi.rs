@@ -9,11 +9,17 @@ use omnistack_core::{
 };
 use omnistack_testkit::{Client, TestApp};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde_json::{Value, json};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        path::{ParameterBuilder, ParameterIn},
+        security::{ApiKey, ApiKeyValue, SecurityScheme},
+    },
+};
 use utoipa_axum::routes;
 
-use super::support::{module, start};
+use super::support::{Made, module, start};
 
 /// Something.
 #[derive(Serialize, ToSchema)]
@@ -66,9 +72,15 @@ async fn app() -> TestApp {
             .routes(Mount::app("/things"), api(), |_| Ok(()))
             .routes(Mount::app("/things").v2(), api(), |_| Ok(()))
             .routes(Mount::admin("/things"), api(), |_| Ok(()))
-            .routes(Mount::public("/things"), Api::new().routes(routes!(list)), |_| Ok(()));
+            .routes(Mount::public("/things").operation_prefix("public"), Api::new().routes(routes!(list)), |_| Ok(()));
     });
     start(|app| app.named("Things", "1.2.3").with(things)).await
+}
+
+fn routes_of(name: &'static str, mount: Mount, api: Api) -> Made {
+    module(name, move |registry| {
+        registry.routes(mount.clone(), api.clone(), |_| Ok(()));
+    })
 }
 
 async fn document(client: &Client, path: &str) -> Value {
@@ -123,17 +135,70 @@ async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
             assert!(responses.contains_key("default"), "{name}");
             assert_eq!(responses.contains_key("401"), guarded, "{name}");
             assert_eq!(responses.contains_key("403"), path.contains("/admin/"), "{name}");
-            assert_eq!(
-                operation["security"],
-                if guarded { serde_json::json!([{"bearer": []}]) } else { Value::Null },
-                "{name}"
-            );
-            for kind in ["application/json", "application/problem+json"] {
-                assert!(responses["default"]["content"][kind]["schema"].is_object(), "{name} {kind}");
+            assert_eq!(operation["security"], if guarded { Value::Null } else { json!([]) }, "{name}");
+            for (status, response) in responses {
+                let is_error = status == "default" || status.starts_with(['4', '5']);
+                let expected = if is_error { json!("#/components/responses/ApiError") } else { Value::Null };
+                assert_eq!(response["$ref"], expected, "{name} {status}");
+                assert!(is_error || response["description"].is_string(), "{name} {status}");
             }
         }
-        assert!(!ids.is_empty());
+        let expected = match path {
+            "/openapi/v1.json" => vec!["adminListThings", "changeThing", "listThings", "publicListThings"],
+            "/openapi/v2.json" => vec!["changeThingV2", "getHealthV2", "listThingsV2", "undocumentedRemovalV2"],
+            _ => vec!["getHealth", "getLiveness", "getReadiness", "undocumentedRemoval"],
+        };
+        assert!(expected.iter().all(|id| ids.contains(*id)), "{path}: {ids:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_module_says_of_callers_is_for_each_of_their_routes() {
+    let caller = || {
+        module("caller", |registry| {
+            let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Key")));
+            let region = ParameterBuilder::new().name("X-Region").parameter_in(ParameterIn::Header).build();
+            registry.security_scheme("key", key).caller_parameter("Region", region);
+        })
+    };
+    let mount = |name, mount: Mount| routes_of(name, mount, Api::new().routes(routes!(list)));
+    let app = start(|app| {
+        let app = app.with(mount("open", Mount::public("/open"))).with(mount("closed", Mount::app("/closed")));
+        app.with(caller()).with(mount("kept", Mount::admin("/kept"))).set("PUBLIC_URL", "https://app.example.com")
+    });
+    let document = document(&app.await.anonymous(), "/openapi/v1.json").await;
+    assert_eq!(document["servers"], json!([{ "url": "https://app.example.com" }]));
+    assert_eq!(document["security"], json!([{ "bearer": [] }, { "key": [] }]));
+    assert_eq!(
+        document["components"]["securitySchemes"]["key"],
+        json!({ "type": "apiKey", "in": "header", "name": "X-Key" })
+    );
+    assert_eq!(document["components"]["parameters"]["Region"]["name"], "X-Region");
+    let parameters = json!([{ "$ref": "#/components/parameters/Region" }]);
+    for (path, expected) in [("public/open", &Value::Null), ("app/closed", &parameters), ("admin/kept", &Value::Null)] {
+        assert_eq!(document["paths"][format!("/api/v1/{path}")]["parameters"], *expected, "{path}");
+    }
+}
+
+/// Bytes of whatever type they are.
+#[utoipa::path(post, path = "/bytes", request_body(content = String, content_type = "application/zip"),
+    responses((status = 200, body = String, content_type = "*/*"), (status = 201, body = String, content_type = "text/csv")))]
+async fn send_bytes() {}
+
+#[tokio::test]
+async fn bodies_of_bytes_and_pages_are_described_as_what_they_are() {
+    let api = Api::new().routes(routes!(send_bytes)).routes(routes!(list));
+    let app = start(|app| app.with(routes_of("bytes", Mount::public("/things"), api))).await;
+    let document = document(&app.anonymous(), "/openapi.json").await;
+    let operation = &document["paths"]["/api/v1/public/things/bytes"]["post"];
+    let bytes = json!({ "type": "string", "format": "binary" });
+    assert_eq!(operation["requestBody"]["content"]["application/zip"]["schema"], bytes);
+    for kind in ["*/*", "application/octet-stream"] {
+        assert_eq!(operation["responses"]["200"]["content"][kind]["schema"], bytes, "{kind}");
+    }
+    assert_eq!(operation["responses"]["201"]["content"]["text/csv"]["schema"], json!({ "type": "string" }));
+    let page = &document["components"]["schemas"]["Page_Thing"]["properties"]["items"];
+    assert_eq!(page["items"], json!({ "$ref": "#/components/schemas/Thing" }));
 }
 
 #[tokio::test]
@@ -153,7 +218,7 @@ async fn every_reference_leads_somewhere() {
         let document = document(&client, path).await;
         let mut found = BTreeSet::new();
         references(&document, &mut found);
-        for name in ["Thing", "Inner", "Change", "Error", "ErrorBody"] {
+        for name in ["Thing", "Inner", "Change", "ApiError", "ErrorBody", "ProblemDetails"] {
             assert!(document["components"]["schemas"][name].is_object(), "{path}: {name}");
         }
         assert!(found.len() > 3);

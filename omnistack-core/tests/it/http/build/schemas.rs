@@ -49,3 +49,19 @@ the app can't be built: 1 problem
 ",
     );
 }
+
+#[tokio::test]
+async fn an_id_of_an_operation_occurs_once() {
+    let orders = |name, mount| named(name, mount, Api::new().routes(routes!(orders::status)));
+    let old = Mount::app("/orders").operation_prefix("old");
+    builder(&[]).with(orders("orders", Mount::public("/orders"))).with(orders("old", old)).build().unwrap();
+    refused(
+        builder(&[]).with(orders("orders", Mount::public("/orders"))).with(orders("old", Mount::app("/orders"))),
+        "
+the app can't be built: 1 problem
+
+  - old: describes GET /api/v1/app/orders as the operation `statusOrders`, as GET /api/v1/public/orders is
+      fix: name one by `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`
+",
+    );
+}

@@ -1,0 +1,201 @@
+//! The API's description: valid, and good for making clients.
+
+use std::collections::BTreeSet;
+
+use boon::{Compiler, Schemas};
+use omnistack::{
+    app::{Api, App, Mount, Registry},
+    config::Config,
+    prelude::*,
+};
+use omnistack_testkit::{TestApp, TestDatabase};
+use serde_json::{Value, json};
+use utoipa_axum::routes;
+
+/// Names that hide a type of a language, or of a generated client, from the code around it.
+const HIDING_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool Boolean Buffer Byte Bytes Char Class Client \
+    Comment Date DateTime Decimal Default Dict Document Double Element Enum Error Event Exception File Float FormData Function \
+    Headers History Id Image Instant Int Integer Iterator List Location Long Lock Map Me Message Model Module Node None \
+    Notification Null Number Object Ok Option Optional Page Password Performance Plugin Process Promise Proxy Range Record \
+    Request Response Result Schema Screen Selection Self Set Shown Some State Storage Str String Symbol Task Text Thread Time \
+    Timestamp Tuple Type URL Unset Url Uuid UUID Value Vec Void Worker";
+
+/// A module whose handlers say no more than they have to.
+struct Careless;
+
+/// Does something.
+#[utoipa::path(post, path = "/", responses((status = 200, body = String), (status = 299), (status = 404)))]
+async fn careless() {}
+
+impl Module for Careless {
+    fn name(&self) -> &'static str {
+        "careless"
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.routes(Mount::app("/careless"), Api::<()>::new().routes(routes!(careless)), |_| Ok(()));
+    }
+}
+
+fn document() -> Value {
+    let app = saas::app(App::builder(Config::default())).with(Careless).build().unwrap();
+    serde_json::from_slice(app.openapi()).unwrap()
+}
+
+/// Path, method and operation of each.
+fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+    const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+    let paths = document["paths"].as_object().unwrap().iter();
+    let all = paths.flat_map(|(path, item)| {
+        item.as_object().unwrap().iter().map(move |(method, of)| (path.as_str(), method.as_str(), of))
+    });
+    all.filter(|(_, method, _)| METHODS.contains(method)).collect()
+}
+
+fn described_schemas(document: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    document["components"]["schemas"].as_object().unwrap().iter().map(|(name, schema)| (name.as_str(), schema))
+}
+
+/// Adds the names of all schemas that a part of the document refers to.
+fn add_references<'a>(document: &'a Value, part: &'a Value, names: &mut BTreeSet<&'a str>) {
+    match part {
+        Value::Object(entries) => {
+            if let Some(name) = part["$ref"].as_str().and_then(|to| to.strip_prefix("#/components/schemas/"))
+                && names.insert(name)
+            {
+                add_references(document, &document["components"]["schemas"][name], names);
+            }
+            entries.values().for_each(|value| add_references(document, value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|item| add_references(document, item, names)),
+        _ => {}
+    }
+}
+
+fn is_nullable(schema: &Value) -> bool {
+    let has_null = |kinds: &Value| kinds.as_array().is_some_and(|kinds| kinds.contains(&json!("null")));
+    let options = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
+    has_null(&schema["type"]) || options.is_some_and(|all| all.iter().any(|one| one["type"] == "null"))
+}
+
+#[tokio::test]
+async fn it_is_valid_openapi() {
+    let mut document = document();
+    let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+    compiler.add_resource("openapi.json", serde_json::from_str(include_str!("openapi/schema.json")).unwrap()).unwrap();
+    let openapi = compiler.compile("openapi.json", &mut schemas).unwrap();
+    // The schema of documents leaves out the schemas in them.
+    let of_schemas = compiler.compile("https://json-schema.org/draft/2020-12/schema", &mut schemas).unwrap();
+    for (name, schema) in described_schemas(&document) {
+        schemas.validate(schema, of_schemas).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    }
+    schemas.validate(&document, openapi).unwrap_or_else(|error| panic!("{error:#}"));
+    document["paths"]["/health"]["get"]["responses"]["200"].as_object_mut().unwrap().remove("description");
+    assert!(schemas.validate(&document, openapi).is_err(), "a description is required");
+}
+
+#[tokio::test]
+async fn every_operation_is_described() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        for part in ["operationId", "summary", "tags", "responses"] {
+            assert!(!operation[part].is_null(), "{method} {path} has no {part}");
+        }
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(ids.insert(id) && id.starts_with(char::is_lowercase) && id.chars().all(char::is_alphanumeric), "{id}");
+        let is_public = operation["security"] == json!([]);
+        assert_eq!(is_public, !path.contains("/app/") && !path.contains("/admin/"), "{method} {path}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let reference = response["$ref"].as_str();
+            let schema = &response["content"]["application/json"]["schema"];
+            let is_error = status == "default" || status.starts_with(['4', '5']);
+            assert!(!is_error || reference.is_some() || schema.is_object(), "{method} {path} {status} has no schema");
+        }
+    }
+    let expected = ["listProjects", "createProject", "getProject", "updateProject", "deleteProject", "restoreProject"];
+    let expected = expected.iter().chain(&["signIn", "uploadFile", "downloadFile", "getMeV2", "adminListUsers"]);
+    assert!(expected.clone().all(|id| ids.contains(id)), "{expected:?} of {ids:?}");
+    let careless = &document["paths"]["/api/v1/app/careless"]["post"]["responses"];
+    assert_eq!(
+        (&careless["200"]["description"], &careless["299"]["description"]),
+        (&json!("OK"), &json!("The answer."))
+    );
+}
+
+#[tokio::test]
+async fn no_schema_hides_a_type_of_a_language() {
+    let document = document();
+    let hiding: Vec<_> = HIDING_NAMES.split_whitespace().collect();
+    for (name, _) in described_schemas(&document) {
+        assert!(!hiding.contains(&name), "`{name}`: give it another name by `#[schema(as = …)]`");
+    }
+}
+
+/// `null` or absent, but never either: an answer always holds what may be `null`, and a field it may leave out is not `null`.
+#[tokio::test]
+async fn what_an_answer_always_holds_is_required() {
+    let document = document();
+    let (mut answers, mut requests) = (BTreeSet::new(), BTreeSet::new());
+    for (_, _, operation) in operations(&document) {
+        add_references(&document, &operation["requestBody"], &mut requests);
+        add_references(&document, &operation["responses"], &mut answers);
+    }
+    add_references(&document, &document["components"]["responses"], &mut answers);
+    let mut loose = Vec::new();
+    for (name, schema) in
+        described_schemas(&document).filter(|(name, _)| answers.contains(name) && !requests.contains(name))
+    {
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        for (field, of) in schema["properties"].as_object().into_iter().flatten() {
+            if is_nullable(of) && !required.contains(&json!(field)) {
+                loose.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    assert!(loose.is_empty(), "add `#[schema(required)]`, or `#[schema(nullable = false)]`: {}", loose.join(" "));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_every_default_gets_an_answer() {
+    let app = TestApp::start(TestDatabase::sqlite(), saas::app).await;
+    let document = app.anonymous().get("/openapi.json").await.expect(200).json();
+    let mut with_defaults = 0;
+    for (path, method, operation) in operations(&document) {
+        if method != "get" || path.contains('{') || !path.contains("/app/") {
+            continue;
+        }
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let query: Vec<_> = parameters
+            .filter(|parameter| parameter["in"] == "query" && !parameter["schema"]["default"].is_null())
+            .map(|parameter| format!("{}={}", parameter["name"].as_str().unwrap(), parameter["schema"]["default"]))
+            .collect();
+        with_defaults += usize::from(!query.is_empty());
+        let answer = app.user().get(format!("{path}?{}", query.join("&"))).await;
+        assert_ne!(answer.status, 422, "{path} {query:?}: {}", answer.text());
+    }
+    assert!(with_defaults > 2, "{with_defaults}");
+    let projects = document["paths"]["/api/v1/app/projects"]["get"]["parameters"].as_array().unwrap();
+    assert!(projects.iter().all(|parameter| parameter["schema"]["default"].is_null()), "none holds with every other");
+}
+
+#[tokio::test]
+async fn headers_that_say_who_calls_and_bytes_are_described() {
+    let document = document();
+    let components = &document["components"];
+    assert_eq!(components["parameters"]["TenantId"]["name"], "X-Tenant-Id");
+    assert_eq!(components["securitySchemes"]["apiKey"]["name"], "X-API-Key");
+    assert_eq!(components["securitySchemes"]["cookie"]["in"], "cookie");
+    assert_eq!(document["security"], json!([{ "bearer": [] }, { "apiKey": [] }, { "cookie": [] }]));
+    let projects = &document["paths"]["/api/v1/app/projects"];
+    assert_eq!(projects["parameters"], json!([{ "$ref": "#/components/parameters/TenantId" }]));
+    let page = &projects["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(page, &json!({ "$ref": "#/components/schemas/Page_Project" }));
+    let upload = &document["paths"]["/api/v1/app/files"]["post"]["requestBody"]["content"];
+    let bytes = json!({ "type": "string", "format": "binary" });
+    assert_eq!(upload["application/octet-stream"]["schema"], bytes);
+    assert_eq!(upload["multipart/form-data"]["schema"], json!({ "$ref": "#/components/schemas/FileUploadForm" }));
+    assert_eq!(components["schemas"]["FileUploadForm"]["properties"]["file"]["format"], "binary");
+    let download = &document["paths"]["/api/v1/app/files/{id}/content"]["get"]["responses"]["200"]["content"];
+    assert_eq!(download["application/octet-stream"]["schema"], bytes);
+}

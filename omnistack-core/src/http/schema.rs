@@ -1,0 +1,30 @@
+//! Schemas of types with parameters.
+
+use utoipa::{
+    __dev::ComposeSchema,
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema},
+};
+
+/// The schema of `T` by its name, where utoipa would repeat it: `#[schema(inline, value_type = Vec<ByName<T>>)]`.
+pub(super) struct ByName<T>(std::marker::PhantomData<T>);
+
+impl<T: ToSchema> ComposeSchema for ByName<T> {
+    fn compose(mut whole: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        let schema = whole.pop().unwrap_or_else(<T as PartialSchema>::schema);
+        let has_fields = match &schema {
+            RefOr::T(Schema::Object(object)) => !object.properties.is_empty(),
+            RefOr::T(_) => true,
+            RefOr::Ref(_) => false,
+        };
+        // utoipa gives a type with parameters a name that is made of all of theirs, which isn't known here.
+        let is_generic = std::any::type_name::<T>().contains('<');
+        if has_fields && !is_generic { Ref::from_schema_name(T::name()).into() } else { schema }
+    }
+}
+
+impl<T: ToSchema> ToSchema for ByName<T> {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}

@@ -1,0 +1,82 @@
+//! Clients that others generate from the API's description: openapi-python-client, openapi-typescript with openapi-fetch,
+//! and @hey-api/openapi-ts; and Redocly's linter.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{Setting, node};
+use crate::{
+    app::App,
+    command,
+    failure::{Context, Failure, Result},
+    host,
+    http::{self, Response},
+    report::Report,
+};
+
+/// Looks for mistakes in the description of `examples/saas`, makes each client of it, and has each call the app.
+pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
+    let packages = report.step_with_note("install makers of TypeScript clients", || {
+        node::fetch(&node::CLIENTS).map(|folder| (folder.clone(), folder.display().to_string()))
+    })?;
+    let app = App::start(setting.app, None)?;
+    let folder = workspace(&packages)?;
+    fs::write(folder.join("openapi.json"), description(&app)?).context("writing the API's description")?;
+    let tool = |name: &str| {
+        let mut tool = Command::new(packages.join("node_modules/.bin").join(name));
+        tool.current_dir(&folder);
+        tool
+    };
+    report.step("Redocly's linter", || {
+        command::run(tool("redocly").args(["lint", "openapi.json"]).env("REDOCLY_TELEMETRY", "off"))
+    })?;
+    report.step("clients of openapi-typescript and @hey-api/openapi-ts", || {
+        command::run(tool("openapi-typescript").args(["openapi.json", "--output", "openapi.d.ts"]))?;
+        command::run(tool("openapi-ts").args(["--input", "openapi.json", "--output", "hey-api", "--silent"]))?;
+        command::run(&mut tool("tsc"))?;
+        for script in ["openapi-fetch.js", "hey-api.js"] {
+            call(&app, Command::new("node").current_dir(&folder).arg(Path::new("built").join(script)))?;
+        }
+        Ok(())
+    })?;
+    report.step("client of openapi-python-client", || {
+        let mut generator = Command::new(setting.programs.join("openapi-python-client"));
+        generator.args(["generate", "--path", "openapi.json", "--output-path", "generated", "--meta", "none"]);
+        command::run(generator.arg("--fail-on-warning").current_dir(&folder))?;
+        call(&app, Command::new(setting.programs.join("python")).current_dir(&folder).arg("client.py"))
+    })
+}
+
+/// Makes a folder beside the packages, where Node looks for them, with the scripts alone in it.
+fn workspace(packages: &Path) -> Result<PathBuf> {
+    let folder = packages.join("workspace");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context(format_args!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
+    for name in ["client.py", "hey-api.ts", "openapi-fetch.ts", "redocly.yaml", "tsconfig.json"] {
+        let from = host::root().join("xtask/peers/clients").join(name);
+        fs::copy(&from, folder.join(name)).context(format_args!("copying {}", from.display()))?;
+    }
+    Ok(folder)
+}
+
+fn description(app: &App) -> Result<String> {
+    match http::request(app.port, "GET", "/openapi.json", &[], "")? {
+        Response { status: 200, body } => Ok(body),
+        Response { status, body } => Err(Failure::new(format!("GET /openapi.json: {status} {body}"))),
+    }
+}
+
+/// Runs a script that signs in as the app's owner.
+fn call(app: &App, script: &mut Command) -> Result {
+    let (email, password) = &app.owner;
+    script
+        .env("CLIENT_URL", format!("http://127.0.0.1:{}", app.port))
+        .env("CLIENT_EMAIL", email)
+        .env("CLIENT_PASSWORD", password);
+    command::run(script).map_err(|failure| app.explain(&failure))
+}
