@@ -4,14 +4,12 @@ use http::{HeaderValue, Uri, Version, header};
 
 use crate::http::{Request, layer::Unreadable};
 
-/// Makes a request [`Unreadable`] whose `Host` is not as RFC 9112, section 3.2, demands: once and well-formed, and in
-/// HTTP/1.0 possibly absent. With two of them a proxy may go by another than the app does.
+/// Makes a request [`Unreadable`] whose `Host` is not as RFC 9112, section 3.2, demands: well-formed, and in HTTP/1.1 there.
+/// That it is there once is [`SingletonsLayer`](crate::http::layer::SingletonsLayer)'s to see.
 pub(super) fn check(request: &mut Request) {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let good = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => is_authority(host),
-        (None, _) => request.version() != Version::HTTP_11,
-        (Some(_), Some(_)) => false,
+    let good = match request.headers().get(header::HOST) {
+        Some(host) => is_authority(host),
+        None => request.version() != Version::HTTP_11,
     };
     if !good {
         *request.uri_mut() = Uri::from_static("*");

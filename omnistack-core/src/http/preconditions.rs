@@ -110,10 +110,11 @@ impl Preconditions {
             return Err(failed("If-Unmodified-Since"));
         }
         if self.headers.contains_key(header::IF_NONE_MATCH) {
-            return match self.any(header::IF_NONE_MATCH, |tag| current.is_like(tag)) {
-                true if self.reads => Ok(Freshness::NotModified),
-                true => Err(failed("If-None-Match")),
-                false => Ok(Freshness::Changed),
+            let known = self.any(header::IF_NONE_MATCH, |tag| current.is_like(tag));
+            return match (known, self.reads) {
+                (false, _) => Ok(Freshness::Changed),
+                (true, true) => Ok(Freshness::NotModified),
+                (true, false) => Err(failed("If-None-Match")),
             };
         }
         let since = self.date(header::IF_MODIFIED_SINCE).filter(|_| self.reads && current.last_modified.is_some());

@@ -10,7 +10,7 @@ use crate::http::{Error, Response};
 pub enum Unreadable {
     /// Not HTTP, or wrong HTTP: 400.
     NoHttp,
-    /// Its `Host` is missing, there twice or malformed (RFC 9112, section 3.2): 400.
+    /// Its `Host` is missing or malformed (RFC 9112, section 3.2): 400.
     Host,
     /// Its path is longer than 64 KiB: 414.
     PathTooLong,
@@ -31,7 +31,7 @@ impl Unreadable {
     pub(super) fn answer(self) -> Response {
         let (code, message) = match self {
             Self::NoHttp => ("MALFORMED_REQUEST", "this is not a request HTTP/1.1 allows"),
-            Self::Host => ("MALFORMED_REQUEST", "`Host` is missing, there twice or malformed; send it once"),
+            Self::Host => ("MALFORMED_REQUEST", "`Host` is missing or malformed; send the host the request is for"),
             Self::PathTooLong => ("URI_TOO_LONG", "the path and query are too long; send what is long in a body"),
             Self::HeadersTooLarge => {
                 ("HEADERS_TOO_LARGE", "the headers are too many or too large; send fewer than 100")
