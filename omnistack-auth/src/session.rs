@@ -201,6 +201,7 @@ impl Sessions {
             ended_at: None,
         };
         store::insert(tx, &row, &sign_in.device, sign_in.actor.as_ref().map(|(_, reason)| reason.as_str())).await?;
+        self.access.keys().refresh_in(tx).await?;
         self.tokens(&row, refresh)
     }
 
@@ -210,6 +211,7 @@ impl Sessions {
     /// 401 for a token that is not good. For one that was used before, the whole session ends: somebody else may have it.
     pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
         let presented = Presented::parse(token).ok_or_else(refused)?;
+        self.access.keys().refresh().await;
         let now = self.clock.now();
         // Twice, when another has just been faster.
         for _ in 0..2 {

@@ -18,21 +18,26 @@ use omnistack_core::{
     ExposeSecret as _,
     clock::{Clock, Timestamp},
     crypto::{Context, KeyRing, Sha256},
-    db::Db,
+    db::{Db, Tx},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::{Error, store::signing as store};
 
-/// How long a new key is published before it signs, so that whoever keeps the key set for a while knows it by then.
+/// How long a new key is published before it signs, so that every process and every service that caches the key set knows
+/// it by then.
 const AHEAD: Duration = Duration::from_secs(60 * 60);
-/// An unknown key makes the keys be read again, at most this often.
-const PAUSE: Duration = Duration::from_secs(5);
+/// A process reads the keys again before it uses them when it has not read them for so long. A key is deleted an hour
+/// after the last token it signed has expired, when every process has read that another key signs.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// An unknown key id makes a process read the keys again, and a failed reading is repeated, at most this often.
+const MIN_AGE: Duration = Duration::from_secs(5);
 /// `typ` of an access token (RFC 9068, section 2.1).
 pub(crate) const TYPE: &str = "at+jwt";
 
-/// The app's own signing keys. Kept in its database, sealed; all replicas share them.
+/// The app's own signing keys. Kept in its database, sealed; all replicas share them, and each reads them once a minute.
 ///
 /// ```
 /// use omnistack_auth::signing::SigningKeys;
@@ -46,7 +51,7 @@ pub(crate) const TYPE: &str = "at+jwt";
 /// # app.start().await?;
 /// // What other services verify the app's access tokens with.
 /// let keys: SigningKeys = app.ctx().get()?;
-/// let set = keys.public();
+/// let set = keys.public().await;
 /// assert_eq!(set["keys"][0]["alg"], "ES256");
 /// assert!(set["keys"][0].get("d").is_none(), "the private half is in no answer");
 /// # Ok(())
@@ -60,6 +65,8 @@ struct Inner {
     ring: KeyRing,
     clock: Clock,
     known: RwLock<Arc<Known>>,
+    /// When the keys were last read, or tried to be read. Held while they are.
+    tried: Mutex<Option<Timestamp>>,
 }
 
 #[derive(Default)]
@@ -79,25 +86,26 @@ struct Key {
 
 impl SigningKeys {
     pub(crate) fn new(db: Db, ring: KeyRing, clock: Clock) -> Self {
-        Self(Arc::new(Inner { db, ring, clock, known: RwLock::default() }))
+        Self(Arc::new(Inner { db, ring, clock, known: RwLock::default(), tried: Mutex::default() }))
     }
 
-    /// Reads the keys; makes the first one.
+    /// Reads the keys, and makes the first one if there is none.
     pub(crate) async fn start(&self) -> Result<(), Error> {
         self.read().await?;
         if self.known().keys.is_empty() {
-            self.make(self.0.clock.now()).await?;
+            self.make_if(|newest| newest.is_none(), self.0.clock.now()).await?;
         }
         Ok(())
     }
 
-    /// Makes the next key when the newest is older than `lifetime`, and forgets those that no good token was signed with
-    /// for longer than `keep`.
+    /// Makes the next key when the newest has signed for `lifetime`, and deletes each key `keep` after the next one has begun
+    /// to sign.
     pub(crate) async fn rotate(&self, lifetime: Duration, keep: Duration) -> Result<(), Error> {
         self.read().await?;
         let (known, now) = (self.known(), self.0.clock.now());
-        if known.keys.first().is_none_or(|newest| now.since(newest.signs_from) >= lifetime) {
-            self.make(now + AHEAD).await?;
+        let is_due = |newest: Option<Timestamp>| newest.is_none_or(|signs_from| now.since(signs_from) >= lifetime);
+        if is_due(known.keys.first().map(|newest| newest.signs_from)) {
+            self.make_if(is_due, now + AHEAD).await?;
         }
         // A key signs until the next one does.
         let signing = known.keys.iter().position(|key| key.signs_from <= now).unwrap_or_default();
@@ -111,7 +119,7 @@ impl SigningKeys {
         self.read().await
     }
 
-    /// Signs claims.
+    /// Signs claims, with the keys of the last reading: [`refresh`](Self::refresh) them before.
     pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let (known, now) = (self.known(), self.0.clock.now());
         let key = known.keys.iter().find(|key| key.signs_from <= now).or(known.keys.last()).ok_or_else(Error::key)?;
@@ -119,22 +127,49 @@ impl SigningKeys {
         Ok(jsonwebtoken::encode(&header, claims, &key.private)?)
     }
 
-    /// The key of an id; reads the keys again for one that another replica may have made.
+    /// Returns the key of an id; reads the keys again for an id that another process may have made a key of.
     pub(crate) async fn find(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
-        if let Some(key) = self.known().by_id.get(id) {
+        self.refresh().await;
+        let known = self.known();
+        if let Some(key) = known.by_id.get(id) {
             return Ok(Some(key.clone()));
         }
-        let now = self.0.clock.now();
-        if self.known().read.is_some_and(|read| now.since(read) < PAUSE) {
+        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_AGE) {
             return Ok(None);
         }
         self.read().await?;
         Ok(self.known().by_id.get(id).cloned())
     }
 
-    /// The public keys, as a JWK Set (RFC 7517, section 5).
-    pub fn public(&self) -> Value {
+    /// Returns the public keys as a JWK Set (RFC 7517, section 5), as they were in the database within the last minute.
+    pub async fn public(&self) -> Value {
+        self.refresh().await;
         json!({ "keys": self.known().keys.iter().map(|key| key.public.clone()).collect::<Vec<_>>() })
+    }
+
+    /// Reads the keys again if the last reading is older than [`MAX_AGE`]: other processes make and delete keys. While they
+    /// can't be read, those known go on.
+    pub(crate) async fn refresh(&self) {
+        if !self.is_old() {
+            return;
+        }
+        let mut tried = self.0.tried.lock().await;
+        let now = self.0.clock.now();
+        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_AGE) {
+            *tried = Some(now);
+            if let Err(error) = self.read().await {
+                tracing::warn!(target: "omnistack::auth", %error, "the signing keys can't be read; those known go on");
+            }
+        }
+    }
+
+    /// Reads the keys as [`refresh`](Self::refresh) does, on the connection of a transaction.
+    pub(crate) async fn refresh_in(&self, tx: &mut Tx) -> Result<(), Error> {
+        if self.is_old() { self.take(store::all_in(tx).await?) } else { Ok(()) }
+    }
+
+    fn is_old(&self) -> bool {
+        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_AGE)
     }
 
     fn known(&self) -> Arc<Known> {
@@ -142,8 +177,12 @@ impl SigningKeys {
     }
 
     async fn read(&self) -> Result<(), Error> {
+        self.take(store::all(&self.0.db).await?)
+    }
+
+    fn take(&self, rows: Vec<store::Row>) -> Result<(), Error> {
         let mut known = Known { read: Some(self.0.clock.now()), ..Known::default() };
-        for row in store::all(&self.0.db).await? {
+        for row in rows {
             let private = self.0.ring.open(&row.private, &place(&row.id))?;
             let public: Value = serde_json::from_str(&row.public).map_err(|_| Error::key())?;
             let part = |name| public.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -155,22 +194,32 @@ impl SigningKeys {
         Ok(())
     }
 
-    async fn make(&self, signs_from: Timestamp) -> Result<(), Error> {
-        let unusable = |_| Error::key();
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-        let document = document.map_err(unusable)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref());
-        let pair = pair.map_err(|_| Error::key())?;
-        let (x, y) = coordinates(&pair)?;
-        let thumbprint = Sha256::of(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
-        // RFC 7638.
-        let id = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
-        let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
-        let private = self.0.ring.seal(document.as_ref(), &place(&id))?;
-        let key = store::Row { id, private, public: public.to_string(), signs_from };
-        store::insert(&self.0.db, key, self.0.clock.now()).await?;
+    /// Makes a key, if the newest one's beginning says so. The table is locked meanwhile: of several processes one makes it.
+    async fn make_if(&self, is_due: impl Fn(Option<Timestamp>) -> bool, signs_from: Timestamp) -> Result<(), Error> {
+        let mut tx = self.0.db.begin().await?;
+        store::lock(&mut tx).await?;
+        if is_due(store::newest(&mut tx).await?) {
+            store::insert(&mut tx, generate(&self.0.ring, signs_from)?, self.0.clock.now()).await?;
+        }
+        tx.commit().await?;
         self.read().await
     }
+}
+
+/// Generates a key, sealed for its row.
+fn generate(ring: &KeyRing, signs_from: Timestamp) -> Result<store::Row, Error> {
+    let unusable = |_| Error::key();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    let document = document.map_err(unusable)?;
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref());
+    let pair = pair.map_err(|_| Error::key())?;
+    let (x, y) = coordinates(&pair)?;
+    let thumbprint = Sha256::of(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
+    // RFC 7638.
+    let id = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
+    let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
+    let private = ring.seal(document.as_ref(), &place(&id))?;
+    Ok(store::Row { id, private, public: public.to_string(), signs_from })
 }
 
 /// Both coordinates of the public key, in base64 for URLs.

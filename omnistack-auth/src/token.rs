@@ -60,7 +60,7 @@ impl AccessTokens {
         self.lifetime
     }
 
-    /// A token of a session.
+    /// Makes a token of a session; [`keys`](Self::keys) are to be refreshed before.
     pub(crate) fn sign(&self, of: &TokenOf) -> Result<String, Error> {
         let now = self.clock.now();
         self.keys.sign(&Claims {
@@ -75,6 +75,11 @@ impl AccessTokens {
             amr: of.second_factor.then(|| "mfa".to_owned()).into_iter().collect(),
             act: of.actor.map(|sub| Actor { sub }),
         })
+    }
+
+    /// The keys it signs with.
+    pub(crate) fn keys(&self) -> &SigningKeys {
+        &self.keys
     }
 
     /// Reads a token, if it is good now.

@@ -16,5 +16,5 @@ pub(crate) fn api() -> Api<SigningKeys> {
 #[utoipa::path(get, path = "/jwks.json", responses((status = 200, description = "The keys.", body = Object, content_type = "application/jwk-set+json")))]
 async fn key_set(State(keys): State<SigningKeys>) -> impl axum::response::IntoResponse {
     let headers = [(header::CACHE_CONTROL, "public, max-age=300"), (header::CONTENT_TYPE, "application/jwk-set+json")];
-    (headers, keys.public().to_string())
+    (headers, keys.public().await.to_string())
 }

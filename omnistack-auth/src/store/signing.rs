@@ -2,7 +2,7 @@
 
 use omnistack_core::{
     clock::Timestamp,
-    db::{Db, Error},
+    db::{Db, Dialect, Error, Tx},
 };
 
 #[derive(sqlx::FromRow)]
@@ -15,15 +15,35 @@ pub(crate) struct Row {
     pub(crate) signs_from: Timestamp,
 }
 
-/// The newest first.
+const ALL: &str = "select id, private, public, signs_from from signing_keys order by signs_from desc, id desc";
+
+/// Returns every key, the newest first.
 pub(crate) async fn all(db: &Db) -> Result<Vec<Row>, Error> {
-    let sql = "select id, private, public, signs_from from signing_keys order by signs_from desc, id desc";
-    db.query(sql).fetch_all().await
+    db.query(ALL).fetch_all().await
 }
 
-pub(crate) async fn insert(db: &Db, key: Row, now: Timestamp) -> Result<(), Error> {
+/// Returns every key as [`all`] does, within a transaction.
+pub(crate) async fn all_in(tx: &mut Tx) -> Result<Vec<Row>, Error> {
+    tx.query(ALL).fetch_all().await
+}
+
+/// Keeps other transactions from making keys until this one ends. On SQLite a transaction that may write is alone.
+pub(crate) async fn lock(tx: &mut Tx) -> Result<(), Error> {
+    if tx.dialect() == Dialect::Postgres {
+        tx.query("lock table signing_keys in share row exclusive mode").execute().await?;
+    }
+    Ok(())
+}
+
+/// Returns since when, or from when on, the newest key signs.
+pub(crate) async fn newest(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+    let (newest,): (Option<Timestamp>,) = tx.query("select max(signs_from) from signing_keys").fetch_one().await?;
+    Ok(newest)
+}
+
+pub(crate) async fn insert(tx: &mut Tx, key: Row, now: Timestamp) -> Result<(), Error> {
     let sql = "insert into signing_keys (id, private, public, signs_from, created_at) values ($1, $2, $3, $4, $5)";
-    let insert = db.query(sql).bind(key.id).bind(key.private).bind(key.public).bind(key.signs_from);
+    let insert = tx.query(sql).bind(key.id).bind(key.private).bind(key.public).bind(key.signs_from);
     insert.bind(now).execute().await?;
     Ok(())
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use omnistack_auth::Auth;
+use futures_util::future::join_all;
+use omnistack_auth::{
+    Auth,
+    model::Device,
+    session::{Sessions, SignIn},
+};
 use omnistack_core::{
     ExposeSecret as _,
     app::App,
@@ -184,9 +189,7 @@ on_each_database! {
         assert!(keys["keys"][0].get("d").is_none());
 
         // A replica started later signs and verifies with the same key.
-        let replica = App::builder(app.database().config()).clock(app.clock().clock()).with(Auth::accounts()).build();
-        let replica = replica.unwrap();
-        replica.start().await.unwrap();
+        let replica = replica(&app).await;
         let token = format!("Bearer {}", tokens.access.expose_secret());
         let (request, ()) = http::Request::builder().header("authorization", token).body(()).unwrap().into_parts();
         let authenticator: Authenticator = replica.ctx().get().unwrap();
@@ -201,4 +204,59 @@ on_each_database! {
             assert_eq!(keys["keys"].as_array().unwrap().len(), published, "after {days} days more");
         }
     }
+
+    /// The hourly job runs in one process. The others run none.
+    async fn a_rotation_reaches_processes_that_run_no_jobs(database: TestDatabase) {
+        let app = start(database).await;
+        let ada = user(&app, "ada@example.com").await;
+        let (one, two) = (replica(&app).await, replica(&app).await);
+        let signing_key = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+        let sign_in_at = async |replica: &App| {
+            let sessions: Sessions = replica.ctx().get().unwrap();
+            let mut tx = replica.db().begin().await.unwrap();
+            let tokens = sessions.begin_in(&mut tx, SignIn::new(ada.user, Device::default())).await.unwrap();
+            tx.commit().await.unwrap();
+            tokens.access.expose_secret().to_owned()
+        };
+        let is_good_at = async |replica: &App, token: &str| {
+            let bearer = format!("Bearer {token}");
+            let (request, ()) = http::Request::builder().header("authorization", bearer).body(()).unwrap().into_parts();
+            let authenticator: Authenticator = replica.ctx().get().unwrap();
+            authenticator.authenticate(&request).await.is_ok_and(|caller| caller.is_some())
+        };
+        let first = signing_key(&sign_in_at(&one).await);
+        // A lifetime later the next key is made, signs an hour later, and an hour and a token's life after that the first is
+        // deleted. A process that starts then knows the next one alone.
+        for hours in [91 * 24, 2, 2] {
+            app.clock().advance(Duration::from_secs(hours * 60 * 60));
+            app.jobs().enqueue(Upkeep {}).await.unwrap();
+            app.run_jobs().await;
+        }
+        let late = replica(&app).await;
+        for signs in [&one, &two, &late] {
+            let token = sign_in_at(signs).await;
+            assert_ne!(signing_key(&token), first, "a deleted key signs");
+            for verifies in [&one, &two, &late] {
+                assert!(is_good_at(verifies, &token).await);
+            }
+        }
+    }
+
+    async fn processes_that_start_first_at_once_make_one_signing_key(database: TestDatabase) {
+        let app = start(database).await;
+        for _ in 0..5 {
+            app.db().query("delete from signing_keys").execute().await.unwrap();
+            join_all((0..4).map(|_| replica(&app))).await;
+            let (keys,): (i64,) = app.db().query("select count(*) from signing_keys").fetch_one().await.unwrap();
+            assert_eq!(keys, 1);
+        }
+    }
+}
+
+/// Another process of the app, which runs no jobs.
+async fn replica(app: &TestApp) -> App {
+    let replica = App::builder(app.database().config()).clock(app.clock().clock()).with(Auth::accounts()).build();
+    let replica = replica.unwrap();
+    replica.start().await.unwrap();
+    replica
 }
