@@ -28,6 +28,10 @@ use omnistack_core::{
 
 use crate::{Error, store::attempt};
 
+mod turns;
+
+use turns::{Turn, Turns};
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -70,6 +74,15 @@ impl Kind {
         }
     }
 
+    /// How many tries of one key a process judges at once. The others wait for their turn, so that right ones, which are
+    /// counted until they are known to be right, don't use up the free tries of each other.
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Address => 10,
+            Self::Account | Self::Code | Self::Recipient | Self::Asking => 1,
+        }
+    }
+
     fn key(self, of: &str) -> Vec<u8> {
         Sha256::of_parts([self.limit().name.as_bytes(), b" ", of.as_bytes()]).as_bytes().to_vec()
     }
@@ -89,6 +102,7 @@ impl Limit {
 pub(crate) struct Lockout {
     db: Db,
     clock: Clock,
+    turns: Turns,
 }
 
 /// A try that was counted and may go on.
@@ -97,11 +111,13 @@ pub(crate) struct Attempt {
     keys: Vec<(Kind, Vec<u8>)>,
     /// Of the account or user, this one included.
     pub(crate) counted: i64,
+    /// Until it is judged.
+    _turns: Vec<Turn>,
 }
 
 impl Lockout {
     pub(crate) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        Self { db, clock, turns: Turns::default() }
     }
 
     /// Counts a try of a password of the account of this address, from there.
@@ -120,8 +136,12 @@ impl Lockout {
     async fn attempt_of(&self, what: Kind, whose: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
         let mut of = vec![(what, what.key(whose))];
         of.extend(from.map(|from| (Kind::Address, Kind::Address.key(&network(from)))));
+        let mut turns = Vec::new();
+        for (kind, key) in &of {
+            turns.push(self.turns.wait(key, kind.at_once()).await);
+        }
         let mut tx = self.db.begin().await?;
-        let mut attempt = Attempt { keys: Vec::new(), counted: 0 };
+        let mut attempt = Attempt { keys: Vec::new(), counted: 0, _turns: turns };
         for (kind, key) in of {
             let counted = self.count_in(&mut tx, kind, &key).await?;
             if kind == what {

@@ -3,17 +3,16 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
-};
+use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash::phc::PasswordHash};
+use aws_lc_rs::constant_time;
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use omnistack_core::http;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, zeroize::Zeroize as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Password;
@@ -62,7 +61,33 @@ struct Inner {
     running: Arc<Semaphore>,
     /// For those that run and those that wait.
     places: Arc<Semaphore>,
+    memory: Memory,
     operations: AtomicU64,
+}
+
+/// The memory hashes are computed in, kept from one to the next and wiped between them: allocated anew for each, 19 MiB at a
+/// time, it would stay with the allocator and add up. There is as much as hashes run at once.
+#[derive(Default)]
+struct Memory(Mutex<Vec<Vec<Block>>>);
+
+impl Memory {
+    /// Computes a hash of the length of `out`. Fails where Argon2 does: on a salt or an output that is too short.
+    fn hash(&self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
+        let mut blocks = self.kept().pop().unwrap_or_default();
+        let needed = argon2.params().block_count();
+        if blocks.len() < needed {
+            // None is to be copied.
+            blocks = vec![Block::new(); needed];
+        }
+        let hashed = argon2.hash_password_into_with_memory(password, salt, out, &mut blocks);
+        blocks.iter_mut().zeroize();
+        self.kept().push(blocks);
+        hashed
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What came of a verification.
@@ -119,6 +144,7 @@ impl Passwords {
             nobody,
             running: Arc::new(Semaphore::new(running)),
             places: Arc::new(Semaphore::new(running.saturating_add(hashing.waiting).min(100_000))),
+            memory: Memory::default(),
             operations: AtomicU64::new(0),
         })))
     }
@@ -129,13 +155,12 @@ impl Passwords {
     /// 503 `HASHING_BUSY` when too many wait already.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let password = password.clone();
-        self.run(move |argon2| {
-            let salt: [u8; 16] = rand::random();
-            let hash = argon2.hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
-            hash.map(|hash| hash.to_string())
-        })
-        .await?
-        .map_err(|_| Error::key())
+        let hashed = self.run(move |argon2, memory| {
+            let (salt, mut hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), [0; HASH_BYTES]);
+            let hashed = memory.hash(argon2, password.expose_secret().as_bytes(), &salt, &mut hash);
+            hashed.map(|()| phc(argon2.params(), &salt, &hash))
+        });
+        hashed.await?.map_err(|_| Error::key())
     }
 
     /// Whether a password is the one kept. Takes as long when none is kept.
@@ -145,18 +170,14 @@ impl Passwords {
     pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verified, Error> {
         let (password, somebody) = (password.clone(), kept.is_some());
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
-        self.run(move |argon2| {
-            let read = PasswordHash::new(&kept);
-            let good = read
-                .as_ref()
-                .is_ok_and(|hash| argon2.verify_password(password.expose_secret().as_bytes(), hash).is_ok());
-            let good = good && somebody;
-            let cost = read.as_ref().ok().and_then(|hash| Params::try_from(hash).ok());
-            let same = cost.is_some_and(|cost| {
-                let now = argon2.params();
-                (cost.m_cost(), cost.t_cost(), cost.p_cost()) == (now.m_cost(), now.t_cost(), now.p_cost())
-            });
-            Verified { good, outdated: good && !same }
+        self.run(move |argon2, memory| {
+            let Some(kept) = Kept::read(&kept) else { return Verified { good: false, outdated: false } };
+            let mut hash = vec![0; kept.hash.len()];
+            let hashed = memory.hash(&kept.argon2, password.expose_secret().as_bytes(), &kept.salt, &mut hash);
+            let same = constant_time::verify_slices_are_equal(&hash, &kept.hash).is_ok();
+            let good = hashed.is_ok() && same && somebody;
+            let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
+            Verified { good, outdated: good && cost(kept.argon2.params()) != cost(argon2.params()) }
         })
         .await
     }
@@ -178,7 +199,7 @@ impl Passwords {
     /// A hash whose caller goes away is finished, and holds its place until then.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Argon2<'static>) -> T + Send + 'static,
+        work: impl FnOnce(&Argon2<'static>, &Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.0);
         let place = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| busy())?;
@@ -186,7 +207,7 @@ impl Passwords {
         let done = tokio::task::spawn_blocking(move || {
             let _held: [OwnedSemaphorePermit; 2] = [place, turn];
             inner.operations.fetch_add(1, Ordering::Relaxed);
-            work(&inner.argon2)
+            work(&inner.argon2, &inner.memory)
         });
         done.await.map_err(|error| http::Error::internal(error).into())
     }
@@ -203,18 +224,43 @@ fn busy() -> http::Error {
     http::Error::unavailable("HASHING_BUSY", "too many are signing in at this moment; try again")
 }
 
+/// Bytes of a new hash.
+const HASH_BYTES: usize = 32;
+
+/// What a PHC string says.
+struct Kept {
+    /// With the cost it was computed at.
+    argon2: Argon2<'static>,
+    salt: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+impl Kept {
+    /// Reads a PHC string; `None` for text that is none, or none of Argon2.
+    fn read(text: &str) -> Option<Self> {
+        let read = PasswordHash::new(text).ok()?;
+        let (algorithm, params) = (Algorithm::try_from(read.algorithm.as_str()).ok()?, Params::try_from(&read).ok()?);
+        let version = read.version.map_or(Ok(Version::V0x13), Version::try_from).ok()?;
+        let (salt, hash) = (read.salt?, read.hash?);
+        Some(Self {
+            argon2: Argon2::new(algorithm, version, params),
+            salt: salt.as_ref().to_vec(),
+            hash: hash.as_bytes().to_vec(),
+        })
+    }
+}
+
 /// A PHC string nobody has the password of: its salt and its hash are random.
 fn nobody(params: &Params) -> String {
-    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-    let (salt, hash): ([u8; 16], [u8; 32]) = (rand::random(), rand::random());
-    format!(
-        "$argon2id$v=19$m={},t={},p={}${}${}",
-        params.m_cost(),
-        params.t_cost(),
-        params.p_cost(),
-        STANDARD_NO_PAD.encode(salt),
-        STANDARD_NO_PAD.encode(hash)
-    )
+    let (salt, hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), rand::random());
+    phc(params, &salt, &hash)
+}
+
+/// Writes a hash as a PHC string.
+fn phc(params: &Params, salt: &[u8], hash: &[u8]) -> String {
+    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}")
 }
 
 impl fmt::Debug for Passwords {

@@ -17,6 +17,7 @@ mod deletion;
 mod factors_meanwhile;
 mod links;
 mod lockout;
+mod memory;
 #[cfg(feature = "passkeys")]
 mod passkeys;
 mod second_factors;

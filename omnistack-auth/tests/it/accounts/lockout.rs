@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use futures_util::future::join_all;
 use omnistack_testkit::on_each_database;
 
 use super::*;
@@ -38,6 +39,29 @@ on_each_database! {
         post.app.clock().advance(15 * MINUTE);
         assert_eq!(guess(&post, "ada@example.com", PASSWORD, from(50)).await.0, 200);
         assert_eq!(guess(&post, "ada@example.com", OTHER, from(51)).await.0, 401, "the count began anew");
+    }
+
+    async fn many_right_sign_ins_at_once_are_no_guesses(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        for number in 0..40 {
+            // So that their mails are not too many.
+            post.app.clock().advance(61 * MINUTE);
+            post.registered(&format!("user{number}@example.com")).await;
+        }
+        let from = IpAddr::from([198, 51, 100, 1]);
+        // Of one account, and of the many accounts behind one address.
+        let one = (0..12).map(|_| "ada@example.com".to_owned());
+        let many = (0..40).map(|number| format!("user{number}@example.com"));
+        for emails in [one.collect::<Vec<_>>(), many.collect()] {
+            let signing_in = emails.into_iter().map(|email| {
+                let (client, body) = (post.app.anonymous(), json!({ "email": email, "password": PASSWORD }));
+                tokio::spawn(async move { client.post(format!("{PUBLIC}/login"), body).peer(from).await.status.as_u16() })
+            });
+            for signed_in in join_all(signing_in).await {
+                assert_eq!(signed_in.unwrap(), 200);
+            }
+        }
     }
 
     async fn many_guesses_at_once_are_counted_one_by_one(database: TestDatabase) {
