@@ -6,6 +6,8 @@ create table idempotency_keys (
     scope bytea primary key,
     fingerprint bytea not null,
     owner uuid not null,
+    -- That of the owner, by which others of its machine know that it is dead. Null where it can't be known.
+    process text,
     locked_until timestamptz not null,
     expires_at timestamptz not null,
     -- Null while the request is carried out. A status without a body: carried out, and the answer was not kept.

@@ -64,12 +64,14 @@
 //!
 //! The claim is a row with an owner and a lease (`IDEMPOTENCY_LEASE`). A live process ends its handler with the lease. Of one that
 //! was killed or frozen the claim outlives it, until the lease ends and a retry takes over, by exchanging the owner. Whatever
-//! the old owner wakes up to do, its `commit` finds another owner and rolls back.
+//! the old owner wakes up to do, its `commit` finds another owner and rolls back. On Linux a process that was killed is known to
+//! be dead to others of the same machine and process namespace; a retry there takes over at once.
 
 mod answer;
 mod handle;
 mod key;
 mod layer;
+mod process;
 mod settings;
 mod store;
 mod sweep;
@@ -77,6 +79,8 @@ mod sweep;
 pub use handle::Idempotency;
 pub use layer::{IdempotencyLayer, Idempotent, IdempotentFuture};
 pub use settings::IdempotencySettings;
+
+use std::time::Duration;
 
 use http::{HeaderValue, header};
 
@@ -110,8 +114,13 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
     registry.provide(layer);
 }
 
-/// 409: it is being carried out, by whomever.
-fn in_progress() -> Error {
-    let message = "a request with this Idempotency-Key is being carried out; try again";
-    Error::conflict("IDEMPOTENCY_IN_PROGRESS", message).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+/// 409: the request is being carried out. `Retry-After` says when that has ended at the latest.
+fn in_progress(left: Duration) -> Error {
+    // Rounded up, so that a client that waits as told comes after it.
+    let seconds = (left + Duration::from_millis(999)).as_secs().max(1);
+    let message = format!(
+        "a request with this Idempotency-Key is being carried out, for {seconds} seconds more at the longest; try again then"
+    );
+    let error = Error::conflict("IDEMPOTENCY_IN_PROGRESS", message);
+    error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
 }

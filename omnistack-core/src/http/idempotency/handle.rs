@@ -141,7 +141,8 @@ impl Idempotency {
             Ok((true, response)) => Ok(response),
             Ok((false, _)) => {
                 tx.doom("another request with the same Idempotency-Key has taken over");
-                Err(in_progress())
+                // It has begun its lease at the end of this one.
+                Err(in_progress(claim.keys.settings.lease))
             }
             Err(error) => {
                 tx.doom("its answer could not be stored");

@@ -129,7 +129,7 @@ impl IdempotencyLayer {
                 let message = "this Idempotency-Key was used for another request; a new request takes a new key";
                 Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into_response()
             }
-            Ok(Claimed::InFlight) => in_progress().into_response(),
+            Ok(Claimed::InFlight(until)) => in_progress(until.since(self.keys.clock.now())).into_response(),
             Err(error) => Error::from(error).into_response(),
         }
     }
@@ -145,7 +145,7 @@ impl IdempotencyLayer {
             let ended = self.keys.ended(scope).notified();
             let claimed = self.keys.claim(scope, fingerprint, self.lease).await?;
             let left = settings.wait.saturating_sub(clock.elapsed().saturating_sub(began));
-            if !matches!(claimed, Claimed::InFlight) || left.is_zero() {
+            if !matches!(claimed, Claimed::InFlight(_)) || left.is_zero() {
                 return Ok(claimed);
             }
             // Another process tells nobody here, so one looks again by itself.
@@ -185,7 +185,7 @@ where
 
 impl Claim {
     /// Keeps the answer, unless the handler did.
-    async fn settle(&self, response: Response) -> Response {
+    async fn settle(self: &Arc<Self>, response: Response) -> Response {
         let apart = self.take_apart();
         if let Some(Apart { answer, others: true }) = apart {
             // Carried out by an attempt before this one, whose process came to no end with it.
@@ -217,23 +217,50 @@ impl Claim {
         response
     }
 
-    async fn keep(&self, answer: &Answer) {
+    async fn keep(self: &Arc<Self>, answer: &Answer) {
         match self.keys.complete(&self.scope, self.owner, answer).await {
             Ok(true) => {}
             Ok(false) => warn("its lease ended before it did, and it was carried out again"),
             Err(error) => {
-                warn(&format!("its answer could not be stored, and a retry is carried out again: {error}"));
+                warn(&format!(
+                    "its answer can't be stored, and is tried again until {}: {error}",
+                    self.until.locked_until
+                ));
+                self.end_later(Some(answer.clone()));
             }
         }
         self.keys.ended(&self.scope).notify_waiters();
     }
 
     /// Lets a retry be carried out.
-    async fn release(&self) {
+    async fn release(self: &Arc<Self>) {
         if let Err(error) = self.keys.release(&self.scope, self.owner).await {
-            warn(&format!("it could not be released; a retry waits until {}: {error}", self.until.locked_until));
+            warn(&format!("it can't be released, and is tried again until {}: {error}", self.until.locked_until));
+            self.end_later(None);
         }
         self.keys.ended(&self.scope).notify_waiters();
+    }
+
+    /// Stores the answer, or releases the claim if there is none, once the database takes it again; gives up at the end of the
+    /// lease.
+    fn end_later(self: &Arc<Self>, answer: Option<Answer>) {
+        const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+        let claim = Arc::clone(self);
+        self.keys.running.spawn(async move {
+            let Self { keys, scope, owner, until, .. } = &*claim;
+            let mut pause = Duration::from_millis(100);
+            while keys.clock.now() < until.locked_until {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                let ended = match &answer {
+                    Some(answer) => keys.complete(scope, *owner, answer).await.map(drop),
+                    None => keys.release(scope, *owner).await,
+                };
+                if ended.is_ok() {
+                    return keys.ended(scope).notify_waiters();
+                }
+            }
+        });
     }
 }
 

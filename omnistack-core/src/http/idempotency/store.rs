@@ -3,7 +3,7 @@
 //! A key's row is in one of three states: claimed by an owner until its lease ends, answered, or gone. Every change of one
 //! names the owner it expects, so of two that think they own a request only one can change anything.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::body::Bytes;
 use http::StatusCode;
@@ -15,6 +15,7 @@ use super::{
     IdempotencySettings,
     answer::{Answer, Head},
     key::Digest,
+    process::Process,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -32,6 +33,7 @@ pub(super) struct Keys {
     pub(super) settings: IdempotencySettings,
     /// Requests being carried out, with a client or without.
     pub(super) running: TaskTracker,
+    process: LazyLock<Option<Process>>,
     /// Told when a request of this process has ended, by the first byte of its scope.
     ended: [Notify; 64],
 }
@@ -51,14 +53,15 @@ pub(super) enum Claimed {
     Answered(Answer),
     /// The key was used for something else.
     Reused,
-    /// It is being carried out.
-    InFlight,
+    /// It is being carried out, until then at the latest.
+    InFlight(Timestamp),
 }
 
 #[derive(sqlx::FromRow)]
 struct Row {
     fingerprint: Vec<u8>,
     owner: Id<Attempt>,
+    process: Option<String>,
     locked_until: Timestamp,
     expires_at: Timestamp,
     status: Option<i32>,
@@ -66,25 +69,25 @@ struct Row {
     body: Option<Vec<u8>>,
 }
 
-const FIND: &str = "select fingerprint, owner, locked_until, expires_at, status, head, body \
+const FIND: &str = "select fingerprint, owner, process, locked_until, expires_at, status, head, body \
                     from idempotency_keys where scope = $1";
 
 const CLAIM: Sql = same(
-    "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at) values ($1, $2, $3, $4, $5) \
-     on conflict (scope) do nothing",
+    "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, process) \
+     values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
 );
 
-/// From an owner whose lease has ended, or of a row that has expired. A row that its owner is completing right now is
+/// From an owner whose lease has ended or whose process is dead, or of a row that has expired. A row that its owner is completing right now is
 /// locked, and left.
 const TAKE_OVER: Sql = Sql {
-    postgres: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, \
+    postgres: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
                status = null, head = null, body = null \
-               where scope = (select scope from idempotency_keys where scope = $1 and owner = $6 and (expires_at <= $7 \
-               or (status is null and locked_until <= $7 and fingerprint = $2)) for update skip locked)",
-    sqlite: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, \
+               where scope = (select scope from idempotency_keys where scope = $1 and owner = $7 and (expires_at <= $8 \
+               or (status is null and (locked_until <= $8 or $9) and fingerprint = $2)) for update skip locked)",
+    sqlite: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
              status = null, head = null, body = null \
-             where scope = $1 and owner = $6 and (expires_at <= $7 \
-             or (status is null and locked_until <= $7 and fingerprint = $2))",
+             where scope = $1 and owner = $7 and (expires_at <= $8 \
+             or (status is null and (locked_until <= $8 or $9) and fingerprint = $2))",
 };
 
 const COMPLETE: &str = "update idempotency_keys set status = $3, head = $4, body = $5 \
@@ -109,7 +112,7 @@ const fn same(sql: &'static str) -> Sql {
 impl Keys {
     pub(super) fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
         let ended = std::array::from_fn(|_| Notify::new());
-        Self { db, clock, settings, running: TaskTracker::new(), ended }
+        Self { db, clock, settings, running: TaskTracker::new(), process: LazyLock::new(Process::own), ended }
     }
 
     /// Wakes those who wait for this request.
@@ -132,7 +135,8 @@ impl Keys {
             let until = Lease { locked_until: now + lease, expires_at: now + self.settings.retention.max(lease) };
             let claim = |sql: Sql| {
                 let query = self.db.query(sql).bind(scope.to_vec()).bind(fingerprint.to_vec()).bind(owner);
-                query.bind(until.locked_until).bind(until.expires_at)
+                let query = query.bind(until.locked_until).bind(until.expires_at);
+                query.bind(self.process.as_ref().map(ToString::to_string))
             };
             let Some(row) = found else {
                 if claim(CLAIM).execute().await? == 1 {
@@ -140,6 +144,7 @@ impl Keys {
                 }
                 continue;
             };
+            let is_dead = row.process.as_deref().is_some_and(|process| self.is_dead(process));
             if row.expires_at > now {
                 if row.fingerprint != fingerprint {
                     return Ok(Claimed::Reused);
@@ -147,13 +152,18 @@ impl Keys {
                 if let Some(status) = row.status {
                     return Ok(Claimed::Answered(answer(status, row.head, row.body)));
                 }
-                if row.locked_until > now {
-                    return Ok(Claimed::InFlight);
+                if row.locked_until > now && !is_dead {
+                    return Ok(Claimed::InFlight(row.locked_until));
                 }
             }
-            let taken = claim(TAKE_OVER).bind(row.owner).bind(now).execute().await?;
-            return Ok(if taken == 1 { Claimed::Own(owner, until) } else { Claimed::InFlight });
+            let taken = claim(TAKE_OVER).bind(row.owner).bind(now).bind(is_dead).execute().await?;
+            return Ok(if taken == 1 { Claimed::Own(owner, until) } else { Claimed::InFlight(row.locked_until) });
         }
+    }
+
+    /// Whether a process is known to be dead. One that may be alive, or can't be looked at, is not.
+    fn is_dead(&self, process: &str) -> bool {
+        self.process.as_ref().is_some_and(|own| own.is_dead(process))
     }
 
     /// Stores the answer; false when the request is somebody else's by now.

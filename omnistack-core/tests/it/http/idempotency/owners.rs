@@ -9,7 +9,7 @@ use omnistack_core::{
     http::idempotency::IdempotencyLayer,
     identity::Authenticator,
 };
-use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
+use omnistack_testkit::{TestApp, TestDatabase, TestPostgres, on_each_database};
 use tower::ServiceExt as _;
 
 use super::{
@@ -66,7 +66,9 @@ on_each_database! {
         till.looked().await;
         app.clock().advance(WAIT);
         let refused = answer(second).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
-        assert_eq!((refused.header("retry-after"), replayed(&refused)), (Some("1"), false));
+        // Rounded up: by then it has ended, or may be carried out again.
+        let left = (LEASE - WAIT).as_secs().to_string();
+        assert_eq!((refused.header("retry-after"), replayed(&refused)), (Some(left.as_str()), false));
         // With another body nobody waits.
         keyed(&client, &path, "k").body("2").await.expect_error(409, "IDEMPOTENCY_KEY_REUSED");
         till.open();
@@ -265,6 +267,40 @@ on_each_database! {
         }
     }
 
+    async fn what_a_process_known_to_be_dead_was_at_is_carried_out_at_once(database: TestDatabase) {
+        let (app, till) = open(database, |app| app).await;
+        let client = app.user();
+        let path = format!("{TILL}/freeze");
+        let first = send(keyed(&client, &path, "k"));
+        till.arrived().await;
+        // As if another process of this machine had claimed it, and been killed.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let (own,): (String,) = app.db().query("select process from idempotency_keys").fetch_one().await.unwrap();
+        let parts: Vec<_> = own.rsplitn(3, '/').collect();
+        let dead = format!("{}/{}/{}", parts[2], child.id(), parts[0]);
+        let another_boot = format!("another/{}/{}", child.id(), parts[0]);
+        for (process, is_dead) in [(another_boot, false), (own, false), (dead, true)] {
+            let update = app.db().query("update idempotency_keys set process = $1").bind(process.as_str());
+            update.execute().await.unwrap();
+            till.forget_looks();
+            let retry = send(keyed(&client, &path, "k"));
+            if is_dead {
+                till.arrived().await;
+                // The old owner's answer is no more.
+                till.open();
+                answer(first).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
+                till.open();
+                answer(retry).await.expect(201);
+                break;
+            }
+            till.looked().await;
+            app.clock().advance(WAIT);
+            answer(retry).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
+        }
+        assert_eq!((till.calls(), count(&app, "sales").await), (2, 1));
+    }
+
     async fn the_end_of_the_app_waits_for_requests_without_a_client(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
         let client = app.user();
@@ -281,6 +317,28 @@ on_each_database! {
         soon(kept).await.unwrap();
         assert_eq!((count(&app, "sales").await, count(&app, "keys").await), (1, 1));
     }
+}
+
+/// The clock stands still: no lease ends.
+#[tokio::test]
+async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_request() {
+    let mut server = TestPostgres::start().await;
+    let (app, till) =
+        open(TestDatabase::sqlite(), |app| app.set("DATABASE_URL", server.url()).set("DATABASE_ACQUIRE_TIMEOUT", "1s"))
+            .await;
+    let client = app.user();
+    let path = format!("{TILL}/hold");
+    let first = send(keyed(&client, &path, "k"));
+    till.arrived().await;
+    server.kill().await;
+    till.open();
+    answer(first).await.expect_error(503, "DATABASE_UNAVAILABLE");
+    server.resume().await;
+    let retry = send(keyed(&client, &path, "k"));
+    till.arrived().await;
+    till.open();
+    assert!(!replayed(&answer(retry).await.expect(201)));
+    assert_eq!((till.calls(), count(&app, "sales").await), (2, 1));
 }
 
 /// Another process of the app, on the same database.
