@@ -9,6 +9,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{cache, clock::Timestamp, db};
+use repeats::Repeats;
+
+mod repeats;
+
+/// Of the process, as the log is.
+static REPEATS: Repeats = Repeats::new();
 
 /// What a handler returns when it can't do what was asked: a status, a stable code for programs, and a message for
 /// people. The cause, if any, is logged once and never sent.
@@ -122,6 +128,18 @@ impl Error {
         &self.0.code
     }
 
+    /// Logs the cause. While something is away every request fails alike: one of them a second is logged, with how many were
+    /// not since. A 500 is a fault of its own each time.
+    fn log(&self) {
+        let is_passing = self.0.status != StatusCode::INTERNAL_SERVER_ERROR;
+        let alike = if is_passing { REPEATS.admit(&self.0.code) } else { Some(0) };
+        let Some(alike) = alike else { return };
+        let source = self.0.source.as_deref().map(tracing::field::display);
+        let caused_by = self.0.source.as_deref().and_then(StdError::source).map(tracing::field::display);
+        let alike = (alike > 0).then_some(alike);
+        tracing::error!(target: "omnistack::http", code = %self.0.code, cause = source, caused_by, alike, "{}", self.0.message);
+    }
+
     /// The body, with what only the request knows.
     pub(crate) fn render(&self, form: ErrorForm, request_id: Option<&str>, now: Option<Timestamp>) -> Response {
         let parts = &self.0;
@@ -219,9 +237,7 @@ pub(crate) struct Rendered(pub(crate) Arc<Error>);
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if self.0.status.is_server_error() {
-            let source = self.0.source.as_deref().map(tracing::field::display);
-            let caused_by = self.0.source.as_deref().and_then(StdError::source).map(tracing::field::display);
-            tracing::error!(target: "omnistack::http", code = %self.0.code, cause = source, caused_by, "{}", self.0.message);
+            self.log();
         }
         let mut response = self.render(ErrorForm::Envelope, None, None);
         response.extensions_mut().insert(Rendered(Arc::new(self)));

@@ -1,0 +1,52 @@
+//! Errors that come many times a second, for a log that should not.
+
+use std::{
+    borrow::Cow,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Between two lines about errors of one code.
+const PAUSE: Duration = Duration::from_secs(1);
+/// More are forgotten, and logged anew: an app's codes are few.
+const MAX_CODES: usize = 64;
+
+/// When an error of each code was last logged.
+pub(super) struct Repeats(Mutex<Vec<Logged>>);
+
+struct Logged {
+    code: Cow<'static, str>,
+    at: Instant,
+    /// Errors that were not logged since.
+    alike: u64,
+}
+
+impl Repeats {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// Returns how many errors of a code were not logged since the last that was; `None` if this one is not to be, either.
+    pub(super) fn admit(&self, code: &Cow<'static, str>) -> Option<u64> {
+        let (mut all, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        match all.iter_mut().find(|logged| logged.code == *code) {
+            Some(logged) if now.duration_since(logged.at) < PAUSE => {
+                logged.alike += 1;
+                None
+            }
+            Some(logged) => {
+                logged.at = now;
+                Some(std::mem::take(&mut logged.alike))
+            }
+            None => {
+                if all.len() == MAX_CODES {
+                    all.clear();
+                }
+                all.push(Logged { code: code.clone(), at: now, alike: 0 });
+                Some(0)
+            }
+        }
+    }
+}
