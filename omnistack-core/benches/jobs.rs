@@ -285,7 +285,7 @@ async fn fill(app: &App) {
     let now = omnistack_core::clock::Clock::system().now().as_micros();
     let mut tx = app.db().begin().await.unwrap();
     if app.db().dialect() == omnistack_core::db::Dialect::Postgres {
-        tx.query("set local statement_timeout = 0").execute().await.unwrap();
+        tx.set_statement_timeout(Duration::ZERO).await.unwrap();
     }
     tx.query(sql).bind(now + 365 * 86_400_000_000).bind(now).execute().await.unwrap();
     tx.commit().await.unwrap();

@@ -41,8 +41,12 @@ mod driver;
 mod error;
 mod migrate;
 mod observe;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod query;
 mod settings;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod tenants;
 mod tx;
 mod value;
@@ -130,7 +134,7 @@ impl Db {
     }
 
     /// The pool of a PostgreSQL database, for what only PostgreSQL has (`LISTEN`, `COPY`). A connection of it has no tenant,
-    /// so row-level security hides tenants' rows; none on SQLite.
+    /// so row-level security hides tenants' rows, and its answers are waited for without a limit; none on SQLite.
     #[cfg(feature = "postgres")]
     pub fn postgres(&self) -> Option<&sqlx::PgPool> {
         self.pools.postgres()
@@ -152,6 +156,22 @@ impl Db {
         let before = self.observers.clock.elapsed();
         self.query("select 1").execute().await?;
         Ok(self.observers.clock.elapsed().saturating_sub(before))
+    }
+
+    /// Fails when the database takes no writes: a disk without room under SQLite, a PostgreSQL server that only reads. For the
+    /// check of readiness.
+    pub async fn check_writes(&self) -> Result<(), Error> {
+        match self.dialect() {
+            // Numbering a transaction is what a server that only reads refuses.
+            Dialect::Postgres => self.query("select pg_current_xact_id()::text").execute().await.map(drop),
+            Dialect::Sqlite => {
+                let mut tx = self.begin().await?;
+                let (version,): (i64,) = tx.query("pragma user_version").fetch_one().await?;
+                // As it was: what counts is that the commit is written.
+                tx.query(sqlx::AssertSqlSafe(format!("pragma user_version = {version}"))).execute().await?;
+                tx.commit().await
+            }
+        }
     }
 
     /// The server's own name and version.

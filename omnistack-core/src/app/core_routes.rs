@@ -60,6 +60,14 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
             })
         });
     }
+    let writes = db.clone();
+    // Reads go on without: a replica that can only read is not to be taken out of service.
+    registry.health_optional("database-writes", move |_| {
+        Ok(move || {
+            let db = writes.clone();
+            async move { Ok(db.check_writes().await?) }
+        })
+    });
     let db = db.clone();
     registry.health("database", move |_| {
         Ok(move || {

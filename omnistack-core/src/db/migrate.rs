@@ -76,16 +76,16 @@ impl Db {
         }
         let ran = match &self.pools {
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => {
-                let mut connection = pool.acquire().await?;
+            Pools::Postgres(database) => {
+                let mut connection = database.pool().acquire().await?;
                 // The lock and the setting end with the connection, whatever happens.
                 connection.close_on_drop();
                 sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
                 migrator.run(&mut *connection).await
             }
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite { write, .. } => {
-                let mut tx = write.begin_with("begin immediate").await?;
+            Pools::Sqlite(database) => {
+                let mut tx = database.begin(true).await?;
                 match migrator.run(&mut *tx).await {
                     Ok(()) => tx.commit().await.map_err(MigrateError::Execute),
                     failed => failed,

@@ -1,13 +1,14 @@
 //! One statement and its arguments.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::ready, io, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Args, Dialect, Error, ErrorKind, Record, Value,
-    driver::{Bound, on},
+    driver::{Bound, arguments, run},
     observe::Observers,
 };
 
@@ -64,7 +65,7 @@ impl<'a> Query<'a> {
 
     /// Binds the value of the next placeholder.
     pub fn bind<T: Value>(mut self, value: T) -> Self {
-        let added = on!(&mut self.bound, |_executor, args| sqlx::Arguments::add(args, value));
+        let added = arguments!(&mut self.bound, |args| sqlx::Arguments::add(args, value));
         if let Err(error) = added {
             self.refused.get_or_insert_with(|| sqlx::Error::Encode(error).into());
         }
@@ -84,10 +85,9 @@ impl<'a> Query<'a> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let (text, watch) = (sql.clone(), observers.watch());
-        let result = on!(bound, |executor, args| sqlx::query_with(sql, args)
-            .execute(executor)
-            .await
-            .map(|done| done.rows_affected()));
+        let result = run!(bound, |executor, args| async {
+            sqlx::query_with(sql, args).execute(executor).await.map(|done| done.rows_affected())
+        });
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
@@ -96,7 +96,7 @@ impl<'a> Query<'a> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let (text, watch) = (sql.clone(), observers.watch());
-        let result = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_all(executor).await);
+        let result = run!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_all(executor));
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
@@ -105,7 +105,7 @@ impl<'a> Query<'a> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
         let (text, watch) = (sql.clone(), observers.watch());
-        let result = on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_optional(executor).await);
+        let result = run!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch_optional(executor));
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
@@ -120,17 +120,69 @@ impl<'a> Query<'a> {
     /// The rows as they come, for results too large to hold. Observers don't see it: its time is the reader's.
     pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
         let Self { sql, bound, refused, .. } = self;
-        match complete(&sql, &bound, refused) {
-            Err(refused) => futures_util::stream::iter([Err(refused)]).boxed(),
-            Ok(()) => on!(bound, |executor, args| sqlx::query_as_with(sql, args).fetch(executor).err_into().boxed()),
+        if let Err(refused) = complete(&sql, &bound, refused) {
+            return stream::iter([Err(refused)]).boxed();
+        }
+        let (rows, mut received) = mpsc::channel(1);
+        let read = async move {
+            let read = match bound {
+                #[cfg(feature = "postgres")]
+                Bound::PostgresPool(database, args) => match database.acquire().await {
+                    Ok(mut lease) => lease.stream(sql, args, &rows).await,
+                    Err(error) => Err(error),
+                },
+                #[cfg(feature = "postgres")]
+                Bound::PostgresConnection(lease, args) => lease.stream(sql, args, &rows).await,
+                #[cfg(feature = "sqlite")]
+                Bound::SqlitePool(database, pool, args) => match database.ready().await {
+                    Ok(()) => send(sqlx::query_as_with(sql, args).fetch(pool), None, &rows).await,
+                    Err(error) => Err(error),
+                },
+                #[cfg(feature = "sqlite")]
+                Bound::SqliteConnection(connection, args) => {
+                    send(sqlx::query_as_with(sql, args).fetch(connection), None, &rows).await
+                }
+            };
+            if let Err(error) = read {
+                // Unless the stream was dropped.
+                _ = rows.send(Err(error)).await;
+            }
+        };
+        let read = stream::once(read).filter_map(|()| ready(None));
+        stream::select(stream::poll_fn(move |context| received.poll_recv(context)), read).err_into().boxed()
+    }
+}
+
+/// Passes rows on as they come, each within a limit, until there are no more or the stream they are for is dropped.
+pub(super) async fn send<T>(
+    mut found: impl Stream<Item = sqlx::Result<T>> + Unpin,
+    limit: Option<Duration>,
+    rows: &mpsc::Sender<sqlx::Result<T>>,
+) -> sqlx::Result<()> {
+    while let Some(row) = within(limit, found.try_next()).await? {
+        if rows.send(Ok(row)).await.is_err() {
+            break;
         }
     }
+    Ok(())
+}
+
+/// Waits for an answer as long as it may take.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let Some(limit) = limit else { return answer.await };
+    timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("the database has not answered within {limit:?}: the answer was lost on the way");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)))
+    })
 }
 
 /// Refuses a statement whose values could not be encoded, or are not as many as its placeholders: SQLite would take those
 /// that are missing for null, and those that are left over for nothing.
 fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(), Error> {
-    let given = on!(bound, |_executor, args| sqlx::Arguments::len(args));
+    let given = arguments!(bound, |args| sqlx::Arguments::len(args));
     match refused {
         Some(error) => Err(error),
         None if given != placeholders(sql.as_str()) => {

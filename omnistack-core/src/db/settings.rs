@@ -13,8 +13,9 @@ crate::section! {
         pub max_connections: u32 = "DATABASE_MAX_CONNECTIONS", default "10";
         /// How long a request waits for a free connection before it is answered 503.
         pub acquire_timeout: Duration = "DATABASE_ACQUIRE_TIMEOUT", default "5s";
-        /// PostgreSQL ends a statement that runs longer. SQLite: how long a write waits for another process's lock.
-        pub statement_timeout: Duration = "DATABASE_STATEMENT_TIMEOUT", default "30s";
+        /// PostgreSQL ends a statement that runs longer, and its answer is waited for two seconds more; keep it below
+        /// `HTTP_TIMEOUT`. SQLite: how long a write waits for another process's lock.
+        pub statement_timeout: Duration = "DATABASE_STATEMENT_TIMEOUT", default "25s";
         /// Statements that take longer are logged as warnings.
         pub slow_query: Duration = "DATABASE_SLOW_QUERY", default "250ms";
         /// SQLite: `full` survives a power cut without losing a commit; `normal` is faster and may lose the last ones,

@@ -1,6 +1,6 @@
 //! Transactions, and the database as one tenant sees it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Db, Dialect, Error, ErrorKind, IntoSql, Query, driver::Open, observe::Observers, tenants::Lease};
 use crate::identity::TenantId;
@@ -69,6 +69,19 @@ impl Tx {
     /// A statement in this transaction.
     pub fn query(&mut self, sql: impl IntoSql) -> Query<'_> {
         Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
+    }
+
+    /// Lets each statement of this transaction run for so long on PostgreSQL, in place of `DATABASE_STATEMENT_TIMEOUT`; zero
+    /// is for ever. SQLite has no such limit. A `set local statement_timeout` that is longer would be cut short by the limit
+    /// on the wait for its answer.
+    pub async fn set_statement_timeout(&mut self, limit: Duration) -> Result<(), Error> {
+        match &mut self.open {
+            #[cfg(feature = "postgres")]
+            Open::Postgres(lease) => lease.set_statement_timeout(limit).await?,
+            #[cfg(feature = "sqlite")]
+            Open::Sqlite(_) => _ = limit,
+        }
+        Ok(())
     }
 
     /// Makes its changes durable and visible.

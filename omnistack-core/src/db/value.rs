@@ -98,7 +98,7 @@ impl Args {
             #[cfg(feature = "postgres")]
             (Inner::Postgres(from), Bound::PostgresPool(_, to) | Bound::PostgresConnection(_, to)) => *to = from,
             #[cfg(feature = "sqlite")]
-            (Inner::Sqlite(from), Bound::SqlitePool(_, to) | Bound::SqliteConnection(_, to)) => *to = from,
+            (Inner::Sqlite(from), Bound::SqlitePool(_, _, to) | Bound::SqliteConnection(_, to)) => *to = from,
             #[cfg(all(feature = "postgres", feature = "sqlite"))]
             _ => return Some(Error::configuration("these arguments were made for the other database")),
         }

@@ -5,10 +5,12 @@
 mod cancellation;
 mod crud;
 mod cursors;
+mod deleted_file;
 mod disk_full;
 mod errors;
 mod filters;
 mod lists;
+mod lost_answers;
 mod migrations;
 mod outage;
 mod queries;

@@ -151,7 +151,8 @@ mod postgres {
         let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::from)?;
         let name = wanted.get_database().unwrap_or_default().to_owned();
         // One an administrator has made, or that was made a moment ago.
-        if let Ok(connection) = wanted.clone().disable_statement_logging().connect().await {
+        let connecting = wanted.clone().disable_statement_logging();
+        if let Ok(Ok(connection)) = tokio::time::timeout(WITHIN, connecting.connect()).await {
             return Ok(connection.close().await?);
         }
         let sql = format!("create database {} owner {}", quoted(&name), quoted(wanted.get_username()));

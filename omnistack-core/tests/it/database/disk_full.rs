@@ -1,6 +1,13 @@
 //! SQLite on a disk without room.
 
-use omnistack_core::db::{Db, ErrorKind};
+use std::{process::Command, time::Duration};
+
+use omnistack_core::{
+    app::App,
+    clock::MockClock,
+    config::Config,
+    db::{Db, ErrorKind},
+};
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -78,4 +85,65 @@ async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
     }
     let marks: Vec<(i64,)> = db.query("select n from marks order by n").fetch_all().await.unwrap();
     assert_eq!(marks, [(1,), (2,), (3,), (4,)]);
+}
+
+const URL: &str = "TEST_FULL_DISK_URL";
+
+/// No file can grow in a process whose limit is 1 KiB.
+#[cfg(unix)]
+#[tokio::test]
+async fn an_app_starts_on_a_full_disk_to_read() {
+    let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Shelf)).await;
+    app.user().post(BOOKS, json!({"code": "kept"})).await.expect(201);
+    // As a process does that ends in good order: the `-wal` and `-shm` files are gone.
+    app.db().close().await;
+    let name = concat!(module_path!(), "::on_a_full_disk");
+    let run = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name.split_once("::").unwrap().1, "--ignored", "--nocapture"])
+        .env(URL, app.database().url())
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The process with the limit.
+#[tokio::test]
+#[ignore = "a part of `an_app_starts_on_a_full_disk_to_read`"]
+#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+async fn on_a_full_disk() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
+    let config = Config::from_pairs([("APP_ENV", "test"), ("DATABASE_URL", url.as_str())]);
+    let app = App::builder(config).clock(clock.clock()).with(Shelf);
+    let app = app.replace(omnistack_core::identity::Authenticator::new(Nobody)).build().unwrap();
+    app.migrate().await.unwrap();
+    app.start().await.unwrap();
+    for _ in 0..2 {
+        let (books,): (i64,) = app.db().query("select count(*) from books").fetch_one().await.unwrap();
+        assert_eq!(books, 1);
+        let error = app.db().query("update books set title = 'x'").execute().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let request = http::Request::get("/health/ready").body(axum::body::Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(app.service(), request).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let report: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(report["status"], "degraded", "{report}");
+        clock.advance(Duration::from_secs(6));
+    }
+}
+
+struct Nobody;
+
+#[omnistack_core::async_trait]
+impl omnistack_core::identity::Authenticate for Nobody {
+    async fn authenticate(
+        &self,
+        _: &http::request::Parts,
+    ) -> Result<Option<omnistack_core::identity::Identity>, omnistack_core::http::Error> {
+        Ok(None)
+    }
 }

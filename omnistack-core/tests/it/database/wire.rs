@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,10 @@ struct Counts {
     /// Odd while the client waits: its turns and the server's.
     turns: AtomicUsize,
     passed: Notify,
+    loses: AtomicBool,
+    opened: AtomicUsize,
+    /// Connections with a lower number are lost for good.
+    lost_below: AtomicUsize,
 }
 
 impl Wire {
@@ -45,8 +49,9 @@ impl Wire {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (client, server) = (client.into_split(), TcpStream::connect(&host).await.unwrap().into_split());
-                tokio::spawn(pass(client.0, server.1, Arc::clone(&counting), 1));
-                tokio::spawn(pass(server.0, client.1, Arc::clone(&counting), 0));
+                let number = counting.opened.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(pass(client.0, server.1, Arc::clone(&counting), 1, number));
+                tokio::spawn(pass(server.0, client.1, Arc::clone(&counting), 0, number));
             }
         });
         Self { url, counts }
@@ -61,18 +66,31 @@ impl Wire {
         self.counts.turns.load(Ordering::SeqCst).div_ceil(2)
     }
 
+    /// From now on takes bytes and loses them, as a device on the way does that acknowledges and fails; or passes them on again.
+    pub(super) fn lose(&self, loses: bool) {
+        self.counts.loses.store(loses, Ordering::SeqCst);
+    }
+
+    /// Loses what is sent on the connections that are open now, for good; those opened later are well.
+    pub(super) fn lose_open(&self) {
+        self.counts.lost_below.store(self.counts.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
     /// Waits until nothing has passed for a moment.
     pub(super) async fn quiet(&self) {
         while timeout(Duration::from_millis(50), self.counts.passed.notified()).await.is_ok() {}
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, counts: Arc<Counts>, parity: usize) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, counts: Arc<Counts>, parity: usize, number: usize) {
     let mut bytes = vec![0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut bytes).await {
         let turn = |turns: usize| (turns % 2 != parity).then_some(turns + 1);
         _ = counts.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, turn);
         counts.passed.notify_one();
+        if counts.loses.load(Ordering::SeqCst) || number < counts.lost_below.load(Ordering::SeqCst) {
+            continue;
+        }
         if to.write_all(&bytes[..read]).await.is_err() {
             break;
         }

@@ -1,0 +1,170 @@
+//! A SQLite file: one connection that writes, and several that read.
+
+use std::{io, path::Path, str::FromStr as _, sync::Arc, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Transaction,
+    sqlite::{Sqlite, SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::OnceCell;
+
+use super::{DbSettings, Error};
+
+/// The pools of one file. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct SqliteDatabase {
+    pub(super) read: SqlitePool,
+    pub(super) write: SqlitePool,
+    /// `None` of a database in memory.
+    path: Option<Arc<Path>>,
+    /// The file that was opened first.
+    opened: Arc<OnceCell<Option<FileIdentity>>>,
+}
+
+impl SqliteDatabase {
+    pub(super) fn open(url: &str, settings: &DbSettings) -> Result<Self, Error> {
+        let synchronous = match settings.synchronous.as_str() {
+            "full" => SqliteSynchronous::Full,
+            "normal" => SqliteSynchronous::Normal,
+            "off" => SqliteSynchronous::Off,
+            _ => {
+                return Err(Error::configuration("DATABASE_SYNCHRONOUS is `full`, `normal` or `off`"));
+            }
+        };
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(Error::from)?
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .synchronous(synchronous)
+            .busy_timeout(settings.statement_timeout.min(settings.acquire_timeout))
+            .optimize_on_close(true, None)
+            .disable_statement_logging();
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let path = (!in_memory).then(|| Arc::from(options.get_filename()));
+        let pool = SqlitePoolOptions::new().acquire_timeout(settings.acquire_timeout).test_before_acquire(false);
+        // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
+        let writer = pool
+            .clone()
+            .max_connections(1)
+            .min_connections(u32::from(in_memory))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // When the disk is full SQLite ends the transaction by itself. sqlx goes on believing in it and would refuse every
+            // one after it on this connection, so another is opened; one in memory can't be, for it is the database.
+            .before_acquire(move |connection, _| {
+                Box::pin(async move { Ok(in_memory || !connection.is_in_transaction()) })
+            })
+            .after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
+        // Negative, it is in KiB. Taken as pages are read: with SQLite's own 2 MiB, a large table's indexes would be read from
+        // the file again for each batch of writes.
+        let write = writer.connect_lazy_with(options.clone().pragma("cache_size", "-16384"));
+        let read = if in_memory {
+            write.clone()
+        } else {
+            // Not opened read-only: a reader may be the first to find the WAL files of a crash and has to recover them.
+            let readers = pool.max_connections(settings.max_connections.max(1)).max_lifetime(None);
+            let readers = readers.after_connect(|connection, _| Box::pin(write_ahead(connection, "on")));
+            readers.idle_timeout(Duration::from_mins(10)).connect_lazy_with(options)
+        };
+        Ok(Self { read, write, path, opened: Arc::default() })
+    }
+
+    pub(super) async fn begin(&self, writes: bool) -> sqlx::Result<Transaction<'static, Sqlite>> {
+        self.ready().await?;
+        if writes { self.write.begin_with("begin immediate").await } else { self.read.begin().await }
+    }
+
+    pub(super) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    /// Opens the file when it is first used. From then on, fails when another file or none is at its path: what is written to
+    /// a file that was deleted is gone with the process, and a connection opened now would make a new, empty one.
+    pub(super) async fn ready(&self) -> sqlx::Result<()> {
+        let opened = self.opened.get_or_try_init(|| self.open_file()).await?;
+        let Some(path) = &self.path else { return Ok(()) };
+        if FileIdentity::of(path) == *opened {
+            return Ok(());
+        }
+        let path = path.display();
+        let message =
+            format!("the database {path} was deleted or replaced while the app runs: stop it, restore the file");
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotFound, message)))
+    }
+
+    async fn open_file(&self) -> sqlx::Result<Option<FileIdentity>> {
+        match self.read.acquire().await {
+            Err(sqlx::Error::Database(error)) if cfg!(unix) && lacks_shared_memory(error.as_ref()) => {
+                tracing::warn!(target: "omnistack::db", %error, "there is no room for the database's `-shm` file, which \
+                    processes share: this process opens the database for itself alone, until it ends");
+                for pool in [&self.read, &self.write] {
+                    pool.set_connect_options(pool.connect_options().as_ref().clone().vfs("unix-excl"));
+                }
+                self.open_alone().await?;
+            }
+            opened => drop(opened?),
+        }
+        Ok(self.path.as_deref().and_then(FileIdentity::of))
+    }
+
+    /// Opens the file without a `-shm` file, once the connection that could not make one is closed, which a thread of its own
+    /// does.
+    async fn open_alone(&self) -> sqlx::Result<()> {
+        for attempt in 1.. {
+            match self.read.acquire().await {
+                Err(sqlx::Error::Database(error)) if attempt < 100 && lacks_shared_memory(error.as_ref()) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                opened => return opened.map(drop),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which file is at a path, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// A file that is open can't be deleted.
+    #[cfg(not(unix))]
+    fn of(_: &Path) -> Option<Self> {
+        None
+    }
+}
+
+/// Whether the `-shm` file can't be made or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or `_SHMMAP`.
+fn lacks_shared_memory(error: &dyn sqlx::error::DatabaseError) -> bool {
+    matches!(error.code().as_deref(), Some("4618" | "4874" | "5386"))
+}
+
+/// Turns to WAL mode, for which SQLite needs the file alone and doesn't wait: of two that open a new database at once, one is
+/// refused and has to ask again.
+async fn write_ahead(connection: &mut SqliteConnection, query_only: &'static str) -> sqlx::Result<()> {
+    for attempt in 1.. {
+        match sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await {
+            Err(sqlx::Error::Database(error)) if attempt < 500 && error.code().as_deref() == Some("5") => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            turned => {
+                turned?;
+                break;
+            }
+        }
+    }
+    let query_only = AssertSqlSafe(format!("pragma query_only = {query_only}"));
+    sqlx::query(query_only).execute(connection).await.map(drop)
+}
