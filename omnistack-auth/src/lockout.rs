@@ -37,6 +37,10 @@ mod turns;
 
 use turns::{Turn, Turns};
 
+mod turns;
+
+use turns::{Turn, Turns};
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -87,7 +91,7 @@ impl Kind {
     const fn at_once(self) -> usize {
         match self {
             Self::Address => 10,
-            Self::Account | Self::Code | Self::Recipient | Self::Asking => 1,
+            Self::Account | Self::Known | Self::Code | Self::Recipient | Self::Asking => 1,
         }
     }
 

@@ -155,13 +155,12 @@ impl Passwords {
     /// 503 `HASHING_BUSY` when too many wait already.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let password = password.clone();
-        self.run(move |argon2, memory| {
+        let hashed = self.run(move |argon2, memory| {
             let (salt, mut hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), [0; HASH_BYTES]);
-            memory.hash(argon2, password.expose_secret().as_bytes(), &salt, &mut hash)?;
-            Ok(phc(argon2.params(), &salt, &hash))
-        })
-        .await?
-        .map_err(|_: argon2::Error| Error::key())
+            let hashed = memory.hash(argon2, password.expose_secret().as_bytes(), &salt, &mut hash);
+            hashed.map(|()| phc(argon2.params(), &salt, &hash))
+        });
+        hashed.await?.map_err(|_| Error::key())
     }
 
     /// Whether a password is the one kept. Takes as long when none is kept.

@@ -24,7 +24,7 @@ use super::{DbSettings, Error, Record, query::send};
 /// instead of one failed request, and a busy pool pays nothing.
 const TRY_AFTER_IDLE: Duration = Duration::from_secs(2);
 /// How long a connection that is tried has to answer.
-const TRY_LIMIT: Duration = Duration::from_secs(1);
+const TRY_LIMIT: Duration = Duration::from_secs(2);
 /// How much longer than `DATABASE_STATEMENT_TIMEOUT`, at which the server ends a statement, its answer may take.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// How long a connection has to end what its caller dropped: the rest of a statement, and the rollback of a transaction.

@@ -67,7 +67,7 @@ on_each_database! {
         post.registered("ada@example.com").await;
         for number in 0..40 {
             // So that their mails are not too many.
-            post.app.clock().advance(2 * MINUTE);
+            post.app.clock().advance(61 * MINUTE);
             post.registered(&format!("user{number}@example.com")).await;
         }
         let from = IpAddr::from([198, 51, 100, 1]);

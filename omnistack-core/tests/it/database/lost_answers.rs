@@ -142,6 +142,7 @@ async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good()
         async move { worker.work(shutdown).await }
     });
     let mut hears = async || {
+        while ran.try_recv().is_ok() {}
         jobs.enqueue(Heard {}).await.unwrap();
         timeout(Duration::from_secs(3), ran.recv()).await.is_ok()
     };

@@ -118,7 +118,8 @@ async fn health(client: &Client, path: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn version_2_wraps_its_answers() {
-    let client = app(Vec::new()).await.anonymous();
+    let app = app(Vec::new()).await;
+    let client = app.anonymous();
     let bare = health(&client, "/api/v1/public/health").await;
     let wrapped = health(&client, "/api/v2/public/health").await;
     assert_eq!(wrapped["data"], bare);
