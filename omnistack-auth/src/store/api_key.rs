@@ -73,11 +73,7 @@ pub(crate) async fn list(
     after: Option<ApiKeyId>,
     limit: i64,
 ) -> Result<Vec<ApiKey>, Error> {
-    let sql = concat!(
-        "select ",
-        columns!(),
-        " from api_keys where tenant_id = $1 and id > $2 order by id limit $3"
-    );
+    let sql = concat!("select ", columns!(), " from api_keys where tenant_id = $1 and id > $2 order by id limit $3");
     let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     let rows: Vec<Row> = tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await?;
     Ok(rows.into_iter().map(Into::into).collect())

@@ -41,11 +41,7 @@ pub(crate) async fn list(
     after: Option<Id<Invited>>,
     limit: i64,
 ) -> Result<Vec<Invitation>, Error> {
-    let sql = concat!(
-        "select ",
-        columns!(),
-        " from invitations where tenant_id = $1 and id > $2 order by id limit $3"
-    );
+    let sql = concat!("select ", columns!(), " from invitations where tenant_id = $1 and id > $2 order by id limit $3");
     let after = after.unwrap_or_else(|| Id::from_uuid(Uuid::nil()));
     tx.query(sql).bind(tenant).bind(after).bind(limit).fetch_all().await
 }

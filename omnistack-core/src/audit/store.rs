@@ -186,7 +186,9 @@ impl AuditStore {
         let conditions = filter.conditions(after.as_ref(), &mut args);
         let number = args.push(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let newest = |action: &str| {
-            format!("select tenant_id, {COLUMNS} from audit_entries where {conditions}{action} {NEWEST_FIRST} limit ${number}")
+            format!(
+                "select tenant_id, {COLUMNS} from audit_entries where {conditions}{action} {NEWEST_FIRST} limit ${number}"
+            )
         };
         let sql = match actions {
             None => newest(""),

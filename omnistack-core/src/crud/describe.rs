@@ -102,7 +102,11 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
             integer(1, Some(MAX_PAGE_SIZE), PageRequest::DEFAULT_SIZE),
         ),
         query("cursor", "`next_cursor` of the page before.", text().pattern(Some("^[A-Za-z0-9_-]+$"))),
-        query("page", "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.", integer(1, Some(MAX_COUNTED_ROWS), 1)),
+        query(
+            "page",
+            "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.",
+            integer(1, Some(MAX_COUNTED_ROWS), 1),
+        ),
         query(
             "page_size",
             "Items a page; only with `page`.",

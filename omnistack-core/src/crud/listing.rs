@@ -149,6 +149,10 @@ fn filter(conditions: &[String]) -> String {
 impl fmt::Debug for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, order, search, .. } = self;
-        f.debug_struct("Listing").field("table", table).field("order", order).field("search", search).finish_non_exhaustive()
+        f.debug_struct("Listing")
+            .field("table", table)
+            .field("order", order)
+            .field("search", search)
+            .finish_non_exhaustive()
     }
 }

@@ -4,17 +4,17 @@
 use std::str::FromStr as _;
 #[cfg(feature = "sqlite")]
 use std::time::Instant;
+#[cfg(feature = "postgres")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
-};
-#[cfg(feature = "postgres")]
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
 };
 
 #[cfg(feature = "postgres")]

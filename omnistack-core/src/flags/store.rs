@@ -285,13 +285,7 @@ const SAVE_SEGMENTS: Sql = Sql {
 };
 
 /// Writes the flags and segments of all steps, and the flags' history: three statements, however many there are.
-async fn save(
-    tx: &mut Tx,
-    steps: &[Step],
-    revision: i64,
-    now: Timestamp,
-    caller: &Identity,
-) -> Result<(), FlagError> {
+async fn save(tx: &mut Tx, steps: &[Step], revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
     let (mut flags, mut segments) = (Vec::new(), Vec::new());
     for step in steps {
         let (to, definition) = match step {
@@ -348,17 +342,15 @@ async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: 
         }
     }
     let Some(key) = key else { return Ok(()) };
-    tx.query(
-        "insert into flag_history (revision, key, action, for_tenant, actor, at) values ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(revision)
-    .bind(key)
-    .bind(step.action())
-    .bind(tenant)
-    .bind(caller.actor.unwrap_or(caller.user))
-    .bind(now)
-    .execute()
-    .await?;
+    tx.query("insert into flag_history (revision, key, action, for_tenant, actor, at) values ($1, $2, $3, $4, $5, $6)")
+        .bind(revision)
+        .bind(key)
+        .bind(step.action())
+        .bind(tenant)
+        .bind(caller.actor.unwrap_or(caller.user))
+        .bind(now)
+        .execute()
+        .await?;
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::http::FieldProblem;
 use state::{
-    Dependency, Feature, State, Strategy, UnleashConstraint, UnleashOverride, UnleashPayload, UnleashVariant, within_limit,
+    Dependency, Feature, State, Strategy, UnleashConstraint, UnleashOverride, UnleashPayload, UnleashVariant,
+    within_limit,
 };
 
 /// Flags and segments of Unleash, as definitions that decide the same.

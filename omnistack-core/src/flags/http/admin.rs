@@ -13,8 +13,7 @@ use utoipa_axum::routes;
 
 use super::super::{
     Constraint, Context, Definition, FlagChange, FlagRecord, Flags, OverrideRecord, Reason, Segment, TenantOverride,
-    UnleashImport,
-    store::off_runtime,
+    UnleashImport, store::off_runtime,
 };
 use crate::{
     app::Api,

@@ -265,7 +265,9 @@ impl Store {
             newest(&condition)
         } else {
             // The newest of each state are read from an index, and of those the newest.
-            let states = JobState::ALL.map(|state| format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'"))));
+            let states = JobState::ALL.map(|state| {
+                format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'")))
+            });
             format!("{} order by id desc limit ${limit}", states.join(" union all "))
         };
         let stored: Vec<Stored> = self.db.query(sqlx::AssertSqlSafe(sql)).args(args).fetch_all().await?;
