@@ -237,7 +237,10 @@ impl Open {
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
-                let (over, end) = (Arc::clone(&limit.over), Instant::now() + timeout);
+                let over = Arc::clone(&limit.over);
+                #[expect(clippy::disallowed_methods, reason = "SQLite's thread is stopped in real time, as PostgreSQL is")]
+                let end = Instant::now() + timeout;
+                #[expect(clippy::disallowed_methods, reason = "SQLite's thread is stopped in real time, as PostgreSQL is")]
                 let goes_on = move || over.load(Ordering::Relaxed) || Instant::now() < end;
                 tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
             }

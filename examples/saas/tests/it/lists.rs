@@ -28,16 +28,14 @@ const PROJECTS: [(&str, &str); 9] = [
 ];
 
 /// What an operator asks for, likewise.
-const OPERATORS: [(&str, &str, &str); 18] = [
+const OPERATORS: [(&str, &str, &str); 16] = [
     ("users", "users", "users_by_creation"),
     ("users?sort=email", "users", "users_by_email"),
     ("users?sort=-name&page=100", "users", "users_by_name"),
     ("users?operator=true", "users", "users_operators"),
     ("users?active=false", "users", "users_disabled"),
-    ("users?q=needle", "users", "users_search"),
     ("tenants?sort=name", "tenants", "tenants_by_name"),
     ("tenants?suspended=true", "tenants", "tenants_suspended"),
-    ("tenants?q=needle", "tenants", "tenants_search"),
     ("audit-logs", "audit_entries", "audit_entries_newest"),
     ("audit-logs?action=needle.", "audit_entries", "audit_entries_newest_of_action"),
     ("audit-logs?tenant=TENANT&action=needle.", "audit_entries", "audit_entries_newest_of_tenant_and_action"),
