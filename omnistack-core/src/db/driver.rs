@@ -2,6 +2,11 @@
 
 #[cfg(feature = "sqlite")]
 use std::time::Instant;
+#[cfg(feature = "postgres")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 use std::{
     sync::{
         Arc,
@@ -234,7 +239,16 @@ impl Open {
             Self::Postgres(lease) => lease.set_statement_timeout(timeout).await?,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(tx) => {
-                let (over, end) = (Arc::clone(&limit.over), Instant::now() + timeout);
+                let over = Arc::clone(&limit.over);
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "SQLite's thread is stopped in real time, as PostgreSQL is"
+                )]
+                let end = Instant::now() + timeout;
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "SQLite's thread is stopped in real time, as PostgreSQL is"
+                )]
                 let goes_on = move || timeout.is_zero() || over.load(Ordering::Relaxed) || Instant::now() < end;
                 tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
             }

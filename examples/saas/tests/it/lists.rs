@@ -11,30 +11,31 @@ mod rows;
 
 const ROWS: i64 = 30_000;
 
-/// What a member asks for, the table, and an index that a statement of it reads.
+/// The index for names, or that of the constraint on them.
+const BY_NAME: &str = "projects_by_name|projects_tenant_id_name_key|sqlite_autoindex_projects";
+
+/// What a member asks for, and the indexes of which a statement of it reads one.
 const PROJECTS: [(&str, &str); 9] = [
     ("", "projects_by_creation"),
-    ("sort=name", "projects_by_name"),
-    ("sort=-name&limit=100", "projects_by_name"),
+    ("sort=name", BY_NAME),
+    ("sort=-name&limit=100", BY_NAME),
     ("deleted=only", "projects_deleted"),
     ("created_at[gte]=2030-01-01T00:00:00Z", "projects_by_creation"),
-    ("name=Needle", "projects_by_name"),
+    ("name=Needle", BY_NAME),
     ("page=500", "projects_by_creation"),
     ("q=needle", "projects_search"),
     ("q=needle&page=1", "projects_search"),
 ];
 
 /// What an operator asks for, likewise.
-const OPERATORS: [(&str, &str, &str); 18] = [
+const OPERATORS: [(&str, &str, &str); 16] = [
     ("users", "users", "users_by_creation"),
     ("users?sort=email", "users", "users_by_email"),
     ("users?sort=-name&page=100", "users", "users_by_name"),
     ("users?operator=true", "users", "users_operators"),
     ("users?active=false", "users", "users_disabled"),
-    ("users?q=needle", "users", "users_search"),
     ("tenants?sort=name", "tenants", "tenants_by_name"),
     ("tenants?suspended=true", "tenants", "tenants_suspended"),
-    ("tenants?q=needle", "tenants", "tenants_search"),
     ("audit-logs", "audit_entries", "audit_entries_newest"),
     ("audit-logs?action=needle.", "audit_entries", "audit_entries_newest_of_action"),
     ("audit-logs?tenant=TENANT&action=needle.", "audit_entries", "audit_entries_newest_of_tenant_and_action"),
@@ -59,9 +60,10 @@ impl Statements {
     /// Those that read this table, and the index that is a table beside it.
     fn take(&self, table: &str) -> Vec<String> {
         let all = std::mem::take(&mut *self.0.lock().unwrap());
-        all.into_iter()
-            .filter(|sql| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with")))
-            .collect()
+        let reads = |sql: &String| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with"));
+        // A bounded count of any rows needs no index.
+        let counts_any = |sql: &String| sql.contains(&format!("(select 1 from {table} limit"));
+        all.into_iter().filter(|sql| reads(sql) && !counts_any(sql)).collect()
     }
 }
 
@@ -90,7 +92,7 @@ on_each_database! {
                 }
                 plans.push(format!("{sql}\n{}", plan.join("\n")));
             }
-            assert!(plans.iter().any(|plan| plan.contains(index)), "{path} should read {index}\n{}", plans.join("\n\n"));
+            assert!(plans.iter().any(|plan| index.split('|').any(|index| plan.contains(index))), "{path} should read {index}\n{}", plans.join("\n\n"));
         }
     }
 }
