@@ -112,8 +112,7 @@ impl Inbox {
             mails.push(self.notification(&message, &accepted, to)?);
         }
         if settings.send_confirmation {
-            let mailbox = accepted.email.mailbox().to_ascii_lowercase();
-            if self.0.confirmations.check(&mailbox, 1).await.allowed {
+            if self.0.confirmations.check(&accepted.email.normal(), 1).await.allowed {
                 mails.push(self.confirmation(&message, &accepted)?);
             }
         }

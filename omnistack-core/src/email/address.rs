@@ -77,6 +77,23 @@ impl Address {
         &self.mailbox
     }
 
+    /// Returns the mailbox in its normal form, by which addresses are compared and kept: the domain in ASCII (RFC 5890), all
+    /// of it in lower case. Mailboxes that differ by case alone are treated as one (RFC 5321, section 2.4, would let them
+    /// differ; providers don't).
+    ///
+    /// ```
+    /// use omnistack_core::email::Address;
+    ///
+    /// let spellings = ["Ida@exämple.com", "ida@EXÄMPLE.com", "IDA@xn--exmple-cua.com"];
+    /// for spelling in spellings {
+    ///     assert_eq!(Address::new(spelling)?.normal(), "ida@xn--exmple-cua.com");
+    /// }
+    /// # Ok::<(), omnistack_core::email::AddressError>(())
+    /// ```
+    pub fn normal(&self) -> String {
+        self.mailbox.to_ascii_lowercase()
+    }
+
     /// What is before the `@`, at most 64 bytes.
     pub fn local(&self) -> &str {
         &self.mailbox[..self.at]

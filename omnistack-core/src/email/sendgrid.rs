@@ -122,12 +122,12 @@ impl<'a> Body<'a> {
         let mut seen = HashSet::new();
         // One who is named twice would make it refuse the mail.
         let mut once = |addresses: &'a [Address]| -> Vec<Person<'a>> {
-            let fresh = addresses.iter().filter(|address| seen.insert(address.mailbox().to_lowercase()));
+            let fresh = addresses.iter().filter(|address| seen.insert(address.normal()));
             fresh.map(Person::of).collect()
         };
         let recipients = Recipients { to: once(&email.to), cc: once(&email.cc), bcc: once(&email.bcc) };
         let mut replies = HashSet::new();
-        let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.mailbox().to_lowercase()));
+        let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.normal()));
         // In this order: it insists.
         let content = [("text/plain", email.written_text()), ("text/html", email.written_html())];
         let content = content.into_iter().filter_map(|(r#type, value)| Some(Content { r#type, value: value? }));

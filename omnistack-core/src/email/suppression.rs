@@ -106,13 +106,8 @@ pub struct Suppression {
 
 impl Suppression {
     pub(super) fn is_of(&self, address: &Address) -> bool {
-        self.address == key(address)
+        self.address == address.normal()
     }
-}
-
-/// As addresses are compared: mailboxes that differ by case alone are one person's, in all the world but on paper.
-fn key(address: &Address) -> String {
-    address.mailbox().to_ascii_lowercase()
 }
 
 #[derive(sqlx::FromRow)]
@@ -187,7 +182,7 @@ impl Suppressions {
                 "insert into email_suppressions (address, reason, detail, created_at) values ($1, $2, $3, $4)
                  on conflict (address) do nothing",
             )
-            .bind(key(address))
+            .bind(address.normal())
             .bind(reason.as_str())
             .bind(detail)
             .bind(self.clock.now())
@@ -201,7 +196,7 @@ impl Suppressions {
     /// # Errors
     /// The database's.
     pub async fn remove(&self, address: &Address) -> Result<bool, db::Error> {
-        let removed = self.db.query("delete from email_suppressions where address = $1").bind(key(address));
+        let removed = self.db.query("delete from email_suppressions where address = $1").bind(address.normal());
         Ok(removed.execute().await? > 0)
     }
 
@@ -219,7 +214,7 @@ impl Suppressions {
             sqlite: "select address, reason, detail, created_at from email_suppressions
                      where address in (select value from json_each($1)) order by address",
         };
-        let keys: Vec<_> = addresses.into_iter().map(key).collect();
+        let keys: Vec<_> = addresses.into_iter().map(Address::normal).collect();
         if keys.is_empty() {
             return Ok(Vec::new());
         }

@@ -36,7 +36,7 @@ pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailEr
     let id = format!("{}@{}", unique(email), from.domain());
     // Once, whoever is named twice.
     let mut seen = HashSet::new();
-    let recipients = email.recipients().filter(|address| seen.insert(address.mailbox()));
+    let recipients = email.recipients().filter(|address| seen.insert(address.normal()));
     let recipients = recipients.map(|address| mailbox(address).map(|mailbox| mailbox.email));
     let envelope = Envelope::new(Some(mailbox(from)?.email), recipients.collect::<Result<_, _>>()?).map_err(invalid)?;
     let date = UNIX_EPOCH + Duration::from_micros(u64::try_from(now.as_micros()).unwrap_or(0));

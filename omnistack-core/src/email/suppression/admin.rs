@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::{Reason, Suppression, Suppressions, key};
+use super::{Reason, Suppression, Suppressions};
 use crate::{
     app::{Api, Module, Mount, Registry},
     clock::{Clock, Timestamp},
@@ -132,7 +132,7 @@ async fn add(
 async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
     let address = Address::new(&address).map_err(|_| Error::not_found("the address"))?;
     if !suppressions.remove(&address).await? {
-        return Err(Error::not_found(format!("`{}` among those no mail is sent to", key(&address))));
+        return Err(Error::not_found(format!("`{}` among those no mail is sent to", address.normal())));
     }
     Ok(StatusCode::NO_CONTENT)
 }
