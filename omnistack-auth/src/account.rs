@@ -11,6 +11,7 @@ pub(crate) mod elsewhere;
 mod email;
 mod factor;
 mod invited;
+mod known_device;
 mod login;
 mod owner;
 #[cfg(feature = "passkeys")]
@@ -33,6 +34,7 @@ use omnistack_core::{
     ExposeSecret as _,
     audit::{AuditEntry, AuditLog},
     clock::Clock,
+    crypto::KeyRing,
     db::{Db, Tx},
     events::Events,
     http::{self, FieldProblem, RateLimiter},
@@ -58,6 +60,7 @@ use crate::{
 
 pub(crate) use change::RECENT;
 pub(crate) use deletion::AccountExport;
+pub(crate) use known_device::KNOWN_DEVICE_TTL;
 pub(crate) use owner::FirstOwner;
 
 /// Built-in accounts. Cheap to clone.
@@ -89,6 +92,8 @@ pub struct Accounts(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
+    /// Seals the cookies of known devices.
+    pub(crate) ring: KeyRing,
     pub(crate) users: Users,
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
@@ -126,7 +131,8 @@ pub(crate) struct Inner {
 /// fn visitor(request: &Parts) -> Visitor {
 ///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
 ///     let user_agent = request.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).map(str::to_owned);
-///     Visitor { device: Device { user_agent, address: address.map(|address| address.to_string()) }, address }
+///     let device = Device { user_agent, address: address.map(|address| address.to_string()) };
+///     Visitor { device, address, ..Visitor::default() }
 /// }
 /// # let (mut request, ()) = axum::http::Request::new(()).into_parts();
 /// # request.headers.insert(USER_AGENT, axum::http::HeaderValue::from_static("acme-cli/2.1"));
@@ -140,6 +146,9 @@ pub struct Visitor {
     pub device: Device,
     /// Its address, as lockout counts it.
     pub address: Option<IpAddr>,
+    /// The cookie `__Host-omnistack-device` of the browser, which it has from an earlier sign-in: wrong passwords of a device
+    /// that is known are counted by themselves.
+    pub known_device: Option<String>,
 }
 
 impl Accounts {

@@ -135,7 +135,7 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AccountSettings {
-        /// Who operates the app as long as nobody else does: made at start, with this address; a new password is asked for by mail.
+        /// The address of the first operator, made at start as long as the app has none; a new one is sent a link to choose a password.
         pub owner: Option<String> = "AUTH_OWNER_EMAIL";
         /// Whether anybody may register.
         pub registration: bool = "AUTH_REGISTRATION", default "true";

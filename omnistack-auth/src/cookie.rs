@@ -1,6 +1,6 @@
 //! Tokens in a browser: in cookies that scripts can't read, which are heeded only for requests the app's own pages make.
 //!
-//! Both cookies are `__Host-`: the browser takes them over HTTPS only, for this host only, so no neighbouring subdomain can
+//! All cookies are `__Host-`: the browser takes them over HTTPS only, for this host only, so no neighbouring subdomain can
 //! set them. Because a browser sends cookies by itself, a request that changes something must show where it comes from
 //! (OWASP, Cross-Site Request Forgery Prevention, "Fetch Metadata"): `Sec-Fetch-Site` must be `same-origin` or `none`, or
 //! `Origin` one of `PUBLIC_URL` and `CORS_ORIGINS`. What says neither is refused.
@@ -17,10 +17,12 @@ use omnistack_core::{
     },
 };
 
-use crate::session::Tokens;
+use crate::{account::KNOWN_DEVICE_TTL, session::Tokens};
 
 const ACCESS: &str = "__Host-omnistack-access";
 const REFRESH: &str = "__Host-omnistack-refresh";
+/// What a device is known by at its next sign-in. It is no token: with it alone nobody is signed in.
+pub(crate) const DEVICE: &str = "__Host-omnistack-device";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The access token of a browser.
@@ -89,10 +91,12 @@ impl Browser {
     pub(crate) fn give(&self, headers: &mut HeaderMap, tokens: &Tokens) {
         let access = set(ACCESS, tokens.access.expose_secret(), self.access);
         let refresh = set(REFRESH, tokens.refresh.expose_secret(), self.session);
-        headers.extend([access, refresh].into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
+        let device = tokens.known_device.as_ref().map(|device| set(DEVICE, device.expose_secret(), KNOWN_DEVICE_TTL));
+        let cookies = [access, refresh, device.flatten()];
+        headers.extend(cookies.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
     }
 
-    /// Takes them back.
+    /// Takes them back. The device stays known.
     pub(crate) fn take(headers: &mut HeaderMap) {
         let gone = [ACCESS, REFRESH].map(|name| set(name, "", Duration::ZERO));
         headers.extend(gone.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));

@@ -29,7 +29,7 @@ use crate::{
     },
     team::{MOST as MOST_TEAMS, refuse_machine},
     tenant::{Rights, Tenants, suspended},
-    users::normal_email,
+    users::checked_email,
 };
 
 /// How long one can be accepted.
@@ -103,12 +103,12 @@ impl Invitations {
     /// # Errors
     /// As of [`Tenants::rights`]; 403 without `members:manage`, or for a role that allows what the caller may not; 409
     /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role the
-    /// team doesn't have.
+    /// team doesn't have, and for an address that is none.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
         rights.may_grant(&role_of(&mut tx, id, role).await?.ok_or_else(|| no_role("role"))?)?;
-        let (email, now) = (normal_email(email), self.tenants.clock.now());
+        let (email, now) = (checked_email(email)?, self.tenants.clock.now());
         if member::has_email(&mut tx, id, &email).await? {
             return Err(http::Error::conflict("ALREADY_MEMBER", "they are a member already").into());
         }

@@ -7,13 +7,18 @@
 //! | counted | free | then a wait of | forgotten after |
 //! |---|---|---|---|
 //! | wrong passwords of an account | 5 | 30 seconds, doubling to 15 minutes | a day without one |
+//! | wrong passwords of a known device, a live session or the reader of a link | 5 | 30 seconds, doubling to 15 minutes | a day without one |
 //! | wrong passwords and codes from an address (of IPv6 a /64) | 30 | 1 minute, doubling to 15 minutes | an hour without one |
 //! | wrong codes of a user, as a second factor | 5 | 30 seconds, doubling to an hour | a day without one |
-//! | mails to one recipient | 5 | 15 minutes, doubling to an hour | two hours without one |
+//! | mails to one recipient: of links that confirm, of links that reset, of links that sign in, of all others | 5 each | 15 minutes, doubling to an hour | two hours without one |
 //! | mails and accounts asked for from an address | 30 | 1 minute, doubling to 15 minutes | an hour without one |
 //!
 //! So somebody who never stops has about a hundred guesses a day at one account, whatever it comes from, and about a hundred
 //! from one address, whatever the account. Accounts that don't exist are counted as those that do.
+//!
+//! A stranger can use up what strangers share, and nothing else: a device that has signed in to the account before and a
+//! session are counted by themselves, and a mail without a link takes nothing from the links. The longest wait for a link
+//! that resets is as long as such a link is good, so its recipient always has a good one or can ask for one.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -23,21 +28,23 @@ use omnistack_core::{
     crypto::Sha256,
     db::{Db, Tx},
     http::{self, StatusCode},
-    identity::UserId,
+    identity::{SessionId, UserId},
 };
 
-use crate::{Error, store::attempt};
+use crate::{Error, one_time::Purpose, store::attempt};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Wrong passwords, by account.
     Account,
+    /// Wrong passwords from where the user is known, by [`Known`].
+    Known,
     /// Wrong passwords and codes, by address.
     Address,
     /// Wrong codes, by user. A right password is no end of their count.
     Code,
-    /// Mails, by recipient.
+    /// Mails, by recipient and what they are for.
     Recipient,
     /// What makes mails, by address.
     Asking,
@@ -61,6 +68,7 @@ impl Kind {
     const fn limit(self) -> Limit {
         match self {
             Self::Account => Limit { name: "account", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
+            Self::Known => Limit { name: "known", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
             Self::Address => Limit { name: "address", free: 30, first: MINUTE, longest: 15 * MINUTE, forgotten: HOUR },
             Self::Code => Limit { name: "code", free: 5, first: 30, longest: HOUR, forgotten: 24 * HOUR },
             Self::Recipient => {
@@ -73,6 +81,36 @@ impl Kind {
     fn key(self, of: &str) -> Vec<u8> {
         Sha256::of_parts([self.limit().name.as_bytes(), b" ", of.as_bytes()]).as_bytes().to_vec()
     }
+}
+
+/// Where a password is tried, known before the password is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Known<'a> {
+    /// A device that has signed in to the account before.
+    Device(&'a str),
+    /// A session of the account, or a token of an identity provider, which has no session here.
+    Session(UserId, Option<SessionId>),
+    /// The reader of a mail to the account's address.
+    Link(UserId),
+}
+
+impl Known<'_> {
+    fn key(self) -> Vec<u8> {
+        Kind::Known.key(&match self {
+            Self::Device(id) => format!("device {id}"),
+            Self::Session(_, Some(session)) => format!("session {session}"),
+            Self::Session(user, None) => format!("token {user}"),
+            Self::Link(user) => format!("link {user}"),
+        })
+    }
+}
+
+/// The links whose mails are counted by themselves.
+const COUNTED_LINKS: [Purpose; 3] = [Purpose::VerifyEmail, Purpose::ResetPassword, Purpose::MagicLink];
+
+/// The count of mails to a recipient: of links for one purpose, or of all others.
+fn mails(link: Option<Purpose>, email: &str) -> Vec<u8> {
+    Kind::Recipient.key(&format!("{} {email}", link.map_or("other", Purpose::as_str)))
 }
 
 impl Limit {
@@ -109,16 +147,22 @@ impl Lockout {
     /// # Errors
     /// 429 `TOO_MANY_ATTEMPTS` with `Retry-After` for who has to wait.
     pub(crate) async fn attempt(&self, email: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        self.attempt_of(Kind::Account, email, from).await
+        self.attempt_of(Kind::Account, Kind::Account.key(email), from).await
+    }
+
+    /// As [`attempt`](Self::attempt), from where the user is known. Strangers count for nothing there, those behind the same
+    /// address included.
+    pub(crate) async fn attempt_known(&self, known: Known<'_>) -> Result<Attempt, Error> {
+        self.attempt_of(Kind::Known, known.key(), None).await
     }
 
     /// As [`attempt`](Self::attempt), of a code of a user.
     pub(crate) async fn attempt_code(&self, user: UserId, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        self.attempt_of(Kind::Code, &user.to_string(), from).await
+        self.attempt_of(Kind::Code, Kind::Code.key(&user.to_string()), from).await
     }
 
-    async fn attempt_of(&self, what: Kind, whose: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
-        let mut of = vec![(what, what.key(whose))];
+    async fn attempt_of(&self, what: Kind, key: Vec<u8>, from: Option<IpAddr>) -> Result<Attempt, Error> {
+        let mut of = vec![(what, key)];
         of.extend(from.map(|from| (Kind::Address, Kind::Address.key(&network(from)))));
         let mut tx = self.db.begin().await?;
         let mut attempt = Attempt { keys: Vec::new(), counted: 0 };
@@ -155,9 +199,13 @@ impl Lockout {
         Ok(tx.commit().await?)
     }
 
-    /// Ends an account's wait: its user has shown otherwise who they are.
+    /// Ends an account's wait, and those for links: its user has used one.
     pub(crate) async fn clear_in(&self, tx: &mut Tx, email: &str) -> Result<(), Error> {
-        Ok(attempt::clear(tx, &Kind::Account.key(email)).await?)
+        attempt::clear(tx, &Kind::Account.key(email)).await?;
+        for link in COUNTED_LINKS {
+            attempt::clear(tx, &mails(Some(link), email)).await?;
+        }
+        Ok(())
     }
 
     /// Ends a user's wait after wrong codes: there are none any more.
@@ -176,10 +224,15 @@ impl Lockout {
         Ok(())
     }
 
-    /// Counts a mail to an address; whether it may go out. Who asks is not told: it says nothing about them.
+    /// Counts a mail to an address and returns whether it may go out. The caller is not told: it says nothing about them.
     pub(crate) async fn may_mail_in(&self, tx: &mut Tx, email: &str) -> Result<bool, Error> {
-        let counted = self.try_count_in(tx, Kind::Recipient, &Kind::Recipient.key(email)).await?;
-        Ok(counted.is_ok())
+        Ok(self.try_count_in(tx, Kind::Recipient, &mails(None, email)).await?.is_ok())
+    }
+
+    /// As [`may_mail_in`](Self::may_mail_in), of a mail with a link, which is counted by itself: mails that don't help the
+    /// recipient must not keep away those that do.
+    pub(crate) async fn may_mail_link_in(&self, tx: &mut Tx, link: Purpose, email: &str) -> Result<bool, Error> {
+        Ok(self.try_count_in(tx, Kind::Recipient, &mails(Some(link), email)).await?.is_ok())
     }
 
     async fn count_in(&self, tx: &mut Tx, kind: Kind, key: &[u8]) -> Result<i64, Error> {
@@ -187,7 +240,7 @@ impl Lockout {
             Ok(counted) => return Ok(counted),
             Err(wait) => wait.as_secs().max(1),
         };
-        let or = if kind == Kind::Code { "" } else { ", or ask for a link by mail" };
+        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or ask for a link by mail" };
         let message = format!("too many tries; wait {wait} seconds{or}");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS", message);
         Err(error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait).into())
@@ -255,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_day_of_guessing_is_about_a_hundred() {
-        for (kind, most) in [(Kind::Account, 110), (Kind::Code, 36), (Kind::Address, 135)] {
+        for (kind, most) in [(Kind::Account, 110), (Kind::Known, 110), (Kind::Code, 36), (Kind::Address, 135)] {
             let (mut seconds, mut guesses) = (0, 0);
             while seconds < 24 * HOUR {
                 guesses += 1;
@@ -263,6 +316,12 @@ mod tests {
             }
             assert!(guesses <= most, "{kind:?}: {guesses}");
         }
+    }
+
+    #[test]
+    fn a_good_link_that_resets_is_always_there_or_can_be_asked_for() {
+        assert!(Kind::Recipient.limit().longest <= Purpose::ResetPassword.lifetime().as_secs());
+        assert!(Kind::Recipient.limit().longest <= Purpose::VerifyEmail.lifetime().as_secs());
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl Mails {
                 if taken.is_some_and(|other| other.id != user) {
                     return Box::pin(self.write(tx, AccountMail::AlreadyRegistered { email })).await;
                 }
-                let link = self.link(tx, Purpose::ChangeEmail, &account, Some(email.clone()), "verify-email").await?;
+                let link = self.link(tx, Purpose::ChangeEmail, &account, Some(email.clone()), "change-email").await?;
                 let expires = Purpose::ChangeEmail.lifetime();
                 let verify = VerifyEmail { name: Some(account.name.clone()), link, expires };
                 Some(self.compose(&email, account.locale.as_deref(), &verify)?)

@@ -43,7 +43,7 @@ pub(crate) enum Purpose {
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Purpose {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::VerifyEmail => "verify_email",
             Self::ChangeEmail => "change_email",

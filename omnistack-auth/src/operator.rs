@@ -78,7 +78,8 @@ impl Operators {
     /// Makes somebody an operator or not, and lets them in or not. Who is let in no longer is signed out everywhere.
     ///
     /// # Errors
-    /// 404 for none, 409 `OWN_ACCOUNT` for oneself, so that an operator always remains.
+    /// 404 for none, 409 `OWN_ACCOUNT` for oneself, so that an operator always remains, 409 `EMAIL_NOT_VERIFIED` for an
+    /// operator to be whose address is not confirmed.
     pub(crate) async fn change(&self, caller: &Identity, id: UserId, change: UserChange) -> Result<User, Error> {
         let now = self.tenants.clock.now();
         // A user is in many tenants.
@@ -93,6 +94,11 @@ impl Operators {
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
         let operator = change.operator.unwrap_or(before.operator);
+        if operator && !before.operator && before.email.is_some() && before.email_verified_at.is_none() {
+            // Anybody may have registered it.
+            let message = "the user has not confirmed their address: ask them to, then make them an operator";
+            return Err(http::Error::conflict("EMAIL_NOT_VERIFIED", message).into());
+        }
         let disabled_at = match change.active {
             None => before.disabled_at,
             Some(true) => None,

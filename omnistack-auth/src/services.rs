@@ -139,6 +139,7 @@ impl Services {
             host: public_url.host().to_owned(),
             db,
             clock,
+            ring,
         });
         let passwords = parts.passwords.clone();
         Ok(Self { keys, sessions, recognize, webhooks, ended, accounts, passwords, mails })

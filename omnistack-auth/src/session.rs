@@ -61,6 +61,8 @@ pub struct Tokens {
     pub session: SessionId,
     /// The tenant chosen.
     pub tenant: Option<TenantId>,
+    /// The cookie by which this device is known at its next sign-in.
+    pub(crate) known_device: Option<SecretString>,
 }
 
 /// A sign-in.
@@ -330,6 +332,7 @@ impl Sessions {
             expires_in: self.access.lifetime(),
             session: row.id,
             tenant: row.tenant_id,
+            known_device: None,
         })
     }
 }

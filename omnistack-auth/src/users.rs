@@ -5,6 +5,8 @@ use std::fmt;
 use omnistack_core::{
     clock::Clock,
     db::{Db, Tx},
+    email::Address,
+    http::{self, FieldProblem},
     identity::{TenantId, UserId},
 };
 
@@ -39,7 +41,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
-    /// Their address; kept in lower case.
+    /// Their address; kept in its [normal form](Address::normal).
     pub email: Option<String>,
     /// Whether it is known to be theirs.
     pub email_verified: bool,
@@ -126,7 +128,7 @@ impl Users {
     /// Makes a user, and a tenant of their own with them as its owner.
     ///
     /// # Errors
-    /// The database's: a unique violation when the address is taken.
+    /// 422 for an address that is none; the database's: a unique violation when the address is taken.
     pub async fn create(&self, new: NewUser) -> Result<Made, Error> {
         // The tenant is made here, so there is none to be scoped to.
         let mut tx = self.db.all_tenants().begin().await?;
@@ -142,7 +144,7 @@ impl Users {
     pub async fn create_in(&self, tx: &mut Tx, new: NewUser) -> Result<Made, Error> {
         let now = self.clock.now();
         let (id, own) = (UserId::new(now), TenantId::new(now));
-        let email = new.email.as_deref().map(normal_email);
+        let email = new.email.as_deref().map(checked_email).transpose()?;
         let before_at = email.as_deref().and_then(|email| email.split('@').next()).unwrap_or("user");
         let name = if new.name.trim().is_empty() { before_at } else { new.name.trim() };
         let row = user::NewUser {
@@ -169,18 +171,31 @@ impl Users {
         Ok(user::find(&self.db, id).await?)
     }
 
-    /// The user with an address.
+    /// The user with an address, in whichever spelling.
     ///
     /// # Errors
     /// The database's.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>, Error> {
-        Ok(user::find_by_email(&self.db, &normal_email(email)).await?)
+        let Some(email) = normal_email(email) else { return Ok(None) };
+        Ok(user::find_by_email(&self.db, &email).await?)
     }
 }
 
-/// As addresses are compared: in lower case, without space around.
-pub(crate) fn normal_email(email: &str) -> String {
-    email.trim().to_lowercase()
+/// Returns the address of a mailbox at a domain in its normal form, by which accounts, invitations and identity providers
+/// are compared; `None` for a text that is no such address. What is kept is in this form.
+pub(crate) fn normal_email(text: &str) -> Option<String> {
+    let address = Address::new(text.trim()).ok()?;
+    // `localhost` and names of the network inside reach no mailbox of a user.
+    address.domain().contains('.').then(|| address.normal())
+}
+
+/// As [`normal_email`].
+///
+/// # Errors
+/// 422 that names the field `email`.
+pub(crate) fn checked_email(text: &str) -> Result<String, Error> {
+    let problem = || FieldProblem::new("email", "is not an address such as `ada@example.com`");
+    Ok(normal_email(text).ok_or_else(|| http::Error::invalid([problem()]))?)
 }
 
 /// A name for addresses: up to 40 letters and digits of this one, and the end of the id, which makes it unique.
@@ -204,5 +219,43 @@ pub(crate) fn slug(name: &str, id: TenantId) -> String {
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Users")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal_email;
+
+    #[test]
+    fn a_mailbox_has_one_spelling() {
+        for (text, expected) in [
+            (" Ada@Example.com ", Some("ada@example.com")),
+            ("ada.b+tag@sub.example.co.uk", Some("ada.b+tag@sub.example.co.uk")),
+            ("ida@exämple.com", Some("ida@xn--exmple-cua.com")),
+            ("IDA@EXÄMPLE.COM", Some("ida@xn--exmple-cua.com")),
+            ("ida@exa\u{308}mple.com", Some("ida@xn--exmple-cua.com")),
+            ("ida@XN--Exmple-cua.com", Some("ida@xn--exmple-cua.com")),
+            ("ida@ex\u{e4}mple\u{3002}com", Some("ida@xn--exmple-cua.com")),
+            ("o'neil@xn--bcher-kva.example", Some("o'neil@xn--bcher-kva.example")),
+            ("ada", None),
+            ("@example.com", None),
+            ("ada@", None),
+            ("ada@localhost", None),
+            ("ada@example..com", None),
+            ("ada@-example.com", None),
+            ("ada@xn--a.com", None),
+            (".ada@example.com", None),
+            ("a..b@example.com", None),
+            ("ada@example.com\r\nbcc: eve@example.com", None),
+            ("ada@example.com, eve@example.com", None),
+            ("ada <ada@example.com>", None),
+            ("ada@eve@example.com", None),
+            // Letters before the `@` that look like others, or become others in lower case.
+            ("\u{212a}elvin@example.com", None),
+            ("\u{430}da@example.com", None),
+        ] {
+            assert_eq!(normal_email(text).as_deref(), expected, "{text:?}");
+        }
+        assert_eq!(normal_email(&format!("{}@example.com", "a".repeat(65))), None);
     }
 }

@@ -11,6 +11,7 @@ use omnistack_core::{
 use super::{Accounts, Visitor};
 use crate::{
     Error,
+    lockout::Known,
     mail::AccountMail,
     password::Password,
     store::account::{self as store, Account},
@@ -24,7 +25,7 @@ impl Accounts {
     /// while ago.
     ///
     /// # Errors
-    /// 422 for a wrong password, counted as one at sign-in is; 401 `REAUTHENTICATION_REQUIRED`.
+    /// 422 for a wrong password; 429 `TOO_MANY_ATTEMPTS` after several of one session; 401 `REAUTHENTICATION_REQUIRED`.
     pub(super) async fn confirm(
         &self,
         caller: &Identity,
@@ -40,15 +41,10 @@ impl Accounts {
         let Some(password) = password else {
             return Err(http::Error::invalid([FieldProblem::new(field, "is required")]).into());
         };
-        let key = account.email.clone().unwrap_or_else(|| account.id.to_string());
-        let attempt = self.0.lockout.attempt(&key, visitor.address).await?;
-        let verified = match self.0.passwords.verify(password, Some(kept)).await {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.0.lockout.take_back(&attempt).await?;
-                return Err(error);
-            }
-        };
+        // By itself, so that strangers who try to sign in keep no user from their own settings.
+        let attempt = self.0.lockout.attempt_known(Known::Session(account.id, caller.session)).await?;
+        let verified = self.0.passwords.verify(password, Some(kept)).await;
+        let verified = self.judged(&attempt, verified).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         if verified.good {
             self.0.lockout.settle_in(&mut tx, &attempt, true).await?;

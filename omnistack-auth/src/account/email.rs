@@ -1,10 +1,18 @@
 //! Another address.
 
-use omnistack_core::identity::Identity;
+use ::http::StatusCode;
+use omnistack_core::{http, identity::Identity};
 use serde_json::json;
 
 use super::{Accounts, Visitor};
-use crate::{Error, mail::AccountMail, password::Password};
+use crate::{
+    Error,
+    mail::AccountMail,
+    one_time::{self, Purpose},
+    password::Password,
+    store::account as store,
+    users::checked_email,
+};
 
 impl Accounts {
     /// Asks whether a new address is the caller's. It takes the old one's place once it is confirmed; the old one is told
@@ -16,7 +24,7 @@ impl Accounts {
         password: Option<&Password>,
         visitor: &Visitor,
     ) -> Result<(), Error> {
-        let email = super::register::checked(email)?;
+        let email = checked_email(email)?;
         let account = self.confirm(caller, "password", password, visitor).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
@@ -24,6 +32,38 @@ impl Accounts {
         self.record_in(&mut tx, "account.email_change_asked", &account, Some(account.id), details).await?;
         if self.0.lockout.may_mail_in(&mut tx, &email).await? {
             self.mail_in(&mut tx, AccountMail::ConfirmEmail { user: account.id, email }).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Confirms a new address with the token of the mail that was sent there. The caller is signed in to the account it is
+    /// for: a click in a mail that a stranger has caused gives no address to the stranger's account.
+    ///
+    /// # Errors
+    /// 400 `TOKEN_INVALID`; 403 `LINK_OF_ANOTHER` for a caller with another account, when the token stays good; 409
+    /// `EMAIL_TAKEN`.
+    pub(crate) async fn confirm_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
+        let user = self.own(caller).await?.id;
+        if self.0.one_time.look(Purpose::ChangeEmail, token).await?.user_id != user {
+            let message = "this link is for another account: sign in to the one whose address is to change";
+            return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_OF_ANOTHER", message).into());
+        }
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let row = self.0.one_time.take_in(&mut tx, Purpose::ChangeEmail, token).await?.ok_or_else(one_time::invalid)?;
+        let account = store::lock(&mut tx, user).await?.ok_or_else(one_time::invalid)?;
+        let email = row.data.ok_or_else(one_time::invalid)?;
+        if store::lock_by_email(&mut tx, &email).await?.is_some_and(|other| other.id != user) {
+            // Whoever holds the token reads that address's mail, so this tells them nothing new.
+            return Err(http::Error::conflict("EMAIL_TAKEN", "another account has this address by now").into());
+        }
+        store::set_email(&mut tx, user, &email, self.0.clock.now()).await?;
+        self.0.lockout.clear_in(&mut tx, &email).await?;
+        // Links in the old mailbox are good for nothing any more.
+        self.0.one_time.revoke_all_in(&mut tx, user).await?;
+        let details = json!({ "before": account.email, "after": email });
+        self.record_in(&mut tx, "account.email_changed", &account, Some(user), Some(details)).await?;
+        if let Some(old) = account.email.clone() {
+            self.mail_in(&mut tx, AccountMail::EmailChanged { old, new: email }).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -55,7 +55,8 @@ impl Accounts {
             Some(account) if account.email_verified_at.is_some() => return Err(exists().into()),
             Some(account) => {
                 let name = if name.trim().is_empty() { &account.name } else { name.trim() };
-                self.register_again_in(&mut tx, account.id, name, hash).await?;
+                self.forget_registration_in(&mut tx, account.id).await?;
+                store::register_again(&mut tx, account.id, name, hash, self.0.clock.now()).await?;
                 store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
                 account.id
             }

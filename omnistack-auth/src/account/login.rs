@@ -11,13 +11,13 @@ use serde_json::json;
 use super::{Accounts, Visitor};
 use crate::{
     Error,
-    lockout::Attempt,
+    lockout::{Attempt, Known},
     mail::AccountMail,
     one_time::{self, Purpose},
     password::Password,
     session::{SignIn, Tokens},
     store::account::{self as store, Account},
-    users::normal_email,
+    users::{checked_email, normal_email},
 };
 
 /// What came of a sign-in.
@@ -105,8 +105,13 @@ impl Accounts {
     /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and for no account; 429 `TOO_MANY_ATTEMPTS`; 503
     /// `HASHING_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
     pub async fn sign_in(&self, email: &str, password: &Password, visitor: &Visitor) -> Result<SignedIn, Error> {
-        let email = normal_email(email);
-        let attempt = self.0.lockout.attempt(&email, visitor.address).await?;
+        // What is no address is counted and answered like one without an account.
+        let email = normal_email(email).unwrap_or_else(|| email.trim().to_lowercase());
+        let device = visitor.known_device.as_deref().and_then(|device| self.open_known_device(device, &email));
+        let attempt = match &device {
+            Some(device) => self.0.lockout.attempt_known(Known::Device(device)).await?,
+            None => self.0.lockout.attempt(&email, visitor.address).await?,
+        };
         match self.try_password(&email, password, visitor, &attempt).await {
             // It was not looked at.
             Err(error)
@@ -144,7 +149,7 @@ impl Accounts {
             store::set_password(&mut tx, account.id, Some(hash), self.0.clock.now()).await?;
         }
         if account.email_verified_at.is_none() && self.0.settings.verified_email {
-            if self.0.lockout.may_mail_in(&mut tx, email).await? {
+            if self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await? {
                 self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
             }
             tx.commit().await?;
@@ -156,8 +161,8 @@ impl Accounts {
 
     /// Signs in with the token of a link from a mail.
     ///
-    /// An address that nobody had confirmed is confirmed by it. Whoever set a password before that has not shown that the
-    /// address is theirs, so that password is forgotten, and its sessions end.
+    /// An address that was not confirmed is confirmed by it, and what its registration had set is forgotten: whoever
+    /// registered it has not shown that it is theirs.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.
@@ -167,10 +172,8 @@ impl Accounts {
         let row = self.0.one_time.take_in(&mut tx, Purpose::MagicLink, token).await?.ok_or_else(one_time::invalid)?;
         let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
         if account.email_verified_at.is_none() {
-            let now = self.0.clock.now();
-            store::confirm_email(&mut tx, account.id, now).await?;
-            store::set_password(&mut tx, account.id, None, now).await?;
-            self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
+            self.forget_registration_in(&mut tx, account.id).await?;
+            store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
         }
         if let Some(email) = &account.email {
             self.0.lockout.clear_in(&mut tx, email).await?;
@@ -180,15 +183,21 @@ impl Accounts {
 
     /// Asks for a link that signs in. Nothing tells whether there is such a user.
     pub(crate) async fn ask_for_link(&self, email: &str, visitor: &Visitor) -> Result<(), Error> {
-        let email = super::register::checked(email)?;
-        self.ask_in(AccountMail::MagicLink { email: email.clone() }, &email, visitor).await
+        let email = checked_email(email)?;
+        self.ask_in(Purpose::MagicLink, AccountMail::MagicLink { email: email.clone() }, &email, visitor).await
     }
 
     /// The same work, whoever it is about.
-    pub(super) async fn ask_in(&self, mail: AccountMail, email: &str, visitor: &Visitor) -> Result<(), Error> {
+    pub(super) async fn ask_in(
+        &self,
+        link: Purpose,
+        mail: AccountMail,
+        email: &str,
+        visitor: &Visitor,
+    ) -> Result<(), Error> {
         let mut tx = self.0.db.begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        if self.0.lockout.may_mail_in(&mut tx, email).await? {
+        if self.0.lockout.may_mail_link_in(&mut tx, link, email).await? {
             self.mail_in(&mut tx, mail).await?;
         }
         Ok(tx.commit().await?)
@@ -270,7 +279,8 @@ impl Accounts {
         }
         let mut sign_in = SignIn::new(user, visitor.device.clone()).with_second_factor(second_factor);
         sign_in.tenant = account.tenant_id;
-        let tokens = self.0.sessions.begin_in(&mut tx, sign_in).await?;
+        let mut tokens = self.0.sessions.begin_in(&mut tx, sign_in).await?;
+        tokens.known_device = account.email.as_deref().map(|email| self.seal_known_device(email)).transpose()?;
         let details = json!({
             "how": how.as_str(), "second_factor": second_factor, "session": tokens.session,
             "from": super::from(&visitor.device),

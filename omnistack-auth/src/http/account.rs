@@ -5,14 +5,14 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    http::{Error, Json},
+    http::{Error, FieldProblem, Json},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::visitor::Request;
-use crate::{account::Accounts, password::Password};
+use crate::{account::Accounts, one_time::Purpose, password::Password};
 
 pub(crate) fn api() -> Api<Accounts> {
     Api::new()
@@ -73,28 +73,47 @@ async fn register(
     Ok(look_into_your_mail())
 }
 
-/// A token from a link.
+/// The token of a link, and one of two passwords.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LinkToken {
+struct AddressConfirmation {
     /// As it is in the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
+    /// The password of the registration.
+    #[garde(skip)]
+    password: Option<Password>,
+    /// In its place, a new one: at least 15 characters, at most 256, of any kind.
+    #[garde(skip)]
+    new_password: Option<Password>,
 }
 
 /// Confirm an address
 ///
-/// Of a new account, or the new address of an account. It signs nobody in.
-#[utoipa::path(post, path = "/verify-email", request_body = LinkToken, responses(
+/// Of a new account. Anybody may have registered it, so the link alone makes no password good: it goes with the password of
+/// the registration, or with a new one, and then what the registration had set is forgotten. It signs nobody in.
+#[utoipa::path(post, path = "/verify-email", request_body = AddressConfirmation, responses(
     (status = 204, description = "The address is confirmed."),
     (status = 400, description = "The link is not valid, was used or has expired."),
-    (status = 409, description = "Another account has this address by now.")))]
+    (status = 422, description = "It is not the password of the registration, or the new one would be guessed; the link stays good."),
+    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
 async fn verify_email(
     State(accounts): State<Accounts>,
-    Json(LinkToken { token }): Json<LinkToken>,
+    request: Request,
+    Json(AddressConfirmation { token, password, new_password }): Json<AddressConfirmation>,
 ) -> Result<StatusCode, Error> {
-    accounts.verify_email(&token).await?;
+    match (password, new_password) {
+        (Some(password), None) => accounts.verify_email(&token, &password, &request.visitor).await?,
+        (None, Some(new)) => {
+            let new = ("new_password", &new);
+            accounts.choose_password(Purpose::VerifyEmail, &token, new, &request.visitor).await?;
+        }
+        _ => {
+            let message = "is required, or `new_password` in its place";
+            return Err(Error::invalid([FieldProblem::new("password", message)]));
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -147,7 +166,8 @@ async fn reset_password(
     request: Request,
     Json(NewPassword { token, password }): Json<NewPassword>,
 ) -> Result<StatusCode, Error> {
-    accounts.reset_password(&token, &password, &request.visitor).await?;
+    let password = ("password", &password);
+    accounts.choose_password(Purpose::ResetPassword, &token, password, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -24,7 +24,11 @@ use crate::{
 
 /// At `/auth`.
 pub(crate) fn api() -> Api<Accounts> {
-    Api::new().routes(routes!(change_password)).routes(routes!(change_email)).routes(routes!(end_others))
+    Api::new()
+        .routes(routes!(change_password))
+        .routes(routes!(change_email))
+        .routes(routes!(confirm_email))
+        .routes(routes!(end_others))
 }
 
 /// At `/users/me`.
@@ -81,7 +85,7 @@ struct EmailChange {
 
 /// Change the address
 ///
-/// It is the address once it is confirmed by the link sent there. The old one is told.
+/// It is the address once the user confirms it with the link sent there. The old one is told.
 #[utoipa::path(post, path = "/email", request_body = EmailChange, responses(
     (status = 202, description = "A mail to the new address says how to go on.", body = NextStep),
     (status = 422, description = "The password is wrong, or the address is none."),
@@ -94,6 +98,33 @@ async fn change_email(
 ) -> Result<(StatusCode, Json<NextStep>), Error> {
     accounts.change_email(&caller, &email, password.as_ref(), &request.visitor).await?;
     Ok(look_into_your_mail())
+}
+
+/// A token from a link.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LinkToken {
+    /// As it is in the link.
+    #[garde(length(max = 200))]
+    #[schema(max_length = 200)]
+    token: String,
+}
+
+/// Confirm a new address
+///
+/// With the token of the link that was sent there, by the user who has asked for the change.
+#[utoipa::path(post, path = "/email/confirm", request_body = LinkToken, responses(
+    (status = 204, description = "It is the address now; the old one is told."),
+    (status = 400, description = "The link is not valid, was used or has expired."),
+    (status = 403, description = "`LINK_OF_ANOTHER`: the link is for another account."),
+    (status = 409, description = "`EMAIL_TAKEN`: another account has this address by now.")))]
+async fn confirm_email(
+    State(accounts): State<Accounts>,
+    caller: Identity,
+    Json(LinkToken { token }): Json<LinkToken>,
+) -> Result<StatusCode, Error> {
+    accounts.confirm_new_email(&caller, &token).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// How many sessions have ended.

@@ -5,7 +5,6 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    email::Address,
     http::{Error, Json, Page, Path, Query},
     id::Id,
     identity::{Identity, TenantId},
@@ -18,6 +17,7 @@ use super::member::ListQuery;
 use crate::{
     invitation::{Invitations, Joined},
     model::{Invitation, Invited},
+    users::normal_email,
 };
 
 pub(crate) fn api() -> Api<Invitations> {
@@ -65,10 +65,7 @@ struct NewInvitation {
 
 /// Somebody at a domain. Whether there is such a mailbox only a mail tells.
 fn address(text: &str, (): &()) -> garde::Result {
-    match Address::new(text.trim()) {
-        Ok(address) if address.domain().contains('.') => Ok(()),
-        _ => Err(garde::Error::new("is no e-mail address")),
-    }
+    normal_email(text).map(|_| ()).ok_or_else(|| garde::Error::new("is no e-mail address"))
 }
 
 /// Invite somebody

@@ -30,7 +30,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Request {
         let user_agent = parts.headers.get(header::USER_AGENT).map(|text| String::from_utf8_lossy(text.as_bytes()));
         let user_agent = user_agent.map(|text| text.chars().take(USER_AGENT).collect());
         let device = Device { user_agent, address: address.map(|address| address.to_string()) };
-        let visitor = Visitor { device, address };
+        let known_device = cookie::cookie(&parts.headers, cookie::DEVICE).map(str::to_owned);
+        let visitor = Visitor { device, address, known_device };
         Ok(Self { visitor, method: parts.method.clone(), headers: parts.headers.clone() })
     }
 }

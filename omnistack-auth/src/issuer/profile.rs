@@ -26,7 +26,7 @@ impl Profile {
         let picture = claims.picture.get();
         let picture = picture.or_else(|| metadata.and_then(|data| data.avatar_url.get().or(data.picture.get())));
         Self {
-            email: claims.email.get().filter(|_| verified).and_then(|text| email(text)),
+            email: claims.email.get().filter(|_| verified).and_then(|text| normal_email(text)),
             name: name.or(claims.preferred_username.get()).and_then(|text| shown(text, 100)),
             picture: picture.and_then(|text| address(text)),
             locale: claims.locale.get().and_then(|text| language(text)),
@@ -42,14 +42,6 @@ impl Profile {
         // Text has no way to fail.
         Sha256::of(serde_json::to_vec(self).unwrap_or_default())
     }
-}
-
-/// An address somebody can be reached at, as they are compared.
-pub(crate) fn email(text: &str) -> Option<String> {
-    let email = normal_email(text);
-    let (name, domain) = email.rsplit_once('@')?;
-    let fits = email.len() <= 254 && !name.is_empty() && !domain.is_empty();
-    (fits && !email.chars().any(|letter| letter.is_control() || letter.is_whitespace())).then_some(email)
 }
 
 /// Text without what can't be shown, of so many characters.

@@ -19,7 +19,7 @@ use super::{
     sync::{Said, Sync, outrun},
     verify::{Issuers, Verifier},
 };
-use crate::{Error, session::Sessions};
+use crate::{Error, session::Sessions, users::normal_email};
 
 /// Seconds a message may be old, or ahead of our clock.
 const TOLERANCE: i64 = 5 * 60;
@@ -221,7 +221,7 @@ impl ClerkUser {
         Event {
             change,
             profile: Profile {
-                email: email.and_then(|email| profile::email(&email.email_address)),
+                email: email.and_then(|email| normal_email(&email.email_address)),
                 name: name.and_then(|name| profile::shown(&name, 100)),
                 picture: self.image_url.and_then(|url| profile::address(&url)),
                 locale: None,
@@ -262,7 +262,7 @@ impl SupabaseUser {
         Event {
             change,
             profile: Profile {
-                email: email.and_then(|email| profile::email(&email)),
+                email: email.and_then(|email| normal_email(&email)),
                 name: name.and_then(|name| profile::shown(&name, 100)),
                 picture: picture.and_then(|url| profile::address(&url)),
                 locale: None,

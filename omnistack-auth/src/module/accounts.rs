@@ -20,6 +20,7 @@ use crate::{
     password::{Hashing, Passwords},
     services::{AccountParts, Services},
     social::{self, Social},
+    users::normal_email,
 };
 #[cfg(feature = "passkeys")]
 use crate::{config::PasskeySettings, passkey::RelyingParty};
@@ -145,6 +146,10 @@ impl Auth {
                 "password hashes cost less than they should: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
                 "remove both, or set e.g. 19456 and 2, 47104 and 1, 12288 and 3",
             );
+        }
+        if settings.owner.as_deref().is_some_and(|email| normal_email(email).is_none()) {
+            registry
+                .problem("`AUTH_OWNER_EMAIL` is no address", "set it to one such as `ada@example.com`, or unset it");
         }
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let hashing = Hashing {

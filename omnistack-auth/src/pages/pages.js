@@ -3,7 +3,6 @@
 
 const PUBLIC = "/api/v1/public/auth";
 const APP = "/api/v1/app";
-const KEPT = "omnistack.invitation";
 const page = document.body.dataset.page;
 const query = new URLSearchParams(location.search);
 const fragment = new URLSearchParams(location.hash.slice(1));
@@ -286,11 +285,14 @@ const mailed = (path) => async ({ email, ...rest }) => {
 form("register", mailed("/register"));
 form("forgot-password", mailed("/forgot-password"));
 form("magic-link", mailed("/magic-link"));
-form("verify-email", async () => {
-  await post("/verify-email", { token });
+const confirmed = async (shown) => {
+  await post("/verify-email", { token, ...shown });
   forget();
   step("done");
-});
+};
+form("verify-email", ({ password }) => confirmed({ password }));
+form("choose", ({ new_password }) => confirmed({ new_password }));
+action("choose", () => step("choose"));
 form("reset-password", async ({ password }) => {
   await post("/reset-password", { token, password });
   forget();
@@ -310,6 +312,21 @@ const REASONS = new Map([
   ["RATE_LIMIT_EXCEEDED", "That was too often. Try again in a minute."],
 ]);
 
+/// Signing in leads to the page of a link again, in this tab: with the token, and nowhere in an address.
+const place = `omnistack.${page}`;
+const drop = () => sessionStorage.removeItem(place);
+function keep() {
+  const given = token || sessionStorage.getItem(place);
+  if (given) sessionStorage.setItem(place, given);
+  forget();
+  return given;
+}
+
+async function leave() {
+  await post("/logout", { mode: "cookie" });
+  location.reload();
+}
+
 async function me() {
   try {
     return (await own("GET", "/users/me")).body;
@@ -320,11 +337,8 @@ async function me() {
 }
 
 async function invitation() {
-  let given = token || sessionStorage.getItem(KEPT);
+  const given = keep();
   if (!given) return step("missing");
-  // Signing in leads here again, in this tab: with the token, and nowhere in an address.
-  sessionStorage.setItem(KEPT, given);
-  forget();
   const around = find('[data-step="wait"]');
   try {
     const { body: invited } = await post("/invitation", { token: given });
@@ -336,11 +350,11 @@ async function invitation() {
     else step(user.email === email ? "join" : "other");
   } catch (error) {
     find("[role=status]", around).hidden = true;
-    if (error.code === "INVITATION_INVALID") sessionStorage.removeItem(KEPT);
+    if (error.code === "INVITATION_INVALID") drop();
     note(error.message, around);
   }
   const done = () => {
-    sessionStorage.removeItem(KEPT);
+    drop();
     step("done");
   };
   form("accept", async () => {
@@ -349,14 +363,38 @@ async function invitation() {
   });
   form("join-new", async ({ name, password }) => {
     const answer = await post("/invitation/register", { token: given, name, password, mode: "cookie" });
-    sessionStorage.removeItem(KEPT);
+    drop();
     if (answer.status === 202) signedIn(answer);
     else done();
   });
-  action("leave-and-join", async () => {
-    await post("/logout", { mode: "cookie" });
-    location.reload();
+  action("leave-and-join", leave);
+}
+
+// ---- A new address
+
+async function newAddress() {
+  const given = keep();
+  if (!given) return step("missing");
+  try {
+    const user = await me();
+    fill({ me: (user && (user.email || user.name)) || "" });
+    step(user ? "first" : "known");
+  } catch (error) {
+    const around = find('[data-step="wait"]');
+    find("[role=status]", around).hidden = true;
+    note(error.message, around);
+  }
+  form("change-email", async () => {
+    try {
+      await own("POST", "/auth/email/confirm", { token: given });
+    } catch (error) {
+      if (error.code === "TOKEN_INVALID") drop();
+      throw error;
+    }
+    drop();
+    step("done");
   });
+  action("leave", leave);
 }
 
 // ---- The account
@@ -517,7 +555,7 @@ async function account() {
   form("email", async (given, found) => {
     await own("POST", "/auth/email", { email: given.email, password: password(given.password) });
     found.reset();
-    note(`Look into the mail of ${given.email}: the address changes once you open the link there.`, found, true);
+    note(`Look into the mail of ${given.email}: the address changes once you confirm it with the link there.`, found, true);
   });
   form("delete", async (given) => {
     const { body } = await own("DELETE", "/users/me", { password: password(given.password) });
@@ -601,6 +639,7 @@ for (const around of all(".secret")) {
 }
 
 if (page === "invitation") invitation();
+else if (page === "change-email") newAddress();
 else if (page === "security") account();
 else if (page === "error") fill({ reason: REASONS.get(fragment.get("code")) || "Signing in was not finished. Try again." });
 else if (page === "second-factor") {

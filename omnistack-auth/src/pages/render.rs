@@ -17,10 +17,11 @@ macro_rules! page {
     };
 }
 
-const PAGES: [(&str, &str, &str); 10] = [
+const PAGES: [(&str, &str, &str); 11] = [
     page!("sign-in", "Sign in"),
     page!("register", "Create your account"),
     page!("verify-email", "Confirm your address"),
+    page!("change-email", "Your new address"),
     page!("forgot-password", "Forgotten password"),
     page!("reset-password", "Choose a new password"),
     page!("magic-link", "Sign in by a link"),

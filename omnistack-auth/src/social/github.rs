@@ -17,6 +17,7 @@ use crate::{
         fetch,
         profile::{self, Profile},
     },
+    users::normal_email,
 };
 
 pub(super) struct GitHub {
@@ -84,7 +85,7 @@ impl GitHub {
         let addresses: Vec<Address> = self.ask("/user/emails", &token).await?;
         let primary = addresses.into_iter().find(|address| address.primary && address.verified);
         let profile = Profile {
-            email: primary.and_then(|address| profile::email(&address.email)),
+            email: primary.and_then(|address| normal_email(&address.email)),
             name: user
                 .name
                 .as_deref()

@@ -75,6 +75,22 @@ pub(crate) async fn register_again(
     Ok(())
 }
 
+/// Deletes what signs a user in beside a password: linked identities, passkeys, second factors and API keys. Within a
+/// transaction of all tenants.
+pub(crate) async fn forget_credentials(tx: &mut Tx, id: UserId) -> Result<(), Error> {
+    for sql in [
+        "delete from identities where user_id = $1",
+        "delete from passkeys where user_id = $1",
+        "delete from totp_secrets where user_id = $1",
+        "delete from recovery_codes where user_id = $1",
+        "delete from sms_code_phones where user_id = $1",
+        "delete from api_keys where user_id = $1",
+    ] {
+        tx.query(sql).bind(id).execute().await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn confirm_email(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), Error> {
     let sql = "update users set email_verified_at = coalesce(email_verified_at, $2), updated_at = $2 where id = $1";
     tx.query(sql).bind(id).bind(now).execute().await?;

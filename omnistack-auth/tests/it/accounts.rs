@@ -23,6 +23,8 @@ mod second_factors;
 mod sign_in;
 #[cfg(feature = "sms")]
 mod sms_codes;
+mod spellings;
+mod unconfirmed;
 
 const PUBLIC: &str = "/api/v1/public/auth";
 const APP: &str = "/api/v1/app/auth";
@@ -85,7 +87,12 @@ impl Post {
     async fn registered(&self, email: &str) {
         self.post("register", json!({ "email": email, "password": PASSWORD })).await.expect(202);
         let token = self.token().await;
-        self.post("verify-email", json!({ "token": token })).await.expect(204);
+        self.confirm(&token, PASSWORD).await.expect(204);
+    }
+
+    /// Confirms an address with the password of the registration.
+    async fn confirm(&self, token: &str, password: &str) -> Answer {
+        self.post("verify-email", json!({ "token": token, "password": password })).await
     }
 
     async fn login(&self, email: &str, password: &str) -> Answer {

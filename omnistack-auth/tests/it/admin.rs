@@ -117,6 +117,10 @@ on_each_database! {
         again.get(USERS).await.expect(403);
         operator.patch(&path, json!({ "operator": true })).await.expect(200);
         again.get(USERS).await.expect(200);
+        // A stranger may have registered an address that is not confirmed.
+        let stranger = format!("{USERS}/{}", crate::support::user(&app, "unconfirmed@example.com").await.user);
+        operator.patch(&stranger, json!({ "operator": true })).await.expect_error(409, "EMAIL_NOT_VERIFIED");
+        operator.patch(&stranger, json!({ "active": false })).await.expect(200);
         let own = format!("{USERS}/{}", boss.user);
         operator.patch(&own, json!({ "operator": false })).await.expect_error(409, "OWN_ACCOUNT");
         operator.patch(&own, json!({ "active": false })).await.expect_error(409, "OWN_ACCOUNT");

@@ -15,10 +15,11 @@ use super::{
     teams::{Team, token_of},
 };
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "sign-in",
     "register",
     "verify-email",
+    "change-email",
     "forgot-password",
     "reset-password",
     "magic-link",
@@ -111,7 +112,7 @@ on_each_database! {
                 }
             }
             let body = match used {
-                "reset-password" => json!({ "token": token, "password": PASSWORD }),
+                "verify-email" | "reset-password" => json!({ "token": token, "password": PASSWORD }),
                 _ => json!({ "token": token }),
             };
             let status = anonymous.post(format!("{PUBLIC}/{used}"), body).await.status.as_u16();

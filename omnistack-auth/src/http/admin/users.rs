@@ -112,7 +112,7 @@ struct Change {
 #[utoipa::path(patch, path = "/{id}", operation_id = "admin_user_change", request_body = Change,
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "The user.", body = User),
-    (status = 409, description = "`OWN_ACCOUNT`: another operator has to do this.")))]
+    (status = 409, description = "`OWN_ACCOUNT`: another operator has to do this. `EMAIL_NOT_VERIFIED`: an operator's address is confirmed.")))]
 async fn change(
     State(operators): State<Operators>,
     caller: Identity,

@@ -143,7 +143,7 @@ on_each_database! {
         let post = start(database).await;
         let document = post.app.anonymous().get("/openapi.json").await.expect(200).json();
         for (route, fields) in [
-            ("verify-email", vec!["token"]),
+            ("verify-email", vec!["new_password", "password", "token"]),
             ("magic-link/verify", vec!["mode", "token"]),
             ("forgot-password", vec!["email"]),
             ("reset-password", vec!["password", "token"]),

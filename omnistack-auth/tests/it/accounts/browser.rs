@@ -38,7 +38,7 @@ on_each_database! {
         post.registered("ada@example.com").await;
         let answer = with(login(&post, "ada@example.com"), &[OWN]).await.expect(200);
         let given = cookies(&answer);
-        assert_eq!(given.len(), 2);
+        assert_eq!(given.len(), 3);
         for (name, value, attributes) in &given {
             assert!(name.starts_with("__Host-") && name.len() + value.len() < 1024, "{name}={value}");
             let (age, rest) = attributes.strip_prefix("Path=/; Max-Age=").unwrap().split_once("; ").unwrap();

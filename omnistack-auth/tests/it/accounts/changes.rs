@@ -78,8 +78,14 @@ on_each_database! {
         // A link that was sent to the old address before is good for nothing after.
         post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
         let magic = post.token().await;
-        post.post("verify-email", json!({ "token": token })).await.expect(204);
-        post.post("verify-email", json!({ "token": token })).await.expect_error(400, "TOKEN_INVALID");
+        // The link alone does nothing, nor does another's account with it: the change may have been asked for by a stranger.
+        let confirm = |client: &Client| client.post(format!("{APP}/email/confirm"), json!({ "token": token }));
+        let eve = post.signed_in("eve@example.com").await;
+        post.confirm(&token, PASSWORD).await.expect_error(400, "TOKEN_INVALID");
+        confirm(&post.app.anonymous()).await.expect(401);
+        confirm(&post.client(&eve)).await.expect_error(403, "LINK_OF_ANOTHER");
+        confirm(&post.client(&ada)).await.expect(204);
+        confirm(&post.client(&ada)).await.expect_error(400, "TOKEN_INVALID");
         post.post("magic-link/verify", json!({ "token": magic })).await.expect_error(400, "TOKEN_INVALID");
         let told = post.mails().await;
         assert_eq!(to(&told[0]), "ada@example.com");
@@ -97,7 +103,8 @@ on_each_database! {
         post.client(&ada).post(format!("{APP}/email"), body).await.expect(202);
         let token = post.token().await;
         post.registered("new@example.com").await;
-        post.post("verify-email", json!({ "token": token })).await.expect_error(409, "EMAIL_TAKEN");
+        let confirm = post.client(&ada).post(format!("{APP}/email/confirm"), json!({ "token": token }));
+        confirm.await.expect_error(409, "EMAIL_TAKEN");
         assert_eq!(post.client(&ada).get(ME).await.json()["email"], "ada@example.com");
     }
 
@@ -144,6 +151,7 @@ on_each_database! {
         let email = json!({ "email": "root2@example.com", "password": PASSWORD });
         acting.post(format!("{APP}/password"), password).await.expect(403);
         acting.post(format!("{APP}/email"), email).await.expect(403);
+        acting.post(format!("{APP}/email/confirm"), json!({ "token": "omo_x" })).await.expect(403);
         acting.delete(ME).json(json!({ "password": PASSWORD })).await.expect(403);
         acting.post(format!("{ME}/export"), json!({})).await.expect(403);
         acting.delete(format!("{APP}/sessions")).await.expect(403);

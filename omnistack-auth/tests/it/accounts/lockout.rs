@@ -13,6 +13,27 @@ async fn guess(post: &Post, email: &str, password: &str, from: IpAddr) -> (u16, 
     (answer.status.as_u16(), retry)
 }
 
+const DEVICE: &str = "__Host-omnistack-device";
+
+/// What a browser keeps that has signed in.
+async fn device(post: &Post, email: &str) -> String {
+    let body = json!({ "email": email, "password": PASSWORD, "mode": "cookie" });
+    let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body).header("sec-fetch-site", "same-origin");
+    let from = IpAddr::from([203, 0, 113, 7]);
+    let cookie = format!("{DEVICE}=");
+    let answer = request.peer(from).await.expect(200);
+    let mut cookies = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+    let found = cookies.find_map(|value| value.strip_prefix(&cookie)).unwrap();
+    found.split(';').next().unwrap().to_owned()
+}
+
+/// The status of a sign-in of Ada with the cookie of a device.
+async fn try_from(post: &Post, device: &str, password: &str) -> u16 {
+    let body = json!({ "email": "ada@example.com", "password": password });
+    let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
+    request.header("cookie", format!("{DEVICE}={device}")).await.status.as_u16()
+}
+
 on_each_database! {
     async fn an_account_waits_longer_each_time_and_never_for_good(database: TestDatabase) {
         let post = start(database).await;
@@ -88,6 +109,72 @@ on_each_database! {
         let token = post.token().await;
         post.post("magic-link/verify", json!({ "token": token })).await.expect(200);
         post.login("ada@example.com", PASSWORD).await.expect(200);
+    }
+
+    async fn a_stranger_locks_nobody_out(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let ada = post.signed_in("ada@example.com").await;
+        let device = device(&post, "ada@example.com").await;
+        _ = post.mails().await;
+        // All that needs no sign-in and is about her: wrong passwords, and mails she can do nothing with.
+        for number in 0..10_u8 {
+            guess(&post, "ada@example.com", OTHER, IpAddr::from([192, 0, 2, number])).await;
+            post.post("register", json!({ "email": "ada@example.com", "password": OTHER })).await.expect(202);
+        }
+        assert_eq!(post.mails().await.len(), 5);
+        post.login("ada@example.com", PASSWORD).await.expect_error(429, "TOO_MANY_ATTEMPTS");
+
+        // The browser she has signed in with before still signs in; a cookie of another account and a made-up one are none.
+        post.registered("eve@example.com").await;
+        for (cookie, status) in [(device.as_str(), 200), (&self::device(&post, "eve@example.com").await, 429), ("x", 429)] {
+            assert_eq!(try_from(&post, cookie, PASSWORD).await, status);
+        }
+        // Her session changes what it could before.
+        let change = json!({ "email": "new@example.com", "password": PASSWORD });
+        post.client(&ada).post(format!("{APP}/email"), change).await.expect(202);
+        assert_eq!(post.mails().await.len(), 1);
+        // Links come, and one that was used lets the next come.
+        for (ask, take, status) in [("magic-link", "magic-link/verify", 200), ("forgot-password", "reset-password", 204)] {
+            let mut mails = Vec::new();
+            for _ in 0..8 {
+                post.post(ask, json!({ "email": "ada@example.com" })).await.expect(202);
+                mails.extend(post.mails().await);
+            }
+            assert_eq!(mails.len(), 5, "{ask}");
+            let mut body = json!({ "token": token_of(mails.last().unwrap()) });
+            if take == "reset-password" {
+                body["password"] = PASSWORD.into();
+            }
+            post.post(take, body).await.expect(status);
+            _ = post.mails().await;
+            post.post(ask, json!({ "email": "ada@example.com" })).await.expect(202);
+            assert_eq!(post.mails().await.len(), 1, "{ask}");
+        }
+        post.login("ada@example.com", PASSWORD).await.expect(200);
+    }
+
+    async fn a_known_device_has_few_guesses_of_its_own(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let device = device(&post, "ada@example.com").await;
+        for _ in 0..5 {
+            assert_eq!(try_from(&post, &device, OTHER).await, 401);
+        }
+        assert_eq!(try_from(&post, &device, PASSWORD).await, 429);
+        // Elsewhere nothing was counted, and a new sign-in there is known by itself.
+        let another = self::device(&post, "ada@example.com").await;
+        assert_ne!(another, device);
+        assert_eq!(try_from(&post, &another, PASSWORD).await, 200);
+        assert_eq!(try_from(&post, &device, PASSWORD).await, 429);
+        post.app.clock().advance(Duration::from_secs(30));
+        assert_eq!(try_from(&post, &device, PASSWORD).await, 200);
+        // After half a year it is a stranger's again.
+        post.app.clock().advance(181 * DAY);
+        for _ in 0..5 {
+            post.login("ada@example.com", OTHER).await.expect(401);
+        }
+        assert_eq!(try_from(&post, &device, PASSWORD).await, 429);
     }
 
     async fn a_busy_app_says_so_and_counts_nothing(database: TestDatabase) {

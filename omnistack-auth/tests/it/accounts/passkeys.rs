@@ -265,7 +265,7 @@ on_each_database! {
             // Another site's page uses nothing up.
             request().header("sec-fetch-site", "cross-site").await.expect_error(403, "CROSS_SITE_REQUEST");
             let answer = request().header("sec-fetch-site", "same-origin").await.expect(200);
-            assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+            assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 3);
             assert!(answer.json().get("access_token").is_none());
         }
         // From here on it counts.

@@ -352,7 +352,7 @@ on_each_database! {
         request(forged).header("sec-fetch-site", "cross-site").await.expect_error(403, "CROSS_SITE_REQUEST");
         let own = body(challenge, phone.code(&post));
         let answer = request(own).header("sec-fetch-site", "same-origin").await.expect(200);
-        assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 3);
         assert!(answer.json().get("access_token").is_none());
     }
     async fn an_app_may_have_factors_of_its_own_besides(database: TestDatabase) {

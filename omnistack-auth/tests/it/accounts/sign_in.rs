@@ -45,8 +45,8 @@ on_each_database! {
         assert_eq!((first.len(), to(&first[0])), (1, "ada@example.com"));
         post.login("ada@example.com", PASSWORD).await.expect_error(403, "EMAIL_NOT_VERIFIED");
         let second = post.token().await;
-        post.post("verify-email", json!({ "token": token_of(&first[0]) })).await.expect_error(400, "TOKEN_INVALID");
-        post.post("verify-email", json!({ "token": second })).await.expect(204);
+        post.confirm(&token_of(&first[0]), PASSWORD).await.expect_error(400, "TOKEN_INVALID");
+        post.confirm(&second, PASSWORD).await.expect(204);
 
         let ada = Signed::of(post.login("ADA@example.com", PASSWORD).await);
         let me = post.client(&ada).get(ME).await.expect(200).json();

@@ -167,6 +167,10 @@ on_each_database! {
         assert_eq!(eve["email"], json!(null));
         let ada = me(&app, &pair.token("k", &unsaid(trusted.url()))).await.expect(200).json();
         assert_eq!(ada["email"], "ada@example.com");
+        // In its one spelling, whatever the issuer writes.
+        let ida = with(claims(trusted.url()), json!({ "sub": "ida", "email": "Ida@exämple.com" }));
+        let ida = me(&app, &pair.token("k", &ida)).await.expect(200).json();
+        assert_eq!(ida["email"], "ida@xn--exmple-cua.com");
     }
 
     async fn the_app_s_own_tokens_are_good_beside_them(database: TestDatabase) {
