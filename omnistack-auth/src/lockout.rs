@@ -37,10 +37,6 @@ mod turns;
 
 use turns::{Turn, Turns};
 
-mod turns;
-
-use turns::{Turn, Turns};
-
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

@@ -142,7 +142,7 @@ on_each_database! {
         let device = device(&post, "ada@example.com").await;
         _ = post.mails().await;
         // All that needs no sign-in and is about her: wrong passwords, and mails she can do nothing with.
-        for number in 0..10_u8 {
+        for number in 0..6_u8 {
             guess(&post, "ada@example.com", OTHER, IpAddr::from([192, 0, 2, number])).await;
             post.post("register", json!({ "email": "ada@example.com", "password": OTHER })).await.expect(202);
         }
