@@ -6,7 +6,7 @@ use omnistack_testkit::TestDatabase;
 
 #[tokio::test]
 async fn a_command_ends_well_when_its_reader_has_ended() {
-    let database = TestDatabase::sqlite().await;
+    let database = TestDatabase::sqlite();
     let folder = std::env::temp_dir().join(format!("omnistack-pipe-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     for line in [
