@@ -7,6 +7,7 @@ mod accounts;
 mod admin;
 mod api_keys;
 mod gone;
+mod in_person;
 mod isolation;
 mod issuers;
 mod notes;

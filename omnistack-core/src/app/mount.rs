@@ -58,6 +58,7 @@ pub struct Mount {
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) keys: Keys,
     pub(super) resource: Option<Cow<'static, str>>,
+    pub(super) in_person: bool,
 }
 
 /// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
@@ -112,6 +113,7 @@ impl Mount {
             rate_limit: None,
             keys: Keys::Heeded,
             resource: None,
+            in_person: false,
         }
     }
 
@@ -156,6 +158,13 @@ impl Mount {
     /// `Mount::app("/projects").permissions("projects")`. For finer ones see [`Api::guarded`](super::Api::guarded).
     pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
         self.resource = Some(resource.into());
+        self
+    }
+
+    /// Refuses API keys (403 `API_KEY_REFUSED`) and operators who act as a user (403 `IMPERSONATION_REFUSED`): for what only the
+    /// user may do, such as credentials, sessions, exports and deletion. It is for mounts of signed-in callers and of operators.
+    pub fn in_person(mut self) -> Self {
+        self.in_person = true;
         self
     }
 
