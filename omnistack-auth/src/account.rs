@@ -45,6 +45,10 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    api_key::{
+        REVOKED,
+        left::{KeysLeft, keys_left},
+    },
     config::AccountSettings,
     cookie::Browser,
     factor::Factors,
@@ -53,12 +57,11 @@ use crate::{
     model::Device,
     one_time::OneTime,
     password::{self, Breaches, Password, Passwords, Problem},
-    session::Sessions,
+    session::{RECENT, Sessions},
     store::account::{self as store, Account},
     users::Users,
 };
 
-pub(crate) use change::RECENT;
 pub(crate) use deletion::AccountExport;
 pub(crate) use known_device::KNOWN_DEVICE_TTL;
 pub(crate) use owner::FirstOwner;
@@ -189,13 +192,12 @@ impl Accounts {
         }
     }
 
-    /// The caller's own account. An operator who acts as its user has no business with its credentials.
+    /// The caller's own account.
+    ///
+    /// # Errors
+    /// 403 to API keys and to operators who act as the user.
     async fn own(&self, caller: &Identity) -> Result<Account, Error> {
-        if caller.actor.is_some() || caller.machine {
-            return Err(
-                http::Error::forbidden("only the user of an account may do this, signed in by themselves").into()
-            );
-        }
+        caller.require_in_person()?;
         Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
     }
 
@@ -213,6 +215,14 @@ impl Accounts {
         entry.tenant = account.tenant_id;
         entry.details = details;
         Ok(self.0.audit.record_in(tx, entry).await?)
+    }
+
+    /// The API keys of an account whose sessions have ended; revokes them if that is asked for. Within a transaction of all
+    /// tenants.
+    async fn keys_left(&self, tx: &mut Tx, account: &Account, revoke: bool) -> Result<KeysLeft, Error> {
+        let mut entry = AuditEntry::new(REVOKED);
+        entry.actor = Some(account.id);
+        keys_left(tx, &self.0.audit, account.id, revoke.then_some(entry), self.0.clock.now()).await
     }
 
     async fn mail_in(&self, tx: &mut Tx, mail: AccountMail) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! leaves no key that writes, and one who leaves the team leaves no key at all. Of a key the SHA-256 is stored, which is
 //! enough for 256 random bits; its text is shown once.
 
+pub(crate) mod left;
 pub(crate) mod recognize;
 pub(crate) mod secret;
 
@@ -12,19 +13,28 @@ use std::{fmt, time::Duration};
 use omnistack_core::{
     audit::AuditEntry,
     clock::Timestamp,
+    db::Tx,
     http::{self, FieldProblem, Page},
     identity::{ApiKeyId, Identity, KnownPermissions, Permissions, TenantId},
+    jobs::Jobs,
 };
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::{Error, store::api_key as store, team::refuse_machine, tenant::Tenants};
+use crate::{
+    Error,
+    mail::AccountMail,
+    store::api_key as store,
+    tenant::{Rights, Tenants},
+};
 use secret::Secret;
 
 /// Of one tenant at most.
 const MOST: i64 = 200;
+/// What a revoked key is recorded as.
+pub(crate) const REVOKED: &str = "api_key.revoked";
 /// How long a replaced secret may stay good at most.
 pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -159,32 +169,34 @@ impl NewApiKey {
 #[derive(Clone)]
 pub struct ApiKeys {
     tenants: Tenants,
+    jobs: Jobs,
 }
 
 impl ApiKeys {
-    pub(crate) fn new(tenants: Tenants) -> Self {
-        Self { tenants }
+    pub(crate) fn new(tenants: Tenants, jobs: Jobs) -> Self {
+        Self { tenants, jobs }
     }
 
-    /// Makes a key in the caller's tenant; its secret is nowhere else.
+    /// Makes a key in the caller's tenant, and tells the caller by mail; its secret is nowhere else.
     ///
     /// # Errors
-    /// 403 without `api-keys:write`, for scopes the caller lacks, to programs and to operators who act as a user; 409
-    /// `TOO_MANY_KEYS`; 422 for a scope that allows nothing in this app, or an end that has passed.
+    /// 403 without `api-keys:write`, for scopes the caller lacks, to API keys and to operators who act as a user; 401
+    /// `REAUTHENTICATION_REQUIRED` for scopes of owners alone long after signing in; 409 `TOO_MANY_KEYS`; 422 for a scope that
+    /// allows nothing in this app, or an end that has passed.
     pub async fn create(
         &self,
         caller: &Identity,
         new: NewApiKey,
         known: &KnownPermissions,
     ) -> Result<(ApiKey, SecretString), Error> {
-        refuse(caller)?;
+        caller.require_in_person()?;
         means_something(&new.scopes, known)?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
         if new.expires_at.is_some_and(|end| end <= now) {
             return Err(http::Error::invalid([FieldProblem::new("expires_at", "has passed")]).into());
         }
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
-        rights.may_grant(&new.scopes)?;
+        self.tenants.may_grant(caller, &rights, &new.scopes)?;
         if store::count(&mut tx, tenant).await? >= MOST {
             let message = format!("a tenant has at most {MOST} keys: revoke some first");
             return Err(http::Error::conflict("TOO_MANY_KEYS", message).into());
@@ -204,6 +216,7 @@ impl ApiKeys {
             expires_at: new.expires_at,
         };
         store::insert(&mut tx, &key, secret.hash()).await?;
+        self.tell(&mut tx, &key, &rights, false).await?;
         let details = json!({ "name": key.name, "scopes": key.scopes, "expires_at": key.expires_at });
         self.tenants.done(tx, entry("api_key.created", caller, &key).with(details)).await?;
         Ok((key, secret.into_text()))
@@ -247,7 +260,7 @@ impl ApiKeys {
         id: ApiKeyId,
         grace: Duration,
     ) -> Result<(ApiKey, SecretString), Error> {
-        refuse(caller)?;
+        caller.require_in_person()?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         let before = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
@@ -256,11 +269,12 @@ impl ApiKeys {
                 http::Error::forbidden("a key calls in the name of who made it: only they can rotate it").into()
             );
         }
-        rights.may_grant(&before.scopes)?;
+        self.tenants.may_grant(caller, &rights, &before.scopes)?;
         let secret = Secret::random(before.hint.starts_with("omni_test"));
         let until = Some(now + grace.min(LONGEST_GRACE)).filter(|until| *until > now);
         let key = ApiKey { hint: secret.hint(), rotated_at: now, previous_until: until, ..before };
         store::rotate(&mut tx, &key, secret.hash()).await?;
+        self.tell(&mut tx, &key, &rights, true).await?;
         self.tenants.done(tx, entry("api_key.rotated", caller, &key).with(json!({ "previous_until": until }))).await?;
         self.tenants.sessions.forget(key.user_id).await;
         Ok((key, secret.into_text()))
@@ -271,16 +285,24 @@ impl ApiKeys {
     /// # Errors
     /// 403 without `api-keys:write`, or for a key of somebody else that may what the caller may not; 404 for none.
     pub async fn revoke(&self, caller: &Identity, id: ApiKeyId) -> Result<(), Error> {
-        refuse(caller)?;
+        caller.require_in_person()?;
         let tenant = caller.require_tenant()?;
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         let key = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
         if key.user_id != caller.user {
-            rights.may_grant(&key.scopes)?;
+            rights.may_take(&key.scopes)?;
         }
         store::delete(&mut tx, tenant, id).await?;
-        self.tenants.done(tx, entry("api_key.revoked", caller, &key).with(json!({ "name": key.name }))).await?;
+        self.tenants.done(tx, entry(REVOKED, caller, &key).with(json!({ "name": key.name }))).await?;
         self.tenants.sessions.forget(key.user_id).await;
+        Ok(())
+    }
+
+    /// Has its maker told of a new secret when the transaction commits.
+    async fn tell(&self, tx: &mut Tx, key: &ApiKey, rights: &Rights, rotated: bool) -> Result<(), Error> {
+        let (user, at, name) = (key.user_id, key.rotated_at, key.name.clone());
+        let mail = AccountMail::NewApiKey { user, name, tenant: rights.tenant.name.clone(), rotated, at };
+        self.jobs.enqueue_in(tx, mail).await.map_err(http::Error::from)?;
         Ok(())
     }
 
@@ -293,12 +315,6 @@ impl ApiKeys {
         tx.commit().await?;
         Ok(deleted)
     }
-}
-
-/// A key makes no keys, and neither does who only acts as its maker.
-fn refuse(caller: &Identity) -> Result<(), http::Error> {
-    refuse_machine(caller)?;
-    caller.refuse_impersonation()
 }
 
 /// A scope that no route of the app asks for is a mistake.

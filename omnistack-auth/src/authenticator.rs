@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 use omnistack_core::{
     app::{BoxError, Shutdown},
+    audit::{AuditEntry, AuditLog},
     clock::{Clock, Timestamp},
     crypto::Sha256,
     db::Db,
     http::Error,
-    identity::{Authenticate, Identity, Proof, SessionId, TenantId, UserId, bearer_token},
+    identity::{Authenticate, Identity, Origin, Proof, SessionId, TenantId, UserId, bearer_token},
     pubsub::Publisher,
 };
+use serde_json::json;
 
 use crate::{
     api_key::recognize::{Keys, presented},
@@ -61,6 +63,7 @@ pub(crate) struct Recognize {
     pub(crate) browser: Browser,
     pub(crate) domain: TenantDomain,
     pub(crate) keys: Keys,
+    pub(crate) audit: AuditLog,
 }
 
 impl Recognize {
@@ -131,6 +134,28 @@ fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> I
 #[async_trait]
 impl Authenticate for Recognize {
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
+        let identity = self.identify(request).await?;
+        if let Some(caller) = identity.as_ref().filter(|caller| caller.actor.is_some() && !request.method.is_safe()) {
+            self.record_acting(caller, request).await?;
+        }
+        Ok(identity)
+    }
+}
+
+impl Recognize {
+    /// Records a changing request of an operator who acts as a user before it is carried out, so that whatever it changes is
+    /// in the audit log under both names.
+    async fn record_acting(&self, caller: &Identity, request: &Parts) -> Result<(), Error> {
+        let details = json!({ "method": request.method.as_str(), "path": request.uri.path() });
+        let mut entry = AuditEntry::new("impersonation.request").by(caller).with(details);
+        entry.origin = Origin::of(request);
+        // In the chain of the tenant the request is for, or in the app's own.
+        let mut tx = self.db.all_tenants().begin().await?;
+        self.audit.record_in(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn identify(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let token = match (bearer_token(request).or_else(|| presented(request)), cookie::access(&request.headers)) {
             (Some(token), _) => token,
             (None, Some(token)) => {

@@ -27,7 +27,7 @@ use crate::{
         invitation::{self as store, Shown},
         member, tenant,
     },
-    team::{MOST as MOST_TEAMS, refuse_machine},
+    team::MOST as MOST_TEAMS,
     tenant::{Rights, Tenants, suspended},
     users::checked_email,
 };
@@ -101,13 +101,15 @@ impl Invitations {
     /// Asks somebody to join, by mail.
     ///
     /// # Errors
-    /// As of [`Tenants::rights`]; 403 without `members:manage`, or for a role that allows what the caller may not; 409
+    /// As of [`Tenants::rights`]; 403 without `members:manage`, for a role that allows what the caller may not, and to
+    /// operators who act as a user; 401 `REAUTHENTICATION_REQUIRED` to invite an owner long after signing in; 409
     /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role the
     /// team doesn't have, and for an address that is none.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
-        rights.may_grant(&role_of(&mut tx, id, role).await?.ok_or_else(|| no_role("role"))?)?;
+        let permissions = role_of(&mut tx, id, role).await?.ok_or_else(|| no_role("role"))?;
+        self.tenants.may_grant(caller, &rights, &permissions)?;
         let (email, now) = (checked_email(email)?, self.tenants.clock.now());
         if member::has_email(&mut tx, id, &email).await? {
             return Err(http::Error::conflict("ALREADY_MEMBER", "they are a member already").into());
@@ -169,7 +171,8 @@ impl Invitations {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
         let before = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
-        rights.may_grant(&role_of(&mut tx, id, &before.role).await?.unwrap_or_default())?;
+        let permissions = role_of(&mut tx, id, &before.role).await?.unwrap_or_default();
+        self.tenants.may_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
         let renewed = Invitation { sent_at: now, expires_at: now + GOOD_FOR, ..before };
         store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
@@ -231,8 +234,7 @@ impl Invitations {
     /// # Errors
     /// As of [`accept_in`](Self::accept_in); 403 for a program, and for an operator who acts as a user.
     pub async fn accept(&self, caller: &Identity, token: &str) -> Result<Joined, Error> {
-        refuse_machine(caller)?;
-        caller.refuse_impersonation()?;
+        caller.require_in_person()?;
         // A token is all that is known.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let joined = self.accept_in(&mut tx, caller.user, token).await?;

@@ -19,7 +19,7 @@ use omnistack_core::{
     db::{Db, Tx},
     email::{
         Email, Mailer, Outbox,
-        template::{MagicLink, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
+        template::{MagicLink, NewApiKey, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
     },
     http,
     id::Id,
@@ -55,6 +55,8 @@ pub(crate) enum AccountMail {
     PasswordChanged { user: UserId },
     /// Whoever this is there can sign in now, or can no more.
     IdentityChanged { user: UserId, issuer: String, linked: bool },
+    /// A new secret of an API key, which calls in the user's name.
+    NewApiKey { user: UserId, name: String, tenant: String, rotated: bool, at: Timestamp },
     /// Somebody, perhaps you, has signed in from elsewhere.
     NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
     /// A second factor was added, taken away or used up.
@@ -193,6 +195,8 @@ pub(crate) struct Mails {
     pub(crate) mailer: Mailer,
     /// Known once every module is wired.
     pub(crate) outbox: Option<Outbox>,
+    /// Whether the app has accounts of its own, with a page to end sessions at; known once every module is wired.
+    pub(crate) signs_in_here: bool,
     /// Where there is no outbox.
     pub(crate) templates: Templates,
     pub(crate) db: Db,
@@ -294,6 +298,13 @@ impl Mails {
                 let name = Some(account.name.clone());
                 let device = user_agent.as_deref().map(printable);
                 self.to(&account, &NewSignIn { name, at, device, address, link: self.page("security") })?
+            }
+            AccountMail::NewApiKey { user, name: key, tenant, rotated, at } => {
+                let Some(account) = self.account(tx, user).await? else { return Ok(None) };
+                let name = Some(account.name.clone());
+                let (key, tenant) = (printable(&key), printable(&tenant));
+                let link = self.signs_in_here.then(|| self.page("security"));
+                self.to(&account, &NewApiKey { name, key, tenant, rotated, at, link })?
             }
             AccountMail::DeletionScheduled { user, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };

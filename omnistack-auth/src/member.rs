@@ -40,12 +40,14 @@ impl Tenants {
     /// Gives a member another role.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `members:manage`, and for a role, new or old, that allows what the caller
-    /// may not; 404 for who is no member, 409 `LAST_OWNER`, 422 for a role the team doesn't have.
+    /// As of [`rights`](Self::rights); 403 without `members:manage`, for a role, new or old, that allows what the caller may
+    /// not, and to operators who act as a user; 401 `REAUTHENTICATION_REQUIRED` to make an owner long after signing in; 404
+    /// for who is no member, 409 `LAST_OWNER`, 422 for a role the team doesn't have.
     pub async fn set_role(&self, caller: &Identity, id: TenantId, user: UserId, to: &str) -> Result<Member, Error> {
         let (mut tx, rights) = self.change(caller, id, "members:manage").await?;
         let member = of_lower_rank(&mut tx, &rights, user).await?;
-        rights.may_grant(&role_of(&mut tx, id, to).await?.ok_or_else(|| no_role("role"))?)?;
+        let permissions = role_of(&mut tx, id, to).await?.ok_or_else(|| no_role("role"))?;
+        self.may_grant(caller, &rights, &permissions)?;
         if member.role == OWNER && to != OWNER {
             keeps_an_owner(&mut tx, id).await?;
         }
@@ -74,9 +76,10 @@ impl Tenants {
     /// Leaves.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 409 `LAST_OWNER` and `PERSONAL_TENANT`.
+    /// As of [`rights`](Self::rights); 403 to API keys and to operators who act as a user; 409 `LAST_OWNER` and
+    /// `PERSONAL_TENANT`.
     pub async fn leave(&self, caller: &Identity, id: TenantId) -> Result<(), Error> {
-        crate::team::refuse_machine(caller)?;
+        caller.require_in_person()?;
         let (mut tx, rights) = self.enter(caller, id).await?;
         rights.team()?;
         let member = store::find(&mut tx, id, caller.user).await?.ok_or_else(|| http::Error::not_found("member"))?;
@@ -106,7 +109,7 @@ impl Tenants {
 async fn of_lower_rank(tx: &mut Tx, rights: &Rights, user: UserId) -> Result<Member, Error> {
     let id = rights.tenant.id;
     let member = store::find(tx, id, user).await?.ok_or_else(|| http::Error::not_found("member"))?;
-    rights.may_grant(&role_of(tx, id, &member.role).await?.unwrap_or_default())?;
+    rights.may_take(&role_of(tx, id, &member.role).await?.unwrap_or_default())?;
     Ok(member)
 }
 

@@ -191,7 +191,7 @@ impl Module for Auth {
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.keys))
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.accounts))
             .provide_with(|ctx| Ok(ctx.get::<Services>()?.passwords))
-            .provide_with(|ctx| Ok(Users::new(ctx.get::<Db>()?.main(), ctx.get()?)))
+            .provide_with(|ctx| Ok(Users::new(ctx.get::<Db>()?.main(), ctx.get()?, ctx.get()?)))
             .provide_with(|ctx| Ok(Authenticator::new(ctx.get::<Services>()?.recognize)))
             .service("auth", |ctx| {
                 let ended = ctx.get::<Services>()?.ended;
@@ -199,12 +199,14 @@ impl Module for Auth {
             })
             .job::<AccountMail>(|ctx| {
                 let mails = ctx.get::<Services>()?.mails;
-                Ok(Mails { outbox: ctx.get().ok(), ..mails })
+                Ok(Mails { outbox: ctx.get().ok(), signs_in_here: ctx.get::<SignsInHere>().is_ok(), ..mails })
             })
             .job::<Upkeep>(move |ctx| Ok((ctx.get()?, lifetimes)))
             .cron(Cron::new("17 * * * *", Upkeep {}))
-            .routes(Mount::app("/users/me"), http::me::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
-            .routes(Mount::app("/users/me").v2(), http::me::v2(), |ctx| Ok((ctx.get()?, ctx.get()?)));
+            .routes(Mount::app("/users/me"), http::me::api(), Ctx::get)
+            .routes(Mount::app("/users/me").v2(), http::me::v2(), Ctx::get)
+            .routes(Mount::app("/users/me").in_person(), http::me::profile(), Ctx::get)
+            .routes(Mount::app("/users/me").v2().in_person(), http::me::profile_v2(), Ctx::get);
         let providers = self.sign_in_elsewhere(registry, built_in);
         if built_in {
             self.sign_in_here(registry);

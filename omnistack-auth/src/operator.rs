@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
+    api_key::{
+        REVOKED,
+        left::{KeysLeft, keys_left},
+    },
     model::{Device, Membership, SessionInfo, Tenant, User},
     session::{SignIn, Tokens},
     store::{
@@ -105,16 +109,14 @@ impl Operators {
         store::set_user(&mut tx, id, operator, disabled_at, now).await?;
         if disabled_at.is_some() {
             self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
+        } else if !operator {
+            store::end_acting(&mut tx, id, now).await?;
         }
-        let acted_as =
-            if operator && disabled_at.is_none() { vec![] } else { store::end_acting(&mut tx, id, now).await? };
         let after = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let shown = |user: &User| json!({ "operator": user.operator, "active": user.disabled_at.is_none() });
         let entry = AuditEntry::new("user.changed").by(caller).for_app().on("user", id);
         self.tenants.done(tx, entry.with(json!({ "before": shown(&before), "after": shown(&after) }))).await?;
-        for user in acted_as.into_iter().chain([id]) {
-            self.tenants.sessions.forget(user).await;
-        }
+        self.tenants.sessions.forget(id).await;
         Ok(after)
     }
 
@@ -123,15 +125,24 @@ impl Operators {
         self.tenants.sessions.of(id).await
     }
 
-    /// Signs a user out everywhere; how many sessions that were.
-    pub(crate) async fn sign_out(&self, caller: &Identity, id: UserId) -> Result<u64, Error> {
-        let mut tx = self.tenants.db.begin().await?;
+    /// Signs a user out everywhere; returns how many sessions that were, and the API keys that are left.
+    pub(crate) async fn sign_out(
+        &self,
+        caller: &Identity,
+        id: UserId,
+        revoke_keys: bool,
+    ) -> Result<(u64, KeysLeft), Error> {
+        // The user's keys are in many tenants.
+        let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let ended = self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
+        let revoke = revoke_keys.then(|| AuditEntry::new(REVOKED).by(caller));
+        let left = keys_left(&mut tx, &self.tenants.audit, id, revoke, self.tenants.clock.now()).await?;
         let entry = AuditEntry::new("user.signed_out").by(caller).for_app().on("user", id);
-        self.tenants.done(tx, entry.with(json!({ "sessions": ended }))).await?;
+        let details = json!({ "sessions": ended, "api_keys": left.api_keys_revoked });
+        self.tenants.done(tx, entry.with(details)).await?;
         self.tenants.sessions.forget(id).await;
-        Ok(ended)
+        Ok((ended, left))
     }
 
     /// Makes a tenant of one owner.
@@ -223,8 +234,7 @@ impl Operators {
     /// 404 for none, 403 `IMPERSONATION_REFUSED` for another operator or who is locked out, 404 for a tenant the user is
     /// no member of.
     pub(crate) async fn impersonate(&self, caller: &Identity, wanted: Impersonation) -> Result<Tokens, Error> {
-        caller.refuse_impersonation()?;
-        crate::team::refuse_machine(caller)?;
+        caller.require_in_person()?;
         let Impersonation { user: id, tenant: chosen, reason, lifetime, device } = wanted;
         // The user's tenants are looked at.
         let mut tx = self.tenants.db.all_tenants().begin().await?;

@@ -116,7 +116,8 @@ impl Tenants {
     /// Makes a role.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `roles:manage`, or with permissions the caller lacks; 409 `ROLE_EXISTS`
+    /// As of [`rights`](Self::rights); 403 without `roles:manage`, with permissions the caller lacks, and to operators who act as
+    /// a user; 401 `REAUTHENTICATION_REQUIRED` to give what only owners have long after signing in; 409 `ROLE_EXISTS`
     /// and `TOO_MANY_ROLES`; 422 for a permission that no route asks for.
     pub async fn add_role(
         &self,
@@ -129,7 +130,7 @@ impl Tenants {
         by_name(permissions, known)?;
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         rights.team()?;
-        rights.may_grant(permissions)?;
+        self.may_grant(caller, &rights, permissions)?;
         if store::roles(&mut tx, id).await?.len() >= MOST {
             let message = format!("a team makes at most {MOST} roles");
             return Err(http::Error::conflict("TOO_MANY_ROLES", message).into());
@@ -160,8 +161,8 @@ impl Tenants {
         by_name(permissions, known)?;
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
-        rights.may_grant(&role::permissions(name, Some(&before.permissions)))?;
-        rights.may_grant(permissions)?;
+        rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
+        self.may_grant(caller, &rights, permissions)?;
         store::change_role(&mut tx, id, name, &permissions.to_string(), self.clock.now()).await?;
         let entry = AuditEntry::new("role.changed").by(caller).for_tenant(id).on("role", name);
         let before: Vec<_> = before.permissions.split(' ').collect();
@@ -177,7 +178,7 @@ impl Tenants {
     pub async fn remove_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
-        rights.may_grant(&role::permissions(name, Some(&before.permissions)))?;
+        rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
         let (members, invited) = (store::holders(&mut tx, id, name).await?, store::invited(&mut tx, id, name).await?);
         if members + invited > 0 {
             let message = "members hold this role, or are invited with it: give them another first";

@@ -12,6 +12,9 @@ pub const ROLES: [(&str, &str); 4] =
 /// Who may do everything, and can't be the last to leave.
 pub const OWNER: &str = "owner";
 
+/// Permissions that are the owner's alone: giving one of them is giving a share in the ownership.
+pub(crate) const OWNERSHIP: [&str; 2] = ["tenant:transfer", "tenant:delete"];
+
 /// What a role that every tenant has may do; nothing for the name of any other.
 pub fn built_in(role: &str) -> Option<Permissions> {
     ROLES.iter().find(|(name, _)| *name == role).and_then(|(_, permissions)| permissions.parse().ok())

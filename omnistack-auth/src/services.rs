@@ -74,7 +74,7 @@ impl Services {
         let ended = Ended::new(known.clone(), ctx.get()?);
         let keys = SigningKeys::new(db.clone(), ring.clone(), clock.clone());
         let access = AccessTokens::new(keys.clone(), clock.clone(), public_url.to_string(), settings.access_token);
-        let users = Users::new(db.clone(), clock.clone());
+        let users = Users::new(db.clone(), clock.clone(), ctx.get()?);
         let verifiers = issuers.iter().cloned().map(|issuer| issuer.verifier(&clock, || ctx.get::<Client>()));
         let issuers = Issuers::new(public_url.as_str(), verifiers.collect::<Result<_, _>>()?);
         let sync = Sync::new(db.clone(), clock.clone(), users.clone(), ctx.get()?);
@@ -91,6 +91,7 @@ impl Services {
             browser: browser.clone(),
             domain,
             keys: programs,
+            audit: ctx.get()?,
         };
         let codes = Factors::new(db.clone(), clock.clone(), ring.clone());
         #[cfg(feature = "sms")]
@@ -112,6 +113,7 @@ impl Services {
             ring: ring.clone(),
             clock: clock.clone(),
             outbox: None,
+            signs_in_here: false,
             templates: Templates::new(Brand::new(&parts.product)),
             public_url: public_url.to_string(),
             product: parts.product.clone(),

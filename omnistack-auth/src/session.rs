@@ -23,6 +23,10 @@ use crate::{
 };
 use refresh::{Issued, Presented};
 
+/// How old a sign-in may be that stands in for the password of a user who has none, changes credentials, or gives what
+/// outlives the session: an API key, an export, a share in the ownership of a team.
+pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
+
 /// What somebody holds who has signed in.
 ///
 /// ```
@@ -261,6 +265,11 @@ impl Sessions {
         Ok(ended)
     }
 
+    /// As [`end`](Self::end), within a transaction; tell [`forget`](Self::forget) once it is committed.
+    pub(crate) async fn end_in(&self, tx: &mut Tx, user: UserId, session: SessionId) -> Result<bool, Error> {
+        Ok(store::end_in(tx, user, session, self.clock.now()).await?)
+    }
+
     /// Ends the session a refresh token is of, however old the token; nothing for one that was never given out.
     ///
     /// # Errors
@@ -275,7 +284,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends every session of a user but one, within a transaction; tell [`forget`](Self::forget) once it is committed.
+    /// Ends every session of a user but one, and those in which the user acts as others, within a transaction; tell
+    /// [`forget`](Self::forget) once it is committed. Returns how many.
     ///
     /// # Errors
     /// The database's.

@@ -37,9 +37,10 @@ impl Tenants {
     /// Makes a team with the caller as its owner.
     ///
     /// # Errors
-    /// 409 `SLUG_TAKEN`, 409 `TOO_MANY_TEAMS`, 422 for a slug that is none, and the database's.
+    /// 403 to API keys and to operators who act as a user; 409 `SLUG_TAKEN`, 409 `TOO_MANY_TEAMS`, 422 for a slug that is
+    /// none, and the database's.
     pub async fn create(&self, caller: &Identity, name: &str, slug: Option<&str>) -> Result<Rights, Error> {
-        refuse_machine(caller)?;
+        caller.require_in_person()?;
         slug.map(check_slug).transpose()?;
         let now = self.clock.now();
         let (id, name) = (TenantId::new(now), name.trim());
@@ -91,7 +92,8 @@ impl Tenants {
     /// nobody joins any more.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `tenant:delete`, 409 `PERSONAL_TENANT`.
+    /// As of [`rights`](Self::rights); 403 without `tenant:delete`, to API keys and to operators who act as a user, 409
+    /// `PERSONAL_TENANT`.
     pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
         let at = self.clock.now() + self.grace;
         self.set_deletion(caller, id, Some(at), "team.deletion_requested").await
@@ -112,8 +114,7 @@ impl Tenants {
         at: Option<Timestamp>,
         action: &'static str,
     ) -> Result<Rights, Error> {
-        refuse_machine(caller)?;
-        caller.refuse_impersonation()?;
+        caller.require_in_person()?;
         let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
         rights.team()?;
         match (at, rights.tenant.delete_at) {
@@ -131,13 +132,13 @@ impl Tenants {
     /// Makes another member its owner, and the caller an admin.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `tenant:transfer`, 404 when the other is no member.
+    /// As of [`rights`](Self::rights); 403 without `tenant:transfer`, to API keys and to operators who act as a user; 401
+    /// `REAUTHENTICATION_REQUIRED` long after signing in; 404 when the other is no member.
     pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {
-        refuse_machine(caller)?;
-        caller.refuse_impersonation()?;
+        caller.require_in_person()?;
         let (mut tx, rights) = self.change(caller, id, "tenant:transfer").await?;
         rights.team()?;
-        rights.may_grant(&Permissions::all())?;
+        self.may_grant(caller, &rights, &Permissions::all())?;
         let other = member::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
         if other.user_id == caller.user {
             return Err(http::Error::conflict("ALREADY_OWNER", "the team is yours").into());
@@ -175,15 +176,6 @@ impl Tenants {
 
 fn entry(action: &'static str, caller: &Identity, id: TenantId) -> AuditEntry {
     AuditEntry::new(action).by(caller).for_tenant(id).on("tenant", id)
-}
-
-/// Some things are a person's to decide.
-pub(crate) fn refuse_machine(caller: &Identity) -> Result<(), http::Error> {
-    if caller.machine {
-        Err(http::Error::forbidden("this is for people: sign in instead of using a key"))
-    } else {
-        Ok(())
-    }
 }
 
 pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {

@@ -11,7 +11,7 @@ use omnistack_core::{
     db::{Db, Tx},
     events::Events,
     http::{self, FieldProblem, StatusCode},
-    identity::{Identity, Permissions, TenantId},
+    identity::{Identity, Permissions, Require, TenantId},
 };
 
 pub use crate::own_role::{Matrix, RoleRow};
@@ -19,7 +19,7 @@ use crate::{
     Error,
     model::Tenant,
     role,
-    session::Sessions,
+    session::{RECENT, Sessions},
     store::tenant::{self as store, Place},
 };
 
@@ -104,8 +104,8 @@ impl Rights {
         Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
     }
 
-    /// Nobody gives, or takes from others, what they don't have themselves.
-    pub(crate) fn may_grant(&self, permissions: &Permissions) -> Result<(), http::Error> {
+    /// Goes on only if the caller has all of these: a caller takes from others only what they have themselves.
+    pub(crate) fn may_take(&self, permissions: &Permissions) -> Result<(), http::Error> {
         if self.permissions.covers(permissions) {
             return Ok(());
         }
@@ -179,6 +179,23 @@ impl Tenants {
         Ok((tx, rights))
     }
 
+    /// The one rule for whatever gives rights: a role, an invitation, an API key. The caller gives what they have themselves;
+    /// an operator who acts as a user gives nothing, since it would outlive the impersonation; and who gives a share in the
+    /// ownership has signed in a short while ago.
+    pub(crate) fn may_grant(
+        &self,
+        caller: &Identity,
+        rights: &Rights,
+        permissions: &Permissions,
+    ) -> Result<(), http::Error> {
+        caller.refuse_impersonation()?;
+        rights.may_take(permissions)?;
+        if role::OWNERSHIP.iter().any(|owners| permissions.allows(owners)) {
+            Require::recent(RECENT).check(caller, &self.clock)?;
+        }
+        Ok(())
+    }
+
     /// Records what was done and makes it durable.
     pub(crate) async fn done(&self, mut tx: Tx, entry: AuditEntry) -> Result<(), Error> {
         self.audit.record_in(&mut tx, entry).await?;
@@ -203,15 +220,27 @@ pub(crate) fn suspended() -> http::Error {
     http::Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message)
 }
 
-/// Names that mean something else in front of a domain.
-const RESERVED: [&str; 14] = [
-    "admin", "api", "app", "assets", "auth", "cdn", "console", "docs", "help", "mail", "public", "static", "status",
-    "www",
+/// Names that mean something else in front of a domain: pages of the app and of whoever runs it, hosts that mail and
+/// discovery protocols look for (RFC 2142, RFC 8461, WPAD, Autodiscover, ISATAP).
+#[rustfmt::skip]
+const RESERVED: [&str; 104] = [
+    "abuse", "access", "account", "accounts", "admin", "administrator", "api", "app", "apps", "assets", "auth", "autoconfig",
+    "autodiscover", "backup", "beta", "billing", "blog", "broadcasthost", "careers", "cdn", "checkout", "community",
+    "console", "contact", "dashboard", "demo", "dev", "developer", "developers", "dns", "docs", "download", "downloads",
+    "email", "files", "forum", "ftp", "git", "help", "helpdesk", "host", "hostmaster", "id", "identity", "images", "imap",
+    "info", "internal", "invoice", "invoices", "isatap", "legal", "localhost", "login", "logout", "mail", "mailer", "media",
+    "mta-sts", "mx", "my", "news", "no-reply", "noreply", "ns", "oauth", "official", "password", "pay", "payment",
+    "payments", "pop", "portal", "postmaster", "privacy", "public", "register", "root", "secure", "security", "shop",
+    "sign-in", "sign-up", "signin", "signup", "smtp", "sso", "staging", "static", "status", "store", "subscribe", "support",
+    "system", "team", "test", "trust", "verify", "vpn", "webmail", "webmaster", "wiki", "wpad", "www",
 ];
 
-/// Whether a subdomain is of the app itself.
+/// Whether a subdomain is of the app itself: a reserved name, also with one or two digits behind it, as in `www2` and
+/// `login-1`.
 pub(crate) fn is_reserved(slug: &str) -> bool {
-    RESERVED.contains(&slug)
+    let digits = slug.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let name = if digits > 2 { slug } else { slug[..slug.len() - digits].trim_end_matches('-') };
+    RESERVED.binary_search(&name).is_ok()
 }
 
 /// A name for addresses: 3 to 63 of `a-z 0-9 -`, as a label of DNS (RFC 1123, section 2.1), and none the app needs.
@@ -248,10 +277,25 @@ mod tests {
             ("acme-", false),
             ("ac.me", false),
             ("www", false),
+            ("login", false),
+            ("support", false),
+            ("autodiscover", false),
+            ("wpad", false),
+            ("login-2", false),
+            ("ns1", false),
+            ("logins", true),
+            ("login-12345678", true),
+            ("acme-login", true),
             ("xn--acme", false),
             ("", false),
         ] {
             assert_eq!(check_slug(slug).is_ok(), good, "{slug}");
         }
+    }
+
+    #[test]
+    fn every_reserved_name_is_found() {
+        assert!(RESERVED.is_sorted(), "they are searched by halves");
+        assert!(RESERVED.iter().all(|name| is_reserved(name)));
     }
 }

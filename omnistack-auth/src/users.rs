@@ -3,17 +3,22 @@
 use std::fmt;
 
 use omnistack_core::{
+    audit::{AuditEntry, AuditLog},
     clock::Clock,
     db::{Db, Tx},
     email::Address,
     http::{self, FieldProblem},
-    identity::{TenantId, UserId},
+    identity::{Identity, TenantId, UserId},
 };
+use serde_json::json;
 
 use crate::{
     Error,
     model::User,
-    store::{tenant, user},
+    store::{
+        account, tenant,
+        user::{self, Profile},
+    },
 };
 
 /// A user to be.
@@ -89,6 +94,7 @@ impl NewUser {
 pub struct Users {
     db: Db,
     clock: Clock,
+    audit: AuditLog,
 }
 
 /// Somebody who was just made.
@@ -121,8 +127,8 @@ pub struct Made {
 }
 
 impl Users {
-    pub(crate) fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+    pub(crate) fn new(db: Db, clock: Clock, audit: AuditLog) -> Self {
+        Self { db, clock, audit }
     }
 
     /// Makes a user, and a tenant of their own with them as its owner.
@@ -161,6 +167,29 @@ impl Users {
         let slug = slug(name, own);
         tenant::insert(tx, tenant::NewTenant { id: own, name, slug: &slug, owner: id, personal: true }, now).await?;
         Ok(Made { user: id, tenant: own })
+    }
+
+    /// Changes the caller's profile.
+    ///
+    /// # Errors
+    /// 403 to API keys and to operators who act as the user; 404 for a user who is gone; the database's.
+    pub(crate) async fn change(&self, caller: &Identity, profile: Profile) -> Result<User, Error> {
+        caller.require_in_person()?;
+        let fields = [
+            ("name", profile.name.is_some()),
+            ("picture", profile.picture.is_some()),
+            ("locale", profile.locale.is_some()),
+        ];
+        let changed: Vec<_> = fields.iter().filter(|(_, changed)| *changed).map(|(field, _)| *field).collect();
+        // The entry is of the user's own tenant, whichever is chosen.
+        let mut tx = self.db.all_tenants().begin().await?;
+        let user = user::change(&mut tx, caller.user, profile, self.clock.now()).await?;
+        let user = user.ok_or_else(|| http::Error::not_found("user"))?;
+        let mut entry = AuditEntry::new("account.profile_changed").by(caller).on("user", user.id);
+        entry.tenant = account::personal(&mut tx, user.id).await?.first().map(|(tenant,)| *tenant);
+        self.audit.record_in(&mut tx, entry.with(json!({ "fields": changed }))).await?;
+        tx.commit().await?;
+        Ok(user)
     }
 
     /// A user.

@@ -227,8 +227,22 @@ impl Identity {
         Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
     }
 
-    /// Goes on only if the user is here in person: an operator who acts as a user changes no password, address, key or
-    /// second factor of theirs.
+    /// Goes on only if the user has signed in themselves: for sessions, credentials, the profile, exports and deletion, which
+    /// neither an API key nor an operator who acts as the user reaches. A whole mount asks it with
+    /// [`Mount::in_person`](crate::app::Mount::in_person).
+    ///
+    /// # Errors
+    /// 403 `API_KEY_REFUSED` for an API key, 403 `IMPERSONATION_REFUSED` for an operator who acts as the user.
+    pub fn require_in_person(&self) -> Result<(), Error> {
+        if self.machine {
+            let message = "an API key can't do this: sign in as the user";
+            return Err(Error::new(http::StatusCode::FORBIDDEN, "API_KEY_REFUSED", message));
+        }
+        self.refuse_impersonation()
+    }
+
+    /// Goes on unless an operator acts as the user: for what outlives the impersonation, such as a role, an invitation or a
+    /// link. An API key passes, if it has the permission.
     ///
     /// # Errors
     /// 403 `IMPERSONATION_REFUSED`.
@@ -236,7 +250,7 @@ impl Identity {
         if self.actor.is_none() {
             return Ok(());
         }
-        let message = "this is for the user alone, not for an operator who acts as them";
+        let message = "an operator who acts as a user can't do this: the user has to sign in and do it";
         Err(Error::new(http::StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message))
     }
 

@@ -146,7 +146,8 @@ impl FileService {
     /// file is deleted.
     ///
     /// # Errors
-    /// As of [`readable`](Self::readable); [`ErrorKind::Unsupported`] where the provider makes no links.
+    /// As of [`readable`](Self::readable); 403 `IMPERSONATION_REFUSED` to an operator who acts as a user, since a link can't be
+    /// taken back; [`ErrorKind::Unsupported`] where the provider makes no links.
     pub async fn link(
         &self,
         caller: &Identity,
@@ -154,6 +155,7 @@ impl FileService {
         expires_in: Option<Duration>,
         shown: bool,
     ) -> Result<SignedRequest, Error> {
+        caller.refuse_impersonation()?;
         let file = self.readable(caller, id).await?;
         if file.is_away(self.0.clock.now()) {
             return Err(Error::new(ErrorKind::Archived, format!("`{}`", file.id)));

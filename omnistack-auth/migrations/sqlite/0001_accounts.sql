@@ -134,6 +134,7 @@ create table sessions (
 ) strict;
 
 create index sessions_of_user on sessions (user_id, created_at);
+create index sessions_of_actor on sessions (actor_id) where actor_id is not null;
 create index sessions_by_expiry on sessions (expires_at);
 
 -- What is sent by mail and good once: its hash, what for, and what it carries.

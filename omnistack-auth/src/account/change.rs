@@ -1,24 +1,21 @@
 //! Showing once more who one is, and changing the password.
 
-use std::time::Duration;
-
 use ::http::StatusCode;
 use omnistack_core::{
     http::{self, FieldProblem},
-    identity::{Identity, Require},
+    identity::{Identity, Require, SessionId},
 };
+use serde_json::json;
 
-use super::{Accounts, Visitor};
+use super::{Accounts, RECENT, Visitor};
 use crate::{
     Error,
+    api_key::left::KeysLeft,
     lockout::Known,
     mail::AccountMail,
     password::Password,
     store::account::{self as store, Account},
 };
-
-/// How old a sign-in may be that stands in for the password of somebody who has none, or changes second factors.
-pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 
 impl Accounts {
     /// The caller's account, if they show that it is theirs: by its password, or, without one, by having signed in a short
@@ -57,14 +54,15 @@ impl Accounts {
         Err(http::Error::invalid([FieldProblem::new(field, "is not your password")]).into())
     }
 
-    /// Changes the caller's password and ends their other sessions.
+    /// Changes the caller's password and ends their other sessions; returns the API keys that are left.
     pub(crate) async fn change_password(
         &self,
         caller: &Identity,
         current: Option<&Password>,
         new: &Password,
+        revoke_keys: bool,
         visitor: &Visitor,
-    ) -> Result<(), Error> {
+    ) -> Result<KeysLeft, Error> {
         let account = self.confirm(caller, "current_password", current, visitor).await?;
         let second_factor = !self.second_factors_of(account.id).await?.is_empty();
         self.judge("new_password", new, account.email.as_deref(), second_factor).await?;
@@ -78,23 +76,39 @@ impl Accounts {
         store::set_password(&mut tx, account.id, Some(&hash), self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
+        let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
         let details = Some(super::from(&visitor.device));
         self.record_in(&mut tx, "account.password_changed", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
-        Ok(())
+        Ok(left)
     }
 
-    /// Ends every session of the caller but the one that asks; returns how many.
-    pub(crate) async fn end_others(&self, caller: &Identity) -> Result<u64, Error> {
+    /// Ends a session of the caller; whether there was one.
+    pub(crate) async fn end_session(&self, caller: &Identity, session: SessionId) -> Result<bool, Error> {
         let account = self.own(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let ended = self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
-        let details = Some(serde_json::json!({ "sessions": ended }));
-        self.record_in(&mut tx, "account.sessions_ended", &account, Some(account.id), details).await?;
+        let ended = self.0.sessions.end_in(&mut tx, account.id, session).await?;
+        if ended {
+            let details = Some(json!({ "session": session }));
+            self.record_in(&mut tx, "account.session_ended", &account, Some(account.id), details).await?;
+        }
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
         Ok(ended)
+    }
+
+    /// Ends every session of the caller but the one that asks; returns how many, and the API keys that are left.
+    pub(crate) async fn end_others(&self, caller: &Identity, revoke_keys: bool) -> Result<(u64, KeysLeft), Error> {
+        let account = self.own(caller).await?;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        let ended = self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
+        let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
+        let details = Some(json!({ "sessions": ended, "api_keys": left.api_keys_revoked }));
+        self.record_in(&mut tx, "account.sessions_ended", &account, Some(account.id), details).await?;
+        tx.commit().await?;
+        self.0.sessions.forget(account.id).await;
+        Ok((ended, left))
     }
 }

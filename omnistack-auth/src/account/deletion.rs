@@ -20,7 +20,7 @@ use crate::{
     password::Password,
     store::{
         account::{self as store, ElsewhereIdentity, ExportedMembership},
-        user,
+        admin, user,
     },
 };
 
@@ -80,10 +80,12 @@ impl Accounts {
         })
     }
 
-    /// Signs the caller out everywhere, and has the account deleted once the grace is over; returns when.
+    /// Signs the caller out everywhere, and has the account deleted once the grace is over, and not before the teams that only
+    /// the caller owns and has deleted; returns when.
     ///
     /// # Errors
-    /// 409 `LAST_OWNER` while a team would be left without an owner.
+    /// 409 `LAST_OWNER` while a team would be left without an owner, `LAST_OPERATOR` while the app would be left without an
+    /// operator.
     pub(crate) async fn delete(
         &self,
         caller: &Identity,
@@ -91,16 +93,22 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<Timestamp, Error> {
         let account = self.confirm(caller, "password", password, visitor).await?;
-        let mut tx = self.0.db.all_tenants().begin().await?;
-        let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let owned = store::owned_alone(&mut tx, account.id).await?;
-        if !owned.is_empty() {
-            let teams: Vec<TenantId> = owned.into_iter().map(|(team,)| team).collect();
-            let message = "you are the only owner of a team: make somebody else its owner, or delete it, first";
-            return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", teams).into());
-        }
         let now = self.0.clock.now();
-        let at = now + self.0.settings.deletion_grace;
+        let mut tx = self.0.db.all_tenants().begin().await?;
+        // Operators before users, as everywhere, so that no two transactions wait for each other.
+        if admin::operators(&mut tx).await? == [account.id] {
+            let message = "you are the only operator of the app: make another user an operator first";
+            return Err(http::Error::conflict("LAST_OPERATOR", message).into());
+        }
+        let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
+        let owned = store::owned_alone(&mut tx, account.id, now).await?;
+        let go_on: Vec<TenantId> = owned.iter().filter(|team| team.delete_at.is_none()).map(|team| team.id).collect();
+        if !go_on.is_empty() {
+            let message = "you are the only owner of a team: make another member its owner, or delete it, first";
+            return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", go_on).into());
+        }
+        let grace = now + self.0.settings.deletion_grace;
+        let at = owned.iter().filter_map(|team| team.delete_at).fold(grace, Timestamp::max);
         store::set_deletion(&mut tx, account.id, Some(at), now).await?;
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
@@ -121,7 +129,7 @@ impl Accounts {
             for (user,) in &due {
                 let mut tx = self.0.db.all_tenants().begin().await?;
                 let stays = store::lock(&mut tx, *user).await?.is_none()
-                    || !store::owned_alone(&mut tx, *user).await?.is_empty();
+                    || !store::owned_alone(&mut tx, *user, now).await?.is_empty();
                 let personal = store::personal(&mut tx, *user).await?;
                 if !stays && store::delete(&mut tx, *user, now).await? {
                     let events = &self.0.events;

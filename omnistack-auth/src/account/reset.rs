@@ -3,6 +3,7 @@
 use super::{Accounts, Visitor};
 use crate::{
     Error,
+    api_key::left::KeysLeft,
     mail::AccountMail,
     one_time::{self, Purpose},
     password::Password,
@@ -18,8 +19,9 @@ impl Accounts {
     }
 
     /// Sets a new password with the token of a link that resets or confirms. It confirms the address, ends every session and
-    /// every other link, and the account's wait after wrong passwords. It signs nobody in. Of an account that was not
-    /// confirmed everything is forgotten that a registration has set; `field` names the password in the answer.
+    /// every other link, and the account's wait after wrong passwords. It signs nobody in, and returns the API keys that are
+    /// left. Of an account that was not confirmed everything is forgotten that a registration has set; `field` names the
+    /// password in the answer.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 422 for a password that is not taken, when the token stays good.
@@ -28,8 +30,9 @@ impl Accounts {
         purpose: Purpose,
         token: &str,
         (field, password): (&'static str, &Password),
+        revoke_keys: bool,
         visitor: &Visitor,
-    ) -> Result<(), Error> {
+    ) -> Result<KeysLeft, Error> {
         // Nothing is hashed for a made-up token, and a token is not used up by a password that is not taken.
         let row = self.0.one_time.look(purpose, token).await?;
         let account = store::by_id(&self.0.db, row.user_id).await?.ok_or_else(one_time::invalid)?;
@@ -55,11 +58,12 @@ impl Accounts {
         if new {
             self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), None).await?;
         }
+        let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
         let details = Some(super::from(&visitor.device));
         self.record_in(&mut tx, "account.password_reset", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
-        Ok(())
+        Ok(left)
     }
 }

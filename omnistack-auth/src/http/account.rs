@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::visitor::Request;
-use crate::{account::Accounts, one_time::Purpose, password::Password};
+use crate::{account::Accounts, api_key::left::KeysLeft, one_time::Purpose, password::Password};
 
 pub(crate) fn api() -> Api<Accounts> {
     Api::new()
@@ -107,7 +107,7 @@ async fn verify_email(
         (Some(password), None) => accounts.verify_email(&token, &password, &request.visitor).await?,
         (None, Some(new)) => {
             let new = ("new_password", &new);
-            accounts.choose_password(Purpose::VerifyEmail, &token, new, &request.visitor).await?;
+            accounts.choose_password(Purpose::VerifyEmail, &token, new, false, &request.visitor).await?;
         }
         _ => {
             let message = "is required, or `new_password` in its place";
@@ -152,23 +152,27 @@ struct NewPassword {
     /// At least 15 characters, 8 of a user with a second factor; at most 256, of any kind.
     #[garde(skip)]
     password: Password,
+    /// Whether to revoke the user's API keys as well.
+    #[serde(default)]
+    #[garde(skip)]
+    api_keys: bool,
 }
 
 /// Choose a new password
 ///
-/// With the token of a link that was sent by mail. Ends every session; sign in with the new password after that.
+/// With the token of a link that was sent by mail. Ends every session; sign in with the new password after that. API keys go
+/// on, unless they are to be revoked as well.
 #[utoipa::path(post, path = "/reset-password", request_body = NewPassword, responses(
-    (status = 204, description = "It is the password now."),
+    (status = 200, description = "It is the password now. The API keys that are left.", body = KeysLeft),
     (status = 400, description = "The link is not valid, was used or has expired."),
     (status = 422, description = "The password would be guessed; the link stays good.")))]
 async fn reset_password(
     State(accounts): State<Accounts>,
     request: Request,
-    Json(NewPassword { token, password }): Json<NewPassword>,
-) -> Result<StatusCode, Error> {
+    Json(NewPassword { token, password, api_keys }): Json<NewPassword>,
+) -> Result<Json<KeysLeft>, Error> {
     let password = ("password", &password);
-    accounts.choose_password(Purpose::ResetPassword, &token, password, &request.visitor).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(accounts.choose_password(Purpose::ResetPassword, &token, password, api_keys, &request.visitor).await?))
 }
 
 /// Ask for a link that signs in

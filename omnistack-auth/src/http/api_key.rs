@@ -10,7 +10,7 @@ use omnistack_core::{
     app::Api,
     clock::Timestamp,
     http::{Error, Json, Page, Path, Query},
-    identity::{ApiKeyId, Identity, KnownPermissions, Permissions},
+    identity::{ApiKeyId, Identity, KnownPermissions, Permissions, Require},
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -18,12 +18,23 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{member::ListQuery, team::one_line};
-use crate::api_key::{ApiKey, ApiKeys, LONGEST_GRACE, NewApiKey};
+use crate::{
+    api_key::{ApiKey, ApiKeys, LONGEST_GRACE, NewApiKey},
+    session::RECENT,
+};
 
 type Keys = (ApiKeys, KnownPermissions);
 
-pub(crate) fn api() -> Api<Keys> {
-    Api::new().routes(routes!(list, create)).routes(routes!(get, revoke)).routes(routes!(rotate))
+pub(crate) fn reading() -> Api<ApiKeys> {
+    Api::new().routes(routes!(list)).routes(routes!(get))
+}
+
+/// For users in person. A key outlives the session it is made in, so making and rotating one ask for a recent sign-in.
+pub(crate) fn changing() -> Api<Keys> {
+    Api::new()
+        .guarded(Require::recent(RECENT), routes!(create))
+        .routes(routes!(revoke))
+        .guarded(Require::recent(RECENT), routes!(rotate))
 }
 
 /// A key with its secret, which is shown this once.
@@ -47,11 +58,11 @@ impl From<(ApiKey, SecretString)> for SecretBody {
 #[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(ListQuery),
     responses((status = 200, description = "The keys.", body = Page<ApiKey>)))]
 async fn list(
-    State(state): State<Keys>,
+    State(keys): State<ApiKeys>,
     caller: Identity,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<ApiKey>>, Error> {
-    Ok(Json(state.0.list(&caller, query.after()?, query.limit()).await?))
+    Ok(Json(keys.list(&caller, query.after()?, query.limit()).await?))
 }
 
 /// A key to be.
@@ -77,9 +88,11 @@ struct NewKey {
 
 /// Create an API key
 ///
-/// For programs that call in the caller's name, in the current tenant. Needs `api-keys:write`, and every scope.
+/// For programs that call in the caller's name, in the current tenant. Tells the caller by mail. Needs `api-keys:write`, every
+/// scope, and a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/", operation_id = "create_api_key", request_body = NewKey, responses(
     (status = 201, description = "The key, with its secret.", body = SecretBody),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough."),
     (status = 403, description = "A scope is not the caller's to give, or the caller is a program.")))]
 async fn create(
     State((keys, known)): State<Keys>,
@@ -99,8 +112,8 @@ async fn create(
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key.", body = ApiKey),
     (status = 404, description = "The tenant has no such key.")))]
-async fn get(State(state): State<Keys>, caller: Identity, Path(id): Path<ApiKeyId>) -> Result<Json<ApiKey>, Error> {
-    Ok(Json(state.0.get(&caller, id).await?))
+async fn get(State(keys): State<ApiKeys>, caller: Identity, Path(id): Path<ApiKeyId>) -> Result<Json<ApiKey>, Error> {
+    Ok(Json(keys.get(&caller, id).await?))
 }
 
 /// For how long the secret before stays good.
@@ -116,10 +129,12 @@ struct Rotate {
 
 /// Rotate an API key
 ///
-/// Gives another secret; the one before stays good for the grace. Only who made a key can rotate it.
+/// Gives another secret, and tells its maker by mail; the one before stays good for the grace. Only who made a key can rotate
+/// it, with a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/rotate", operation_id = "rotate_api_key", request_body = Rotate,
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key, with its new secret.", body = SecretBody),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough."),
     (status = 404, description = "The tenant has no such key.")))]
 async fn rotate(
     State(state): State<Keys>,

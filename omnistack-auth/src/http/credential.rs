@@ -6,11 +6,11 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     clock::Timestamp,
-    http::{Envelope, Error, Json, Meta},
-    identity::Identity,
+    http::{Envelope, Error, Json, Meta, Query},
+    identity::{Identity, Require},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::{
@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     account::{AccountExport, Accounts},
+    api_key::left::KeysLeft,
     password::Password,
+    session::RECENT,
 };
 
 /// At `/auth`.
@@ -33,12 +35,12 @@ pub(crate) fn api() -> Api<Accounts> {
 
 /// At `/users/me`.
 pub(crate) fn me() -> Api<Accounts> {
-    Api::new().routes(routes!(delete)).routes(routes!(export))
+    Api::new().routes(routes!(delete)).guarded(Require::recent(RECENT), routes!(export))
 }
 
 /// As [`me`], in the envelope.
 pub(crate) fn me_v2() -> Api<Accounts> {
-    Api::new().routes(routes!(delete_v2)).routes(routes!(export_v2))
+    Api::new().routes(routes!(delete_v2)).guarded(Require::recent(RECENT), routes!(export_v2))
 }
 
 /// The password there is, and the one to be.
@@ -51,23 +53,27 @@ struct PasswordChange {
     /// The one to be: at least 15 characters, 8 with a second factor; at most 256, of any kind.
     #[garde(skip)]
     new_password: Password,
+    /// Whether to revoke the user's API keys as well.
+    #[serde(default)]
+    #[garde(skip)]
+    api_keys: bool,
 }
 
 /// Change the password
 ///
-/// Ends every session but this one, and tells the user by mail.
+/// Ends every session but this one, and tells the user by mail. API keys go on, unless they are to be revoked as well.
 #[utoipa::path(post, path = "/password", request_body = PasswordChange, responses(
-    (status = 204, description = "It is the password now."),
+    (status = 200, description = "It is the password now. The API keys that are left.", body = KeysLeft),
     (status = 422, description = "The current password is wrong, or the new one would be guessed."),
     (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
 async fn change_password(
     State(accounts): State<Accounts>,
     caller: Identity,
     request: Request,
-    Json(PasswordChange { current_password, new_password }): Json<PasswordChange>,
-) -> Result<StatusCode, Error> {
-    accounts.change_password(&caller, current_password.as_ref(), &new_password, &request.visitor).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Json(PasswordChange { current_password, new_password, api_keys }): Json<PasswordChange>,
+) -> Result<Json<KeysLeft>, Error> {
+    let current = current_password.as_ref();
+    Ok(Json(accounts.change_password(&caller, current, &new_password, api_keys, &request.visitor).await?))
 }
 
 /// The address to be.
@@ -127,20 +133,42 @@ async fn confirm_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How many sessions have ended.
+/// How many sessions have ended, and the API keys that are left.
 #[derive(Serialize, ToSchema)]
-struct SessionsEnded {
-    /// How many.
+pub(crate) struct SessionsEnded {
+    /// How many sessions.
     ended: u64,
+    #[serde(flatten)]
+    left: KeysLeft,
+}
+
+impl From<(u64, KeysLeft)> for SessionsEnded {
+    fn from((ended, left): (u64, KeysLeft)) -> Self {
+        Self { ended, left }
+    }
+}
+
+/// Whether API keys end too.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EndingQuery {
+    /// `true` revokes the user's API keys as well, in every tenant.
+    #[garde(skip)]
+    pub(crate) api_keys: Option<bool>,
 }
 
 /// End all other sessions
 ///
-/// Signs every other device out.
-#[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", responses(
+/// Signs every other device out, and ends what the caller does as another user. API keys go on, unless they are to be revoked
+/// as well.
+#[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", params(EndingQuery), responses(
     (status = 200, description = "They have ended.", body = SessionsEnded)))]
-async fn end_others(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionsEnded>, Error> {
-    Ok(Json(SessionsEnded { ended: accounts.end_others(&caller).await? }))
+async fn end_others(
+    State(accounts): State<Accounts>,
+    caller: Identity,
+    Query(query): Query<EndingQuery>,
+) -> Result<Json<SessionsEnded>, Error> {
+    Ok(Json(accounts.end_others(&caller, query.api_keys.unwrap_or(false)).await?.into()))
 }
 
 /// Shows that it is the user who asks.
@@ -167,7 +195,7 @@ struct Leaving {
 /// the account.
 #[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
     (status = 202, description = "It will be deleted.", body = Leaving),
-    (status = 409, description = "A team would be left without an owner."),
+    (status = 409, description = "`LAST_OWNER`: a team would be left without an owner. `LAST_OPERATOR`: so would the app."),
     (status = 422, description = "The password is wrong."),
     (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
 async fn delete(
@@ -180,10 +208,12 @@ async fn delete(
     Ok((StatusCode::ACCEPTED, Json(Leaving { delete_at })))
 }
 
-/// AccountExport one's data
+/// Export one's data
 ///
-/// What accounts keep of the caller.
-#[utoipa::path(post, path = "/export", operation_id = "export_account", responses((status = 200, description = "The data.", body = AccountExport)))]
+/// What accounts keep of the caller. Needs a sign-in of the last 10 minutes.
+#[utoipa::path(post, path = "/export", operation_id = "export_account", responses(
+    (status = 200, description = "The data.", body = AccountExport),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough.")))]
 async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<AccountExport>, Error> {
     Ok(Json(accounts.export(&caller).await?))
 }
@@ -191,7 +221,7 @@ async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Js
 /// Delete the account
 #[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
     (status = 202, description = "It will be deleted.", body = Envelope<Leaving>),
-    (status = 409, description = "A team would be left without an owner."),
+    (status = 409, description = "`LAST_OWNER`: a team would be left without an owner. `LAST_OPERATOR`: so would the app."),
     (status = 422, description = "The password is wrong."),
     (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
 async fn delete_v2(
@@ -205,8 +235,12 @@ async fn delete_v2(
     Ok((status, Json(meta.wrap(leaving))))
 }
 
-/// AccountExport one's data
-#[utoipa::path(post, path = "/export", operation_id = "export_account", responses((status = 200, description = "The data.", body = Envelope<AccountExport>)))]
+/// Export one's data
+///
+/// What accounts keep of the caller. Needs a sign-in of the last 10 minutes.
+#[utoipa::path(post, path = "/export", operation_id = "export_account", responses(
+    (status = 200, description = "The data.", body = Envelope<AccountExport>),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough.")))]
 async fn export_v2(
     state: State<Accounts>,
     caller: Identity,

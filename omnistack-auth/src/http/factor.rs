@@ -18,8 +18,9 @@ use super::{
     visitor::Request,
 };
 use crate::{
-    account::{Accounts, CodeFactor, RECENT, SignedIn},
+    account::{Accounts, CodeFactor, SignedIn},
     factor::{SecondFactorState, TO_CONFIRM},
+    session::RECENT,
 };
 
 /// For anybody who has a challenge.

@@ -70,7 +70,8 @@ fn address(text: &str, (): &()) -> garde::Result {
 
 /// Invite somebody
 ///
-/// Sends a mail with a link that is good for seven days. Needs `members:manage`, and everything that the role allows.
+/// Sends a mail with a link that is good for seven days. Needs `members:manage`, and everything that the role allows; a role
+/// that may transfer or delete the team also a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/invitations", operation_id = "create_invitation", request_body = NewInvitation,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The invitation.", body = Invitation),

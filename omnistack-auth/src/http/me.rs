@@ -4,8 +4,6 @@ use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
     app::Api,
-    clock::Clock,
-    db::Db,
     http::{Envelope, Error, Json, Meta, Patch},
     identity::{Identity, Permissions, TenantId, UserId},
 };
@@ -13,23 +11,31 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::{
-    model::User,
-    store::user::{self, Profile},
-};
+use crate::{model::User, store::user::Profile, users::Users};
 
-pub(crate) fn api() -> Api<(Db, Clock)> {
-    Api::new().routes(routes!(get, change))
+/// For every caller: programs learn in whose name they call, and a page learns that an operator acts as the user.
+pub(crate) fn api() -> Api<Users> {
+    Api::new().routes(routes!(get))
 }
 
 /// As [`api`], in the envelope.
-pub(crate) fn v2() -> Api<(Db, Clock)> {
-    Api::new().routes(routes!(get_v2, change_v2))
+pub(crate) fn v2() -> Api<Users> {
+    Api::new().routes(routes!(get_v2))
+}
+
+/// For the user in person.
+pub(crate) fn profile() -> Api<Users> {
+    Api::new().routes(routes!(change))
+}
+
+/// As [`profile`], in the envelope.
+pub(crate) fn profile_v2() -> Api<Users> {
+    Api::new().routes(routes!(change_v2))
 }
 
 /// Who is calling
 #[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
-async fn get_v2(state: State<(Db, Clock)>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Me>>, Error> {
+async fn get_v2(state: State<Users>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Me>>, Error> {
     let Json(me) = get(state, caller).await?;
     Ok(Json(meta.wrap(me)))
 }
@@ -38,7 +44,7 @@ async fn get_v2(state: State<(Db, Clock)>, caller: Identity, meta: Meta) -> Resu
 #[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
     responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
 async fn change_v2(
-    state: State<(Db, Clock)>,
+    state: State<Users>,
     caller: Identity,
     meta: Meta,
     body: Json<ProfileChange>,
@@ -73,8 +79,8 @@ impl Me {
 
 /// Get the profile
 #[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Me)))]
-async fn get(State(state): State<(Db, Clock)>, caller: Identity) -> Result<Json<Me>, Error> {
-    let user = user::find(&state.0, caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
+async fn get(State(users): State<Users>, caller: Identity) -> Result<Json<Me>, Error> {
+    let user = users.find(caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
     Ok(Json(Me::of(user, caller)))
 }
 
@@ -108,12 +114,11 @@ fn language_tag(tag: &str, (): &()) -> garde::Result {
 #[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
     responses((status = 200, description = "The caller.", body = Me)))]
 async fn change(
-    State(state): State<(Db, Clock)>,
+    State(users): State<Users>,
     caller: Identity,
     Json(change): Json<ProfileChange>,
 ) -> Result<Json<Me>, Error> {
     let profile = Profile { name: change.name, picture: change.picture.change(), locale: change.locale.change() };
-    let (db, clock) = state;
-    let user = user::change(&db, caller.user, profile, clock.now()).await?.ok_or_else(|| Error::not_found("user"))?;
+    let user = users.change(&caller, profile).await?;
     Ok(Json(Me::of(user, caller)))
 }

@@ -16,7 +16,12 @@ use utoipa_axum::routes;
 use crate::{model::Member, tenant::Tenants};
 
 pub(crate) fn api() -> Api<Tenants> {
-    Api::new().routes(routes!(list)).routes(routes!(change, remove)).routes(routes!(leave))
+    Api::new().routes(routes!(list)).routes(routes!(change, remove))
+}
+
+/// For users in person.
+pub(crate) fn leaving() -> Api<Tenants> {
+    Api::new().routes(routes!(leave))
 }
 
 /// Which part of a list in the order of ids.
@@ -71,7 +76,8 @@ struct MemberChange {
 
 /// Change a member's role
 ///
-/// Needs `members:manage`, and everything that the role before and the new one allow.
+/// Needs `members:manage`, and everything that the role before and the new one allow; a role that may transfer or delete the
+/// team also a sign-in of the last 10 minutes.
 #[utoipa::path(patch, path = "/{id}/members/{user}", operation_id = "update_member", request_body = MemberChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("user" = String, Path, format = Uuid, description = "The member.")),

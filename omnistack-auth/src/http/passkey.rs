@@ -21,9 +21,10 @@ use super::{
     visitor::Request,
 };
 use crate::{
-    account::{Accounts, RECENT, SignedIn, passkey::Shown},
+    account::{Accounts, SignedIn, passkey::Shown},
     one_time::Purpose,
     passkey::{Ceremony, Passkey, PasskeyId},
+    session::RECENT,
     social::Social,
 };
 

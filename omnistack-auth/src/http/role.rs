@@ -67,7 +67,8 @@ pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
 
 /// Create a role
 ///
-/// Needs `roles:manage`, and every permission the role gets.
+/// Needs `roles:manage`, and every permission the role gets; for `tenant:transfer` and `tenant:delete` also a sign-in of the
+/// last 10 minutes.
 #[utoipa::path(post, path = "/{id}/roles", operation_id = "create_role", request_body = NewRole,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The role.", body = RoleRow),

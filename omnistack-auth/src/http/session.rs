@@ -11,10 +11,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::{model::SessionInfo, session::Sessions};
+use crate::{account::Accounts, model::SessionInfo};
 
 /// For who is signed in.
-pub(crate) fn app() -> Api<Sessions> {
+pub(crate) fn app() -> Api<Accounts> {
     Api::new().routes(routes!(list)).routes(routes!(end))
 }
 
@@ -38,9 +38,9 @@ struct SessionList {
 ///
 /// Where the caller is signed in.
 #[utoipa::path(get, path = "/", operation_id = "list_sessions", responses((status = 200, description = "The sessions.", body = SessionList)))]
-async fn list(State(sessions): State<Sessions>, caller: Identity) -> Result<Json<SessionList>, Error> {
+async fn list(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionList>, Error> {
     let current = |session: SessionInfo| SessionBody { current: caller.session == Some(session.id), session };
-    let items = sessions.of(caller.user).await?.into_iter().map(current).collect();
+    let items = accounts.sessions().of(caller.user).await?.into_iter().map(current).collect();
     Ok(Json(SessionList { items }))
 }
 
@@ -50,9 +50,9 @@ async fn list(State(sessions): State<Sessions>, caller: Identity) -> Result<Json
 #[utoipa::path(delete, path = "/{id}", operation_id = "end_session", params(("id" = String, Path, format = Uuid, description = "The session.")),
     responses((status = 204, description = "It has ended."), (status = 404, description = "The caller has no such session.")))]
 async fn end(
-    State(sessions): State<Sessions>,
+    State(accounts): State<Accounts>,
     caller: Identity,
     Path(id): Path<SessionId>,
 ) -> Result<StatusCode, Error> {
-    if sessions.end(caller.user, id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("session")) }
+    if accounts.end_session(&caller, id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("session")) }
 }

@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 
 use super::visitor::Request;
 use crate::{
-    account::{Accounts, CodeFactor, RECENT},
+    account::{Accounts, CodeFactor},
+    session::RECENT,
     sms_code::GOOD_FOR,
 };
 

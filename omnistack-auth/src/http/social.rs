@@ -23,11 +23,9 @@ use crate::{
     account::{Accounts, SignedIn, elsewhere::LinkedIdentity},
     cookie::{self, Browser},
     one_time::Purpose,
+    session::RECENT,
     social::{Back, COOKIE, Done, Social},
 };
-
-/// How old the sign-in of who changes how they sign in may be.
-const RECENT: Duration = Duration::from_secs(10 * 60);
 
 /// For anybody.
 pub(crate) fn api() -> Api<Social> {

@@ -1,7 +1,5 @@
 //! Teams.
 
-use std::time::Duration;
-
 use ::http::StatusCode;
 use axum::extract::State;
 use garde::Validate;
@@ -17,16 +15,18 @@ use utoipa_axum::routes;
 
 use crate::{
     model::Tenant,
+    session::RECENT,
     tenant::{Rights, Tenants},
 };
 
-/// How long ago somebody may have signed in who gives a team away or deletes it.
-const RECENT: Duration = Duration::from_secs(15 * 60);
-
 pub(crate) fn api() -> Api<Tenants> {
+    Api::new().routes(routes!(list)).routes(routes!(get, change))
+}
+
+/// For users in person.
+pub(crate) fn personal() -> Api<Tenants> {
     Api::new()
-        .routes(routes!(list, create))
-        .routes(routes!(get, change))
+        .routes(routes!(create))
         .guarded(Require::recent(RECENT), routes!(delete))
         .routes(routes!(restore))
         .guarded(Require::recent(RECENT), routes!(transfer))
@@ -156,7 +156,7 @@ async fn change(
 /// Delete a team
 ///
 /// It goes on until `delete_at` and can be restored; then it is gone for good. Needs `tenant:delete` and a sign-in of the
-/// last 15 minutes.
+/// last 10 minutes.
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team, with its `delete_at`.", body = TeamBody),
@@ -197,7 +197,7 @@ struct Transfer {
 
 /// Transfer a team
 ///
-/// Makes another member its owner, and the caller an admin. Needs `tenant:transfer` and a sign-in of the last 15 minutes.
+/// Makes another member its owner, and the caller an admin. Needs `tenant:transfer` and a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/transfer", operation_id = "transfer_team", request_body = Transfer,
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 204, description = "Done."),

@@ -32,6 +32,11 @@ fn public() -> Api<Accounts> {
     http::login::api().merge(http::account::api()).merge(http::factor::public())
 }
 
+/// What is the user's own: no API key and no operator who acts as the user gets there. Only `GET /users/me` is for them too.
+fn personal(path: &'static str) -> Mount {
+    Mount::app(path).in_person()
+}
+
 /// Mounts routes in version 1, and in version 2 with its envelope.
 fn both<S: Clone + Send + Sync + 'static>(
     registry: &mut Registry,
@@ -56,14 +61,14 @@ impl Auth {
             .layer(Slot::Identity, |_| Ok(StepLayer(VaryByCookie)))
             .routes(Mount::root("/.well-known", Audience::Public), http::keys::api(), Ctx::get)
             .routes(Mount::admin("/users").without_idempotency(), http::admin::factors::api(), Ctx::get)
-            .routes(Mount::app("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
-            .routes(Mount::app("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
+            .routes(personal("/users/me").without_idempotency(), http::credential::me(), Ctx::get)
+            .routes(personal("/users/me").v2().without_idempotency(), http::credential::me_v2(), Ctx::get);
         let invited = |ctx: &Ctx| Ok((ctx.get()?, ctx.get()?));
         both(registry, &Mount::public("/auth").without_idempotency(), public, Ctx::get);
         both(registry, &Mount::public("/auth").without_idempotency(), http::invited::api, invited);
-        both(registry, &Mount::app("/auth/mfa").without_idempotency(), http::factor::app, Ctx::get);
-        both(registry, &Mount::app("/auth").without_idempotency(), http::credential::api, Ctx::get);
-        both(registry, &Mount::app("/auth/sessions"), http::session::app, Ctx::get);
+        both(registry, &personal("/auth/mfa").without_idempotency(), http::factor::app, Ctx::get);
+        both(registry, &personal("/auth").without_idempotency(), http::credential::api, Ctx::get);
+        both(registry, &personal("/auth/sessions"), http::session::app, Ctx::get);
     }
 }
 
@@ -105,7 +110,7 @@ impl Auth {
                 Ok(Social::new(accounts, ctx.get()?, ctx.get()?, url.to_string(), checked.clone(), &ctx.get()?))
             })
             .routes(oauth, http::social::api(), Ctx::get);
-        both(registry, &Mount::app("/auth/identities").without_idempotency(), http::social::app, Ctx::get);
+        both(registry, &personal("/auth/identities").without_idempotency(), http::social::app, Ctx::get);
         names
     }
 
@@ -203,7 +208,7 @@ pub(super) fn passkeys(registry: &mut Registry) {
     let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
     both(registry, &with_body(public), http::passkey::public, Ctx::get);
     both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
-    both(registry, &with_body(Mount::app("/auth/passkeys")), http::passkey::app, app);
+    both(registry, &with_body(personal("/auth/passkeys")), http::passkey::app, app);
 }
 
 /// Codes by text message, as a second factor.
@@ -222,7 +227,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
         registry.problem(what, "shorten the app's name, `EMAIL_PRODUCT`, or set `SMS_MAX_SEGMENTS` to 4");
     }
     both(registry, &Mount::public("/auth/mfa/sms").without_idempotency(), http::sms_code::second_factor, Ctx::get);
-    both(registry, &Mount::app("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
+    both(registry, &personal("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
 }
 
 /// Largest body of what a device has signed; certificates of its maker are in it.

@@ -23,6 +23,7 @@ use crate::{
 
 /// Tenants, teams, members, roles and invitations.
 pub(super) fn teams(registry: &mut Registry, grace: Duration) {
+    let keys = || Mount::app("/api-keys").permissions("api-keys").without_idempotency();
     // Mails to others: as many as a team of ordinary size needs at once.
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
     registry
@@ -33,21 +34,22 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
             let sessions = ctx.get::<Services>()?.sessions;
             Ok(Tenants::new(ctx.get::<Db>()?.main(), ctx.get()?, (ctx.get()?, ctx.get()?), sessions, grace))
         })
-        .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?)))
+        .provide_with(|ctx| Ok(ApiKeys::new(ctx.get()?, ctx.get()?)))
         .provide_with(|ctx| Ok(Invitations::new(ctx.get()?, ctx.get()?, ctx.get()?)))
         .job::<TeamUpkeep>(|ctx| Ok((ctx.get()?, ctx.get()?, ctx.get()?)))
         .cron(Cron::new("27 * * * *", TeamUpkeep {}))
         .routes(Mount::app("/teams"), http::team::api(), Ctx::get)
+        .routes(Mount::app("/teams").in_person(), http::team::personal(), Ctx::get)
         .routes(Mount::app("/teams"), http::team::activity(), |ctx| Ok((ctx.get()?, ctx.get()?)))
         .routes(Mount::app("/teams"), http::member::api(), Ctx::get)
+        .routes(Mount::app("/teams").in_person(), http::member::leaving(), Ctx::get)
         .routes(Mount::app("/teams"), http::role::api(), |ctx| Ok((ctx.get()?, ctx.get()?)))
         .routes(Mount::app("/teams"), http::invitation::api(), Ctx::get)
         .routes(Mount::app("/teams").rate_limit(mails), http::invitation::sending(), Ctx::get)
-        .routes(Mount::app("/invitations"), http::invitation::accepting(), Ctx::get)
+        .routes(Mount::app("/invitations").in_person(), http::invitation::accepting(), Ctx::get)
         .routes(Mount::app("/tenants"), http::tenant::api(), Ctx::get)
-        .routes(Mount::app("/api-keys").permissions("api-keys").without_idempotency(), http::api_key::api(), |ctx| {
-            Ok((ctx.get()?, ctx.get()?))
-        });
+        .routes(keys(), http::api_key::reading(), Ctx::get)
+        .routes(keys().in_person(), http::api_key::changing(), |ctx| Ok((ctx.get()?, ctx.get()?)));
 }
 
 /// Users, tenants and the audit log, for operators.

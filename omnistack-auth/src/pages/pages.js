@@ -293,9 +293,15 @@ const confirmed = async (shown) => {
 form("verify-email", ({ password }) => confirmed({ password }));
 form("choose", ({ new_password }) => confirmed({ new_password }));
 action("choose", () => step("choose"));
-form("reset-password", async ({ password }) => {
-  await post("/reset-password", { token, password });
+/// What a sign-out says of the API keys, which it leaves unless they are to be revoked.
+function keysLeft({ api_keys: left, api_keys_revoked: revoked }) {
+  if (left.length) return `These API keys still work: ${left.map((key) => key.name).join(", ")}.`;
+  return revoked ? "Your API keys are revoked." : "";
+}
+form("reset-password", async ({ password, api_keys: revoke }) => {
+  const { body } = await post("/reset-password", { token, password, api_keys: Boolean(revoke) });
   forget();
+  note(keysLeft(body), find('[data-step="done"]'));
   step("done");
 });
 
@@ -457,7 +463,6 @@ async function sessions() {
     });
     return line(device(session.user_agent), meta, session.current ? element("span", { className: "tag", textContent: "This device" }) : end);
   }), "None.");
-  find('[data-action="end-others"]').hidden = body.items.length < 2;
 }
 
 async function factors() {
@@ -542,14 +547,19 @@ async function account() {
     await post("/logout", { mode: "cookie" });
     location.assign("/auth/sign-in");
   }, "sessions");
-  action("end-others", async () => {
-    await own("DELETE", "/auth/sessions");
+  const endOthers = async (query) => {
+    const { body } = await own("DELETE", `/auth/sessions${query}`);
+    noteOn("keys", keysLeft(body), !body.api_keys.length);
+    find('[data-action="revoke-keys"]').hidden = !body.api_keys.length;
     await sessions();
-  }, "sessions");
+  };
+  action("end-others", () => endOthers(""), "sessions");
+  action("revoke-keys", () => endOthers("?api_keys=true"), "sessions");
   form("password", async (given, found) => {
-    await own("POST", "/auth/password", { current_password: password(given.current_password), new_password: given.new_password });
+    const { body } = await own("POST", "/auth/password", { current_password: password(given.current_password), new_password: given.new_password });
     for (const input of all("input[type=password]", found)) input.value = "";
-    note("It is your password now. Other devices are signed out.", found, true);
+    note(`It is your password now. Other devices are signed out. ${keysLeft(body)}`.trim(), found, true);
+    find('[data-action="revoke-keys"]').hidden = !body.api_keys.length;
     await sessions();
   });
   form("email", async (given, found) => {

@@ -109,12 +109,12 @@ pub(crate) async fn set_deletion(tx: &mut Tx, id: UserId, at: Option<Timestamp>,
     Ok(())
 }
 
-/// Those whose grace is over, but for those who would leave a team without an owner.
+/// Those whose grace is over, but for those who would leave a team without an owner that is not over itself.
 pub(crate) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<(UserId,)>, Error> {
     let sql = "select u.id from users u where u.delete_at <= $1 and not exists (select 1 from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = u.id and m.role = $2 and t.personal_of is null \
-               and not exists (select 1 from members o where o.tenant_id = m.tenant_id and o.role = $2 \
-               and o.user_id <> m.user_id)) order by u.delete_at limit $3";
+               and (t.delete_at is null or t.delete_at > $1) and not exists (select 1 from members o \
+               where o.tenant_id = m.tenant_id and o.role = $2 and o.user_id <> m.user_id)) order by u.delete_at limit $3";
     // Of every team there is.
     let mut tx = db.all_tenants().read().await?;
     let due = tx.query(sql).bind(now).bind(role::OWNER).bind(limit).fetch_all().await?;
@@ -132,12 +132,21 @@ pub(crate) async fn personal(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>
     tx.query("select id from tenants where personal_of = $1").bind(id).fetch_all().await
 }
 
-/// The teams of which a user is the only owner. The transaction is one of all tenants.
-pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
-    let sql = "select m.tenant_id from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \
-               and m.role = $2 and t.personal_of is null and not exists (select 1 from members o \
-               where o.tenant_id = m.tenant_id and o.role = $2 and o.user_id <> $1) order by m.tenant_id limit 100";
-    tx.query(sql).bind(id).bind(role::OWNER).fetch_all().await
+/// A team that has no other owner.
+#[derive(sqlx::FromRow)]
+pub(crate) struct OwnedAlone {
+    pub(crate) id: TenantId,
+    pub(crate) delete_at: Option<Timestamp>,
+}
+
+/// The teams of which a user is the only owner, but for those whose deletion is due; those that go on first. The transaction
+/// is one of all tenants.
+pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<Vec<OwnedAlone>, Error> {
+    let sql = "select t.id, t.delete_at from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \
+               and m.role = $2 and t.personal_of is null and (t.delete_at is null or t.delete_at > $3) \
+               and not exists (select 1 from members o where o.tenant_id = m.tenant_id and o.role = $2 \
+               and o.user_id <> $1) order by t.delete_at desc nulls first, t.id limit 100";
+    tx.query(sql).bind(id).bind(role::OWNER).bind(now).fetch_all().await
 }
 
 /// Whether the user has signed in before, and whether from such a device.

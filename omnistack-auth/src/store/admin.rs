@@ -149,11 +149,13 @@ pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Members
     tx.query(sql).bind(user).fetch_all().await
 }
 
-/// Lets operators who change operators wait for each other; those there are.
+/// Lets operators who change operators, and operators who leave, wait for each other; returns those there are. One who is
+/// about to be deleted counts no more.
 pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<UserId>, db::Error> {
     let sql = Sql {
-        postgres: "select id from users where operator and disabled_at is null order by id for no key update",
-        sqlite: "select id from users where operator and disabled_at is null",
+        postgres: "select id from users where operator and disabled_at is null and delete_at is null \
+                   order by id for no key update",
+        sqlite: "select id from users where operator and disabled_at is null and delete_at is null",
     };
     let all: Vec<(UserId,)> = tx.query(sql).fetch_all().await?;
     Ok(all.into_iter().map(|(id,)| id).collect())
@@ -171,11 +173,11 @@ pub(crate) async fn set_user(
     Ok(())
 }
 
-/// Ends the sessions in which an operator acts as others; whose they are.
-pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<Vec<UserId>, db::Error> {
-    let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null returning user_id";
-    let ended: Vec<(UserId,)> = tx.query(sql).bind(actor).bind(now).fetch_all().await?;
-    Ok(ended.into_iter().map(|(id,)| id).collect())
+/// Ends the sessions in which an operator acts as others.
+pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<(), db::Error> {
+    let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null";
+    tx.query(sql).bind(actor).bind(now).execute().await?;
+    Ok(())
 }
 
 pub(crate) async fn suspend(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), db::Error> {

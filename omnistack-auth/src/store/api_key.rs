@@ -101,6 +101,26 @@ pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Resul
     Ok(())
 }
 
+/// Those of a user that have not ended, the newest first, at most 200. The transaction is one of all tenants.
+pub(crate) async fn of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<ApiKey>, Error> {
+    let sql = concat!(
+        "select ",
+        columns!(),
+        " from api_keys where user_id = $1 and (expires_at is null or expires_at > $2) ",
+        "order by created_at desc, id desc limit 200"
+    );
+    let rows: Vec<Row> = tx.query(sql).bind(user).bind(now).fetch_all().await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Deletes those of a user, in the order of tenants. The transaction is one of all tenants.
+pub(crate) async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiKey>, Error> {
+    let sql = concat!("delete from api_keys where user_id = $1 returning ", columns!());
+    let mut rows: Vec<Row> = tx.query(sql).bind(user).fetch_all().await?;
+    rows.sort_by_key(|row| (row.tenant_id, row.id));
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
 /// Those that ended before, of every tenant.
 pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from api_keys where id in (select id from api_keys where expires_at < $1 \

@@ -79,13 +79,20 @@ pub(crate) async fn of_user(
     db.query(sql).bind(user).bind(now).bind(used_since).fetch_all().await
 }
 
+const END: &str = "update sessions set ended_at = $3 where id = $1 and user_id = $2 and ended_at is null";
+
 pub(crate) async fn end(db: &Db, user: UserId, id: SessionId, now: Timestamp) -> Result<bool, Error> {
-    let sql = "update sessions set ended_at = $3 where id = $1 and user_id = $2 and ended_at is null";
-    Ok(db.query(sql).bind(id).bind(user).bind(now).execute().await? == 1)
+    Ok(db.query(END).bind(id).bind(user).bind(now).execute().await? == 1)
 }
 
+pub(crate) async fn end_in(tx: &mut Tx, user: UserId, id: SessionId, now: Timestamp) -> Result<bool, Error> {
+    Ok(tx.query(END).bind(id).bind(user).bind(now).execute().await? == 1)
+}
+
+/// Those of a user but one, and those in which the user acts as others.
 pub(crate) async fn end_all(tx: &mut Tx, user: UserId, but: Option<SessionId>, now: Timestamp) -> Result<u64, Error> {
-    let sql = "update sessions set ended_at = $2 where user_id = $1 and ended_at is null and ($3 is null or id <> $3)";
+    let sql = "update sessions set ended_at = $2 where (user_id = $1 or actor_id = $1) and ended_at is null \
+               and ($3 is null or id <> $3)";
     tx.query(sql).bind(user).bind(now).bind(but).execute().await
 }
 

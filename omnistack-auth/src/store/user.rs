@@ -55,13 +55,13 @@ pub(crate) struct Profile {
     pub(crate) locale: Option<Option<String>>,
 }
 
-pub(crate) async fn change(db: &Db, id: UserId, profile: Profile, now: Timestamp) -> Result<Option<User>, Error> {
+pub(crate) async fn change(tx: &mut Tx, id: UserId, profile: Profile, now: Timestamp) -> Result<Option<User>, Error> {
     let sql = concat!(
         "update users set name = coalesce($2, name), picture = case when $3 then $4 else picture end, ",
         "locale = case when $5 then $6 else locale end, updated_at = $7 where id = $1 returning ",
         user_columns!()
     );
-    db.query(sql)
+    tx.query(sql)
         .bind(id)
         .bind(profile.name)
         .bind(profile.picture.is_some())

@@ -14,6 +14,7 @@ mod attacks;
 mod browser;
 mod changes;
 mod deletion;
+mod ended;
 mod factors_meanwhile;
 mod links;
 mod lockout;

@@ -5,17 +5,22 @@ use std::{
     time::Duration,
 };
 
-use omnistack_auth::Auth;
+use omnistack_auth::{Auth, users::Made};
 use omnistack_core::{
+    ExposeSecret as _,
     app::App,
     async_trait,
+    http::Method,
     identity::Authenticator,
     usage::{Meter, UsageEvent, UsageSink},
 };
 use omnistack_testkit::{Answer, Client, TestApp, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 
-use super::{support::verified, teams::Team};
+use super::{
+    support::{client, sessions, sign_in, verified},
+    teams::Team,
+};
 
 const KEYS: &str = "/api/v1/app/api-keys";
 const ME: &str = "/api/v1/app/users/me";
@@ -113,6 +118,78 @@ on_each_database! {
         assert_eq!(rights(&team.app, &secret).await, json!(["*:read"]));
         team.owner().delete(team.path(&format!("/members/{}", admin.0))).await.expect(204);
         assert_eq!(rights(&team.app, &secret).await, json!(401));
+    }
+
+    async fn what_outlives_a_session_asks_for_a_recent_sign_in(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let (owner, of_team) = (team.members[0].0, team.id.to_string());
+        let made = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
+        let invite = |role: &str| json!({ "email": format!("{role}@example.org"), "role": role });
+        let made_owner = team.owner().post(team.path("/invitations"), invite("owner")).await.expect(201).json();
+        let rotate = format!("{KEYS}/{}/rotate", text(&made, "id"));
+        let resend = team.path(&format!("/invitations/{}/resend", text(&made_owner, "id")));
+        let member = team.path(&format!("/members/{}", team.members[1].0));
+        let role = |name: &str, permission: &str| json!({ "name": name, "permissions": [permission] });
+        team.owner().post(team.path("/roles"), role("auditor", "activity:read")).await.expect(201);
+
+        // A token that was stolen, of a session that goes on.
+        let tokens = sign_in(&team.app, Made { user: owner, tenant: team.id }).await;
+        team.app.clock().advance(Duration::from_secs(10 * 60 + 1));
+        let tokens = sessions(&team.app).refresh(tokens.refresh.expose_secret()).await.unwrap();
+        let stolen = client(&team.app, &tokens);
+        for (method, path, body) in [
+            (Method::POST, KEYS, json!({ "name": "more", "scopes": ["*"] })),
+            (Method::POST, KEYS, json!({ "name": "more", "scopes": ["tenant:read"] })),
+            (Method::POST, rotate.as_str(), json!({ "grace_seconds": 0 })),
+            (Method::POST, "/api/v1/app/users/me/export", json!({})),
+            (Method::POST, "/api/v2/app/users/me/export", json!({})),
+            (Method::POST, team.path("/invitations").as_str(), invite("owner")),
+            (Method::POST, resend.as_str(), Value::Null),
+            (Method::PATCH, member.as_str(), json!({ "role": "owner" })),
+            (Method::POST, team.path("/roles").as_str(), role("heir", "tenant:transfer")),
+            (Method::PATCH, team.path("/roles/auditor").as_str(), json!({ "permissions": ["tenant:delete"] })),
+            (Method::POST, team.path("/transfer").as_str(), json!({ "user_id": team.members[1].0 })),
+        ] {
+            let request = stolen.request(method, path).json(&body).header("x-tenant-id", &of_team);
+            request.await.expect_error(401, "REAUTHENTICATION_REQUIRED");
+        }
+        // What gives no share in the ownership goes on.
+        stolen.post(team.path("/invitations"), invite("viewer")).await.expect(201);
+        stolen.patch(&member, json!({ "role": "developer" })).await.expect(200);
+        assert_eq!(team.owners().await, 1);
+
+        // An API key has not signed in at all.
+        let again = client(&team.app, &sign_in(&team.app, Made { user: owner, tenant: team.id }).await);
+        let all = make(&team, &again, json!({ "name": "all", "scopes": ["*"] })).await.expect(201).json();
+        let robot = team.app.bearer(text(&all, "secret"));
+        robot.patch(&member, json!({ "role": "owner" })).await.expect_error(401, "REAUTHENTICATION_REQUIRED");
+        robot.patch(&member, json!({ "role": "viewer" })).await.expect(200);
+    }
+
+    async fn a_mail_tells_of_a_new_secret(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let of_team = team.id.to_string();
+        for (locale, made, rotated, line) in [
+            ("en", "New API key at", "has a new secret", "- Key: robot\n- Team: Acme\n- Time: "),
+            ("de", "Neuer API-Schlüssel bei", "Neues Geheimnis", "- Schlüssel: robot\n- Team: Acme\n- Zeit: "),
+        ] {
+            team.owner().patch(ME, json!({ "locale": locale })).await.expect(200);
+            let key = make(&team, team.owner(), json!({ "name": "robot", "scopes": ["*:read"] })).await.expect(201).json();
+            team.app.run_jobs().await;
+            let rotate = format!("{KEYS}/{}/rotate", text(&key, "id"));
+            let rotation = team.owner().post(rotate, json!({ "grace_seconds": 0 })).header("x-tenant-id", &of_team);
+            let rotation = rotation.await.expect(200).json();
+            team.app.run_jobs().await;
+            let mails = team.outbox.take();
+            assert_eq!(mails.len(), 2);
+            for (mail, subject) in mails.iter().zip([made, rotated]) {
+                let body = mail.text.as_deref().unwrap();
+                assert_eq!(mail.to[0].mailbox(), "owner@example.com");
+                assert!(mail.subject.contains(subject), "{}", mail.subject);
+                assert!(body.contains(line) && body.contains("/auth/security"), "{body}");
+                assert!(!body.contains(&text(&key, "secret")) && !body.contains(&text(&rotation, "secret")));
+            }
+        }
     }
 
     async fn a_key_is_rotated_and_revoked_on_every_replica(database: TestDatabase) {
@@ -223,7 +300,7 @@ on_each_database! {
         assert!(rights(&team.app, &secret).await.is_array());
         let lock = "update users set disabled_at = created_at where id = $1";
         team.app.db().query(lock).bind(team.members[0].0).execute().await.unwrap();
-        crate::support::sessions(&team.app).forget(team.members[0].0).await;
+        sessions(&team.app).forget(team.members[0].0).await;
         assert_eq!(rights(&team.app, &secret).await, json!(401));
     }
 }

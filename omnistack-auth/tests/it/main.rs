@@ -8,6 +8,7 @@ mod admin;
 mod api_keys;
 mod gone;
 mod headers;
+mod in_person;
 mod isolation;
 mod issuers;
 mod notes;

@@ -60,6 +60,7 @@ pub struct Mount {
     pub(super) resource: Option<Cow<'static, str>>,
     /// What the ids of its operations begin with.
     pub(super) operation_prefix: Cow<'static, str>,
+    pub(super) in_person: bool,
 }
 
 /// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
@@ -115,6 +116,7 @@ impl Mount {
             keys: Keys::Heeded,
             resource: None,
             operation_prefix: if audience == Audience::Admin { "admin" } else { "" }.into(),
+            in_person: false,
         }
     }
 
@@ -166,6 +168,13 @@ impl Mount {
     /// [`Api`](super::Api), since an id occurs once. Routes of operators begin with `admin` unless this says otherwise.
     pub fn operation_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.operation_prefix = prefix.into();
+        self
+    }
+
+    /// Refuses API keys (403 `API_KEY_REFUSED`) and operators who act as a user (403 `IMPERSONATION_REFUSED`): for what only the
+    /// user may do, such as credentials, sessions, exports and deletion. It is for mounts of signed-in callers and of operators.
+    pub fn in_person(mut self) -> Self {
+        self.in_person = true;
         self
     }
 

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 use utoipa::openapi::{RefOr, Schema, path::Parameter, security::SecurityScheme};
 
 use super::{
-    Api, BoxError, Ctx, Missing, Mount, Problem,
+    Api, Audience, BoxError, Ctx, Missing, Mount, Problem,
     banner::Banner,
     builder::AppSettings,
     openapi::Description,
@@ -206,6 +206,10 @@ impl Registry {
             Ok(routes.flat_map(each).collect())
         });
         self.costs(&mount, &known);
+        if mount.in_person && matches!(mount.audience(), Audience::Public | Audience::Machine) {
+            let what = format!("{} is for users in person, and its audience is `{}`", mount.prefix(), mount.audience());
+            self.problem(what, "mount it with `Mount::app` or `Mount::admin`");
+        }
         self.routes.push(Routes { module: self.module, mount, infos, wire });
         self.schemas(api.schemas);
         self

@@ -192,6 +192,7 @@ pub(super) fn router(
             let guard = authenticator.clone().filter(|_| mount.audience != Audience::Public);
             let guard = guard.map(|authenticator| {
                 let guard = GuardLayer::new(mount.audience, authenticator);
+                let guard = if mount.in_person { guard.in_person() } else { guard };
                 mount.resource.as_deref().map_or(guard.clone(), |resource| guard.permissions(resource))
             });
             let key = keys.and_then(|keys| keys.of(&mount, &path));

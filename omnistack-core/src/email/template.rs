@@ -70,8 +70,8 @@ mod store;
 
 pub(super) use markup::{html_text, link};
 pub use shipped::{
-    ContactConfirmation, ContactNotification, Invitation, MagicLink, NewSignIn, Notification, Receipt, ReceiptLine,
-    ResetPassword, VerifyEmail, Welcome,
+    ContactConfirmation, ContactNotification, Invitation, MagicLink, NewApiKey, NewSignIn, Notification, Receipt,
+    ReceiptLine, ResetPassword, VerifyEmail, Welcome,
 };
 pub use source::LARGEST_SOURCE;
 pub use store::{Override, OverrideError, Overrides};
@@ -263,7 +263,8 @@ type Version<'a> = (&'a str, &'a str);
 
 impl Templates {
     /// Those every app has: `welcome`, `verify`, `reset`, `magic_link`, `invitation`, `notification`, `receipt`,
-    /// `contact_confirmation`, `contact_notification` and `new_sign_in`, and `footer`, which ends each of them.
+    /// `contact_confirmation`, `contact_notification`, `new_sign_in` and `new_api_key`, and `footer`, which ends each of
+    /// them.
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
         shipped::add(&mut known);

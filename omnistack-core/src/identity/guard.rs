@@ -54,6 +54,7 @@ pub struct GuardLayer {
     audience: Audience,
     authenticator: Authenticator,
     permissions: Option<Arc<Needed>>,
+    in_person: bool,
 }
 
 /// The permissions to look and to change.
@@ -66,7 +67,7 @@ struct Needed {
 impl GuardLayer {
     /// Guards for an audience other than the public.
     pub fn new(audience: Audience, authenticator: Authenticator) -> Self {
-        Self { audience, authenticator, permissions: None }
+        Self { audience, authenticator, permissions: None, in_person: false }
     }
 
     /// Asks for `RESOURCE:read` of those who look (GET, HEAD) and for `RESOURCE:write` of all others.
@@ -74,6 +75,13 @@ impl GuardLayer {
     pub fn permissions(mut self, resource: &str) -> Self {
         self.permissions =
             Some(Arc::new(Needed { read: format!("{resource}:read"), write: format!("{resource}:write") }));
+        self
+    }
+
+    /// Refuses API keys, and operators who act as a user: see [`Identity::require_in_person`].
+    #[must_use]
+    pub fn in_person(mut self) -> Self {
+        self.in_person = true;
         self
     }
 }
@@ -132,7 +140,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let GuardLayer { audience, authenticator, permissions } = self.layer.clone();
+        let GuardLayer { audience, authenticator, permissions, in_person } = self.layer.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let identity = match authenticator.authenticate(&parts).await {
@@ -140,7 +148,7 @@ where
                 Err(error) => return Ok(error.into_response()),
             };
             let needed = permissions.as_deref().map(|needed| needed.of(&parts.method));
-            match admit(audience, identity, needed) {
+            match admit(audience, identity, needed, in_person) {
                 Ok(Some(mut identity)) => {
                     identity.origin = Origin::of(&parts);
                     parts.extensions.insert(identity);
@@ -161,9 +169,19 @@ impl Needed {
 }
 
 /// The rule: who may enter where.
-fn admit(audience: Audience, identity: Option<Identity>, needed: Option<&str>) -> Result<Option<Identity>, Error> {
-    if let (Some(needed), Some(identity), true) = (needed, &identity, audience != Audience::Public) {
-        identity.require(needed)?;
+fn admit(
+    audience: Audience,
+    identity: Option<Identity>,
+    needed: Option<&str>,
+    in_person: bool,
+) -> Result<Option<Identity>, Error> {
+    if let Some(identity) = identity.as_ref().filter(|_| audience != Audience::Public) {
+        if in_person {
+            identity.require_in_person()?;
+        }
+        if let Some(needed) = needed {
+            identity.require(needed)?;
+        }
     }
     match (audience, identity) {
         (Audience::Public, identity) => Ok(identity),
@@ -187,13 +205,29 @@ mod tests {
         let (admin, machine) = (user.clone().into_admin(), user.clone().into_machine());
         let callers = [None, Some(user), Some(admin), Some(machine)];
         let status = |audience| {
-            callers
-                .clone()
-                .map(|caller| admit(audience, caller, None).map_or_else(|error| error.status().as_u16(), |_| 200))
+            callers.clone().map(|caller| {
+                admit(audience, caller, None, false).map_or_else(|error| error.status().as_u16(), |_| 200)
+            })
         };
         assert_eq!(status(Audience::Public), [200, 200, 200, 200]);
         assert_eq!(status(Audience::App), [401, 200, 200, 200]);
         assert_eq!(status(Audience::Admin), [401, 403, 200, 403]);
         assert_eq!(status(Audience::Machine), [401, 403, 403, 200]);
+    }
+
+    #[test]
+    fn only_the_user_is_there_in_person() {
+        let user = Identity::user(Id::from_uuid(uuid::Uuid::nil()));
+        let operator = user.clone().with_actor(Id::from_uuid(uuid::Uuid::max()));
+        for (caller, refused) in [
+            (user.clone(), None),
+            (user.clone().into_admin(), None),
+            (user.into_machine(), Some("API_KEY_REFUSED")),
+            (operator.clone(), Some("IMPERSONATION_REFUSED")),
+            (operator.into_admin(), Some("IMPERSONATION_REFUSED")),
+        ] {
+            let admitted = admit(Audience::App, Some(caller), None, true);
+            assert_eq!(admitted.err().map(|error| error.code().to_owned()).as_deref(), refused);
+        }
     }
 }

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::page;
 use crate::{
+    http::credential::{EndingQuery, SessionsEnded},
     model::{Membership, SessionInfo, User},
     operator::{Operators, UserChange},
     store::admin::{UserList, UserSort},
@@ -138,24 +139,17 @@ async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) ->
     Ok(Json(Sessions { items: operators.sessions(id).await? }))
 }
 
-/// What ended.
-#[derive(Serialize, ToSchema)]
-#[schema(as = UserSessionsEnded)]
-struct Ended {
-    /// How many sessions.
-    ended: u64,
-}
-
 /// Sign a user out
 ///
-/// Ends every session of theirs, at once.
+/// Ends every session of theirs, at once. API keys go on, unless they are to be revoked as well.
 #[utoipa::path(delete, path = "/{id}/sessions", operation_id = "end_user_sessions",
-    params(("id" = String, Path, format = Uuid, description = "The user.")),
-    responses((status = 200, description = "Done.", body = Ended)))]
+    params(("id" = String, Path, format = Uuid, description = "The user."), EndingQuery),
+    responses((status = 200, description = "Done.", body = SessionsEnded)))]
 async fn sign_out(
     State(operators): State<Operators>,
     caller: Identity,
     Path(id): Path<UserId>,
-) -> Result<Json<Ended>, Error> {
-    Ok(Json(Ended { ended: operators.sign_out(&caller, id).await? }))
+    Query(query): Query<EndingQuery>,
+) -> Result<Json<SessionsEnded>, Error> {
+    Ok(Json(operators.sign_out(&caller, id, query.api_keys.unwrap_or(false)).await?.into()))
 }

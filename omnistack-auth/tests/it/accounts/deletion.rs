@@ -41,6 +41,18 @@ impl Post {
         count
     }
 
+    /// Deletes the only team of a new user, and leaves; returns when the account is deleted.
+    async fn leave_a_deleted_team(&self) -> String {
+        self.registered("ada@example.com").await;
+        let ada = self.signed_in("ada@example.com").await;
+        let team = self.client(&ada).post("/api/v1/app/teams", json!({ "name": "Lone" })).await.expect(201).json();
+        self.leave(&ada).await.expect_error(409, "LAST_OWNER");
+        self.client(&ada).delete(format!("/api/v1/app/teams/{}", team["id"].as_str().unwrap())).await.expect(200);
+        let leaving = self.leave(&ada).await.expect(202).json();
+        self.client(&ada).get(ME).await.expect(401);
+        leaving["delete_at"].as_str().unwrap().to_owned()
+    }
+
     /// Makes a team of these, each its owner.
     async fn team(&self, owners: &[&str]) -> TenantId {
         let mut tx = self.app.db().all_tenants().begin().await.unwrap();
@@ -126,6 +138,56 @@ on_each_database! {
         post.upkeep().await;
         assert_eq!(post.count("select count(*) from users").await, 1);
         assert_eq!(post.count("select count(*) from members where role = 'owner'").await, 2, "her own, and the team's");
+    }
+
+    async fn who_deleted_their_only_team_may_leave_at_once(database: TestDatabase) {
+        let post = start_with(database, |app| app.set("AUTH_DELETION_GRACE", "60d")).await;
+        assert_eq!(post.leave_a_deleted_team().await, "2030-03-02T00:00:00Z");
+    }
+
+    async fn an_account_whose_grace_is_shorter_waits_for_its_team(database: TestDatabase) {
+        let post = start_with(database, |app| app.set("AUTH_DELETION_GRACE", "7d")).await;
+        assert_eq!(post.leave_a_deleted_team().await, "2030-01-31T00:00:00Z");
+        post.app.clock().advance(29 * DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 1);
+        post.app.clock().advance(DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 0);
+    }
+
+    async fn a_team_restored_meanwhile_keeps_its_owner(database: TestDatabase) {
+        let post = start(database).await;
+        post.leave_a_deleted_team().await;
+        let mut tx = post.app.db().all_tenants().begin().await.unwrap();
+        tx.query("update tenants set delete_at = null where name = 'Lone'").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        post.app.clock().advance(31 * DAY);
+        post.upkeep().await;
+        assert_eq!(post.count("select count(*) from users").await, 1);
+    }
+
+    async fn the_only_operator_stays(database: TestDatabase) {
+        let post = start(database).await;
+        for email in ["ada@example.com", "eve@example.com"] {
+            post.registered(email).await;
+        }
+        let (ada, eve) = (post.signed_in("ada@example.com").await, post.signed_in("eve@example.com").await);
+        let operator = "update users set operator = $1 where email = $2";
+        let operate = async |email: &str, yes: bool| {
+            post.app.db().query(operator).bind(yes).bind(email.to_owned()).execute().await.unwrap();
+        };
+        operate("ada@example.com", true).await;
+        let refused = post.leave(&ada).await.expect_error(409, "LAST_OPERATOR").json();
+        assert!(refused["error"]["message"].as_str().unwrap().contains("make another user an operator first"));
+        post.client(&ada).get(ME).await.expect(200);
+        // Of two who leave at once, one stays.
+        operate("eve@example.com", true).await;
+        let (one, other) = tokio::join!(post.leave(&ada), post.leave(&eve));
+        let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [202, 409]);
+        assert_eq!(post.count("select count(*) from users where operator and delete_at is null").await, 1);
     }
 
     async fn ones_own_data_and_nobody_elses(database: TestDatabase) {

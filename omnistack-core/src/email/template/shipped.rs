@@ -32,6 +32,7 @@ pub(super) fn add(known: &mut BTreeMap<&'static str, Known>) {
     add_one::<ContactConfirmation>(known);
     add_one::<ContactNotification>(known);
     add_one::<NewSignIn>(known);
+    add_one::<NewApiKey>(known);
 }
 
 fn add_one<T: Template>(known: &mut BTreeMap<&'static str, Known>) {
@@ -448,6 +449,49 @@ impl Template for NewSignIn {
             device: Some("Firefox on Linux".into()),
             address: Some("203.0.113.7".into()),
             link: "https://app.example.com/security".into(),
+        }
+    }
+}
+
+/// Tells of an API key that was made, or got another secret.
+///
+/// ```
+/// use omnistack_core::email::template::{NewApiKey, Templates};
+///
+/// let (at, link) = ("2030-01-31T12:34:56Z".parse()?, Some("https://app.example.com/security".into()));
+/// let (key, tenant) = ("nightly export".into(), "Acme".into());
+/// let mail = Templates::default().render(&NewApiKey { name: None, key, tenant, rotated: false, at, link }, "en")?;
+/// assert!(mail.text.contains("- Key: nightly export\n- Team: Acme\n- Time: 31 January 2030, 12:34 UTC"));
+/// # Ok::<_, omnistack_core::app::BoxError>(())
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct NewApiKey {
+    /// What the reader is called.
+    pub name: Option<String>,
+    /// What the key is called.
+    pub key: String,
+    /// The tenant it is good in.
+    pub tenant: String,
+    /// Whether an older key got another secret.
+    pub rotated: bool,
+    /// When.
+    pub at: Timestamp,
+    /// Where sessions are ended and the password is changed, if the app has such a page.
+    pub link: Option<String>,
+}
+
+impl Template for NewApiKey {
+    const NAME: &'static str = "new_api_key";
+    const SOURCES: &'static [(&'static str, &'static str)] = sources!("new_api_key");
+
+    fn sample() -> Self {
+        Self {
+            name: Some("Ada".into()),
+            key: "nightly export".into(),
+            tenant: "Acme".into(),
+            rotated: false,
+            at: sample_time(),
+            link: Some("https://app.example.com/security".into()),
         }
     }
 }

@@ -135,6 +135,17 @@ the app can't be built: 1 problem
 }
 
 #[tokio::test]
+async fn a_mount_without_users_asks_for_none_in_person() {
+    let expected = "
+the app can't be built: 1 problem
+
+  - test: /api/v1/public/hello is for users in person, and its audience is `public`
+      fix: mount it with `Mount::app` or `Mount::admin`
+";
+    refused(builder(&[]).with(routes(Mount::public("/hello").in_person(), hello())), expected);
+}
+
+#[tokio::test]
 async fn the_development_identity_is_refused_in_production() {
     for (environment, refused) in [("development", false), ("test", false), ("production", true), ("prod", true)] {
         let built = builder(&[("APP_ENV", environment), ("DEV_TOKEN", "x")]).with(DevIdentity::default()).build();

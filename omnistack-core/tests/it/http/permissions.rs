@@ -53,6 +53,36 @@ async fn a_mount_asks_for_permissions_by_method() {
 }
 
 #[tokio::test]
+async fn a_mount_asks_for_the_user_in_person() {
+    let app = start(|app| {
+        app.with(module("test", |registry| {
+            let api = || Api::<()>::new().hidden("/", get(|| async {}).post(|| async {}));
+            registry.routes(Mount::app("/devices").in_person(), api(), |_| Ok(()));
+            registry.routes(Mount::admin("/devices").permissions("devices").in_person(), api(), |_| Ok(()));
+        }))
+    })
+    .await;
+    let operator = Id::from_uuid(Uuid::new_v4());
+    for (caller, refused) in [
+        (user("*").into_admin(), None),
+        (user("*").into_admin().into_machine(), Some("API_KEY_REFUSED")),
+        (user("*").into_admin().with_actor(operator), Some("IMPERSONATION_REFUSED")),
+    ] {
+        let caller = app.caller(caller);
+        for path in ["/api/v1/app/devices", "/api/v1/admin/devices"] {
+            for method in [Method::GET, Method::POST] {
+                let answer = caller.request(method, path).await;
+                match refused {
+                    Some(code) => answer.expect_error(403, code),
+                    None => answer.expect(200),
+                };
+            }
+        }
+    }
+    app.anonymous().get("/api/v1/app/devices").await.expect(401);
+}
+
+#[tokio::test]
 async fn a_route_asks_for_a_recent_sign_in_and_a_second_factor() {
     let five_minutes = Duration::from_secs(300);
     let app = start(|app| {

@@ -10,7 +10,7 @@ use omnistack_testkit::{Answer, TestDatabase, on_each_database};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{FILES, PNG, Shop, id, memory, shop, with};
+use super::{FILES, PNG, Shop, id, memory, shop, upload, with};
 
 /// The path of a link.
 fn path(signed: &Value) -> String {
@@ -27,6 +27,19 @@ fn announced(content_type: &str, bytes: &[u8]) -> Value {
 }
 
 on_each_database! {
+    async fn an_operator_who_acts_as_a_user_makes_no_links(database: TestDatabase) {
+        let shop = shop(database, &[], None).await;
+        let alice = shop.app.user();
+        let file = upload(&alice, "plan.png", "image/png", PNG).await.expect(201).json();
+        let user = alice.identity().unwrap().clone();
+        let operator = user.user;
+        let acting = shop.app.caller(user.with_actor(operator));
+        let link = format!("{FILES}/{}/link", id(&file));
+        acting.post(&link, json!({})).await.expect_error(403, "IMPERSONATION_REFUSED");
+        acting.get(format!("{FILES}/{}/content", id(&file))).await.expect(200);
+        alice.post(&link, json!({})).await.expect(200);
+    }
+
     async fn straight_to_the_storage(database: TestDatabase) {
         let shop = shop(database, &[], None).await;
         let alice = shop.app.user();

@@ -1,0 +1,161 @@
+//! What API keys, and operators who act as a user, reach: every operation of the app's own description is tried, and all but
+//! those listed here are refused.
+
+use std::collections::BTreeMap;
+
+use omnistack_core::http::Method;
+use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
+use serde_json::{Value, json};
+
+use super::{
+    admin::operator,
+    isolation::{NOBODY, Operation, document, everything, operations, things},
+    teams::Team,
+};
+
+/// An operation by its method and path, and why it is allowed.
+type Allowed = (&'static str, &'static str, &'static str);
+
+/// What an API key without a scope may do.
+const WITH_A_KEY: [Allowed; 4] = [
+    ("GET", "/api/v1/app/users/me", "a program learns in whose name and where it calls"),
+    ("GET", "/api/v2/app/users/me", "the same in version 2"),
+    ("GET", "/api/v1/app/teams", "of the teams, the one the key is for"),
+    ("GET", "/api/v1/app/tenants/current", "the team the key is for"),
+];
+
+/// What an operator may do who acts as the owner of a team.
+const WHILE_ACTING: [Allowed; 23] = [
+    ("GET", "/api/v1/app/users/me", "says that an operator acts as the user"),
+    ("GET", "/api/v2/app/users/me", "the same in version 2"),
+    ("DELETE", "/api/v1/app/impersonation", "ends it"),
+    ("GET", "/api/v1/app/tenants/current", "looks"),
+    ("PUT", "/api/v1/app/tenants/current", "chooses a tenant for the impersonation alone"),
+    ("GET", "/api/v1/app/teams", "looks"),
+    ("GET", "/api/v1/app/teams/{id}", "looks"),
+    ("PATCH", "/api/v1/app/teams/{id}", "renames; gives no rights"),
+    ("GET", "/api/v1/app/teams/{id}/activity", "looks"),
+    ("GET", "/api/v1/app/teams/{id}/members", "looks"),
+    ("DELETE", "/api/v1/app/teams/{id}/members/{user}", "takes rights; gives none"),
+    ("GET", "/api/v1/app/teams/{id}/roles", "looks"),
+    ("DELETE", "/api/v1/app/teams/{id}/roles/{name}", "takes rights; gives none"),
+    ("GET", "/api/v1/app/teams/{id}/invitations", "looks"),
+    ("DELETE", "/api/v1/app/teams/{id}/invitations/{invitation}", "takes rights; gives none"),
+    ("GET", "/api/v1/app/api-keys", "looks; secrets are not shown"),
+    ("GET", "/api/v1/app/api-keys/{id}", "looks; the secret is not shown"),
+    ("GET", "/api/v1/app/notes", "the team's data"),
+    ("POST", "/api/v1/app/notes", "the team's data"),
+    ("GET", "/api/v1/app/notes/{id}", "the team's data"),
+    ("PATCH", "/api/v1/app/notes/{id}", "the team's data"),
+    ("DELETE", "/api/v1/app/notes/{id}", "the team's data"),
+    ("POST", "/api/v1/app/notes/{id}/restore", "the team's data"),
+];
+
+/// Where nobody is recognised, whatever a request carries.
+const OPEN: [&str; 6] = ["/api/v1/public/", "/api/v2/public/", "/.well-known/", "/health", "/openapi", "/docs"];
+
+const REFUSALS: [&str; 5] =
+    ["API_KEY_REFUSED", "IMPERSONATION_REFUSED", "PERMISSION_DENIED", "FORBIDDEN", "NOT_IMPERSONATING"];
+
+fn is_refused(answer: &Answer) -> bool {
+    let code = || answer.json()["error"]["code"].as_str().map(str::to_owned);
+    matches!(answer.status.as_u16(), 403 | 409) && code().is_some_and(|code| REFUSALS.contains(&code.as_str()))
+}
+
+/// Every operation that recognises its caller: those that look first, then those that change, those that delete, those that
+/// take it back, and the one that ends an impersonation last.
+fn guarded(document: &Value, id: &str) -> Vec<Operation> {
+    let all = operations(document, "/", id);
+    let mut guarded: Vec<_> =
+        all.into_iter().filter(|one| !OPEN.iter().any(|open| one.path.starts_with(open))).collect();
+    let rank = |one: &Operation| match one.method {
+        _ if one.path.ends_with("/impersonation") => 4,
+        _ if one.path.ends_with("/restore") => 3,
+        Method::GET => 0,
+        Method::DELETE => 2,
+        _ => 1,
+    };
+    guarded.sort_by_key(rank);
+    guarded
+}
+
+/// Tries every operation, and returns those that were not refused, each with the path it was sent to.
+async fn tried(
+    team: &Team,
+    client: &Client,
+    things: &BTreeMap<&str, String>,
+    allowed: &[Allowed],
+) -> Vec<(Method, String)> {
+    let (document, tenant) = (document(team).await, team.id.to_string());
+    let (mut reached, mut wrong, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut listed: Vec<_> = allowed.iter().map(|(method, path, _)| (*method, *path)).collect();
+    for operation in guarded(&document, &tenant) {
+        let (path, what) = (operation.filled(things), (operation.method.as_str(), operation.path.as_str()));
+        let answer = operation.send(client, &path).await;
+        let at = listed.iter().position(|one| *one == what);
+        match (at.map(|at| listed.remove(at)), answer.status.is_success()) {
+            (Some(_), true) => reached.push((operation.method.clone(), path)),
+            (None, _) if is_refused(&answer) => {}
+            _ => wrong.push(format!("{} {}: {} {}", what.0, what.1, answer.status, answer.text())),
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "neither refused nor listed with its reason:\n{}", wrong.join("\n"));
+    assert!(listed.is_empty(), "listed, and not there: {listed:?}");
+    assert!(count >= 80, "{count} operations were tried");
+    reached
+}
+
+/// Things for every parameter, those of operators too.
+async fn all_things(team: &Team) -> BTreeMap<&'static str, String> {
+    let mut things = things(team).await;
+    for name in ["users", "tenants", "jobs", "queues", "events", "suppressions"] {
+        things.entry(name).or_insert_with(|| NOBODY.to_owned());
+    }
+    things
+}
+
+on_each_database! {
+    async fn what_a_key_without_a_scope_reaches(database: TestDatabase) {
+        let team = everything(database).await;
+        let things = all_things(&team).await;
+        let key = json!({ "name": "idle", "scopes": ["tenant:read"] });
+        let tenant = team.id.to_string();
+        let key = team.owner().post("/api/v1/app/api-keys", key).header("x-tenant-id", &tenant).await.expect(201).json();
+        let mut tx = team.app.db().all_tenants().begin().await.unwrap();
+        tx.query("update api_keys set scopes = '' where name = 'idle'").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let robot = team.app.bearer(key["secret"].as_str().unwrap());
+        let before = team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json();
+        let reached = tried(&team, &robot, &things, &WITH_A_KEY).await;
+        assert!(reached.iter().all(|(method, _)| *method == Method::GET), "it changes nothing: {reached:?}");
+        assert_eq!(team.owner().get("/api/v1/app/auth/sessions").await.expect(200).json(), before);
+    }
+
+    async fn what_an_operator_who_acts_as_an_owner_reaches(database: TestDatabase) {
+        let team = everything(database).await;
+        let things = all_things(&team).await;
+        let (boss, operator) = operator(&team.app, "boss@example.com").await;
+        let body = json!({ "user_id": team.members[0].0, "tenant_id": team.id, "reason": "asked for help in ticket 4711" });
+        let tokens = operator.post("/api/v1/admin/impersonate", body).await.expect(201).json();
+        let acting = team.app.bearer(tokens["access_token"].as_str().unwrap());
+        let reached = tried(&team, &acting, &things, &WHILE_ACTING).await;
+
+        // Whatever was changed is recorded under both names.
+        let (mut recorded, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let query = format!("actor={}&action=impersonation.request&limit=100{cursor}", boss.user);
+            let page = operator.get(format!("/api/v1/admin/audit-logs?{query}")).await.expect(200).json();
+            recorded.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        for (method, path) in reached.iter().filter(|(method, _)| *method != Method::GET) {
+            let of_it = |entry: &&Value| entry["details"]["method"] == method.as_str() && entry["details"]["path"] == *path;
+            let entry = recorded.iter().find(of_it).unwrap_or_else(|| panic!("{method} {path} left no entry"));
+            assert_eq!(entry["details"]["on_behalf_of"], json!(team.members[0].0), "{entry}");
+            assert_eq!(entry["details"]["address"], "127.0.0.1", "{entry}");
+        }
+        assert!(recorded.iter().all(|entry| entry["details"]["method"] != "GET"));
+    }
+}
