@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use omnistack_core::{
+    audit::AuditEntry,
     http::{self, FieldProblem},
     identity::{Identity, Require},
 };
+use serde_json::{Value, json};
 
 use super::{Accounts, Visitor};
 use crate::{
@@ -55,7 +57,7 @@ impl Accounts {
             tx.commit().await?;
             return Ok(account);
         }
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_refused", &account, Some(account.id), details).await?;
         tx.commit().await?;
         Err(http::Error::invalid([FieldProblem::new(field, "is not your password")]).into())
@@ -82,7 +84,7 @@ impl Accounts {
         store::set_password(&mut tx, account.id, Some(&hash), self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_changed", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;
@@ -95,8 +97,8 @@ impl Accounts {
         let account = self.own(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         let ended = self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
-        let details = Some(serde_json::json!({ "sessions": ended }));
-        self.record_in(&mut tx, "account.sessions_ended", &account, Some(account.id), details).await?;
+        let entry = AuditEntry::new("account.sessions_ended").by(caller).with(json!({ "sessions": ended }));
+        self.record_of_in(&mut tx, &account, entry).await?;
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
         Ok(ended)

@@ -5,7 +5,7 @@ use omnistack_core::{
     http::{self, FieldProblem},
     identity::UserId,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Accounts, Visitor};
 use crate::{
@@ -48,7 +48,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
         // Counts of mails come after the row of the user, as they do at sign-in, so that no two wait for each other.
-        let from = Some(super::from(&visitor.device));
+        let from = Some(super::from(visitor, Value::Null));
         let (mail, user) = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
                 // As many statements as for one that is new, about nobody: the time of the answer tells nothing either.
@@ -107,12 +107,13 @@ impl Accounts {
 
     /// Takes a token from a mail for what it says: this address is its user's. The user signs in after that: a click in
     /// a mail somebody else has caused lets nobody in.
-    pub(crate) async fn verify_email(&self, token: &str) -> Result<(), Error> {
+    pub(crate) async fn verify_email(&self, token: &str, visitor: &Visitor) -> Result<(), Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         if let Some(row) = self.0.one_time.take_in(&mut tx, Purpose::VerifyEmail, token).await? {
             let account = store::lock(&mut tx, row.user_id).await?.ok_or_else(one_time::invalid)?;
             store::confirm_email(&mut tx, account.id, self.0.clock.now()).await?;
-            self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), None).await?;
+            let details = Some(super::from(visitor, Value::Null));
+            self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), details).await?;
             return Ok(tx.commit().await?);
         }
         let row = self.0.one_time.take_in(&mut tx, Purpose::ChangeEmail, token).await?.ok_or_else(one_time::invalid)?;
@@ -126,7 +127,7 @@ impl Accounts {
         store::set_email(&mut tx, account.id, &email, self.0.clock.now()).await?;
         // Links in the old mailbox are good for nothing any more.
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
-        let details = json!({ "before": account.email, "after": email });
+        let details = super::from(visitor, json!({ "before": account.email, "after": email }));
         self.record_in(&mut tx, "account.email_changed", &account, Some(account.id), Some(details)).await?;
         if let Some(old) = account.email.clone() {
             self.mail_in(&mut tx, AccountMail::EmailChanged { old, new: email }).await?;

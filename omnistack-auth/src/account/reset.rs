@@ -1,5 +1,7 @@
 //! A new password for who has forgotten it.
 
+use serde_json::Value;
+
 use super::{Accounts, Visitor};
 use crate::{
     Error,
@@ -46,7 +48,7 @@ impl Accounts {
         if let Some(email) = &account.email {
             self.0.lockout.clear_in(&mut tx, email).await?;
         }
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_reset", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;
