@@ -9,6 +9,7 @@ mod upload;
 
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::{body::Body, response::Response};
+use omnistack_core::http::header_parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{ByteRange, Object};
@@ -60,8 +61,7 @@ pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
 
 /// Whether the client has this already.
 pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let mut tags = header_parts(headers, &header::IF_NONE_MATCH, b',').map(|tag| tag.trim_start_matches("W/"));
     tags.any(|tag| tag == "*" || tag == etag)
 }
 
