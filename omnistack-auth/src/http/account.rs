@@ -6,6 +6,7 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     http::{Error, Json},
+    name::is_name_or_empty,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -50,8 +51,8 @@ struct Registration {
     password: Password,
     /// What to call them; the part of the address before the `@` when absent.
     #[serde(default)]
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100, pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 100), custom(is_name_or_empty))]
+    #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*$")]
     name: String,
 }
 
@@ -92,9 +93,10 @@ struct LinkToken {
     (status = 409, description = "Another account has this address by now.")))]
 async fn verify_email(
     State(accounts): State<Accounts>,
+    request: Request,
     Json(LinkToken { token }): Json<LinkToken>,
 ) -> Result<StatusCode, Error> {
-    accounts.verify_email(&token).await?;
+    accounts.verify_email(&token, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
