@@ -37,7 +37,7 @@ use omnistack_core::{
     crypto::KeyRing,
     db::{Db, Tx},
     events::Events,
-    http::{self, FieldProblem, RateLimiter},
+    http::{self, FieldProblem, RateLimiter, layer::RequestId},
     identity::{Identity, UserId},
     jobs::Jobs,
 };
@@ -129,13 +129,13 @@ pub(crate) struct Inner {
 /// ```
 /// use axum::http::{header::USER_AGENT, request::Parts};
 /// use omnistack_auth::{account::Visitor, model::Device};
-/// use omnistack_core::http::layer::ClientAddr;
+/// use omnistack_core::http::layer::{ClientAddr, RequestId};
 ///
 /// fn visitor(request: &Parts) -> Visitor {
 ///     let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
-///     let user_agent = request.headers.get(USER_AGENT).and_then(|name| name.to_str().ok()).map(str::to_owned);
+///     let user_agent = request.headers.get(USER_AGENT).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
 ///     let device = Device { user_agent, address: address.map(|address| address.to_string()) };
-///     Visitor { device, address, ..Visitor::default() }
+///     Visitor { device, address, request: request.extensions.get::<RequestId>().cloned(), ..Visitor::default() }
 /// }
 /// # let (mut request, ()) = axum::http::Request::new(()).into_parts();
 /// # request.headers.insert(USER_AGENT, axum::http::HeaderValue::from_static("acme-cli/2.1"));
@@ -152,6 +152,8 @@ pub struct Visitor {
     /// The cookie `__Host-omnistack-device` of the browser, which it has from an earlier sign-in: wrong passwords of a device
     /// that is known are counted by themselves.
     pub known_device: Option<String>,
+    /// The request's id, for the audit log.
+    pub request: Option<RequestId>,
 }
 
 impl Accounts {
@@ -210,10 +212,16 @@ impl Accounts {
         by: Option<UserId>,
         details: Option<Value>,
     ) -> Result<(), Error> {
-        let mut entry = AuditEntry::new(action).on("user", account.id);
+        let mut entry = AuditEntry::new(action);
         entry.actor = by;
-        entry.tenant = account.tenant_id;
         entry.details = details;
+        self.record_of_in(tx, account, entry).await
+    }
+
+    /// Records what was done to an account, in the chain of its user's own tenant.
+    async fn record_of_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
+        let mut entry = entry.on("user", account.id);
+        entry.tenant = account.tenant_id;
         Ok(self.0.audit.record_in(tx, entry).await?)
     }
 
@@ -242,9 +250,12 @@ impl Accounts {
     }
 }
 
-/// What is recorded of where somebody came from.
-fn from(device: &Device) -> Value {
-    serde_json::json!({ "address": device.address, "user_agent": device.user_agent })
+/// Adds where a request came from to the details of an entry, by the names that [`AuditEntry::by`] uses too.
+fn from(visitor: &Visitor, mut details: Value) -> Value {
+    details["address"] = visitor.device.address.clone().into();
+    details["user_agent"] = visitor.device.user_agent.clone().into();
+    details["request_id"] = visitor.request.as_ref().map(RequestId::as_str).into();
+    details
 }
 
 impl fmt::Debug for Accounts {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::http::{HeaderName, StatusCode, header, request::Parts};
+use ::http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use omnistack_core::{db::Db, http::Error, identity::TenantId};
 use utoipa::openapi::{
     KnownFormat, ObjectBuilder, Required, SchemaFormat,
@@ -63,20 +63,23 @@ impl TenantDomain {
 
     /// What this request asks for; the header before the subdomain.
     pub(crate) fn chosen(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
-        let Some(value) = request.headers.get(TENANT) else { return Ok(self.of_host(request)) };
+        let Some(value) = request.headers.get(TENANT) else { return self.of_host(request) };
         let id = value.to_str().ok().and_then(|text| text.parse().ok());
         let wrong = || Error::bad_request("TENANT_INVALID", "`X-Tenant-Id` is not the id of a tenant, which is a UUID");
         id.map(|id| Some(Chosen::Id(id))).ok_or_else(wrong)
     }
 
-    fn of_host(&self, request: &Parts) -> Option<Chosen> {
-        let domain = self.0.as_deref()?;
-        let header = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    fn of_host(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
+        let Some(domain) = self.0.as_deref() else { return Ok(None) };
+        let header = request.headers.get(header::HOST).map(HeaderValue::to_str).transpose();
+        let header =
+            header.map_err(|_| Error::bad_request("HOST_INVALID", "`Host` is not ASCII; write it in Punycode"))?;
         // HTTP/2 has it in the address (RFC 9113, section 8.3.1).
-        let host = request.uri.host().or(header)?;
-        let host = host.split(':').next()?.trim_end_matches('.').to_ascii_lowercase();
-        let slug = host.strip_suffix(domain)?;
-        (!slug.is_empty() && !slug.contains('.') && !is_reserved(slug)).then(|| Chosen::Slug(slug.to_owned()))
+        let host = request.uri.host().or(header).unwrap_or_default();
+        let host = host.split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+        let slug = host.strip_suffix(domain).unwrap_or_default();
+        let is_tenant = !slug.is_empty() && !slug.contains('.') && !is_reserved(slug);
+        Ok(is_tenant.then(|| Chosen::Slug(slug.to_owned())))
     }
 }
 
@@ -102,5 +105,8 @@ mod tests {
             assert_eq!(domain.chosen(&request).unwrap(), expected, "{host}");
             assert_eq!(TenantDomain::default().chosen(&request).unwrap(), None, "{host}");
         }
+        let host = HeaderValue::from_bytes(b"acme\xf6.example.com").unwrap();
+        let (request, ()) = ::http::Request::builder().header("host", host).body(()).unwrap().into_parts();
+        assert_eq!(domain.chosen(&request).unwrap_err().code(), "HOST_INVALID");
     }
 }

@@ -12,7 +12,7 @@ use axum::response::Response;
 use omnistack_core::{
     ExposeSecret as _,
     http::{
-        CorsOrigin, Error, HttpSettings, Request,
+        CorsOrigin, Error, HttpSettings, Request, header_parts,
         layer::{After, Step},
     },
 };
@@ -45,8 +45,7 @@ pub(crate) fn refresh(headers: &HeaderMap) -> Option<&str> {
 
 /// A cookie by its whole name, if it isn't empty.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs = header_parts(headers, &header::COOKIE, b';').filter_map(|pair| pair.split_once('='));
     pairs.find(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value)
 }
 

@@ -11,7 +11,8 @@ use omnistack_core::{
     audit::AuditEntry,
     crypto::{Context, KeyRing, Sha256, Token},
     db::{self, Tx},
-    http::{self, Page, StatusCode},
+    email::RecipientLimit,
+    http::{self, HeaderValue, Page, StatusCode, header},
     id::Id,
     identity::{Identity, TenantId, UserId},
     jobs::Jobs,
@@ -104,7 +105,8 @@ impl Invitations {
     /// As of [`Tenants::rights`]; 403 without `members:manage`, for a role that allows what the caller may not, and to
     /// operators who act as a user; 401 `REAUTHENTICATION_REQUIRED` to invite an owner long after signing in; 409
     /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role the
-    /// team doesn't have, and for an address that is none.
+    /// team doesn't have, and for an address that is none; 429 `TOO_MANY_MAILS` for an address that got too many mails that
+    /// strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
@@ -137,7 +139,7 @@ impl Invitations {
             let message = "they are invited already: send that again, or revoke it first";
             http::Error::conflict("ALREADY_INVITED", message).into()
         })?;
-        self.send(&mut tx, new.id).await?;
+        self.send(&mut tx, &new).await?;
         let entry = entry("invitation.created", caller, &new).with(json!({ "email": new.email, "role": role }));
         self.tenants.done(tx, entry).await?;
         Ok(new)
@@ -176,7 +178,7 @@ impl Invitations {
         let now = self.tenants.clock.now();
         let renewed = Invitation { sent_at: now, expires_at: now + GOOD_FOR, ..before };
         store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
-        self.send(&mut tx, renewed.id).await?;
+        self.send(&mut tx, &renewed).await?;
         self.tenants.done(tx, entry("invitation.resent", caller, &renewed)).await?;
         Ok(renewed)
     }
@@ -237,7 +239,7 @@ impl Invitations {
         caller.require_in_person()?;
         // A token is all that is known.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let joined = self.accept_in(&mut tx, caller.user, token).await?;
+        let joined = self.join_in(&mut tx, caller, token).await?;
         tx.commit().await?;
         self.tenants.sessions.forget(caller.user).await;
         Ok(joined)
@@ -251,6 +253,11 @@ impl Invitations {
     /// verified address is not the one it was sent to; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403
     /// `TENANT_SUSPENDED`; the database's.
     pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<Joined, Error> {
+        self.join_in(tx, &Identity::user(user), token).await
+    }
+
+    async fn join_in(&self, tx: &mut Tx, caller: &Identity, token: &str) -> Result<Joined, Error> {
+        let user = caller.user;
         let (found, now) = (self.of_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
             let message = "this invitation was sent to another address: sign in with that one, verified";
@@ -272,7 +279,7 @@ impl Invitations {
         }
         tenant::add_member(tx, found.tenant_id, user, &found.role, now).await?;
         store::delete(tx, found.tenant_id, found.id).await?;
-        let entry = AuditEntry::new("member.joined").by(&Identity::user(user)).for_tenant(found.tenant_id);
+        let entry = AuditEntry::new("member.joined").by(caller).for_tenant(found.tenant_id);
         let details = json!({ "after": found.role, "invitation": found.id, "invited_by": found.invited_by });
         self.tenants.audit.record_in(tx, entry.on("user", user).with(details)).await?;
         Ok(Joined { tenant: found.tenant_id, role: found.role })
@@ -294,8 +301,15 @@ impl Invitations {
     }
 
     /// Has the mail sent when the transaction commits.
-    async fn send(&self, tx: &mut Tx, id: Id<Invited>) -> Result<(), Error> {
-        self.jobs.enqueue_in(tx, AccountMail::Invitation { invitation: id }).await.map_err(http::Error::from)?;
+    ///
+    /// # Errors
+    /// 429 `TOO_MANY_MAILS` for an address that may get no mail now: nothing is changed, so the link before stays good.
+    async fn send(&self, tx: &mut Tx, to: &Invitation) -> Result<(), Error> {
+        let limit = RecipientLimit::new(self.tenants.clock.clone());
+        if let Some(wait) = limit.wait_in(tx, &to.email).await? {
+            return Err(too_many_mails(wait).into());
+        }
+        self.jobs.enqueue_in(tx, AccountMail::Invitation { invitation: to.id }).await.map_err(http::Error::from)?;
         Ok(())
     }
 }
@@ -308,6 +322,13 @@ fn admits(rights: &Rights) -> Result<(), http::Error> {
 
 fn ends() -> http::Error {
     http::Error::conflict("TEAM_ENDS", "the team is to be deleted; its owner can restore it")
+}
+
+fn too_many_mails(wait: Duration) -> http::Error {
+    let seconds = wait.as_secs().max(1);
+    let message = format!("this address got too many mails; wait {seconds} seconds, then send the invitation again");
+    let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MAILS", message);
+    error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
 }
 
 pub(crate) fn invalid() -> http::Error {

@@ -18,13 +18,14 @@ use omnistack_core::{
     crypto::KeyRing,
     db::{Db, Tx},
     email::{
-        Email, Mailer, Outbox,
+        Email, Mailer, Outbox, RecipientLimit,
         template::{MagicLink, NewApiKey, NewSignIn, Notification, ResetPassword, Template, Templates, VerifyEmail},
     },
     http,
     id::Id,
     identity::UserId,
     jobs::{Job, JobCtx, JobError},
+    name::defused,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,15 @@ pub(crate) enum AccountMail {
     /// Somebody is asked to join a team, if the invitation still stands. It names the row and not the token, which no queue
     /// holds.
     Invitation { invitation: Id<Invited> },
+}
+
+impl AccountMail {
+    /// Whether a stranger can cause this mail who neither has the account nor reads the mailbox, and its reader has not asked
+    /// for it. Links that sign in or reset a password are the way in, and have counters of their own; invitations are counted
+    /// when they are made.
+    const fn is_unasked(&self) -> bool {
+        matches!(self, Self::Verify { .. } | Self::AlreadyRegistered { .. } | Self::ConfirmEmail { .. })
+    }
 }
 
 /// What has happened to second factors.
@@ -172,7 +182,11 @@ impl Job for AccountMail {
             Self::Invitation { .. } => mails.db.all_tenants().begin().await?,
             _ => mails.db.begin().await?,
         };
+        let is_unasked = self.is_unasked();
         let Some(email) = mails.write(&mut tx, self).await? else { return Ok(()) };
+        if is_unasked && mails.is_flooded(&mut tx, &email).await? {
+            return Ok(());
+        }
         match &mails.outbox {
             Some(outbox) => {
                 outbox.send_in(&mut tx, &email).await?;
@@ -210,6 +224,16 @@ pub(crate) struct Mails {
 }
 
 impl Mails {
+    /// Counts a mail that its reader has not asked for; whether there were too many.
+    async fn is_flooded(&self, tx: &mut Tx, email: &Email) -> Result<bool, Error> {
+        let Some(to) = email.to.first() else { return Ok(false) };
+        let wait = RecipientLimit::new(self.clock.clone()).wait_in(tx, to.mailbox()).await?;
+        if let Some(wait) = wait {
+            tracing::info!(target: "omnistack::auth", seconds = wait.as_secs(), "a mail was left out: its address had too many");
+        }
+        Ok(wait.is_some())
+    }
+
     /// The mail; none when there is nobody to send it to, or no reason any more.
     async fn write(&self, tx: &mut Tx, mail: AccountMail) -> Result<Option<Email>, Error> {
         let product = &self.product;
@@ -221,7 +245,7 @@ impl Mails {
                 };
                 let link = self.link(tx, Purpose::VerifyEmail, &account, None, "verify-email").await?;
                 let expires = Purpose::VerifyEmail.lifetime();
-                self.to(&account, &VerifyEmail { name: Some(account.name.clone()), link, expires })?
+                self.to(&account, &VerifyEmail { name: None, link, expires })?
             }
             AccountMail::AlreadyRegistered { email } => {
                 let title = format!("You have an account at {product}");
@@ -242,7 +266,7 @@ impl Mails {
                 let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
                 let link = self.link(tx, Purpose::ResetPassword, &account, None, "reset-password").await?;
                 let expires = Purpose::ResetPassword.lifetime();
-                self.to(&account, &ResetPassword { name: Some(account.name.clone()), link, expires })?
+                self.to(&account, &ResetPassword { name: name(&account), link, expires })?
             }
             AccountMail::MagicLink { email } => {
                 let Some(account) = self.reader(tx, &email).await? else { return Ok(None) };
@@ -257,7 +281,7 @@ impl Mails {
                 }
                 let link = self.link(tx, Purpose::ChangeEmail, &account, Some(email.clone()), "change-email").await?;
                 let expires = Purpose::ChangeEmail.lifetime();
-                let verify = VerifyEmail { name: Some(account.name.clone()), link, expires };
+                let verify = VerifyEmail { name: None, link, expires };
                 Some(self.compose(&email, account.locale.as_deref(), &verify)?)
             }
             AccountMail::EmailChanged { old, new } => {
@@ -277,7 +301,7 @@ impl Mails {
             AccountMail::IdentityChanged { user, issuer, linked } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let host = issuer.split_once("://").map_or(issuer.as_str(), |(_, rest)| rest);
-                let host = printable(host.split('/').next().unwrap_or_default());
+                let host = host.split('/').next().unwrap_or_default();
                 let (title, changed) = if linked {
                     let changed = format!("From now on you can sign in with your account at {host}.");
                     (format!("Your account at {product} was linked with {host}"), changed)
@@ -295,9 +319,11 @@ impl Mails {
             }
             AccountMail::NewSignIn { user, user_agent, address, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
-                let name = Some(account.name.clone());
                 let device = user_agent.as_deref().map(printable);
-                self.to(&account, &NewSignIn { name, at, device, address, link: self.page("security") })?
+                self.to(
+                    &account,
+                    &NewSignIn { name: name(&account), at, device, address, link: self.page("security") },
+                )?
             }
             AccountMail::NewApiKey { user, name: key, tenant, rotated, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -309,7 +335,7 @@ impl Mails {
             AccountMail::DeletionScheduled { user, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let title = format!("Your account at {product} will be deleted");
-                let when = format!("It is deleted for good at {at}.");
+                let when = format!("It is deleted for good on {}.", at.to_readable());
                 let stay = "To keep it, sign in before that.".to_owned();
                 self.to(&account, &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))))?
             }
@@ -368,8 +394,12 @@ impl Mails {
     }
 }
 
-/// What a stranger wrote, on one line and without what looks like a link.
+/// What the reader is called; none as long as the address is not confirmed, since anybody could have chosen the name.
+fn name(account: &Account) -> Option<String> {
+    account.email_verified_at.map(|_| printable(&account.name))
+}
+
+/// What others wrote, on one line of at most 200 characters in which programs for mail find no link.
 fn printable(text: &str) -> String {
-    let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().map(plain).take(200).collect::<String>().replace("://", ": //")
+    defused(text).chars().take(200).collect()
 }

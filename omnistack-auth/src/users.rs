@@ -9,6 +9,7 @@ use omnistack_core::{
     email::Address,
     http::{self, FieldProblem},
     identity::{Identity, TenantId, UserId},
+    name::defused,
 };
 use serde_json::json;
 
@@ -50,7 +51,8 @@ pub struct NewUser {
     pub email: Option<String>,
     /// Whether it is known to be theirs.
     pub email_verified: bool,
-    /// What they are called; the part of the address before the `@` when empty.
+    /// What they are called; the part of the address before the `@` when empty. What can't be a name by
+    /// [`is_name`](omnistack_core::name::is_name) is kept [`defused`].
     pub name: String,
     /// Where their picture is.
     pub picture: Option<String>,
@@ -152,7 +154,12 @@ impl Users {
         let (id, own) = (UserId::new(now), TenantId::new(now));
         let email = new.email.as_deref().map(checked_email).transpose()?;
         let before_at = email.as_deref().and_then(|email| email.split('@').next()).unwrap_or("user");
-        let name = if new.name.trim().is_empty() { before_at } else { new.name.trim() };
+        // Of `ada.lovelace@…` as well no name is made that could be a host.
+        let name = match new.name.trim() {
+            "" => before_at.replace('.', " "),
+            given => defused(given),
+        };
+        let name = name.trim();
         let row = user::NewUser {
             id,
             email: email.as_deref(),

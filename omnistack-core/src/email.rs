@@ -45,6 +45,8 @@ mod module;
 mod outbox;
 mod provider;
 #[cfg(feature = "email")]
+mod recipients;
+#[cfg(feature = "email")]
 mod resend;
 #[cfg(feature = "email")]
 mod sendgrid;
@@ -72,6 +74,8 @@ pub(crate) use outbox::carry_in;
 #[cfg(feature = "email")]
 pub use outbox::{ForgetMail, Message, MessageId, MessageInfo, MessageState, Outbox, OutboxError, SendMail};
 pub use provider::{EmailProvider, Sent};
+#[cfg(feature = "email")]
+pub use recipients::RecipientLimit;
 #[cfg(feature = "email")]
 pub use resend::Resend;
 #[cfg(feature = "email")]

@@ -368,9 +368,16 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1).
+/// Returns the token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). A token that holds other bytes than ASCII is
+/// there and is none: the empty text, which no caller is recognised by.
 pub fn bearer_token(request: &Parts) -> Option<&str> {
-    let value = request.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let value = request.headers.get(http::header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential_text(token))
+}
+
+/// Returns the text of a credential from a header, without the spaces around it; the empty text when it holds other bytes
+/// than ASCII.
+pub fn credential_text(credential: &[u8]) -> &str {
+    std::str::from_utf8(credential).ok().filter(|text| text.is_ascii()).unwrap_or_default().trim()
 }

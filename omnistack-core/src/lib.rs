@@ -27,6 +27,7 @@
 //! | [`pubsub`] | telling whoever listens now, in every replica |
 //! | [`trace`] | the W3C trace context of a request, passed on to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
+//! | [`name`] | what users may call themselves, teams and keys |
 //!
 //! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
 //! is a small type or trait here: [`Identity`](identity::Identity), [`Entitlements`](identity::Entitlements),
@@ -67,6 +68,7 @@ pub mod id;
 pub mod identity;
 pub mod jobs;
 pub mod log;
+pub mod name;
 pub mod pubsub;
 #[cfg(feature = "redis")]
 pub mod redis;

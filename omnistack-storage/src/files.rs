@@ -18,6 +18,7 @@ use omnistack_core::{
     db::Db,
     http::{self, FieldProblem, Page},
     identity::{Entitlements, Identity, TenantId},
+    name::is_unwanted,
     usage::{UsageEvent, UsageSink},
 };
 
@@ -278,9 +279,7 @@ fn full(room: &Room) -> http::Error {
 /// What can't be a name of a file, whoever saves it.
 fn check_name(name: &str) -> Result<(), http::Error> {
     let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("name", message)]));
-    let odd = |character: char| {
-        character.is_control() || matches!(character, '/' | '\\' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let odd = |character: char| is_unwanted(character) || matches!(character, '/' | '\\');
     match name {
         name if name.trim().is_empty() => wrong("is required"),
         name if name.len() > 255 => wrong("is longer than 255 bytes"),

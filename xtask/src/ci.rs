@@ -1,10 +1,11 @@
 //! `cargo xtask ci`: every check a change must pass.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use crate::{
     command,
     failure::{Failure, Result},
+    host,
     report::Report,
     template, test,
     tools::Tool,
@@ -72,12 +73,55 @@ fn deny() -> Result<&'static str> {
     let deny = |arguments| run_step(Tool::DENY.command()?, arguments);
     deny("check --hide-inclusion-graph bans licenses sources")?;
     // The advisories are a database of their own, which a closed network doesn't reach.
-    if let Err(failure) = deny("fetch db") {
-        eprintln!("Security advisories were NOT checked, because their database cannot be had: {failure}");
-        return Ok("without advisories: their database cannot be had");
+    let fetched = deny("fetch db");
+    let allowed = host::variable(ALLOW_UNCHECKED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    match (advisories(fetched.is_ok(), is_cached(), allowed), fetched) {
+        (Advisories::Fetched, _) => deny("check advisories").map(|_| "with advisories"),
+        (Advisories::Cached, _) => deny("check --disable-fetch advisories").map(|_| "with cached advisories"),
+        (Advisories::Unchecked, _) => {
+            eprintln!(
+                "Security advisories were NOT checked: their database cannot be had, and {ALLOW_UNCHECKED} is set."
+            );
+            Ok("WITHOUT advisories: their database cannot be had")
+        }
+        (Advisories::Missing, fetched) => Err(Failure::new(format!(
+            "the database of security advisories cannot be had, and none is cached: connect this machine, or set \
+             {ALLOW_UNCHECKED}=1 to go on without them ({})",
+            fetched.err().map(|failure| failure.to_string()).unwrap_or_default()
+        ))),
     }
-    deny("check advisories")?;
-    Ok("with advisories")
+}
+
+/// The variable that lets `deny` pass on a machine that reaches no database of advisories.
+const ALLOW_UNCHECKED: &str = "ALLOW_UNCHECKED_ADVISORIES";
+
+/// What security advisories are checked with.
+#[derive(Debug, PartialEq, Eq)]
+enum Advisories {
+    Fetched,
+    /// From an earlier run; cargo-deny refuses those of more than 90 days.
+    Cached,
+    /// Not at all, as was asked.
+    Unchecked,
+    /// Not at all, which fails.
+    Missing,
+}
+
+const fn advisories(is_fetched: bool, is_cached: bool, may_be_unchecked: bool) -> Advisories {
+    match (is_fetched, is_cached, may_be_unchecked) {
+        (true, ..) => Advisories::Fetched,
+        (false, true, _) => Advisories::Cached,
+        (false, false, true) => Advisories::Unchecked,
+        (false, false, false) => Advisories::Missing,
+    }
+}
+
+/// Whether cargo-deny has fetched a database before: a folder with `crates` in it, below cargo's own.
+fn is_cached() -> bool {
+    let cargo = host::variable("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(PathBuf::from(host::variable("HOME")?).join(".cargo")));
+    let databases = cargo.and_then(|cargo| cargo.join("advisory-dbs").read_dir().ok());
+    databases.into_iter().flatten().flatten().any(|database| database.path().join("crates").is_dir())
 }
 
 fn hack() -> Result<&'static str> {
@@ -96,4 +140,23 @@ fn doc() -> Result<&'static str> {
 
 fn book() -> Result<&'static str> {
     run_step(Tool::MDBOOK.command()?, "build docs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Advisories, advisories};
+
+    #[test]
+    fn missing_advisories_fail_unless_told_to_go_on() {
+        for (is_fetched, is_cached, may_be_unchecked, expected) in [
+            (true, true, true, Advisories::Fetched),
+            (true, false, false, Advisories::Fetched),
+            (false, true, false, Advisories::Cached),
+            (false, true, true, Advisories::Cached),
+            (false, false, true, Advisories::Unchecked),
+            (false, false, false, Advisories::Missing),
+        ] {
+            assert_eq!(advisories(is_fetched, is_cached, may_be_unchecked), expected);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use garde::Validate;
-use omnistack::{events::Enqueue, identity::TenantDeleted, prelude::*, pubsub::Publisher};
+use omnistack::{events::Enqueue, identity::TenantDeleted, name::is_name, prelude::*, pubsub::Publisher};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -113,8 +113,13 @@ pub struct Project {
 #[serde(deny_unknown_fields)]
 pub struct NewProject {
     /// Unique among the tenant's projects that are not deleted.
-    #[garde(length(chars, min = 1, max = 100))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00]*$", examples("Apollo"))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$",
+        examples("Apollo")
+    )]
     pub name: String,
     /// What it is about.
     #[garde(inner(length(chars, max = 10_000)))]
@@ -127,8 +132,8 @@ pub struct NewProject {
 #[serde(deny_unknown_fields)]
 pub struct ProjectChange {
     /// A new name.
-    #[garde(inner(length(chars, min = 1, max = 100)))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00]*$")]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     pub name: Option<String>,
     /// A new description; `null` clears it.
     #[serde(default)]

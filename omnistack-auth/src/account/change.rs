@@ -2,10 +2,11 @@
 
 use ::http::StatusCode;
 use omnistack_core::{
+    audit::AuditEntry,
     http::{self, FieldProblem},
     identity::{Identity, Require, SessionId},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Accounts, RECENT, Visitor};
 use crate::{
@@ -48,7 +49,7 @@ impl Accounts {
             tx.commit().await?;
             return Ok(account);
         }
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_refused", &account, Some(account.id), details).await?;
         tx.commit().await?;
         Err(http::Error::invalid([FieldProblem::new(field, "is not your password")]).into())
@@ -77,7 +78,7 @@ impl Accounts {
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
         let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_changed", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;

@@ -64,7 +64,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
         let identities = store::elsewhere(&mut tx, account.id).await?;
-        self.record_in(&mut tx, "account.exported", &account, Some(account.id), None).await?;
+        self.record_of_in(&mut tx, &account, AuditEntry::new("account.exported").by(caller)).await?;
         tx.commit().await?;
         Ok(AccountExport {
             exported_at: self.0.clock.now(),
@@ -112,7 +112,7 @@ impl Accounts {
         store::set_deletion(&mut tx, account.id, Some(at), now).await?;
         self.0.one_time.revoke_all_in(&mut tx, account.id).await?;
         self.0.sessions.end_all_in(&mut tx, account.id, None).await?;
-        let details = Some(json!({ "delete_at": at, "from": super::from(&visitor.device) }));
+        let details = Some(super::from(visitor, json!({ "delete_at": at })));
         self.record_in(&mut tx, "account.deletion_asked", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::DeletionScheduled { user: account.id, at }).await?;
         tx.commit().await?;

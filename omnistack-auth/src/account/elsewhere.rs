@@ -45,7 +45,7 @@ impl Person {
 
     /// For the audit log.
     fn source(&self, visitor: &Visitor) -> Value {
-        json!({ "issuer": self.issuer, "subject": self.subject, "from": super::from(&visitor.device) })
+        super::from(visitor, json!({ "issuer": self.issuer, "subject": self.subject }))
     }
 }
 
@@ -251,7 +251,7 @@ impl Accounts {
         }
         for one in &gone {
             identity::remove(&mut tx, (&one.issuer, &one.subject), user).await?;
-            let details = json!({ "issuer": one.issuer, "subject": one.subject, "from": super::from(&visitor.device) });
+            let details = super::from(visitor, json!({ "issuer": one.issuer, "subject": one.subject }));
             self.record_in(&mut tx, "account.identity_unlinked", &account, Some(user), Some(details)).await?;
             self.mail_in(&mut tx, changed(user, &one.issuer, false)).await?;
         }

@@ -28,7 +28,7 @@ impl Accounts {
         let account = self.confirm(caller, "password", password, visitor).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        let details = Some(json!({ "email": email, "from": super::from(&visitor.device) }));
+        let details = Some(super::from(visitor, json!({ "email": email })));
         self.record_in(&mut tx, "account.email_change_asked", &account, Some(account.id), details).await?;
         if self.0.lockout.may_mail_in(&mut tx, &email).await? {
             self.mail_in(&mut tx, AccountMail::ConfirmEmail { user: account.id, email }).await?;

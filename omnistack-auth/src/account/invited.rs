@@ -1,6 +1,7 @@
 //! Registering with an invitation.
 
 use omnistack_core::{db::ErrorKind, http};
+use serde_json::Value;
 
 use super::{Accounts, SignedIn, Visitor, login::How};
 use crate::{
@@ -69,7 +70,7 @@ impl Accounts {
             }
         };
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
-        let details = super::from(&visitor.device);
+        let details = super::from(visitor, Value::Null);
         self.record_in(&mut tx, "account.registered", &account, Some(user), Some(details)).await?;
         invitations.accept_in(&mut tx, user, token).await?;
         let own = self.0.factors.of(user).await?;

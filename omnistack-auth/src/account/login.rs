@@ -6,7 +6,7 @@ use ::http::StatusCode;
 use omnistack_core::{db::Tx, http, identity::UserId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Accounts, Visitor};
 use crate::{
@@ -224,7 +224,7 @@ impl Accounts {
             let account = store::by_id(&self.0.db, row.user_id).await?;
             let mut tx = self.0.db.all_tenants().begin().await?;
             if let Some(account) = &account {
-                let details = json!({ "how": "second_factor", "from": super::from(&visitor.device) });
+                let details = super::from(visitor, json!({ "how": "second_factor" }));
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
@@ -270,7 +270,8 @@ impl Accounts {
         let (now, user) = (self.0.clock.now(), account.id);
         if account.delete_at.is_some() {
             store::set_deletion(&mut tx, user, None, now).await?;
-            self.record_in(&mut tx, "account.deletion_cancelled", &account, Some(user), None).await?;
+            let details = Some(super::from(visitor, Value::Null));
+            self.record_in(&mut tx, "account.deletion_cancelled", &account, Some(user), details).await?;
         }
         let (before, from_there) = store::seen(&mut tx, user, &visitor.device).await?;
         if before && !from_there {
@@ -281,10 +282,8 @@ impl Accounts {
         sign_in.tenant = account.tenant_id;
         let mut tokens = self.0.sessions.begin_in(&mut tx, sign_in).await?;
         tokens.known_device = account.email.as_deref().map(|email| self.seal_known_device(email)).transpose()?;
-        let details = json!({
-            "how": how.as_str(), "second_factor": second_factor, "session": tokens.session,
-            "from": super::from(&visitor.device),
-        });
+        let details = json!({ "how": how.as_str(), "second_factor": second_factor, "session": tokens.session });
+        let details = super::from(visitor, details);
         self.record_in(&mut tx, "account.signed_in", &account, Some(user), Some(details)).await?;
         tx.commit().await?;
         if how == How::MagicLink {
@@ -305,8 +304,7 @@ impl Accounts {
                 "a sign-in failed; there are too many for the audit log");
             return Ok(());
         }
-        let mut details = super::from(&visitor.device);
-        details["tries"] = attempt.counted.into();
+        let details = super::from(visitor, json!({ "tries": attempt.counted }));
         let mut tx = self.0.db.all_tenants().begin().await?;
         match account {
             Some(account) => {

@@ -99,7 +99,7 @@ impl Accounts {
         passkey: &Passkey,
         visitor: &Visitor,
     ) -> Result<(), Error> {
-        let details = json!({ "passkey": passkey.id, "name": passkey.name, "from": super::from(&visitor.device) });
+        let details = super::from(visitor, json!({ "passkey": passkey.id, "name": passkey.name }));
         self.record_in(tx, change.action(), account, Some(account.id), Some(details)).await?;
         self.mail_in(tx, crate::mail::AccountMail::SecondFactor { user: account.id, change }).await
     }
@@ -116,7 +116,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let renamed = passkey::rename(&mut tx, account.id, id, name).await?;
         let renamed = renamed.ok_or_else(|| http::Error::not_found("passkey"))?;
-        let details = json!({ "passkey": id, "name": name, "from": super::from(&visitor.device) });
+        let details = super::from(visitor, json!({ "passkey": id, "name": name }));
         self.record_in(&mut tx, "account.passkey_renamed", &account, Some(account.id), Some(details)).await?;
         tx.commit().await?;
         Ok(renamed)
@@ -146,7 +146,7 @@ impl Accounts {
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         let change = FactorChange::PasskeyRemoved;
-        let details = json!({ "passkey": id, "name": name, "from": super::from(&visitor.device) });
+        let details = super::from(visitor, json!({ "passkey": id, "name": name }));
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
         self.0.sessions.end_all_in(&mut tx, user, caller.session).await?;
         self.record_in(&mut tx, change.action(), &account, Some(user), Some(details)).await?;
@@ -229,7 +229,7 @@ impl Accounts {
                 "a passkey was refused; there are too many for the audit log");
             return Ok(());
         }
-        let details = json!({ "how": "passkey", "reason": reason, "from": super::from(&visitor.device) });
+        let details = super::from(visitor, json!({ "how": "passkey", "reason": reason }));
         match account {
             Some(account) => self.record_in(tx, "account.passkey_refused", account, None, Some(details)).await,
             None => {

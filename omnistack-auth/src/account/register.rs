@@ -5,6 +5,7 @@ use omnistack_core::{
     http::{self, FieldProblem},
     identity::UserId,
 };
+use serde_json::Value;
 
 use super::{Accounts, Visitor};
 use crate::{
@@ -49,7 +50,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
         // Counts of mails come after the row of the user, as they do at sign-in, so that no two wait for each other.
-        let from = Some(super::from(&visitor.device));
+        let from = Some(super::from(visitor, Value::Null));
         let (mail, user) = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
                 // As many statements as for one that is new, about nobody: the time of the answer tells nothing either.
@@ -130,7 +131,7 @@ impl Accounts {
         let verified = self.0.passwords.verify(password, account.password_hash.as_deref()).await;
         if !self.judged(&attempt, verified).await?.good {
             let mut tx = self.0.db.all_tenants().begin().await?;
-            let details = Some(super::from(&visitor.device));
+            let details = Some(super::from(visitor, Value::Null));
             self.record_in(&mut tx, "account.password_refused", &account, None, details).await?;
             tx.commit().await?;
             let message = "is not the password of the registration; type it again, or choose a new one";

@@ -1,5 +1,7 @@
 //! A new password for who has forgotten it.
 
+use serde_json::Value;
+
 use super::{Accounts, Visitor};
 use crate::{
     Error,
@@ -59,7 +61,7 @@ impl Accounts {
             self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), None).await?;
         }
         let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.password_reset", &account, Some(account.id), details).await?;
         self.mail_in(&mut tx, AccountMail::PasswordChanged { user: account.id }).await?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use omnistack_core::{
     identity::{Identity, Proof, Require, UserId},
 };
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Accounts, RECENT, Visitor};
 use crate::{
@@ -241,7 +241,7 @@ impl Accounts {
         self.0.lockout.settle_in(&mut tx, attempt, true).await?;
         if let Shown::RecoveryCode(left) = shown {
             let change = FactorChange::RecoveryCodeUsed { left };
-            let details = json!({ "left": left, "from": super::from(&visitor.device) });
+            let details = super::from(visitor, json!({ "left": left }));
             self.record_in(&mut tx, change.action(), &account, Some(user), Some(details)).await?;
             self.mail_in(&mut tx, AccountMail::SecondFactor { user, change }).await?;
         }
@@ -272,7 +272,7 @@ impl Accounts {
 
     pub(super) async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
         tx.commit().await?;
         let message = "is not right, or was used before: wait for the next one";
@@ -290,7 +290,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<(), Error> {
         self.0.sessions.end_all_in(tx, account.id, caller.session).await?;
-        let details = Some(super::from(&visitor.device));
+        let details = Some(super::from(visitor, Value::Null));
         self.record_in(tx, change.action(), account, Some(account.id), details).await?;
         self.mail_in(tx, AccountMail::SecondFactor { user: account.id, change }).await
     }

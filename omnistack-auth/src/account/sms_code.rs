@@ -77,8 +77,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<(), Error> {
         self.texts()?.send_in(tx, account.id, number).await?;
-        let (phone, from) = (masked(number.as_str()), super::from(&visitor.device));
-        let details = json!({ "for": what.as_str(), "phone": phone, "from": from });
+        let details = super::from(visitor, json!({ "for": what.as_str(), "phone": masked(number.as_str()) }));
         // Who signs in has shown one factor of two.
         let by = (!matches!(what, For::SignIn)).then_some(account.id);
         self.record_in(tx, "account.code_sent", account, by, Some(details)).await

@@ -7,7 +7,7 @@ use omnistack_core::{
     clock::{Clock, Timestamp},
     db::Db,
     http::{Error, Rate, RateLimits, SharedRateLimiter},
-    identity::{ApiKeyId, Identity, Permissions},
+    identity::{ApiKeyId, Identity, Permissions, credential_text},
     usage::{UsageEvent, UsageSink},
 };
 
@@ -28,9 +28,9 @@ pub(crate) fn security_scheme() -> SecurityScheme {
     SecurityScheme::ApiKey(ApiKeyScheme::Header(value))
 }
 
-/// The key of `X-API-Key`.
+/// Returns the key of `X-API-Key`, empty for a key that is not ASCII: it is refused, and no other credential is used.
 pub(crate) fn presented(request: &Parts) -> Option<&str> {
-    request.headers.get(HEADER)?.to_str().ok().map(str::trim)
+    request.headers.get(HEADER).map(|key| credential_text(key.as_bytes()))
 }
 
 /// Recognises, limits and counts programs.

@@ -6,6 +6,7 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     http::{Error, FieldProblem, Json},
+    name::is_name_or_empty,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -50,8 +51,8 @@ struct Registration {
     password: Password,
     /// What to call them; the part of the address before the `@` when absent.
     #[serde(default)]
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100, pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 100), custom(is_name_or_empty))]
+    #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*$")]
     name: String,
 }
 

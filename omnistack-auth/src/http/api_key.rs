@@ -11,13 +11,14 @@ use omnistack_core::{
     clock::Timestamp,
     http::{Error, Json, Page, Path, Query},
     identity::{ApiKeyId, Identity, KnownPermissions, Permissions, Require},
+    name::is_name,
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{member::ListQuery, team::one_line};
+use super::member::ListQuery;
 use crate::{
     api_key::{ApiKey, ApiKeys, LONGEST_GRACE, NewApiKey},
     session::RECENT,
@@ -70,7 +71,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewKey {
     /// What it is for.
-    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// What it may do: permissions the caller has, such as `projects:write` or `*:read`.

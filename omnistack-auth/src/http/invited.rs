@@ -5,6 +5,7 @@ use garde::Validate;
 use omnistack_core::{
     app::Api,
     http::{Error, Json},
+    name::is_name_or_empty,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -57,8 +58,8 @@ struct InvitedRegistration {
     password: Password,
     /// What to call them; the part of the address before the `@` when absent.
     #[serde(default)]
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100, pattern = "^[^\\x00]*$")]
+    #[garde(length(chars, max = 100), custom(is_name_or_empty))]
+    #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// How the tokens are handed over.
     #[serde(default)]

@@ -6,6 +6,7 @@ use omnistack_core::{
     app::Api,
     http::{Envelope, Error, Json, Meta, Patch},
     identity::{Identity, Permissions, TenantId, UserId},
+    name::is_name,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -89,8 +90,8 @@ async fn get(State(users): State<Users>, caller: Identity) -> Result<Json<Me>, E
 #[serde(deny_unknown_fields)]
 struct ProfileChange {
     /// A new name.
-    #[garde(inner(length(chars, min = 1, max = 100)))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00]*$")]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: Option<String>,
     /// Where the picture is, `https://…`; `null` removes it.
     #[serde(default)]

@@ -8,6 +8,7 @@ use omnistack_core::{
     app::Api,
     http::{Error, Json, Path},
     identity::{Identity, Require},
+    name::is_name,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +18,6 @@ use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 
 use super::{
     login::{Mode, TokenBody, may_have_cookies, signed_in},
-    team::one_line,
     visitor::Request,
 };
 use crate::{
@@ -226,7 +226,7 @@ struct NewPasskey {
     credential: RegisterPublicKeyCredential,
     /// What it is to be called: where it is kept.
     #[serde(default = "unnamed")]
-    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
 }
@@ -260,7 +260,7 @@ async fn add(
 #[serde(deny_unknown_fields)]
 struct PasskeyName {
     /// What it is to be called.
-    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
 }

@@ -8,6 +8,7 @@ use omnistack_core::{
     audit::{AuditFilter, AuditRecord, AuditStore},
     http::{Error, Json, MAX_PAGE_SIZE, Page, PageRequest, Path, Query},
     identity::{Identity, Permissions, Require, TenantId, UserId},
+    name::is_name,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -77,20 +78,13 @@ async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<T
 #[serde(deny_unknown_fields)]
 struct NewTeam {
     /// What it is called.
-    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.
     #[garde(inner(length(max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
-}
-
-pub(crate) fn one_line(text: &str, (): &()) -> garde::Result {
-    if text.chars().any(char::is_control) {
-        return Err(garde::Error::new("holds a control character"));
-    }
-    if text.trim().is_empty() { Err(garde::Error::new("is empty")) } else { Ok(()) }
 }
 
 /// Create a team
@@ -128,7 +122,7 @@ async fn get(
 #[serde(deny_unknown_fields)]
 struct TeamChange {
     /// Another name.
-    #[garde(inner(length(chars, min = 1, max = 100), custom(one_line)))]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: Option<String>,
     /// Another name in addresses.

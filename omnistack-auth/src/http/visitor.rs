@@ -4,7 +4,11 @@ use std::convert::Infallible;
 
 use ::http::{HeaderMap, Method, header, request::Parts};
 use axum::extract::FromRequestParts;
-use omnistack_core::http::{Error, layer::ClientAddr, prefers};
+use omnistack_core::http::{
+    Error,
+    layer::{ClientAddr, RequestId},
+    prefers,
+};
 
 use crate::{
     account::Visitor,
@@ -12,8 +16,14 @@ use crate::{
     model::Device,
 };
 
-/// Longest name of a device that is kept, in characters.
-const USER_AGENT: usize = 300;
+/// Longest `User-Agent` that is kept, in characters.
+const MAX_USER_AGENT_CHARS: usize = 300;
+
+/// Returns what `User-Agent` says, with U+FFFD for what is not UTF-8.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
+    Some(text.chars().take(MAX_USER_AGENT_CHARS).collect())
+}
 
 /// A request of the account routes: who makes it, and what its browser sends along.
 pub(super) struct Request {
@@ -27,11 +37,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Request {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let address = parts.extensions.get::<ClientAddr>().map(|address| address.0);
-        let user_agent = parts.headers.get(header::USER_AGENT).map(|text| String::from_utf8_lossy(text.as_bytes()));
-        let user_agent = user_agent.map(|text| text.chars().take(USER_AGENT).collect());
-        let device = Device { user_agent, address: address.map(|address| address.to_string()) };
+        let device =
+            Device { user_agent: user_agent(&parts.headers), address: address.map(|address| address.to_string()) };
         let known_device = cookie::cookie(&parts.headers, cookie::DEVICE).map(str::to_owned);
-        let visitor = Visitor { device, address, known_device };
+        let request = parts.extensions.get::<RequestId>().cloned();
+        let visitor = Visitor { device, address, known_device, request };
         Ok(Self { visitor, method: parts.method.clone(), headers: parts.headers.clone() })
     }
 }

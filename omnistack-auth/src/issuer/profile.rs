@@ -1,6 +1,6 @@
 //! What an issuer says a user is like, made fit to be kept.
 
-use omnistack_core::crypto::Sha256;
+use omnistack_core::{crypto::Sha256, name::defused};
 use serde::Serialize;
 
 use super::claims::Claims;
@@ -44,9 +44,9 @@ impl Profile {
     }
 }
 
-/// Text without what can't be shown, of so many characters.
+/// Text on one line in which programs for mail find no link, of so many characters.
 pub(crate) fn shown(text: &str, most: usize) -> Option<String> {
-    let text: String = text.chars().filter(|letter| !letter.is_control()).take(most).collect();
+    let text: String = defused(text).chars().take(most).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

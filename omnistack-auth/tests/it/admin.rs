@@ -248,6 +248,44 @@ on_each_database! {
         team.app.anonymous().post("/api/v1/public/auth/refresh", refresh).await.expect(401);
     }
 
+    async fn every_sign_in_is_exported_with_its_address_and_request(database: TestDatabase) {
+        let team = Team::start(database).await;
+        let (_, operator) = operator(&team.app, "boss@example.com").await;
+        let post = async |path: &str, body: Value| {
+            let request = team.app.anonymous().post(format!("/api/v1/public/auth/{path}"), body);
+            request.header("x-request-id", format!("request-of-{path}")).header("user-agent", "acme-cli/2.1").await
+        };
+        let (email, password) = ("ada@example.com", "correct horse battery");
+        post("register", json!({ "email": email, "password": password })).await.expect(202);
+        let token = team.token().await;
+        post("verify-email", json!({ "token": token })).await.expect(204);
+        post("login", json!({ "email": email, "password": "wrong donkey accumulator" })).await.expect(401);
+        post("login", json!({ "email": "nobody@example.com", "password": password })).await.expect(401);
+        let tokens = post("login", json!({ "email": email, "password": password })).await.expect(200).json();
+        let ada = team.app.bearer(tokens["access_token"].as_str().unwrap());
+        ada.post(format!("{ME}/export"), json!({})).header("x-request-id", "request-of-export").await.expect(200);
+        ada.delete("/api/v1/app/auth/sessions").header("x-request-id", "request-of-sessions").await.expect_ok();
+
+        let csv = operator.get(format!("{LOGS}/export?format=csv&action=account.")).await.expect(200).text();
+        for (action, path, times) in [
+            ("account.registered", "register", 1),
+            ("account.email_verified", "verify-email", 1),
+            ("account.sign_in_failed", "login", 2),
+            ("account.signed_in", "login", 1),
+            ("account.exported", "export", 1),
+            ("account.sessions_ended", "sessions", 1),
+        ] {
+            let cells = format!(",127.0.0.1,request-of-{path},");
+            let lines: Vec<_> = csv.lines().filter(|line| line.contains(&format!(",{action},"))).collect();
+            assert!(lines.len() == times && lines.iter().all(|line| line.contains(&cells)), "{action}: {lines:?}");
+        }
+        let jsonl = operator.get(format!("{LOGS}/export?format=jsonl&action=account.signed_in")).await.expect(200).text();
+        let entry: Value = serde_json::from_str(jsonl.trim()).unwrap();
+        let details = &entry["details"];
+        let told = [&details["address"], &details["request_id"], &details["user_agent"], &details["how"]];
+        assert_eq!(told, ["127.0.0.1", "request-of-login", "acme-cli/2.1", "password"]);
+    }
+
     async fn the_audit_log_is_exported_and_verified(database: TestDatabase) {
         let team = Team::start(database).await;
         let (_, operator) = operator(&team.app, "boss@example.com").await;

@@ -18,6 +18,7 @@ mod routes;
 mod security_page;
 mod sessions;
 mod social;
+mod strangers;
 mod support;
 mod teams;
 mod tenant_databases;

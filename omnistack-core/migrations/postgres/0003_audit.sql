@@ -3,13 +3,17 @@
 create table audit_chains (
     tenant_id uuid primary key,
     -- The last entry's number and hash, and the hash of the one before.
-    sequence bigint not null check (sequence > 0),
+    sequence bigint not null check (sequence >= 0),
     previous bytea not null,
     hash bytea not null,
     -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
     checkpoint bigint not null check (checkpoint >= 0 and checkpoint <= sequence),
     checkpoint_hash bytea not null
 );
+
+-- The app's own chain is there from the first migration on: a database without it was emptied, and does not verify.
+insert into audit_chains
+select '00000000-0000-0000-0000-000000000000'::uuid, 0, zeros, zeros, 0, zeros from decode(repeat('00', 32), 'hex') as zeros;
 
 create table audit_entries (
     tenant_id uuid not null,

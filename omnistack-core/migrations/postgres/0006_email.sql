@@ -35,6 +35,14 @@ create table email_events (
 );
 create index email_events_received_at_idx on email_events (received_at);
 
+-- How many mails strangers have caused to a mailbox, by its hash.
+create table email_recipients (
+    recipient bytea primary key,
+    mails bigint not null,
+    last_at timestamptz not null
+);
+create index email_recipients_last_at_idx on email_recipients (last_at);
+
 -- Tenants' own versions of templates.
 create table email_templates (
     tenant_id uuid not null,

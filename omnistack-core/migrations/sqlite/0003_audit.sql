@@ -1,15 +1,18 @@
 -- One chain a tenant, and one of the app's own under the nil id. The head is written with each entry; a rollback leaves
--- no hole.
+-- no hole. Without row ids, which `insert or replace` could meet in place of a primary key.
 create table audit_chains (
     tenant_id blob primary key not null,
     -- The last entry's number and hash, and the hash of the one before.
-    sequence integer not null check (sequence > 0),
+    sequence integer not null check (sequence >= 0),
     previous blob not null,
     hash blob not null,
     -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
     checkpoint integer not null check (checkpoint >= 0 and checkpoint <= sequence),
     checkpoint_hash blob not null
-) strict;
+) strict, without rowid;
+
+-- The app's own chain is there from the first migration on: a database without it was emptied, and does not verify.
+insert into audit_chains values (zeroblob(16), 0, zeroblob(32), zeroblob(32), 0, zeroblob(32));
 
 create table audit_entries (
     tenant_id blob not null,
@@ -24,7 +27,7 @@ create table audit_entries (
     previous blob not null,
     hash blob not null,
     primary key (tenant_id, sequence)
-) strict;
+) strict, without rowid;
 
 create index audit_entries_newest on audit_entries (at desc, tenant_id desc, sequence desc);
 create index audit_entries_newest_of_tenant on audit_entries (tenant_id, at desc, sequence desc);
@@ -34,7 +37,16 @@ create index audit_entries_newest_of_resource on audit_entries (resource, at des
     where resource is not null;
 create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
 
--- Entries are never changed, and removed only by retention, which moves the checkpoint first.
+-- Entries are never changed, and removed only by retention, which moves the checkpoint first. `insert or replace` fires no
+-- trigger of a deletion, so what is there is refused before it is inserted.
+create trigger audit_entries_insert before insert on audit_entries
+    when exists (select 1 from audit_entries where tenant_id = new.tenant_id and sequence = new.sequence) begin
+    select raise(abort, 'audit entries are only ever added');
+end;
+create trigger audit_chains_insert before insert on audit_chains
+    when exists (select 1 from audit_chains where tenant_id = new.tenant_id) begin
+    select raise(abort, 'audit entries are only ever added');
+end;
 create trigger audit_entries_update before update on audit_entries begin
     select raise(abort, 'audit entries are only ever added');
 end;

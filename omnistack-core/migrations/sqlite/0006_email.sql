@@ -34,6 +34,14 @@ create table email_events (
 ) strict;
 create index email_events_received_at_idx on email_events (received_at);
 
+-- How many mails strangers have caused to a mailbox, by its hash.
+create table email_recipients (
+    recipient blob primary key not null,
+    mails integer not null,
+    last_at text not null
+) strict;
+create index email_recipients_last_at_idx on email_recipients (last_at);
+
 -- Tenants' own versions of templates.
 create table email_templates (
     tenant_id blob not null,

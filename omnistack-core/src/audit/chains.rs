@@ -65,8 +65,8 @@ impl ChainState {
 }
 
 impl AuditStore {
-    /// Every chain that has a head or an entry; the app's own first. With them, those of tenants with databases of their own,
-    /// entries or none.
+    /// Every chain that has a head or an entry; the app's own first, in any case. With them, those of tenants with databases of
+    /// their own, entries or none.
     ///
     /// # Errors
     /// The database's.
@@ -76,7 +76,8 @@ impl AuditStore {
         let sql = "select tenant_id from audit_chains union select tenant_id from audit_entries order by 1";
         let chains: Vec<(Uuid,)> = tx.query(sql).fetch_all().await?;
         tx.commit().await?;
-        let mut chains: Vec<_> = chains.into_iter().map(|(id,)| Chain::of_id(id)).collect();
+        let of_tenants = chains.into_iter().map(|(id,)| Chain::of_id(id)).filter(|chain| *chain != Chain::App);
+        let mut chains: Vec<_> = std::iter::once(Chain::App).chain(of_tenants).collect();
         if let Some(databases) = self.db.tenant_databases() {
             for tenant in databases.all().await?.into_iter().map(Chain::Tenant) {
                 if !chains.contains(&tenant) {

@@ -223,7 +223,7 @@ impl fmt::Display for Break {
             Self::Unreadable => "it can't be read",
             Self::Truncated => "it and all later entries are missing",
             Self::Unexpected => "it should not be there",
-            Self::Head => "the head of the chain is not the last entry",
+            Self::Head => "the head of the chain is missing, or is not the last entry",
             Self::Checkpoint => "entries up to it were removed, not by retention",
         })
     }

@@ -37,11 +37,11 @@ const APPEND_POSTGRES: &str = "with head as (
 select $1, $4, $5, $6, $7, $8, $9, sequence, previous, hash from head";
 
 /// Takes the next number; a transaction that writes has the database alone.
-const NEXT_SQLITE: &str =
-    "insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
-    values ($1, 1, $2, $2, 0, $2)
-    on conflict (tenant_id) do update set sequence = chain.sequence + 1, previous = chain.hash
-    returning sequence, previous";
+const NEXT_SQLITE: &str = "update audit_chains set sequence = sequence + 1, previous = hash where tenant_id = $1 returning sequence, previous";
+
+/// Begins a chain. No `on conflict`: the trigger that refuses a chain that is there comes before it.
+const BEGIN_SQLITE: &str = "insert into audit_chains (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
+    values ($1, 1, $2, $2, 0, $2)";
 
 /// Adds an entry to its chain.
 pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
@@ -105,8 +105,13 @@ async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::E
         let append = append.bind(link.id).bind(link.at).bind(link.actor);
         return append.bind(link.action).bind(link.resource).bind(link.details).execute().await.map(drop);
     }
-    let next = tx.query(NEXT_SQLITE).bind(chain.id()).bind(zero);
-    let (sequence, previous): (i64, Vec<u8>) = next.fetch_one().await?;
+    let (sequence, previous) = match tx.query(NEXT_SQLITE).bind(chain.id()).fetch_optional().await? {
+        Some(next) => next,
+        None => {
+            tx.query(BEGIN_SQLITE).bind(chain.id()).bind(zero.clone()).execute().await?;
+            (1_i64, zero)
+        }
+    };
     (link.sequence, link.previous) = (sequence, Sha256::from_bytes(&previous).unwrap_or(Sha256::ZERO));
     link.hash = encoding::hash(link.previous, sequence, &content);
     let hash = link.hash.as_bytes().to_vec();
@@ -239,7 +244,7 @@ impl AuditStore {
         let mut tx = self.read(Some(chain)).await?;
         let ends = ends(&mut tx, chain).await?;
         tx.commit().await?;
-        Ok(ends.map(|ends| ends.head))
+        Ok(ends.map(|ends| ends.head).filter(|head| *head != Head::START))
     }
 
     /// Where a tenant's chain is, with everything recorded so far. One that has no database, and of which nothing is recorded,

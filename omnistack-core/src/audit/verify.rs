@@ -15,8 +15,8 @@ pub(super) const PAGE: i64 = 500;
 const ONE_STATE: Sql = Sql { postgres: "set transaction isolation level repeatable read", sqlite: "select 1" };
 
 impl AuditStore {
-    /// Checks every entry that retention left of a chain, and that the last is the one recorded last. A chain nobody
-    /// recorded in is whole and empty.
+    /// Checks every entry that retention left of a chain, and that the last is the one recorded last. A tenant's chain that
+    /// has no entry yet is whole and empty; so is the app's own, as long as it is there: the first migration begins it.
     ///
     /// Reads the whole chain in one reading transaction, in portions.
     ///
@@ -42,6 +42,9 @@ impl AuditStore {
             }
         }
         tx.commit().await?;
+        if ends.is_none() && chain == Chain::App {
+            return Err(chain.broken(1, Break::Head).into());
+        }
         Ok(walk.end(head)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
+use jiff::{SignedDuration, civil, fmt::temporal::Pieces};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -13,14 +14,19 @@ use utoipa::{
 ///
 /// In JSON and text it is RFC 3339 in UTC. On PostgreSQL it is a `timestamptz`; on SQLite a text of fixed width
 /// (`2030-01-01T00:00:00.000000Z`), so that comparing text compares time, which a text without trailing zeros does not.
-/// Convert from and to [`jiff::Timestamp`] for arithmetic in calendars and time zones.
+/// Convert from and to [`jiff::Timestamp`] for arithmetic in calendars and time zones. That one ends at 9999-12-30T22:00:00Z, 26
+/// hours before this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
+
+/// 9999-12-31T23:59:59.999999Z, which other systems write for "never".
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
+const LAST: civil::DateTime = civil::date(9999, 12, 31).at(23, 59, 59, 999_999_000);
 
 impl Timestamp {
     /// From microseconds since 1970-01-01T00:00:00Z, kept within the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Self {
-        Self(micros.clamp(-62_135_596_800_000_000, 253_402_207_200_999_999))
+        Self(micros.clamp(-62_135_596_800_000_000, LAST_MICROS))
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
@@ -38,15 +44,35 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The calendar view.
+    /// The calendar view; of the last 26 hours of the year 9999 the last moment it has.
     pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
+    }
+
+    /// Returns the moment for readers of English, in UTC and to the minute: `31 January 2030, 12:00 UTC`.
+    pub fn to_readable(self) -> String {
+        self.to_jiff().strftime("%-d %B %Y, %H:%M UTC").to_string()
     }
 
     /// RFC 3339 with exactly six fractional digits: text order is time order.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_fixed_width(self) -> String {
-        format!("{:.6}", self.to_jiff())
+        format!("{self:.6}")
+    }
+
+    /// Returns the moment in UTC if it is later than [`jiff::Timestamp::MAX`].
+    fn late(self) -> Option<civil::DateTime> {
+        let is_late = self.0 > jiff::Timestamp::MAX.as_microsecond();
+        is_late.then(|| LAST.saturating_sub(SignedDuration::from_micros(LAST_MICROS - self.0)))
+    }
+
+    /// Reads a moment that is later than [`jiff::Timestamp::MAX`].
+    fn parse_late(text: &str) -> Option<Self> {
+        let pieces = Pieces::parse(text).ok()?;
+        let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+        let moment = pieces.date().to_datetime(pieces.time()?).checked_sub(offset).ok()?;
+        let micros = i64::try_from(LAST.duration_since(moment).as_micros()).ok()?;
+        Some(Self::from_micros(LAST_MICROS.checked_sub(micros)?))
     }
 }
 
@@ -80,7 +106,13 @@ impl std::ops::Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_jiff().fmt(f)
+        match self.late() {
+            None => self.to_jiff().fmt(f),
+            Some(moment) => {
+                moment.fmt(f)?;
+                f.write_str("Z")
+            }
+        }
     }
 }
 
@@ -88,13 +120,16 @@ impl FromStr for Timestamp {
     type Err = jiff::Error;
 
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        Ok(text.parse::<jiff::Timestamp>()?.into())
+        match text.parse::<jiff::Timestamp>() {
+            Ok(moment) => Ok(moment.into()),
+            Err(error) => Self::parse_late(text).ok_or(error),
+        }
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.to_jiff().serialize(serializer)
+        serializer.collect_str(self)
     }
 }
 

@@ -11,6 +11,7 @@ use super::ContactSettings;
 use crate::{
     email::Address,
     http::{Error, FieldProblem},
+    name::is_unwanted,
 };
 
 /// Extra fields at most.
@@ -147,8 +148,9 @@ fn line(problems: &mut Vec<FieldProblem>, field: &str, text: Option<&str>, requi
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     match text {
         None if required => problems.push(FieldProblem::new(field, "is required")),
-        Some(text) if text.chars().any(char::is_control) => {
-            problems.push(FieldProblem::new(field, "has a line break or another control character"));
+        Some(text) if text.chars().any(is_unwanted) => {
+            problems
+                .push(FieldProblem::new(field, "has a line break, a control character, or one that turns the text"));
         }
         _ => {}
     }

@@ -19,7 +19,7 @@ use super::{ContactMessage, ContactMessageId, ContactStatus, Inbox, NewContactMe
 use crate::{
     app::Api,
     http::{
-        Error, ErrorEnvelope, FieldProblem, Idempotency, Json, Page, PageRequest, Path, Query, Response,
+        Error, ErrorEnvelope, FieldProblem, Idempotency, Json, Page, PageRequest, Path, Query, Response, header_parts,
         layer::ClientAddr,
     },
     identity::Identity,
@@ -54,9 +54,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let accepted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         // The first is the one a browser's user has chosen.
-        let first = accepted.and_then(|text| text.split([',', ';']).next()).map(str::trim);
+        let first = header_parts(&parts.headers, &header::ACCEPT_LANGUAGE, b',').next();
+        let first = first.and_then(|text| text.split(';').next()).map(str::trim);
         let is_language = |text: &&str| {
             (2..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };

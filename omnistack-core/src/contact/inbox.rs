@@ -1,6 +1,6 @@
 //! What becomes of a message.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
     ContactMessage, ContactMessageId, ContactSettings, ContactStatus, NewContactMessage, TellContact,
@@ -14,17 +14,15 @@ use crate::{
     clock::Clock,
     db::{self, Db, Tx},
     email::{
-        Address, Email, Outbox,
+        Address, Email, Outbox, RecipientLimit,
         template::{ContactConfirmation, ContactNotification, FALLBACK},
     },
-    http::{Error, FieldProblem, Rate, RateLimits, SharedRateLimiter, StatusCode},
+    http::{Error, FieldProblem, RateLimits, SharedRateLimiter, StatusCode},
     id::Id,
     identity::Identity,
     jobs::Jobs,
 };
 
-/// Confirmations one mailbox gets: the form is no way to write to somebody else.
-const CONFIRMATIONS: Rate = Rate::new(3, Duration::from_hours(24));
 /// What is shown of a message whose mail would be too large.
 const EXCERPT: usize = 500;
 
@@ -41,7 +39,7 @@ pub(super) struct Parts {
     pub(super) tokens: Tokens,
     pub(super) settings: ContactSettings,
     pub(super) limit: Option<SharedRateLimiter<IpAddr>>,
-    pub(super) confirmations: SharedRateLimiter<String>,
+    pub(super) recipients: RecipientLimit,
 }
 
 /// What a visitor turned out to be.
@@ -56,16 +54,13 @@ pub(super) enum Judged {
 pub(super) struct Prepared {
     pub(super) message: ContactMessage,
     mails: Vec<Email>,
+    confirmation: Option<Email>,
 }
 
 impl Parts {
-    /// The limiters of the app.
-    pub(super) fn limits(
-        limits: &RateLimits,
-        settings: &ContactSettings,
-    ) -> (Option<SharedRateLimiter<IpAddr>>, SharedRateLimiter<String>) {
-        let limit = settings.rate_limit.0.map(|rate| limits.limiter("contact:address", rate));
-        (limit, limits.limiter("contact:confirmation", CONFIRMATIONS))
+    /// The limiter of the app.
+    pub(super) fn limit(limits: &RateLimits, settings: &ContactSettings) -> Option<SharedRateLimiter<IpAddr>> {
+        settings.rate_limit.0.map(|rate| limits.limiter("contact:address", rate))
     }
 }
 
@@ -111,12 +106,8 @@ impl Inbox {
         for to in &settings.to {
             mails.push(self.notification(&message, &accepted, to)?);
         }
-        if settings.send_confirmation {
-            if self.0.confirmations.check(&accepted.email.normal(), 1).await.allowed {
-                mails.push(self.confirmation(&message, &accepted)?);
-            }
-        }
-        Ok(Judged::Message(Box::new(Prepared { message, mails })))
+        let confirmation = settings.send_confirmation.then(|| self.confirmation(&message, &accepted)).transpose()?;
+        Ok(Judged::Message(Box::new(Prepared { message, mails, confirmation })))
     }
 
     /// Whether the form was sent sooner than people can.
@@ -178,15 +169,8 @@ impl Inbox {
     }
 
     fn confirmation(&self, message: &ContactMessage, accepted: &Accepted) -> Result<Email, Error> {
-        let template = |text: &str| ContactConfirmation {
-            name: Some(message.name.clone()),
-            reference: Some(message.reference.clone()),
-            message: text.to_owned(),
-        };
-        let (outbox, to) = (&self.0.outbox, accepted.sender());
-        let mail = outbox
-            .compose(&to, &template(&message.message), &message.locale)
-            .or_else(|_| outbox.compose(&to, &template(&excerpt(&message.message)), &message.locale))?;
+        let template = ContactConfirmation { reference: Some(message.reference.clone()) };
+        let mail = self.0.outbox.compose(&accepted.email, &template, &message.locale)?;
         // RFC 3834, section 5: no machine is to answer it.
         Ok(mail.header("Auto-Submitted", "auto-replied"))
     }
@@ -196,6 +180,11 @@ impl Inbox {
         store::insert(tx, &prepared.message).await?;
         for mail in &prepared.mails {
             self.0.outbox.send_in(tx, mail).await?;
+        }
+        if let Some(confirmation) = &prepared.confirmation
+            && self.0.recipients.wait_in(tx, &prepared.message.email).await?.is_none()
+        {
+            self.0.outbox.send_in(tx, confirmation).await?;
         }
         if self.0.settings.webhook_url.is_some() {
             self.0.jobs.enqueue_in(tx, TellContact { message: prepared.message.id }).await?;

@@ -12,7 +12,7 @@ use crate::{
     app::{Ctx, Module, Mount, Registry},
     audit::AuditLog,
     crypto::KeyRing,
-    email::Outbox,
+    email::{Outbox, RecipientLimit},
     http::{RateLimits, client::Client},
     jobs::Cron,
 };
@@ -82,7 +82,7 @@ impl Module for Contact {
         };
         registry
             .provide_with(move |ctx| {
-                let (limit, confirmations) = Parts::limits(&ctx.get::<RateLimits>()?, &settings);
+                let limit = Parts::limit(&ctx.get::<RateLimits>()?, &settings);
                 Ok(Inbox::new(Parts {
                     db: ctx.get()?,
                     clock: clock.clone(),
@@ -92,7 +92,7 @@ impl Module for Contact {
                     tokens: Tokens::new(ctx.get::<KeyRing>()?, clock.clone()),
                     settings: settings.clone(),
                     limit,
-                    confirmations,
+                    recipients: RecipientLimit::new(clock.clone()),
                 }))
             })
             .job::<TellContact>(teller.clone())

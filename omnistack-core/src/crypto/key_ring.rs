@@ -1,6 +1,6 @@
 //! Values sealed at rest.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _,
@@ -50,7 +50,8 @@ pub struct KeyRing(Arc<[Key]>);
 struct Key {
     id: String,
     cipher: Aes256Gcm,
-    development: bool,
+    /// Why it could be guessed, if it could.
+    weakness: Option<&'static str>,
 }
 
 impl KeyRing {
@@ -113,9 +114,9 @@ impl KeyRing {
         self.seal(self.open(sealed, place)?.expose_secret(), place).map(Some)
     }
 
-    /// Whether the key that is public knowledge is among them.
-    pub(super) fn has_development_key(&self) -> bool {
-        self.0.iter().any(|key| key.development)
+    /// The first key that could be guessed: its id, and why.
+    pub(super) fn weak_key(&self) -> Option<(&str, &'static str)> {
+        self.0.iter().find_map(|key| Some((key.id.as_str(), key.weakness?)))
     }
 
     fn opened(&self, sealed: &str, place: &Context) -> Result<Vec<u8>, Error> {
@@ -178,8 +179,7 @@ impl FromStr for KeyRing {
             let bytes = key.expose_secret();
             let length = || wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len()));
             let cipher = Aes256Gcm::new_from_slice(bytes).map_err(|_| length())?;
-            let development = same(bytes, DEVELOPMENT_KEY);
-            keys.push(Key { id: id.into(), cipher, development });
+            keys.push(Key { id: id.into(), cipher, weakness: weakness(bytes) });
         }
         if keys.is_empty() { Err(no_key()) } else { Ok(Self(keys.into())) }
     }
@@ -200,6 +200,26 @@ fn no_key() -> Error {
 fn is_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+/// Why the bytes of a key could be guessed. What the system's randomness gives passes: it has fewer than 16 different bytes of
+/// 32, only those of printable ASCII, or a pattern, less often than once in 10^12 keys.
+fn weakness(bytes: &[u8]) -> Option<&'static str> {
+    const MIN_DIFFERENT_BYTES: usize = 16;
+    let different: BTreeSet<u8> = bytes.iter().copied().collect();
+    let step = |pair: &[u8]| pair[1].wrapping_sub(pair[0]);
+    let is_repeated = (1..=bytes.len() / 2).any(|length| bytes[length..] == bytes[..bytes.len() - length]);
+    if same(bytes, DEVELOPMENT_KEY) {
+        Some("is the development key, which everybody knows")
+    } else if different.len() < MIN_DIFFERENT_BYTES || is_repeated {
+        Some("is not random: it repeats a few bytes")
+    } else if bytes.windows(2).all(|pair| step(pair) == step(bytes)) {
+        Some("is not random: its bytes count up or down")
+    } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        Some("is not random: it is a text")
+    } else {
+        None
+    }
 }
 
 /// Either alphabet, with padding or without: whatever an operator's tool printed.

@@ -35,12 +35,13 @@ pub(crate) fn register(registry: &mut Registry) {
             let fix = "set it to `id:base64` with the output of `openssl rand -base64 32`, several separated by commas";
             registry.problem(format!("`SECRET_KEYS`: {error}"), fix);
         }
-        Ok(keys) if registry.environment().is_production() && keys.has_development_key() => {
-            registry.problem(
-                "`SECRET_KEYS` holds the development key, which everybody knows",
-                "remove it; what it sealed is no secret, and is to be entered anew",
-            );
-        }
-        Ok(keys) => _ = registry.provide(keys),
+        Ok(keys) => match keys.weak_key().filter(|_| registry.environment().is_production()) {
+            Some((id, weakness)) => {
+                let fix = "replace it by the output of `openssl rand -base64 32`; what it sealed is no secret, and is to be \
+                           entered anew";
+                registry.problem(format!("`SECRET_KEYS`: the key `{id}` {weakness}"), fix);
+            }
+            None => _ = registry.provide(keys),
+        },
     }
 }

@@ -149,10 +149,12 @@ on_driver!("sqlite", Sqlite);
 
 #[cfg(feature = "postgres")]
 mod timestamptz {
-    use jiff_sqlx::ToSqlx as _;
-    use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
+    use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 
     use super::*;
+
+    /// 2000-01-01T00:00:00Z, from which PostgreSQL counts microseconds.
+    const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
     impl Type<Postgres> for Timestamp {
         fn type_info() -> PgTypeInfo {
@@ -174,14 +176,18 @@ mod timestamptz {
 
     impl Encode<'_, Postgres> for Timestamp {
         fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-            Encode::<Postgres>::encode(self.to_jiff().to_sqlx(), buffer)
+            Encode::<Postgres>::encode(self.as_micros() - EPOCH_MICROS, buffer)
         }
     }
 
     impl<'r> Decode<'r, Postgres> for Timestamp {
         fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
-            let moment = <jiff_sqlx::Timestamp as Decode<Postgres>>::decode(value)?;
-            Ok(moment.to_jiff().into())
+            if value.format() == PgValueFormat::Text {
+                return Ok(value.as_str()?.parse()?);
+            }
+            let micros = <i64 as Decode<Postgres>>::decode(value)?.saturating_add(EPOCH_MICROS);
+            let moment = Self::from_micros(micros);
+            if moment.as_micros() == micros { Ok(moment) } else { Err("a moment beyond the years 1 to 9999".into()) }
         }
     }
 }

@@ -17,7 +17,7 @@ use utoipa::{
     openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
 };
 
-use super::{Error, FieldProblem, extract::field_problem};
+use super::{Error, FieldProblem, extract::field_problem, header_parts};
 
 /// A JSON body: read, checked for text the database can't hold, and validated; or an answer.
 ///
@@ -73,10 +73,8 @@ impl<T: ToSchema> ToSchema for Json<T> {
 }
 
 fn is_json(request: &Request) -> bool {
-    let Some(Ok(content_type)) = request.headers().get(header::CONTENT_TYPE).map(|value| value.to_str()) else {
-        return false;
-    };
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = header_parts(request.headers(), &header::CONTENT_TYPE, b';').next();
+    let essence = essence.unwrap_or_default().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 

@@ -71,6 +71,8 @@ impl Audited {
                 "drop trigger if exists audit_entries_delete",
                 "drop trigger if exists audit_chains_forward",
                 "drop trigger if exists audit_chains_delete",
+                "drop trigger if exists audit_entries_insert",
+                "drop trigger if exists audit_chains_insert",
             ],
         };
         for sql in off {

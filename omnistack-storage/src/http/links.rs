@@ -84,8 +84,7 @@ async fn read(
     (status = 422, description = "It has another size.")))]
 async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
     let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(str::to_owned);
+    let content_type = upload::content_type(request.headers())?;
     if allowed.content_type.is_some() && allowed.content_type != content_type {
         return Err(refused());
     }

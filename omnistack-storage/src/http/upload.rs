@@ -53,6 +53,15 @@ pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Returns what `Content-Type` says.
+///
+/// # Errors
+/// 422 for a type that is not ASCII.
+pub(super) fn content_type(headers: &http::HeaderMap) -> Result<Option<String>, http::Error> {
+    let said = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
+    said.transpose().map_err(|_| wrong("content-type", "is not ASCII"))
+}
+
 fn wrong(field: &str, message: &str) -> http::Error {
     http::Error::invalid([FieldProblem::new(field, message)])
 }
@@ -66,8 +75,7 @@ pub(super) async fn take(
 ) -> Result<Uploaded, Error> {
     let headers = request.headers();
     let key = idempotency::key_of(headers)?;
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
-    let content_type = content_type.transpose().map_err(|_| wrong("content-type", "is not ASCII"))?;
+    let content_type = content_type(headers)?;
     if content_type.as_deref().is_some_and(|text| text.trim_start().to_ascii_lowercase().starts_with("multipart/")) {
         return form(files, caller, said, key, request).await;
     }

@@ -20,6 +20,8 @@ on_each_database! {
         let url = database.url().to_owned();
         let app = TestApp::start(database, saas::app).await;
         let log: AuditLog = app.app().ctx().get().unwrap();
+        let unused = verify(&url, &[]).await;
+        assert!(String::from_utf8_lossy(&unused.stdout).starts_with("intact   app: 0 entries, head 00"), "{unused:?}");
         for action in ["plan.changed", "plan.ended"] {
             let mut tx = app.db().begin().await.unwrap();
             log.record_in(&mut tx, AuditEntry::new(action)).await.unwrap();
@@ -41,5 +43,25 @@ on_each_database! {
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stdout).starts_with("BROKEN   app: "));
         assert!(!verify(&url, &["--tenant", "acme"]).await.status.success());
+
+        let mut tx = app.db().all_tenants().begin().await.unwrap();
+        let off = [
+            Sql {
+                postgres: "alter table audit_entries disable trigger audit_entries_delete",
+                sqlite: "drop trigger audit_entries_delete",
+            },
+            Sql {
+                postgres: "alter table audit_chains disable trigger audit_chains_delete",
+                sqlite: "drop trigger audit_chains_delete",
+            },
+        ];
+        for sql in off {
+            tx.query(sql).execute().await.unwrap();
+        }
+        tx.query("delete from audit_entries").execute().await.unwrap();
+        tx.query("delete from audit_chains").execute().await.unwrap();
+        tx.commit().await.unwrap();
+        let output = verify(&url, &[]).await;
+        assert_eq!((output.status.code(), output.stdout.starts_with(b"BROKEN   app: ")), (Some(1), true));
     }
 }

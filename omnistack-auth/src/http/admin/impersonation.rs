@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::{HeaderMap, StatusCode, header};
+use ::http::{HeaderMap, StatusCode};
 use axum::extract::State;
 use garde::Validate;
 use omnistack_core::{
@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::users::RECENT;
 use crate::{
-    http::login::TokenBody,
+    http::{login::TokenBody, visitor::user_agent},
     model::Device,
     operator::{Impersonation, Operators},
 };
@@ -71,11 +71,8 @@ async fn start(
     headers: HeaderMap,
     Json(start): Json<Start>,
 ) -> Result<(StatusCode, Json<TokenBody>), Error> {
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let device = Device {
-        user_agent: agent.map(|agent| agent.chars().take(300).collect()),
-        address: caller.origin.address.map(|address| address.to_string()),
-    };
+    let device =
+        Device { user_agent: user_agent(&headers), address: caller.origin.address.map(|address| address.to_string()) };
     let lifetime = Duration::from_secs(u64::from(start.minutes.unwrap_or(15)) * 60);
     let Start { user_id: user, tenant_id: tenant, reason, .. } = start;
     let tokens = operators.impersonate(&caller, Impersonation { user, tenant, reason, lifetime, device }).await?;

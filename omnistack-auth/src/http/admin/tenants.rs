@@ -7,6 +7,7 @@ use omnistack_core::{
     app::Api,
     http::{Error, Json, MAX_PAGE_SIZE, NumberedPage, Path, Query},
     identity::{Identity, TenantId, UserId},
+    name::is_name,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +15,6 @@ use utoipa_axum::routes;
 
 use super::page;
 use crate::{
-    http::team::one_line,
     model::Tenant,
     operator::Operators,
     store::admin::{TenantList, TenantSort},
@@ -78,7 +78,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewTenant {
     /// What it is called.
-    #[garde(length(chars, min = 1, max = 100), custom(one_line))]
+    #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
     /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.

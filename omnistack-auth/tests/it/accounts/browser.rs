@@ -134,4 +134,51 @@ on_each_database! {
         with(login(&post, "ada@example.com"), &[OWN, ("cookie", made_up)]).await.expect(200);
         post.app.anonymous().get(ME).header("cookie", made_up).await.expect(401);
     }
+
+    async fn cookies_of_other_apps_hide_no_session(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        // In UTF-8, in Latin-1, without a value, before and after, as browsers and neighbours on a domain write them.
+        let (utf8, latin1, bare) = ("city=Köln".as_bytes(), b"city=K\xf6ln".as_slice(), b"\xff".as_slice());
+        for foreign in [utf8, latin1, bare] {
+            for is_first in [true, false] {
+                let beside = |jar: &str| {
+                    let [first, last] = if is_first { [foreign, jar.as_bytes()] } else { [jar.as_bytes(), foreign] };
+                    [first, b"; ", last].concat()
+                };
+                let send = |path: &str, body: Value| with(post.app.anonymous().post(format!("{PUBLIC}/{path}"), body), &[OWN]);
+                let mode = || json!({ "mode": "cookie" });
+                let own = jar(&with(login(&post, "ada@example.com"), &[OWN]).await.expect(200));
+                post.app.anonymous().get(ME).header("cookie", beside(&own)).await.expect(200);
+                let next = jar(&send("refresh", mode()).header("cookie", beside(&own)).await.expect(200));
+                // A sign-in ends the session of this browser.
+                let again = with(login(&post, "ada@example.com"), &[OWN]).header("cookie", beside(&next)).await;
+                let again = jar(&again.expect(200));
+                post.app.anonymous().get(ME).header("cookie", &next).await.expect(401);
+                // A sign-out ends it on the server too.
+                send("logout", mode()).header("cookie", beside(&again)).await.expect(204);
+                send("refresh", mode()).header("cookie", &again).await.expect(401);
+            }
+        }
+    }
+
+    async fn a_credential_that_is_no_text_is_refused_and_not_passed_over(database: TestDatabase) {
+        let post = start(database).await;
+        post.registered("ada@example.com").await;
+        let own = jar(&with(login(&post, "ada@example.com"), &[OWN]).await.expect(200));
+        let ada = post.signed_in("ada@example.com").await;
+        for (name, value) in [
+            ("authorization", b"Bearer K\xf6ln".as_slice()),
+            ("authorization", "Bearer eyJö".as_bytes()),
+            ("x-api-key", b"K\xf6ln".as_slice()),
+        ] {
+            let request = post.app.anonymous().get(ME).header("cookie", &own).header(name, value);
+            request.await.expect_error(401, "UNAUTHORIZED");
+        }
+        post.client(&ada).get(ME).header("x-tenant-id", b"\xff").await.expect_error(400, "TENANT_INVALID");
+        let agent = post.app.anonymous().post(format!("{PUBLIC}/login"), json!({ "email": "ada@example.com", "password": PASSWORD }));
+        let bode = Signed::of(agent.header("user-agent", b"Firefox K\xf6ln").await);
+        let sessions = post.client(&bode).get(format!("{APP}/sessions")).await.expect(200).json();
+        assert!(sessions["items"].as_array().unwrap().iter().any(|one| one["user_agent"] == "Firefox K\u{fffd}ln"), "{sessions}");
+    }
 }

@@ -10,7 +10,7 @@ use super::{Message, MessageId};
 use crate::{
     clock::{Clock, Timestamp},
     db::{self, Db, TenantDb, Tx},
-    email::{Email, Invalid, Sent},
+    email::{Email, Invalid, Sent, recipients::FORGOTTEN_AFTER},
     id::Id,
     identity::TenantId,
     relay,
@@ -305,13 +305,16 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets mails that were finished so long ago, and events so old that nobody sends them again.
+    /// Forgets mails that were finished so long ago, events so old that nobody sends them again, and counts of recipients that
+    /// mean nothing any more.
     pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();
         let mut tx = self.everybodys().begin().await?;
         let forgotten =
             tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
         tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
+        let counts = tx.query("delete from email_recipients where last_at <= $1").bind(now - FORGOTTEN_AFTER);
+        counts.execute().await?;
         tx.commit().await?;
         Ok(forgotten)
     }

@@ -5,6 +5,7 @@ use std::io;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, value::ValueKind};
 
 use super::{Brand, markup, source::Source};
+use crate::{clock::Timestamp, name::is_unwanted};
 
 /// Bytes of HTML a mail may have. Gmail cuts what is longer than about 102 KiB.
 pub(super) const LARGEST_MAIL: usize = 100 * 1024;
@@ -161,11 +162,6 @@ fn short(text: &str, what: &str) -> Result<String, Error> {
     Ok(markup::escape(text.trim()).replace(markup::LINE_BREAK, " "))
 }
 
-/// Control characters, and those that turn the direction of what follows: a name could hide the rest of its line with them.
-pub(super) fn is_unwanted(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// `24 hours`; the largest unit that says it exactly, and minutes rounded up.
 fn duration(seconds: u64, german: bool) -> String {
     let (count, english, deutsch) = match seconds.div_ceil(60) {
@@ -183,12 +179,11 @@ fn duration(seconds: u64, german: bool) -> String {
 
 /// A moment in UTC, to the minute.
 fn time(moment: &str, german: bool, english: bool) -> Result<String, Error> {
-    let moment: jiff::Timestamp =
+    let moment: Timestamp =
         moment.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "`time` takes a moment"))?;
-    let form = match (german, english) {
-        (true, _) => "%d.%m.%Y, %H:%M Uhr UTC",
-        (_, true) => "%-d %B %Y, %H:%M UTC",
-        _ => "%Y-%m-%d %H:%M UTC",
-    };
-    Ok(moment.strftime(form).to_string())
+    Ok(match (german, english) {
+        (true, _) => moment.to_jiff().strftime("%d.%m.%Y, %H:%M Uhr UTC").to_string(),
+        (_, true) => moment.to_readable(),
+        _ => moment.to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    })
 }

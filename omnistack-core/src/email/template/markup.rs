@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use super::engine::is_unwanted;
+use crate::name::is_unwanted;
 
 /// Where the "link" of [`code`](super::engine) leads.
 pub(super) const CODE: &str = "code:";
@@ -19,7 +19,7 @@ pub(super) fn escape(value: &str) -> String {
     let mut space = false;
     for character in value.trim().chars() {
         match character {
-            '\n' => escaped.push(LINE_BREAK),
+            '\n' | LINE_BREAK => escaped.push(LINE_BREAK),
             _ if is_unwanted(character) && character != '\t' => continue,
             // Four spaces could begin a block of their own.
             ' ' | '\t' if space => continue,

@@ -330,25 +330,21 @@ impl Template for Receipt {
     }
 }
 
-/// To somebody who wrote by the contact form.
+/// To the address that was given with a message of the contact form. It holds nothing the sender wrote: nobody has checked
+/// that the address is the sender's.
 ///
 /// ```
 /// use omnistack_core::email::template::{ContactConfirmation, Templates};
 ///
-/// let message = "What does the team plan cost?".into();
-/// let confirmation = ContactConfirmation { name: None, reference: Some("7K3F9-QXM2D".into()), message };
+/// let confirmation = ContactConfirmation { reference: Some("7K3F9-QXM2D".into()) };
 /// let mail = Templates::default().render(&confirmation, "en")?;
 /// assert!(mail.text.contains("Your reference number is 7K3F9-QXM2D."));
 /// # Ok::<_, omnistack_core::email::template::TemplateError>(())
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ContactConfirmation {
-    /// What the reader is called.
-    pub name: Option<String>,
     /// What to name the message by, where messages have such numbers.
     pub reference: Option<String>,
-    /// What was written.
-    pub message: String,
 }
 
 impl Template for ContactConfirmation {
@@ -356,8 +352,7 @@ impl Template for ContactConfirmation {
     const SOURCES: &'static [(&'static str, &'static str)] = sources!("contact_confirmation");
 
     fn sample() -> Self {
-        let message = "Hello,\nwhat does the team plan cost for forty people?\nAda".into();
-        Self { name: Some("Ada".into()), reference: Some("7K3F9-QXM2D".into()), message }
+        Self { reference: Some("7K3F9-QXM2D".into()) }
     }
 }
 

@@ -10,7 +10,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::{Step, step_layer};
-use crate::http::{Request, Response};
+use crate::http::{Request, Response, header_parts};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -38,15 +38,13 @@ impl ClientAddrLayer {
             return peer;
         }
         let mut client = peer;
-        for header in request.headers().get_all(FORWARDED_FOR).iter().rev() {
-            for hop in header.to_str().unwrap_or_default().rsplit(',') {
-                let Some(address) = parse(hop.trim()) else {
-                    return client;
-                };
-                client = address;
-                if !self.trusts(address) {
-                    return client;
-                }
+        for hop in header_parts(request.headers(), &FORWARDED_FOR, b',').rev() {
+            let Some(address) = parse(hop) else {
+                return client;
+            };
+            client = address;
+            if !self.trusts(address) {
+                return client;
             }
         }
         client

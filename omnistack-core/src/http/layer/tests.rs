@@ -79,11 +79,14 @@ async fn a_limit_lifts_axums_own() {
 async fn axums_own_connect_info_names_the_client_as_well() {
     let address = |Extension(client): Extension<ClientAddr>| async move { client.0.to_string() };
     let router = Router::new().route("/", get(address)).layer(ClientAddrLayer::new(["10.0.0.0/8".parse().unwrap()]));
+    let raw = |value: &[u8]| http::HeaderValue::from_bytes(value).unwrap();
     let from = |peer: &str| http::Request::get("/").extension(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
     for (request, expected) in [
         (from("9.9.9.9:1").header("x-forwarded-for", "1.2.3.4"), "9.9.9.9"),
         (from("10.0.0.1:1").header("x-forwarded-for", "1.2.3.4"), "1.2.3.4"),
         (from("10.0.0.1:1").header("x-forwarded-for", "6.6.6.6").header("x-forwarded-for", "1.2.3.4"), "1.2.3.4"),
+        (from("10.0.0.1:1").header("x-forwarded-for", raw(b"K\xf6ln, 1.2.3.4, 10.0.0.2")), "1.2.3.4"),
+        (from("10.0.0.1:1").header("x-forwarded-for", raw(b"1.2.3.4, K\xf6ln, 10.0.0.2")), "10.0.0.2"),
         (from("10.0.0.1:1").extension(PeerAddr("8.8.8.8:1".parse().unwrap())), "8.8.8.8"),
         (http::Request::get("/").header("x-forwarded-for", "1.2.3.4"), "0.0.0.0"),
     ] {

@@ -1,6 +1,9 @@
 //! What somebody with the database's password may try.
 
-use omnistack_core::{audit::Break, db::Dialect};
+use omnistack_core::{
+    audit::{Break, Chain},
+    db::Dialect,
+};
 use omnistack_testkit::{TestDatabase, on_each_database};
 
 use super::{Audited, broken};
@@ -87,6 +90,17 @@ const CASES: &[(&[&str], i64, Break)] = &[
     ),
 ];
 
+/// What only `SQLite` has. It fires no trigger of the row that is replaced.
+const REPLACING: &[&str] = &[
+    "insert or replace into audit_entries select tenant_id, sequence, id, at, actor, 'x', resource, details, previous, hash
+     from audit_entries where tenant_id = $1 and sequence = 2",
+    "replace into audit_entries select * from audit_entries where tenant_id = $1 and sequence = 3",
+    "update or replace audit_entries set sequence = 2 where tenant_id = $1 and sequence = 1",
+    "insert or replace into audit_chains select tenant_id, 1, previous, hash, 0, checkpoint_hash from audit_chains
+     where tenant_id = $1",
+    "update or replace audit_chains set tenant_id = $1 where tenant_id = zeroblob(16)",
+];
+
 on_each_database! {
     async fn whatever_is_changed_is_found(database: TestDatabase) {
         let audited = Audited::start(database).await;
@@ -128,6 +142,20 @@ on_each_database! {
         assert_ne!(audited.store.get(tenant, 5).await.unwrap().unwrap().hash, kept.hash);
     }
 
+    async fn a_log_without_any_chain_does_not_verify(database: TestDatabase) {
+        let audited = Audited::start(database).await;
+        assert_eq!(audited.store.chains().await.unwrap(), [Chain::App]);
+        assert_eq!(audited.store.verify(Chain::App).await.unwrap().entries, 0, "nothing was recorded yet");
+        assert_eq!(audited.store.head(Chain::App).await.unwrap(), None);
+        let tenant = audited.tenant(2).await;
+        let emptied = ["delete from audit_entries where tenant_id = $1", "delete from audit_chains where $1 is not null"];
+        audited.tamper(tenant, &emptied).await;
+        assert_eq!(audited.store.chains().await.unwrap(), [Chain::App]);
+        assert_eq!(broken(audited.store.verify(Chain::App).await, Chain::App), (1, Break::Head));
+        let state = audited.store.state(Chain::App).await.unwrap();
+        assert!(!state.intact && state.problem.unwrap().contains("missing"));
+    }
+
     async fn the_database_refuses_to_change_entries(database: TestDatabase) {
         let audited = Audited::start(database).await;
         let tenant = audited.tenant(3).await;
@@ -136,7 +164,12 @@ on_each_database! {
             "delete from audit_entries where tenant_id = $1",
             "delete from audit_chains where tenant_id = $1",
             "update audit_chains set sequence = 1 where tenant_id = $1",
-        ] {
+            "insert into audit_entries select * from audit_entries where tenant_id = $1 and sequence = 2
+             on conflict (tenant_id, sequence) do update set action = 'x'",
+        ]
+        .into_iter()
+        .chain(if audited.db().dialect() == Dialect::Sqlite { REPLACING } else { &[] }.iter().copied())
+        {
             for all in [false, true] {
                 let mut tx = if all {
                     audited.db().all_tenants().begin().await.unwrap()

@@ -126,9 +126,13 @@ on_each_database! {
             ("2000-01-01T00:00:00.000001Z", 946_684_800_000_001),
             ("2030-01-01T00:00:00.1Z", 1_893_456_000_100_000),
             ("9999-12-30T22:00:00.999999Z", 253_402_207_200_999_999),
+            ("9999-12-30T22:00:01Z", 253_402_207_201_000_000),
+            ("9999-12-31T23:59:59Z", 253_402_300_799_000_000),
+            ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999),
         ] {
             let moment: Timestamp = text.parse().unwrap();
-            assert_eq!(moment.as_micros(), micros, "{text}");
+            assert_eq!((moment.as_micros(), moment.to_string().as_str()), (micros, text));
+            assert_eq!(serde_json::to_value(moment).unwrap(), text);
             let sql = "insert into moments (moment) values ($1) returning moment";
             let (read,): (Timestamp,) = db.query(sql).bind(moment).fetch_one().await.unwrap();
             assert_eq!(read, moment, "{text}");

@@ -194,6 +194,7 @@ async fn json_must_say_that_it_is() {
         (Some("application/json"), 200),
         (Some("Application/JSON ; charset=utf-8"), 200),
         (Some("application/merge-patch+json"), 200),
+        (Some("application/json; note=Köln"), 200),
         (Some("text/plain"), 415),
         (Some("application/jsonp"), 415),
         (Some("application/x-www-form-urlencoded"), 415),

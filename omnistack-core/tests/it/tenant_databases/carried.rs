@@ -63,7 +63,7 @@ on_each_database! {
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);
         assert_eq!(store.list(&AuditFilter::of(tenant).action("noted"), 10, None).await.unwrap().items.len(), 1);
         assert_eq!(count(&app, None, "audit_entries").await, 0);
-        assert_eq!(store.chains().await.unwrap(), [Chain::Tenant(tenant)]);
+        assert_eq!(store.chains().await.unwrap(), [Chain::App, Chain::Tenant(tenant)]);
     }
 
     /// It commits the tenant's rows and dies before it can acknowledge.

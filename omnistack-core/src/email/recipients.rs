@@ -1,0 +1,106 @@
+//! How many mails strangers can cause to one address.
+
+use std::time::Duration;
+
+use super::Address;
+use crate::{
+    clock::Clock,
+    crypto::Sha256,
+    db::{self, Tx},
+};
+
+/// Mails that strangers can cause to one address before each further one has to wait.
+const MAX_MAILS_AT_ONCE: i64 = 5;
+/// The wait after each further mail.
+const WAIT: Duration = Duration::from_secs(60 * 60);
+/// How long after the last mail an address is as new.
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Counts the mails that strangers can cause to an address: five, then one an hour, until a day has passed without one.
+///
+/// Nobody has asked for an invitation, the confirmation of a contact form or the mail to confirm an address but the person who
+/// typed that address. So all mails of that kind have one counter for each recipient, in the app's database: `ada+1@example.com` and
+/// `Ada@example.com` are one. Mails that a user needs to get in, such as the link that resets a password, are not among them.
+///
+/// ```
+/// use omnistack_core::email::RecipientLimit;
+/// # use omnistack_core::{app::App, clock::MockClock, config::Config};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let clock = MockClock::at("2030-01-01T00:00:00Z".parse()?);
+/// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).build()?;
+/// # app.migrate().await?;
+/// let limit = RecipientLimit::new(clock.clock());
+/// let mut tx = app.db().main().begin().await?;
+/// for _ in 0..5 {
+///     assert_eq!(limit.wait_in(&mut tx, "ada@example.com").await?, None);
+/// }
+/// // In the transaction of the mail: what is rolled back is not counted.
+/// assert_eq!(limit.wait_in(&mut tx, "Ada+news@example.com").await?.map(|wait| wait.as_secs()), Some(3600));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RecipientLimit {
+    clock: Clock,
+}
+
+impl RecipientLimit {
+    /// Counts by this clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock }
+    }
+
+    /// Counts a mail to an address and returns none; or, for an address that may get no mail now, how long until it may.
+    ///
+    /// Within a transaction of the app's main database. Two that count one address wait for each other.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn wait_in(&self, tx: &mut Tx, address: &str) -> Result<Option<Duration>, db::Error> {
+        let (now, key) = (self.clock.now(), key(address));
+        let sql = "insert into email_recipients as known (recipient, mails, last_at) values ($1, 1, $2)
+            on conflict (recipient) do update set last_at = $2,
+                mails = case when known.last_at <= $3 then 1 else known.mails + 1 end
+            where known.mails < $4 or known.last_at <= $5
+            returning mails";
+        let counted = tx.query(sql).bind(key.clone()).bind(now).bind(now - FORGOTTEN_AFTER).bind(MAX_MAILS_AT_ONCE);
+        let counted: Option<(i64,)> = counted.bind(now - WAIT).fetch_optional().await?;
+        if counted.is_some() {
+            return Ok(None);
+        }
+        let last = tx.query("select last_at from email_recipients where recipient = $1").bind(key);
+        let (last,) = last.fetch_one::<(crate::clock::Timestamp,)>().await?;
+        Ok(Some((last + WAIT).since(now)))
+    }
+}
+
+/// The hash of the mailbox that an address leads to: its domain as the network knows it, and without a part behind `+`.
+fn key(address: &str) -> Vec<u8> {
+    let mailbox =
+        Address::new(address.trim()).map_or_else(|_| address.trim().to_owned(), |known| known.mailbox().to_owned());
+    let mailbox = mailbox.to_lowercase();
+    let (local, domain) = mailbox.rsplit_once('@').unwrap_or((&mailbox, ""));
+    let local = local.split('+').next().filter(|local| !local.is_empty()).unwrap_or(local);
+    Sha256::of_list([local.as_bytes(), domain.as_bytes()]).as_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn one_mailbox_is_one_key() {
+        for (one, other, same) in [
+            ("ada@example.com", " Ada@EXAMPLE.com", true),
+            ("ada@example.com", "ada+1@example.com", true),
+            ("ada@b\u{fc}cher.example", "ada@xn--bcher-kva.example", true),
+            ("ada@example.com", "eve@example.com", false),
+            ("ada@example.com", "ada@example.org", false),
+            ("+1@example.com", "+2@example.com", false),
+        ] {
+            assert_eq!(key(one) == key(other), same, "{one} {other}");
+        }
+    }
+}

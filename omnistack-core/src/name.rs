@@ -1,0 +1,159 @@
+//! Names that users give: to themselves, teams, projects, keys.
+//!
+//! A name is shown to others: in mails of the app, in headers, in lists. So none holds a line break, a character that hides or
+//! turns what follows, or what programs for mail make a link of.
+//!
+//! ```
+//! use garde::Validate;
+//! use omnistack_core::name::{defused, is_name};
+//!
+//! #[derive(Validate)]
+//! struct NewProject {
+//!     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
+//!     name: String,
+//! }
+//!
+//! assert!(NewProject { name: "Apollo 11, St. Gallen".into() }.validate().is_ok());
+//! assert!(NewProject { name: "You won! evil.example/prize".into() }.validate().is_err());
+//!
+//! // What comes from elsewhere, and can't be refused.
+//! assert_eq!(defused("You won! http://evil.example/prize"), "You won! http: //evil. example/prize");
+//! ```
+
+/// Refuses a text that can't be a name, as a custom rule of [`garde`].
+///
+/// # Errors
+/// An empty text; line breaks, control characters and those that turn the direction of text (U+202A to U+202E, U+2066 to
+/// U+2069); `://`; hosts such as `www.example.com` and `192.0.2.7`.
+pub fn is_name(text: &str, (): &()) -> garde::Result {
+    let problem = if text.trim().is_empty() {
+        "is empty"
+    } else if text.chars().any(is_unwanted) {
+        "holds a line break, a control character, or one that turns the direction of text: remove it"
+    } else if text.contains("://") || text.split(|character| !is_of_host(character)).any(is_host) {
+        "holds a link or a host such as `www.example.com`: remove it, or put a space after the dot"
+    } else {
+        return Ok(());
+    };
+    Err(garde::Error::new(problem))
+}
+
+/// As [`is_name`], for a name that may be left empty.
+///
+/// # Errors
+/// As of [`is_name`], but for an empty text.
+pub fn is_name_or_empty(text: &str, context: &()) -> garde::Result {
+    if text.is_empty() { Ok(()) } else { is_name(text, context) }
+}
+
+/// Returns a text on one line, in which programs for mail find no link: with a space after `:` of `://` and after each dot of
+/// a host.
+pub fn defused(text: &str) -> String {
+    let plain: String = text.chars().map(|character| if is_unwanted(character) { ' ' } else { character }).collect();
+    let mut written = String::with_capacity(plain.len());
+    for (run, rest) in runs(&plain) {
+        if is_host(run) {
+            for character in run.chars() {
+                written.push(character);
+                if is_dot(character) {
+                    written.push(' ');
+                }
+            }
+        } else {
+            written.push_str(run);
+        }
+        written.push_str(rest);
+    }
+    written.replace("://", ": //")
+}
+
+/// Whether a character can't stand in a line: a control character, a line break, and one that turns the direction of what
+/// follows, with which a name could hide the rest of its line.
+pub fn is_unwanted(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The longest parts of a text that may be hosts, each with the character behind it.
+fn runs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split_inclusive(|character| !is_of_host(character)).map(|part| {
+        let run = part.trim_end_matches(|character| !is_of_host(character));
+        (run, &part[run.len()..])
+    })
+}
+
+fn is_of_host(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '-' | '_') || is_dot(character) || is_ignored(character)
+}
+
+/// The dots of domain names (RFC 3490, section 3.1).
+fn is_dot(character: char) -> bool {
+    matches!(character, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
+}
+
+/// Characters that nobody sees and domain names are read without (UTS #46).
+fn is_ignored(character: char) -> bool {
+    matches!(character, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}')
+}
+
+/// Whether a run of letters, digits, hyphens and dots is a host: a label with what may be a top-level domain behind it, or
+/// an address of IPv4.
+fn is_host(run: &str) -> bool {
+    let seen: String = run.chars().filter(|character| !is_ignored(*character)).collect();
+    let labels: Vec<&str> = seen.split(is_dot).collect();
+    let is_top = |label: &str| {
+        label.starts_with("xn--") || (label.chars().count() >= 2 && label.chars().all(char::is_alphabetic))
+    };
+    let is_octet = |label: &str| label.parse::<u8>().is_ok();
+    let is_domain = labels.windows(2).any(|pair| !pair[0].is_empty() && is_top(pair[1]));
+    is_domain || labels.windows(4).any(|four| four.iter().all(|label| is_octet(label)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_what_is_none() {
+        for name in [
+            "Ada Lovelace",
+            "Acme, Inc.",
+            "St. Gallen",
+            "J.R.R. Tolkien",
+            "Team \u{1f469}\u{200d}\u{1f680} 2.0",
+            "v1.2.3",
+            "3.5mm jacks",
+            "wait...",
+            "wait... what",
+            "a / b: c",
+            "\u{645}\u{200f} \u{5d0}",
+            "モーニング娘。",
+            "O'Neil & Søn (50%)",
+        ] {
+            assert!(is_name(name, &()).is_ok(), "{name:?}");
+            assert_eq!(defused(name), name);
+        }
+        for (text, shown) in [
+            ("evil.example", "evil. example"),
+            ("Win at evil.example/prize now", "Win at evil. example/prize now"),
+            ("www.evil.example", "www. evil. example"),
+            ("http://localhost/x", "http: //localhost/x"),
+            ("ada@evil.example", "ada@evil. example"),
+            ("evil.example.", "evil. example. "),
+            ("evil。example", "evil。 example"),
+            ("evil\u{200b}.com", "evil\u{200b}. com"),
+            ("bücher.de", "bücher. de"),
+            ("пример.рф", "пример. рф"),
+            ("a.xn--p1ai", "a. xn--p1ai"),
+            ("192.0.2.7:80", "192. 0. 2. 7:80"),
+            ("a\nb", "a b"),
+            ("a\u{2028}b", "a b"),
+            ("a\u{202e}b", "a b"),
+            ("a\u{1b}[31m", "a [31m"),
+        ] {
+            assert!(is_name(text, &()).is_err(), "{text:?}");
+            assert_eq!(defused(text), shown);
+            assert!(is_name(defused(text).trim(), &()).is_ok(), "{text:?}");
+        }
+        assert!(is_name(" ", &()).is_err() && is_name_or_empty("", &()).is_ok());
+    }
+}
