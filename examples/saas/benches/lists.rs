@@ -78,7 +78,7 @@ async fn measure(database: TestDatabase) -> Vec<Vec<Duration>> {
     for scale in SCALES {
         lists::rows::add(app.db(), tenant, rows + 1, scale).await;
         rows = scale;
-        let middle = format!("/api/v1/app/projects?created_at[lt]={}", moment(scale / 2));
+        let middle = format!("/api/v1/app/projects?created_at_lt={}", moment(scale / 2));
         let middle = member.get(middle).await.expect(200).json()["next_cursor"].as_str().unwrap().to_owned();
         let mut times = Vec::new();
         for (_, query) in PROJECTS {

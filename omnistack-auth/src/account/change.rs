@@ -2,7 +2,6 @@
 
 use ::http::StatusCode;
 use omnistack_core::{
-    audit::AuditEntry,
     http::{self, FieldProblem},
     identity::{Identity, Require, SessionId},
 };

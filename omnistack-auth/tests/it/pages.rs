@@ -73,7 +73,7 @@ on_each_database! {
             }
             // Each field has a name for people and one for password managers.
             for input in html.split("<input ").skip(1).map(|rest| rest.split('>').next().unwrap()) {
-                assert!(input.contains("autocomplete=\""), "{name}: {input}");
+                assert!(input.contains("autocomplete=\"") || input.contains("type=\"checkbox\""), "{name}: {input}");
                 let id = input.split("id=\"").nth(1).and_then(|rest| rest.split('"').next());
                 let labelled = id.is_some_and(|id| html.contains(&format!("<label for=\"{id}\">")));
                 assert!(labelled || input.contains("type=\"hidden\""), "{name}: {input}");

@@ -98,7 +98,7 @@ on_each_database! {
         let app = start(database).await;
         let tokens = sign_in(&app, user(&app, "ada@example.com").await).await;
         let first = tokens.refresh.expose_secret();
-        let answers = futures_util::future::join_all((0..20).map(|_| refresh(&app, first))).await;
+        let answers = join_all((0..20).map(|_| refresh(&app, first))).await;
         let next: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().1).collect();
         assert!(next.iter().all(|token| *token == next[0]), "{next:?}");
 

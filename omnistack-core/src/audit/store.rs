@@ -39,9 +39,10 @@ select $1, $4, $5, $6, $7, $8, $9, sequence, previous, hash from head";
 /// Takes the next number; a transaction that writes has the database alone.
 const NEXT_SQLITE: &str = "update audit_chains set sequence = sequence + 1, previous = hash where tenant_id = $1 returning sequence, previous";
 
-/// Begins a chain. No `on conflict`: the trigger that refuses a chain that is there comes before it.
+/// Begins a chain that is not there. No `on conflict`: the trigger that refuses a chain that is there comes before it. It runs
+/// for every entry, so that the number of statements tells nothing about the chain.
 const BEGIN_SQLITE: &str = "insert into audit_chains (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
-    values ($1, 1, $2, $2, 0, $2)";
+    select $1, 0, $2, $2, 0, $2 where not exists (select 1 from audit_chains where tenant_id = $1)";
 
 /// Adds an entry to its chain.
 pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
@@ -105,13 +106,8 @@ async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::E
         let append = append.bind(link.id).bind(link.at).bind(link.actor);
         return append.bind(link.action).bind(link.resource).bind(link.details).execute().await.map(drop);
     }
-    let (sequence, previous) = match tx.query(NEXT_SQLITE).bind(chain.id()).fetch_optional().await? {
-        Some(next) => next,
-        None => {
-            tx.query(BEGIN_SQLITE).bind(chain.id()).bind(zero.clone()).execute().await?;
-            (1_i64, zero)
-        }
-    };
+    tx.query(BEGIN_SQLITE).bind(chain.id()).bind(zero).execute().await?;
+    let (sequence, previous): (i64, Vec<u8>) = tx.query(NEXT_SQLITE).bind(chain.id()).fetch_one().await?;
     (link.sequence, link.previous) = (sequence, Sha256::from_bytes(&previous).unwrap_or(Sha256::ZERO));
     link.hash = encoding::hash(link.previous, sequence, &content);
     let hash = link.hash.as_bytes().to_vec();

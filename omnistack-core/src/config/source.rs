@@ -169,10 +169,17 @@ fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
     }
 }
 
-/// Finds where a line of `.env` begins, quoted values of several lines included.
-fn start_of(text: &str, line: &str) -> Option<usize> {
+/// Finds where the line of `.env` begins that dotenvy has refused: it names the whole line, or what stands after the `=`.
+fn start_of(text: &str, refused: &str) -> Option<usize> {
     let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1));
-    starts.into_iter().find(|start| text[*start..].starts_with(line))
+    starts.into_iter().find(|start| {
+        let rest = &text[*start..];
+        let first = rest.lines().next().unwrap_or_default();
+        let value = first.find('=').map(|equals| rest[equals + 1..].trim_start());
+        let is_refused =
+            rest.starts_with(refused) || value.is_some_and(|value| value.starts_with(refused.trim_start()));
+        is_refused && !first.trim_start().starts_with('#')
+    })
 }
 
 /// Names the file, the line and the setting of what a parser refused. Leaves the parser's own message out, because it

@@ -211,12 +211,12 @@ fn weakness(bytes: &[u8]) -> Option<&'static str> {
     let is_repeated = (1..=bytes.len() / 2).any(|length| bytes[length..] == bytes[..bytes.len() - length]);
     if same(bytes, DEVELOPMENT_KEY) {
         Some("is the development key, which everybody knows")
+    } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        Some("is not random: it is a text")
     } else if different.len() < MIN_DIFFERENT_BYTES || is_repeated {
         Some("is not random: it repeats a few bytes")
     } else if bytes.windows(2).all(|pair| step(pair) == step(bytes)) {
         Some("is not random: its bytes count up or down")
-    } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        Some("is not random: it is a text")
     } else {
         None
     }

@@ -2,11 +2,6 @@
 
 #[cfg(feature = "sqlite")]
 use std::time::Instant;
-#[cfg(feature = "postgres")]
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
 use std::{
     sync::{
         Arc,

@@ -9,7 +9,7 @@ use axum::{
 };
 use omnistack_core::{
     app::Api,
-    http::{Error, Freshness, Path, Preconditions, Validators, header},
+    http::{Error, Freshness, Path, Preconditions, Validators},
 };
 use utoipa_axum::routes;
 

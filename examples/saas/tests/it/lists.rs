@@ -20,7 +20,7 @@ const PROJECTS: [(&str, &str); 9] = [
     ("sort=name", BY_NAME),
     ("sort=-name&limit=100", BY_NAME),
     ("deleted=only", "projects_deleted"),
-    ("created_at[gte]=2030-01-01T00:00:00Z", "projects_by_creation"),
+    ("created_at_gte=2030-01-01T00:00:00Z", "projects_by_creation"),
     ("name=Needle", BY_NAME),
     ("page=500", "projects_by_creation"),
     ("q=needle", "projects_search"),

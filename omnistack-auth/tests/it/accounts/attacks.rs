@@ -146,7 +146,7 @@ on_each_database! {
             ("verify-email", vec!["new_password", "password", "token"]),
             ("magic-link/verify", vec!["mode", "token"]),
             ("forgot-password", vec!["email"]),
-            ("reset-password", vec!["password", "token"]),
+            ("reset-password", vec!["api_keys", "password", "token"]),
             ("login", vec!["email", "mode", "password"]),
         ] {
             let path = format!("{PUBLIC}/{route}");

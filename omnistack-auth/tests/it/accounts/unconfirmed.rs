@@ -34,6 +34,8 @@ impl Stranger {
         let key = key.header("x-tenant-id", me["tenant_id"].as_str().unwrap()).await.expect(201).json();
         let key = post.app.bearer(key["secret"].as_str().unwrap());
         key.get(ME).await.expect(200);
+        // Of the key.
+        _ = post.mails().await;
         let user: UserId = me["id"].as_str().unwrap().parse().unwrap();
         let sql = "insert into identities (issuer, subject, user_id, claims, created_at, updated_at) \
                    values ('https://id.example', $1, $2, $3, $4, $4)";

@@ -21,6 +21,7 @@ async fn reset(team: &Team, spare: omnistack_core::identity::UserId) {
         tx.query(sql).bind(team.id).execute().await.unwrap();
     }
     tx.commit().await.unwrap();
+    team.app.db().query("delete from email_recipients").execute().await.unwrap();
 }
 
 on_each_database! {

@@ -58,7 +58,7 @@ on_each_database! {
         let (caller, other) = (app.user(), app.user());
         fill(&app, &caller, 3000).await;
         fill(&app, &other, 2500).await;
-        for query in ["q=needle", "q=NEEDLE", "q=eed", "q=0%25+%22st", "q=needle&sort=title", "q=needle&created_at[lt]=2030-01-01T00:00:00Z"] {
+        for query in ["q=needle", "q=NEEDLE", "q=eed", "q=0%25+%22st", "q=needle&sort=title", "q=needle&created_at_lt=2030-01-01T00:00:00Z"] {
             assert_eq!(found(&caller, query).await, [json!("1")], "{query}");
         }
         for query in ["q=needles", "q=100%25%25", "q=edl_", "q=needle&deleted=only", "q=needle&title=x", "q=ne%22dle"] {

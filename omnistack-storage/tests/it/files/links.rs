@@ -175,7 +175,7 @@ on_each_database! {
     async fn links_for_reading(database: TestDatabase) {
         let shop = shop(database, &[], None).await;
         let alice = shop.app.user();
-        let file = crate::files::upload(&alice, "Gr%C3%BC%C3%9Fe.txt", "text/plain", "0123456789").await.expect(201).json();
+        let file = upload(&alice, "Gr%C3%BC%C3%9Fe.txt", "text/plain", "0123456789").await.expect(201).json();
         let make = format!("{FILES}/{}/link", id(&file));
         let link = alice.post(&make, json!({ "expires_in_seconds": 60 })).await.expect_ok().json();
         assert_eq!((&link["method"], &link["expires_at"]), (&json!("GET"), &json!("2030-01-01T00:01:00Z")));
@@ -208,7 +208,7 @@ on_each_database! {
         let shop = with(database, Files::new(memory()), &[], None).await;
         let alice = shop.app.user();
         alice.post(format!("{FILES}/uploads"), announced("image/png", PNG)).await.expect_error(409, "UNSUPPORTED");
-        let file = crate::files::upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json();
+        let file = upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json();
         let link = alice.post(format!("{FILES}/{}/link", id(&file)), json!({})).await;
         link.expect_error(409, "UNSUPPORTED");
     }
