@@ -46,7 +46,8 @@ impl Timestamp {
 
     /// The calendar view; of the last 26 hours of the year 9999 the last moment it has.
     pub fn to_jiff(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
+        let nanos = i32::try_from(self.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
+        jiff::Timestamp::new(self.0.div_euclid(1_000_000), nanos).unwrap_or(jiff::Timestamp::MAX)
     }
 
     /// Returns the moment for readers of English, in UTC and to the minute: `31 January 2030, 12:00 UTC`.

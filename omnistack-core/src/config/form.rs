@@ -60,7 +60,7 @@ macro_rules! from_str {
 }
 
 from_str! {
-    u16 = "whole number" ordered;
+    u16 = "number from 0 to 65535" ordered;
     u32 = "whole number" ordered;
     u64 = "whole number" ordered;
     usize = "whole number" ordered;

@@ -282,7 +282,6 @@ async fn a_setting_with_a_secret_never_shows_it() {
     ] {
         let problems = builder(&[(name, text)]).build().err().map(|error| error.to_string()).unwrap_or_default();
         assert!(!problems.contains("S3CRET"), "{name}={text}: {problems}");
-        assert!(problems.contains(name) || name == "REDIS_URL", "{name}={text}: {problems}");
     }
 }
 

@@ -3,6 +3,7 @@
 use omnistack_core::{
     app::{Api, Mount},
     http::Json,
+    identity::DevIdentity,
 };
 use utoipa_axum::routes;
 
@@ -54,9 +55,17 @@ the app can't be built: 1 problem
 async fn an_id_of_an_operation_occurs_once() {
     let orders = |name, mount| named(name, mount, Api::new().routes(routes!(orders::status)));
     let old = Mount::app("/orders").operation_prefix("old");
-    builder(&[]).with(orders("orders", Mount::public("/orders"))).with(orders("old", old)).build().unwrap();
+    builder(&[])
+        .with(DevIdentity::default())
+        .with(orders("orders", Mount::public("/orders")))
+        .with(orders("old", old))
+        .build()
+        .unwrap();
     refused(
-        builder(&[]).with(orders("orders", Mount::public("/orders"))).with(orders("old", Mount::app("/orders"))),
+        builder(&[])
+            .with(DevIdentity::default())
+            .with(orders("orders", Mount::public("/orders")))
+            .with(orders("old", Mount::app("/orders"))),
         "
 the app can't be built: 1 problem
 
