@@ -114,7 +114,12 @@ pub struct Project {
 pub struct NewProject {
     /// Unique among the tenant's projects that are not deleted.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
-    #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$", examples("Apollo"))]
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$",
+        examples("Apollo")
+    )]
     pub name: String,
     /// What it is about.
     #[garde(inner(length(chars, max = 10_000)))]
