@@ -111,10 +111,8 @@ impl Inbox {
         for to in &settings.to {
             mails.push(self.notification(&message, &accepted, to)?);
         }
-        if settings.send_confirmation {
-            if self.0.confirmations.check(&accepted.email.normal(), 1).await.allowed {
-                mails.push(self.confirmation(&message, &accepted)?);
-            }
+        if settings.send_confirmation && self.0.confirmations.check(&accepted.email.normal(), 1).await.allowed {
+            mails.push(self.confirmation(&message, &accepted)?);
         }
         Ok(Judged::Message(Box::new(Prepared { message, mails })))
     }
