@@ -92,9 +92,7 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
 fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
     // Defaults are told in words: those of a page by cursor can't be sent with those of a page by number.
-    let integer = |most: u32| {
-        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most))
-    };
+    let integer = |most: u32| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most));
     let size = PageRequest::DEFAULT_SIZE;
     let sorts: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
     let mut parameters = vec![

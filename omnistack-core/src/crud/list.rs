@@ -173,7 +173,8 @@ fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, Fie
     let range = |(suffix, operator): &(&str, &'static str)| Some((declared(name.strip_suffix(suffix)?)?, *operator));
     // A column that is called like the range of another goes first.
     let known = declared(name).map(|column| (column, "=")).or_else(|| OPERATORS.iter().find_map(range));
-    let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order()) else {
+    let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order())
+    else {
         return Err(FieldProblem::new(name, "is not a parameter of this route"));
     };
     let values: Vec<String> =

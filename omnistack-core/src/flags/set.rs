@@ -24,6 +24,7 @@ pub struct TenantOverride {
     pub enabled: bool,
     /// Which variant its callers get: one of the flag's own, or else that of their place.
     #[serde(default)]
+    #[schema(required)]
     pub variant: Option<String>,
 }
 
