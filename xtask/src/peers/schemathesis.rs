@@ -6,7 +6,7 @@ use super::Setting;
 use crate::{app::App, command, failure::Result, folder::Temporary, report::Report};
 
 /// Operations by which the caller ends their own session; tests of `omnistack-auth` speak to them.
-const ENDS_THE_SESSION: &str = "^auth_(logout|end|delete|admin_user_sign_out|admin_user_change)(_v2)?$";
+const ENDS_THE_SESSION: &str = "^(signOut|endSession|deleteAccount|adminEndUserSessions|adminUpdateUser)(V2)?$";
 
 /// Runs every check against every other operation of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {

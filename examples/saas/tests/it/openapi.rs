@@ -174,7 +174,7 @@ async fn a_client_that_sends_every_default_gets_an_answer() {
         let answer = app.user().get(format!("{path}?{}", query.join("&"))).await;
         assert_ne!(answer.status, 422, "{path} {query:?}: {}", answer.text());
     }
-    assert!(with_defaults > 0, "no parameter has a default: nothing was tried");
+    assert!(with_defaults >= 2, "{with_defaults}");
     let projects = document["paths"]["/api/v1/app/projects"]["get"]["parameters"].as_array().unwrap();
     assert!(projects.iter().all(|parameter| parameter["schema"]["default"].is_null()), "none holds with every other");
 }

@@ -3,7 +3,6 @@
 use omnistack_core::{
     app::{Api, Mount},
     http::Json,
-    identity::DevIdentity,
 };
 use utoipa_axum::routes;
 
@@ -54,22 +53,15 @@ the app can't be built: 1 problem
 #[tokio::test]
 async fn an_id_of_an_operation_occurs_once() {
     let orders = |name, mount| named(name, mount, Api::new().routes(routes!(orders::status)));
-    let old = Mount::app("/orders").operation_prefix("old");
-    builder(&[])
-        .with(DevIdentity::default())
-        .with(orders("orders", Mount::public("/orders")))
-        .with(orders("old", old))
-        .build()
-        .unwrap();
+    let (one, other) = (Mount::public("/orders"), Mount::public("/old/orders"));
+    let apart = builder(&[]).with(orders("orders", one.clone()));
+    apart.with(orders("old", other.clone().operation_prefix("old"))).build().unwrap();
     refused(
-        builder(&[])
-            .with(DevIdentity::default())
-            .with(orders("orders", Mount::public("/orders")))
-            .with(orders("old", Mount::app("/orders"))),
+        builder(&[]).with(orders("orders", one)).with(orders("old", other)),
         "
 the app can't be built: 1 problem
 
-  - old: describes GET /api/v1/app/orders as the operation `statusOrders`, as GET /api/v1/public/orders is
+  - old: describes GET /api/v1/public/old/orders as the operation `statusOrders`, as GET /api/v1/public/orders is
       fix: name one by `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`
 ",
     );
