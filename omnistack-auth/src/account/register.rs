@@ -149,7 +149,8 @@ impl Accounts {
         if let Some(email) = &account.email {
             self.0.lockout.clear_in(&mut tx, email).await?;
         }
-        self.record_in(&mut tx, "account.email_verified", &account, Some(user), None).await?;
+        let details = Some(super::from(visitor, Value::Null));
+        self.record_in(&mut tx, "account.email_verified", &account, Some(user), details).await?;
         Ok(tx.commit().await?)
     }
 }

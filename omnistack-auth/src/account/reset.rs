@@ -58,7 +58,8 @@ impl Accounts {
             self.0.lockout.clear_in(&mut tx, email).await?;
         }
         if new {
-            self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), None).await?;
+            let details = Some(super::from(visitor, Value::Null));
+            self.record_in(&mut tx, "account.email_verified", &account, Some(account.id), details).await?;
         }
         let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
         let details = Some(super::from(visitor, Value::Null));

@@ -46,6 +46,13 @@ impl Error {
         Self::new(ErrorKind::Configuration, message.into().into())
     }
 
+    /// Returns the error of an address that sqlx refuses. Leaves sqlx's own message out, because it quotes the address.
+    pub(crate) fn unreadable_url(_: sqlx::Error) -> Self {
+        Self::configuration(
+            "can't be read as an address; percent-encode special characters of the password, and correct the parameters after `?`",
+        )
+    }
+
     pub(crate) fn new(kind: ErrorKind, source: Box<dyn StdError + Send + Sync>) -> Self {
         Self(Box::new(Inner { kind, constraint: None, source }))
     }

@@ -52,7 +52,7 @@ pub(super) struct PgDatabase {
 
 impl PgDatabase {
     pub(super) fn open(url: &str, settings: &DbSettings) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse().map_err(Error::from)?;
+        let options: PgConnectOptions = url.parse().map_err(Error::unreadable_url)?;
         let statement_timeout = settings.statement_timeout;
         let timeout_ms = statement_timeout.as_millis().to_string();
         let options = options

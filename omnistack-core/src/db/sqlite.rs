@@ -32,7 +32,7 @@ impl SqliteDatabase {
             }
         };
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(Error::from)?
+            .map_err(Error::unreadable_url)?
             .create_if_missing(true)
             .foreign_keys(true)
             .synchronous(synchronous)

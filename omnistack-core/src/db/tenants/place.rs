@@ -148,7 +148,7 @@ mod postgres {
     const WITHIN: Duration = Duration::from_secs(60);
 
     pub(super) async fn create(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::from)?;
+        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::unreadable_url)?;
         let name = wanted.get_database().unwrap_or_default().to_owned();
         // One an administrator has made, or that was made a moment ago.
         let connecting = wanted.clone().disable_statement_logging();
@@ -174,7 +174,7 @@ mod postgres {
     }
 
     pub(super) async fn drop(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
-        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::from)?;
+        let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::unreadable_url)?;
         let name = quoted(wanted.get_database().unwrap_or_default());
         Ok(run(admin, format!("drop database if exists {name} with (force)")).await?)
     }
