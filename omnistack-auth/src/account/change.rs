@@ -2,6 +2,7 @@
 
 use ::http::StatusCode;
 use omnistack_core::{
+    audit::AuditEntry,
     http::{self, FieldProblem},
     identity::{Identity, Require, SessionId},
 };
@@ -91,8 +92,8 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let ended = self.0.sessions.end_in(&mut tx, account.id, session).await?;
         if ended {
-            let details = Some(json!({ "session": session }));
-            self.record_in(&mut tx, "account.session_ended", &account, Some(account.id), details).await?;
+            let entry = AuditEntry::new("account.session_ended").by(caller).with(json!({ "session": session }));
+            self.record_of_in(&mut tx, &account, entry).await?;
         }
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
@@ -105,8 +106,9 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let ended = self.0.sessions.end_all_in(&mut tx, account.id, caller.session).await?;
         let left = self.keys_left(&mut tx, &account, revoke_keys).await?;
-        let details = Some(json!({ "sessions": ended, "api_keys": left.api_keys_revoked }));
-        self.record_in(&mut tx, "account.sessions_ended", &account, Some(account.id), details).await?;
+        let details = json!({ "sessions": ended, "api_keys": left.api_keys_revoked });
+        let entry = AuditEntry::new("account.sessions_ended").by(caller).with(details);
+        self.record_of_in(&mut tx, &account, entry).await?;
         tx.commit().await?;
         self.0.sessions.forget(account.id).await;
         Ok((ended, left))

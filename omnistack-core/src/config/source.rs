@@ -175,7 +175,7 @@ fn start_of(text: &str, refused: &str) -> Option<usize> {
     starts.into_iter().find(|start| {
         let rest = &text[*start..];
         let first = rest.lines().next().unwrap_or_default();
-        let value = first.find('=').map(|equals| rest[equals + 1..].trim_start());
+        let value = first.find('=').map(|equals| rest[equals + 1..].trim_start_matches([' ', '\t']));
         let is_refused =
             rest.starts_with(refused) || value.is_some_and(|value| value.starts_with(refused.trim_start()));
         is_refused && !first.trim_start().starts_with('#')

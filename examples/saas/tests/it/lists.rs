@@ -43,7 +43,7 @@ const OPERATORS: [(&str, &str, &str); 16] = [
     ("jobs?name=needle", "jobs", "jobs_of_name"),
     ("jobs?tenant=TENANT", "jobs", "jobs_of_tenant"),
     ("jobs?queue=needle", "jobs", "jobs_of_queue"),
-    ("jobs?name=needle&state=dead", "jobs", "jobs_of_name"),
+    ("jobs?name=needle&state=dead", "jobs", "jobs_of_name|jobs_dead"),
     ("jobs/queues", "jobs", "jobs_of_queue"),
 ];
 
