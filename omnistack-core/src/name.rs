@@ -25,6 +25,7 @@
 /// # Errors
 /// An empty text; line breaks, control characters and those that turn the direction of text (U+202A to U+202E, U+2066 to
 /// U+2069); `://`; hosts such as `www.example.com` and `192.0.2.7`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it with a reference")]
 pub fn is_name(text: &str, (): &()) -> garde::Result {
     let problem = if text.trim().is_empty() {
         "is empty"
@@ -42,6 +43,7 @@ pub fn is_name(text: &str, (): &()) -> garde::Result {
 ///
 /// # Errors
 /// As of [`is_name`], but for an empty text.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it with a reference")]
 pub fn is_name_or_empty(text: &str, context: &()) -> garde::Result {
     if text.is_empty() { Ok(()) } else { is_name(text, context) }
 }

@@ -58,8 +58,9 @@ const missing = await app.GET("/api/v1/app/projects/{id}", {
   params: { path: { id: "0191d9c0-0000-7000-8000-000000000001" } },
 });
 assert.equal(missing.response.status, 404);
-assert.equal(missing.error?.error.code, "NOT_FOUND");
+assert(missing.error && "error" in missing.error);
+assert.equal(missing.error.error.code, "NOT_FOUND");
 const refused = await anonymous.POST("/api/v1/public/auth/login", { body: { email, password: "not the password" } });
 assert.equal(refused.response.status, 401);
-assert(refused.error?.error.code);
+assert(refused.error && "error" in refused.error && refused.error.error.code);
 console.log("openapi-fetch: every call was answered as described");

@@ -35,7 +35,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     })?;
     report.step("clients of openapi-typescript and @hey-api/openapi-ts", || {
         command::run(tool("openapi-typescript").args(["openapi.json", "--output", "openapi.d.ts"]))?;
-        command::run(tool("openapi-ts").args(["--input", "openapi.json", "--output", "hey-api", "--silent"]))?;
+        command::run(tool("openapi-ts").arg("--silent"))?;
         command::run(&mut tool("tsc"))?;
         for script in ["openapi-fetch.js", "hey-api.js"] {
             call(&app, Command::new("node").current_dir(&folder).arg(Path::new("built").join(script)))?;
@@ -45,6 +45,9 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("client of openapi-python-client", || {
         let mut generator = Command::new(setting.programs.join("openapi-python-client"));
         generator.args(["generate", "--path", "openapi.json", "--output-path", "generated", "--meta", "none"]);
+        // It formats what it writes by the `ruff` beside it, which it looks for on the PATH.
+        let path = host::variable("PATH").unwrap_or_default();
+        generator.env("PATH", format!("{}:{path}", setting.programs.display()));
         command::run(generator.arg("--fail-on-warning").current_dir(&folder))?;
         call(&app, Command::new(setting.programs.join("python")).current_dir(&folder).arg("client.py"))
     })
@@ -57,7 +60,9 @@ fn workspace(packages: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&folder).context(format_args!("removing {}", folder.display()))?;
     }
     fs::create_dir_all(&folder).context(format_args!("creating {}", folder.display()))?;
-    for name in ["client.py", "hey-api.ts", "openapi-fetch.ts", "redocly.yaml", "tsconfig.json"] {
+    for name in
+        ["client.py", "hey-api.ts", "openapi-fetch.ts", "openapi-ts.config.mjs", "redocly.yaml", "tsconfig.json"]
+    {
         let from = host::root().join("xtask/peers/clients").join(name);
         fs::copy(&from, folder.join(name)).context(format_args!("copying {}", from.display()))?;
     }

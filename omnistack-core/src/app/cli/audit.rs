@@ -38,7 +38,7 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
         let state = store.state(chain).await.map_err(failed)?;
         match (state.entries, state.head, state.problem) {
             (Some(entries), Some(head), None) => {
-                print_line(format_args!("intact   {chain}: {entries} entries, head {head}"))?
+                print_line(format_args!("intact   {chain}: {entries} entries, head {head}"))?;
             }
             (.., problem) => {
                 broken += 1;

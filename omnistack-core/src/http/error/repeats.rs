@@ -1,7 +1,6 @@
 //! Errors that come many times a second, for a log that should not.
 
 use std::{
-    borrow::Cow,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +16,7 @@ const MAX_CODES: usize = 64;
 pub(super) struct Repeats(Mutex<Vec<Logged>>);
 
 struct Logged {
-    code: Cow<'static, str>,
+    code: String,
     at: Instant,
     /// Errors that were not logged since.
     alike: u64,
@@ -29,9 +28,9 @@ impl Repeats {
     }
 
     /// Returns how many errors of a code were not logged since the last that was; `None` if this one is not to be, either.
-    pub(super) fn admit(&self, code: &Cow<'static, str>) -> Option<u64> {
+    pub(super) fn admit(&self, code: &str) -> Option<u64> {
         let (mut all, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        match all.iter_mut().find(|logged| logged.code == *code) {
+        match all.iter_mut().find(|logged| logged.code == code) {
             Some(logged) if now.duration_since(logged.at) < PAUSE => {
                 logged.alike += 1;
                 None
@@ -44,7 +43,7 @@ impl Repeats {
                 if all.len() == MAX_CODES {
                     all.clear();
                 }
-                all.push(Logged { code: code.clone(), at: now, alike: 0 });
+                all.push(Logged { code: code.to_owned(), at: now, alike: 0 });
                 Some(0)
             }
         }

@@ -120,9 +120,10 @@ where
         let unreadable = route.is_none().then(|| request.extensions().get::<Unreadable>()).flatten();
         let admitted = match unreadable {
             Some(unreadable) => Err(unreadable.answer()),
-            None => ContentEncodingLayer
-                .request(&mut request)
-                .and_then(|()| BodyLimitLayer::new(limits.body).request(&mut request)),
+            None => match ContentEncodingLayer.request(&mut request) {
+                Ok(()) => BodyLimitLayer::new(limits.body).request(&mut request),
+                refused => refused,
+            },
         };
         let state = match admitted {
             Ok(()) => {
