@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use omnistack_core::{db::Db, http::Error, identity::TenantId};
 use utoipa::openapi::{
-    KnownFormat, ObjectBuilder, Required, SchemaFormat,
+    ObjectBuilder, Required,
     path::{Parameter, ParameterBuilder, ParameterIn},
     schema::Type,
 };
@@ -15,9 +15,12 @@ use crate::{store::tenant, tenant::is_reserved};
 /// The header that chooses a tenant for one request.
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 
+const UUID_PATTERN: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
+
 /// Returns the description of the header.
 pub(crate) fn tenant_parameter() -> Parameter {
-    let id = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    // Not of the format `uuid`: a client of openapi-python-client would send it as an object.
+    let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some(UUID_PATTERN));
     ParameterBuilder::new()
         .name("X-Tenant-Id")
         .parameter_in(ParameterIn::Header)

@@ -22,7 +22,7 @@ app = AuthenticatedClient(base_url=url, token=signed_in.access_token)
 project = create_project.sync(
     client=app,
     body=NewProject(name="Made by openapi-python-client"),
-    x_tenant_id=UUID(str(signed_in.tenant_id)),
+    x_tenant_id=str(signed_in.tenant_id),
     idempotency_key="openapi-python-client-1",
 )
 assert isinstance(project, Project), project
