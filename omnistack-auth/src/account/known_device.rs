@@ -1,8 +1,8 @@
 //! Devices that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
 //!
 //! A browser that has signed in keeps a cookie that says to which address. Wrong passwords of such a browser are counted by
-//! themselves, so a stranger who uses up the tries of an account delays no device of its user. The cookie is sealed: nobody
-//! makes one without signing in, and it lets nobody in.
+//! themselves, so a stranger who uses up the tries of an account delays no device of its user. The cookie is sealed, so
+//! it can only come from a sign-in, and it signs in no user by itself.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::Error;
 /// How long a device is known after its last sign-in.
 pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
-/// What the cookie says.
+/// The content of the sealed cookie.
 #[derive(Serialize, Deserialize)]
 struct KnownDevice {
     /// The address that signed in, in its normal form.

@@ -161,8 +161,8 @@ impl Accounts {
 
     /// Signs in with the token of a link from a mail.
     ///
-    /// An address that was not confirmed is confirmed by it, and what its registration had set is forgotten: whoever
-    /// registered it has not shown that it is theirs.
+    /// An address that was not confirmed is confirmed by it, and what its registration had set is forgotten: the
+    /// registration did not prove who reads the address's mail.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.

@@ -108,8 +108,8 @@ impl Accounts {
     }
 
     /// Forgets everything by which an account could be signed in to that was registered and never confirmed: the password,
-    /// linked identities, passkeys, second factors, API keys, links and sessions. Whoever made them has not shown that the
-    /// address is theirs. Tell the sessions to forget the user once it is committed.
+    /// linked identities, passkeys, second factors, API keys, links and sessions. The registration did not prove
+    /// who reads the address's mail. The caller tells the sessions to forget the user once it is committed.
     pub(super) async fn forget_registration_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
         store::set_password(tx, user, None, self.0.clock.now()).await?;
         store::forget_credentials(tx, user).await?;

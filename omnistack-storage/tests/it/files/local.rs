@@ -14,7 +14,7 @@ use omnistack_testkit::{Answer, Client, TestDatabase, on_each_database};
 use super::{FILES, Shop, id, upload, with};
 use crate::laws::Folder;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_TEST_WAIT: Duration = Duration::from_secs(20);
 
 async fn local(database: TestDatabase, folder: &Path) -> Shop {
     with(database, Files::new(Local::new(folder)), &[], None).await
@@ -22,7 +22,7 @@ async fn local(database: TestDatabase, folder: &Path) -> Shop {
 
 async fn read(client: &Client, file: &serde_json::Value) -> Answer {
     let reading = async { client.get(format!("{FILES}/{}/content", id(file))).await };
-    tokio::time::timeout(PATIENCE, reading).await.unwrap()
+    tokio::time::timeout(MAX_TEST_WAIT, reading).await.unwrap()
 }
 
 fn place(folder: &Path, base: &str, file: &serde_json::Value) -> PathBuf {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{FILES, Shop, die_during, id, shop, silent, upload};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_TEST_WAIT: Duration = Duration::from_secs(20);
 
 fn hundred_bytes(client: &Client) -> RequestBuilder {
     client.request(Method::POST, format!("{FILES}?name=a.txt")).header("content-length", "100")
@@ -31,7 +31,7 @@ async fn nothing_left(shop: &Shop, client: &Client) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    tokio::time::timeout(MAX_TEST_WAIT, waiting).await.unwrap();
     assert_eq!(shop.objects().await, 0);
     assert_eq!(shop.counted.of("storage_bytes"), 0);
 }
@@ -49,14 +49,14 @@ on_each_database! {
             [("text/plain", plain), (multipart, form), ("text/plain", nothing), (multipart, no_field)]
         {
             let request = hundred_bytes(&alice).header("content-type", content_type).body(body);
-            let answer = tokio::time::timeout(PATIENCE, request.into_future()).await.unwrap();
+            let answer = tokio::time::timeout(MAX_TEST_WAIT, request.into_future()).await.unwrap();
             answer.expect_error(408, "UPLOAD_STALLED");
             assert_eq!((used(&alice).await, shop.objects().await), (0.into(), 0), "{content_type}");
         }
         let link = announce(&alice).await.expect(201).json()["upload"]["url"].as_str().unwrap().to_owned();
         let link = link.strip_prefix("http://127.0.0.1:8080").unwrap();
         let put = shop.app.anonymous().request(Method::PUT, link).header("content-type", "text/plain");
-        let answer = tokio::time::timeout(PATIENCE, put.body(silent(b"Hello.").0).into_future()).await.unwrap();
+        let answer = tokio::time::timeout(MAX_TEST_WAIT, put.body(silent(b"Hello.").0).into_future()).await.unwrap();
         answer.expect_error(408, "UPLOAD_STALLED");
         assert_eq!(shop.objects().await, 0);
     }
