@@ -21,52 +21,56 @@ pub(crate) struct Bench {
     servers: bool,
     /// Others that do the same, as rows of the section of that name.
     peers: Option<(&'static str, fn(&Servers) -> Result<String>)>,
+    /// A program it also wants built with the profile `dist`, as `DIST_PROGRAM`.
+    dist: Option<&'static str>,
 }
 
 impl Bench {
-    /// The HTTP stack beside a bare axum handler.
-    pub(crate) const HTTP: Self = Self { arguments: &["-p", "saas", "--bench", "http"], servers: false, peers: None };
+    const ALONE: Self = Self { arguments: &[], servers: false, peers: None, dist: None };
+
+    /// The HTTP stack beside a bare axum handler, and the program at rest.
+    pub(crate) const HTTP: Self =
+        Self { arguments: &["-p", "saas", "--bench", "http"], dist: Some("saas"), ..Self::ALONE };
     /// `Db` beside plain sqlx.
     pub(crate) const DB: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
         servers: true,
-        peers: None,
+        ..Self::ALONE
     };
     /// Lists with up to a million rows on both databases.
-    pub(crate) const LISTS: Self = Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, peers: None };
+    pub(crate) const LISTS: Self = Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::ALONE };
     /// The job queue on both databases, and the queues of others on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
         servers: true,
         peers: Some(("jobs-peers", jobs::rows)),
+        ..Self::ALONE
     };
 
     /// Recognising callers.
     pub(crate) const AUTH: Self =
-        Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], servers: false, peers: None };
+        Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::ALONE };
     /// The cache in the process and on Redis.
     pub(crate) const CACHE: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
         servers: true,
-        peers: None,
+        ..Self::ALONE
     };
     /// Uploads beside a plain copy, and links.
     pub(crate) const FILES: Self = Self {
         arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"],
-        servers: false,
-        peers: None,
+        ..Self::ALONE
     };
     /// Evaluating feature flags.
     pub(crate) const FLAGS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"],
-        servers: false,
-        peers: None,
+        ..Self::ALONE
     };
     /// Rate limits, likewise.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
         servers: true,
-        peers: None,
+        ..Self::ALONE
     };
 
     fn run(&self, servers: Option<&Servers>) -> Result<String> {
@@ -74,6 +78,10 @@ impl Bench {
         bench.arg("bench").args(self.arguments);
         if let Some(servers) = servers {
             servers.tell(&mut bench);
+        }
+        if let Some(program) = self.dist {
+            command::run(command::cargo().args(["build", "--profile", "dist", "-p", program]))?;
+            bench.env("DIST_PROGRAM", host::target().join("dist").join(program));
         }
         command::capture(&mut bench)
     }

@@ -209,7 +209,9 @@ on_each_database! {
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.attempt, 1);
         end(worker).await;
         let (job, failures) = jobs.get(id).await.unwrap().unwrap();
-        assert_eq!((job.state, job.attempt, failures.len()), (JobState::Scheduled, 0, 0));
+        // Due at once: the worker's last look may have made it ready already.
+        assert!(matches!(job.state, JobState::Scheduled | JobState::Ready), "{}", job.state);
+        assert_eq!((job.attempt, failures.len()), (0, 0));
         holding.gate.leave.notify_one();
         assert_eq!(app.runner().run_until_idle().await.unwrap(), 1);
     }
