@@ -23,32 +23,18 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts it on a free port, on a database of its own kind of choice (SQLite) or on the one given, and waits
-    /// until it answers `GET /health`.
-    pub(crate) fn start(binary: &Path, database_url: Option<&str>) -> Result<Self> {
-        let port = host::free_port()?;
-        let mut recipe = Recipe::new(binary, Temporary::create("app")?, "TERM");
-        recipe
-            .command
-            .env("HOST", "127.0.0.1")
-            .env("PORT", port.to_string())
-            // Longer than anything that is done with it takes.
-            .env("AUTH_ACCESS_TOKEN", "6h")
-            .env("HTTP_RATE_LIMIT", "off")
-            .env("LOG_LEVEL", "warn");
-        // What the developer's own shell sets is for another app.
-        for name in ["APP_ENV", "DATABASE_URL", "REDIS_URL"] {
-            recipe.command.env_remove(name);
-        }
-        recipe.command.envs(database_url.map(|url| ("DATABASE_URL", url)));
-        let process = recipe.start()?;
-        process.wait_for("the app", || match http::request(port, "GET", "/health", &[], "")? {
-            Response { status: 200, .. } => Ok(()),
-            Response { status, body } => Err(Failure::new(format!("GET /health: {status} {body}"))),
-        })?;
+    /// Starts the app on a free port with these settings and waits until it answers `GET /health`. Its database, which is
+    /// SQLite unless `DATABASE_URL` is set, must have no operator yet.
+    pub(crate) fn start(binary: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let (process, port) = serve(binary, settings)?;
         let owner = owner(&process)?;
         let token = sign_in(port, &owner)?;
         Ok(Self { port, owner, token, process })
+    }
+
+    /// The process.
+    pub(crate) fn process(&self) -> &Supervised {
+        &self.process
     }
 
     /// The header line that signs a caller in.
@@ -60,6 +46,38 @@ impl App {
     pub(crate) fn explain(&self, failure: &Failure) -> Failure {
         Failure::new(format!("{failure}\n\nThe app's log ends:\n{}", self.process.log_tail()))
     }
+}
+
+/// Starts a process that runs jobs and serves nothing.
+pub(crate) fn work(binary: &Path, settings: &[(&str, &str)]) -> Result<Supervised> {
+    let mut recipe = recipe(binary, settings)?;
+    recipe.command.arg("worker");
+    recipe.start()
+}
+
+/// Starts a replica on a free port and waits until it answers `GET /health`.
+pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(Supervised, u16)> {
+    let port = host::free_port()?;
+    let mut recipe = recipe(binary, settings)?;
+    recipe.command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
+    let process = recipe.start()?;
+    process.wait_for("the app", || match http::request(port, "GET", "/health", &[], "")? {
+        Response { status: 200, .. } => Ok(()),
+        Response { status, body } => Err(Failure::new(format!("GET /health: {status} {body}"))),
+    })?;
+    Ok((process, port))
+}
+
+fn recipe(binary: &Path, settings: &[(&str, &str)]) -> Result<Recipe> {
+    let mut recipe = Recipe::new(binary, Temporary::create("app")?, "TERM");
+    // What the developer's own shell sets is for another app.
+    for name in ["APP_ENV", "DATABASE_URL", "REDIS_URL"] {
+        recipe.command.env_remove(name);
+    }
+    // Tokens outlive everything that is done with the app.
+    recipe.command.envs([("AUTH_ACCESS_TOKEN", "6h"), ("HTTP_RATE_LIMIT", "off"), ("LOG_LEVEL", "warn")]);
+    recipe.command.envs(settings.iter().copied());
+    Ok(recipe)
 }
 
 /// Reads the owner's address and password, which the app prints when it makes one.

@@ -38,7 +38,8 @@ impl Bench {
         ..Self::ALONE
     };
     /// Lists with up to a million rows on both databases.
-    pub(crate) const LISTS: Self = Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::ALONE };
+    pub(crate) const LISTS: Self =
+        Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::ALONE };
     /// The job queue on both databases, and the queues of others on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
@@ -48,8 +49,7 @@ impl Bench {
     };
 
     /// Recognising callers.
-    pub(crate) const AUTH: Self =
-        Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::ALONE };
+    pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::ALONE };
     /// The cache in the process and on Redis.
     pub(crate) const CACHE: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "cache", "--features", "redis"],
@@ -57,15 +57,11 @@ impl Bench {
         ..Self::ALONE
     };
     /// Uploads beside a plain copy, and links.
-    pub(crate) const FILES: Self = Self {
-        arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"],
-        ..Self::ALONE
-    };
+    pub(crate) const FILES: Self =
+        Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::ALONE };
     /// Evaluating feature flags.
-    pub(crate) const FLAGS: Self = Self {
-        arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"],
-        ..Self::ALONE
-    };
+    pub(crate) const FLAGS: Self =
+        Self { arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"], ..Self::ALONE };
     /// Rate limits, likewise.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],

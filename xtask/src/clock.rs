@@ -24,3 +24,9 @@ impl Stopwatch {
 pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(50));
 }
+
+/// Waits until this long after the start of the watch.
+#[expect(clippy::disallowed_methods, reason = "there is no executor here to block")]
+pub(crate) fn wait_until(watch: Stopwatch, after: Duration) {
+    std::thread::sleep(after.saturating_sub(watch.elapsed()));
+}

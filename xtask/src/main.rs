@@ -18,6 +18,7 @@ mod http;
 mod peers;
 mod report;
 mod servers;
+mod soak;
 mod supervise;
 mod template;
 mod test;
@@ -76,6 +77,10 @@ fn dispatch(matches: &ArgMatches) -> Result {
                 Bench::FILES,
             ]),
         },
+        Some(("soak", matches)) => {
+            let number = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
+            soak::run(number("minutes"), number("rate"))
+        }
         Some(("template", _)) => template::run(),
         _ => unreachable!("clap requires one of the subcommands"),
     }
@@ -136,6 +141,12 @@ fn cli() -> Command {
                 ),
         )
         .subcommand(
+            Command::new("soak")
+                .about("Runs two replicas and a worker of saas under a steady load; fails if memory grows or a request fails")
+                .arg(soak_number("minutes", "15", "How long"))
+                .arg(soak_number("rate", "200", "Requests a second")),
+        )
+        .subcommand(
             Command::new("template")
                 .about("Generates an app from templates/saas, builds it, boots it and speaks to it")
                 .long_about(
@@ -143,4 +154,13 @@ fn cli() -> Command {
                      it on a free port and speaks to it over HTTP. Also fails when the template is too long.",
                 ),
         )
+}
+
+fn soak_number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("N")
+        .default_value(default)
+        .value_parser(value_parser!(u64).range(1..))
+        .help(help)
 }

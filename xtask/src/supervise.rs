@@ -81,6 +81,14 @@ impl Supervised {
         }
     }
 
+    /// The program's process id, while it runs.
+    pub(crate) fn program(&self) -> Option<u32> {
+        // The shell's other child is the one that waits for the pipe to close, a shell too.
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.shell.id())).ok()?;
+        let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| name(pid).trim() != "sh")
+    }
+
     /// The last lines the program printed.
     pub(crate) fn log_tail(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();

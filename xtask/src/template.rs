@@ -41,7 +41,7 @@ fn steps(report: &mut Report) -> Result {
     })?;
     report.step("build it", || build(&app))?;
     report.step("speak to it", || {
-        let app = App::start(&host::target().join("debug/acme"), None)?;
+        let app = App::start(&host::target().join("debug/acme"), &[])?;
         speak(&app).map_err(|failure| app.explain(&failure))
     })
 }

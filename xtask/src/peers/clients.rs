@@ -22,7 +22,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let packages = report.step_with_note("install makers of TypeScript clients", || {
         node::fetch(&node::CLIENTS).map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
-    let app = App::start(setting.app, None)?;
+    let app = App::start(setting.app, &[])?;
     let folder = workspace(&packages)?;
     fs::write(folder.join("openapi.json"), description(&app)?).context("writing the API's description")?;
     let tool = |name: &str| {

@@ -10,10 +10,10 @@ const ENDS_THE_SESSION: &str = "^(signOut|endSession|deleteAccount|adminEndUserS
 
 /// Runs every check against every other operation of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
-    let databases = [("SQLite", None), ("PostgreSQL", Some(setting.servers.postgres.url.as_str()))];
-    for (database, url) in databases {
+    let databases = [("SQLite", vec![]), ("PostgreSQL", vec![("DATABASE_URL", setting.servers.postgres.url.as_str())])];
+    for (database, settings) in databases {
         report.step(&format!("schemathesis on {database}"), || {
-            let app = App::start(setting.app, url)?;
+            let app = App::start(setting.app, &settings)?;
             // It leaves files where it runs.
             let folder = Temporary::create("schemathesis")?;
             let mut schemathesis = Command::new(setting.programs.join("schemathesis"));
