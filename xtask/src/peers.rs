@@ -14,9 +14,16 @@ mod unleash;
 
 use std::path::{Path, PathBuf};
 
-use crate::{command, failure::Result, host, report::Report, servers::Servers};
+use crate::{
+    command,
+    failure::{Failure, Result},
+    host,
+    report::Report,
+    servers::Servers,
+};
 
 /// One foreign program.
+#[derive(Debug)]
 struct Peer {
     name: &'static str,
     ecosystem: Ecosystem,
@@ -84,11 +91,23 @@ fn steps(report: &mut Report) -> Result {
         command::run(command::cargo().args(["build", "--workspace", "--all-features", "--bin", "saas"]))
     })?;
     let app = host::target().join("debug/saas");
-    for Peer { name, ecosystem, run } in PEERS {
-        let programs = report.step_with_note(&format!("install {name}"), || {
-            ecosystem.install().map(|folder| (folder.clone(), folder.display().to_string()))
-        })?;
-        run(&Setting { programs: &programs, app: &app, servers: &servers }, report)?;
+    // All of them, whatever became of the one before: one run shows everything that is wrong.
+    let mut failures = Vec::new();
+    for peer in PEERS {
+        if let Err(failure) = peer.meet(&app, &servers, report) {
+            eprintln!("\nerror: {failure}");
+            failures.push(format!("{}: {failure}", peer.name));
+        }
     }
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(Failure::new(failures.join("\n"))) }
+}
+
+impl Peer {
+    /// Installs it and runs it against the app.
+    fn meet(&self, app: &Path, servers: &Servers, report: &mut Report) -> Result {
+        let programs = report.step_with_note(&format!("install {}", self.name), || {
+            self.ecosystem.install().map(|folder| (folder.clone(), folder.display().to_string()))
+        })?;
+        (self.run)(&Setting { programs: &programs, app, servers }, report)
+    }
 }
