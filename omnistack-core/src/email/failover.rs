@@ -67,7 +67,7 @@ impl EmailProvider for Failover {
             other => return other,
         };
         let (first, second) = (self.first.name(), self.second.name());
-        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider is unavailable; the second is used");
+        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider did not accept the mail; the second is used");
         match self.second.send(email).await {
             // A mail that the second provider refuses may still be accepted by the first, once it is available
             // again.

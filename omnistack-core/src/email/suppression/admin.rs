@@ -1,6 +1,6 @@
 //! Operator routes for mail suppressions: `/api/v1/admin/email/suppressions`.
 
-#![expect(unused_qualifications, reason = "what the macros make of a query's type")]
+#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 
 use axum::{extract::State, http::StatusCode};
 use garde::Validate;
@@ -91,7 +91,7 @@ fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
     };
     read()
         .filter(|(_, address)| !address.contains('\0'))
-        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")]))
+        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))
 }
 
 /// A mail suppression to add.

@@ -91,7 +91,7 @@ impl Template for Welcome {
     }
 }
 
-/// A mail that asks the recipient to confirm that an address is theirs (email verification).
+/// A mail that asks the recipient to confirm an address (email verification).
 ///
 /// ```
 /// use omnistack_core::email::template::{Templates, VerifyEmail};
