@@ -112,7 +112,7 @@ struct ContactForm {
     /// is required.
     #[schema(required)]
     token: Option<String>,
-    /// How long the token is valid, in seconds.
+    /// The validity of the token, in seconds.
     expires_in: u64,
 }
 

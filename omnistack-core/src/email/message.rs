@@ -75,7 +75,7 @@ pub struct Email {
     /// Tags, by which the provider's statistics and events distinguish mails. SMTP does not transmit them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
-    /// How recipients unsubscribe.
+    /// The unsubscribe headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<Unsubscribe>,
     /// The idempotency key: the same for every attempt to send the same mail. A provider that supports idempotency

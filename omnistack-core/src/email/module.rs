@@ -43,9 +43,9 @@ crate::section! {
         pub support: Option<Address> = "EMAIL_SUPPORT";
         /// The URL that the product's name at the top of every mail links to.
         pub url: Option<String> = "EMAIL_PRODUCT_URL";
-        /// How long sending a mail is retried before it is given up.
+        /// The time for which sending a mail is retried before it is given up.
         pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h", range "1s"..="30d";
-        /// How long the outbox keeps the state of a mail after it was sent, skipped or given up.
+        /// The time for which the outbox keeps the state of a mail after it was sent, skipped or given up.
         pub keep: Duration = "EMAIL_KEEP", default "720h", range "1h"..="3650d";
         /// The signing secret of Resend's webhook for bounces and complaints. Without it, the app has no route for
         /// that webhook.

@@ -41,7 +41,7 @@ crate::section! {
         /// The URL of the mail server: `smtps://user:password@host`, or
         /// `smtp://user:password@host:587?tls=required`.
         pub smtp_url: Option<SecretString> = "SMTP_URL";
-        /// How long sending one mail to the mail server may take.
+        /// The longest time that sending one mail to the mail server may take.
         pub smtp_timeout: Duration = "SMTP_TIMEOUT", default "30s", range "1ms"..="10m";
         /// The largest number of concurrent connections to the mail server.
         pub smtp_connections: usize = "SMTP_CONNECTIONS", default "4", range "1"..="1000";

@@ -98,12 +98,12 @@ impl fmt::Display for Reason {
 pub struct Suppression {
     /// The suppressed mailbox, in lower case.
     pub address: String,
-    /// Why the address is suppressed.
+    /// The reason for the suppression.
     pub reason: Reason,
     /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
-    /// When the address was added.
+    /// The time at which the address was added.
     pub created_at: Timestamp,
 }
 

@@ -17,11 +17,11 @@ crate::section! {
         pub from: Option<String> = "SMS_FROM";
         /// The largest number of segments of a message, each of which is billed. At most 10.
         pub max_segments: usize = "SMS_MAX_SEGMENTS", default "4", range "1"..="10";
-        /// How long sending one message may take.
+        /// The longest time that sending one message may take.
         pub timeout: Duration = "SMS_TIMEOUT", default "15s", range "1ms"..="10m";
-        /// How long sending a message is retried before it is given up.
+        /// The time for which sending a message is retried before it is given up.
         pub give_up_after: Duration = "SMS_GIVE_UP_AFTER", default "1h", range "1s"..="30d";
-        /// How long the outbox keeps the state of a message after it was sent, skipped or given up.
+        /// The time for which the outbox keeps the state of a message after it was sent, skipped or given up.
         pub keep: Duration = "SMS_KEEP", default "720h", range "1h"..="3650d";
         /// The SID of the Twilio account, `AC…`.
         pub twilio_account: Option<String> = "TWILIO_ACCOUNT_SID";

@@ -47,12 +47,12 @@ impl fmt::Display for SmsReason {
 pub struct SmsSuppression {
     /// The suppressed number, such as `+491701234567`.
     pub number: String,
-    /// Why the number is suppressed.
+    /// The reason for the suppression.
     pub reason: SmsReason,
     /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
-    /// When the number was added.
+    /// The time at which the number was added.
     pub created_at: Timestamp,
 }
 

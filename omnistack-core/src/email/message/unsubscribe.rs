@@ -11,7 +11,7 @@ fn escaped(address: &Address) -> String {
     format!("{}@{}", percent_encoding::utf8_percent_encode(address.local(), ESCAPED), address.domain())
 }
 
-/// How recipients unsubscribe: the headers `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
+/// The unsubscribe headers of a mail: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
 ///
 /// Large mailbox providers require [`one_click`](Self::one_click) from senders of bulk mail.
 ///

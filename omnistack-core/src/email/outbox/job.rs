@@ -190,7 +190,7 @@ impl Sender {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetMail {}
 
-/// How long processed webhook events are kept: longer than any provider sends them again.
+/// Retention of processed webhook events: longer than any provider sends them again.
 const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[async_trait]

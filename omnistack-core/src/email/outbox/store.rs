@@ -114,7 +114,7 @@ pub struct MessageInfo {
     pub subject: String,
     /// The state of the mail.
     pub state: MessageState,
-    /// Which recipients were left out and why, or why the mail was not sent.
+    /// The recipients that were left out and the reason, or the reason why the mail was not sent.
     #[schema(required)]
     pub reason: Option<String>,
     /// The name of the provider that accepted the mail.

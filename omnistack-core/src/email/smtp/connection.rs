@@ -24,7 +24,7 @@ use crate::{
     email::{EmailError, ErrorKind},
 };
 
-/// How long an idle connection may be reused. Servers close idle connections after a while.
+/// Longest time for which an idle connection may be reused. Servers close idle connections after a while.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// The stage of an SMTP session.

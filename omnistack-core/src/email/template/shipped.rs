@@ -108,7 +108,7 @@ pub struct VerifyEmail {
     pub name: Option<String>,
     /// The URL that confirms the address.
     pub link: String,
-    /// How long the link is valid.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -139,7 +139,7 @@ pub struct ResetPassword {
     pub name: Option<String>,
     /// The URL of the page where a new password is chosen.
     pub link: String,
-    /// How long the link is valid.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -170,7 +170,7 @@ pub struct MagicLink {
     pub link: String,
     /// A code that signs in, to be typed on another device.
     pub passcode: Option<String>,
-    /// How long the link and the code are valid.
+    /// The validity of the link and the code.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -206,7 +206,7 @@ pub struct Invitation {
     pub role: Option<String>,
     /// The URL that accepts the invitation.
     pub link: String,
-    /// How long the link is valid.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -285,7 +285,7 @@ pub struct Receipt {
     pub number: String,
     /// The time of the payment.
     pub paid_at: Timestamp,
-    /// What was paid for.
+    /// The lines of the receipt.
     pub lines: Vec<ReceiptLine>,
     /// The total with its currency, such as `€24.00`.
     pub total: String,
@@ -306,7 +306,7 @@ pub struct Receipt {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ReceiptLine {
-    /// What was bought.
+    /// The item that was paid for.
     pub description: String,
     /// The price with its currency.
     pub amount: String,

@@ -90,7 +90,7 @@ pub struct SmsInfo {
     pub segments: i64,
     /// The state of the message.
     pub state: SmsState,
-    /// Why the message was not sent or not delivered.
+    /// The reason why the message was not sent or not delivered.
     #[schema(required)]
     pub reason: Option<String>,
     /// The name of the provider that accepted the message.
@@ -146,7 +146,7 @@ pub(in crate::sms) struct Told {
     pub(in crate::sms) provider_id: String,
     /// The new state: `Sent`, `Delivered` or `Undelivered`.
     pub(in crate::sms) state: SmsState,
-    /// Why the message was not delivered.
+    /// The reason why the message was not delivered.
     pub(in crate::sms) reason: Option<String>,
 }
 
