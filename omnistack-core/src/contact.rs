@@ -1,8 +1,8 @@
-//! The contact form: visitors write, operators read.
+//! The contact form: visitors send messages, operators read them.
 //!
-//! A page asks [`GET /api/v1/public/contact/status`] what the form is, shows it, and posts what was written to
-//! `/api/v1/public/contact`. The answer is 202 with a reference number: the message is a row of the database by then, and the
-//! mails and the webhook that tell of it are jobs of the same transaction.
+//! A page requests [`GET /api/v1/public/contact/status`] to learn which fields the form has, shows the form, and
+//! posts the message to `/api/v1/public/contact`. The response is 202 with a reference number. By then the message
+//! is stored in the database; the mails and the webhook that report it are jobs of the same transaction.
 //!
 //! ```
 //! use omnistack_core::{app::App, config::Config, contact::Contact, email::Mail};
@@ -15,7 +15,7 @@
 //!     ("CONTACT_TO", "help@example.com"),
 //!     ("CONTACT_RATE_LIMIT", "5/hour"),
 //! ]);
-//! // Without `without_operators` there is `/api/v1/admin/contact` too, and the app needs somebody who signs operators in.
+//! // Without `without_operators`, the app has `/api/v1/admin/contact` too, and needs a module that signs operators in.
 //! let app = App::builder(config).with(Mail::default()).with(Contact::default().without_operators()).build()?;
 //! # _ = app;
 //! # Ok(())
@@ -24,14 +24,15 @@
 //!
 //! # Bots
 //!
-//! Two signs tell a bot: it fills in `website`, a field people don't see, or it sends the form sooner than anybody could write
-//! (`CONTACT_MIN_TIME`). When a form was opened is in the `token` that the status gives, which the app has sealed. A bot gets
-//! the very answer a person gets, a reference number too; nothing is stored and nothing is sent.
+//! A message counts as sent by a bot if it fills in `website`, a field hidden from people, or if it is sent sooner
+//! after the form was opened than a person could (`CONTACT_MIN_TIME`). The time at which the form was opened is in
+//! the `token` of the status response, which the app has sealed. A bot gets the same response as a person, with a
+//! reference number, but nothing is stored and nothing is sent.
 //!
 //! [`GET /api/v1/public/contact/status`]: Contact
 
 mod form;
-#[expect(unused_qualifications, reason = "what the macros make of a query's type")]
+#[expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 mod http;
 mod inbox;
 mod message;

@@ -1,7 +1,7 @@
-//! Mail: one message type, and whoever delivers it.
+//! Email: a message type and the providers that deliver it.
 //!
-//! An [`Email`] is data: it is checked before anything is sent, and can be stored and sent later. A [`Mailer`] is what modules
-//! ask for; behind it is an [`EmailProvider`].
+//! An [`Email`] is plain data: it is validated before anything is sent, and can be stored and sent later. Modules
+//! send mail through a [`Mailer`], which calls an [`EmailProvider`].
 //!
 //! ```
 //! use omnistack_core::email::{Email, Mailer, Memory};
@@ -22,11 +22,13 @@
 //! # }
 //! ```
 //!
-//! # Sent, refused, or unknown
+//! # Sent, refused or unknown
 //!
-//! "Sent" means that the provider took it over, not that it was read: bounces come later and elsewhere. A provider that takes
-//! the mail and dies before it says so leaves the outcome [unknown](ErrorKind::Unknown): sending again may deliver it twice.
-//! With an [`idempotency_key`](Email::idempotency_key), a provider that knows keys delivers once. See [`ErrorKind`].
+//! "Sent" means that the provider accepted the mail, not that the recipient read it: bounces are reported later, by
+//! webhook. If a provider accepts the mail but its response does not arrive, the outcome is
+//! [unknown](ErrorKind::Unknown), and sending again may deliver the mail twice. If the mail has an
+//! [`idempotency_key`](Email::idempotency_key), a provider that supports idempotency keys delivers it once. See
+//! [`ErrorKind`].
 
 mod address;
 #[cfg(feature = "email")]

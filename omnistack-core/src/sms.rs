@@ -1,9 +1,8 @@
-//! Text messages: one message type, and whoever delivers it.
+//! Text messages: a message type and the providers that deliver it.
 //!
-//! An [`SmsMessage`] is data: it is checked before anything is sent, and can be stored and sent later. The way to send one from a
-//! request is the [`SmsOutbox`]: the message is a row and a job of the caller's transaction. Behind it is a [`Texter`], and
-//! behind that an [`SmsProvider`].
-//!
+//! An [`SmsMessage`] is plain data: it is validated before anything is sent, and can be stored and sent later.
+//! Requests send messages through the [`SmsOutbox`]: a message is a row and a job of the caller's transaction. The
+//! job sends it through a [`Texter`], which calls an [`SmsProvider`].
 //! ```
 //! use omnistack_core::sms::{SmsMemory, SmsMessage, Texter};
 //!
@@ -21,11 +20,12 @@
 //! # }
 //! ```
 //!
-//! # Sent once, or not at all
+//! # At most once
 //!
-//! Unlike mail, a text message costs money and wakes people, and no provider here knows idempotency keys. So what may have been
-//! taken is never sent again: when no answer came, or the process died while it asked, the message's state is `unknown`, and
-//! stays so until the provider's webhook says more. What was certainly not taken is tried again until `SMS_GIVE_UP_AFTER`.
+//! Unlike mail, a text message costs money and disturbs people, and the provider does not support idempotency keys.
+//! So a message that may have been accepted is never sent again: if no response arrived, or the process ended
+//! during the call, the message's state is `unknown` until the provider's webhook reports more. A message that was
+//! certainly not accepted is retried until `SMS_GIVE_UP_AFTER`.
 
 mod console;
 mod error;

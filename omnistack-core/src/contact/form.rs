@@ -1,4 +1,4 @@
-//! What a visitor sends, and what of it is acceptable: rules without I/O.
+//! The fields of a message that a visitor sends, and their validation, without I/O.
 
 use std::collections::BTreeMap;
 
@@ -14,65 +14,65 @@ use crate::{
     name::is_unwanted,
 };
 
-/// Extra fields at most.
-const MOST_EXTRA_FIELDS: usize = 20;
-/// All of them as JSON, in bytes.
-const LARGEST_EXTRA_FIELDS: usize = 8 * 1024;
+/// Largest number of extra fields of a message.
+const MAX_EXTRA_FIELDS: usize = 20;
+/// Largest size of all extra fields as JSON, in bytes.
+const MAX_EXTRA_FIELDS_BYTES: usize = 8 * 1024;
 
-/// A message as a visitor sends it.
+/// A message to be sent by the contact form.
 #[derive(Clone, Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 #[non_exhaustive]
 pub struct NewContactMessage {
-    /// What the sender is called, on one line.
+    /// The sender's name, on one line.
     #[garde(length(chars, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
-    /// Where to write back.
+    /// The sender's email address, to which replies go.
     #[garde(length(chars, max = 254))]
     #[schema(format = Email, max_length = 254)]
     pub email: String,
-    /// The message.
+    /// The text of the message.
     #[garde(length(chars, max = 5000))]
     #[schema(min_length = 1, max_length = 5000)]
     pub message: String,
-    /// What about, on one line.
+    /// The subject, on one line.
     #[garde(inner(length(chars, max = 200)))]
     #[schema(max_length = 200)]
     pub subject: Option<String>,
-    /// A phone number, as people write it.
+    /// The sender's phone number, in any common notation.
     #[garde(inner(length(chars, max = 40)))]
     #[schema(max_length = 40)]
     pub phone: Option<String>,
-    /// Where the sender works.
+    /// The sender's company.
     #[garde(inner(length(chars, max = 200)))]
     #[schema(max_length = 200)]
     pub company: Option<String>,
-    /// What else the form asks: up to 20 texts, numbers and booleans, 8 KiB in all. A name has up to 64 letters, digits, `_`
-    /// and `-`, and a text up to 1,000 characters.
+    /// The values of extra fields of the form: up to 20 texts, numbers and booleans, 8 KiB in all. A field's name
+    /// has 1 to 64 ASCII letters, digits, `_` and `-`; a text has up to 1,000 characters.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub extra_fields: BTreeMap<String, Value>,
-    /// Where the form stands: `pricing page`.
+    /// The page or place of the form, such as `pricing page`.
     #[garde(inner(length(chars, max = 200)))]
     #[schema(max_length = 200)]
     pub source: Option<String>,
-    /// The sender's language, if not that of `Accept-Language`: `de-AT`.
+    /// The sender's language, such as `de-AT`. Default: the first language of `Accept-Language`.
     #[garde(inner(length(chars, max = 20)))]
     #[schema(max_length = 20)]
     pub locale: Option<String>,
-    /// To be left empty: a field people don't see, which bots fill in.
+    /// Must be empty. The form hides this field from people; bots fill it in.
     #[garde(inner(length(chars, max = 2000)))]
     #[schema(max_length = 2000)]
     pub website: Option<String>,
-    /// What the status gave when the form was opened.
+    /// The `token` of the status response that was requested when the form was opened.
     #[garde(inner(length(chars, max = 300)))]
     #[schema(max_length = 300)]
     pub token: Option<String>,
 }
 
-/// A message that is acceptable.
+/// A validated message.
 #[derive(Clone, Debug)]
 pub(super) struct Accepted {
     pub(super) name: String,
@@ -86,7 +86,7 @@ pub(super) struct Accepted {
 }
 
 impl NewContactMessage {
-    /// With what every message has.
+    /// Creates a message with the fields that every message must have.
     pub fn new(name: impl Into<String>, email: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -103,12 +103,12 @@ impl NewContactMessage {
         }
     }
 
-    /// Whether the field is filled in that people don't see.
+    /// Returns whether the hidden field `website` is filled in.
     pub(super) fn fell_for_it(&self) -> bool {
         self.website.as_ref().is_some_and(|website| !website.trim().is_empty())
     }
 
-    /// What is kept of it, or everything that is wrong.
+    /// Validates the message. Fails with all problems at once, each of which names a field.
     pub(super) fn check(&self, settings: &ContactSettings) -> Result<Accepted, Error> {
         let mut problems = Vec::new();
         let name = line(&mut problems, "name", Some(&self.name), true);
@@ -121,7 +121,7 @@ impl NewContactMessage {
             problems.push(FieldProblem::new("message", "is required"));
         }
         if phone.as_deref().is_some_and(|phone| !is_phone(phone)) {
-            problems.push(FieldProblem::new("phone", "is no phone number"));
+            problems.push(FieldProblem::new("phone", "is not a phone number"));
         }
         let email = Address::new(self.email.trim());
         if let Err(error) = &email {
@@ -137,27 +137,31 @@ impl NewContactMessage {
 }
 
 impl Accepted {
-    /// The sender as somebody to write to. A name that can't stand in an address is left out.
+    /// Returns the sender's address with the sender's name. A name that is not valid in an address is left out.
     pub(super) fn sender(&self) -> Address {
         self.email.clone().named(&self.name).unwrap_or_else(|_| self.email.clone())
     }
 }
 
-/// One line of text; nothing when it is blank.
+/// Returns a field as trimmed text on one line. Returns `None` if it is blank. Adds a problem if it is blank and
+/// required, or has a character that is not allowed.
 fn line(problems: &mut Vec<FieldProblem>, field: &str, text: Option<&str>, required: bool) -> Option<String> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     match text {
         None if required => problems.push(FieldProblem::new(field, "is required")),
         Some(text) if text.chars().any(is_unwanted) => {
-            problems
-                .push(FieldProblem::new(field, "has a line break, a control character, or one that turns the text"));
+            problems.push(FieldProblem::new(
+                field,
+                "must not have a line break, a control character or a character that changes the text direction",
+            ));
         }
         _ => {}
     }
     text.map(str::to_owned)
 }
 
-/// As people write them: `+49 (0)30 123-45 ext. 6`.
+/// Returns whether a text looks like a phone number, such as `+49 (0)30 123-45 ext. 6`: it has at least three
+/// digits.
 fn is_phone(text: &str) -> bool {
     text.bytes().filter(u8::is_ascii_digit).count() >= 3
         && text.chars().all(|character| character.is_ascii_alphanumeric() || " +-./()#,;:".contains(character))
@@ -165,15 +169,15 @@ fn is_phone(text: &str) -> bool {
 
 fn extra(problems: &mut Vec<FieldProblem>, fields: &BTreeMap<String, Value>) {
     let mut wrong = |message: &str| problems.push(FieldProblem::new("extra_fields", message));
-    if fields.len() > MOST_EXTRA_FIELDS {
-        return wrong("has more than 20 fields");
+    if fields.len() > MAX_EXTRA_FIELDS {
+        return wrong("must have at most 20 fields");
     }
     let is_name = |name: &str| {
         (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
     };
     if !fields.keys().all(|name| is_name(name)) {
-        wrong("has a name that is not 1 to 64 letters, digits, `_` and `-`");
+        wrong("must have only names of 1 to 64 letters, digits, `_` and `-`");
     }
     let is_plain = |value: &Value| match value {
         Value::String(text) => text.chars().count() <= 1000,
@@ -181,8 +185,8 @@ fn extra(problems: &mut Vec<FieldProblem>, fields: &BTreeMap<String, Value>) {
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     };
     if !fields.values().all(is_plain) {
-        wrong("has a value that is no text of up to 1,000 characters, no number and no boolean");
-    } else if serde_json::to_string(fields).map_or(usize::MAX, |text| text.len()) > LARGEST_EXTRA_FIELDS {
-        wrong("has more than 8 KiB");
+        wrong("must have only texts of up to 1,000 characters, numbers and booleans as values");
+    } else if serde_json::to_string(fields).map_or(usize::MAX, |text| text.len()) > MAX_EXTRA_FIELDS_BYTES {
+        wrong("must have at most 8 KiB");
     }
 }

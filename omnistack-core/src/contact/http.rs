@@ -1,4 +1,4 @@
-//! `/api/v1/public/contact` for visitors, `/api/v1/admin/contact` for operators.
+//! The routes of the contact form: `/api/v1/public/contact` for visitors, `/api/v1/admin/contact` for operators.
 
 use std::{
     convert::Infallible,
@@ -33,7 +33,7 @@ pub(super) fn admin() -> Api<Inbox> {
     Api::new().routes(routes!(list)).routes(routes!(get, change, remove))
 }
 
-/// Who sends a message, as far as the request tells.
+/// The IP address and language of the client that sends a message.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
     pub(super) address: Option<IpAddr>,
@@ -41,7 +41,8 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Whose messages are counted together: of IPv6 the network of 64 bits, which is one customer's.
+    /// Returns the network whose messages share one rate limit: the IPv4 address, or the /64 network of an IPv6
+    /// address, which belongs to one customer.
     pub(super) fn network(&self) -> IpAddr {
         match self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
             IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
@@ -54,7 +55,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        // The first is the one a browser's user has chosen.
+        // The first language of the header is the one that the browser's user prefers.
         let first = header_parts(&parts.headers, &header::ACCEPT_LANGUAGE, b',').next();
         let first = first.and_then(|text| text.split(';').next()).map(str::trim);
         let is_language = |text: &&str| {
@@ -67,19 +68,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
     }
 }
 
-/// A message was taken.
+/// The receipt for an accepted message.
 #[derive(Serialize, ToSchema)]
 struct ContactReceipt {
-    /// What to name the message by.
+    /// The reference number, by which the sender can refer to the message.
     reference: String,
 }
 
-/// Sends a message to whoever runs the app.
+/// Send a message by the contact form
 #[utoipa::path(post, path = "/", operation_id = "send_contact_message", request_body = NewContactMessage, responses(
-    (status = 202, body = ContactReceipt, description = "It was taken."),
-    (status = 403, body = ErrorEnvelope, description = "Messages are not taken at present."),
-    (status = 422, body = ErrorEnvelope, description = "Something is missing or not acceptable; each problem names a field."),
-    (status = 429, body = ErrorEnvelope, description = "Too many messages came from this address."),
+    (status = 202, body = ContactReceipt, description = "The message was accepted."),
+    (status = 403, body = ErrorEnvelope, description = "The contact form is closed."),
+    (status = 422, body = ErrorEnvelope, description = "A field is missing or not valid; each problem names its field."),
+    (status = 429, body = ErrorEnvelope, description = "Too many messages were sent from this address."),
 ))]
 async fn send(
     State(inbox): State<Inbox>,
@@ -98,23 +99,26 @@ async fn send(
     }
 }
 
-/// What the form is.
+/// The contact form, as it is configured.
 #[derive(Serialize, ToSchema)]
 struct ContactForm {
-    /// Whether messages are taken.
+    /// Whether messages are accepted.
     open: bool,
-    /// Fields a message must have.
+    /// The fields that a message must have.
     required: Vec<&'static str>,
-    /// Fields it may have.
+    /// The fields that a message may have.
     optional: Vec<&'static str>,
-    /// To be sent with the message; none when it is not asked for. It says when the form was opened.
+    /// The token to be sent with the message, which contains the time at which the form was opened; `null` if none
+    /// is required.
     #[schema(required)]
     token: Option<String>,
-    /// How long the token holds, in seconds.
+    /// The validity of the token, in seconds.
     expires_in: u64,
 }
 
-/// Tells what the contact form is, and gives the token to send it with: to be asked when the form is shown.
+/// Get the contact form
+///
+/// Request it when the form is shown: the response has the form's fields and the token to be sent with the message.
 #[utoipa::path(get, path = "/status", operation_id = "get_contact_status", responses((status = 200, body = ContactForm)))]
 async fn status(State(inbox): State<Inbox>) -> Result<Response, Error> {
     let settings = inbox.settings();
@@ -144,25 +148,27 @@ async fn status(State(inbox): State<Inbox>) -> Result<Response, Error> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Those of this status alone.
+    /// Only messages with this status.
     #[garde(skip)]
     status: Option<ContactStatus>,
-    /// At most this many.
+    /// The largest number of items to return, 1 to 100. Default: 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// What the page before said comes next.
+    /// The `next_cursor` of the previous page.
     #[garde(length(max = 100))]
     cursor: Option<String>,
 }
 
-/// Lists messages, the newest first.
+/// List messages
+///
+/// The newest come first.
 #[utoipa::path(get, path = "/", operation_id = "list_contact_messages", params(ListQuery),
     responses((status = 200, body = Page<ContactMessage>)))]
 async fn list(State(inbox): State<Inbox>, Query(query): Query<ListQuery>) -> Result<Json<Page<ContactMessage>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<ContactMessageId>).transpose();
-    let before = before.map_err(|_| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))?;
+    let before = before.map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))?;
     let mut items = inbox.list(query.status, before, limit + 1).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = items.len() > most;
@@ -175,28 +181,28 @@ fn no_message() -> Error {
     Error::not_found("the message")
 }
 
-/// Shows a message.
+/// Get a message
 #[utoipa::path(get, path = "/{id}", operation_id = "get_contact_message", params(("id" = String, Path, format = Uuid)),
     responses((status = 200, body = ContactMessage), (status = 404, body = ErrorEnvelope)))]
 async fn get(State(inbox): State<Inbox>, Path(id): Path<ContactMessageId>) -> Result<Json<ContactMessage>, Error> {
     inbox.get(id).await?.map(Json).ok_or_else(no_message)
 }
 
-/// How far a message is.
+/// A change of a message.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ContactChange {
-    /// Its status.
+    /// The new status.
     #[garde(skip)]
     status: ContactStatus,
 }
 
-/// Says how far a message is.
+/// Change the status of a message
 #[utoipa::path(patch, path = "/{id}", operation_id = "update_contact_message", request_body = ContactChange,
     params(("id" = String, Path, format = Uuid)), responses(
     (status = 200, body = ContactMessage),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, body = ErrorEnvelope, description = "Somebody else has just changed it."),
+    (status = 409, body = ErrorEnvelope, description = "Another request has just changed the message."),
 ))]
 async fn change(
     State(inbox): State<Inbox>,
@@ -207,7 +213,7 @@ async fn change(
     inbox.set_status(id, change.status, &caller).await?.map(Json).ok_or_else(no_message)
 }
 
-/// Forgets a message.
+/// Delete a message
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_contact_message",
     params(("id" = String, Path, format = Uuid)), responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(

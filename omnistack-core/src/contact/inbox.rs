@@ -1,4 +1,4 @@
-//! What becomes of a message.
+//! The inbox of the contact form: accepts, stores and lists messages.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -23,10 +23,10 @@ use crate::{
     jobs::Jobs,
 };
 
-/// What is shown of a message whose mail would be too large.
-const EXCERPT: usize = 500;
+/// Number of characters of a message that its mail contains, if the mail would be too large with the whole text.
+const EXCERPT_CHARS: usize = 500;
 
-/// The messages of the contact form. The module [`Contact`](super::Contact) provides it. Cheap to clone.
+/// The messages of the contact form. The module [`Contact`](super::Contact) provides it. It is cheap to clone.
 #[derive(Clone)]
 pub struct Inbox(Arc<Parts>);
 
@@ -42,15 +42,15 @@ pub(super) struct Parts {
     pub(super) recipients: RecipientLimit,
 }
 
-/// What a visitor turned out to be.
+/// The result of the spam check.
 pub(super) enum Judged {
-    /// Told this reference number, which is nobody's.
+    /// The message comes from a bot. The reference number in the response belongs to no message.
     Bot(String),
-    /// To be kept.
+    /// The message is to be stored.
     Message(Box<Prepared>),
 }
 
-/// A message and its mails, ready to be written.
+/// A message and its mails, ready to be stored.
 pub(super) struct Prepared {
     pub(super) message: ContactMessage,
     mails: Vec<Email>,
@@ -58,7 +58,7 @@ pub(super) struct Prepared {
 }
 
 impl Parts {
-    /// The limiter of the app.
+    /// Returns the rate limiter of the contact form, if a limit is set.
     pub(super) fn limit(limits: &RateLimits, settings: &ContactSettings) -> Option<SharedRateLimiter<IpAddr>> {
         settings.rate_limit.0.map(|rate| limits.limiter("contact:address", rate))
     }
@@ -81,11 +81,12 @@ impl Inbox {
         &self.0.db
     }
 
-    /// Checks a message, and makes its mails.
+    /// Validates a message, checks its token, the rate limit and the signs of a bot, and composes its mails. Fails
+    /// with 403 `CONTACT_CLOSED`, 422, or 429 `RATE_LIMIT_EXCEEDED`.
     pub(super) async fn judge(&self, new: &NewContactMessage, visitor: &Visitor) -> Result<Judged, Error> {
         let settings = &self.0.settings;
         if !settings.open {
-            return Err(Error::new(StatusCode::FORBIDDEN, "CONTACT_CLOSED", "messages are not taken at present"));
+            return Err(Error::new(StatusCode::FORBIDDEN, "CONTACT_CLOSED", "the contact form is closed"));
         }
         let accepted = new.check(settings)?;
         let too_soon = self.opened(new.token.as_deref())?;
@@ -97,7 +98,7 @@ impl Inbox {
         }
         let reference = reference();
         if too_soon || new.fell_for_it() {
-            tracing::info!(target: "omnistack::contact", too_soon, filled = new.fell_for_it(), "a bot was told what people are");
+            tracing::info!(target: "omnistack::contact", too_soon, filled = new.fell_for_it(), "a message of a bot was discarded; its response is that of an accepted message");
             return Ok(Judged::Bot(reference));
         }
         let locale = new.locale.as_deref().or(visitor.locale.as_deref()).unwrap_or(FALLBACK).to_owned();
@@ -110,7 +111,8 @@ impl Inbox {
         Ok(Judged::Message(Box::new(Prepared { message, mails, confirmation })))
     }
 
-    /// Whether the form was sent sooner than people can.
+    /// Returns whether the form was sent sooner than a person could. Fails with 422 if the token is missing, not
+    /// valid or too old.
     fn opened(&self, token: Option<&str>) -> Result<bool, Error> {
         let settings = &self.0.settings;
         if settings.min_time.is_zero() {
@@ -118,8 +120,8 @@ impl Inbox {
         }
         let problem = |what: &str| Error::invalid([FieldProblem::new("token", what)]);
         match token.filter(|token| !token.is_empty()).map(|token| self.0.tokens.read(token)) {
-            None => Err(problem("is required: ask for one when the form is opened")),
-            Some(Opened::Never) => Err(problem("is none that was given: open the form again")),
+            None => Err(problem("is required: request one when the form is opened")),
+            Some(Opened::Never) => Err(problem("is not valid: open the form again")),
             Some(Opened::Ago(time)) if time > settings.max_time => Err(problem("is too old: open the form again")),
             Some(Opened::Ago(time)) => Ok(time < settings.min_time),
         }
@@ -171,11 +173,12 @@ impl Inbox {
     fn confirmation(&self, message: &ContactMessage, accepted: &Accepted) -> Result<Email, Error> {
         let template = ContactConfirmation { reference: Some(message.reference.clone()) };
         let mail = self.0.outbox.compose(&accepted.email, &template, &message.locale)?;
-        // RFC 3834, section 5: no machine is to answer it.
+        // RFC 3834, section 5: automatic responders do not reply to it.
         Ok(mail.header("Auto-Submitted", "auto-replied"))
     }
 
-    /// Writes a message, its mails and its webhook.
+    /// Stores a message and its mails, and enqueues its webhook. The confirmation is left out if too many mails
+    /// were sent to the sender's address.
     pub(super) async fn keep_in(&self, tx: &mut Tx, prepared: &Prepared) -> Result<(), Error> {
         store::insert(tx, &prepared.message).await?;
         for mail in &prepared.mails {
@@ -192,10 +195,11 @@ impl Inbox {
         Ok(())
     }
 
-    /// The newest messages, at most `limit` of them, older than `before`; of one status, if it is given.
+    /// Returns at most `limit` messages, the newest first: those older than `before`, if it is given, and only
+    /// those with `status`, if it is given.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn list(
         &self,
         status: Option<ContactStatus>,
@@ -205,18 +209,19 @@ impl Inbox {
         store::list(&self.0.db, status, before, limit).await
     }
 
-    /// One message; nothing when there is none of this id, or no more.
+    /// Returns a message. Returns `None` if there is none with this id.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn get(&self, id: ContactMessageId) -> Result<Option<ContactMessage>, db::Error> {
         store::get(&self.0.db, id).await
     }
 
-    /// Says how far a message is, with an audit entry; nothing when there is none of this id.
+    /// Sets the status of a message and records an audit entry. Returns the changed message, or `None` if there is
+    /// none with this id.
     ///
     /// # Errors
-    /// 409 when somebody else has just changed it; the database's.
+    /// Fails with 409 `CONTACT_CHANGED` if another request has just changed the message, or if the database fails.
     pub async fn set_status(
         &self,
         id: ContactMessageId,
@@ -231,7 +236,10 @@ impl Inbox {
         let now = self.0.clock.now();
         let mut tx = self.0.db.begin().await?;
         if !store::set_status(&mut tx, id, from, to, now).await? {
-            return Err(Error::conflict("CONTACT_CHANGED", "somebody else has just changed this message"));
+            return Err(Error::conflict(
+                "CONTACT_CHANGED",
+                "another request has just changed this message; load it again",
+            ));
         }
         let details = serde_json::json!({ "from": from, "to": to });
         let entry = AuditEntry::new("contact.status_changed").by(by).for_app().on("contact_message", id).with(details);
@@ -241,10 +249,11 @@ impl Inbox {
         Ok(Some(message))
     }
 
-    /// Forgets a message, with an audit entry; says whether there was one. Mails that tell of it may still be in the outbox.
+    /// Deletes a message and records an audit entry. Returns whether there was such a message. Mails about the
+    /// message may still be in the outbox.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn remove(&self, id: ContactMessageId, by: &Identity) -> Result<bool, db::Error> {
         let mut tx = self.0.db.begin().await?;
         if !store::remove(&mut tx, id).await? {
@@ -263,12 +272,13 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The beginning of a long message.
+/// Returns the beginning of a long message.
 fn excerpt(text: &str) -> String {
-    text.chars().take(EXCERPT).chain("…".chars()).collect()
+    text.chars().take(EXCERPT_CHARS).chain("…".chars()).collect()
 }
 
-/// 50 random bits, in letters and digits nobody mistakes for each other (Crockford's base 32): `7K3F9-QXM2D`.
+/// Returns a new reference number such as `7K3F9-QXM2D`: 50 random bits in Crockford's base 32, whose letters and
+/// digits are not easily confused.
 fn reference() -> String {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let random: u64 = rand::random();

@@ -1,4 +1,4 @@
-//! What was written.
+//! The stored message and its status.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -8,30 +8,30 @@ use utoipa::ToSchema;
 
 use crate::{clock::Timestamp, id::Id};
 
-/// The id of a message.
+/// The id of a message of the contact form.
 pub type ContactMessageId = Id<ContactMessage>;
 
-/// How far a message is.
+/// The status of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ContactStatus {
-    /// Nobody has looked at it.
+    /// The message was not read yet.
     New,
-    /// Somebody is on it.
+    /// An operator is working on the message.
     Open,
-    /// Somebody has written back.
+    /// An operator has replied.
     Answered,
-    /// Done.
+    /// The message is done.
     Closed,
-    /// Not meant for anybody here.
+    /// The message is spam.
     Spam,
 }
 
 impl ContactStatus {
     const ALL: [Self; 5] = [Self::New, Self::Open, Self::Answered, Self::Closed, Self::Spam];
 
-    /// `new`, `open`, `answered`, `closed` or `spam`.
+    /// Returns the status as text: `new`, `open`, `answered`, `closed` or `spam`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -53,45 +53,45 @@ impl fmt::Display for ContactStatus {
     }
 }
 
-/// A message, as it is kept.
+/// A message of the contact form, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct ContactMessage {
-    /// Its id.
+    /// The id of the message.
     #[schema(value_type = String, format = Uuid)]
     pub id: ContactMessageId,
-    /// What the sender was told: `7K3F-9QXM-2D`.
+    /// The reference number that the sender was given, such as `7K3F9-QXM2D`.
     pub reference: String,
-    /// What the sender is called.
+    /// The sender's name.
     pub name: String,
-    /// Where to write back. Nobody has checked that it is the sender's.
+    /// The sender's email address, to which replies go. It was not verified.
     pub email: String,
-    /// What about.
+    /// The subject.
     #[schema(required)]
     pub subject: Option<String>,
-    /// The sender's phone number, as it was written.
+    /// The sender's phone number, as it was entered.
     #[schema(required)]
     pub phone: Option<String>,
-    /// Where the sender works.
+    /// The sender's company.
     #[schema(required)]
     pub company: Option<String>,
-    /// The message.
+    /// The text of the message.
     pub message: String,
-    /// What else the form asked: texts, numbers and booleans.
+    /// The values of the form's extra fields: texts, numbers and booleans.
     #[schema(value_type = Object)]
     pub extra_fields: BTreeMap<String, Value>,
-    /// Where the form stood.
+    /// The page or place of the form.
     #[schema(required)]
     pub source: Option<String>,
     /// The sender's language.
     pub locale: String,
-    /// The address the message came from.
+    /// The IP address of the client that sent the message.
     #[schema(required)]
     pub address: Option<String>,
-    /// How far it is.
+    /// The status of the message.
     pub status: ContactStatus,
-    /// When it came.
+    /// The time at which the message was sent.
     pub created_at: Timestamp,
-    /// When its status last changed.
+    /// The time of the last change of the status.
     pub updated_at: Timestamp,
 }

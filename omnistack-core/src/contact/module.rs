@@ -1,4 +1,4 @@
-//! The module: routes, jobs and what they need.
+//! The module [`Contact`].
 
 use secrecy::ExposeSecret as _;
 
@@ -17,10 +17,10 @@ use crate::{
     jobs::Cron,
 };
 
-/// A contact form: `.with(Contact::default())`, beside the module [`Mail`](crate::email::Mail).
+/// The module for the contact form: `.with(Contact::default())`. It needs the module [`Mail`](crate::email::Mail).
 ///
-/// It takes messages at `/api/v1/public/contact`, says at `/api/v1/public/contact/status` what the form is, shows messages
-/// to operators at `/api/v1/admin/contact`, and provides [`Inbox`].
+/// It accepts messages at `/api/v1/public/contact`, describes the form at `/api/v1/public/contact/status`, shows
+/// messages to operators at `/api/v1/admin/contact`, and provides [`Inbox`].
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Contact {
@@ -28,22 +28,22 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// Without the routes for operators: for an app that has none, and reads its mail.
+    /// Leaves out the routes for operators, for an app without operators whose messages are read by mail.
     pub fn without_operators(mut self) -> Self {
         self.without_operators = true;
         self
     }
 }
 
-/// Larger than any message that is accepted.
-const LARGEST: u64 = 64 * 1024;
+/// Largest request body, in bytes: larger than any message that is accepted.
+const MAX_BODY_BYTES: u64 = 64 * 1024;
 
-/// Where messages are posted, made of the settings; notes what is wrong with them.
+/// Returns the webhook's target, if the settings have one. Reports problems with the settings.
 fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Target> {
     let url = match webhook::url(settings.webhook_url.as_ref()?.expose_secret()) {
         Ok(url) => Some(url),
         Err(error) => {
-            // What a parser says of a URL does not repeat it.
+            // The URL may contain a secret; the parser's error does not repeat it.
             registry.problem(format!("`CONTACT_WEBHOOK_URL`: {error}"), "set it to https://…, or unset it");
             None
         }
@@ -51,7 +51,7 @@ fn target(registry: &mut Registry, settings: &ContactSettings) -> Option<Target>
     let key = settings.webhook_secret.as_ref().and_then(|secret| webhook::key(secret.expose_secret()));
     if key.is_none() {
         registry.problem(
-            "`CONTACT_WEBHOOK_SECRET` is no secret, and the webhook is signed with it",
+            "`CONTACT_WEBHOOK_SECRET` is missing or not valid, and the webhook is signed with it",
             "set it to `whsec_` and the output of `openssl rand -base64 32`",
         );
     }
@@ -67,8 +67,10 @@ impl Module for Contact {
     fn register(&self, registry: &mut Registry) {
         let Some(settings) = registry.config::<ContactSettings>() else { return };
         if settings.max_time <= settings.min_time {
-            registry
-                .problem("`CONTACT_MAX_TIME` is not longer than `CONTACT_MIN_TIME`", "set it to 24h or another time");
+            registry.problem(
+                "`CONTACT_MAX_TIME` must be longer than `CONTACT_MIN_TIME`",
+                "set CONTACT_MAX_TIME to a longer time, such as 24h",
+            );
         }
         registry.require::<Outbox>().require::<KeyRing>();
         if settings.webhook_url.is_some() {
@@ -98,7 +100,7 @@ impl Module for Contact {
             .job::<TellContact>(teller.clone())
             .job::<ForgetContacts>(teller)
             .cron(Cron::new("41 4 * * *", ForgetContacts {}))
-            .routes(Mount::public("/contact").body_limit(LARGEST), http::public(), |ctx| ctx.get::<Inbox>());
+            .routes(Mount::public("/contact").body_limit(MAX_BODY_BYTES), http::public(), |ctx| ctx.get::<Inbox>());
         if !self.without_operators {
             registry.routes(Mount::admin("/contact"), http::admin(), |ctx| ctx.get::<Inbox>());
         }

@@ -53,7 +53,7 @@ impl Row {
 }
 
 pub(super) async fn insert(tx: &mut Tx, message: &ContactMessage) -> Result<(), db::Error> {
-    // A map of plain values can be written.
+    // A map of texts, numbers and booleans always serializes.
     let extra_fields = serde_json::to_string(&message.extra_fields).unwrap_or_else(|_| "{}".into());
     tx.query(
         "insert into contact_messages (id, reference, name, email, subject, phone, company, message, extra_fields, source,
@@ -80,14 +80,15 @@ pub(super) async fn insert(tx: &mut Tx, message: &ContactMessage) -> Result<(), 
     Ok(())
 }
 
-/// The newest, at most `limit` of them, before `before`; those of a status, if there is one.
+/// Returns at most `limit` messages, the newest first: those before `before`, if it is given, and only those with
+/// `status`, if it is given.
 pub(super) async fn list(
     db: &Db,
     status: Option<ContactStatus>,
     before: Option<ContactMessageId>,
     limit: u32,
 ) -> Result<Vec<ContactMessage>, db::Error> {
-    // Larger than any id there is.
+    // Larger than every id.
     let before = before.unwrap_or_else(|| Id::from_uuid(Uuid::max()));
     let rows: Vec<Row> = match status {
         None => {
@@ -128,7 +129,7 @@ pub(super) async fn get(db: &Db, id: ContactMessageId) -> Result<Option<ContactM
     Ok(row.map(Row::read))
 }
 
-/// Sets a status, if it is still the one it was read with.
+/// Sets the status if it is still `from`. Returns whether it was changed.
 pub(super) async fn set_status(
     tx: &mut Tx,
     id: ContactMessageId,
@@ -151,7 +152,7 @@ pub(super) async fn remove(tx: &mut Tx, id: ContactMessageId) -> Result<bool, db
     Ok(tx.query("delete from contact_messages where id = $1").bind(id).execute().await? > 0)
 }
 
-/// Forgets messages that came so long ago.
+/// Deletes messages that were sent longer ago than `keep`. Returns how many.
 pub(super) async fn forget(db: &Db, keep: Duration, now: Timestamp) -> Result<u64, db::Error> {
     db.query("delete from contact_messages where created_at < $1").bind(now - keep).execute().await
 }

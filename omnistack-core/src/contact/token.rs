@@ -1,4 +1,4 @@
-//! When a form was opened, as its page says it: sealed by the app, so that it can't say another time.
+//! The token with the time at which a form was opened. The app seals it, so that a client can't change the time.
 
 use std::{
     fmt,
@@ -13,20 +13,20 @@ use crate::{
     crypto::{self, Context, KeyRing},
 };
 
-/// Clocks of replicas differ by less.
-const AHEAD: i64 = 60;
+/// Largest difference between the clocks of two replicas, in seconds.
+const MAX_CLOCK_SKEW_SECS: i64 = 60;
 
-/// What a token says.
+/// The content of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
-    /// So long ago.
+    /// The form was opened this long ago.
     Ago(Duration),
-    /// It is none of ours, or was changed.
+    /// The token is not one of this app, or was changed.
     Never,
 }
 
-/// Makes tokens and reads them. Whoever asks in the same second gets the same one: so many questions need no more of the key
-/// than few do.
+/// Issues and reads tokens. All requests in the same second get the same token, so that many requests do not use
+/// the key more often than few.
 #[derive(Clone)]
 pub(super) struct Tokens {
     keys: KeyRing,
@@ -39,7 +39,7 @@ impl Tokens {
         Self { keys, clock, last: Arc::default() }
     }
 
-    /// One for a form that is opened now.
+    /// Returns a token for a form that is opened now. Fails if sealing fails.
     pub(super) fn issue(&self) -> Result<String, crypto::Error> {
         let now = self.clock.now().as_seconds();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,8 @@ impl Tokens {
             return Opened::Never;
         };
         let now = self.clock.now();
-        let Some(micros) = second.checked_mul(1_000_000).filter(|_| second <= now.as_seconds() + AHEAD) else {
+        let Some(micros) = second.checked_mul(1_000_000).filter(|_| second <= now.as_seconds() + MAX_CLOCK_SKEW_SECS)
+        else {
             return Opened::Never;
         };
         Opened::Ago(now.since(Timestamp::from_micros(micros)))

@@ -1,4 +1,4 @@
-//! The jobs of the contact form: telling the webhook, and forgetting.
+//! The jobs of the contact form: calling the webhook, and deleting old messages.
 
 use std::{fmt, time::Duration};
 
@@ -19,15 +19,16 @@ use crate::{
     resilience::Class,
 };
 
-/// Posts a message to `CONTACT_WEBHOOK_URL`, as [Standard Webhooks](https://www.standardwebhooks.com) has it: signed, with
-/// one id for all attempts, until the receiver answers 2xx or 410, ten times in four days.
+/// The job that posts a message to `CONTACT_WEBHOOK_URL`, signed as [Standard
+/// Webhooks](https://www.standardwebhooks.com) specifies, with the same id for all attempts. It makes up to ten
+/// attempts in four days, until the receiver responds with 2xx or 410.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TellContact {
-    /// Which.
+    /// The id of the message.
     pub message: ContactMessageId,
 }
 
-/// Where messages are posted.
+/// The receiver of the webhook.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) client: Client,
@@ -36,7 +37,7 @@ pub(super) struct Target {
     pub(super) timeout: Duration,
 }
 
-/// What the jobs need.
+/// State of the jobs of the contact form.
 #[derive(Clone, Debug)]
 pub struct Teller {
     pub(super) db: Db,
@@ -45,8 +46,8 @@ pub struct Teller {
     pub(super) target: Option<Target>,
 }
 
-/// Between attempts: the schedule Standard Webhooks recommends.
-const PAUSES: [Duration; 9] = {
+/// The pauses between attempts, as Standard Webhooks recommends.
+const RETRY_PAUSES: [Duration; 9] = {
     const fn minutes(count: u64) -> Duration {
         Duration::from_secs(60 * count)
     }
@@ -63,11 +64,12 @@ const PAUSES: [Duration; 9] = {
     ]
 };
 
-/// What they take together, and a little more: after that nothing waits without being counted.
-const LONGEST: Duration = Duration::from_hours(4 * 24);
+/// The total of the pauses, and a little more. After that time, the receiver's `Retry-After` is not followed and
+/// every attempt counts.
+const RETRY_PERIOD: Duration = Duration::from_hours(4 * 24);
 
-/// The longest a receiver's `Retry-After` is heeded.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// Longest `Retry-After` of a receiver that is followed.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[async_trait]
 impl Job for TellContact {
@@ -80,7 +82,7 @@ impl Job for TellContact {
 
     async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
         let Some(target) = &teller.target else {
-            tracing::warn!(target: "omnistack::contact", "no webhook is set any more: a message is not told");
+            tracing::warn!(target: "omnistack::contact", "CONTACT_WEBHOOK_URL is no longer set; a message is not posted");
             return Ok(());
         };
         let Some(message) = store::get(&teller.db, self.message).await? else { return Ok(()) };
@@ -96,19 +98,19 @@ impl Job for TellContact {
             .header("webhook-timestamp", at)
             .header("webhook-signature", format!("v1,{}", signed.to_base64()))
             .body(body);
-        // The URL may be a secret.
+        // The URL may contain a secret.
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let (status, headers) = (answer.status(), answer.headers());
         if status.is_success() {
             return Ok(());
         }
-        let failed = format!("the webhook's receiver answered {status}");
+        let failed = format!("the webhook's receiver responded with {status}");
         if status == StatusCode::GONE {
             return Err(JobError::fatal(failed));
         }
         match Class::of_response(status, headers, teller.clock.now()).wait() {
-            Some(wait) if teller.clock.now().since(message.created_at) < LONGEST => {
-                Err(JobError::snooze(wait.clamp(Duration::from_secs(1), LONGEST_WAIT)))
+            Some(wait) if teller.clock.now().since(message.created_at) < RETRY_PERIOD => {
+                Err(JobError::snooze(wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER)))
             }
             _ => Err(JobError::retry(failed)),
         }
@@ -116,11 +118,11 @@ impl Job for TellContact {
 
     fn backoff(attempt: u32) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-        PAUSES[index.min(PAUSES.len() - 1)]
+        RETRY_PAUSES[index.min(RETRY_PAUSES.len() - 1)]
     }
 }
 
-/// The URL of a webhook: as a base URL, and with a query if it likes.
+/// Parses the URL of a webhook, which may have a query. Fails if it is neither `https` nor on this machine.
 pub(super) fn url(text: &str) -> Result<Url, BoxError> {
     let url: Url = text.parse()?;
     let mut plain = url.clone();
@@ -129,7 +131,7 @@ pub(super) fn url(text: &str) -> Result<Url, BoxError> {
     Ok(url)
 }
 
-/// The key of a secret: `whsec_` and base64 of 24 to 64 bytes.
+/// Parses the webhook's secret: `whsec_` and base64 of 24 to 64 bytes. Returns `None` if it is not valid.
 pub(super) fn key(secret: &str) -> Option<HmacKey> {
     let bytes = STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
     if (24..=64).contains(&bytes.len()) { HmacKey::new(bytes).ok() } else { None }
@@ -141,7 +143,7 @@ impl fmt::Debug for Target {
     }
 }
 
-/// Forgets messages that came long ago: `CONTACT_KEEP`.
+/// The job that deletes messages that were sent longer ago than `CONTACT_KEEP`. It runs every night.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetContacts {}
 
@@ -153,7 +155,7 @@ impl Job for ForgetContacts {
 
     async fn run(self, teller: &Teller, _: &JobCtx) -> Result<(), JobError> {
         let forgotten = store::forget(&teller.db, teller.keep, teller.clock.now()).await?;
-        tracing::debug!(target: "omnistack::contact", forgotten, "old messages are forgotten");
+        tracing::debug!(target: "omnistack::contact", forgotten, "old messages were deleted");
         Ok(())
     }
 }

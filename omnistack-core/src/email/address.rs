@@ -1,11 +1,12 @@
-//! An address mail can be sent to.
+//! Email addresses.
 
 use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A mailbox, and the name of who reads it. Valid by construction, so it can stand in a header and in a command.
+/// An email address: a mailbox and an optional display name. It is valid by construction, so it can be put into a
+/// header or an SMTP command.
 ///
 /// ```
 /// use omnistack_core::email::Address;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// let ada: Address = "Ada Lovelace <ada@example.com>".parse()?;
 /// assert_eq!((ada.name(), ada.mailbox()), (Some("Ada Lovelace"), "ada@example.com"));
 ///
-/// // Domains in other scripts are kept as the network knows them (RFC 5890).
+/// // International domain names are kept in their ASCII form (RFC 5890).
 /// assert_eq!(Address::new("info@bücher.example")?.mailbox(), "info@xn--bcher-kva.example");
 ///
 /// assert!("ada@example.com, eve@example.com".parse::<Address>().is_err());
@@ -21,24 +22,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// # Ok::<(), omnistack_core::email::AddressError>(())
 /// ```
 ///
-/// Narrower than RFC 5322, as providers are: the local part is a dot-atom of ASCII characters, so neither quoted parts
-/// (`"a b"@example.com`) nor those in other scripts (RFC 6531) are taken, and no address literals (`a@[192.0.2.1]`). Its
-/// case is kept, the domain's is not.
+/// The syntax is narrower than RFC 5322, as that of mail providers is. The local part is a dot-atom of ASCII
+/// characters: quoted local parts (`"a b"@example.com`), local parts with other characters (RFC 6531) and address
+/// literals (`a@[192.0.2.1]`) are rejected. The case of the local part is kept; the domain is lowercased.
 ///
-/// In serde and as text it is `Ada Lovelace <ada@example.com>`, the name in quotes where it needs them.
+/// Its serde form and its text form are `Ada Lovelace <ada@example.com>`, with the name in quotes if it needs them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     mailbox: String,
-    /// Where the `@` is.
+    /// Byte offset of the `@` in `mailbox`.
     at: usize,
     name: Option<String>,
 }
 
 impl Address {
-    /// A mailbox without a name: `ada@example.com`.
+    /// Creates an address without a name from a mailbox such as `ada@example.com`.
     ///
     /// # Errors
-    /// It is none.
+    /// Returns an [`AddressError`] if the text is not a valid mailbox.
     pub fn new(mailbox: &str) -> Result<Self, AddressError> {
         let (local, domain) = mailbox.rsplit_once('@').ok_or(AddressError::Form)?;
         if local.len() > 64 {
@@ -56,10 +57,11 @@ impl Address {
         Ok(Self { mailbox: format!("{local}@{domain}"), at: local.len(), name: None })
     }
 
-    /// With the name of who reads it. An empty one is none.
+    /// Sets the display name. A name that is blank removes it.
     ///
     /// # Errors
-    /// The name has a control character, or more than 255 bytes.
+    /// Returns [`AddressError::NameControlCharacter`] if the name has a control character, and
+    /// [`AddressError::NameTooLong`] if it has more than 255 bytes.
     pub fn named(mut self, name: &str) -> Result<Self, AddressError> {
         let name = name.trim();
         if name.chars().any(char::is_control) {
@@ -72,14 +74,14 @@ impl Address {
         Ok(self)
     }
 
-    /// `ada@example.com`, its domain in ASCII.
+    /// Returns the mailbox, such as `ada@example.com`, with its domain in ASCII.
     pub fn mailbox(&self) -> &str {
         &self.mailbox
     }
 
-    /// Returns the mailbox in its normal form, by which addresses are compared and kept: the domain in ASCII (RFC 5890), all
-    /// of it in lower case. Mailboxes that differ by case alone are treated as one (RFC 5321, section 2.4, would let them
-    /// differ; providers don't).
+    /// Returns the mailbox in its normal form, in which addresses are compared and stored: the domain in ASCII (RFC
+    /// 5890), and all of it in lower case. Mailboxes that differ only by case are treated as one; RFC 5321, section
+    /// 2.4, would allow them to differ, but mail providers do not.
     ///
     /// ```
     /// use omnistack_core::email::Address;
@@ -94,23 +96,23 @@ impl Address {
         self.mailbox.to_ascii_lowercase()
     }
 
-    /// What is before the `@`, at most 64 bytes.
+    /// Returns the local part, before the `@`: at most 64 bytes.
     pub fn local(&self) -> &str {
         &self.mailbox[..self.at]
     }
 
-    /// What is after the `@`, in lower case and ASCII.
+    /// Returns the domain, after the `@`, in lower case and ASCII.
     pub fn domain(&self) -> &str {
         &self.mailbox[self.at + 1..]
     }
 
-    /// Who reads it.
+    /// Returns the display name, if there is one.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 }
 
-/// RFC 5322, section 3.2.3.
+/// Returns whether the text is a dot-atom (RFC 5322, section 3.2.3).
 fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
 }
@@ -120,12 +122,13 @@ const fn is_atext(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~')
 }
 
-/// Whether a name may stand without quotes: atoms, dots and spaces, and any character beyond ASCII.
+/// Returns whether a name needs no quotes: it has only atoms, dots, spaces and characters beyond ASCII.
 fn is_phrase(name: &str) -> bool {
     name.bytes().all(|byte| is_atext(byte) || matches!(byte, b' ' | b'.' | 0x80..))
 }
 
-/// The name as it was before it was put in quotes.
+/// Removes the quotes and backslashes of a quoted name. Fails if the quotes do not match, or if an unquoted name
+/// needs quotes.
 fn unquoted(name: &str) -> Result<Cow<'_, str>, AddressError> {
     let Some(inner) = name.strip_prefix('"') else {
         return if is_phrase(name) { Ok(name.into()) } else { Err(AddressError::Form) };
@@ -214,14 +217,14 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-/// Why a text is no address. The text itself is not in it: it is personal.
+/// The reason why a text is not a valid address. It does not contain the text, which is personal data.
 ///
 /// ```
 /// use omnistack_core::{email::{Address, AddressError}, http::{Error, FieldProblem, StatusCode}};
 ///
 /// fn address(text: &str) -> Result<Address, Error> {
 ///     text.parse().map_err(|error: AddressError| match error {
-///         AddressError::Form => Error::invalid([FieldProblem::new("email", "is no mail address")]),
+///         AddressError::Form => Error::invalid([FieldProblem::new("email", "is not an email address")]),
 ///         other => Error::invalid([FieldProblem::new("email", other.to_string())]),
 ///     })
 /// }
@@ -232,20 +235,20 @@ impl<'de> Deserialize<'de> for Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Neither `ada@example.com` nor `Ada Lovelace <ada@example.com>`, or more than one.
+    /// The text is neither `ada@example.com` nor `Ada Lovelace <ada@example.com>`, or is more than one address.
     #[error("expected `ada@example.com` or `Ada Lovelace <ada@example.com>`")]
     Form,
-    /// What is before the `@` is empty or has characters that may not stand there.
-    #[error("what is before the @ must be ASCII letters, digits, dots between them, or !#$%&'*+/=?^_`{{|}}~-")]
+    /// The local part is empty or has characters that are not allowed.
+    #[error("the part before the @ must consist of ASCII letters, digits, dots between them, or !#$%&'*+/=?^_`{{|}}~-")]
     Local,
-    /// What is before the `@` has more than 64 bytes (RFC 5321, section 4.5.3.1.1).
-    #[error("what is before the @ has more than 64 characters")]
+    /// The local part has more than 64 bytes (RFC 5321, section 4.5.3.1.1).
+    #[error("the part before the @ has more than 64 characters")]
     LocalTooLong,
-    /// What is after the `@` is no domain.
-    #[error("what is after the @ is no domain")]
+    /// The domain is not valid.
+    #[error("the part after the @ is not a valid domain")]
     Domain,
-    /// More than 254 bytes (RFC 5321, section 4.5.3.1.3).
-    #[error("it has more than 254 characters")]
+    /// The mailbox has more than 254 bytes (RFC 5321, section 4.5.3.1.3).
+    #[error("the address has more than 254 characters")]
     TooLong,
     /// The name has a line break or another control character.
     #[error("the name has a line break or another control character")]

@@ -1,4 +1,4 @@
-//! What providers with an HTTP API have in common.
+//! HTTP client shared by the mail providers with an HTTP API.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::{
     resilience::{Class, Outcome},
 };
 
-/// How much of an answer is read.
-const ANSWER: usize = 64 * 1024;
+/// Largest part of a response body that is read, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// One address that takes mails as JSON.
+/// An HTTP endpoint that accepts a mail as JSON.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     client: Client,
     url: Url,
-    /// Marked as sensitive, so that it is never shown.
+    /// Marked as sensitive, so that it is never logged.
     authorization: HeaderValue,
     clock: Clock,
 }
 
-/// An answer that says the mail was taken.
+/// A response with a success status: the provider accepted the mail.
 pub(super) struct Taken {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
@@ -44,12 +44,12 @@ impl Api {
         let joined = format!("{}{path}", url.path().trim_end_matches('/'));
         url.set_path(&joined);
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-            .map_err(|_| configuration("the API key has characters no header can have".into()))?;
+            .map_err(|_| configuration("the API key has characters that are not allowed in a header".into()))?;
         authorization.set_sensitive(true);
         Ok(Self { client, url, authorization, clock })
     }
 
-    /// Hands over a mail, and says what became of it.
+    /// Posts a mail. Fails with the [`ErrorKind`] that matches the response, or the connection error.
     pub(super) async fn post(&self, body: Vec<u8>, headers: HeaderMap) -> Result<Taken, EmailError> {
         let request = self
             .client
@@ -59,7 +59,7 @@ impl Api {
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
         let answer = request.send().await.map_err(|error| {
-            // Without a connection nothing was sent.
+            // Without a connection, nothing was sent.
             let kind = match () {
                 () if error.is_connect() => ErrorKind::Unavailable,
                 () if error.is_builder() => ErrorKind::Configuration,
@@ -78,7 +78,7 @@ impl Api {
     fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> EmailError {
         let class = Class::of_response(status, headers, self.clock.now());
         let kind = match (status.as_u16(), class.outcome()) {
-            // A redirect, which is not followed: this is not the API.
+            // A redirect is not followed: the URL is not that of the API.
             (..=399, _) => ErrorKind::Configuration,
             (401 | 403 | 404, _) => ErrorKind::Configuration,
             (429, _) => ErrorKind::RateLimited,
@@ -88,32 +88,33 @@ impl Api {
         };
         let error = EmailError::new(kind, Answered { status, text: shown(body) });
         match class.wait() {
-            // Nobody means more than a day.
+            // Longer waits than a day are not plausible.
             Some(wait) => error.after(wait.min(Duration::from_hours(24))),
             None => error,
         }
     }
 }
 
-/// What was read of the answer until it ended, broke off or was too long: its status has said what became of the mail.
+/// Reads the response body until it ends, the connection breaks or the limit is reached. An incomplete body is no
+/// error: the status alone decides whether the mail was accepted.
 async fn read(mut answer: reqwest::Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         body.extend_from_slice(&chunk);
-        if body.len() > ANSWER {
+        if body.len() > MAX_RESPONSE_BYTES {
             break;
         }
     }
     body
 }
 
-/// The beginning of an answer, on one line.
+/// Returns the first 500 characters of a response body, with control characters replaced by spaces.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(500).collect()
 }
 
-/// An answer that says no.
+/// A response with an error status.
 #[derive(Debug, thiserror::Error)]
 #[error("{status}: {text}")]
 struct Answered {

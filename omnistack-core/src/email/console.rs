@@ -1,10 +1,11 @@
-//! Mails in the log.
+//! The `console` provider, which writes mails to the log.
 
 use async_trait::async_trait;
 
 use super::{Email, EmailError, EmailProvider, Sent};
 
-/// Writes mails to the log, target `omnistack::email`, and delivers none: for development. Attachments are named, not shown.
+/// A provider for development that writes mails to the log, with the target `omnistack::email`, and delivers none.
+/// Attachments are listed by name only.
 ///
 /// ```
 /// use omnistack_core::email::{Console, Email, Mailer};
@@ -37,7 +38,7 @@ impl EmailProvider for Console {
         tracing::info!(
             target: "omnistack::email",
             to, cc, bcc, subject, text, attachments,
-            "no email provider: the mail is shown here"
+            "no mail provider is configured: the mail is only written to the log"
         );
         Ok(Sent::by(self.name()))
     }

@@ -1,11 +1,11 @@
-//! Why a mail was not handed over.
+//! Errors of sending mail.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::AddressError;
 use crate::resilience::{Class, Classify, Outcome};
 
-/// A mail that was not handed over, or may not have been.
+/// An error of sending a mail: the mail was not accepted by the provider, or it is unknown whether it was.
 ///
 /// ```
 /// use omnistack_core::email::{EmailError, ErrorKind};
@@ -16,8 +16,8 @@ use crate::resilience::{Class, Classify, Outcome};
 /// assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
 /// assert_eq!(error.to_string(), "too many mails were sent: 429 from the provider");
 ///
-/// // It may have arrived: not to be sent again without a thought.
-/// assert!(!EmailError::new(ErrorKind::Unknown, "no answer").is_retryable());
+/// // The mail may have arrived: sending it again may deliver it twice.
+/// assert!(!EmailError::new(ErrorKind::Unknown, "no response").is_retryable());
 /// ```
 pub struct EmailError(Box<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
 }
 
-/// What an error of a provider means.
+/// The kind of an [`EmailError`].
 ///
 /// ```
 /// use omnistack_core::{email::{Email, ErrorKind, Mailer, Memory}, http::{Error, StatusCode}};
@@ -35,7 +35,7 @@ struct Inner {
 /// async fn send(mailer: &Mailer, email: &Email) -> Result<(), Error> {
 ///     let Err(error) = mailer.send(email).await else { return Ok(()) };
 ///     Err(match error.kind() {
-///         ErrorKind::Invalid | ErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "nobody takes this mail"),
+///         ErrorKind::Invalid | ErrorKind::Refused => Error::bad_request("MAIL_REFUSED", "the mail was refused"),
 ///         ErrorKind::RateLimited | ErrorKind::Unavailable => Error::unavailable("MAIL_AWAY", "try again later"),
 ///         _ => Error::internal(error),
 ///     })
@@ -51,23 +51,26 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The mail can't be sent by anybody: see [`Invalid`]. Nothing was sent.
+    /// The mail is not valid: see [`Invalid`]. Nothing was sent.
     Invalid,
-    /// The provider will not take this mail, today or tomorrow: an unknown recipient, a sender it does not know, too large.
+    /// The provider refuses this mail permanently: the recipient is unknown, the sender is not allowed, or the mail
+    /// is too large.
     Refused,
-    /// Too many mails. Nothing was sent, and it may be tried again, after [`retry_after`](EmailError::retry_after).
+    /// Too many mails were sent. This mail was not accepted; the caller may try again after
+    /// [`retry_after`](EmailError::retry_after).
     RateLimited,
-    /// The provider is away, or says "later". Certainly not taken, and it may be tried again.
+    /// The provider is unavailable or asks to try again later. The mail was not accepted; the caller may try again.
     Unavailable,
-    /// No answer came, so it may have been taken. Trying again may deliver it twice.
+    /// No response arrived, so the provider may have accepted the mail. Sending it again may deliver it twice.
     Unknown,
-    /// The settings are wrong: a key or password is not accepted, encryption is required and not offered. Nothing was sent,
-    /// and nothing will be until somebody changes them.
+    /// The configuration is wrong: the provider does not accept the key or password, or the server does not offer
+    /// the required encryption. Nothing was sent, and nothing will be until an operator corrects the settings.
     Configuration,
 }
 
 impl ErrorKind {
-    /// `invalid`, `refused`, `rate_limited`, `unavailable`, `unknown` or `configuration`: for logs and metrics.
+    /// Returns the name for logs and metrics: `invalid`, `refused`, `rate_limited`, `unavailable`, `unknown` or
+    /// `configuration`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -81,47 +84,50 @@ impl ErrorKind {
 }
 
 impl EmailError {
-    /// Of a kind, with what caused it: for implementors of [`EmailProvider`](super::EmailProvider).
+    /// Creates an error of a kind, with its cause. It is for implementors of
+    /// [`EmailProvider`](super::EmailProvider).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Box::new(Inner { kind, retry_after: None, source: source.into() }))
     }
 
-    /// Not before this much time has passed, as the provider asks.
+    /// Sets how long the provider asks to wait before the next attempt.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// The same, meaning something else.
+    /// Changes the kind.
     #[cfg(feature = "email")]
     pub(super) fn of_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
 
-    /// What it means.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same mail may be sent again, without arriving twice. An [unknown](ErrorKind::Unknown) outcome may only be
-    /// repeated by who bears that, or with an [idempotency key](super::Email::idempotency_key) the provider knows.
+    /// Returns whether the same mail may be sent again without arriving twice. After an
+    /// [unknown](ErrorKind::Unknown) outcome, send it again only if a duplicate is acceptable, or if it has an
+    /// [idempotency key](super::Email::idempotency_key) and the provider supports them.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
     }
 
-    /// How long the provider asks to wait.
+    /// Returns how long the provider asks to wait, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the mail was taken: never [`Success`](Outcome::Success).
+    /// Returns [`Failed`](Outcome::Failed) if the mail was certainly not accepted and [`Unknown`](Outcome::Unknown)
+    /// if it may have been; never [`Success`](Outcome::Success).
     pub fn outcome(&self) -> Outcome {
         self.class().outcome()
     }
 
-    /// What is wrong with the mail, of kind [`Invalid`](ErrorKind::Invalid).
+    /// Returns what is wrong with the mail, if the kind is [`Invalid`](ErrorKind::Invalid).
     pub fn invalid(&self) -> Option<&Invalid> {
         self.0.source.downcast_ref()
     }
@@ -148,8 +154,8 @@ impl fmt::Display for EmailError {
             ErrorKind::Refused => "the mail was refused",
             ErrorKind::RateLimited => "too many mails were sent",
             ErrorKind::Unavailable => "the mail provider is not available",
-            ErrorKind::Unknown => "the mail provider did not answer, so the mail may have been sent",
-            ErrorKind::Configuration => "the mail provider is not set up",
+            ErrorKind::Unknown => "the mail provider did not respond, so the mail may have been sent",
+            ErrorKind::Configuration => "the mail provider is not configured correctly",
         };
         write!(f, "{means}: {}", self.0.source)
     }
@@ -179,77 +185,81 @@ impl From<AddressError> for EmailError {
     }
 }
 
-/// What is wrong with a mail.
+/// The reason why a mail is not valid.
 ///
 /// ```
 /// use omnistack_core::email::{Email, Invalid};
 ///
 /// fn advice(invalid: &Invalid) -> String {
 ///     match invalid {
-///         Invalid::NoSubject => "Say what it is about.".into(),
-///         Invalid::TooLarge { limit, .. } => format!("Leave out some files: {limit} bytes is the most."),
+///         Invalid::NoSubject => "Add a subject.".into(),
+///         Invalid::TooLarge { limit, .. } => format!("Remove some attachments: the limit is {limit} bytes."),
 ///         other => other.to_string(),
 ///     }
 /// }
 ///
 /// let letter = Email::to("ada@example.com").from("shop@example.com").text("Hello.");
-/// assert_eq!(letter.check().map_err(|invalid| advice(&invalid)), Err("Say what it is about.".into()));
+/// assert_eq!(letter.check().map_err(|invalid| advice(&invalid)), Err("Add a subject.".into()));
 /// let hostile = letter.subject("Hello\r\nBcc: eve@example.com");
 /// assert_eq!(hostile.check(), Err(Invalid::ControlCharacter("the subject")));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
-    /// An address is none.
+    /// An address is not valid.
     #[error("an address is not valid: {0}")]
     Address(#[from] AddressError),
-    /// Nobody in `to`. Providers ask for one, even where there are copies.
-    #[error("it is to nobody")]
+    /// `to` is empty. Providers need a recipient in `to`, even if there are copies.
+    #[error("it has no recipient in `to`")]
     NoRecipients,
-    /// More recipients than [`MAX_RECIPIENTS`](super::Email::MAX_RECIPIENTS).
+    /// There are more recipients than [`MAX_RECIPIENTS`](super::Email::MAX_RECIPIENTS).
     #[error("it has {0} recipients, more than {max}", max = super::Email::MAX_RECIPIENTS)]
     TooManyRecipients(usize),
-    /// Neither the mail nor the app says whom it is from.
-    #[error("it has no sender: set EMAIL_FROM, or `from` of the mail")]
+    /// Neither the mail nor the app's settings name a sender.
+    #[error("it has no sender: set EMAIL_FROM, or the mail's `from`")]
     NoSender,
-    /// No subject.
+    /// The subject is empty.
     #[error("it has no subject")]
     NoSubject,
-    /// Neither text nor HTML.
+    /// The mail has neither text nor HTML.
     #[error("it has neither text nor HTML")]
     NoBody,
-    /// A line break, NUL or other control character where one could begin a header of its own.
+    /// A field that goes into a header has a line break, NUL or another control character, which could begin
+    /// another header.
     #[error("{0} has a line break or another control character")]
     ControlCharacter(&'static str),
-    /// Longer than allowed, in bytes.
+    /// A field is longer than allowed.
     #[error("{field} is longer than {limit} bytes")]
     TooLong {
-        /// What.
+        /// Name of the field.
         field: &'static str,
-        /// How long it may be.
+        /// Largest length, in bytes.
         limit: usize,
     },
-    /// A header's name is no name, or one that the message sets itself.
+    /// The name of an extra header is not a valid header name, or is the name of a header that the message sets
+    /// itself.
     #[error("`{0}` can't be set as an extra header")]
     Header(String),
-    /// A tag's name or value has other characters than ASCII letters, digits, `_` and `-`, or is there twice.
-    #[error("tag `{0}` is not valid: ASCII letters, digits, `_` and `-`, each name once")]
+    /// A tag's name or value has other characters than ASCII letters, digits, `_` and `-`, or the name occurs
+    /// twice.
+    #[error("tag `{0}` is not valid: use ASCII letters, digits, `_` and `-`, and each name once")]
     Tag(String),
-    /// An attachment's media type or content id can't stand in a header.
-    #[error("attachment `{0}` has no usable media type or content id")]
+    /// An attachment has no name, or its media type or content id is not valid in a header.
+    #[error("attachment `{0}` has no name, or its media type or content id is not valid")]
     Attachment(String),
-    /// The address to unsubscribe at is no `https` URL, which one click needs, or has characters a URL can't have.
-    #[error("the address to unsubscribe at is not a usable URL; one click needs https")]
+    /// The unsubscribe URL is not `https`, which one-click unsubscription needs, or has characters that are not
+    /// allowed.
+    #[error("the unsubscribe URL is not valid; one-click unsubscription needs https")]
     Unsubscribe,
-    /// An idempotency key that is empty, longer than 256 bytes or not visible ASCII.
-    #[error("the idempotency key is not 1 to 256 visible ASCII characters")]
+    /// The idempotency key is empty, longer than 256 bytes or not visible ASCII.
+    #[error("the idempotency key must have 1 to 256 visible ASCII characters")]
     IdempotencyKey,
-    /// Text, HTML and attachments, as base64, are larger than allowed.
-    #[error("it is {size} bytes large as it is sent, more than {limit}")]
+    /// Text, HTML and attachments (as base64) are larger than allowed.
+    #[error("its size is {size} bytes, more than the limit of {limit}")]
     TooLarge {
-        /// How large it is.
+        /// Size of the mail, in bytes.
         size: u64,
-        /// How large it may be.
+        /// Largest size, in bytes.
         limit: u64,
     },
 }

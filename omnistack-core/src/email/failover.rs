@@ -1,4 +1,4 @@
-//! A second provider for when the first is away.
+//! Failover to a second mail provider.
 
 use std::sync::Arc;
 
@@ -6,13 +6,14 @@ use async_trait::async_trait;
 
 use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
 
-/// Sends through the second provider what the first has certainly not taken: when it is
-/// [unavailable](ErrorKind::Unavailable) or [takes no more](ErrorKind::RateLimited).
+/// A provider that sends a mail through the second provider if the first has certainly not accepted it: the first
+/// is [unavailable](ErrorKind::Unavailable) or [rate limited](ErrorKind::RateLimited).
 ///
-/// Never when the outcome at the first is [unknown](ErrorKind::Unknown), since the mail would then arrive twice: two providers
-/// share no idempotency keys. Nor when the first refuses the mail or is not set up: somebody must know.
+/// The second provider is not used if the outcome at the first is [unknown](ErrorKind::Unknown), because the mail
+/// could then arrive twice: the two providers do not share idempotency keys. It is not used either if the first
+/// refuses the mail or is not configured correctly, because an operator has to know.
 ///
-/// Every mail tries the first one first, and so waits for its deadline while it hangs.
+/// Every mail is sent to the first provider first, and so waits for that provider's timeout while it hangs.
 ///
 /// ```
 /// use omnistack_core::email::{Email, Failover, Mailer, Memory};
@@ -35,7 +36,7 @@ use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
 /// let second = Memory::default();
 /// let mailer = Mailer::new(Failover::new(first, second.clone())).from("shop@example.com".parse()?);
 ///
-/// // The first is away.
+/// // The first provider is unavailable.
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// assert_eq!((sent.provider, second.sent().len()), ("memory", 1));
 /// # Ok(())
@@ -48,7 +49,7 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// The first, and the second for when it is away.
+    /// Creates a failover from `first` to `second`.
     pub fn new(first: impl EmailProvider, second: impl EmailProvider) -> Self {
         Self { first: Arc::new(first), second: Arc::new(second) }
     }
@@ -66,11 +67,12 @@ impl EmailProvider for Failover {
             other => return other,
         };
         let (first, second) = (self.first.name(), self.second.name());
-        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider is away");
+        tracing::warn!(target: "omnistack::email", first, second, %away, "the first mail provider did not accept the mail; the second is used");
         match self.second.send(email).await {
-            // What the second can't take, the first may when it is back.
+            // A mail that the second provider refuses may still be accepted by the first, once it is available
+            // again.
             Err(error) if matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration) => {
-                tracing::warn!(target: "omnistack::email", second, %error, "nor does the second mail provider take it");
+                tracing::warn!(target: "omnistack::email", second, %error, "the second mail provider did not accept the mail either");
                 Err(away)
             }
             other => other,

@@ -1,4 +1,4 @@
-//! Mails shown instead of sent, while developing.
+//! The dev mailbox, which shows outgoing mail in development.
 
 mod page;
 mod routes;
@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use super::{Email, EmailError, EmailProvider, Sent};
 use crate::clock::{Clock, Timestamp};
 
-/// Mails kept at most.
-const KEPT: usize = 200;
+/// Number of mails kept; older ones are dropped.
+const MAX_MAILS: usize = 200;
 
-/// Keeps the last 200 mails, in memory, and hands each to another provider as well. With the module [`Mail`](super::Mail) and
-/// outside production, it shows what it has at `/dev/mailbox`. Clones share what they keep.
+/// The dev mailbox: keeps the last 200 mails in memory, and passes each to another provider. With the module
+/// [`Mail`](super::Mail) and outside production, it is shown at `/dev/mailbox`. Clones share the kept mails.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, email::{Email, Mail, Mailbox, Mailer}};
@@ -50,7 +50,7 @@ struct Kept {
     last: u64,
 }
 
-/// A mail in a [`Mailbox`].
+/// A mail in the dev mailbox ([`Mailbox`]).
 ///
 /// ```
 /// use omnistack_core::{clock::MockClock, email::{Console, Email, Mailbox, Mailer}};
@@ -70,31 +70,31 @@ struct Kept {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// Its number, counted from 1.
+    /// The mail's number, counted from 1.
     pub id: u64,
-    /// When it came.
+    /// The time at which the mail was sent.
     pub at: Timestamp,
     /// The mail.
     pub email: Email,
 }
 
 impl Mailbox {
-    /// Around a provider: a mail it does not take is not kept.
+    /// Creates a dev mailbox that passes mails to `inner`. A mail that `inner` does not accept is not kept.
     pub fn new(inner: impl EmailProvider, clock: Clock) -> Self {
         Self { inner: Arc::new(inner), clock, kept: Arc::default() }
     }
 
-    /// The mails, the oldest first.
+    /// Returns the kept mails, the oldest first.
     pub fn mails(&self) -> Vec<Received> {
         self.kept().mails.iter().cloned().collect()
     }
 
-    /// One mail; nothing when there is none of this number, or no more.
+    /// Returns the mail with this number. Returns `None` if there is none, or if it was dropped.
     pub fn get(&self, id: u64) -> Option<Received> {
         self.kept().mails.iter().find(|received| received.id == id).cloned()
     }
 
-    /// Forgets them all.
+    /// Deletes all mails.
     pub fn clear(&self) {
         self.kept().mails.clear();
     }
@@ -120,7 +120,7 @@ impl EmailProvider for Mailbox {
         let mut kept = self.kept();
         kept.last += 1;
         let id = kept.last;
-        if kept.mails.len() >= KEPT {
+        if kept.mails.len() >= MAX_MAILS {
             kept.mails.pop_front();
         }
         kept.mails.push_back(Received { id, at, email: email.clone() });

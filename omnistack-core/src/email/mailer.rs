@@ -1,12 +1,13 @@
-//! The handle modules ask for.
+//! The handle by which modules send mail.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{Address, Console, Email, EmailError, EmailProvider, Invalid, MAX_SIZE, Sent};
 
-/// The app's way to send mail. Cheap to clone.
+/// The handle by which the app sends mail. It is cheap to clone.
 ///
-/// [`send`](Self::send) speaks to the provider now, and so takes as long as the provider does; it is for jobs.
+/// [`send`](Self::send) calls the provider directly, and so takes as long as the provider does. Call it in jobs; in
+/// requests, use the `Outbox` of the module `Mail`.
 ///
 /// ```
 /// use omnistack_core::{async_trait, email::{Address, Email, Mailer}, jobs::{Job, JobCtx, JobError}};
@@ -62,41 +63,41 @@ struct Inner {
 }
 
 impl Mailer {
-    /// Through this provider.
+    /// Creates a mailer that sends through this provider, with no default sender and a size limit of 40 MiB.
     pub fn new(provider: impl EmailProvider) -> Self {
         Self(Arc::new(Inner { provider: Arc::new(provider), from: None, limit: MAX_SIZE }))
     }
 
-    /// Whom mails are from that don't say it themselves.
+    /// Sets the sender of mails that have none of their own.
     #[must_use]
     pub fn from(mut self, from: Address) -> Self {
         Arc::make_mut(&mut self.0).from = Some(from);
         self
     }
 
-    /// How large a mail may be as it is sent, in bytes: text, HTML and attachments, these as base64.
+    /// Sets the largest size of a mail, in bytes, at most 40 MiB: text, HTML, and attachments as base64.
     #[must_use]
     pub fn limit(mut self, bytes: u64) -> Self {
         Arc::make_mut(&mut self.0).limit = bytes.min(MAX_SIZE);
         self
     }
 
-    /// The same through another provider.
+    /// Replaces the provider.
     #[cfg(feature = "email")]
     pub(super) fn through(mut self, provider: impl EmailProvider) -> Self {
         Arc::make_mut(&mut self.0).provider = Arc::new(provider);
         self
     }
 
-    /// Who delivers.
+    /// Returns the provider.
     pub fn provider(&self) -> &Arc<dyn EmailProvider> {
         &self.0.provider
     }
 
-    /// The mail as it would be sent, with a sender, or what is wrong with it.
+    /// Returns the mail as it would be sent: with a sender, and validated.
     ///
     /// # Errors
-    /// It can't be sent by anybody.
+    /// Returns [`Invalid`] if the mail is not valid or is larger than the limit.
     pub fn prepare<'a>(&self, email: &'a Email) -> Result<Cow<'a, Email>, Invalid> {
         let email = match (&email.from, &self.0.from) {
             (None, Some(from)) => Cow::Owned(email.clone().from(from)),
@@ -113,14 +114,16 @@ impl Mailer {
     /// Sends a mail.
     ///
     /// # Errors
-    /// It can't be sent, was not taken, or may not have been: see [`ErrorKind`](super::ErrorKind).
+    /// Returns an [`EmailError`] if the mail is not valid, was not accepted, or if it is unknown whether it was:
+    /// see [`ErrorKind`](super::ErrorKind).
     pub async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
         self.0.provider.send(&*self.prepare(email)?).await
     }
 }
 
 impl Default for Mailer {
-    /// Writes mails to the log, from `app@localhost` unless they say: for development.
+    /// Creates a mailer for development: it writes mails to the log, from `app@localhost` unless the mail has a
+    /// sender.
     fn default() -> Self {
         let mailer = Self::new(Console::default());
         match Address::new("app@localhost") {

@@ -1,4 +1,4 @@
-//! Mails kept, for tests to read.
+//! The provider for tests, which keeps mails in memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Email, EmailError, EmailProvider, Sent};
 
-/// Keeps every mail, and delivers none. Clones share what they keep.
+/// A provider for tests that keeps every mail and delivers none. Clones share the kept mails.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, email::{Email, Mailer, Memory}};
@@ -20,7 +20,7 @@ use super::{Email, EmailError, EmailProvider, Sent};
 ///
 /// # let mailer: Mailer = app.ctx().get()?;
 /// # mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
-/// // … have the app do what it sends a mail after …
+/// // … make the app do what it sends a mail for …
 /// let sent = memory.take();
 /// assert_eq!((sent.len(), sent[0].to[0].mailbox()), (1, "ada@example.com"));
 /// assert!(memory.take().is_empty());
@@ -31,12 +31,12 @@ use super::{Email, EmailError, EmailProvider, Sent};
 pub struct Memory(Arc<Mutex<Vec<Email>>>);
 
 impl Memory {
-    /// What was sent so far, oldest first.
+    /// Returns all mails sent so far, the oldest first.
     pub fn sent(&self) -> Vec<Email> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was sent since the last call.
+    /// Removes and returns the mails sent since the last call, the oldest first.
     pub fn take(&self) -> Vec<Email> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

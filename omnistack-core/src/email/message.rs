@@ -1,4 +1,4 @@
-//! A mail.
+//! The mail message type.
 
 mod attachment;
 mod unsubscribe;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use super::{Address, AddressError, Invalid};
 use crate::identity::TenantId;
 
-/// How large a mail may ever be as it is sent, in bytes: no provider takes more. See [`Email::size`].
+/// Largest size of a mail, in bytes: no provider accepts more. See [`Email::size`].
 pub const MAX_SIZE: u64 = 40 * 1024 * 1024;
 
-/// A mail: data, which a [`Mailer`](super::Mailer) sends now or a job later.
+/// A mail, as plain data: a [`Mailer`](super::Mailer) sends it directly, or a job sends it later.
 ///
 /// ```
 /// use omnistack_core::email::{Attachment, Email, Unsubscribe};
@@ -35,71 +35,72 @@ pub const MAX_SIZE: u64 = 40 * 1024 * 1024;
 /// assert!(report.from("shop@example.com").check().is_ok());
 /// ```
 ///
-/// Methods that take an address take a text as well. One that is no address is kept as the mail's fault: [`check`](Self::check)
-/// reports it, and so does every attempt to send or store the mail.
+/// Methods that take an address also take a text. If the text is not a valid address, the mail keeps the error:
+/// [`check`](Self::check) reports it, and every attempt to send or store the mail fails with it.
 ///
-/// In serde it is an object of its fields, the empty ones left out, attachments as base64.
+/// Its serde form is an object of its fields, without the empty ones, and with attachments as base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Email {
-    /// Whom it is from; the app's `EMAIL_FROM` if absent.
+    /// The sender; the app's `EMAIL_FROM` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Address>,
-    /// To whom.
+    /// The recipients in `To`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<Address>,
-    /// Who gets a copy, as everybody sees.
+    /// The recipients in `Cc`, visible to all recipients.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cc: Vec<Address>,
-    /// Who gets a copy, as nobody else sees.
+    /// The recipients in `Bcc`, not visible to other recipients.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bcc: Vec<Address>,
-    /// Where answers go, if not to the sender.
+    /// The addresses that replies go to, if not to the sender.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reply_to: Vec<Address>,
-    /// What about.
+    /// The subject.
     pub subject: String,
-    /// The text, for readers without HTML.
+    /// The body as plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The text in HTML.
+    /// The body as HTML.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
-    /// Files, and the images the HTML shows.
+    /// Files, and images shown by the HTML.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
     /// Extra headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Header>,
-    /// What the provider's statistics and events tell mails apart by. SMTP has no place for them.
+    /// Tags, by which the provider's statistics and events distinguish mails. SMTP does not transmit them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
-    /// How to get no more of these.
+    /// The unsubscribe headers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsubscribe: Option<Unsubscribe>,
-    /// The same mail has the same key, however often it is sent: a provider that knows keys delivers it once.
+    /// The idempotency key: the same for every attempt to send the same mail. A provider that supports idempotency
+    /// keys delivers the mail once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// The tenant it is sent for.
+    /// The tenant that the mail is sent for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// The first text that was no address.
+    /// The error of the first text that was not a valid address.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "refuse", skip_deserializing)]
     fault: Option<AddressError>,
 }
 
-/// A mail with a fault is not stored: without its fault it would be another mail.
+/// Fails: a mail with an invalid address is not stored, because its fields do not show the error.
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference to the field")]
 fn refuse<S: Serializer>(fault: &Option<AddressError>, _: S) -> Result<S::Ok, S::Error> {
     Err(S::Error::custom(fault.map_or(Invalid::NoRecipients, Invalid::Address)))
 }
 
 impl Email {
-    /// To how many a mail may be, copies included. The providers' limits lie between 50 and 1000.
+    /// Largest number of recipients of a mail, copies included. The providers' limits lie between 50 and 1000.
     pub const MAX_RECIPIENTS: usize = 50;
 
-    /// A mail to somebody. More of them with [`also_to`](Self::also_to).
+    /// Creates a mail to an address. [`also_to`](Self::also_to) adds more.
     pub fn to(address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         Self::default().also_to(address)
     }
@@ -116,115 +117,116 @@ impl Email {
         self
     }
 
-    /// Whom it is from. It must be a sender the provider lets the app use.
+    /// Sets the sender. The provider must allow the app to send from this address.
     #[must_use]
     pub fn from(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.from = Some(address))
     }
 
-    /// To this one too.
+    /// Adds a recipient to `To`.
     #[must_use]
     pub fn also_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.to.push(address))
     }
 
-    /// A copy to this one, as everybody sees.
+    /// Adds a recipient to `Cc`, visible to all recipients.
     #[must_use]
     pub fn cc(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.cc.push(address))
     }
 
-    /// A copy to this one, as nobody else sees.
+    /// Adds a recipient to `Bcc`, not visible to other recipients.
     #[must_use]
     pub fn bcc(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.bcc.push(address))
     }
 
-    /// Answers go here.
+    /// Adds an address that replies go to.
     #[must_use]
     pub fn reply_to(self, address: impl TryInto<Address, Error: Into<AddressError>>) -> Self {
         self.address(address, |email, address| email.reply_to.push(address))
     }
 
-    /// What about.
+    /// Sets the subject.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
         self
     }
 
-    /// The text. With [`html`](Self::html) as well, readers choose.
+    /// Sets the body as plain text. If there is [`html`](Self::html) as well, the recipient's mail program chooses.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
         self
     }
 
-    /// The text in HTML.
+    /// Sets the body as HTML.
     #[must_use]
     pub fn html(mut self, html: impl Into<String>) -> Self {
         self.html = Some(html.into());
         self
     }
 
-    /// A file, or an image the HTML shows.
+    /// Adds a file, or an image shown by the HTML.
     #[must_use]
     pub fn attach(mut self, attachment: Attachment) -> Self {
         self.attachments.push(attachment);
         self
     }
 
-    /// An extra header. Those the message sets itself can't be set here.
+    /// Adds an extra header. Headers that the message sets itself, such as `Subject`, are not allowed.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push(Header { name: name.into(), value: value.into() });
         self
     }
 
-    /// What the provider's statistics and events tell mails apart by.
+    /// Adds a tag, by which the provider's statistics and events distinguish mails.
     #[must_use]
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push(Tag { name: name.into(), value: value.into() });
         self
     }
 
-    /// How to get no more of these.
+    /// Sets how recipients unsubscribe.
     #[must_use]
     pub fn unsubscribe(mut self, unsubscribe: Unsubscribe) -> Self {
         self.unsubscribe = Some(unsubscribe);
         self
     }
 
-    /// The same mail has the same key, however often it is sent: a provider that knows keys delivers it once.
+    /// Sets the idempotency key, which must be the same for every attempt to send the same mail. A provider that
+    /// supports idempotency keys delivers the mail once.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
     }
 
-    /// The tenant it is sent for.
+    /// Sets the tenant that the mail is sent for.
     #[must_use]
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// Everybody who gets it.
+    /// Returns all recipients: `to`, `cc` and `bcc`.
     pub fn recipients(&self) -> impl Iterator<Item = &Address> {
         self.to.iter().chain(&self.cc).chain(&self.bcc)
     }
 
-    /// The text, if it is not empty.
+    /// Returns the plain text, if it is not empty.
     pub(super) fn written_text(&self) -> Option<&str> {
         self.text.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// The HTML, if it is not empty.
+    /// Returns the HTML, if it is not empty.
     pub(super) fn written_html(&self) -> Option<&str> {
         self.html.as_deref().filter(|html| !html.is_empty())
     }
 
-    /// The extra headers and those to unsubscribe by.
+    /// Returns the extra headers and the unsubscribe headers.
     #[cfg(feature = "email")]
     pub(super) fn all_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let extra = self.headers.iter().map(|header| (header.name.as_str(), Cow::Borrowed(header.value.as_str())));
@@ -232,17 +234,17 @@ impl Email {
         extra.chain(unsubscribe.map(|(name, value)| (name, Cow::Owned(value))))
     }
 
-    /// How large it is as it is sent, in bytes: text, HTML and attachments, these as base64. Headers are not counted.
+    /// Returns the size of the mail, in bytes: text, HTML, and attachments as base64. Headers are not counted.
     pub fn size(&self) -> u64 {
         let text = |text: &Option<String>| text.as_deref().map_or(0, str::len) as u64;
         let attachments: u64 = self.attachments.iter().map(|file| file.content.len().div_ceil(3) as u64 * 4).sum();
         text(&self.text) + text(&self.html) + attachments
     }
 
-    /// Whether it can be sent by anybody. Every provider asks this first.
+    /// Validates the mail. Every provider calls this before it sends.
     ///
     /// # Errors
-    /// The first thing wrong with it.
+    /// Returns the first reason why the mail is not valid.
     pub fn check(&self) -> Result<(), Invalid> {
         if let Some(fault) = self.fault {
             return Err(fault.into());
@@ -284,7 +286,7 @@ impl Email {
     }
 }
 
-/// Text for a header: no character that could end it.
+/// Checks that a header value has no control characters, which could end the header, and at most `limit` bytes.
 fn one_line(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid> {
     if text.chars().any(char::is_control) {
         return Err(Invalid::ControlCharacter(field));
@@ -295,7 +297,7 @@ fn one_line(field: &'static str, text: &str, limit: usize) -> Result<(), Invalid
     Ok(())
 }
 
-/// A token of RFC 9110, section 5.6.2, which is one of RFC 2045, section 5.1, as well.
+/// Returns whether the text is a token of RFC 9110, section 5.6.2, which is also a token of RFC 2045, section 5.1.
 fn is_token(text: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_tchar)
@@ -310,20 +312,21 @@ fn is_token(text: &str) -> bool {
 /// let mail = mail.header("Auto-Submitted", "auto-replied");
 /// assert_eq!((mail.headers[0].name.as_str(), mail.check()), ("Auto-Submitted", Ok(())));
 ///
-/// // There is a method for that.
+/// // `Bcc` is set by the method `bcc`.
 /// assert_eq!(mail.header("Bcc", "eve@example.com").check(), Err(Invalid::Header("Bcc".into())));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Header {
-    /// Its name, at most 76 ASCII characters.
+    /// The header's name, at most 76 ASCII characters.
     pub name: String,
-    /// Its value, one line of at most 998 bytes.
+    /// The header's value, one line of at most 998 bytes.
     pub value: String,
 }
 
-/// Those the message sets itself, or the servers it goes through; and every `Content-…`.
-const OWN: [&str; 16] = [
+/// Headers that the message or the mail servers set; extra headers must not have these names, nor names that begin
+/// with `content-`.
+const RESERVED_HEADERS: [&str; 16] = [
     "from",
     "sender",
     "to",
@@ -345,14 +348,19 @@ const OWN: [&str; 16] = [
 impl Header {
     fn check(&self) -> Result<(), Invalid> {
         let lower = self.name.to_ascii_lowercase();
-        if !is_token(&self.name) || self.name.len() > 76 || OWN.contains(&&*lower) || lower.starts_with("content-") {
+        if !is_token(&self.name)
+            || self.name.len() > 76
+            || RESERVED_HEADERS.contains(&&*lower)
+            || lower.starts_with("content-")
+        {
             return Err(Invalid::Header(self.name.clone()));
         }
         one_line("the value of a header", &self.value, 998)
     }
 }
 
-/// What statistics and events tell mails apart by: ASCII letters, digits, `_` and `-`, at most 256 of them each.
+/// A tag, by which statistics and events distinguish mails. Name and value each have 1 to 256 ASCII letters,
+/// digits, `_` and `-`.
 ///
 /// ```
 /// use omnistack_core::email::Email;
@@ -364,9 +372,9 @@ impl Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tag {
-    /// Of what kind: `template`.
+    /// The tag's name, such as `template`.
     pub name: String,
-    /// Which: `welcome`.
+    /// The tag's value, such as `welcome`.
     pub value: String,
 }
 

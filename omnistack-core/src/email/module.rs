@@ -1,4 +1,4 @@
-//! The module: mail from templates, sent by jobs.
+//! The module [`Mail`].
 
 use std::{fmt, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 crate::section! {
-    /// Mail the app writes.
+    /// Mail templates and outbox.
     ///
     /// ```
     /// use omnistack_core::{config::Config, email::MailSettings};
@@ -37,30 +37,32 @@ crate::section! {
     /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct MailSettings {
-        /// The product's name, at the top of every mail; the app's own when absent.
+        /// The product's name, shown at the top of every mail. Default: the app's name.
         pub product: Option<String> = "EMAIL_PRODUCT";
-        /// Whom readers may ask.
+        /// The address for support, shown at the bottom of every mail.
         pub support: Option<Address> = "EMAIL_SUPPORT";
-        /// Where the name at the top of every mail leads.
+        /// The URL that the product's name at the top of every mail links to.
         pub url: Option<String> = "EMAIL_PRODUCT_URL";
-        /// How long a mail that nobody takes is tried again.
+        /// The time for which sending a mail is retried before it is given up.
         pub give_up_after: Duration = "EMAIL_GIVE_UP_AFTER", default "72h", range "1s"..="30d";
-        /// How long the outbox says what became of a mail.
+        /// The time for which the outbox keeps the state of a mail after it was sent, skipped or given up.
         pub keep: Duration = "EMAIL_KEEP", default "720h", range "1h"..="3650d";
-        /// The signing secret of the webhook at Resend that tells of bounces and complaints; without it there is no such route.
+        /// The signing secret of Resend's webhook for bounces and complaints. Without it, the app has no route for
+        /// that webhook.
         pub resend_webhook_secret: Option<SecretString> = "RESEND_WEBHOOK_SECRET";
-        /// The verification key of the signed event webhook at SendGrid; without it there is no such route.
+        /// The verification key of SendGrid's signed event webhook. Without it, the app has no route for that
+        /// webhook.
         pub sendgrid_webhook_key: Option<String> = "SENDGRID_WEBHOOK_KEY";
     }
 }
 
 type AddTemplate = Box<dyn Fn(Templates) -> Result<Templates, TemplateError> + Send + Sync>;
 
-/// Mail from templates, sent by jobs: `.with(Mail::default())`.
+/// The module for mail from templates, sent by jobs: `.with(Mail::default())`.
 ///
-/// It provides [`Outbox`], [`Overrides`], [`Suppressions`] and [`Templates`]; runs the jobs that send; takes bounces and
-/// complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` where their keys are set; and, outside production,
-/// shows mails and templates at `/dev/mailbox`.
+/// It provides [`Outbox`], [`Overrides`], [`Suppressions`] and [`Templates`], and runs the jobs that send. It
+/// receives bounces and complaints at `/api/v1/public/email/webhooks/resend` and `…/sendgrid` if their keys are
+/// set. Outside production, it shows mails and templates at `/dev/mailbox`.
 ///
 /// ```
 /// use omnistack_core::email::{Mail, template::Template};
@@ -88,7 +90,8 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// With another template, or with other sources for a shipped one of the same name.
+    /// Adds a template, or replaces the sources of a built-in template with the same name. A source that does not
+    /// render with the template's sample is reported when the app is built.
     pub fn template<T: Template + 'static>(mut self) -> Self {
         self.templates.push(Box::new(|templates| templates.with::<T>()));
         self
@@ -99,7 +102,7 @@ impl Mail {
         brand.support = settings.support.as_ref().map(|address| address.mailbox().to_owned());
         if let Some(url) = &settings.url {
             if super::template::link(url).is_err() {
-                registry.problem("`EMAIL_PRODUCT_URL` is no http or https address", "set it to https://…, or unset it");
+                registry.problem("`EMAIL_PRODUCT_URL` is not an http or https URL", "set it to https://…, or unset it");
             }
             brand = brand.url(url);
         }
@@ -107,7 +110,7 @@ impl Mail {
         for add in &self.templates {
             match add(templates.clone()) {
                 Ok(more) => templates = more,
-                Err(error) => _ = registry.problem(error.to_string(), "correct its source or its sample"),
+                Err(error) => _ = registry.problem(error.to_string(), "correct the template's source or its sample"),
             }
         }
         templates
@@ -126,8 +129,8 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
         match keys.clone().resend(secret.expose_secret()) {
             Some(more) => keys = more,
             None => {
-                let fix = "copy `whsec_…` from Resend's page of webhooks";
-                registry.problem("`RESEND_WEBHOOK_SECRET` is no secret", fix);
+                let fix = "copy the signing secret `whsec_…` from the webhook's page at Resend";
+                registry.problem("`RESEND_WEBHOOK_SECRET` is not a webhook signing secret", fix);
             }
         }
     }
@@ -135,16 +138,17 @@ fn keys(registry: &mut Registry, settings: &MailSettings) -> Keys {
         match keys.clone().sendgrid(key) {
             Some(more) => keys = more,
             None => {
-                let fix = "copy the verification key from SendGrid's page of event webhooks";
-                registry.problem("`SENDGRID_WEBHOOK_KEY` is no public key of P-256", fix);
+                let fix = "copy the verification key from SendGrid's settings of the event webhook";
+                registry.problem("`SENDGRID_WEBHOOK_KEY` is not a P-256 public key", fix);
             }
         }
     }
     keys
 }
 
-/// SendGrid gathers events to at most this much, and Resend sends one at a time.
-const LARGEST_EVENTS: u64 = 1024 * 1024;
+/// Largest webhook body, in bytes: SendGrid sends batches of events up to this size, and Resend sends single
+/// events.
+const MAX_WEBHOOK_BODY_BYTES: u64 = 1024 * 1024;
 
 impl Module for Mail {
     fn name(&self) -> &'static str {
@@ -157,7 +161,7 @@ impl Module for Mail {
         let keys = keys(registry, &settings);
         let clock = registry.clock();
         registry.require::<Mailer>();
-        // Without a database its settings are among the problems already.
+        // Without a database, the missing settings are reported already.
         let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
         let suppressions = Suppressions::new(db.clone(), clock.clone());
         let store = Store { db: db.clone(), clock: clock.clone() };
@@ -188,12 +192,12 @@ impl Module for Mail {
                 Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetTenantMail { tenant: gone.tenant }))
             });
         if let Some(api) = suppression::routes(&keys) {
-            let mount = Mount::public("/email/webhooks").body_limit(LARGEST_EVENTS).without_idempotency();
+            let mount = Mount::public("/email/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
             let webhooks = Webhooks { keys, suppressions, clock: clock.clone() };
             registry.routes(mount, api, |_| Ok(webhooks));
         }
         if !registry.environment().is_production() {
-            // What `EMAIL_PROVIDER=console` sends goes through it.
+            // Mails of `EMAIL_PROVIDER=console` go through the dev mailbox.
             registry
                 .provide(Mailbox::new(Console::default(), clock))
                 .routes(Mount::root("", Audience::Public), mailbox::routes(), move |ctx| {

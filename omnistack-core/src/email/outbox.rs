@@ -1,4 +1,4 @@
-//! Mail that is sent by a job: written with the caller's rows, handed over until it is taken.
+//! The mail outbox: mails are stored in the caller's transaction and sent by a job.
 
 mod job;
 mod store;
@@ -23,7 +23,7 @@ use crate::{
     jobs::{Draft, EnqueueError, Jobs},
 };
 
-/// A mail in the outbox.
+/// Marker type of mail ids ([`MessageId`]).
 ///
 /// ```
 /// use omnistack_core::{email::Message, id::Id};
@@ -65,7 +65,7 @@ pub enum Message {}
 /// ```
 pub type MessageId = Id<Message>;
 
-/// Why a mail is not in the outbox.
+/// The reason why a mail was not put into the outbox.
 ///
 /// ```
 /// use omnistack_core::{email::{Invalid, MessageId, Outbox, OutboxError}, http::{Error, FieldProblem}};
@@ -94,22 +94,22 @@ pub type MessageId = Id<Message>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// It can't be sent by anybody.
+    /// The mail is not valid.
     #[error("the mail can't be sent: {0}")]
     Invalid(#[from] Invalid),
-    /// Its template can't be rendered with these values.
+    /// The template can't be rendered with these values.
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The job could not be enqueued.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
-    /// The database refused it.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl OutboxError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Template(_) => false,
@@ -138,8 +138,9 @@ impl From<OutboxError> for crate::http::Error {
     }
 }
 
-/// The way to send mail from a request: it is a row and a job, in the caller's transaction, and so is sent exactly when what it
-/// is about has happened. The module [`Mail`](super::Mail) provides it. Cheap to clone.
+/// The mail outbox, by which requests send mail: a mail is a row and a job in the caller's transaction, so it is
+/// sent if and only if that transaction commits. The module [`Mail`](super::Mail) provides it. It is cheap to
+/// clone.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, email::{Mail, Outbox, template::VerifyEmail}};
@@ -166,14 +167,15 @@ impl From<OutboxError> for crate::http::Error {
 /// # }
 /// ```
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// - **Nothing lost.** A mail that was committed is tried again until a provider takes it, refuses it for good, or
-///   `EMAIL_GIVE_UP_AFTER` has passed; what became of it is in the outbox.
-/// - **Nothing sent twice, as far as anybody can promise.** What was certainly not taken is sent again freely. When nobody can
-///   say, because the answer did not come or the process died before it was written down, the mail is sent again too: a mail
-///   too many is better than a reset link that never came. It is the same mail, with the same idempotency key and so the same
-///   `Message-ID`: providers that know keys deliver it once, and mailboxes show what has one `Message-ID` once, most of them.
+/// - **No committed mail is lost.** Sending is retried until a provider accepts the mail, a provider refuses it
+///   permanently, or `EMAIL_GIVE_UP_AFTER` has passed. The outbox shows the result.
+/// - **Duplicates are rare.** A mail that was certainly not accepted is sent again. If the outcome is unknown,
+///   because no response arrived or the process ended before it stored the result, the mail is sent again too: a
+///   duplicate is better than a missing password reset link. Every attempt has the same idempotency key and
+///   therefore the same `Message-ID`: providers that support idempotency keys deliver the mail once, and most
+///   mailboxes show mails with the same `Message-ID` once.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     jobs: Jobs,
@@ -182,21 +184,22 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// In this database, with these templates.
+    /// Creates an outbox in this database, with these templates.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, templates: Templates) -> Self {
         let overrides = Overrides::new(db.clone(), clock.clone(), templates);
         Self { jobs, store: Store { db, clock }, overrides }
     }
 
-    /// The app's templates.
+    /// Returns the app's templates.
     pub fn templates(&self) -> &Templates {
         self.overrides.templates()
     }
 
-    /// A mail from a template, in the first of the locales `de-AT`, `de` and `en` there is for `de-AT`.
+    /// Creates a mail from a template. For the locale `de-AT`, it uses the first source that exists for `de-AT`,
+    /// `de` or `en`.
     ///
     /// # Errors
-    /// The template can't be rendered with these values.
+    /// Returns [`OutboxError::Template`] if the template can't be rendered with these values.
     pub fn compose<T: Template>(
         &self,
         to: impl TryInto<Address, Error: Into<AddressError>>,
@@ -206,10 +209,11 @@ impl Outbox {
         Ok(fill::<T>(Email::to(to), self.templates().render(template, locale)?))
     }
 
-    /// As [`compose`](Self::compose), with the tenant's own version of the template, if it has one.
+    /// Like [`compose`](Self::compose), but uses the tenant's override of the template, if there is one.
     ///
     /// # Errors
-    /// The app's own template can't be rendered with these values, and the database's.
+    /// Returns [`OutboxError::Template`] if the app's own template can't be rendered with these values, and
+    /// [`OutboxError::Database`] if the database fails.
     pub async fn compose_for<T: Template>(
         &self,
         tenant: TenantId,
@@ -221,10 +225,10 @@ impl Outbox {
         Ok(fill::<T>(email, self.overrides.render(tenant, template, locale).await?))
     }
 
-    /// Sends a mail when the caller's transaction commits, and not otherwise.
+    /// Stores a mail in the caller's transaction. It is sent if that transaction commits.
     ///
     /// # Errors
-    /// See [`OutboxError`]. After a database error the transaction is best rolled back.
+    /// Returns an [`OutboxError`]. After a database error, roll the transaction back.
     pub async fn send_in(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, OutboxError> {
         check(email)?;
         let id = self.store.add(tx, email).await?;
@@ -236,10 +240,10 @@ impl Outbox {
         Ok(id)
     }
 
-    /// Sends a mail, in a transaction of its own.
+    /// Stores a mail in a transaction of its own, to be sent.
     ///
     /// # Errors
-    /// See [`OutboxError`]; nothing is sent then.
+    /// Returns an [`OutboxError`]; the mail is not sent then.
     pub async fn send(&self, email: &Email) -> Result<MessageId, OutboxError> {
         check(email)?;
         let mut tx = self.store.db.begin().await?;
@@ -248,10 +252,11 @@ impl Outbox {
         Ok(id)
     }
 
-    /// What became of a mail; nothing when there is none of this id, or no more.
+    /// Returns the state of a mail. Returns `None` if there is no mail with this id, or if it was deleted after
+    /// `EMAIL_KEEP`.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn get(&self, id: MessageId) -> Result<Option<MessageInfo>, db::Error> {
         self.store.get(id).await
     }
@@ -261,7 +266,7 @@ fn fill<T: Template>(email: Email, rendered: Rendered) -> Email {
     email.subject(rendered.subject).html(rendered.html).text(rendered.text).tag("template", T::NAME)
 }
 
-/// Whether it can be sent, by whomever: the sender may come later.
+/// Validates a mail. A missing sender is no error, because the mailer adds the default sender later.
 fn check(email: &Email) -> Result<(), Invalid> {
     match email.check() {
         Err(Invalid::NoSender) => email.clone().from("somebody@example.com").check(),

@@ -1,4 +1,4 @@
-//! What a provider does.
+//! The contract of mail providers.
 
 use std::{fmt, sync::Arc};
 
@@ -6,19 +6,19 @@ use async_trait::async_trait;
 
 use super::{Email, EmailError};
 
-/// Hands mails over to somebody who delivers them: the implementor's contract.
+/// A provider that delivers mails. Implementations must fulfil this contract:
 ///
-/// - The mail is [checked](Email::check), and has a sender, before anything is sent.
-/// - All recipients or none: a mail whose second recipient is refused is not sent to the first.
-/// - Recipients in `bcc` are told to nobody.
-/// - Every call ends: an implementation has a deadline of its own.
-/// - The error says what is certain. [`ErrorKind::Unavailable`](super::ErrorKind::Unavailable) only where the mail was certainly
-///   not taken, [`ErrorKind::Unknown`](super::ErrorKind::Unknown) whenever it may have been.
+/// - The mail is [validated](Email::check), which includes that it has a sender, before anything is sent.
+/// - All recipients or none: if the second recipient is refused, the mail is not sent to the first.
+/// - Recipients in `bcc` are not visible to other recipients.
+/// - Every call ends: an implementation has a timeout of its own.
+/// - The error kind says what is certain: [`ErrorKind::Unavailable`](super::ErrorKind::Unavailable) only if the
+///   mail was certainly not accepted, [`ErrorKind::Unknown`](super::ErrorKind::Unknown) whenever it may have been.
 ///
 /// ```
 /// use omnistack_core::{async_trait, email::{Email, EmailError, EmailProvider, ErrorKind, Mailer, Memory, Sent}};
 ///
-/// /// Delivers to the team and to nobody else: for a system that holds a copy of what customers have.
+/// /// Delivers only to the team's addresses: for a system that holds a copy of the customers' data.
 /// #[derive(Debug)]
 /// struct Team<P>(P);
 ///
@@ -31,7 +31,7 @@ use super::{Email, EmailError};
 ///     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
 ///         email.check()?;
 ///         if email.recipients().any(|to| to.domain() != "example.com") {
-///             return Err(EmailError::new(ErrorKind::Refused, "it is not to the team"));
+///             return Err(EmailError::new(ErrorKind::Refused, "a recipient is not in the team"));
 ///         }
 ///         self.0.send(email).await
 ///     }
@@ -48,19 +48,20 @@ use super::{Email, EmailError};
 /// ```
 #[async_trait]
 pub trait EmailProvider: fmt::Debug + Send + Sync + 'static {
-    /// Short and stable, for logs and metrics: `smtp`.
+    /// Returns the provider's name for logs and metrics, such as `smtp`. It is short and never changes.
     fn name(&self) -> &'static str;
 
-    /// Whether it delivers once what is sent twice with the same [idempotency key](Email::idempotency_key), so that a mail with
-    /// one may be sent again whatever became of it. Unless said, not.
+    /// Returns whether the provider supports idempotency keys: it delivers once what is sent twice with the same
+    /// [idempotency key](Email::idempotency_key), so that a mail with a key may be sent again after any outcome.
+    /// The default is `false`.
     fn knows_keys(&self) -> bool {
         false
     }
 
-    /// Hands one over.
+    /// Sends a mail.
     ///
     /// # Errors
-    /// See [`ErrorKind`](super::ErrorKind).
+    /// Returns an [`EmailError`] with the [`ErrorKind`](super::ErrorKind) that says what is certain.
     async fn send(&self, email: &Email) -> Result<Sent, EmailError>;
 }
 
@@ -79,7 +80,7 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
     }
 }
 
-/// A mail a provider took over.
+/// The receipt for a mail that a provider accepted.
 ///
 /// ```
 /// use omnistack_core::email::{Email, Mailer, Memory, Sent};
@@ -88,10 +89,10 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let mailer = Mailer::new(Memory::default()).from("shop@example.com".parse()?);
 /// let sent = mailer.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
-/// let kept = format!("{} has it as {}", sent.provider, sent.id.as_deref().unwrap_or("no number"));
-/// assert_eq!(kept, "memory has it as 1");
+/// let receipt = format!("{} accepted it as {}", sent.provider, sent.id.as_deref().unwrap_or("unknown"));
+/// assert_eq!(receipt, "memory accepted it as 1");
 ///
-/// // As a provider of your own says it.
+/// // A custom provider returns it like this:
 /// assert_eq!(Sent::by("memory").with_id("1"), sent);
 /// # Ok(())
 /// # }
@@ -99,19 +100,19 @@ impl<P: EmailProvider + ?Sized> EmailProvider for Arc<P> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
-    /// Who took it: the [name](EmailProvider::name) of the provider.
+    /// The [name](EmailProvider::name) of the provider.
     pub provider: &'static str,
-    /// The provider's name for the mail, as its events and its support know it. For SMTP, the `Message-ID`.
+    /// The provider's id of the mail, as its events and its support use it. For SMTP, the `Message-ID`.
     pub id: Option<String>,
 }
 
 impl Sent {
-    /// Taken by this provider.
+    /// Creates a receipt of this provider, without an id.
     pub fn by(provider: &'static str) -> Self {
         Self { provider, id: None }
     }
 
-    /// Under this name.
+    /// Sets the provider's id of the mail.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());

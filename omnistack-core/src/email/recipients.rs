@@ -1,4 +1,4 @@
-//! How many mails strangers can cause to one address.
+//! A limit on mails that unauthenticated requests can cause to one address.
 
 use std::time::Duration;
 
@@ -9,18 +9,20 @@ use crate::{
     db::{self, Tx},
 };
 
-/// Mails that strangers can cause to one address before each further one has to wait.
+/// Number of mails to one address that are allowed before the limit of one per `MAIL_INTERVAL` applies.
 const MAX_MAILS_AT_ONCE: i64 = 5;
-/// The wait after each further mail.
-const WAIT: Duration = Duration::from_secs(60 * 60);
-/// How long after the last mail an address is as new.
-pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time between two further mails.
+const MAIL_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Time after the last mail until the counter of an address starts again.
+pub(super) const COUNTER_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Counts the mails that strangers can cause to an address: five, then one an hour, until a day has passed without one.
+/// A limit on the mails to one address that were not requested by its owner: five, then one an hour, until a day
+/// passes without such a mail.
 ///
-/// Nobody has asked for an invitation, the confirmation of a contact form or the mail to confirm an address but the person who
-/// typed that address. So all mails of that kind have one counter for each recipient, in the app's database: `ada+1@example.com` and
-/// `Ada@example.com` are one. Mails that a user needs to get in, such as the link that resets a password, are not among them.
+/// Invitations, the confirmation of a contact form and the mail that verifies an address are requested by the
+/// person who typed the address, who may not be its owner. All such mails share one counter for each recipient, in
+/// the app's database; `ada+1@example.com` and `Ada@example.com` count as one recipient. Mails that a user needs to
+/// sign in, such as a password reset, are not counted.
 ///
 /// ```
 /// use omnistack_core::email::RecipientLimit;
@@ -36,7 +38,7 @@ pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// for _ in 0..5 {
 ///     assert_eq!(limit.wait_in(&mut tx, "ada@example.com").await?, None);
 /// }
-/// // In the transaction of the mail: what is rolled back is not counted.
+/// // It counts in the transaction of the mail: a rolled back transaction counts nothing.
 /// assert_eq!(limit.wait_in(&mut tx, "Ada+news@example.com").await?.map(|wait| wait.as_secs()), Some(3600));
 /// # Ok(())
 /// # }
@@ -47,17 +49,19 @@ pub struct RecipientLimit {
 }
 
 impl RecipientLimit {
-    /// Counts by this clock.
+    /// Creates a limit that reads this clock.
     pub fn new(clock: Clock) -> Self {
         Self { clock }
     }
 
-    /// Counts a mail to an address and returns none; or, for an address that may get no mail now, how long until it may.
+    /// Counts a mail to an address. Returns `None` if the mail may be sent. Otherwise counts nothing, and returns
+    /// how long the caller has to wait until a mail to this address may be sent.
     ///
-    /// Within a transaction of the app's main database. Two that count one address wait for each other.
+    /// The transaction must be one of the app's main database. Two transactions that count the same address wait
+    /// for each other.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn wait_in(&self, tx: &mut Tx, address: &str) -> Result<Option<Duration>, db::Error> {
         let (now, key) = (self.clock.now(), key(address));
         let sql = "insert into email_recipients as known (recipient, mails, last_at) values ($1, 1, $2)
@@ -65,18 +69,19 @@ impl RecipientLimit {
                 mails = case when known.last_at <= $3 then 1 else known.mails + 1 end
             where known.mails < $4 or known.last_at <= $5
             returning mails";
-        let counted = tx.query(sql).bind(key.clone()).bind(now).bind(now - FORGOTTEN_AFTER).bind(MAX_MAILS_AT_ONCE);
-        let counted: Option<(i64,)> = counted.bind(now - WAIT).fetch_optional().await?;
+        let counted = tx.query(sql).bind(key.clone()).bind(now).bind(now - COUNTER_TTL).bind(MAX_MAILS_AT_ONCE);
+        let counted: Option<(i64,)> = counted.bind(now - MAIL_INTERVAL).fetch_optional().await?;
         if counted.is_some() {
             return Ok(None);
         }
         let last = tx.query("select last_at from email_recipients where recipient = $1").bind(key);
         let (last,) = last.fetch_one::<(crate::clock::Timestamp,)>().await?;
-        Ok(Some((last + WAIT).since(now)))
+        Ok(Some((last + MAIL_INTERVAL).since(now)))
     }
 }
 
-/// The hash of the mailbox that an address leads to: its domain as the network knows it, and without a part behind `+`.
+/// Returns the hash of the mailbox that an address leads to: in lower case, with its domain in ASCII, and without
+/// the part of the local part that begins with `+`.
 fn key(address: &str) -> Vec<u8> {
     let mailbox =
         Address::new(address.trim()).map_or_else(|_| address.trim().to_owned(), |known| known.mailbox().to_owned());

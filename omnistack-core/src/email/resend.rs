@@ -1,4 +1,4 @@
-//! Resend.
+//! The provider for Resend.
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,9 +12,10 @@ use crate::{
     http::{HeaderMap, HeaderName, HeaderValue},
 };
 
-/// Hands mails to [Resend](https://resend.com/docs/api-reference/emails/send-email).
+/// A provider that sends mails by [Resend](https://resend.com/docs/api-reference/emails/send-email).
 ///
-/// It knows idempotency keys, for 24 hours: a mail of unknown outcome that has one may be sent again, and arrives once.
+/// Resend supports idempotency keys for 24 hours: a mail with a key whose outcome is unknown may be sent again, and
+/// arrives once.
 ///
 /// ```no_run
 /// use omnistack_core::{clock::Clock, email::Resend, http::client::ClientSettings};
@@ -27,13 +28,14 @@ use crate::{
 pub struct Resend(Api);
 
 impl Resend {
-    /// Where its API is.
+    /// Base URL of Resend's API.
     pub const URL: &'static str = "https://api.resend.com";
 
-    /// With the app's client, the API's base URL and a key that may send.
+    /// Creates a provider from the app's HTTP client, the API's base URL and an API key that is allowed to send.
     ///
     /// # Errors
-    /// The URL is neither `https` nor on this machine, or the key can't be one.
+    /// Returns [`ErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
+    /// characters that are not allowed in a header.
     pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
         Api::new(client, base, "/emails", key, clock).map(Self)
     }
@@ -61,13 +63,13 @@ impl EmailProvider for Resend {
         let sent = Sent::by(self.name());
         Ok(match serde_json::from_slice::<Answer>(&taken.body) {
             Ok(answer) => sent.with_id(answer.id),
-            // Taken all the same: that is what the status says.
+            // The status says that the mail was accepted, even if the body can't be read.
             Err(_) => sent,
         })
     }
 }
 
-/// The same key is being worked on by an earlier request: what becomes of that one is not known yet.
+/// Resend is still processing an earlier request with the same key, so the outcome is unknown.
 fn in_progress(error: EmailError) -> EmailError {
     if error.kind() == ErrorKind::Refused && error.to_string().contains("concurrent_idempotent_requests") {
         return error.of_kind(ErrorKind::Unknown);
@@ -80,7 +82,7 @@ struct Answer {
     id: String,
 }
 
-/// `SendEmailRequest` of its API's description.
+/// The schema `SendEmailRequest` of Resend's API description.
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! SendGrid.
+//! The provider for SendGrid.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,12 @@ use serde::Serialize;
 use super::{Address, Email, EmailError, EmailProvider, ErrorKind, Invalid, Sent, api::Api};
 use crate::{clock::Clock, http::HeaderMap};
 
-/// Hands mails to [SendGrid](https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send), its v3 API.
+/// A provider that sends mails by SendGrid's [v3
+/// API](https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send).
 ///
-/// It knows no idempotency keys: a mail of unknown outcome that is sent again may arrive twice. Tags become `custom_args`,
-/// which its events carry. A recipient who is named twice is named once, in the first place.
+/// SendGrid does not support idempotency keys: a mail with an unknown outcome that is sent again may arrive twice.
+/// Tags are sent as `custom_args`, which SendGrid's events contain. A recipient that is listed more than once is
+/// sent only once, at its first position.
 ///
 /// ```no_run
 /// use omnistack_core::{clock::Clock, email::SendGrid, http::client::ClientSettings};
@@ -26,17 +28,18 @@ use crate::{clock::Clock, http::HeaderMap};
 #[derive(Clone, Debug)]
 pub struct SendGrid(Api);
 
-/// How large a mail may be as it is sent, in bytes.
-const LIMIT: u64 = 30 * 1024 * 1024;
+/// Largest mail that SendGrid accepts, in bytes.
+const MAX_MAIL_BYTES: u64 = 30 * 1024 * 1024;
 
 impl SendGrid {
-    /// Where its API is. For senders in the European Union: `https://api.eu.sendgrid.com`.
+    /// Base URL of SendGrid's API. For senders in the European Union: `https://api.eu.sendgrid.com`.
     pub const URL: &'static str = "https://api.sendgrid.com";
 
-    /// With the app's client, the API's base URL and a key that may send.
+    /// Creates a provider from the app's HTTP client, the API's base URL and an API key that is allowed to send.
     ///
     /// # Errors
-    /// The URL is neither `https` nor on this machine, or the key can't be one.
+    /// Returns [`ErrorKind::Configuration`] if the URL is neither `https` nor on this machine, or if the key has
+    /// characters that are not allowed in a header.
     pub fn new(client: Client, base: &str, key: &SecretString, clock: Clock) -> Result<Self, EmailError> {
         Api::new(client, base, "/v3/mail/send", key, clock).map(Self)
     }
@@ -50,8 +53,8 @@ impl EmailProvider for SendGrid {
 
     async fn send(&self, email: &Email) -> Result<Sent, EmailError> {
         email.check()?;
-        if email.size() > LIMIT {
-            return Err(Invalid::TooLarge { size: email.size(), limit: LIMIT }.into());
+        if email.size() > MAX_MAIL_BYTES {
+            return Err(Invalid::TooLarge { size: email.size(), limit: MAX_MAIL_BYTES }.into());
         }
         let body = serde_json::to_vec(&Body::of(email)?).map_err(|error| EmailError::new(ErrorKind::Invalid, error))?;
         let taken = self.0.post(body, HeaderMap::new()).await?;
@@ -120,7 +123,7 @@ impl<'a> Person<'a> {
 impl<'a> Body<'a> {
     fn of(email: &'a Email) -> Result<Self, Invalid> {
         let mut seen = HashSet::new();
-        // One who is named twice would make it refuse the mail.
+        // SendGrid refuses a mail with a duplicate recipient.
         let mut once = |addresses: &'a [Address]| -> Vec<Person<'a>> {
             let fresh = addresses.iter().filter(|address| seen.insert(address.normal()));
             fresh.map(Person::of).collect()
@@ -128,7 +131,7 @@ impl<'a> Body<'a> {
         let recipients = Recipients { to: once(&email.to), cc: once(&email.cc), bcc: once(&email.bcc) };
         let mut replies = HashSet::new();
         let reply_to = email.reply_to.iter().filter(|address| replies.insert(address.normal()));
-        // In this order: it insists.
+        // SendGrid requires this order.
         let content = [("text/plain", email.written_text()), ("text/html", email.written_html())];
         let content = content.into_iter().filter_map(|(r#type, value)| Some(Content { r#type, value: value? }));
         let file = |file: &'a super::Attachment| File {

@@ -1,4 +1,4 @@
-//! Mail as a setting.
+//! The settings of the mail provider.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,33 +28,35 @@ crate::section! {
     /// # Ok::<(), Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct EmailSettings {
-        /// Who delivers mail. `console` writes it to the log and delivers nothing: production refuses it where a module sends
-        /// mail.
+        /// The mail provider. `console` writes mails to the log and delivers none; in production it is an error if
+        /// a module sends mail.
         pub provider: ProviderName = "EMAIL_PROVIDER", default "console";
-        /// Whom mail is from that doesn't say it itself.
+        /// The sender of mails that have no sender of their own.
         pub from: Option<Address> = "EMAIL_FROM";
-        /// Who delivers mail that the provider, being away, has certainly not taken.
+        /// A second provider, for mails that the first has certainly not accepted because it is unavailable or rate
+        /// limited.
         pub fallback: Option<ProviderName> = "EMAIL_FALLBACK";
-        /// Largest mail: text, HTML and attachments, these as base64. At most 40 MiB.
+        /// The largest mail: text, HTML, and attachments as base64. At most 40 MiB.
         pub size_limit: ByteSize = "EMAIL_SIZE_LIMIT", default "10MiB", range "1KiB"..="100MiB";
-        /// The mail server: `smtps://user:password@host`, or `smtp://user:password@host:587?tls=required`.
+        /// The URL of the mail server: `smtps://user:password@host`, or
+        /// `smtp://user:password@host:587?tls=required`.
         pub smtp_url: Option<SecretString> = "SMTP_URL";
-        /// How long handing one mail to the mail server may take.
+        /// The longest time that sending one mail to the mail server may take.
         pub smtp_timeout: Duration = "SMTP_TIMEOUT", default "30s", range "1ms"..="10m";
-        /// Connections to the mail server at once.
+        /// The largest number of concurrent connections to the mail server.
         pub smtp_connections: usize = "SMTP_CONNECTIONS", default "4", range "1"..="1000";
-        /// The key for Resend.
+        /// The API key for Resend.
         pub resend_api_key: Option<SecretString> = "RESEND_API_KEY";
-        /// Where Resend's API is.
+        /// The base URL of Resend's API.
         pub resend_url: String = "RESEND_URL", default "https://api.resend.com";
-        /// The key for SendGrid.
+        /// The API key for SendGrid.
         pub sendgrid_api_key: Option<SecretString> = "SENDGRID_API_KEY";
-        /// Where SendGrid's API is; `https://api.eu.sendgrid.com` for senders in the European Union.
+        /// The base URL of SendGrid's API; `https://api.eu.sendgrid.com` for senders in the European Union.
         pub sendgrid_url: String = "SENDGRID_URL", default "https://api.sendgrid.com";
     }
 }
 
-/// A provider, by its name in the settings.
+/// The name of a provider in the settings.
 ///
 /// ```
 /// use omnistack_core::{config::{Config, Form}, email::{EmailSettings, ProviderName}};
@@ -65,18 +67,18 @@ crate::section! {
 ///
 /// assert!(!delivers(&Config::default()));
 /// assert!(delivers(&Config::from_pairs([("EMAIL_PROVIDER", "sendgrid")])));
-/// assert!(ProviderName::parse("pigeon").unwrap_err().ends_with("none of console, smtp, resend or sendgrid"));
+/// assert!(ProviderName::parse("pigeon").unwrap_err().ends_with("not one of console, smtp, resend or sendgrid"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProviderName {
-    /// [`Console`].
+    /// The log: [`Console`].
     Console,
     /// A mail server, by SMTP.
     Smtp,
-    /// Resend.
+    /// Resend's API.
     Resend,
-    /// SendGrid.
+    /// SendGrid's API.
     SendGrid,
 }
 
@@ -89,7 +91,7 @@ impl Form for ProviderName {
             "smtp" => Ok(Self::Smtp),
             "resend" => Ok(Self::Resend),
             "sendgrid" => Ok(Self::SendGrid),
-            _ => Err(format!("`{text}` is none of {}", Self::FORM)),
+            _ => Err(format!("`{text}` is not one of {}", Self::FORM)),
         }
     }
 }
@@ -102,7 +104,8 @@ impl Form for Address {
     }
 }
 
-/// The mailer of the settings, unless a module or a test brings its own; `None` after noting what is wrong.
+/// Returns the mailer that the settings describe. Returns `None` if a module or a test provides its own mailer, or
+/// after a problem with the settings was reported.
 pub(crate) fn register(registry: &mut Registry) -> Option<Mailer> {
     let settings = registry.config::<EmailSettings>()?;
     if registry.ctx.get::<Mailer>().is_ok() {
@@ -111,17 +114,17 @@ pub(crate) fn register(registry: &mut Registry) -> Option<Mailer> {
     let (production, needed) = (registry.environment().is_production(), registry.requires::<Mailer>());
     if production && needed {
         if settings.provider == ProviderName::Console {
-            let what = "`EMAIL_PROVIDER`: mail is sent, and `console` delivers none";
+            let what = "`EMAIL_PROVIDER` is `console`, which delivers no mail, and a module sends mail";
             registry.problem(what, "set EMAIL_PROVIDER to smtp, resend or sendgrid");
         }
         if settings.from.is_none() {
-            let what = "`EMAIL_FROM`: mail is sent, and nobody says whom it is from";
+            let what = "`EMAIL_FROM` is not set, and a module sends mail";
             registry.problem(what, "set EMAIL_FROM to an address the provider lets the app send from");
         }
     }
     if settings.provider == ProviderName::Console && settings.fallback.is_none() {
         let mailer = if production { Mailer::new(Unset) } else { Mailer::default() };
-        // Kept for `/dev/mailbox`, and written to the log as before.
+        // The dev mailbox keeps the mails, and they are written to the log as well.
         #[cfg(feature = "email")]
         let mailer = match registry.ctx.get::<super::Mailbox>() {
             Ok(mailbox) => mailer.through(mailbox),
@@ -138,7 +141,7 @@ pub(crate) fn register(registry: &mut Registry) -> Option<Mailer> {
         None => first,
         Some(second) if second == settings.provider || second == ProviderName::Console => {
             let fix = "set it to another provider that delivers, or unset it";
-            registry.problem("`EMAIL_FALLBACK` is no second provider", fix);
+            registry.problem("`EMAIL_FALLBACK` is `console` or the same provider as `EMAIL_PROVIDER`", fix);
             return None;
         }
         Some(second) => Arc::new(Failover::new(first, provider(registry, &settings, second)?)),
@@ -158,7 +161,7 @@ fn provider(registry: &mut Registry, settings: &EmailSettings, name: ProviderNam
 
     fn wanted<T>(registry: &mut Registry, name: &str, value: Option<T>) -> Option<T> {
         if value.is_none() {
-            registry.problem(format!("`{name}` is not set, and mail needs it"), format!("set {name}"));
+            registry.problem(format!("`{name}` is not set, and the mail provider needs it"), format!("set {name}"));
         }
         value
     }
@@ -205,7 +208,7 @@ fn provider(registry: &mut Registry, _: &EmailSettings, name: ProviderName) -> O
     None
 }
 
-/// In production, while nobody has said who delivers: no mail is lost without a word.
+/// The provider in production while `EMAIL_PROVIDER` is `console`: every mail fails, so that none is lost silently.
 #[derive(Debug)]
 struct Unset;
 
@@ -216,6 +219,9 @@ impl EmailProvider for Unset {
     }
 
     async fn send(&self, _: &Email) -> Result<Sent, EmailError> {
-        Err(EmailError::new(ErrorKind::Configuration, "EMAIL_PROVIDER is not set to one that delivers"))
+        Err(EmailError::new(
+            ErrorKind::Configuration,
+            "EMAIL_PROVIDER is `console`, which delivers no mail; set it to smtp, resend or sendgrid",
+        ))
     }
 }

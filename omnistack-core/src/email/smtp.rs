@@ -1,7 +1,8 @@
-//! A mail server, by SMTP.
+//! The SMTP provider.
 //!
-//! The stage a conversation has reached says what is certain (RFC 5321): until the server has asked for the text, a broken
-//! connection means that nothing was taken; once the text is on its way and no answer comes, nobody knows.
+//! What an error means depends on the stage of the SMTP session (RFC 5321). Until the server has accepted `DATA`, a
+//! broken connection means that the mail was not accepted. Once the text is being sent and no response arrives, the
+//! outcome is unknown.
 
 mod compose;
 mod connection;
@@ -16,7 +17,8 @@ use super::{Email, EmailError, EmailProvider, ErrorKind, Sent};
 use crate::clock::Clock;
 use connection::Server;
 
-/// Hands mails to a mail server, by SMTP (RFC 5321) with submission's rules (RFC 6409).
+/// A provider that sends mails to a mail server, by SMTP (RFC 5321) with the rules of message submission (RFC
+/// 6409).
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, email::Smtp};
@@ -29,18 +31,19 @@ use connection::Server;
 /// # Ok::<(), omnistack_core::email::EmailError>(())
 /// ```
 ///
-/// | URL | means |
+/// | URL | meaning |
 /// |---|---|
-/// | `smtps://host` | TLS from the first byte, port 465: the best |
-/// | `smtp://host` | STARTTLS, and no mail if the server does not offer it; port 587. On this machine without TLS, port 25 |
+/// | `smtps://host` | TLS from the first byte, port 465; recommended |
+/// | `smtp://host` | STARTTLS, port 587; fails if the server does not offer it. On this machine: no TLS, port 25 |
 /// | `smtp://host?tls=required` | STARTTLS, on this machine too |
-/// | `smtp://host?tls=none` | no TLS, port 25, and no password either unless it is this machine |
-/// | `smtp://user:password@host:2525/name` | with credentials, percent-encoded, a port, and the name to greet with |
+/// | `smtp://host?tls=none` | no TLS, port 25; a password is only allowed on this machine |
+/// | `smtp://user:password@host:2525/name` | with percent-encoded credentials, a port, and the name for `EHLO` |
 ///
-/// There is no "TLS if it is offered": whoever sits in between would say that it isn't.
+/// There is no opportunistic TLS ("TLS if it is offered"), because an attacker on the network could remove the
+/// offer.
 ///
-/// Its id of a mail is the `Message-ID`, made of the idempotency key if there is one, so that a mail sent twice can be told by
-/// its receiver. Tags are not sent.
+/// [`Sent::id`] is the `Message-ID`. It is derived from the idempotency key if there is one, so that the
+/// recipient's mail program can recognise a mail that was sent twice. Tags are not sent.
 #[derive(Clone)]
 pub struct Smtp {
     server: Arc<Server>,
@@ -48,31 +51,32 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    /// To the server at this URL. Nothing is opened before the first mail.
+    /// Creates a provider for the server at this URL. Connections are opened when mails are sent.
     ///
     /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration), which says what is wrong with the URL.
+    /// Returns [`ErrorKind::Configuration`] with the reason if the URL is not valid.
     pub fn new(url: &str, clock: Clock) -> Result<Self, EmailError> {
         let target = url::parse(url).map_err(|error| EmailError::new(ErrorKind::Configuration, error))?;
         Ok(Self { server: Arc::new(Server::new(target, clock.clone())?), clock })
     }
 
-    /// How long handing over one mail may take, with everything: 30 s unless said.
+    /// Sets how long sending one mail may take in all, with the wait for a connection. Default: 30 s.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.changed(|server| server.timeout = timeout)
     }
 
-    /// How many connections there may be at once, and so mails on their way: 4 unless said. At least 1.
+    /// Sets the largest number of concurrent connections, and so of mails sent at the same time. Default: 4; at
+    /// least 1.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
         self.changed(|server| server.allow(connections))
     }
 
-    /// Trusts this certificate, in PEM, as well as those the system trusts.
+    /// Trusts this certificate, in PEM, in addition to those that the system trusts.
     ///
     /// # Errors
-    /// It is no certificate.
+    /// Returns [`ErrorKind::Configuration`] if the text is not a PEM certificate.
     pub fn trust(self, pem: &[u8]) -> Result<Self, EmailError> {
         let configuration = |error| EmailError::new(ErrorKind::Configuration, error);
         let certificate = Certificate::from_pem(pem).map_err(configuration)?;

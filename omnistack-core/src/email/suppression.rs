@@ -1,7 +1,9 @@
-//! Addresses no mail is sent to: those that bounced for good, whose owners complained, and those an operator named.
+//! Mail suppressions: addresses that no mail is sent to, because mail to them bounced permanently, their owner
+//! complained, or an operator added them.
 //!
-//! Sending on to them harms the delivery of every other mail. The list is filled by the providers' webhooks (see
-//! [`Mail`](super::Mail)) and by operators; the [`Outbox`](super::Outbox) leaves out who is on it, and says so.
+//! Further mail to them would harm the delivery of all other mail. The providers' webhooks (see
+//! [`Mail`](super::Mail)) and operators add addresses. The [`Outbox`](super::Outbox) leaves out suppressed
+//! recipients and records which.
 
 mod admin;
 mod event;
@@ -25,32 +27,32 @@ use crate::{
 };
 use event::Event;
 
-/// Why no mail is sent to an address.
+/// The reason for a mail suppression.
 ///
 /// ```
 /// use omnistack_core::email::Reason;
 ///
-/// fn may_its_owner_undo(reason: Reason) -> bool {
+/// fn can_its_owner_remove_it(reason: Reason) -> bool {
 ///     match reason {
-///         // Whoever shows that the mailbox is there again.
+///         // If the owner shows that the mailbox exists again.
 ///         Reason::Bounce => true,
 ///         _ => false,
 ///     }
 /// }
 ///
-/// assert!(may_its_owner_undo(Reason::Bounce));
-/// assert!(!may_its_owner_undo(Reason::Complaint));
+/// assert!(can_its_owner_remove_it(Reason::Bounce));
+/// assert!(!can_its_owner_remove_it(Reason::Complaint));
 /// assert_eq!(Reason::Complaint.to_string(), "complaint");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Reason {
-    /// It does not exist, or refused for good.
+    /// The mailbox does not exist, or refused mail permanently.
     Bounce,
-    /// Its owner called a mail spam.
+    /// The owner of the address reported a mail as spam.
     Complaint,
-    /// An operator said so.
+    /// An operator added the address.
     Manual,
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// An address no mail is sent to.
+/// A mail suppression: an address that no mail is sent to.
 ///
 /// ```
 /// use omnistack_core::email::{Reason, Suppressions};
@@ -94,14 +96,14 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct Suppression {
-    /// The mailbox, in lower case.
+    /// The suppressed mailbox, in lower case.
     pub address: String,
-    /// Why.
+    /// The reason for the suppression.
     pub reason: Reason,
-    /// What the provider or the operator said.
+    /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
-    /// Since when.
+    /// The time at which the address was added.
     pub created_at: Timestamp,
 }
 
@@ -127,7 +129,7 @@ impl Row {
     }
 }
 
-/// The addresses no mail is sent to. Cheap to clone.
+/// The mail suppressions. The handle is cheap to clone.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, email::{Address, Mail, Reason, Suppressions}};
@@ -154,15 +156,15 @@ pub struct Suppressions {
 }
 
 impl Suppressions {
-    /// Of this database.
+    /// Creates a handle to the suppressions in this database.
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Sends no mail to an address from now on; says whether that is new. One that is there keeps its reason.
+    /// Adds an address. Returns whether it was added; if it is suppressed already, it keeps its reason.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn add(&self, address: &Address, reason: Reason, detail: Option<&str>) -> Result<bool, db::Error> {
         let mut tx = self.db.begin().await?;
         let added = self.add_in(&mut tx, address, reason, detail).await?;
@@ -192,19 +194,19 @@ impl Suppressions {
         Ok(added > 0)
     }
 
-    /// Sends mail to an address again; says whether it was suppressed.
+    /// Removes an address. Returns whether it was suppressed.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn remove(&self, address: &Address) -> Result<bool, db::Error> {
         let removed = self.db.query("delete from email_suppressions where address = $1").bind(address.normal());
         Ok(removed.execute().await? > 0)
     }
 
-    /// Those of these addresses no mail is sent to.
+    /// Returns the suppressions among these addresses.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn among<'a>(
         &self,
         addresses: impl IntoIterator<Item = &'a Address>,
@@ -223,10 +225,11 @@ impl Suppressions {
         Ok(rows.into_iter().map(Row::read).collect())
     }
 
-    /// The newest, at most `limit` of them, older than `before`: the time and the address of the last one seen.
+    /// Returns at most `limit` suppressions, the newest first. With `before`, the time and the address of the last
+    /// suppression of the previous page, it returns only those after it.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn list(&self, before: Option<(Timestamp, &str)>, limit: u32) -> Result<Vec<Suppression>, db::Error> {
         let rows: Vec<Row> = match before {
             None => {
@@ -255,8 +258,8 @@ impl Suppressions {
         Ok(rows.into_iter().map(Row::read).collect())
     }
 
-    /// Heeds what a provider tells, all of it or, when the database fails, nothing. An event heeded before is passed over:
-    /// an operator may have taken the address off the list since.
+    /// Applies the events of a provider, all of them or none. Returns the number of suppressed addresses that were
+    /// added. An event that was applied before is skipped, because an operator may have removed the address since.
     async fn heed(&self, provider: &'static str, events: &[Event]) -> Result<u64, db::Error> {
         let mut tx = self.db.begin().await?;
         let mut added = 0;

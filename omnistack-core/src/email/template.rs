@@ -1,7 +1,7 @@
-//! Mails from one source each: subject, HTML and text.
+//! Mail templates: subject, HTML and text of a mail from one source.
 //!
-//! A template is a Markdown file with [MiniJinja](https://docs.rs/minijinja) in it, and a struct with what it needs, so that
-//! a caller can't forget a value:
+//! A template is a Markdown source with [MiniJinja](https://docs.rs/minijinja) expressions, and a struct with the
+//! values that the source uses, so that a caller can't omit a value:
 //!
 //! ```
 //! use omnistack_core::email::template::{Brand, Template, Templates};
@@ -17,7 +17,7 @@
 //! ---
 //! # Your report is ready
 //!
-//! Hello {{ name }}, we have counted everything.
+//! Hello {{ name }}, your report has been created.
 //!
 //! {{ button(link, \"Open the report\") }}
 //! ")];
@@ -36,29 +36,31 @@
 //! # Ok::<_, omnistack_core::email::template::TemplateError>(())
 //! ```
 //!
-//! # How one is written
+//! # Syntax
 //!
-//! First the head, lines of `subject: …` and, if wanted, `preview: …`, which inboxes show beside the subject; then a line
-//! `---`; then the body:
+//! A source begins with the head: a line `subject: …` and, optionally, a line `preview: …`, which inboxes show
+//! beside the subject. A line `---` follows, and then the body:
 //!
-//! | write | for |
+//! | syntax | meaning |
 //! |---|---|
 //! | `# Text`, `## Text` | headings |
-//! | paragraphs, `**bold**`, `*emphasis*`, `- lists` | as in any Markdown |
-//! | `> Text` | a note, set apart |
-//! | `{{ button(link, "Label") }}` | what the reader is to do |
+//! | paragraphs, `**bold**`, `*emphasis*`, `- lists` | as in Markdown |
+//! | `> Text` | a note, set apart from the text |
+//! | `{{ button(link, "Label") }}` | a button for the reader's next step |
 //! | `[label]({{ link }})` | a link in the text |
-//! | `{{ code(text) }}` | something to copy, large when it stands alone |
+//! | `{{ code(text) }}` | text to copy, large if it is alone in its paragraph |
 //! | `{{ value }}`, `{% if value %}`, `{% for line in lines %}` | values |
-//! | `{{ seconds \| duration }}`, `{{ moment \| time }}` | spans and moments, in the reader's language |
+//! | `{{ seconds \| duration }}`, `{{ moment \| time }}` | durations and times, in the language of the source |
 //!
-//! Every template also has `product`, `support` and `url`, from the [`Brand`].
+//! Every template can also use `product`, `support` and `url`, from the [`Brand`].
 //!
-//! # What a template can't do
+//! # Restrictions
 //!
-//! A template may come from a customer (see [`Overrides`]), so it is given little. Values are text, whatever they hold: they
-//! can't become markup, links or another line of the head. HTML in a source is shown, not obeyed. Links lead to `http` and
-//! `https`. A value that does not exist is an error. There are no includes, macros or variables, no `~`, `+` and `*`, with
+//! A template may come from a customer (see [`Overrides`]), so its means are limited. Values are always text: they
+//! can't become markup, links or another line of the head. HTML in a source is shown as text. Links must be `http`
+//! or `https` URLs. A value that does not exist is an error. There are no includes, macros or variables, and no
+//! operators `~`, `+` and `*`, with which a short source could produce gigabytes. A source has at most 32 KiB; a
+//! rendering takes at most 20,000 steps and produces at most 64 KiB of Markdown and 100 KiB of HTML.
 //! which a few lines make gigabytes, and what is left may take so many steps and bytes and no more.
 
 mod engine;
@@ -73,7 +75,7 @@ pub use shipped::{
     ContactConfirmation, ContactNotification, Invitation, MagicLink, NewApiKey, NewSignIn, Notification, Receipt,
     ReceiptLine, ResetPassword, VerifyEmail, Welcome,
 };
-pub use source::LARGEST_SOURCE;
+pub use source::MAX_SOURCE_BYTES;
 pub use store::{Override, OverrideError, Overrides};
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -83,10 +85,10 @@ use serde::Serialize;
 
 use source::Source;
 
-/// The language every template has, and the last one tried.
+/// The fallback locale: every template has a source in it, and it is tried last.
 pub const FALLBACK: &str = "en";
 
-/// What a mail says, as a struct: its fields are the values its sources may use.
+/// A mail template: the fields of the struct are the values that its sources can use.
 ///
 /// ```
 /// use omnistack_core::email::template::{Template, Templates};
@@ -111,16 +113,18 @@ pub const FALLBACK: &str = "en";
 /// # Ok::<_, omnistack_core::email::template::TemplateError>(())
 /// ```
 pub trait Template: Serialize {
-    /// Unique among the app's templates, and stable: tenants' own versions are kept under it.
+    /// The template's name: unique among the app's templates, and never changed, because tenants' overrides are
+    /// stored under it.
     const NAME: &'static str;
-    /// Its sources by locale, as `("de", include_str!("…"))`; one of them is [`FALLBACK`].
+    /// The sources by locale, as `("de", include_str!("…"))`. One of them must be for [`FALLBACK`].
     const SOURCES: &'static [(&'static str, &'static str)];
 
-    /// Values to show and check a source with. Every optional value is there, so that every part is seen.
+    /// Returns sample values, with which sources are checked and previewed. Every optional value should be present,
+    /// so that every part of a source is rendered.
     fn sample() -> Self;
 }
 
-/// What stands in the frame of every mail.
+/// The product's name and addresses, shown in every mail.
 ///
 /// ```
 /// use omnistack_core::email::template::{Brand, Templates};
@@ -135,28 +139,28 @@ pub trait Template: Serialize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Brand {
-    /// The product's name, at the top.
+    /// The product's name, shown at the top.
     pub product: String,
-    /// The address of whoever helps; nothing is said about help without one.
+    /// The address for support. If absent, the mail does not mention support.
     pub support: Option<String>,
-    /// Where the product is; the name at the top leads there.
+    /// The URL of the product, to which the name at the top links.
     pub url: Option<String>,
 }
 
 impl Brand {
-    /// Of this product.
+    /// Creates a brand with this product name.
     pub fn new(product: impl Into<String>) -> Self {
         Self { product: product.into(), support: None, url: None }
     }
 
-    /// With somebody to ask.
+    /// Sets the address for support.
     #[must_use]
     pub fn support(mut self, address: impl Into<String>) -> Self {
         self.support = Some(address.into());
         self
     }
 
-    /// At this `http` or `https` address.
+    /// Sets the URL, which must be `http` or `https`.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
@@ -164,7 +168,7 @@ impl Brand {
     }
 }
 
-/// A template with its values put in.
+/// A rendered template.
 ///
 /// ```
 /// use omnistack_core::email::{Email, template::{Templates, Welcome}};
@@ -179,17 +183,17 @@ impl Brand {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// One line of at most 200 characters.
+    /// The subject: one line of at most 200 characters.
     pub subject: String,
-    /// A whole HTML document that needs nothing from elsewhere.
+    /// A complete HTML document that loads nothing from other servers.
     pub html: String,
-    /// The same as plain text.
+    /// The same content as plain text.
     pub text: String,
     /// The locale of the source that was used.
     pub locale: String,
 }
 
-/// A template was not rendered.
+/// The error of a template that could not be rendered.
 ///
 /// ```
 /// use omnistack_core::email::template::Templates;
@@ -202,11 +206,11 @@ pub struct Rendered {
 #[derive(Debug, thiserror::Error)]
 #[error("template `{name}`{}: {what}", .locale.as_ref().map(|locale| format!(" ({locale})")).unwrap_or_default())]
 pub struct TemplateError {
-    /// Which.
+    /// The name of the template.
     pub name: String,
-    /// In which locale, where it is known.
+    /// The locale of the source, if it is known.
     pub locale: Option<String>,
-    /// What is wrong, in words for its author.
+    /// A description of the error, for the author of the source.
     pub what: String,
 }
 
@@ -215,8 +219,8 @@ impl TemplateError {
         Self { name: name.into(), locale: locale.map(Into::into), what: what.into() }
     }
 
-    /// Never: the same values make the same error.
-    #[expect(clippy::unused_self, reason = "every error is asked so")]
+    /// Returns `false`: the same values cause the same error again.
+    #[expect(clippy::unused_self, reason = "every error type has this method")]
     pub fn is_retryable(&self) -> bool {
         false
     }
@@ -228,14 +232,14 @@ impl From<TemplateError> for crate::http::Error {
     }
 }
 
-/// A template by its name, for those who don't have its type.
+/// A template without its type, found by its name.
 #[derive(Clone)]
 struct Known {
     sources: &'static [(&'static str, &'static str)],
     sample: fn() -> Value,
 }
 
-/// The app's templates. Cheap to clone.
+/// The app's templates. The handle is cheap to clone.
 ///
 /// ```
 /// use omnistack_core::email::template::Templates;
@@ -255,29 +259,30 @@ pub struct Templates {
     known: Arc<BTreeMap<&'static str, Known>>,
 }
 
-/// The mail a footer is seen in.
-const NOTHING_ELSE: &str = "subject: Footer\n---\n";
+/// The source in which the footer alone is previewed.
+const FOOTER_PREVIEW: &str = "subject: Footer\n---\n";
 
-/// A version of a template somebody made: its locale and its source.
+/// A source of a template: its locale and its text.
 type Version<'a> = (&'a str, &'a str);
 
 impl Templates {
-    /// Those every app has: `welcome`, `verify`, `reset`, `magic_link`, `invitation`, `notification`, `receipt`,
-    /// `contact_confirmation`, `contact_notification`, `new_sign_in` and `new_api_key`, and `footer`, which ends each of
-    /// them.
+    /// Creates the templates with the built-in ones: `welcome`, `verify`, `reset`, `magic_link`, `invitation`,
+    /// `notification`, `receipt`, `contact_confirmation`, `contact_notification`, `new_sign_in` and `new_api_key`,
+    /// and `footer`, with which each of them ends.
     pub fn new(brand: Brand) -> Self {
         let mut known = BTreeMap::new();
         shipped::add(&mut known);
         Self { brand: Arc::new(brand), known: Arc::new(known) }
     }
 
-    /// With another, or with other sources for one of the same name.
+    /// Adds a template, or replaces the sources of one with the same name.
     ///
     /// # Errors
-    /// A source that does not render with [`Template::sample`], or none in [`FALLBACK`].
+    /// Returns a [`TemplateError`] if a source does not render with [`Template::sample`], or if there is no source
+    /// for [`FALLBACK`].
     pub fn with<T: Template>(mut self) -> Result<Self, TemplateError> {
         if !T::SOURCES.iter().any(|(locale, _)| *locale == FALLBACK) {
-            return Err(TemplateError::new(T::NAME, None, format!("needs a source in `{FALLBACK}`")));
+            return Err(TemplateError::new(T::NAME, None, format!("needs a source for the locale `{FALLBACK}`")));
         }
         Arc::make_mut(&mut self.known).insert(T::NAME, Known::of::<T>());
         for (locale, source) in T::SOURCES {
@@ -286,43 +291,45 @@ impl Templates {
         Ok(self)
     }
 
-    /// Every template's name and the locales it has, by name.
+    /// Returns the name of every template and the locales of its sources, ordered by name.
     pub fn list(&self) -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
         self.known.iter().map(|(name, known)| (*name, known.sources.iter().map(|(locale, _)| *locale).collect()))
     }
 
-    /// Puts the values in. Of the locales `de-AT`, `de` and `en` the first that there is is taken for `de-AT`.
+    /// Renders a template with these values. For the locale `de-AT`, it uses the first source that exists for
+    /// `de-AT`, `de` or `en`.
     ///
     /// # Errors
-    /// A source that can't be rendered with these values: a link that leads nowhere, far too long a list.
+    /// Returns a [`TemplateError`] if the source can't be rendered with these values, such as a link that is not a
+    /// URL or a list that is too long.
     pub fn render<T: Template>(&self, template: &T, locale: &str) -> Result<Rendered, TemplateError> {
         self.render_with(T::NAME, T::SOURCES, Value::from(Serde(template)), locale, &[], &[])
     }
 
-    /// With the values of its sample.
+    /// Renders a template with its sample values.
     ///
     /// # Errors
-    /// There is no such template.
+    /// Returns a [`TemplateError`] if there is no template of this name, or if it can't be rendered.
     pub fn preview(&self, name: &str, locale: &str) -> Result<Rendered, TemplateError> {
         let known = self.known(name)?;
-        let footer = [(locale, NOTHING_ELSE)];
+        let footer = [(locale, FOOTER_PREVIEW)];
         let sources = if name == shipped::FOOTER { &footer } else { known.sources };
         self.render_with(name, sources, (known.sample)(), locale, &[], &[])
     }
 
-    /// What this source would make of the template's sample: for whoever writes one.
+    /// Checks a source by rendering it with the template's sample values. Returns the result as a preview.
     ///
     /// # Errors
-    /// What is wrong with it, in words for its author.
+    /// Returns a [`TemplateError`] that describes the error for the author of the source.
     pub fn check(&self, name: &str, locale: &str, source: &str) -> Result<Rendered, TemplateError> {
         if !is_locale(locale) {
-            return Err(TemplateError::new(name, None, "a locale is written as in `de` or `de-AT`"));
+            return Err(TemplateError::new(name, None, "the locale must be written like `de` or `de-AT`"));
         }
         let known = self.known(name)?;
         if name == shipped::FOOTER {
             return self.render_with(
                 name,
-                &[(locale, NOTHING_ELSE)],
+                &[(locale, FOOTER_PREVIEW)],
                 (known.sample)(),
                 locale,
                 &[],
@@ -336,7 +343,8 @@ impl Templates {
         self.known.get(name).ok_or_else(|| TemplateError::new(name, None, "there is no template of this name"))
     }
 
-    /// With versions that go before the app's own in each locale, of the template and of the footer.
+    /// Renders a source. In each locale, the overrides in `own` and `own_footer` take precedence over the app's
+    /// sources.
     fn render_with(
         &self,
         name: &str,
@@ -352,7 +360,7 @@ impl Templates {
         let parsed = Source::parse(source).map_err(wrong)?;
         let engine = engine::Engine::new(&self.brand, used);
         if parsed.subject.is_empty() {
-            return Err(wrong("begins with `subject: …`, and `---` between the head and the body".into()));
+            return Err(wrong("must begin with `subject: …`, followed by `---` and the body".into()));
         }
         let subject = engine.line(parsed.subject, &values).map_err(wrong)?;
         if subject.is_empty() {
@@ -377,8 +385,8 @@ impl Templates {
             footer: &footer_html,
         });
         let text = layout::text(&body_text, &footer_text);
-        if html.len() > engine::LARGEST_MAIL {
-            return Err(wrong(format!("makes more than {} KiB of HTML", engine::LARGEST_MAIL / 1024)));
+        if html.len() > engine::MAX_HTML_BYTES {
+            return Err(wrong(format!("renders to more than {} KiB of HTML", engine::MAX_HTML_BYTES / 1024)));
         }
         Ok(Rendered { subject, html, text, locale: used.to_owned() })
     }
@@ -402,7 +410,8 @@ impl Known {
     }
 }
 
-/// The first source there is for a locale, for its language, and for [`FALLBACK`]; one's own before the app's.
+/// Returns the first source that exists for the locale, its language or [`FALLBACK`]. In each, overrides take
+/// precedence over the app's sources.
 fn choose<'a>(locale: &str, own: &[Version<'a>], sources: &[Version<'a>]) -> Option<Version<'a>> {
     let language = locale.split(['-', '_']).next().unwrap_or_default();
     let wanted = [locale.replace('_', "-"), language.to_owned(), FALLBACK.to_owned()];
@@ -413,7 +422,8 @@ fn choose<'a>(locale: &str, own: &[Version<'a>], sources: &[Version<'a>]) -> Opt
     wanted.iter().find_map(|wanted| find(wanted))
 }
 
-/// BCP 47 as far as it is needed: letters and digits in parts of up to eight, joined by hyphens.
+/// Returns whether a text is a locale, in a subset of BCP 47: parts of up to eight letters and digits, joined by
+/// hyphens.
 fn is_locale(locale: &str) -> bool {
     let part = |part: &str| matches!(part.len(), 1..=8) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let language = locale.split('-').next().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Messages in the log.
+//! The `console` provider, which writes messages to the log.
 
 use async_trait::async_trait;
 
 use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
 
-/// Writes messages to the log, target `omnistack::sms`, and delivers none: for development.
+/// A provider for development that writes messages to the log, with the target `omnistack::sms`, and delivers none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SmsConsole(());
 
@@ -17,7 +17,7 @@ impl SmsProvider for SmsConsole {
     async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
         message.check(MAX_SEGMENTS)?;
         let (to, text) = (message.to.as_str(), message.text.as_str());
-        tracing::info!(target: "omnistack::sms", to, text, "no SMS provider: the message is shown here");
+        tracing::info!(target: "omnistack::sms", to, text, "no SMS provider is configured: the message is only written to the log");
         Ok(SmsSent::by(self.name()))
     }
 }

@@ -1,11 +1,12 @@
-//! Why a message was not handed over.
+//! Errors of sending a text message.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::PhoneNumberError;
 use crate::resilience::{Class, Classify, Outcome};
 
-/// A message that was not handed over, or may not have been.
+/// An error of sending a text message: the message was not accepted by the provider, or it is unknown whether it
+/// was.
 pub struct SmsError(Box<Inner>);
 
 struct Inner {
@@ -14,29 +15,33 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
 }
 
-/// What an error of a provider means.
+/// The kind of an [`SmsError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SmsErrorKind {
-    /// The message can't be sent by anybody: see [`SmsInvalid`]. Nothing was sent.
+    /// The message is not valid: see [`SmsInvalid`]. Nothing was sent.
     Invalid,
-    /// The provider will not take this message, today or tomorrow: a number that is none, a country it does not serve.
+    /// The provider refuses this message permanently: the number does not exist, or the provider does not serve its
+    /// country.
     Refused,
-    /// The number's owner wants no messages. Nothing was sent, and nothing is to be.
+    /// The owner of the number has opted out of messages. Nothing was sent, and nothing must be sent to the number.
     OptedOut,
-    /// Too many messages. Nothing was sent, and it may be tried again, after [`retry_after`](SmsError::retry_after).
+    /// Too many messages were sent. This message was not accepted; the caller may try again after
+    /// [`retry_after`](SmsError::retry_after).
     RateLimited,
-    /// The provider is away. Certainly not taken, and it may be tried again.
+    /// The provider is unavailable. The message was not accepted; the caller may try again.
     Unavailable,
-    /// No answer came that says, so it may have been taken. It is not sent again.
+    /// No conclusive response arrived, so the provider may have accepted the message. The outbox does not send it
+    /// again.
     Unknown,
-    /// The settings are wrong: a key is not accepted, a sender is not the app's. Nothing was sent, and nothing will be until
-    /// somebody changes them.
+    /// The configuration is wrong: the provider does not accept the key, or the sender does not belong to the
+    /// account. Nothing was sent, and nothing will be until an operator corrects the settings.
     Configuration,
 }
 
 impl SmsErrorKind {
-    /// `invalid`, `refused`, `opted_out`, `rate_limited`, `unavailable`, `unknown` or `configuration`: for logs and metrics.
+    /// Returns the name for logs and metrics: `invalid`, `refused`, `opted_out`, `rate_limited`, `unavailable`,
+    /// `unknown` or `configuration`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -51,39 +56,40 @@ impl SmsErrorKind {
 }
 
 impl SmsError {
-    /// Of a kind, with what caused it: for implementors of [`SmsProvider`](super::SmsProvider).
+    /// Creates an error of a kind, with its cause. It is for implementors of [`SmsProvider`](super::SmsProvider).
     pub fn new(kind: SmsErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Box::new(Inner { kind, retry_after: None, source: source.into() }))
     }
 
-    /// Not before this much time has passed, as the provider asks.
+    /// Sets how long the provider asks to wait before the next attempt.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self
     }
 
-    /// What it means.
+    /// Returns the kind.
     pub fn kind(&self) -> SmsErrorKind {
         self.0.kind
     }
 
-    /// Whether the same message may be sent again, without arriving twice.
+    /// Returns whether the same message may be sent again without arriving twice.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), SmsErrorKind::RateLimited | SmsErrorKind::Unavailable)
     }
 
-    /// How long the provider asks to wait.
+    /// Returns how long the provider asks to wait, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the message was taken: never [`Success`](Outcome::Success).
+    /// Returns [`Failed`](Outcome::Failed) if the message was certainly not accepted and
+    /// [`Unknown`](Outcome::Unknown) if it may have been; never [`Success`](Outcome::Success).
     pub fn outcome(&self) -> Outcome {
         self.class().outcome()
     }
 
-    /// What is wrong with the message, of kind [`Invalid`](SmsErrorKind::Invalid).
+    /// Returns what is wrong with the message, if the kind is [`Invalid`](SmsErrorKind::Invalid).
     pub fn invalid(&self) -> Option<&SmsInvalid> {
         self.0.source.downcast_ref()
     }
@@ -108,11 +114,11 @@ impl fmt::Display for SmsError {
         let means = match self.kind() {
             SmsErrorKind::Invalid => "the message can't be sent",
             SmsErrorKind::Refused => "the message was refused",
-            SmsErrorKind::OptedOut => "the number's owner wants no messages",
+            SmsErrorKind::OptedOut => "the number's owner has opted out of messages",
             SmsErrorKind::RateLimited => "too many messages were sent",
             SmsErrorKind::Unavailable => "the SMS provider is not available",
-            SmsErrorKind::Unknown => "the SMS provider did not say, so the message may have been sent",
-            SmsErrorKind::Configuration => "the SMS provider is not set up",
+            SmsErrorKind::Unknown => "the SMS provider did not respond, so the message may have been sent",
+            SmsErrorKind::Configuration => "the SMS provider is not configured correctly",
         };
         write!(f, "{means}: {}", self.0.source)
     }
@@ -142,25 +148,25 @@ impl From<PhoneNumberError> for SmsError {
     }
 }
 
-/// What is wrong with a message.
+/// The reason why a text message is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmsInvalid {
-    /// The number is none.
+    /// The number is not valid.
     #[error("the number is not valid: {0}")]
     Number(#[from] PhoneNumberError),
-    /// It says nothing.
-    #[error("it has no text")]
+    /// The text is empty.
+    #[error("the text is empty")]
     NoText,
-    /// NUL or another control character than a line break.
-    #[error("it has a control character")]
+    /// The text has NUL or another control character that is not a line break or a form feed.
+    #[error("the text has a control character")]
     ControlCharacter,
-    /// It is sent in more parts than allowed.
-    #[error("it is sent in {count} parts, more than {limit}")]
+    /// The message has more segments than allowed.
+    #[error("the text needs {count} segments, more than the limit of {limit}")]
     TooLong {
-        /// In how many.
+        /// Number of segments of the message.
         count: usize,
-        /// How many there may be.
+        /// Largest number of segments.
         limit: usize,
     },
 }

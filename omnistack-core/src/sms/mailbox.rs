@@ -1,4 +1,4 @@
-//! Messages shown instead of sent, while developing.
+//! The dev mailbox for text messages.
 
 use std::{
     collections::VecDeque,
@@ -16,11 +16,12 @@ use crate::{
     http::Json,
 };
 
-/// Messages kept at most.
-const KEPT: usize = 200;
+/// Number of messages kept; older ones are dropped.
+const MAX_MESSAGES: usize = 200;
 
-/// Keeps the last 200 messages, in memory, and hands each to another provider as well. With the module [`Sms`](super::Sms) and
-/// outside production, what it has is at `/dev/sms.json`, and beside the mails of `/dev/mailbox`. Clones share what they keep.
+/// The dev mailbox for text messages: keeps the last 200 messages in memory, and passes each to another provider.
+/// With the module [`Sms`](super::Sms) and outside production, they are shown at `/dev/sms.json`, and with the
+/// mails at `/dev/mailbox`. Clones share the kept messages.
 #[derive(Clone, Debug)]
 pub struct SmsMailbox {
     inner: Arc<dyn SmsProvider>,
@@ -28,25 +29,25 @@ pub struct SmsMailbox {
     kept: Arc<Mutex<VecDeque<SmsReceived>>>,
 }
 
-/// A message in an [`SmsMailbox`].
+/// A text message in the dev mailbox ([`SmsMailbox`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SmsReceived {
-    /// When it came.
+    /// The time at which the message was sent.
     pub at: Timestamp,
-    /// Whom to.
+    /// The recipient's number.
     pub to: PhoneNumber,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
 impl SmsMailbox {
-    /// Around a provider: a message it does not take is not kept.
+    /// Creates a dev mailbox that passes messages to `inner`. A message that `inner` does not accept is not kept.
     pub fn new(inner: impl SmsProvider, clock: Clock) -> Self {
         Self { inner: Arc::new(inner), clock, kept: Arc::default() }
     }
 
-    /// The messages, the oldest first.
+    /// Returns the kept messages, the oldest first.
     pub fn messages(&self) -> Vec<SmsReceived> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
@@ -62,7 +63,7 @@ impl SmsProvider for SmsMailbox {
         let sent = self.inner.send(message).await?;
         let received = SmsReceived { at: self.clock.now(), to: message.to.clone(), text: message.text.clone() };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
+        if kept.len() >= MAX_MESSAGES {
             kept.pop_front();
         }
         kept.push_back(received);
@@ -70,7 +71,7 @@ impl SmsProvider for SmsMailbox {
     }
 }
 
-/// `/dev/sms.json`, for developers and their tests. Never in production.
+/// Returns the route `/dev/sms.json`, for developers and their tests. It does not exist in production.
 pub(super) fn routes() -> Api<SmsMailbox> {
     Api::new().hidden("/dev/sms.json", get(list))
 }

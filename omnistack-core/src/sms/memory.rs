@@ -1,4 +1,4 @@
-//! Messages kept, for tests to read.
+//! The provider for tests, which keeps messages in memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,19 +6,19 @@ use async_trait::async_trait;
 
 use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
 
-/// Keeps every message, and delivers none. Clones share what they keep.
+/// A provider for tests that keeps every message and delivers none. Clones share the kept messages.
 ///
 /// See [`sms`](super) for an example.
 #[derive(Clone, Debug, Default)]
 pub struct SmsMemory(Arc<Mutex<Vec<SmsMessage>>>);
 
 impl SmsMemory {
-    /// What was sent so far, oldest first.
+    /// Returns all messages sent so far, the oldest first.
     pub fn sent(&self) -> Vec<SmsMessage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was sent since the last call.
+    /// Removes and returns the messages sent since the last call, the oldest first.
     pub fn take(&self) -> Vec<SmsMessage> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,49 +1,49 @@
-//! The message and its rules.
+//! The text message type and its validation.
 
 use serde::{Deserialize, Serialize};
 
 use super::{PhoneNumber, SmsInvalid, SmsSegments};
 use crate::identity::TenantId;
 
-/// Parts a message may have at most, whatever is set: providers take no more than 1,600 characters.
+/// Largest number of segments of a message, whatever the settings say: providers accept at most 1,600 characters.
 pub const MAX_SEGMENTS: usize = 10;
 
 /// A text message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SmsMessage {
-    /// Whom to.
+    /// The recipient's number.
     pub to: PhoneNumber,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// The tenant it is sent for.
+    /// The tenant that the message is sent for.
     pub tenant: Option<TenantId>,
-    /// Where the provider is to tell what becomes of it. The outbox sets it.
+    /// The URL to which the provider sends delivery reports. The outbox sets it.
     pub status_url: Option<String>,
 }
 
 impl SmsMessage {
-    /// To a number, with a text.
+    /// Creates a message with this text to a number.
     pub fn new(to: PhoneNumber, text: impl Into<String>) -> Self {
         Self { to, text: text.into(), tenant: None, status_url: None }
     }
 
-    /// Sent for a tenant.
+    /// Sets the tenant that the message is sent for.
     #[must_use]
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// The parts it is sent in.
+    /// Returns the segments in which the message is sent.
     pub fn segments(&self) -> SmsSegments {
         SmsSegments::of(&self.text)
     }
 
-    /// Whether anybody could send it, in so many parts at most.
+    /// Validates the message, which may have at most `most` segments, and never more than [`MAX_SEGMENTS`].
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the first reason why the message is not valid.
     pub fn check(&self, most: usize) -> Result<(), SmsInvalid> {
         if self.text.trim().is_empty() {
             return Err(SmsInvalid::NoText);

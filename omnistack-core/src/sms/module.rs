@@ -1,4 +1,4 @@
-//! The module: what sends, what tells, what developers see.
+//! The module [`Sms`].
 
 use super::{
     SmsMailbox, SmsOutbox, SmsProviderName, SmsSettings, SmsSuppressions, Texter, mailbox,
@@ -13,17 +13,17 @@ use crate::{
     jobs::{Cron, Job, Jobs, Queue},
 };
 
-/// Text messages, sent by jobs: `.with(Sms::default())`.
+/// The module for text messages, sent by jobs: `.with(Sms::default())`.
 ///
-/// It provides [`SmsOutbox`], [`Texter`] and [`SmsSuppressions`]; runs the jobs that send; takes what Twilio tells at
-/// `/api/v1/public/sms/webhooks/twilio` where `TWILIO_WEBHOOK_URL` is set; and, outside production, shows what `console` sends at
-/// `/dev/sms.json`.
+/// It provides [`SmsOutbox`], [`Texter`] and [`SmsSuppressions`], and runs the jobs that send. It receives Twilio's
+/// delivery reports at `/api/v1/public/sms/webhooks/twilio` if `TWILIO_WEBHOOK_URL` is set. Outside production, it
+/// shows the messages of the `console` provider at `/dev/sms.json`.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct Sms(());
 
-/// Twilio sends a few KiB.
-const LARGEST_EVENT: u64 = 64 * 1024;
+/// Largest webhook body, in bytes. Twilio sends a few KiB.
+const MAX_WEBHOOK_BODY_BYTES: u64 = 64 * 1024;
 
 impl Module for Sms {
     fn name(&self) -> &'static str {
@@ -34,7 +34,7 @@ impl Module for Sms {
         let Some(settings) = registry.config::<SmsSettings>() else { return };
         let Some(provider) = settings::provider(registry, &settings) else { return };
         let clock = registry.clock();
-        // Without a database its settings are among the problems already.
+        // Without a database, the missing settings are reported already.
         let (Ok(db), Ok(jobs)) = (registry.ctx.get::<Db>(), registry.ctx.get::<Jobs>()) else { return };
         let suppressions = SmsSuppressions::new(db.clone(), clock.clone());
         let store = Store { db: db.clone(), clock: clock.clone() };
@@ -56,7 +56,7 @@ impl Module for Sms {
             .cron(Cron::new("23 4 * * *", ForgetSms {}));
         if let (Some(url), Some(token)) = (webhook.clone(), settings.twilio_token.clone()) {
             let webhook = Webhook { token, url, store: store.clone(), suppressions: suppressions.clone() };
-            let mount = Mount::public("/sms/webhooks").body_limit(LARGEST_EVENT).without_idempotency();
+            let mount = Mount::public("/sms/webhooks").body_limit(MAX_WEBHOOK_BODY_BYTES).without_idempotency();
             registry.routes(mount, webhook::routes(), |_| Ok(webhook));
         }
         let status_url = webhook.map(String::from);
@@ -74,12 +74,12 @@ impl Module for Sms {
     }
 }
 
-/// Where Twilio reaches the webhook; notes what is wrong.
+/// Returns the URL at which Twilio reaches the webhook, if it is set. Reports problems with the settings.
 fn webhook_url(registry: &mut Registry, settings: &SmsSettings) -> Option<reqwest::Url> {
     let text = settings.twilio_webhook_url.as_ref()?;
     if settings.twilio_token.is_none() {
-        let what = "`TWILIO_AUTH_TOKEN` is not set, and what Twilio tells is signed with it";
-        registry.problem(what, "set it, or unset TWILIO_WEBHOOK_URL");
+        let what = "`TWILIO_AUTH_TOKEN` is not set, and Twilio's webhook requests are signed with it";
+        registry.problem(what, "set TWILIO_AUTH_TOKEN, or unset TWILIO_WEBHOOK_URL");
     }
     match base_url(text) {
         Ok(url) => Some(url),

@@ -1,12 +1,13 @@
-//! A number messages can be sent to.
+//! Telephone numbers.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A telephone number as the whole world writes it (ITU-T E.164): `+`, the country's code, and up to 15 digits in all.
+/// A telephone number in the international format of ITU-T E.164: `+`, the country code, and 7 to 15 digits in all.
 ///
-/// Spaces, hyphens, dots and parentheses that people write between digits are left out. Whether anybody answers is not known.
+/// Spaces, hyphens, dots and parentheses between digits are removed. The type does not check that the number is in
+/// use.
 ///
 /// ```
 /// use omnistack_core::sms::PhoneNumber;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub struct PhoneNumber(String);
 
 impl PhoneNumber {
-    /// `+491701234567`.
+    /// Returns the number, such as `+491701234567`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,7 +45,7 @@ impl FromStr for PhoneNumber {
                 return Err(PhoneNumberError::Length);
             }
         }
-        // The shortest numbers there are have seven digits with the country's code.
+        // The shortest numbers have seven digits, with the country code.
         if number.len() < 8 {
             return Err(PhoneNumberError::Length);
         }
@@ -61,7 +62,7 @@ impl fmt::Display for PhoneNumber {
     }
 }
 
-/// A number is somebody's: not all of it is in the log.
+/// Hides most digits, because numbers are personal data and debug output goes to the log.
 impl fmt::Debug for PhoneNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PhoneNumber({}…{})", &self.0[..3], &self.0[self.0.len() - 2..])
@@ -80,17 +81,17 @@ impl<'de> Deserialize<'de> for PhoneNumber {
     }
 }
 
-/// Why a text is no telephone number. The text itself is not in it: it is personal.
+/// The reason why a text is not a telephone number. It does not contain the text, which is personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PhoneNumberError {
-    /// It does not begin with `+` and a country's code.
-    #[error("a telephone number begins with + and the country's code")]
+    /// The text does not begin with `+` and a country code.
+    #[error("a telephone number must begin with + and the country code")]
     NoCountry,
-    /// It has another character than digits and what stands between them.
-    #[error("a telephone number has digits only")]
+    /// The text has a character that is neither a digit nor a separator.
+    #[error("a telephone number must have digits only")]
     Character,
-    /// It has fewer than 7 or more than 15 digits.
-    #[error("a telephone number has 7 to 15 digits")]
+    /// The text has fewer than 7 or more than 15 digits.
+    #[error("a telephone number must have 7 to 15 digits")]
     Length,
 }

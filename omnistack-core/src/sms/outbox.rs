@@ -1,4 +1,4 @@
-//! Messages that are sent by a job: written with the caller's rows, handed over once.
+//! The outbox for text messages: messages are stored in the caller's transaction and sent at most once by a job.
 
 mod job;
 mod store;
@@ -16,26 +16,26 @@ use crate::{
     jobs::{Draft, EnqueueError, Jobs},
 };
 
-/// The id of a message in the outbox.
+/// The id of a text message in the outbox.
 pub type SmsId = Id<SmsMessage>;
 
-/// Why a message is not in the outbox.
+/// The reason why a text message was not put into the outbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmsOutboxError {
-    /// It can't be sent by anybody.
+    /// The message is not valid.
     #[error("the message can't be sent: {0}")]
     Invalid(#[from] SmsInvalid),
     /// The job could not be enqueued.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
-    /// The database refused it.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl SmsOutboxError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid(_) => false,
@@ -55,8 +55,9 @@ impl From<SmsOutboxError> for crate::http::Error {
     }
 }
 
-/// The way to send a text message from a request: it is a row and a job, in the caller's transaction, and so is sent only when
-/// what it is about has happened. The module [`Sms`](super::Sms) provides it. Cheap to clone.
+/// The outbox for text messages, by which requests send messages: a message is a row and a job in the caller's
+/// transaction, so it is sent only if that transaction commits. The module [`Sms`](super::Sms) provides it. It is
+/// cheap to clone.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, sms::{Sms, SmsMessage, SmsOutbox, SmsState}};
@@ -68,7 +69,7 @@ impl From<SmsOutboxError> for crate::http::Error {
 /// let outbox: SmsOutbox = app.ctx().get()?;
 ///
 /// let mut tx = app.db().begin().await?;
-/// // … keep the order …
+/// // … insert the order …
 /// let id = outbox.send_in(&mut tx, &SmsMessage::new("+491701234567".parse()?, "Your order is on its way.")).await?;
 /// tx.commit().await?;
 /// # assert_eq!(app.runner().run_until_idle().await?, 1);
@@ -77,12 +78,12 @@ impl From<SmsOutboxError> for crate::http::Error {
 /// # }
 /// ```
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// - **At most once.** A message that may have been taken is never sent again. When nobody can say, its state is
-///   [`Unknown`](SmsState::Unknown).
-/// - **Tried until then.** What was certainly not taken is tried again until `SMS_GIVE_UP_AFTER` has passed.
-/// - **Not kept.** The text, which may be a code, is deleted with the last attempt.
+/// - **At most once.** A message that may have been accepted is never sent again. If the outcome is unknown, the
+///   message's state is [`Unknown`](SmsState::Unknown).
+/// - **Retries.** A message that was certainly not accepted is retried until `SMS_GIVE_UP_AFTER` has passed.
+/// - **No copy is kept.** The text, which may contain a code, is deleted after the last attempt.
 #[derive(Clone, Debug)]
 pub struct SmsOutbox {
     jobs: Jobs,
@@ -91,15 +92,15 @@ pub struct SmsOutbox {
 }
 
 impl SmsOutbox {
-    /// In this database, for messages of so many parts at most.
+    /// Creates an outbox in this database, for messages of at most `limit` segments.
     pub fn new(db: Db, clock: Clock, jobs: Jobs, limit: usize) -> Self {
         Self { jobs, store: Store { db, clock }, limit }
     }
 
-    /// Sends a message when the caller's transaction commits, and not otherwise.
+    /// Stores a message in the caller's transaction. It is sent if that transaction commits.
     ///
     /// # Errors
-    /// See [`SmsOutboxError`]. After a database error the transaction is best rolled back.
+    /// Returns an [`SmsOutboxError`]. After a database error, roll the transaction back.
     pub async fn send_in(&self, tx: &mut Tx, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
         message.check(self.limit)?;
         let id = self.store.add(tx, message).await?;
@@ -111,10 +112,10 @@ impl SmsOutbox {
         Ok(id)
     }
 
-    /// Sends a message, in a transaction of its own.
+    /// Stores a message in a transaction of its own, to be sent.
     ///
     /// # Errors
-    /// See [`SmsOutboxError`]; nothing is sent then.
+    /// Returns an [`SmsOutboxError`]; the message is not sent then.
     pub async fn send(&self, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
         let mut tx = self.store.db.begin().await?;
         let id = self.send_in(&mut tx, message).await?;
@@ -122,10 +123,11 @@ impl SmsOutbox {
         Ok(id)
     }
 
-    /// What became of a message; nothing when there is none of this id, or no more.
+    /// Returns the state of a message. Returns `None` if there is no message with this id, or if it was deleted
+    /// after `SMS_KEEP`.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn get(&self, id: SmsId) -> Result<Option<SmsInfo>, db::Error> {
         self.store.get(id).await
     }

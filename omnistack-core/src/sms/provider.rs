@@ -1,4 +1,4 @@
-//! What a provider does.
+//! The contract of SMS providers.
 
 use std::{fmt, sync::Arc};
 
@@ -6,22 +6,23 @@ use async_trait::async_trait;
 
 use super::{SmsError, SmsMessage};
 
-/// Hands messages over to somebody who delivers them: the implementor's contract.
+/// A provider that delivers text messages. Implementations must fulfil this contract:
 ///
-/// - The message is [checked](SmsMessage::check) before anything is sent.
-/// - Every call ends: an implementation has a deadline of its own.
-/// - The error says what is certain. [`SmsErrorKind::Unavailable`](super::SmsErrorKind::Unavailable) only where the message was
-///   certainly not taken, [`SmsErrorKind::Unknown`](super::SmsErrorKind::Unknown) whenever it may have been.
-/// - It does not try again by itself.
+/// - The message is [validated](SmsMessage::check) before anything is sent.
+/// - Every call ends: an implementation has a timeout of its own.
+/// - The error kind says what is certain: [`SmsErrorKind::Unavailable`](super::SmsErrorKind::Unavailable) only if
+///   the message was certainly not accepted, [`SmsErrorKind::Unknown`](super::SmsErrorKind::Unknown) whenever it
+///   may have been.
+/// - An implementation does not retry.
 #[async_trait]
 pub trait SmsProvider: fmt::Debug + Send + Sync + 'static {
-    /// Short and stable, for logs and metrics: `twilio`.
+    /// Returns the provider's name for logs and metrics, such as `twilio`. It is short and never changes.
     fn name(&self) -> &'static str;
 
-    /// Hands one over.
+    /// Sends a message.
     ///
     /// # Errors
-    /// See [`SmsErrorKind`](super::SmsErrorKind).
+    /// Returns an [`SmsError`] with the [`SmsErrorKind`](super::SmsErrorKind) that says what is certain.
     async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError>;
 }
 
@@ -36,23 +37,23 @@ impl<P: SmsProvider + ?Sized> SmsProvider for Arc<P> {
     }
 }
 
-/// A message a provider took over.
+/// The receipt for a text message that a provider accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SmsSent {
-    /// Who took it: the [name](SmsProvider::name) of the provider.
+    /// The [name](SmsProvider::name) of the provider.
     pub provider: &'static str,
-    /// The provider's name for the message, as its webhooks know it.
+    /// The provider's id of the message, as its webhooks use it.
     pub id: Option<String>,
 }
 
 impl SmsSent {
-    /// Taken by this provider.
+    /// Creates a receipt of this provider, without an id.
     pub fn by(provider: &'static str) -> Self {
         Self { provider, id: None }
     }
 
-    /// Under this name.
+    /// Sets the provider's id of the message.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());

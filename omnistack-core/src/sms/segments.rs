@@ -1,41 +1,42 @@
-//! How a text travels, and in how many parts, each of which costs.
+//! The encoding of a text message, and the number of its segments, each of which is billed.
 
-/// The characters a phone knows in seven bits (3GPP TS 23.038, section 6.2.1).
+/// The characters of the GSM 7-bit default alphabet (3GPP TS 23.038, section 6.2.1).
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§\
                      ¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Those that take two places (section 6.2.1.1).
+/// The characters of its extension table, which take two septets (section 6.2.1.1).
 const EXTENDED: &str = "^{}\\[~]|€\u{c}";
 
-/// How the characters of a message are sent.
+/// The encoding of a text message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmsEncoding {
-    /// Seven bits a character, of an alphabet of 137.
+    /// Seven bits a character, from an alphabet of 137 characters.
     Gsm7,
-    /// 16 bits a character, and 32 for those beyond the first 65,536. One such character makes all of a message so.
+    /// 16 bits a character, and 32 bits for characters beyond the first 65,536. One character that is not in the
+    /// 7-bit alphabet makes the whole message use this encoding.
     Ucs2,
 }
 
-/// The parts a message is sent in.
+/// The segments in which a text message is sent.
 ///
-/// | | alone | each of several |
+/// | encoding | units in a single segment | units in each of several segments |
 /// |---|---|---|
-/// | [`Gsm7`](SmsEncoding::Gsm7) | 160 units | 153 |
-/// | [`Ucs2`](SmsEncoding::Ucs2) | 70 units | 67 |
+/// | [`Gsm7`](SmsEncoding::Gsm7) | 160 | 153 |
+/// | [`Ucs2`](SmsEncoding::Ucs2) | 70 | 67 |
 ///
-/// No character is cut in two by the border of parts.
+/// A character is never split between two segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SmsSegments {
-    /// How the characters are sent.
+    /// The encoding.
     pub encoding: SmsEncoding,
-    /// Septets, or units of UTF-16.
+    /// Number of units: septets, or UTF-16 code units.
     pub units: usize,
-    /// How many parts.
+    /// Number of segments.
     pub count: usize,
 }
 
 impl SmsSegments {
-    /// Of a text.
+    /// Computes the segments of a text.
     ///
     /// ```
     /// use omnistack_core::sms::{SmsEncoding, SmsSegments};

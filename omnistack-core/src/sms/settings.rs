@@ -1,4 +1,4 @@
-//! Text messages as settings.
+//! The settings for text messages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,44 +10,45 @@ use crate::{app::Registry, config::Form};
 crate::section! {
     /// Text messages.
     pub struct SmsSettings {
-        /// Who delivers text messages. `console` writes them to the log and delivers none: production refuses it.
+        /// The SMS provider. `console` writes messages to the log and delivers none; in production it is an error.
         pub provider: SmsProviderName = "SMS_PROVIDER", default "console";
-        /// Whom messages are from: a number such as +15005550006, or a name of up to 11 letters and digits where a country
-        /// allows one.
+        /// The sender of messages: a number such as +15005550006, or a name of up to 11 letters and digits in
+        /// countries that allow it.
         pub from: Option<String> = "SMS_FROM";
-        /// The parts a message may have, each of which costs: at most 10.
+        /// The largest number of segments of a message, each of which is billed. At most 10.
         pub max_segments: usize = "SMS_MAX_SEGMENTS", default "4", range "1"..="10";
-        /// How long handing one message over may take.
+        /// The longest time that sending one message may take.
         pub timeout: Duration = "SMS_TIMEOUT", default "15s", range "1ms"..="10m";
-        /// How long a message that nobody takes is tried again.
+        /// The time for which sending a message is retried before it is given up.
         pub give_up_after: Duration = "SMS_GIVE_UP_AFTER", default "1h", range "1s"..="30d";
-        /// How long the outbox says what became of a message.
+        /// The time for which the outbox keeps the state of a message after it was sent, skipped or given up.
         pub keep: Duration = "SMS_KEEP", default "720h", range "1h"..="3650d";
-        /// The account at Twilio: `AC…`.
+        /// The SID of the Twilio account, `AC…`.
         pub twilio_account: Option<String> = "TWILIO_ACCOUNT_SID";
-        /// The account's auth token. Twilio's webhooks are signed with it.
+        /// The account's auth token. Twilio signs its webhook requests with it.
         pub twilio_token: Option<SecretString> = "TWILIO_AUTH_TOKEN";
-        /// The name of an API key, `SK…`, to send with in place of the auth token.
+        /// The SID of a Twilio API key, `SK…`, to use for sending instead of the auth token.
         pub twilio_key: Option<String> = "TWILIO_API_KEY";
-        /// The API key's secret.
+        /// The secret of the Twilio API key.
         pub twilio_key_secret: Option<SecretString> = "TWILIO_API_SECRET";
-        /// The messaging service, `MG…`, to send by in place of `SMS_FROM`.
+        /// The SID of a Twilio messaging service, `MG…`, to use as sender instead of `SMS_FROM`.
         pub twilio_service: Option<String> = "TWILIO_MESSAGING_SERVICE_SID";
-        /// Where Twilio's API is.
+        /// The base URL of Twilio's API.
         pub twilio_url: String = "TWILIO_URL", default "https://api.twilio.com";
-        /// Where Twilio reaches the app's webhook from outside: `https://app.example.com/api/v1/public/sms/webhooks/twilio`.
-        /// With it and the auth token, Twilio tells what becomes of messages; without, there is no such route.
+        /// The public URL of the app's webhook for Twilio:
+        /// `https://app.example.com/api/v1/public/sms/webhooks/twilio`. With it and the auth token, Twilio sends
+        /// delivery reports; without it, the app has no route for that webhook.
         pub twilio_webhook_url: Option<String> = "TWILIO_WEBHOOK_URL";
     }
 }
 
-/// A provider, by its name in the settings.
+/// The name of a provider in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SmsProviderName {
-    /// [`SmsConsole`].
+    /// The log: [`SmsConsole`].
     Console,
-    /// [`Twilio`].
+    /// Twilio's API: [`Twilio`].
     Twilio,
 }
 
@@ -58,16 +59,16 @@ impl Form for SmsProviderName {
         match text {
             "console" => Ok(Self::Console),
             "twilio" => Ok(Self::Twilio),
-            _ => Err(format!("`{text}` is none of {}", Self::FORM)),
+            _ => Err(format!("`{text}` is not one of {}", Self::FORM)),
         }
     }
 }
 
-/// The provider of the settings; `None` after noting what is wrong.
+/// Returns the provider that the settings describe. Returns `None` after a problem with the settings was reported.
 pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Option<Arc<dyn SmsProvider>> {
     if settings.provider == SmsProviderName::Console {
         if registry.environment().is_production() {
-            let what = "`SMS_PROVIDER`: text messages are sent, and `console` delivers none";
+            let what = "`SMS_PROVIDER` is `console`, which delivers no messages, and the app sends text messages";
             registry.problem(what, "set SMS_PROVIDER to twilio");
         }
         return Some(Arc::new(SmsConsole::default()));
@@ -92,7 +93,7 @@ pub(super) fn provider(registry: &mut Registry, settings: &SmsSettings) -> Optio
         .ok()
 }
 
-/// A setting Twilio needs.
+/// Returns a setting that Twilio needs, and reports a problem if it is not set.
 fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> Option<T> {
     if value.is_none() {
         registry.problem(format!("`{name}` is not set, and Twilio needs it"), format!("set {name}"));
@@ -100,7 +101,8 @@ fn wanted<T: Clone>(registry: &mut Registry, name: &str, value: Option<&T>) -> O
     value.cloned()
 }
 
-/// A number, or a name as GSM knows them: up to 11 letters, digits and spaces, one of them a letter.
+/// Parses `SMS_FROM`: a number, or an alphanumeric sender of up to 11 letters, digits and spaces with at least one
+/// letter. Returns `None` after reporting a problem.
 fn sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
     if let Ok(number) = from.parse::<PhoneNumber>() {
         return Some(TwilioFrom::Sender(number.as_str().into()));
@@ -115,7 +117,7 @@ fn sender(registry: &mut Registry, from: &str) -> Option<TwilioFrom> {
     is_name.then(|| TwilioFrom::Sender(from.into()))
 }
 
-/// The texter around a provider.
+/// Creates the texter for a provider.
 pub(super) fn texter(provider: Arc<dyn SmsProvider>, settings: &SmsSettings) -> Texter {
     Texter::new(provider).limit(settings.max_segments)
 }

@@ -1,4 +1,4 @@
-//! Whether a webhook comes from Twilio.
+//! Verifies that a webhook comes from Twilio.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::crypto::same;
 
-/// The signature Twilio puts into `X-Twilio-Signature`: base64 of HMAC-SHA-1, by the account's auth token, of the URL and
-/// each of the form's parameters, name and value, in order.
+/// Returns the signature that Twilio sends in `X-Twilio-Signature`: base64 of HMAC-SHA-1, with the account's auth
+/// token as key, over the URL and the names and values of the form's parameters, sorted.
 ///
 /// ```
 /// use omnistack_core::sms::twilio_signature;
@@ -25,7 +25,8 @@ use crate::crypto::same;
 /// assert_eq!(signature.as_deref(), Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="));
 /// ```
 ///
-/// Of a parameter that comes more than once each different value counts once, in order. There is none by an empty token.
+/// If a parameter occurs more than once, each different value counts once, sorted. Returns `None` if the token is
+/// empty.
 pub fn twilio_signature(token: &SecretString, url: &str, parameters: &[(String, String)]) -> Option<String> {
     let token = Some(token.expose_secret().as_bytes()).filter(|token| !token.is_empty())?;
     let mut mac = Hmac::<sha1::Sha1>::new_from_slice(token).ok()?;
@@ -43,8 +44,8 @@ pub fn twilio_signature(token: &SecretString, url: &str, parameters: &[(String, 
     Some(STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// Whether this is the signature of a request to the URL. Twilio sometimes signs with the port that goes without saying, and
-/// sometimes without one that was said.
+/// Returns whether `given` is the signature of a request to the URL. Twilio sometimes signs the URL with its
+/// default port and sometimes without an explicit port, so both forms are accepted.
 pub(super) fn is_signed(
     token: &SecretString,
     url: &Url,

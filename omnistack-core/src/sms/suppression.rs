@@ -1,4 +1,4 @@
-//! Numbers no message is sent to: those whose owners said so, and those an operator named.
+//! SMS suppressions: numbers that no message is sent to, because their owner opted out or an operator added them.
 
 mod admin;
 
@@ -15,14 +15,14 @@ use crate::{
     db::{self, Db, Tx},
 };
 
-/// Why no message is sent to a number.
+/// The reason for an SMS suppression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SmsReason {
-    /// Its owner answered STOP.
+    /// The owner of the number replied STOP.
     OptOut,
-    /// An operator said so.
+    /// An operator added the number.
     Manual,
 }
 
@@ -41,18 +41,18 @@ impl fmt::Display for SmsReason {
     }
 }
 
-/// A number no message is sent to.
+/// An SMS suppression: a number that no message is sent to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct SmsSuppression {
-    /// `+491701234567`.
+    /// The suppressed number, such as `+491701234567`.
     pub number: String,
-    /// Why.
+    /// The reason for the suppression.
     pub reason: SmsReason,
-    /// What the provider or the operator said.
+    /// Details from the provider or the operator.
     #[schema(required)]
     pub detail: Option<String>,
-    /// Since when.
+    /// The time at which the number was added.
     pub created_at: Timestamp,
 }
 
@@ -71,7 +71,7 @@ impl Row {
     }
 }
 
-/// The numbers no message is sent to. Cheap to clone.
+/// The SMS suppressions. The handle is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SmsSuppressions {
     db: Db,
@@ -79,15 +79,15 @@ pub struct SmsSuppressions {
 }
 
 impl SmsSuppressions {
-    /// Of this database.
+    /// Creates a handle to the suppressions in this database.
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Sends no message to a number from now on; says whether that is new. One that is there keeps its reason.
+    /// Adds a number. Returns whether it was added; if it is suppressed already, it keeps its reason.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn add(&self, number: &PhoneNumber, reason: SmsReason, detail: Option<&str>) -> Result<bool, db::Error> {
         let mut tx = self.db.begin().await?;
         let added = self.add_in(&mut tx, number, reason, detail).await?;
@@ -117,10 +117,10 @@ impl SmsSuppressions {
         Ok(added > 0)
     }
 
-    /// Sends messages to a number again; says whether it was suppressed.
+    /// Removes a number. Returns whether it was suppressed.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn remove(&self, number: &PhoneNumber) -> Result<bool, db::Error> {
         let mut tx = self.db.begin().await?;
         let removed = self.remove_in(&mut tx, number).await?;
@@ -134,10 +134,10 @@ impl SmsSuppressions {
         Ok(removed > 0)
     }
 
-    /// Whether no message is sent to a number, and why.
+    /// Returns the suppression of a number. Returns `None` if the number is not suppressed.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn get(&self, number: &PhoneNumber) -> Result<Option<SmsSuppression>, db::Error> {
         let row: Option<Row> = self
             .db
@@ -148,10 +148,10 @@ impl SmsSuppressions {
         Ok(row.map(Row::read))
     }
 
-    /// By number, at most `limit` of them, after `after`.
+    /// Returns at most `limit` suppressions with numbers after `after`, ordered by number.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<SmsSuppression>, db::Error> {
         let rows: Vec<Row> = self
             .db

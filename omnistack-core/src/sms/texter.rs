@@ -1,13 +1,13 @@
-//! The handle that speaks to the provider.
+//! The handle that sends text messages through the provider.
 
 use std::{fmt, sync::Arc};
 
 use super::{MAX_SEGMENTS, SmsError, SmsMessage, SmsProvider, SmsSent};
 
-/// The app's way to send text messages. Cheap to clone.
+/// The handle by which the app sends text messages. It is cheap to clone.
 ///
-/// [`send`](Self::send) speaks to the provider now, and so takes as long as the provider does; it is for jobs.
-/// [`SmsOutbox`](super::SmsOutbox) is for requests.
+/// [`send`](Self::send) calls the provider directly, and so takes as long as the provider does. Call it in jobs; in
+/// requests, use the [`SmsOutbox`](super::SmsOutbox).
 #[derive(Clone)]
 pub struct Texter {
     provider: Arc<dyn SmsProvider>,
@@ -15,19 +15,19 @@ pub struct Texter {
 }
 
 impl Texter {
-    /// Through this provider.
+    /// Creates a texter that sends through this provider, with a limit of [`MAX_SEGMENTS`] segments.
     pub fn new(provider: impl SmsProvider) -> Self {
         Self { provider: Arc::new(provider), limit: MAX_SEGMENTS }
     }
 
-    /// In how many parts a message may be sent, [`MAX_SEGMENTS`] at most.
+    /// Sets the largest number of segments of a message, at most [`MAX_SEGMENTS`].
     #[must_use]
     pub fn limit(mut self, segments: usize) -> Self {
         self.limit = segments.min(MAX_SEGMENTS);
         self
     }
 
-    /// Who delivers.
+    /// Returns the provider.
     pub fn provider(&self) -> &Arc<dyn SmsProvider> {
         &self.provider
     }
@@ -35,7 +35,8 @@ impl Texter {
     /// Sends a message.
     ///
     /// # Errors
-    /// It can't be sent, was not taken, or may not have been: see [`SmsErrorKind`](super::SmsErrorKind).
+    /// Returns an [`SmsError`] if the message is not valid, was not accepted, or if it is unknown whether it was:
+    /// see [`SmsErrorKind`](super::SmsErrorKind).
     pub async fn send(&self, message: &SmsMessage) -> Result<SmsSent, SmsError> {
         message.check(self.limit)?;
         self.provider.send(message).await

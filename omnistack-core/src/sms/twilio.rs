@@ -1,4 +1,4 @@
-//! Twilio, by its API for messages (version 2010-04-01).
+//! The provider for Twilio, by its Messages API (version 2010-04-01).
 
 use std::{fmt, time::Duration};
 
@@ -16,45 +16,45 @@ use crate::{
     resilience::{Class, Outcome},
 };
 
-/// How much of an answer is read.
-const ANSWER: usize = 64 * 1024;
-/// How long handing one message over may take, unless said otherwise.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest part of a response body that is read, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Default limit on the duration of sending one message.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How the app shows Twilio who it is.
+/// The credentials for Twilio's API.
 #[derive(Clone, Debug)]
 pub enum TwilioCredentials {
-    /// By the account's auth token.
+    /// The account's auth token.
     Token(SecretString),
-    /// By an API key, its name (`SK…`) and its secret: it can be taken back alone.
+    /// An API key: its SID (`SK…`) and its secret. It can be revoked without changing the auth token.
     Key(String, SecretString),
 }
 
-/// Whom messages are from.
+/// The sender of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TwilioFrom {
-    /// A number of the account's, or a name where a country allows one.
+    /// A number of the account, or a name in countries that allow it.
     Sender(String),
     /// A messaging service (`MG…`), which chooses a number.
     Service(String),
 }
 
-/// Sends by Twilio. What it answers means:
+/// A provider that sends messages by Twilio. It maps responses to error kinds:
 ///
-/// | answer | kind |
+/// | response | kind |
 /// |---|---|
-/// | 2xx | taken |
-/// | code 21610 | [`OptedOut`](SmsErrorKind::OptedOut) |
+/// | 2xx | accepted, no error |
+/// | error code 21610 | [`OptedOut`](SmsErrorKind::OptedOut) |
 /// | 401, 403, 404, a redirect, a sender that is not the account's | [`Configuration`](SmsErrorKind::Configuration) |
 /// | 429 | [`RateLimited`](SmsErrorKind::RateLimited) |
 /// | other 4xx | [`Refused`](SmsErrorKind::Refused) |
 /// | no connection | [`Unavailable`](SmsErrorKind::Unavailable) |
-/// | 5xx, no answer in time, an answer that broke off | [`Unknown`](SmsErrorKind::Unknown) |
+/// | 5xx, no response in time, an incomplete response | [`Unknown`](SmsErrorKind::Unknown) |
 #[derive(Clone)]
 pub struct Twilio {
     client: Client,
     url: Url,
-    /// Marked as sensitive, so that it is never shown.
+    /// Marked as sensitive, so that it is never logged.
     authorization: HeaderValue,
     from: TwilioFrom,
     timeout: Duration,
@@ -62,10 +62,11 @@ pub struct Twilio {
 }
 
 impl Twilio {
-    /// Of an account (`AC…`), at `https://api.twilio.com` or elsewhere.
+    /// Creates a provider for an account (`AC…`), with the base URL of the API, which is usually
+    /// `https://api.twilio.com`.
     ///
     /// # Errors
-    /// Of kind [`Configuration`](SmsErrorKind::Configuration): a URL or an account that is none.
+    /// Returns [`SmsErrorKind::Configuration`] if the URL, the account's SID or the credentials are not valid.
     pub fn new(
         client: Client,
         base: &str,
@@ -77,7 +78,7 @@ impl Twilio {
         let wrong = |what: String| SmsError::new(SmsErrorKind::Configuration, what);
         let mut url = base_url(base).map_err(|error| wrong(format!("the API's URL: {error}")))?;
         if account.is_empty() || !account.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(wrong("the account's SID is letters and digits: AC…".into()));
+            return Err(wrong("the account's SID must consist of letters and digits: AC…".into()));
         }
         let path = format!("{}/2010-04-01/Accounts/{account}/Messages.json", url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -89,10 +90,10 @@ impl Twilio {
         let mut authorization =
             HeaderValue::from_str(&format!("Basic {basic}")).map_err(|error| wrong(error.to_string()))?;
         authorization.set_sensitive(true);
-        Ok(Self { client, url, authorization, from, timeout: TIMEOUT, clock })
+        Ok(Self { client, url, authorization, from, timeout: DEFAULT_TIMEOUT, clock })
     }
 
-    /// How long handing one message over may take.
+    /// Sets how long sending one message may take. Default: 15 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -117,11 +118,11 @@ impl Twilio {
         let class = Class::of_response(status, headers, self.clock.now());
         let refused: Refused = serde_json::from_slice(body).unwrap_or_default();
         let kind = match (status.as_u16(), refused.code, class.outcome()) {
-            // A redirect, which is not followed: this is not the API.
+            // A redirect is not followed: the URL is not that of the API.
             (..=399 | 401 | 403 | 404, ..) => SmsErrorKind::Configuration,
             (429, ..) => SmsErrorKind::RateLimited,
             (400..=499, Some(21610), _) => SmsErrorKind::OptedOut,
-            // No sender, one that is not the account's, one that can't send messages.
+            // There is no sender, it does not belong to the account, or it can't send messages.
             (400..=499, Some(21212 | 21603 | 21606 | 21701 | 21703), _) => SmsErrorKind::Configuration,
             (_, _, Outcome::Unknown | Outcome::Success) => SmsErrorKind::Unknown,
             (_, _, Outcome::Failed) if class.is_transient() => SmsErrorKind::Unavailable,
@@ -129,7 +130,7 @@ impl Twilio {
         };
         let error = SmsError::new(kind, Answered { status, refused });
         match class.wait() {
-            // Nobody means more than a day.
+            // Longer waits than a day are not plausible.
             Some(wait) => error.after(wait.min(Duration::from_hours(24))),
             None => error,
         }
@@ -153,7 +154,7 @@ impl SmsProvider for Twilio {
             .header(header::ACCEPT, "application/json")
             .body(self.form(message));
         let mut answer = request.send().await.map_err(|error| {
-            // Without a connection nothing was sent.
+            // Without a connection, nothing was sent.
             let kind = match () {
                 () if error.is_connect() => SmsErrorKind::Unavailable,
                 () if error.is_builder() => SmsErrorKind::Configuration,
@@ -162,11 +163,12 @@ impl SmsProvider for Twilio {
             SmsError::new(kind, error.without_url())
         })?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        // What was read until it ended, broke off or was too long: its status has said what became of the message.
+        // The body is read until it ends, the connection breaks or the limit is reached. An incomplete body is no
+        // error: the status alone decides whether the message was accepted.
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = answer.chunk().await {
             body.extend_from_slice(&chunk);
-            if body.len() > ANSWER {
+            if body.len() > MAX_RESPONSE_BYTES {
                 break;
             }
         }
@@ -199,7 +201,7 @@ struct Refused {
     message: Option<String>,
 }
 
-/// An answer that says no.
+/// A response with an error status.
 #[derive(Debug)]
 struct Answered {
     status: StatusCode,
@@ -213,7 +215,7 @@ impl fmt::Display for Answered {
             write!(f, ", code {code}")?;
         }
         let message = self.refused.message.iter().flat_map(|text| text.chars());
-        // Numbers are personal: Twilio repeats them in its words.
+        // Digits are hidden, because Twilio repeats numbers, which are personal data, in its messages.
         let shown = message.map(|c| if c.is_control() || c.is_ascii_digit() { '·' } else { c }).take(300);
         write!(f, ": {}", shown.collect::<String>())
     }

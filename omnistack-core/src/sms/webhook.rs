@@ -1,4 +1,4 @@
-//! Where Twilio tells what became of a message, and who wants none.
+//! The webhook route for Twilio's delivery reports and opt-outs.
 
 use axum::{
     body::Bytes,
@@ -19,11 +19,11 @@ use crate::{
     http::{Error, ErrorEnvelope},
 };
 
-/// What the handler needs.
+/// State of the webhook route.
 #[derive(Clone, Debug)]
 pub(super) struct Webhook {
     pub(super) token: SecretString,
-    /// As Twilio knows it.
+    /// The webhook's URL as Twilio uses it.
     pub(super) url: Url,
     pub(super) store: Store,
     pub(super) suppressions: SmsSuppressions,
@@ -33,9 +33,11 @@ pub(super) fn routes() -> Api<Webhook> {
     Api::new().routes(routes!(twilio))
 }
 
-/// Takes what Twilio tells of a message, and of a number's owner who answers STOP or START.
+/// Receive an event of Twilio
+///
+/// An event is a delivery report of a message, or a reply STOP or START of a number's owner.
 #[utoipa::path(post, path = "/twilio", operation_id = "receive_twilio_events", request_body = String, responses(
-    (status = 204, description = "It was heeded, or says nothing that matters here."),
+    (status = 204, description = "The event was processed, or ignored if it changes nothing."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing or wrong."),
 ))]
 async fn twilio(
@@ -70,7 +72,7 @@ async fn twilio(
             provider: "twilio",
             provider_id: sid.chars().take(64).collect(),
             state,
-            reason: code.map(|code| format!("Twilio's code {code}")),
+            reason: code.map(|code| format!("Twilio error code {code}")),
         };
         let known = webhook.store.tell_in(&mut tx, &told).await?;
         if code == Some("21610") {
@@ -82,7 +84,7 @@ async fn twilio(
                 webhook.suppressions.add_in(&mut tx, &to, SmsReason::OptOut, told.reason.as_deref()).await?;
             }
         }
-        tracing::debug!(target: "omnistack::sms", %state, known, "Twilio told what became of a message");
+        tracing::debug!(target: "omnistack::sms", %state, known, "Twilio sent a delivery report");
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
@@ -92,13 +94,13 @@ fn number(text: Option<&str>) -> Option<PhoneNumber> {
     text?.parse().ok()
 }
 
-/// The outbox's name for the message, which Twilio was told with the URL.
+/// Returns the outbox's id of the message, which is in the query of the URL given to Twilio.
 fn message_of(query: &str) -> Option<SmsId> {
     let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "message");
     found.and_then(|(_, id)| id.parse().ok())
 }
 
-/// Nothing for what is still on its way to Twilio's partners.
+/// Maps Twilio's status of a message to a state. Returns `None` for a status that is not known.
 fn state(status: &str) -> Option<SmsState> {
     match status {
         "accepted" | "scheduled" | "queued" | "sending" | "sent" => Some(SmsState::Sent),

@@ -1,4 +1,4 @@
-//! The pages of the mailbox, as HTML.
+//! The HTML pages of the dev mailbox.
 
 use std::fmt::Write as _;
 
@@ -47,7 +47,7 @@ fn addresses(addresses: &[Address]) -> String {
     addresses.iter().map(|address| html_text(&address.to_string())).collect::<Vec<_>>().join(", ")
 }
 
-/// Text messages, beside the mails.
+/// Returns the table of text messages, for the page that lists the mails.
 #[cfg(feature = "sms")]
 pub(super) fn texts(messages: &[crate::sms::SmsReceived]) -> String {
     let mut body = String::new();
@@ -68,10 +68,10 @@ pub(super) fn texts(messages: &[crate::sms::SmsReceived]) -> String {
     body
 }
 
-/// With more beside the mails, as HTML.
+/// Returns the page that lists mails and templates, with the HTML `more` between them.
 pub(super) fn list(mails: &[Received], more: &str, templates: &Templates) -> String {
     let mut body = String::from(
-        "<h1>Mailbox</h1>\n<p class=\"lead\">What the app has sent since it started. Nothing leaves this machine.</p>\n",
+        "<h1>Mailbox</h1>\n<p class=\"lead\">Mails sent since the app started. No mail leaves this machine.</p>\n",
     );
     body.push_str("<div class=\"card\">");
     for Received { id, at, email } in mails.iter().rev() {
@@ -97,7 +97,7 @@ pub(super) fn list(mails: &[Received], more: &str, templates: &Templates) -> Str
     document("All", &body)
 }
 
-/// The parts of a mail, each in a card.
+/// Writes the parts of a mail (HTML, text, source), each in a card.
 fn parts(body: &mut String, frame: Option<&str>, text: Option<&str>, html: Option<&str>) {
     if let Some(frame) = frame {
         _ = write!(
@@ -174,7 +174,7 @@ pub(super) fn preview(name: &str, rendered: &Rendered, templates: &Templates) ->
     document(name, &body)
 }
 
-/// The HTML with the images that go with the mail in it.
+/// Returns the mail's HTML with its inline images embedded as `data:` URLs.
 pub(super) fn with_images(email: &Email) -> String {
     let mut html = email.html.clone().unwrap_or_default();
     for file in &email.attachments {

@@ -1,4 +1,4 @@
-//! `/dev/mailbox`, for developers and their tests. Never in production.
+//! The routes of the dev mailbox, `/dev/mailbox`, for developers and their tests. They do not exist in production.
 
 use axum::{
     extract::State,
@@ -19,7 +19,7 @@ use crate::{
     http::{Error, Json, Path, Query},
 };
 
-/// What the pages show.
+/// The state of the dev mailbox's routes.
 #[derive(Clone, Debug)]
 pub(in crate::email) struct Pages {
     pub(in crate::email) mailbox: Mailbox,
@@ -38,11 +38,12 @@ pub(in crate::email) fn routes() -> Api<Pages> {
         .hidden("/dev/mailbox/{id}/html", get(show_html))
 }
 
-/// For the pages: their own styles, and mails in frames, from here alone.
+/// Content security policy of the pages: inline styles, and frames of the same origin.
 const PAGE: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; frame-ancestors 'none'; \
                     base-uri 'none'; form-action 'none'";
 
-/// For a mail in its frame: nothing runs and nothing is loaded. Links open, each on its own.
+/// Content security policy of a mail in its frame: no scripts run and nothing is loaded. Links open in a new
+/// window.
 const FRAME: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; form-action 'none'; \
                      sandbox allow-popups allow-popups-to-escape-sandbox";
 
@@ -55,7 +56,7 @@ fn frame(html: &str) -> Response {
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FRAME)),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN")),
     ];
-    // A link that opened in the frame could not leave it.
+    // A link that opened inside the frame could not leave the sandbox.
     let base = "<base target=\"_blank\">";
     let html = match html.find("<head>") {
         Some(at) => format!("{}{base}{}", &html[..at + 6], &html[at + 6..]),
@@ -72,7 +73,7 @@ async fn list(State(pages): State<Pages>) -> Response {
     page(page::list(&pages.mailbox.mails(), &more, &pages.templates))
 }
 
-/// A mail, for tests.
+/// A mail in the JSON list, for tests.
 #[derive(Serialize)]
 struct Shown {
     id: u64,
@@ -104,7 +105,7 @@ async fn list_json(State(pages): State<Pages>) -> Json<Vec<Shown>> {
 }
 
 fn find(pages: &Pages, id: u64) -> Result<Received, Error> {
-    pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail; the last 200 are kept, until the app ends"))
+    pages.mailbox.get(id).ok_or_else(|| Error::not_found("the mail (only the last 200 since the app started are kept)"))
 }
 
 async fn show(State(pages): State<Pages>, Path(id): Path<u64>) -> Result<Response, Error> {
@@ -120,7 +121,7 @@ struct PreviewQuery {
     locale: Option<String>,
 }
 
-// By hand: there is nothing to check, and `garde` wants to be told so.
+// Implemented by hand, because there is nothing to validate and `garde` requires an implementation.
 impl garde::Validate for PreviewQuery {
     type Context = ();
 

@@ -1,4 +1,4 @@
-//! What goes with a mail.
+//! Attachments of mails.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Invalid, is_token, one_line};
 
-/// A file that goes with a mail, or an image its HTML shows.
+/// An attachment of a mail: a file, or an inline image shown by the HTML.
 ///
 /// ```
 /// use omnistack_core::email::{Attachment, Email, Invalid};
@@ -26,25 +26,27 @@ use super::{Invalid, is_token, one_line};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Attachment {
-    /// The file's name, as the reader sees it.
+    /// The file name, shown to the recipient, at most 255 bytes.
     pub name: String,
-    /// The media type: `image/png`, `text/plain; charset=utf-8`.
+    /// The media type, such as `image/png` or `text/plain; charset=utf-8`; at most 255 bytes.
     pub content_type: String,
-    /// The bytes.
+    /// The content.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub content: Bytes,
-    /// The name by which the HTML shows it, `<img src="cid:chart">`; absent, it is a file to keep.
+    /// The content id by which the HTML shows the image, `<img src="cid:chart">`. If absent, the attachment is a
+    /// file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_id: Option<String>,
 }
 
 impl Attachment {
-    /// A file to keep.
+    /// Creates an attachment that is a file.
     pub fn new(name: impl Into<String>, content_type: impl Into<String>, content: impl Into<Bytes>) -> Self {
         Self { name: name.into(), content_type: content_type.into(), content: content.into(), content_id: None }
     }
 
-    /// Shown by the HTML where it says `cid:` and this id: ASCII letters, digits, `.`, `_`, `-` and `@`, at most 128.
+    /// Makes the attachment an inline image with this content id, which the HTML refers to as `cid:…`. The id has 1
+    /// to 128 ASCII letters, digits, `.`, `_`, `-` and `@`.
     #[must_use]
     pub fn inline(mut self, content_id: impl Into<String>) -> Self {
         self.content_id = Some(content_id.into());

@@ -1,19 +1,19 @@
-//! How a reader gets no more of these mails.
+//! Unsubscribe headers of mails.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Invalid};
 
-/// A mailbox as a `mailto:` URL has it (RFC 6068, section 2).
+/// Returns the mailbox as it is written in a `mailto:` URL (RFC 6068, section 2).
 fn escaped(address: &Address) -> String {
     const ESCAPED: &percent_encoding::AsciiSet =
         &percent_encoding::NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-').remove(b'~').remove(b'+');
     format!("{}@{}", percent_encoding::utf8_percent_encode(address.local(), ESCAPED), address.domain())
 }
 
-/// How a reader gets no more of these mails: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
+/// The unsubscribe headers of a mail: `List-Unsubscribe` (RFC 2369) and `List-Unsubscribe-Post` (RFC 8058).
 ///
-/// Large mailbox providers ask senders of bulk mail for [`one_click`](Self::one_click).
+/// Large mailbox providers require [`one_click`](Self::one_click) from senders of bulk mail.
 ///
 /// ```
 /// use omnistack_core::email::Unsubscribe;
@@ -29,35 +29,36 @@ fn escaped(address: &Address) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Unsubscribe {
-    /// The page, at most 900 ASCII characters.
+    /// The URL of the page, at most 900 ASCII characters.
     pub url: String,
-    /// Whether one POST to it unsubscribes, without a question.
+    /// Whether one POST to the URL unsubscribes without a confirmation.
     pub one_click: bool,
-    /// Where a mail unsubscribes as well.
+    /// An address where a mail unsubscribes as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<Address>,
 }
 
 impl Unsubscribe {
-    /// One POST to this `https` URL, sent by the reader's mailbox provider, unsubscribes: it must need no cookie and no login,
-    /// and a GET must not unsubscribe (RFC 8058, section 3).
+    /// Creates a one-click unsubscription: one POST to this `https` URL, sent by the recipient's mailbox provider,
+    /// unsubscribes. The URL must need no cookie and no sign-in, and a GET must not unsubscribe (RFC 8058, section
+    /// 3).
     pub fn one_click(url: impl Into<String>) -> Self {
         Self { url: url.into(), one_click: true, mail: None }
     }
 
-    /// A page where the reader is asked.
+    /// Creates an unsubscription by a page that asks the recipient for a confirmation.
     pub fn page(url: impl Into<String>) -> Self {
         Self { one_click: false, ..Self::one_click(url) }
     }
 
-    /// A mail to this address unsubscribes as well.
+    /// Adds an address where a mail unsubscribes as well.
     #[must_use]
     pub fn or_mail(mut self, address: Address) -> Self {
         self.mail = Some(address);
         self
     }
 
-    /// The headers, by name and value.
+    /// Returns the headers, as names and values.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
         let mail = self.mail.as_ref().map(|mail| format!(", <mailto:{}>", escaped(mail))).unwrap_or_default();
         let post = self.one_click.then(|| ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".into()));

@@ -1,4 +1,4 @@
-//! The jobs of the outbox.
+//! The jobs of the mail outbox.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     jobs::{Job, JobCtx, JobError},
 };
 
-/// Sends a mail of the outbox.
+/// The job that sends one mail of the outbox.
 ///
 /// ```
 /// use omnistack_core::{email::SendMail, jobs::{Job, JobFilter, JobState, Jobs}};
@@ -31,7 +31,7 @@ use crate::{
 /// # assert_eq!(outbox.get(id).await?.map(|info| info.state), Some(MessageState::Failed));
 /// # let config = config.with("EMAIL_FROM", "shop@example.com");
 /// # let app = App::builder(config).db(app.db().clone()).with(Mail::default()).build()?;
-/// // `EMAIL_FROM` was missing, and now it is set: what failed without it goes out.
+/// // `EMAIL_FROM` was missing and is set now: the mails that failed without it are sent.
 /// let jobs: Jobs = app.ctx().get()?;
 /// let failed = JobFilter { name: Some(SendMail::NAME.into()), ..JobFilter::default() }.state(JobState::Dead);
 /// assert_eq!(jobs.retry(&failed).await?, 1);
@@ -42,14 +42,14 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SendMail {
-    /// Which.
+    /// The id of the mail.
     pub message: MessageId,
 }
 
-/// Forgets the mails of a tenant that is gone, and its own versions of templates.
+/// The job that deletes the mails and the template overrides of a deleted tenant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::email) struct ForgetTenantMail {
-    /// Which.
+    /// The id of the tenant.
     pub(in crate::email) tenant: TenantId,
 }
 
@@ -65,7 +65,7 @@ impl Job for ForgetTenantMail {
     }
 }
 
-/// What sending needs.
+/// State of the jobs of the mail outbox.
 #[derive(Clone, Debug)]
 pub struct Sender {
     pub(in crate::email) mailer: Mailer,
@@ -75,14 +75,14 @@ pub struct Sender {
     pub(in crate::email) keep: Duration,
 }
 
-/// Between two attempts, at most: what a reader waits for is not late by much when the provider is back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// Longest pause between two attempts, so that waiting mails are sent soon after the provider is available again.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(600);
 
 #[async_trait]
 impl Job for SendMail {
     const NAME: &'static str = "send_mail";
     const QUEUE: &'static str = "mail";
-    /// Time decides, not attempts: `EMAIL_GIVE_UP_AFTER`.
+    /// Large, because `EMAIL_GIVE_UP_AFTER` limits the time, not the number of attempts.
     const MAX_ATTEMPTS: u32 = 10_000;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -98,14 +98,15 @@ impl Job for SendMail {
             Err(error) => return sender.give_up(id, format!("the stored mail can't be read: {error}")).await,
         };
         let left_out = sender.leave_out(&mut email).await?;
-        // A mail is to somebody. Whoever had a copy for all to see may be; a hidden copy must not show.
+        // A mail needs a recipient in `to`. Recipients in `cc` may take that place, because they are visible
+        // already; recipients in `bcc` must stay hidden.
         if email.to.is_empty() {
             email.to = std::mem::take(&mut email.cc);
         }
         if email.to.is_empty() {
             return Ok(sender.store.skipped(id, left_out.unwrap_or_default()).await?);
         }
-        // The same at every attempt, and so is what is made of it: the `Message-ID`.
+        // The same key at every attempt, and so the same `Message-ID`, which is derived from it.
         email.idempotency_key.get_or_insert_with(|| format!("mail-{id}"));
         match sender.mailer.send(&email).await {
             Ok(sent) => Ok(sender.store.sent(id, &sent, left_out).await?),
@@ -113,14 +114,14 @@ impl Job for SendMail {
         }
     }
 
-    /// 15 s, 30 s, a minute … to ten minutes.
+    /// Waits 15 s, 30 s, 60 s and so on, at most ten minutes.
     fn backoff(attempt: u32) -> Duration {
-        Duration::from_secs(15 << attempt.saturating_sub(1).min(6)).min(LONGEST_PAUSE)
+        Duration::from_secs(15 << attempt.saturating_sub(1).min(6)).min(MAX_RETRY_PAUSE)
     }
 }
 
 impl Sender {
-    /// Takes out who is suppressed, and says who that was.
+    /// Removes suppressed recipients from the mail. Returns who was removed and why, or `None` if there were none.
     async fn leave_out(&self, email: &mut Email) -> Result<Option<String>, JobError> {
         let suppressed = self.suppressions.among(email.recipients()).await?;
         if suppressed.is_empty() {
@@ -153,14 +154,15 @@ impl Sender {
             return self.give_up(id, error.to_string()).await;
         }
         match error.retry_after() {
-            // The provider named a time, so it is there: no failure of ours.
-            Some(wait) if error.kind() == ErrorKind::RateLimited => Err(JobError::snooze(wait.min(LONGEST_PAUSE))),
+            // The provider responded with a time to wait: this is not a failed attempt.
+            Some(wait) if error.kind() == ErrorKind::RateLimited => Err(JobError::snooze(wait.min(MAX_RETRY_PAUSE))),
             _ => Err(JobError::retry(error)),
         }
     }
 }
 
-/// Forgets mails that were sent, skipped or given up long ago: `EMAIL_KEEP`.
+/// The job that deletes mails that were sent, skipped or given up longer ago than `EMAIL_KEEP`. It runs every
+/// night.
 ///
 /// ```
 /// use omnistack_core::{clock::MockClock, email::{ForgetMail, Outbox}, jobs::Jobs};
@@ -177,7 +179,7 @@ impl Sender {
 /// let id = outbox.send(&Email::to("ada@example.com").subject("Welcome").text("Hello, Ada.")).await?;
 /// app.runner().run_until_idle().await?;
 ///
-/// // It runs every night; here, when we say.
+/// // It runs every night; this enqueues it now.
 /// clock.advance(Duration::from_secs(31 * 24 * 3600));
 /// jobs.enqueue(ForgetMail {}).await?;
 /// app.runner().run_until_idle().await?;
@@ -188,8 +190,8 @@ impl Sender {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetMail {}
 
-/// Events are kept for longer than any provider sends them again.
-const KEEP_EVENTS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Retention of processed webhook events: longer than any provider sends them again.
+const EVENT_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[async_trait]
 impl Job for ForgetMail {
@@ -198,8 +200,8 @@ impl Job for ForgetMail {
     type State = Sender;
 
     async fn run(self, sender: &Sender, _: &JobCtx) -> Result<(), JobError> {
-        let forgotten = sender.store.forget(sender.keep, KEEP_EVENTS).await?;
-        tracing::debug!(target: "omnistack::email", forgotten, "old mails are forgotten");
+        let forgotten = sender.store.forget(sender.keep, EVENT_TTL).await?;
+        tracing::debug!(target: "omnistack::email", forgotten, "old mails were deleted");
         Ok(())
     }
 }

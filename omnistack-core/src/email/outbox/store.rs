@@ -1,4 +1,4 @@
-//! The SQL of the outbox.
+//! The SQL of the mail outbox.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use super::{Message, MessageId};
 use crate::{
     clock::{Clock, Timestamp},
     db::{self, Db, TenantDb, Tx},
-    email::{Email, Invalid, Sent, recipients::FORGOTTEN_AFTER},
+    email::{Email, Invalid, Sent, recipients::COUNTER_TTL},
     id::Id,
     identity::TenantId,
     relay,
 };
 
-/// What became of a mail.
+/// The state of a mail in the outbox.
 ///
 /// ```
 /// use omnistack_core::email::{MessageInfo, MessageState};
 /// # use omnistack_core::{app::App, config::Config, email::{Email, Mail, Outbox, Reason, Suppressions}};
 ///
-/// fn told(info: &MessageInfo) -> String {
+/// fn describe(info: &MessageInfo) -> String {
 ///     match info.state {
-///         MessageState::Queued => "It is on its way.".into(),
+///         MessageState::Queued => "It is waiting to be sent.".into(),
 ///         MessageState::Sent => "It was sent.".into(),
 ///         MessageState::Skipped | MessageState::Failed => {
-///             format!("It was not sent: {}", info.reason.as_deref().unwrap_or("nobody knows why"))
+///             format!("It was not sent: {}", info.reason.as_deref().unwrap_or("the reason is unknown"))
 ///         }
 ///     }
 /// }
@@ -40,23 +40,23 @@ use crate::{
 /// # let suppressions: Suppressions = app.ctx().get()?;
 /// # suppressions.add(&"gone@example.com".parse()?, Reason::Manual, None).await?;
 /// # let id = outbox.send(&Email::to("gone@example.com").subject("Welcome").text("Hello.")).await?;
-/// # assert_eq!(outbox.get(id).await?.map(|info| told(&info)).as_deref(), Some("It is on its way."));
+/// # assert_eq!(outbox.get(id).await?.map(|info| describe(&info)).as_deref(), Some("It is waiting to be sent."));
 /// # app.runner().run_until_idle().await?;
-/// # let told = outbox.get(id).await?.map(|info| told(&info));
-/// # assert_eq!(told.as_deref(), Some("It was not sent: gone@example.com is suppressed: manual"));
+/// # let described = outbox.get(id).await?.map(|info| describe(&info));
+/// # assert_eq!(described.as_deref(), Some("It was not sent: gone@example.com is suppressed: manual"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageState {
-    /// It waits, or waits to be tried again.
+    /// The mail waits for its first or its next attempt.
     Queued,
-    /// A provider took it.
+    /// A provider accepted the mail.
     Sent,
-    /// Everybody it was to, or who had a copy for all to see, is suppressed.
+    /// The mail was not sent, because all recipients in `to` and `cc` are suppressed.
     Skipped,
-    /// It was refused, or given up. The content is kept, so its job can be retried.
+    /// The mail was refused or given up. Its content is kept, so that its job can be retried.
     Failed,
 }
 
@@ -102,30 +102,30 @@ impl MessageState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct MessageInfo {
-    /// Its id.
+    /// The id of the mail.
     #[schema(value_type = String, format = "uuid")]
     pub id: MessageId,
-    /// The tenant it is sent for.
+    /// The tenant that the mail is sent for.
     #[schema(required, value_type = Option<String>, format = "uuid")]
     pub tenant: Option<TenantId>,
-    /// For whom: mailboxes, separated by commas.
+    /// The recipients: mailboxes, separated by commas.
     pub recipients: String,
-    /// What about.
+    /// The subject.
     pub subject: String,
-    /// What became of it.
+    /// The state of the mail.
     pub state: MessageState,
-    /// Who was left out and why, or why it was not sent.
+    /// The recipients that were left out and the reason, or the reason why the mail was not sent.
     #[schema(required)]
     pub reason: Option<String>,
-    /// Who took it.
+    /// The name of the provider that accepted the mail.
     #[schema(required)]
     pub provider: Option<String>,
-    /// The provider's name for it.
+    /// The provider's id of the mail.
     #[schema(required)]
     pub provider_id: Option<String>,
-    /// When it was put there.
+    /// The time at which the mail was put into the outbox.
     pub created_at: Timestamp,
-    /// When it was sent, skipped or given up.
+    /// The time at which the mail was sent, skipped or given up.
     #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
@@ -144,7 +144,7 @@ struct Row {
     finished_at: Option<Timestamp>,
 }
 
-/// A mail that comes in.
+/// A mail to be inserted.
 #[derive(Serialize, Deserialize)]
 struct New {
     id: MessageId,
@@ -158,7 +158,7 @@ struct New {
 const INSERT: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
     values ($1, $2, $3, $4, $5, 'queued', $6)";
 
-/// Unless it is there already. For PostgreSQL it has to be visible then.
+/// Does nothing if the mail exists already. In PostgreSQL, row-level security must then make the row visible.
 const INSERT_ONCE: &str = "insert into email_messages (id, tenant_id, recipients, subject, content, state, created_at)
     values ($1, $2, $3, $4, $5, 'queued', $6) on conflict (id) do nothing";
 
@@ -177,20 +177,21 @@ impl New {
     }
 }
 
-/// Inserts what was put into the outbox of a tenant's database, unless it was before. The transaction is one of all tenants.
+/// Inserts a mail that was put into the outbox of a tenant database, unless it was inserted before. The transaction
+/// must see the rows of all tenants.
 pub(crate) async fn carry_in(tx: &mut Tx, content: &str) -> Result<(), db::Error> {
     let new: New = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
     new.insert(tx, INSERT_ONCE).await
 }
 
-/// A mail to be sent.
+/// A mail that has still to be sent.
 #[derive(sqlx::FromRow)]
 pub(super) struct Waiting {
     pub(super) content: String,
     pub(super) created_at: Timestamp,
 }
 
-/// The outbox's rows.
+/// The database access of the mail outbox.
 #[derive(Clone, Debug)]
 pub(in crate::email) struct Store {
     pub(in crate::email) db: Db,
@@ -201,14 +202,14 @@ impl Store {
     pub(super) async fn add(&self, tx: &mut Tx, email: &Email) -> Result<MessageId, super::OutboxError> {
         let now = self.clock.now();
         let id: Id<Message> = Id::new(now);
-        // Only an address that is none can't be written, and there is none after the check.
+        // Only a mail with an invalid address fails to serialize, and the check has excluded that.
         let content = serde_json::to_string(email).map_err(|_| Invalid::NoRecipients)?;
         let recipients: Vec<_> = email.recipients().map(|address| address.mailbox()).collect();
         let (recipients, subject) = (recipients.join(", "), email.subject.as_str().to_owned());
         let new = New { id, tenant: email.tenant, recipients, subject, content, created_at: now };
         match tx.tenant().filter(|_| tx.is_apart()) {
             Some(tenant) if new.tenant.is_some_and(|of| of != tenant) => {
-                let refused = "a transaction of a tenant's own database sends that tenant's mails and the app's only";
+                let refused = "a transaction of a tenant database can send only mails of that tenant or of the app";
                 return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()).into());
             }
             Some(tenant) => relay::put(tx, tenant, relay::Kind::Mail, &new, now).await?,
@@ -242,7 +243,7 @@ impl Store {
         }))
     }
 
-    /// What is still to be sent: nothing when it was sent or skipped.
+    /// Returns the mail that has still to be sent. Returns `None` if it was sent or skipped.
     pub(super) async fn waiting(&self, id: MessageId) -> Result<Option<Waiting>, db::Error> {
         let mut tx = self.everybodys().read().await?;
         let waiting = tx
@@ -254,7 +255,7 @@ impl Store {
         Ok(waiting)
     }
 
-    /// It was taken: the content is forgotten.
+    /// Marks a mail as sent and deletes its content.
     pub(super) async fn sent(&self, id: MessageId, sent: &Sent, left_out: Option<String>) -> Result<(), db::Error> {
         let mut tx = self.everybodys().begin().await?;
         tx.query(
@@ -271,18 +272,18 @@ impl Store {
         tx.commit().await
     }
 
-    /// There was nobody to send it to.
+    /// Marks a mail as skipped, because all its recipients are suppressed, and deletes its content.
     pub(super) async fn skipped(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
         self.finish(id, "state = 'skipped', content = null", reason).await
     }
 
-    /// It was given up; the content stays for who retries.
+    /// Marks a mail as failed. The content is kept, so that the job can be retried.
     pub(super) async fn failed(&self, id: MessageId, reason: String) -> Result<(), db::Error> {
         self.finish(id, "state = 'failed'", reason).await
     }
 
     async fn finish(&self, id: MessageId, set: &'static str, reason: String) -> Result<(), db::Error> {
-        // Composed of constants.
+        // The text consists of constants only.
         let sql = format!("update email_messages set {set}, reason = $2, finished_at = $3 where id = $1");
         let mut tx = self.everybodys().begin().await?;
         tx.query(AssertSqlSafe(sql))
@@ -294,7 +295,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// All of a tenant, sent or not.
+    /// Deletes all mails and template overrides of a tenant.
     pub(super) async fn forget_tenant(&self, tenant: TenantId) -> Result<(), db::Error> {
         let mut tx = self.db.main().tenant(tenant).begin().await?;
         for sql in
@@ -305,21 +306,22 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets mails that were finished so long ago, events so old that nobody sends them again, and counts of recipients that
-    /// mean nothing any more.
+    /// Deletes mails that were finished longer ago than `mails`, webhook events that are older than `events`, and
+    /// expired counters of recipients. Returns the number of deleted mails.
     pub(super) async fn forget(&self, mails: Duration, events: Duration) -> Result<u64, db::Error> {
         let now = self.clock.now();
         let mut tx = self.everybodys().begin().await?;
         let forgotten =
             tx.query("delete from email_messages where finished_at < $1").bind(now - mails).execute().await?;
         tx.query("delete from email_events where received_at < $1").bind(now - events).execute().await?;
-        let counts = tx.query("delete from email_recipients where last_at <= $1").bind(now - FORGOTTEN_AFTER);
+        let counts = tx.query("delete from email_recipients where last_at <= $1").bind(now - COUNTER_TTL);
         counts.execute().await?;
         tx.commit().await?;
         Ok(forgotten)
     }
 
-    /// The mails of every tenant and of the app: the worker sends them all, and knows each by its id.
+    /// Returns access to the mails of every tenant and of the app: the worker sends all of them, and finds each by
+    /// its id.
     fn everybodys(&self) -> TenantDb<'_> {
         self.db.all_tenants()
     }

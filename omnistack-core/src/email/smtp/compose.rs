@@ -1,4 +1,4 @@
-//! A mail as the text SMTP carries (RFC 5322, MIME).
+//! Composes the message that SMTP transmits (RFC 5322, MIME).
 
 use std::{
     collections::HashSet,
@@ -19,7 +19,7 @@ use crate::{
     email::{Address, Attachment, Email, EmailError, ErrorKind, Invalid},
 };
 
-/// What is sent.
+/// A composed message.
 pub(super) struct Composed {
     pub(super) envelope: Envelope,
     pub(super) text: Vec<u8>,
@@ -27,14 +27,15 @@ pub(super) struct Composed {
     pub(super) id: String,
 }
 
-/// What adds an address to the headers.
+/// A method that adds an address to a header.
 type Put = fn(MessageBuilder, Mailbox) -> MessageBuilder;
 
-/// The mail as text. Nobody reads from it who is in `bcc`: they are in the envelope only.
+/// Composes the message. Recipients in `bcc` are only in the envelope, not in the headers. Fails with
+/// [`ErrorKind::Invalid`] if the mail has no sender, or a part of it is not valid.
 pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailError> {
     let from = email.from.as_ref().ok_or(Invalid::NoSender)?;
     let id = format!("{}@{}", unique(email), from.domain());
-    // Once, whoever is named twice.
+    // A recipient that is listed more than once gets the mail once.
     let mut seen = HashSet::new();
     let recipients = email.recipients().filter(|address| seen.insert(address.normal()));
     let recipients = recipients.map(|address| mailbox(address).map(|mailbox| mailbox.email));
@@ -59,7 +60,7 @@ pub(super) fn message(email: &Email, now: Timestamp) -> Result<Composed, EmailEr
     for (name, value) in email.all_headers() {
         let header = HeaderName::new_from_ascii(name.into()).map_err(|_| Invalid::Header(name.into()))?;
         builder = builder.raw_header(match &email.unsubscribe {
-            // An encoded URL is none: it stands as it is, checked to be ASCII on one line.
+            // The URL must not be encoded: it is written as it is, and was checked to be ASCII on one line.
             Some(_) if name.starts_with("List-Unsubscribe") => {
                 HeaderValue::dangerous_new_pre_encoded(header, value.to_string(), value.into_owned())
             }
@@ -82,7 +83,7 @@ fn mailbox(address: &Address) -> Result<Mailbox, EmailError> {
     Ok(Mailbox::new(address.name().map(Into::into), mailbox))
 }
 
-/// The same for the same idempotency key, and like no other otherwise.
+/// Returns the left part of the `Message-ID`: derived from the idempotency key, or random if there is none.
 fn unique(email: &Email) -> String {
     match &email.idempotency_key {
         Some(key) => Sha256::of(key).to_string()[..32].into(),
@@ -111,10 +112,10 @@ impl Content {
     }
 }
 
-/// Files beside (text or (HTML with its images)): RFC 2046, section 5.1, and RFC 2387.
+/// Composes the body: files beside (text or (HTML with its images)). See RFC 2046, section 5.1, and RFC 2387.
 fn body(email: &Email) -> Result<Content, EmailError> {
     let (text, html) = (email.written_text(), email.written_html());
-    // Without HTML nothing shows an image: it is a file then.
+    // Without HTML nothing shows an inline image, so it is attached as a file.
     let shown = |file: &&Attachment| html.is_some() && file.content_id.is_some();
     let html = html.map(|html| Content::Single(SinglePart::html(html.to_owned())));
     let html = match (html, email.attachments.iter().any(|file| shown(&file))) {
@@ -145,7 +146,7 @@ fn body(email: &Email) -> Result<Content, EmailError> {
 
 fn part(file: &Attachment, shown: bool) -> Result<SinglePart, EmailError> {
     let content_type = ContentType::parse(&file.content_type).map_err(|_| Invalid::Attachment(file.name.clone()))?;
-    // Base64 always, so that not one byte changes on the way.
+    // Always base64, so that mail servers change no byte.
     let body = Body::new_with_encoding(file.content.to_vec(), ContentTransferEncoding::Base64)
         .map_err(|_| Invalid::Attachment(file.name.clone()))?;
     let part = match &file.content_id {

@@ -1,4 +1,4 @@
-//! Conversations with a mail server, and the connections they leave open for the next.
+//! SMTP sessions with a mail server, and the pool of idle connections.
 
 use std::{
     fmt,
@@ -24,23 +24,23 @@ use crate::{
     email::{EmailError, ErrorKind},
 };
 
-/// Longer than this, a connection is not used again: servers close theirs after a while.
-const IDLE: Duration = Duration::from_secs(30);
+/// Longest time for which an idle connection may be reused. Servers close idle connections after a while.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// How far a conversation has come.
+/// The stage of an SMTP session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Waiting for one of the connections.
+    /// Waiting for a free connection.
     Queue,
-    /// Opening one: the greeting included.
+    /// Opening a connection, which includes the greeting.
     Connect,
-    /// Encrypting it.
+    /// Starting TLS.
     Encrypt,
-    /// Saying who we are.
+    /// Authenticating with the user name and password.
     Authenticate,
-    /// Saying from whom, to whom, and that the text comes next.
+    /// Sending `MAIL`, `RCPT` and `DATA`.
     Envelope,
-    /// Sending the text, and waiting for the answer to it.
+    /// Sending the text, and waiting for the response to it.
     Text,
 }
 
@@ -51,13 +51,13 @@ impl Stage {
             Self::Connect => "connecting",
             Self::Encrypt => "encrypting",
             Self::Authenticate => "authenticating",
-            Self::Envelope => "naming sender and recipients",
+            Self::Envelope => "sending the envelope",
             Self::Text => "sending the text",
         }
     }
 }
 
-/// A mail server, with the connections to it.
+/// A mail server, with its idle connections.
 pub(super) struct Server {
     target: Target,
     pub(super) timeout: Duration,
@@ -93,7 +93,7 @@ impl Server {
         })
     }
 
-    /// The same server, without the connections.
+    /// Returns the same server without its connections.
     pub(super) fn again(&self) -> Self {
         Self {
             target: self.target.clone(),
@@ -119,21 +119,22 @@ impl Server {
         Ok(())
     }
 
-    /// Hands over one mail, within the time there is.
+    /// Sends one mail. Fails after the timeout, with [`ErrorKind::Unknown`] if the text was being sent and
+    /// [`ErrorKind::Unavailable`] otherwise.
     pub(super) async fn deliver(&self, envelope: &Envelope, text: &[u8]) -> Result<(), EmailError> {
         let mut stage = Stage::Queue;
         match timeout(self.timeout, self.converse(envelope, text, &mut stage)).await {
             Ok(outcome) => outcome,
-            // What was open is closed: the future that had it is gone.
+            // The connection is closed: dropping the future dropped it.
             Err(_) => Err(EmailError::new(
                 if stage == Stage::Text { ErrorKind::Unknown } else { ErrorKind::Unavailable },
-                format!("no answer within {:?} while {}", self.timeout, stage.as_str()),
+                format!("no response within {:?} while {}", self.timeout, stage.as_str()),
             )),
         }
     }
 
     async fn converse(&self, envelope: &Envelope, text: &[u8], stage: &mut Stage) -> Result<(), EmailError> {
-        // Never closed, so this never fails.
+        // The semaphore is never closed, so this never fails.
         let _permit = self.permits.acquire().await;
         let mut connection = match self.used().await {
             Some(connection) => connection,
@@ -146,7 +147,8 @@ impl Server {
             }
             Err(error) => {
                 let means = meaning(&error, *stage);
-                // A server that said no is still there, and one that says 421 is not.
+                // After an error response the connection can still be used, except after 421, with which the server
+                // closes it.
                 let code = error.status().map_or(0, u16::from);
                 if code != 0 && code != 421 && connection.command(Rset).await.is_ok() {
                     self.keep(connection);
@@ -156,15 +158,15 @@ impl Server {
         }
     }
 
-    /// A connection of an earlier mail that is still good.
+    /// Returns an idle connection that still works. Closes the others that it tries.
     async fn used(&self) -> Option<AsyncSmtpConnection> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             let rested = self.clock.elapsed().saturating_sub(idle.since);
             let mut connection = idle.connection;
-            // A second is much for an answer to "are you there".
+            // A working server responds to `NOOP` well within a second.
             let asked = timeout(Duration::from_secs(1), connection.command(Noop));
-            if rested < IDLE && matches!(asked.await, Ok(Ok(_))) {
+            if rested < MAX_IDLE_TIME && matches!(asked.await, Ok(Ok(_))) {
                 return Some(connection);
             }
         }
@@ -213,17 +215,18 @@ async fn transaction(
     Ok(())
 }
 
-/// What is certain when this goes wrong at this stage.
+/// Returns the error kind for an error at this stage.
 fn meaning(error: &Error, stage: Stage) -> ErrorKind {
-    // Says 5xx: "no, and don't ask again"; or we would have to break our own rules.
+    // The server responded with 5xx, or the client refused to break the protocol.
     let for_good = error.is_permanent() || error.is_client();
     let code = error.status().map_or(0, u16::from);
     match stage {
-        // An answer is certain, whichever it is.
+        // With a response to the text, the outcome is known.
         Stage::Text if error.is_transient() => ErrorKind::Unavailable,
         Stage::Text if for_good => ErrorKind::Refused,
         Stage::Text => ErrorKind::Unknown,
-        // "Authentication required", "must issue STARTTLS first" (RFC 4954, RFC 3207), whatever it is that was asked.
+        // "Authentication required" and "must issue STARTTLS first" (RFC 4954, RFC 3207), in response to any
+        // command.
         _ if matches!(code, 530 | 534 | 535 | 538) => ErrorKind::Configuration,
         Stage::Envelope if for_good => ErrorKind::Refused,
         Stage::Queue | Stage::Connect | Stage::Encrypt | Stage::Authenticate if for_good || is_tls(error) => {
@@ -233,7 +236,7 @@ fn meaning(error: &Error, stage: Stage) -> ErrorKind {
     }
 }
 
-/// Whether a certificate was not good, or what answers speaks no TLS.
+/// Returns whether the certificate was not accepted, or the server does not speak TLS.
 fn is_tls(error: &Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -245,7 +248,7 @@ fn is_tls(error: &Error) -> bool {
     error.is_tls()
 }
 
-/// What went wrong, and when.
+/// An SMTP error and the stage at which it occurred.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}, while {}", stage.as_str())]
 struct Said {

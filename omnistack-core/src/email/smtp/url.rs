@@ -1,35 +1,35 @@
-//! Where a mail server is, from its URL.
+//! Parses the URL of a mail server.
 
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
-/// How a connection is encrypted.
+/// The encryption of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encryption {
-    /// From the first byte.
+    /// TLS from the first byte.
     Whole,
-    /// From STARTTLS on, which must be offered.
+    /// STARTTLS, which the server must offer.
     Upgraded,
-    /// Not.
+    /// No TLS.
     None,
 }
 
-/// A mail server.
+/// The mail server that a URL names.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) encryption: Encryption,
-    /// Name and password.
+    /// User name and password.
     pub(super) credentials: Option<(String, String)>,
-    /// What to greet with.
+    /// The name for `EHLO`.
     pub(super) name: Option<String>,
 }
 
 const EXPECTED: &str = "expected smtps://user:password@host or smtp://user:password@host:port?tls=required (or none)";
 
 pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
-    // Like `http`, which it is not, so that the host is read as one: in lower case, IDN included.
+    // Parsed like an `http` URL, so that the host is normalized: lower case, and international names in ASCII.
     let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
     let url: Url = format!("http://{rest}").parse().map_err(|_| EXPECTED)?;
     let host = url.host_str().map(|host| host.trim_matches(['[', ']'])).ok_or(EXPECTED)?.to_owned();
@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
     }
     let encryption = match (scheme, tls) {
         ("smtps", None | Some(Encryption::Upgraded)) => Encryption::Whole,
-        ("smtps", Some(_)) => return Err("smtps:// is TLS, and can't be tls=none"),
+        ("smtps", Some(_)) => return Err("smtps:// always uses TLS, so it can't be tls=none"),
         ("smtp", Some(tls)) => tls,
         ("smtp", None) if local => Encryption::None,
         ("smtp", None) => Encryption::Upgraded,
@@ -59,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| EXPECTED);
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
-        (_, None) => return Err("a name needs a password: smtps://user:password@host"),
+        (_, None) => return Err("a user name needs a password: smtps://user:password@host"),
         (name, Some(password)) => Some((decoded(name)?, decoded(password)?)),
     };
     if credentials.is_some() && encryption == Encryption::None && !local {
@@ -67,12 +67,12 @@ pub(super) fn parse(text: &str) -> Result<Target, &'static str> {
     }
     let name: String = decoded(url.path().trim_matches('/'))?;
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)) {
-        return Err("the name to greet with must be a host's name");
+        return Err("the name in the path, which is sent with EHLO, must be a host's name");
     }
     Ok(Target { host, port, encryption, credentials, name: Some(name).filter(|name| !name.is_empty()) })
 }
 
-/// The port as it is written: as an `http` URL, 80 would be none.
+/// Returns the port if the URL has one. An `http` URL would drop port 80, its default.
 fn explicit_port(rest: &str) -> Option<u16> {
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

@@ -1,6 +1,6 @@
-//! The list, for operators: `/api/v1/admin/email/suppressions`.
+//! Operator routes for mail suppressions: `/api/v1/admin/email/suppressions`.
 
-#![expect(unused_qualifications, reason = "what the macros make of a query's type")]
+#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 
 use axum::{extract::State, http::StatusCode};
 use garde::Validate;
@@ -17,9 +17,10 @@ use crate::{
     http::{Error, ErrorEnvelope, FieldProblem, Json, Page, Path, Query},
 };
 
-/// `/api/v1/admin/email/suppressions`: the addresses no mail is sent to, for operators.
+/// The module with the operator routes for mail suppressions, `/api/v1/admin/email/suppressions`:
+/// `.with(EmailApi)`.
 ///
-/// A module of its own, because not every app has operators: `.with(EmailApi)`.
+/// It is separate from the module [`Mail`](crate::email::Mail), because not every app has operators.
 ///
 /// ```
 /// use omnistack_core::{app::{App, Audience}, config::Config, email::{EmailApi, Mail}, identity::DevIdentity};
@@ -53,16 +54,18 @@ impl Module for EmailApi {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// At most this many.
+    /// The largest number of items to return, 1 to 100. Default: 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// What the page before said comes next.
+    /// The `next_cursor` of the previous page.
     #[garde(length(max = 400))]
     cursor: Option<String>,
 }
 
-/// Lists addresses no mail is sent to, the newest first.
+/// List mail suppressions
+///
+/// The newest come first.
 #[utoipa::path(get, path = "/", operation_id = "list_email_suppressions", params(ListQuery),
     responses((status = 200, body = Page<Suppression>)))]
 async fn list(
@@ -88,17 +91,17 @@ fn place(cursor: &str) -> Result<(Timestamp, String), Error> {
     };
     read()
         .filter(|(_, address)| !address.contains('\0'))
-        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))
+        .ok_or_else(|| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))
 }
 
-/// An address no mail is to be sent to.
+/// A mail suppression to add.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSuppression {
-    /// The mailbox: `ada@example.com`.
+    /// The mailbox, such as `ada@example.com`.
     #[garde(length(max = 300))]
     address: String,
-    /// Why, for other operators.
+    /// The reason, shown to other operators. At most 500 bytes.
     #[garde(length(max = 500))]
     detail: Option<String>,
 }
@@ -107,10 +110,12 @@ fn mailbox(text: &str) -> Result<Address, Error> {
     Address::new(text).map_err(|error| Error::invalid([FieldProblem::new("address", error.to_string())]))
 }
 
-/// Sends no more mail to an address.
+/// Suppress mail to an address
+///
+/// No mail is sent to the address from now on.
 #[utoipa::path(post, path = "/", operation_id = "add_email_suppression", request_body = NewSuppression, responses(
     (status = 201, body = Suppression),
-    (status = 200, body = Suppression, description = "It was there already, and keeps its reason."),
+    (status = 200, body = Suppression, description = "The address was suppressed already; it keeps its reason."),
 ))]
 async fn add(
     State(suppressions): State<Suppressions>,
@@ -119,20 +124,23 @@ async fn add(
     let address = mailbox(&new.address)?;
     let added = suppressions.add(&address, Reason::Manual, new.detail.as_deref()).await?;
     let found = suppressions.among([&address]).await?.pop();
-    let suppression = found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "somebody has just removed it"))?;
+    let suppression =
+        found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "the suppression was just removed; try again"))?;
     Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(suppression)))
 }
 
-/// Sends mail to an address again.
+/// Remove a mail suppression
+///
+/// Mail is sent to the address again.
 #[utoipa::path(delete, path = "/{address}", operation_id = "delete_email_suppression",
     params(("address" = String, Path)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
 ))]
 async fn remove(State(suppressions): State<Suppressions>, Path(address): Path<String>) -> Result<StatusCode, Error> {
-    let address = Address::new(&address).map_err(|_| Error::not_found("the address"))?;
+    let address = Address::new(&address).map_err(|_| Error::not_found("the mail suppression"))?;
     if !suppressions.remove(&address).await? {
-        return Err(Error::not_found(format!("`{}` among those no mail is sent to", address.normal())));
+        return Err(Error::not_found(format!("the mail suppression of `{}`", address.normal())));
     }
     Ok(StatusCode::NO_CONTENT)
 }

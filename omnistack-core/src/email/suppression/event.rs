@@ -1,14 +1,14 @@
-//! What providers tell: which of it means that an address is lost.
+//! Webhook events of the providers, and which of them suppress an address.
 
 use serde::Deserialize;
 
 use super::Reason;
 use crate::email::Address;
 
-/// An address no mail may be sent to any more.
+/// An event that suppresses an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Unique at the provider.
+    /// The provider's id of the event, unique at that provider.
     pub(super) id: String,
     pub(super) address: Address,
     pub(super) reason: Reason,
@@ -39,8 +39,9 @@ struct ResendBounce {
     message: String,
 }
 
-/// `email.bounced` with a permanent bounce, and `email.complained`. Others say nothing about an address, or not for good. An
-/// event names every recipient of its mail; of more than one nobody can say who it was.
+/// Parses an event of Resend. Only `email.bounced` with a permanent bounce and `email.complained` suppress an
+/// address; for other events it returns `None`. An event names all recipients of its mail; if there is more than
+/// one, it is unknown which of them it concerns, and it returns `None` too.
 pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<Event>, serde_json::Error> {
     let Resend { kind, data } = serde_json::from_slice(body)?;
     let (reason, detail) = match (kind.as_str(), data.bounce) {
@@ -51,7 +52,7 @@ pub(super) fn resend(id: &str, body: &[u8]) -> Result<Option<Event>, serde_json:
         _ => return Ok(None),
     };
     let [address] = data.to.as_slice() else {
-        tracing::warn!(target: "omnistack::email", event = id, recipients = data.to.len(), "whose bounce it is can't be told");
+        tracing::warn!(target: "omnistack::email", event = id, recipients = data.to.len(), "a bounce or complaint names several recipients and is ignored");
         return Ok(None);
     };
     let address = address.parse().ok();
@@ -73,7 +74,8 @@ struct SendGrid {
     reason: String,
 }
 
-/// `bounce` of type `bounce` (not `blocked`, which is for now) with a permanent status (RFC 3463), and `spamreport`.
+/// Parses a batch of events of SendGrid. Only `bounce` of type `bounce` (not `blocked`, which is temporary) with a
+/// permanent status (RFC 3463), and `spamreport`, suppress an address; other events are left out.
 pub(super) fn sendgrid(body: &[u8]) -> Result<Vec<Event>, serde_json::Error> {
     let events: Vec<SendGrid> = serde_json::from_slice(body)?;
     let heeded = events.into_iter().filter_map(|event| {

@@ -1,4 +1,4 @@
-//! Whether a webhook comes from the provider: signatures of the raw body, and a time that is not long ago.
+//! Verifies that a webhook comes from the provider: the signature of the raw body, and a recent timestamp.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use http::HeaderMap;
 
 use crate::{clock::Timestamp, crypto::HmacKey};
 
-/// How old, or how far ahead, what is signed may be (Standard Webhooks recommends five minutes).
+/// Largest difference between the signed timestamp and the clock, in both directions. Standard Webhooks recommends
+/// five minutes.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -19,19 +20,20 @@ fn is_recent(seconds: &str, now: Timestamp) -> bool {
     seconds.parse::<i64>().is_ok_and(|signed| signed.abs_diff(now.as_seconds()) <= TOLERANCE.as_secs())
 }
 
-/// The secret of a Standard Webhooks endpoint: `whsec_` and base64.
+/// Parses the secret of a Standard Webhooks endpoint: `whsec_` and base64. Returns `None` if it is not valid.
 pub(super) fn standard_secret(secret: &str) -> Option<HmacKey> {
     let bytes = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok()?;
     HmacKey::new(bytes).ok()
 }
 
-/// Standard Webhooks, as Svix sends them: the id of the message when one of the signatures is right.
+/// Verifies a request of Standard Webhooks, as Svix sends them. Returns the message id if one of the first ten
+/// signatures is valid and the timestamp is recent.
 pub(super) fn standard<'a>(key: &HmacKey, headers: &'a HeaderMap, body: &[u8], now: Timestamp) -> Option<&'a str> {
     let header =
         |name: &str| text(headers, &format!("svix-{name}")).or_else(|| text(headers, &format!("webhook-{name}")));
     let (id, timestamp, signatures) = (header("id")?, header("timestamp")?, header("signature")?);
     let signed = key.sign_parts([id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
-    // While a secret is changed there is one for each.
+    // While a secret is being rotated, there is one signature for each secret.
     let is_right = signatures.split(' ').take(10).any(|signature| {
         let given = signature.strip_prefix("v1,").and_then(|signature| STANDARD.decode(signature).ok());
         given.is_some_and(|given| signed.is(given))
@@ -40,7 +42,8 @@ pub(super) fn standard<'a>(key: &HmacKey, headers: &'a HeaderMap, body: &[u8], n
     (is_right && known).then_some(id)
 }
 
-/// The public key SendGrid shows: base64 of a `SubjectPublicKeyInfo` of P-256, of which the point is kept.
+/// Parses the public key that SendGrid shows, base64 of a P-256 `SubjectPublicKeyInfo`, and returns its point.
+/// Returns `None` if it is not valid.
 pub(super) fn sendgrid_key(text: &str) -> Option<Vec<u8>> {
     // RFC 5480, section 2: ecPublicKey, prime256v1, and a bit string of an uncompressed point.
     const PREFIX: [u8; 26] = [
@@ -52,7 +55,7 @@ pub(super) fn sendgrid_key(text: &str) -> Option<Vec<u8>> {
     (point.len() == 65 && point[0] == 4).then(|| point.to_vec())
 }
 
-/// ECDSA over the time and the raw body.
+/// Verifies a request of SendGrid: ECDSA over the timestamp and the raw body.
 pub(super) fn sendgrid(key: &[u8], headers: &HeaderMap, body: &[u8], now: Timestamp) -> bool {
     let header = |name: &str| text(headers, &format!("x-twilio-email-event-webhook-{name}"));
     let (Some(timestamp), Some(signature)) = (header("timestamp"), header("signature")) else {

@@ -1,4 +1,4 @@
-//! Where providers tell of bounces and complaints.
+//! Webhook routes for the providers' events about bounces and complaints.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     http::{Error, ErrorEnvelope},
 };
 
-/// Who may tell, and how that is known.
+/// The keys with which providers sign webhooks.
 #[derive(Clone, Debug, Default)]
 pub(in crate::email) struct Keys {
     resend: Option<HmacKey>,
@@ -22,20 +22,20 @@ pub(in crate::email) struct Keys {
 }
 
 impl Keys {
-    /// With Resend's signing secret.
+    /// Adds Resend's signing secret. Returns `None` if it is not valid.
     pub(in crate::email) fn resend(mut self, secret: &str) -> Option<Self> {
         self.resend = Some(signature::standard_secret(secret)?);
         Some(self)
     }
 
-    /// With SendGrid's verification key.
+    /// Adds SendGrid's verification key. Returns `None` if it is not valid.
     pub(in crate::email) fn sendgrid(mut self, key: &str) -> Option<Self> {
         self.sendgrid = Some(signature::sendgrid_key(key)?.into());
         Some(self)
     }
 }
 
-/// What the handlers need.
+/// State of the webhook routes.
 #[derive(Clone, Debug)]
 pub(in crate::email) struct Webhooks {
     pub(in crate::email) keys: Keys,
@@ -43,7 +43,7 @@ pub(in crate::email) struct Webhooks {
     pub(in crate::email) clock: Clock,
 }
 
-/// The routes of those providers whose keys are known.
+/// Returns the routes of the providers whose keys are set. Returns `None` if there are none.
 pub(in crate::email) fn routes(keys: &Keys) -> Option<Api<Webhooks>> {
     let mut api = Api::new();
     if keys.resend.is_some() {
@@ -60,12 +60,14 @@ fn not_theirs() -> Error {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::bad_request("UNREADABLE_EVENT", "the events can't be read").cause(error)
+    Error::bad_request("UNREADABLE_EVENT", "the body is not a valid event of this provider").cause(error)
 }
 
-/// Takes what Resend tells of a mail.
+/// Receive an event of Resend
+///
+/// A permanent bounce or a complaint suppresses the address of the recipient.
 #[utoipa::path(post, path = "/resend", operation_id = "receive_resend_events", request_body = String, responses(
-    (status = 204, description = "It was heeded, or says nothing about an address."),
+    (status = 204, description = "The event was processed. Events that suppress no address are ignored."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]
 async fn resend(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
@@ -75,9 +77,11 @@ async fn resend(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Byte
     heed(&webhooks.suppressions, "resend", event.as_slice()).await
 }
 
-/// Takes what SendGrid tells of mails.
+/// Receive events of SendGrid
+///
+/// Permanent bounces and complaints suppress the addresses of the recipients.
 #[utoipa::path(post, path = "/sendgrid", operation_id = "receive_sendgrid_events", request_body = String, responses(
-    (status = 204, description = "They were heeded, as far as they say something about an address."),
+    (status = 204, description = "The events were processed. Events that suppress no address are ignored."),
     (status = 401, body = ErrorEnvelope, description = "The signature is missing, wrong or too old."),
 ))]
 async fn sendgrid(State(webhooks): State<Webhooks>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, Error> {
@@ -96,7 +100,7 @@ async fn heed(
 ) -> Result<StatusCode, Error> {
     if !events.is_empty() {
         let added = suppressions.heed(provider, events).await?;
-        tracing::info!(target: "omnistack::email", provider, added, "addresses no mail is sent to any more");
+        tracing::info!(target: "omnistack::email", provider, added, "addresses were suppressed");
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Puts values into sources: what a template may call, and how much it may take.
+//! Renders sources with MiniJinja: defines the functions and filters of templates, and limits their cost.
 
 use std::io;
 
@@ -7,17 +7,17 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Undefi
 use super::{Brand, markup, source::Source};
 use crate::{clock::Timestamp, name::is_unwanted};
 
-/// Bytes of HTML a mail may have. Gmail cuts what is longer than about 102 KiB.
-pub(super) const LARGEST_MAIL: usize = 100 * 1024;
+/// Largest HTML of a mail, in bytes. Gmail cuts mails off at about 102 KiB.
+pub(super) const MAX_HTML_BYTES: usize = 100 * 1024;
 
-/// Bytes a source may make, before they become HTML.
-const LARGEST_OUTPUT: usize = 64 * 1024;
+/// Largest output of a source, in bytes of Markdown, before it is converted to HTML.
+const MAX_MARKDOWN_BYTES: usize = 64 * 1024;
 
-/// Steps a rendering may take.
-const FUEL: u64 = 20_000;
+/// Largest number of steps of a rendering (MiniJinja's fuel).
+const MAX_STEPS: u64 = 20_000;
 
-/// Characters of a subject: RFC 5322 allows 998 bytes a line, and nobody reads that many.
-const LONGEST_SUBJECT: usize = 200;
+/// Longest subject or preview, in characters. RFC 5322 allows 998 bytes, more than mail programs show.
+const MAX_SUBJECT_CHARS: usize = 200;
 
 /// Renders the sources of one mail.
 pub(super) struct Engine(Environment<'static>);
@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn new(brand: &Brand, locale: &str) -> Self {
         let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(MAX_STEPS));
         environment.set_recursion_limit(50);
         environment.set_auto_escape_callback(|name| match name {
             BODY => AutoEscape::Custom("markdown".into()),
@@ -49,7 +49,7 @@ impl Engine {
         Self(environment)
     }
 
-    /// One line of plain text: a subject or a preview.
+    /// Renders one line of plain text: a subject or a preview. Longer lines are cut off at 200 characters.
     pub(super) fn line(&self, source: &str, values: &Value) -> Result<String, String> {
         let text = self.render(LINE, source, values)?;
         let mut line = String::new();
@@ -57,7 +57,7 @@ impl Engine {
             line.extend((!line.is_empty()).then_some(' '));
             line.push_str(word);
         }
-        if let Some((end, _)) = line.char_indices().nth(LONGEST_SUBJECT) {
+        if let Some((end, _)) = line.char_indices().nth(MAX_SUBJECT_CHARS) {
             let end = line[..end].char_indices().next_back().map_or(0, |(last, _)| last);
             line.truncate(end);
             line.push('…');
@@ -65,9 +65,9 @@ impl Engine {
         Ok(line)
     }
 
-    /// Markdown, in which every value is text.
+    /// Renders the body as Markdown, with every value escaped.
     pub(super) fn body(&self, source: &Source<'_>, values: &Value) -> Result<String, String> {
-        // Blank lines in place of the head: errors then name the line of the file.
+        // Blank lines replace the head, so that errors name the line of the source.
         let padded = format!("{}{}", "\n".repeat(source.lines_before), source.body);
         self.render(BODY, &padded, values)
     }
@@ -76,7 +76,7 @@ impl Engine {
         let template = self.0.template_from_named_str(name, source).map_err(|error| explain(&error))?;
         let mut output = Bounded::default();
         match template.render_captured_to(values.clone(), &mut output) {
-            _ if output.full => Err(format!("makes more than {} KiB", LARGEST_OUTPUT / 1024)),
+            _ if output.full => Err(format!("renders to more than {} KiB of Markdown", MAX_MARKDOWN_BYTES / 1024)),
             Ok(_) => String::from_utf8(output.bytes).map_err(|error| error.to_string()),
             Err(error) => Err(explain(&error)),
         }
@@ -86,10 +86,10 @@ impl Engine {
 const BODY: &str = "body";
 const LINE: &str = "line";
 
-/// Without the name of the template, which is ours.
+/// Describes an error without the name of the template, which is internal.
 fn explain(error: &Error) -> String {
     let what = match (error.kind(), error.detail()) {
-        (ErrorKind::OutOfFuel, _) => "takes too many steps".into(),
+        (ErrorKind::OutOfFuel, _) => "the rendering takes too many steps".into(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
     };
@@ -99,7 +99,7 @@ fn explain(error: &Error) -> String {
     }
 }
 
-/// Takes so many bytes.
+/// A writer that fails after `MAX_MARKDOWN_BYTES`.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
@@ -108,7 +108,7 @@ struct Bounded {
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > LARGEST_OUTPUT {
+        if self.bytes.len() + bytes.len() > MAX_MARKDOWN_BYTES {
             self.full = true;
             return Err(io::Error::other("too much"));
         }
@@ -121,15 +121,16 @@ impl io::Write for Bounded {
     }
 }
 
-/// Writes a value. Only what reads as text has any: a list of lists would grow on its way out.
+/// Writes a value. Fails for values other than text, numbers and booleans, because nested lists could produce a
+/// very long output.
 fn write(output: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     let text = match value.kind() {
         ValueKind::None => return Ok(()),
         ValueKind::Undefined => {
-            return Err(Error::new(ErrorKind::UndefinedError, "there is no such value"));
+            return Err(Error::new(ErrorKind::UndefinedError, "the value does not exist"));
         }
         ValueKind::String | ValueKind::Number | ValueKind::Bool => value.to_string(),
-        kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {kind} is no text"))),
+        kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {kind} can't be written as text"))),
     };
     let written = if value.is_safe() || matches!(state.auto_escape(), AutoEscape::None) {
         output.write_str(&text)
@@ -158,11 +159,12 @@ fn short(text: &str, what: &str) -> Result<String, Error> {
     if text.len() > 200 {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("a {what} has at most 200 bytes")));
     }
-    // One line, that ends with what it says.
+    // One line, without white space around it.
     Ok(markup::escape(text.trim()).replace(markup::LINE_BREAK, " "))
 }
 
-/// `24 hours`; the largest unit that says it exactly, and minutes rounded up.
+/// Formats a duration such as `24 hours`: in the largest unit of which it is a whole number. Seconds are rounded up
+/// to minutes.
 fn duration(seconds: u64, german: bool) -> String {
     let (count, english, deutsch) = match seconds.div_ceil(60) {
         minutes if minutes >= 2 * 1440 && minutes.is_multiple_of(1440) => {
@@ -177,10 +179,10 @@ fn duration(seconds: u64, german: bool) -> String {
     format!("{count} {unit}")
 }
 
-/// A moment in UTC, to the minute.
+/// Formats a time in UTC, to the minute. Fails if the value is not a timestamp.
 fn time(moment: &str, german: bool, english: bool) -> Result<String, Error> {
     let moment: Timestamp =
-        moment.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "`time` takes a moment"))?;
+        moment.parse().map_err(|_| Error::new(ErrorKind::InvalidOperation, "`time` needs a timestamp"))?;
     Ok(match (german, english) {
         (true, _) => moment.to_jiff().strftime("%d.%m.%Y, %H:%M Uhr UTC").to_string(),
         (_, true) => moment.to_readable(),

@@ -1,20 +1,21 @@
-//! The frame around every mail. No tables: readers by ear get a heading, paragraphs and a link, in this order.
+//! The layout around the content of every mail. It has no tables, so that screen readers read a heading, paragraphs
+//! and a link, in this order.
 
 use super::{Brand, markup::html_text};
 
-/// What the frame is put around.
+/// The contents of a layout.
 pub(super) struct Parts<'a> {
     pub(super) brand: &'a Brand,
     pub(super) locale: &'a str,
     pub(super) subject: &'a str,
     pub(super) preview: &'a str,
-    /// HTML.
+    /// The body, as HTML.
     pub(super) body: &'a str,
-    /// HTML.
+    /// The footer, as HTML.
     pub(super) footer: &'a str,
 }
 
-/// Styles for those who read in the dark. The light ones are in the elements, where every program heeds them.
+/// Styles for dark mode. The styles for light mode are inline, because all mail programs support inline styles.
 const DARK: &str = "@media (prefers-color-scheme:dark){\
 .page{background:#0f1115!important;color:#d5d9e0!important}\
 .card{background:#1a1d24!important;border-color:#2c313c!important}\
@@ -23,7 +24,7 @@ const DARK: &str = "@media (prefers-color-scheme:dark){\
 .link{color:#8ab4ff!important}.button{background:#3b76f6!important;color:#ffffff!important}\
 .quiet{color:#9aa3b2!important}.line{border-color:#2c313c!important}}";
 
-/// The whole document.
+/// Returns the complete HTML document.
 pub(super) fn html(parts: &Parts<'_>) -> String {
     let Parts { brand, locale, subject, preview, body, footer } = parts;
     let (locale, subject, product) = (html_text(locale), html_text(subject), html_text(&brand.product));
@@ -39,7 +40,7 @@ pub(super) fn html(parts: &Parts<'_>) -> String {
         preview => format!(
             "<div style=\"display:none;max-height:0;overflow:hidden;opacity:0\">{}{}</div>",
             html_text(preview),
-            // So that what follows does not run into it.
+            // Fills the inbox's preview line, so that it does not show the text that follows.
             "&#847;&zwnj;&nbsp;".repeat(40)
         ),
     };
@@ -63,7 +64,8 @@ overflow-wrap:anywhere\">\n{body}\n</div>\n\
     )
 }
 
-/// The text, with the footer below a line by which programs know one (RFC 3676, section 4.3).
+/// Returns the plain text, with the footer after the line `-- `, by which mail programs recognise a signature (RFC
+/// 3676, section 4.3).
 pub(super) fn text(body: &str, footer: &str) -> String {
     match footer {
         "" => format!("{body}\n"),

@@ -1,5 +1,5 @@
-//! Markdown to both forms of a mail. The parser is `pulldown-cmark`; what is made of its events is ours, since a mail's HTML
-//! carries its styles in its elements.
+//! Converts Markdown to HTML and to plain text. `pulldown-cmark` parses the Markdown. The HTML is written here,
+//! because the HTML of a mail needs inline styles.
 
 use std::fmt::Write as _;
 
@@ -7,13 +7,14 @@ use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use crate::name::is_unwanted;
 
-/// Where the "link" of [`code`](super::engine) leads.
+/// The URL of the links that [`code`](super::engine) writes.
 pub(super) const CODE: &str = "code:";
 
-/// Stands for a line break within a value: Markdown takes it for an ordinary character.
+/// Represents a line break within a value: Markdown treats it as an ordinary character.
 pub(super) const LINE_BREAK: char = '\u{2028}';
 
-/// A value as Markdown that shows just this, without white space around it: every character that could mean something has a backslash before it.
+/// Escapes a value, so that Markdown shows exactly its text, without white space around it: every ASCII punctuation
+/// character gets a backslash.
 pub(super) fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len() + 16);
     let mut space = false;
@@ -21,7 +22,7 @@ pub(super) fn escape(value: &str) -> String {
         match character {
             '\n' | LINE_BREAK => escaped.push(LINE_BREAK),
             _ if is_unwanted(character) && character != '\t' => continue,
-            // Four spaces could begin a block of their own.
+            // Four spaces could begin a code block.
             ' ' | '\t' if space => continue,
             ' ' | '\t' => escaped.push(' '),
             _ => {
@@ -34,7 +35,7 @@ pub(super) fn escape(value: &str) -> String {
     escaped
 }
 
-/// Text as HTML.
+/// Escapes a text for HTML.
 pub(in crate::email) fn html_text(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + 16);
     for character in text.chars() {
@@ -51,7 +52,8 @@ pub(in crate::email) fn html_text(text: &str) -> String {
     html
 }
 
-/// Whether an address may be linked to: an absolute one of the web.
+/// Checks that a text is an absolute `http` or `https` URL without a user name, of at most 2000 bytes. Fails with a
+/// message for the author of the template.
 pub(in crate::email) fn link(url: &str) -> Result<(), String> {
     let rest = ["https://", "http://"].iter().find_map(|scheme| {
         let head = url.get(..scheme.len())?;
@@ -60,11 +62,11 @@ pub(in crate::email) fn link(url: &str) -> Result<(), String> {
     let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let plain = |c: char| !c.is_whitespace() && !is_unwanted(c) && !matches!(c, '<' | '>' | '"' | '\\' | '`');
     match url {
-        _ if host.is_empty() => Err(format!("`{}` is no http or https address", shortened(url))),
-        _ if url.len() > 2000 => Err("an address of more than 2000 bytes is no link".into()),
-        _ if !url.chars().all(plain) => Err(format!("`{}` is no address", shortened(url))),
-        // `https://bank.example@evil.example` reads as one and leads to the other.
-        _ if host.contains('@') => Err("an address in a mail holds no user name".into()),
+        _ if host.is_empty() => Err(format!("`{}` is not an http or https URL", shortened(url))),
+        _ if url.len() > 2000 => Err("a link must have at most 2000 bytes".into()),
+        _ if !url.chars().all(plain) => Err(format!("`{}` is not a valid URL", shortened(url))),
+        // `https://bank.example@evil.example` looks like the first host and leads to the second.
+        _ if host.contains('@') => Err("a link must not contain a user name".into()),
         _ => Ok(()),
     }
 }
@@ -73,28 +75,29 @@ fn shortened(url: &str) -> String {
     url.chars().filter(|character| !character.is_control()).take(100).collect()
 }
 
-/// A place text goes to: the text itself, or the label of a link.
+/// A link whose label is being read.
 struct Open {
     url: String,
     button: bool,
     label: String,
 }
 
-/// Both forms, as they grow.
+/// The HTML and the plain text while they are being written.
 #[derive(Default)]
 struct Both {
     html: String,
     text: String,
-    /// The links around what comes; they do not nest.
+    /// The link around the current text; links do not nest.
     link: Option<Open>,
-    /// Of each list around: the next number, or nothing.
+    /// The lists around the current text: the next number, or `None` for a bullet list.
     lists: Vec<Option<u64>>,
     quotes: usize,
-    /// A block of code, as it grows.
+    /// The text of the current code block.
     block: Option<String>,
 }
 
-/// The HTML of the body, without a frame, and the text.
+/// Converts Markdown to the HTML of the body, without the layout, and to plain text. Fails if it has an image or a
+/// link that is not allowed.
 pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
     let events: Vec<_> = Parser::new_ext(markdown, Options::empty()).collect();
     let mut both = Both::default();
@@ -103,7 +106,7 @@ pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
             Event::Start(Tag::Link { dest_url, title, .. }) => both.open(dest_url, title)?,
             Event::End(TagEnd::Link) => both.close(alone(&events, index)),
             Event::Start(Tag::Image { .. }) => {
-                return Err("a picture would be loaded from elsewhere, and tell that the mail was opened".into());
+                return Err("images are not allowed, because loading one would reveal that the mail was opened".into());
             }
             Event::Start(tag) => both.start(tag, starts_button(&events, index)),
             Event::End(tag) => both.end(*tag),
@@ -120,7 +123,7 @@ pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
         }
     }
     let mut text = String::with_capacity(both.text.len());
-    // Blank lines, one at a time.
+    // Keeps at most one blank line in a row.
     for line in both.text.lines().map(str::trim_end) {
         if !(line.is_empty() && (text.is_empty() || text.ends_with("\n\n"))) {
             text.push_str(line);
@@ -131,7 +134,7 @@ pub(super) fn both(markdown: &str) -> Result<(String, String), String> {
     Ok((both.html, text))
 }
 
-/// Whether the link that ends here is all its paragraph has.
+/// Returns whether the link that ends here is the only content of its paragraph.
 fn alone(events: &[Event<'_>], end: usize) -> bool {
     let start = events[..end].iter().rposition(|event| matches!(event, Event::Start(Tag::Link { .. })));
     let before = start.and_then(|start| start.checked_sub(1)).map(|before| &events[before]);
@@ -185,7 +188,7 @@ impl Both {
                     _ => "- ".into(),
                 };
                 self.text.extend((!self.text.is_empty()).then_some('\n'));
-                // The first item of a list is set apart from what is before.
+                // A blank line separates the first item of a list from the text before it.
                 let first = self.html.ends_with("padding-left:24px\"><li style=\"margin:0 0 4px\">");
                 self.text.extend((first && depth == 0 && !self.text.is_empty()).then_some('\n'));
                 self.text.push_str(&self.prefix());
@@ -285,7 +288,7 @@ impl Both {
     fn close(&mut self, alone: bool) {
         let Some(Open { url, button, label }) = self.link.take() else { return };
         if url == CODE {
-            // What was written as the text of a link is written anew.
+            // The text that was written as the label of a link is written again as code.
             let shown = html_text(&label);
             if self.html.ends_with(&shown) {
                 self.html.truncate(self.html.len() - shown.len());
@@ -295,7 +298,7 @@ impl Both {
         self.html.push_str("</a>");
         let label = label.replace(LINE_BREAK, " ");
         if button {
-            // For readers whose program shows no buttons.
+            // The URL is shown below, for mail programs that do not show the button.
             let address = html_text(&url);
             _ = write!(
                 self.html,
@@ -322,7 +325,7 @@ impl Both {
         self.text.push_str("\n\n");
     }
 
-    /// A paragraph within a note or an item begins as they do.
+    /// Begins a line in the plain text, with the prefix of the notes around it.
     fn begin_line(&mut self) {
         if self.text.is_empty() || self.text.ends_with('\n') {
             self.text.push_str(&self.prefix());

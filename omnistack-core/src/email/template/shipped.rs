@@ -1,4 +1,4 @@
-//! The templates every app has.
+//! The built-in templates.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 use super::{Known, Template};
 use crate::clock::Timestamp;
 
-/// The end of every mail.
+/// The name of the template that ends every mail.
 pub(super) const FOOTER: &str = "footer";
 
-/// Sources from files named as the template.
+/// Includes the sources of a template from the files with its name.
 macro_rules! sources {
     ($name:literal) => {
         &[
@@ -39,7 +39,7 @@ fn add_one<T: Template>(known: &mut BTreeMap<&'static str, Known>) {
     known.insert(T::NAME, Known::of::<T>());
 }
 
-/// Whole seconds, for the filter `duration`.
+/// Serializes a duration as whole seconds, for the filter `duration`.
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
 }
@@ -64,7 +64,7 @@ impl Template for Footer {
     }
 }
 
-/// To somebody who has just joined.
+/// A mail to a new user.
 ///
 /// ```
 /// use omnistack_core::email::template::{Brand, Templates, Welcome};
@@ -76,9 +76,9 @@ impl Template for Footer {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Welcome {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
-    /// Where to begin.
+    /// The URL of the button "Get started".
     pub link: String,
 }
 
@@ -91,7 +91,7 @@ impl Template for Welcome {
     }
 }
 
-/// Asks whether an address is the reader's.
+/// A mail that asks the recipient to confirm an address (email verification).
 ///
 /// ```
 /// use omnistack_core::email::template::{Templates, VerifyEmail};
@@ -104,11 +104,11 @@ impl Template for Welcome {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct VerifyEmail {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
-    /// What confirms the address.
+    /// The URL that confirms the address.
     pub link: String,
-    /// How long the link works.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -122,7 +122,7 @@ impl Template for VerifyEmail {
     }
 }
 
-/// To somebody who has forgotten a password.
+/// A mail with a link to reset a password.
 ///
 /// ```
 /// use omnistack_core::email::template::{ResetPassword, Templates};
@@ -135,11 +135,11 @@ impl Template for VerifyEmail {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ResetPassword {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
-    /// Where a new one is chosen.
+    /// The URL of the page where a new password is chosen.
     pub link: String,
-    /// How long the link works.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -153,7 +153,7 @@ impl Template for ResetPassword {
     }
 }
 
-/// Signs the reader in, without a password.
+/// A mail with a magic link, which signs the recipient in without a password.
 ///
 /// ```
 /// use omnistack_core::email::template::{MagicLink, Templates};
@@ -166,11 +166,11 @@ impl Template for ResetPassword {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct MagicLink {
-    /// What signs in.
+    /// The URL that signs in.
     pub link: String,
-    /// The same to type, where the reader is on another device.
+    /// A code that signs in, to be typed on another device.
     pub passcode: Option<String>,
-    /// How long both work.
+    /// The validity of the link and the code.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -185,7 +185,7 @@ impl Template for MagicLink {
     }
 }
 
-/// Asks somebody to join a tenant.
+/// A mail that invites the recipient to a tenant.
 ///
 /// ```
 /// use omnistack_core::email::template::{Invitation, Templates};
@@ -198,15 +198,15 @@ impl Template for MagicLink {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Invitation {
-    /// Who asks.
+    /// The name of the user who invites.
     pub inviter: String,
-    /// What to join: the tenant's name.
+    /// The name of the tenant.
     pub tenant: String,
-    /// As what, where roles have names.
+    /// The name of the role in the tenant.
     pub role: Option<String>,
-    /// What accepts.
+    /// The URL that accepts the invitation.
     pub link: String,
-    /// How long the link works.
+    /// The validity of the link.
     #[serde(serialize_with = "seconds")]
     pub expires: Duration,
 }
@@ -226,7 +226,7 @@ impl Template for Invitation {
     }
 }
 
-/// Anything short.
+/// A mail with any short notification.
 ///
 /// ```
 /// use omnistack_core::email::template::{Notification, Templates};
@@ -241,11 +241,11 @@ impl Template for Invitation {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Notification {
-    /// The subject, and the heading.
+    /// The subject, which is also the heading.
     pub title: String,
-    /// The text; each is a paragraph.
+    /// The paragraphs of the text.
     pub paragraphs: Vec<String>,
-    /// Where more is, and what the button says.
+    /// The URL and the label of the button.
     pub action: Option<(String, String)>,
 }
 
@@ -265,7 +265,7 @@ impl Template for Notification {
     }
 }
 
-/// After a payment.
+/// A receipt for a payment.
 ///
 /// ```
 /// use omnistack_core::email::template::{Receipt, ReceiptLine, Templates};
@@ -279,17 +279,17 @@ impl Template for Notification {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Receipt {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
     /// The receipt's number.
     pub number: String,
-    /// When it was paid.
+    /// The time of the payment.
     pub paid_at: Timestamp,
-    /// What for.
+    /// The lines of the receipt.
     pub lines: Vec<ReceiptLine>,
-    /// All of it, with its currency: `€24.00`.
+    /// The total with its currency, such as `€24.00`.
     pub total: String,
-    /// Where the invoice is.
+    /// The URL of the invoice.
     pub link: Option<String>,
 }
 
@@ -306,9 +306,9 @@ pub struct Receipt {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ReceiptLine {
-    /// What was bought.
+    /// The item that was paid for.
     pub description: String,
-    /// What it costs, with its currency.
+    /// The price with its currency.
     pub amount: String,
 }
 
@@ -330,8 +330,8 @@ impl Template for Receipt {
     }
 }
 
-/// To the address that was given with a message of the contact form. It holds nothing the sender wrote: nobody has checked
-/// that the address is the sender's.
+/// A mail that confirms a message of the contact form to the address in the message. It contains nothing that the
+/// sender wrote, because the address was not verified.
 ///
 /// ```
 /// use omnistack_core::email::template::{ContactConfirmation, Templates};
@@ -343,7 +343,7 @@ impl Template for Receipt {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ContactConfirmation {
-    /// What to name the message by, where messages have such numbers.
+    /// The reference number of the message.
     pub reference: Option<String>,
 }
 
@@ -356,7 +356,7 @@ impl Template for ContactConfirmation {
     }
 }
 
-/// To whoever answers what is written by the contact form.
+/// A mail that notifies the app's team of a message of the contact form.
 ///
 /// ```
 /// use omnistack_core::email::template::{ContactNotification, Template, Templates};
@@ -369,23 +369,23 @@ impl Template for ContactConfirmation {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct ContactNotification {
-    /// What the sender was told to name the message by.
+    /// The reference number that the sender was given.
     pub reference: String,
-    /// What the sender is called.
+    /// The sender's name.
     pub name: String,
-    /// Where to write back.
+    /// The sender's address, to which replies go.
     pub email: String,
-    /// What about.
+    /// The subject of the message.
     pub subject: Option<String>,
     /// The sender's phone number.
     pub phone: Option<String>,
-    /// Where the sender works.
+    /// The sender's company.
     pub company: Option<String>,
-    /// Where the form stood.
+    /// The page or place of the form.
     pub source: Option<String>,
-    /// What was written.
+    /// The text of the message.
     pub message: String,
-    /// What else the form asked, with the answers.
+    /// The names and values of the form's extra fields.
     pub fields: Vec<(String, String)>,
 }
 
@@ -408,7 +408,7 @@ impl Template for ContactNotification {
     }
 }
 
-/// Tells of a sign-in from a device not seen before.
+/// A notification of a sign-in from an unknown device.
 ///
 /// ```
 /// use omnistack_core::email::template::{NewSignIn, Templates};
@@ -421,15 +421,15 @@ impl Template for ContactNotification {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct NewSignIn {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
-    /// When.
+    /// The time of the sign-in.
     pub at: Timestamp,
-    /// The program and the system, as far as they are known: `Firefox on Linux`.
+    /// The browser and the operating system, as far as they are known: `Firefox on Linux`.
     pub device: Option<String>,
-    /// The address it came from.
+    /// The IP address of the client.
     pub address: Option<String>,
-    /// Where sessions are ended and the password is changed.
+    /// The URL of the page where the user ends sessions and changes the password.
     pub link: String,
 }
 
@@ -448,7 +448,7 @@ impl Template for NewSignIn {
     }
 }
 
-/// Tells of an API key that was made, or got another secret.
+/// A notification of an API key that was created, or got a new secret.
 ///
 /// ```
 /// use omnistack_core::email::template::{NewApiKey, Templates};
@@ -461,17 +461,17 @@ impl Template for NewSignIn {
 /// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct NewApiKey {
-    /// What the reader is called.
+    /// The recipient's name.
     pub name: Option<String>,
-    /// What the key is called.
+    /// The name of the API key.
     pub key: String,
-    /// The tenant it is good in.
+    /// The name of the tenant in which the API key is valid.
     pub tenant: String,
-    /// Whether an older key got another secret.
+    /// Whether an existing API key got a new secret.
     pub rotated: bool,
-    /// When.
+    /// The time of the change.
     pub at: Timestamp,
-    /// Where sessions are ended and the password is changed, if the app has such a page.
+    /// The URL of the page where the user ends sessions and changes the password, if the app has one.
     pub link: Option<String>,
 }
 

@@ -1,30 +1,31 @@
-//! A source, before any value is put in: its parts, and what must not be in it.
+//! Parses a source into its parts, and rejects tags and operators that templates must not use.
 
-/// Bytes a source may have.
-pub const LARGEST_SOURCE: usize = 32 * 1024;
+/// Largest source of a template, in bytes.
+pub const MAX_SOURCE_BYTES: usize = 32 * 1024;
 
-/// Tags a template may use. `set`, `with`, `macro` and `filter` bind text under a name, and whoever can bind can double;
-/// `raw` would hide what follows from the check.
-const TAGS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
+/// The tags that a template can use. `set`, `with`, `macro` and `filter` are missing because they store text under
+/// a name, with which a short source can double it again and again; `raw` because it would hide the text after it
+/// from the check.
+const ALLOWED_TAGS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
-/// The parts of a source, with their tags still in them.
+/// The parts of a source, before values are inserted.
 #[derive(Debug, Default)]
 pub(super) struct Source<'a> {
     pub(super) subject: &'a str,
     pub(super) preview: &'a str,
     pub(super) body: &'a str,
-    /// Lines before the body, so that errors name the line of the file.
+    /// Number of lines before the body, so that errors name the line of the source.
     pub(super) lines_before: usize,
 }
 
 impl<'a> Source<'a> {
-    /// Reads the head and checks the tags. A source without a head is all body.
+    /// Parses the head and checks the tags. A source without a head consists of a body only.
     pub(super) fn parse(source: &'a str) -> Result<Self, String> {
-        if source.len() > LARGEST_SOURCE {
-            return Err(format!("is longer than {} KiB", LARGEST_SOURCE / 1024));
+        if source.len() > MAX_SOURCE_BYTES {
+            return Err(format!("the source is longer than {} KiB", MAX_SOURCE_BYTES / 1024));
         }
         if source.contains('\0') {
-            return Err("holds a NUL".into());
+            return Err("the source contains a NUL character".into());
         }
         check(source)?;
         let mut parts = Self { body: source, ..Self::default() };
@@ -40,7 +41,7 @@ impl<'a> Source<'a> {
                 "subject" if parts.subject.is_empty() => parts.subject = value.trim(),
                 "preview" if parts.preview.is_empty() => parts.preview = value.trim(),
                 "" if line.trim().is_empty() => {}
-                // No head: nothing read so far was one.
+                // The lines so far were not a head.
                 _ => return Ok(Self { body: source, ..Self::default() }),
             }
         }
@@ -48,8 +49,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Refuses tags and operators with which a short text makes an endless one. Fuel counts steps, not bytes: doubling a text forty
-/// times takes forty steps.
+/// Rejects tags and operators with which a short source produces a very long output. Limiting the steps is not
+/// enough, because they do not count bytes: doubling a text forty times takes forty steps.
 fn check(source: &str) -> Result<(), String> {
     let mut rest = source;
     let line = |rest: &str| source[..source.len() - rest.len()].matches('\n').count() + 1;
@@ -67,8 +68,8 @@ fn check(source: &str) -> Result<(), String> {
         if open == "{%" {
             let inside = inside[..end].trim_start_matches(['-', '+']).trim_start();
             let tag = inside.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
-            if !TAGS.contains(&tag) {
-                return Err(format!("line {at}: `{tag}` is not available; there are {}", TAGS.join(", ")));
+            if !ALLOWED_TAGS.contains(&tag) {
+                return Err(format!("line {at}: `{tag}` is not available; use one of {}", ALLOWED_TAGS.join(", ")));
             }
         }
         rest = &inside[end + 2..];
@@ -76,10 +77,11 @@ fn check(source: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Where a tag ends; quotes hide what they hold.
+/// Returns where a tag ends. Skips quoted text. Fails if the tag does not end, or if it has an operator that is not
+/// allowed.
 fn end_of(inside: &str, close: &str) -> Result<usize, String> {
     let bytes = inside.as_bytes();
-    // `{%-` and `{%+` say what becomes of the white space before.
+    // `{%-` and `{%+` control the white space before the tag.
     let mut index = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
     let mut quote = None;
     while index < bytes.len() {
@@ -92,7 +94,7 @@ fn end_of(inside: &str, close: &str) -> Result<usize, String> {
             // `-%}` and `+%}`.
             (b'-' | b'+', None) if bytes[index + 1..].starts_with(close.as_bytes()) => {}
             (byte @ (b'~' | b'+' | b'*'), None) => {
-                return Err(format!("`{}` is not available: put the values side by side", char::from(byte)));
+                return Err(format!("`{}` is not available; write the values one after the other", char::from(byte)));
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Tenants' own versions of templates.
+//! Tenants' overrides of mail templates.
 
 use minijinja::{Value, value::Serde};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::{
     identity::TenantId,
 };
 
-/// A tenant's own version of a template.
+/// A tenant's override of a mail template.
 ///
 /// ```
 /// use omnistack_core::email::template::Overrides;
@@ -34,17 +34,17 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, ToSchema)]
 pub struct Override {
-    /// Of which template; `footer` ends every mail.
+    /// The name of the template; `footer` is the end of every mail.
     pub name: String,
-    /// In which locale.
+    /// The locale of the source.
     pub locale: String,
-    /// The Markdown.
+    /// The source, in Markdown.
     pub source: String,
-    /// When it was saved.
+    /// The time at which the override was saved.
     pub updated_at: Timestamp,
 }
 
-/// Why a version was not saved.
+/// The reason why a template override was not saved or rendered.
 ///
 /// ```
 /// use omnistack_core::email::template::{OverrideError, Overrides};
@@ -69,16 +69,16 @@ pub struct Override {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverrideError {
-    /// It does not render with the template's sample. Its text is for the author.
+    /// The source does not render with the template's sample. The error's text is for the author of the source.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// The database's.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl OverrideError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
@@ -95,10 +95,10 @@ impl From<OverrideError> for crate::http::Error {
     }
 }
 
-/// Tenants' own versions of the app's templates. Cheap to clone.
+/// The tenants' overrides of the app's mail templates. The handle is cheap to clone.
 ///
-/// They are checked when they are saved, and rendered with nothing but the values of their template. One that fails
-/// afterwards, because a later release took away a value, is passed over with a warning: the app's own is sent.
+/// A source is checked when it is saved, and is rendered only with the values of its template. If an override fails
+/// later, for example because a release removed a value, a warning is logged and the app's own template is used.
 ///
 /// ```
 /// use omnistack_core::email::template::{Overrides, Welcome};
@@ -128,20 +128,22 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Of these templates, in this database.
+    /// Creates a handle to the overrides of these templates in this database.
     pub fn new(db: Db, clock: Clock, templates: Templates) -> Self {
         Self { db, clock, templates }
     }
 
-    /// The app's templates.
+    /// Returns the app's templates.
     pub fn templates(&self) -> &Templates {
         &self.templates
     }
 
-    /// Saves a tenant's version of a template, or of the `footer`, in place of an earlier one.
+    /// Saves a tenant's override of a template, or of the `footer`, and replaces an earlier one. Returns the source
+    /// rendered with the template's sample.
     ///
     /// # Errors
-    /// [`OverrideError::Template`] when it does not render with the template's sample; nothing is saved then.
+    /// Returns [`OverrideError::Template`] if the source does not render with the template's sample, and
+    /// [`OverrideError::Database`] if the database fails. Nothing is saved then.
     pub async fn save(
         &self,
         tenant: TenantId,
@@ -166,10 +168,10 @@ impl Overrides {
         Ok(rendered)
     }
 
-    /// Goes back to the app's own; says whether there was a version.
+    /// Deletes an override, so that the app's own template is used again. Returns whether there was one.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn remove(&self, tenant: TenantId, name: &str, locale: &str) -> Result<bool, db::Error> {
         let mut tx = self.db.tenant(tenant).begin().await?;
         let removed = tx
@@ -183,10 +185,10 @@ impl Overrides {
         Ok(removed > 0)
     }
 
-    /// Every version a tenant has, by name and locale.
+    /// Returns all overrides of a tenant, ordered by name and locale.
     ///
     /// # Errors
-    /// The database's.
+    /// Fails if the database fails.
     pub async fn list(&self, tenant: TenantId) -> Result<Vec<Override>, db::Error> {
         let mut tx = self.db.tenant(tenant).read().await?;
         tx.query(
@@ -197,17 +199,19 @@ impl Overrides {
         .await
     }
 
-    /// As [`Templates::render`], with the tenant's versions before the app's own in each locale.
+    /// Renders a template like [`Templates::render`]. In each locale, the tenant's overrides take precedence over
+    /// the app's sources.
     ///
     /// # Errors
-    /// The app's own template can't be rendered with these values, and the database's.
+    /// Returns [`OverrideError::Template`] if the app's own template can't be rendered with these values, and
+    /// [`OverrideError::Database`] if the database fails.
     pub async fn render<T: Template>(
         &self,
         tenant: TenantId,
         template: &T,
         locale: &str,
     ) -> Result<Rendered, OverrideError> {
-        // Before anything is awaited: values may be of a kind that stays on its thread.
+        // Serialized before the first `await`, because the values may not be `Send`.
         let values = Value::from(Serde(template));
         let rows = self.versions(tenant, T::NAME).await?;
         let of = |name: &str| {
@@ -224,7 +228,7 @@ impl Overrides {
         match render(&own, &footer) {
             Ok(rendered) => Ok(rendered),
             Err(error) => {
-                tracing::warn!(target: "omnistack::email", %tenant, %error, "a tenant's template fails; the app's own is used");
+                tracing::warn!(target: "omnistack::email", %tenant, %error, "a tenant's template override can't be rendered; the app's own template is used");
                 Ok(render(&[], &[])?)
             }
         }

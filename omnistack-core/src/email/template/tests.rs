@@ -1,8 +1,8 @@
-//! What sources become, and what they can't do.
+//! Tests of rendering, and of the restrictions of sources.
 
 use super::*;
 
-/// Values for sources of tests.
+/// A template for tests, with values of every kind.
 #[derive(Serialize)]
 struct Any {
     name: String,
@@ -147,14 +147,14 @@ fn what_is_wrong_with_a_source_is_said_to_its_author() {
         ("{{ name", "a tag has no end"),
         ("{# name", "a comment has no end"),
         ("{% if name %}", "syntax error"),
-        ("{{ button('javascript:alert(1)', 'x') }}", "no http or https address"),
-        ("{{ button('data:text/html,x', 'x') }}", "no http or https address"),
-        ("{{ button('https://bank.example@evil.example', 'x') }}", "no user name"),
-        ("{{ button('/relative', 'x') }}", "no http or https address"),
-        ("{{ button(name, 'x') }}", "`Ada` is no http or https address"),
-        ("[x](javascript:alert)", "no http or https address"),
-        ("[x](mailto:a@b.example)", "no http or https address"),
-        ("![x](https://example.com/p.png)", "a picture would be loaded"),
+        ("{{ button('javascript:alert(1)', 'x') }}", "not an http or https URL"),
+        ("{{ button('data:text/html,x', 'x') }}", "not an http or https URL"),
+        ("{{ button('https://bank.example@evil.example', 'x') }}", "not contain a user name"),
+        ("{{ button('/relative', 'x') }}", "not an http or https URL"),
+        ("{{ button(name, 'x') }}", "`Ada` is not an http or https URL"),
+        ("[x](javascript:alert)", "not an http or https URL"),
+        ("[x](mailto:a@b.example)", "not an http or https URL"),
+        ("![x](https://example.com/p.png)", "images are not allowed"),
         ("{% include 'x' %}", "`include` is not available"),
         ("{% extends 'x' %}", "`extends` is not available"),
         ("{% set a = name %}", "`set` is not available"),
@@ -166,7 +166,7 @@ fn what_is_wrong_with_a_source_is_said_to_its_author() {
         ("{{ [name] + [name] }}", "`+` is not available"),
         ("{% for a in [name ~ name] %}{% endfor %}", "`~` is not available"),
         ("{{ '\\'' ~ name }}", "`~` is not available"),
-        ("{{ lines }}", "a sequence is no text"),
+        ("{{ lines }}", "a sequence can't be written as text"),
         ("{{ name | safe }}", "unknown filter"),
         ("{{ range(10) }}", "unknown function"),
         (&tower, "too many steps"),
@@ -181,10 +181,10 @@ fn what_is_wrong_with_a_source_is_said_to_its_author() {
         assert!(error.contains(says) && error.starts_with("template `any` (en): "), "{source:.80}: {error}");
     }
     for (source, says) in [
-        ("no head", "begins with `subject: …`"),
-        ("subject:\n---\nx", "begins with `subject: …`"),
+        ("no head", "must begin with `subject: …`"),
+        ("subject:\n---\nx", "must begin with `subject: …`"),
         ("subject: {{ none }}\n---\nx", "the subject is empty"),
-        (&"x".repeat(LARGEST_SOURCE + 1), "longer than 32 KiB"),
+        (&"x".repeat(MAX_SOURCE_BYTES + 1), "longer than 32 KiB"),
     ] {
         let error = templates().check("any", "en", source).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
@@ -194,7 +194,7 @@ fn what_is_wrong_with_a_source_is_said_to_its_author() {
         assert!(templates().check("any", locale, "subject: x\n---\n").is_err(), "{locale}");
     }
     assert!(templates().check("footer", "de", "Bye, {{ product }}").unwrap().text.ends_with("-- \nBye, Acme & Sons\n"));
-    assert!(templates().check("footer", "de", "{{ name }}").is_err(), "no value of the mail it ends");
+    assert!(templates().check("footer", "de", "{{ name }}").is_err(), "the footer has no values of the mail");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The jobs of the outbox.
+//! The jobs of the outbox for text messages.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use crate::{
     sms::{SmsError, SmsErrorKind, SmsMessage, SmsReason, SmsState, SmsSuppressions, Texter},
 };
 
-/// Sends a message of the outbox.
+/// The job that sends one text message of the outbox, at most once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SendSms {
-    /// Which.
+    /// The id of the message.
     pub message: SmsId,
 }
 
-/// What sending needs.
+/// State of the jobs of the outbox for text messages.
 #[derive(Clone, Debug)]
 pub struct SmsSender {
     pub(in crate::sms) texter: Texter,
     pub(in crate::sms) store: Store,
     pub(in crate::sms) suppressions: SmsSuppressions,
-    /// Where the provider is to tell what becomes of messages.
+    /// The URL to which the provider sends delivery reports.
     pub(in crate::sms) status_url: Option<String>,
     pub(in crate::sms) give_up_after: Duration,
     pub(in crate::sms) keep: Duration,
 }
 
-/// Between two attempts, at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// Longest pause between two attempts.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(600);
 
 #[async_trait]
 impl Job for SendSms {
     const NAME: &'static str = "send_sms";
     const QUEUE: &'static str = "sms";
-    /// Time decides, not attempts: `SMS_GIVE_UP_AFTER`.
+    /// Large, because `SMS_GIVE_UP_AFTER` limits the time, not the number of attempts.
     const MAX_ATTEMPTS: u32 = 10_000;
     const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -46,11 +46,11 @@ impl Job for SendSms {
 
     async fn run(self, sender: &SmsSender, ctx: &JobCtx) -> Result<(), JobError> {
         let id = self.message;
-        // From here on it counts as sent, until somebody knows better.
+        // From here on, the message counts as possibly sent until its outcome is known.
         let (content, created_at) = match sender.store.begin(id).await? {
             Begun::Now { content, created_at } => (content, created_at),
             Begun::Before => {
-                let reason = "an attempt to send it ended without a word, and it is not sent twice";
+                let reason = "an earlier attempt ended without a known outcome; the message is not sent again";
                 sender.store.finish(id, SmsState::Unknown, reason).await?;
                 tracing::warn!(target: "omnistack::sms", message = %id, reason);
                 return Ok(());
@@ -79,9 +79,9 @@ impl Job for SendSms {
         }
     }
 
-    /// 5 s, 10 s, 20 s … to ten minutes.
+    /// Waits 5 s, 10 s, 20 s and so on, at most ten minutes.
     fn backoff(attempt: u32) -> Duration {
-        Duration::from_secs(5 << attempt.saturating_sub(1).min(7)).min(LONGEST_PAUSE)
+        Duration::from_secs(5 << attempt.saturating_sub(1).min(7)).min(MAX_RETRY_PAUSE)
     }
 }
 
@@ -101,7 +101,7 @@ impl SmsSender {
     ) -> Result<(), JobError> {
         match error.kind() {
             SmsErrorKind::Unknown => {
-                tracing::warn!(target: "omnistack::sms", message = %id, %error, "nobody knows whether it was sent");
+                tracing::warn!(target: "omnistack::sms", message = %id, %error, "the message may have been sent; it is not sent again");
                 return Ok(self.store.finish(id, SmsState::Unknown, &error.to_string()).await?);
             }
             SmsErrorKind::OptedOut => {
@@ -115,17 +115,18 @@ impl SmsSender {
         if too_old || ctx.is_last_attempt() {
             return self.give_up(id, error.to_string()).await;
         }
-        // Certainly not taken. If this can't be written, the next attempt finds one that ended without a word.
+        // The message was certainly not accepted. If this update fails, the next attempt finds the state `sending`
+        // and does not send it.
         self.store.again(id).await?;
         match error.retry_after() {
-            // The provider named a time, so it is there: no failure of ours.
-            Some(wait) if error.kind() == SmsErrorKind::RateLimited => Err(JobError::snooze(wait.min(LONGEST_PAUSE))),
+            // The provider responded with a time to wait: this is not a failed attempt.
+            Some(wait) if error.kind() == SmsErrorKind::RateLimited => Err(JobError::snooze(wait.min(MAX_RETRY_PAUSE))),
             _ => Err(JobError::retry(error)),
         }
     }
 }
 
-/// Forgets messages that were finished long ago: `SMS_KEEP`.
+/// The job that deletes messages that were finished longer ago than `SMS_KEEP`. It runs every night.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ForgetSms {}
 
@@ -137,7 +138,7 @@ impl Job for ForgetSms {
 
     async fn run(self, sender: &SmsSender, _: &JobCtx) -> Result<(), JobError> {
         let forgotten = sender.store.forget(sender.keep).await?;
-        tracing::debug!(target: "omnistack::sms", forgotten, "old messages are forgotten");
+        tracing::debug!(target: "omnistack::sms", forgotten, "old messages were deleted");
         Ok(())
     }
 }

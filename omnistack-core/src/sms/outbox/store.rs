@@ -1,4 +1,4 @@
-//! The SQL of the outbox.
+//! The SQL of the outbox for text messages.
 
 use std::{fmt, time::Duration};
 
@@ -14,26 +14,26 @@ use crate::{
     sms::{PhoneNumber, SmsInvalid, SmsMessage, SmsSent},
 };
 
-/// What became of a message.
+/// The state of a text message in the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum SmsState {
-    /// It waits, or waits to be tried again.
+    /// The message waits for its first or its next attempt.
     Queued,
-    /// The provider is being asked.
+    /// The message is being sent to the provider.
     Sending,
-    /// The provider took it.
+    /// The provider accepted the message.
     Sent,
-    /// It arrived, as the provider says.
+    /// The message was delivered, as the provider reported.
     Delivered,
-    /// It did not arrive, as the provider says.
+    /// The message was not delivered, as the provider reported.
     Undelivered,
-    /// The number is suppressed, or its owner wants no messages.
+    /// The message was not sent, because its number is suppressed or its owner has opted out.
     Skipped,
-    /// It was refused, or given up. It was certainly not sent.
+    /// The message was refused or given up. It was certainly not sent.
     Failed,
-    /// It may have been sent, and nobody can say. It is not sent again.
+    /// The message may have been sent; its outcome is unknown. It is not sent again.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ impl SmsState {
         Self::Unknown,
     ];
 
-    /// As it is kept: `undelivered`.
+    /// Returns the state as it is stored, such as `undelivered`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -74,34 +74,34 @@ impl fmt::Display for SmsState {
     }
 }
 
-/// A message in the outbox, without its text.
+/// A text message in the outbox, without its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct SmsInfo {
-    /// Its id.
+    /// The id of the message.
     #[schema(value_type = String, format = Uuid)]
     pub id: SmsId,
-    /// The tenant it is sent for.
+    /// The tenant that the message is sent for.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
-    /// Whom to.
+    /// The recipient's number.
     pub recipient: String,
-    /// The parts it is sent in.
+    /// The number of segments in which the message is sent.
     pub segments: i64,
-    /// What became of it.
+    /// The state of the message.
     pub state: SmsState,
-    /// Why it was not sent, or did not arrive.
+    /// The reason why the message was not sent or not delivered.
     #[schema(required)]
     pub reason: Option<String>,
-    /// Who took it.
+    /// The name of the provider that accepted the message.
     #[schema(required)]
     pub provider: Option<String>,
-    /// The provider's name for it.
+    /// The provider's id of the message.
     #[schema(required)]
     pub provider_id: Option<String>,
-    /// When it was put there.
+    /// The time at which the message was put into the outbox.
     pub created_at: Timestamp,
-    /// When it was sent, skipped or given up.
+    /// The time at which the message was sent, skipped or given up.
     #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
@@ -120,37 +120,37 @@ struct Row {
     finished_at: Option<Timestamp>,
 }
 
-/// Whether an attempt may be made.
+/// The result of claiming a message for an attempt.
 pub(super) enum Begun {
-    /// It may: nobody else makes one.
+    /// The message was claimed: no other worker can send it.
     Now {
         /// The message, as JSON.
         content: String,
-        /// When it was put there.
+        /// The time at which the message was put into the outbox.
         created_at: Timestamp,
     },
-    /// One was begun and never ended.
+    /// An earlier attempt claimed the message and did not record an outcome.
     Before,
     /// There is nothing left to send.
     Ended,
 }
 
-/// What a provider tells of a message it took.
+/// A delivery report: a provider's notice about a message that it accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sms) struct Told {
-    /// The outbox's name for it, if the provider was told.
+    /// The outbox's id of the message, if the provider's callback URL contained it.
     pub(in crate::sms) message: Option<SmsId>,
-    /// The provider.
+    /// The name of the provider.
     pub(in crate::sms) provider: &'static str,
-    /// Its name for the message.
+    /// The provider's id of the message.
     pub(in crate::sms) provider_id: String,
-    /// `Sent`, `Delivered` or `Undelivered`.
+    /// The new state: `Sent`, `Delivered` or `Undelivered`.
     pub(in crate::sms) state: SmsState,
-    /// Why it did not arrive.
+    /// The reason why the message was not delivered.
     pub(in crate::sms) reason: Option<String>,
 }
 
-/// The outbox's rows.
+/// The database access of the outbox for text messages.
 #[derive(Clone, Debug)]
 pub(in crate::sms) struct Store {
     pub(in crate::sms) db: Db,
@@ -161,7 +161,7 @@ impl Store {
     pub(super) async fn add(&self, tx: &mut Tx, message: &SmsMessage) -> Result<SmsId, SmsOutboxError> {
         let now = self.clock.now();
         let id: SmsId = Id::new(now);
-        // Numbers and texts can be written.
+        // A number and a text always serialize.
         let content = serde_json::to_string(message).map_err(|_| SmsInvalid::NoText)?;
         tx.query(
             "insert into sms_messages (id, tenant_id, recipient, content, segments, state, created_at)
@@ -203,7 +203,7 @@ impl Store {
         }))
     }
 
-    /// Takes a message for one attempt. What is taken stays so until the attempt ends with a word.
+    /// Claims a message for one attempt. It stays claimed until the outcome of the attempt is recorded.
     pub(super) async fn begin(&self, id: SmsId) -> Result<Begun, db::Error> {
         let mut tx = self.everybodys().begin().await?;
         let taken: Option<(String, Timestamp)> = tx
@@ -229,7 +229,7 @@ impl Store {
         Ok(begun)
     }
 
-    /// It was certainly not taken, and is to be tried again.
+    /// Puts a message back into the queue that was certainly not accepted.
     pub(super) async fn again(&self, id: SmsId) -> Result<(), db::Error> {
         let mut tx = self.everybodys().begin().await?;
         let sql = "update sms_messages set state = 'queued' where id = $1 and state = 'sending'";
@@ -237,7 +237,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// It was taken. The webhook may have come before, and said more.
+    /// Marks a message as sent and deletes its content. A later state that the webhook has set already is kept.
     pub(super) async fn sent(&self, id: SmsId, sent: &SmsSent) -> Result<(), db::Error> {
         let mut tx = self.everybodys().begin().await?;
         tx.query(
@@ -255,7 +255,8 @@ impl Store {
         tx.commit().await
     }
 
-    /// It ended without being taken, or nobody knows. What the webhook said meanwhile is not undone.
+    /// Sets a final state of a message that was not accepted or whose outcome is unknown, and deletes its content.
+    /// A state that the webhook has set in the meantime is kept.
     pub(super) async fn finish(&self, id: SmsId, state: SmsState, reason: &str) -> Result<(), db::Error> {
         let reason: String = reason.replace('\0', "\u{fffd}").chars().take(500).collect();
         let mut tx = self.everybodys().begin().await?;
@@ -272,7 +273,8 @@ impl Store {
         tx.commit().await
     }
 
-    /// Notes what a provider tells; says whether that is news. What has arrived stays so, whatever comes later.
+    /// Applies a delivery report. Returns whether it changed the message. A final state is not changed by a later
+    /// report.
     pub(in crate::sms) async fn tell_in(&self, tx: &mut Tx, told: &Told) -> Result<bool, db::Error> {
         let id = match told.message {
             Some(id) => id,
@@ -307,14 +309,14 @@ impl Store {
         Ok(changed > 0)
     }
 
-    /// Whom a message was to.
+    /// Returns the recipient's number. Returns `None` if there is no such message.
     pub(in crate::sms) async fn recipient_in(&self, tx: &mut Tx, id: SmsId) -> Result<Option<PhoneNumber>, db::Error> {
         let found: Option<(String,)> =
             tx.query("select recipient from sms_messages where id = $1").bind(id).fetch_optional().await?;
         Ok(found.and_then(|(number,)| number.parse().ok()))
     }
 
-    /// Forgets messages that were finished so long ago.
+    /// Deletes messages that were finished longer ago than `keep`. Returns how many.
     pub(super) async fn forget(&self, keep: Duration) -> Result<u64, db::Error> {
         let before = self.clock.now() - keep;
         let mut tx = self.everybodys().begin().await?;
@@ -323,7 +325,8 @@ impl Store {
         Ok(forgotten)
     }
 
-    /// The messages of every tenant and of the app: the worker sends them all, and knows each by its id.
+    /// Returns access to the messages of every tenant and of the app: the worker sends all of them, and finds each
+    /// by its id.
     pub(in crate::sms) fn everybodys(&self) -> TenantDb<'_> {
         self.db.all_tenants()
     }

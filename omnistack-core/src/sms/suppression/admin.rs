@@ -1,6 +1,6 @@
-//! The list, for operators: `/api/v1/admin/sms/suppressions`.
+//! Operator routes for SMS suppressions: `/api/v1/admin/sms/suppressions`.
 
-#![expect(unused_qualifications, reason = "what the macros make of a query's type")]
+#![expect(unused_qualifications, reason = "the derive macros for queries generate qualified paths")]
 
 use axum::{extract::State, http::StatusCode};
 use garde::Validate;
@@ -19,9 +19,9 @@ use crate::{
     sms::PhoneNumber,
 };
 
-/// `/api/v1/admin/sms/suppressions`: the numbers no message is sent to, for operators.
+/// The module with the operator routes for SMS suppressions, `/api/v1/admin/sms/suppressions`: `.with(SmsApi)`.
 ///
-/// A module of its own, because not every app has operators: `.with(SmsApi)`.
+/// It is separate from the module [`Sms`](crate::sms::Sms), because not every app has operators.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SmsApi;
 
@@ -50,16 +50,18 @@ impl Module for SmsApi {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// At most this many.
+    /// The largest number of items to return, 1 to 100. Default: 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// What the page before said comes next.
+    /// The `next_cursor` of the previous page.
     #[garde(length(max = 20))]
     cursor: Option<String>,
 }
 
-/// Lists numbers no message is sent to.
+/// List SMS suppressions
+///
+/// They are ordered by number.
 #[utoipa::path(get, path = "/", operation_id = "list_sms_suppressions", params(ListQuery),
     responses((status = 200, body = Page<SmsSuppression>)))]
 async fn list(
@@ -68,7 +70,7 @@ async fn list(
 ) -> Result<Json<Page<SmsSuppression>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.as_deref().map(str::parse::<PhoneNumber>).transpose();
-    let after = after.map_err(|_| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))?;
+    let after = after.map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be a `next_cursor` value")]))?;
     let after = after.as_ref().map_or("", PhoneNumber::as_str);
     let mut items = routes.suppressions.list(after, limit + 1).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -78,22 +80,24 @@ async fn list(
     Ok(Json(Page { items, next_cursor }))
 }
 
-/// A number no message is to be sent to.
+/// An SMS suppression to add.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSmsSuppression {
-    /// The number: `+491701234567`.
+    /// The number, such as `+491701234567`.
     #[garde(length(max = 40))]
     number: String,
-    /// Why, for other operators.
+    /// The reason, shown to other operators. At most 500 bytes.
     #[garde(length(max = 500))]
     detail: Option<String>,
 }
 
-/// Sends no more messages to a number.
+/// Suppress messages to a number
+///
+/// No message is sent to the number from now on.
 #[utoipa::path(post, path = "/", operation_id = "add_sms_suppression", request_body = NewSmsSuppression, responses(
     (status = 201, body = SmsSuppression),
-    (status = 200, body = SmsSuppression, description = "It was there already, and keeps its reason."),
+    (status = 200, body = SmsSuppression, description = "The number was suppressed already; it keeps its reason."),
 ))]
 async fn add(
     State(routes): State<Routes>,
@@ -110,11 +114,15 @@ async fn add(
     }
     tx.commit().await?;
     let found = routes.suppressions.get(&number).await?;
-    let found = found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "somebody has just removed it"))?;
+    let found =
+        found.ok_or_else(|| Error::conflict("SUPPRESSION_GONE", "the suppression was just removed; try again"))?;
     Ok((if added { StatusCode::CREATED } else { StatusCode::OK }, Json(found)))
 }
 
-/// Sends messages to a number again. Twilio keeps a list of its own: it sends again when the owner answers START.
+/// Remove an SMS suppression
+///
+/// Messages are sent to the number again. Twilio keeps an opt-out list of its own, and sends again only after the
+/// number's owner replies START.
 #[utoipa::path(delete, path = "/{number}", operation_id = "delete_sms_suppression", params(("number" = String, Path)),
     responses((status = 204), (status = 404, body = ErrorEnvelope)))]
 async fn remove(
@@ -122,7 +130,7 @@ async fn remove(
     caller: Identity,
     Path(number): Path<String>,
 ) -> Result<StatusCode, Error> {
-    let nobody = || Error::not_found("the number among those no message is sent to");
+    let nobody = || Error::not_found("the SMS suppression");
     let number: PhoneNumber = number.parse().map_err(|_| nobody())?;
     let mut tx = routes.db.begin().await?;
     if !routes.suppressions.remove_in(&mut tx, &number).await? {

@@ -90,7 +90,7 @@ on_each_database! {
         let info = state(&outbox, other).await;
         tell(&app, &format!("?message={other}"), &[("MessageSid", info.provider_id.as_deref().unwrap()), ("MessageStatus", "undelivered"), ("ErrorCode", "30003")]).await;
         let info = state(&outbox, other).await;
-        assert_eq!((info.state, info.reason.as_deref()), (SmsState::Undelivered, Some("Twilio's code 30003")));
+        assert_eq!((info.state, info.reason.as_deref()), (SmsState::Undelivered, Some("Twilio error code 30003")));
     }
 
     async fn what_nobody_knew_is_known_when_it_is_told(database: TestDatabase) {
