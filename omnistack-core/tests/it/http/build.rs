@@ -77,7 +77,7 @@ the app can't be built: 7 problems
       fix: set HTTP_BODY_LIMIT in the environment, .env or omnistack.toml
   - core: `HTTP_TIMEOUT` (from the program): `long` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
       fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
-  - core: `HTTP_RATE_LIMIT` (from the program): `5/fortnight` is not a rate: write e.g. 100/minute, 5/hour burst 2, 100/minute sliding
+  - core: `HTTP_RATE_LIMIT` (from the program): `5/fortnight` is not a rate: use a rate such as 100/minute, 5/hour burst 2, 100/minute sliding
       fix: set HTTP_RATE_LIMIT in the environment, .env or omnistack.toml
   - core: `TRUSTED_PROXIES` (from the program): `everybody` is not a network, e.g. 10.0.0.0/8
       fix: set TRUSTED_PROXIES in the environment, .env or omnistack.toml
