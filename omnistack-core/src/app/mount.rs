@@ -153,7 +153,7 @@ impl Mount {
     }
 
     /// Limits the rate of requests to these routes: with a [`Rate`](crate::http::Rate), per caller (or per address,
-    /// if the caller is not signed in) for all routes together; with a [`RateLimit`], as it says.
+    /// if the caller is not signed in) for all routes together; with a [`RateLimit`], by its key and costs.
     pub fn rate_limit(mut self, limit: impl Into<RateLimit>) -> Self {
         self.rate_limit = Some(limit.into());
         self

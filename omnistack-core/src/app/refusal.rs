@@ -110,7 +110,7 @@ fn refused(head: &[u8]) -> Option<Unreadable> {
     headers.all(|line| own.iter().any(|own| line.starts_with(own))).then_some(unreadable)
 }
 
-/// Returns the app's response as bytes, or `None` if the app does not know this error.
+/// Returns the app's response as bytes, or `None` if the app has no response for this error.
 async fn ask<S>(service: S, peer: PeerAddr, unreadable: Unreadable) -> Option<Vec<u8>>
 where
     S: Service<Request, Response = Response, Error = Infallible>,

@@ -62,7 +62,7 @@ impl Server {
     /// Returns the address on which the server listens.
     ///
     /// # Errors
-    /// Fails if the operating system can't tell the address.
+    /// Fails if the operating system can't return the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

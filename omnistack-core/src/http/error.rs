@@ -281,14 +281,14 @@ impl From<db::Error> for Error {
     }
 }
 
-/// For a caller that waited for a shared computation, which failed.
+/// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<db::Error>> for Error {
     fn from(error: Arc<db::Error>) -> Self {
         of_database(error.kind(), error)
     }
 }
 
-/// For a caller that waited for a shared computation, which failed.
+/// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<Error>> for Error {
     fn from(error: Arc<Error>) -> Self {
         Self(error.0.clone())

@@ -75,7 +75,7 @@ where
     }
 }
 
-/// Returns the problem, with the name of the parameter if axum knows it.
+/// Returns the problem, with the name of the parameter if axum provides it.
 fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
     match rejection.kind() {
         PathError::DeserializeError { key, message, .. } => FieldProblem::new(key, message),

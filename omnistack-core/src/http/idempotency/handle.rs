@@ -120,7 +120,7 @@ impl Idempotency {
     ///
     /// # Errors
     /// Fails like `commit`. After an error the transaction can't be committed: the commit fails and rolls back.
-    #[must_use = "the answer stored is the one to give"]
+    #[must_use = "the returned response is the one to send"]
     pub async fn complete_in(&self, tx: &mut Tx, answer: impl IntoResponse) -> Result<Response, Error> {
         let response = answer.into_response();
         let Some(claim) = &self.0 else { return Ok(response) };

@@ -210,7 +210,7 @@ async fn a_step_is_a_layer_and_may_be_off() {
     assert_eq!(fetch(&router, "/").await.headers()["marked"], "seen");
     let refused = send(&router, http::Request::get("/").header("refuse", "1"), Body::empty()).await;
     assert_eq!(refused.status(), StatusCode::IM_A_TEAPOT);
-    assert!(!refused.headers().contains_key("marked"), "a refusal is not looked at again");
+    assert!(!refused.headers().contains_key("marked"), "a rejected request skips the step's response part");
     let off = hello().layer(StepLayer(None::<Mark>));
     assert!(!fetch(&off, "/").await.headers().contains_key("marked"));
 }
