@@ -33,7 +33,8 @@ async fn routes_that_conflict_are_named() {
     ];
     for (modules, expected) in cases {
         let error = modules.into_iter().fold(builder(&[]), AppBuilder::with).build().unwrap_err();
-        let expected = format!("{expected}\n      fix: mount one of them at another path: `Mount::app(\"/another-path\")`");
+        let expected =
+            format!("{expected}\n      fix: mount one of them at another path: `Mount::app(\"/another-path\")`");
         assert_eq!(error.0.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
 }
