@@ -1,9 +1,9 @@
 //! The app: modules assembled into one server.
 //!
-//! An [`AppBuilder`] takes modules, asks each what it contributes ([`Registry`]), and wires the answers together: routes
-//! under their mounts with the guards that come with them, layers by [`Slot`], migrations, health checks, background
-//! services. [`AppBuilder::run`] is the whole program: a command line with `serve`, `migrate`, `openapi`, `routes`, `config` and
-//! `doctor`.
+//! An [`AppBuilder`] takes modules and asks each what it contributes ([`Registry`]): routes under their mounts with
+//! the matching guards, layers by [`Slot`], migrations, health checks, background services. It builds one [`App`]
+//! from all of it. [`AppBuilder::run`] is the whole program: a command line with `serve`, `worker`, `migrate`,
+//! `openapi`, `routes`, `config`, `audit`, `jobs` and `doctor`.
 //!
 //! ```no_run
 //! use omnistack_core::app::{App, Api, Module, Mount, Registry};
@@ -88,32 +88,35 @@ use crate::{
 use banner::Banner;
 use services::Service;
 
-/// Any error.
+/// A boxed error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks background work to end.
+/// Token that asks background work to stop.
 pub type Shutdown = CancellationToken;
 
-/// A part of an app: what a crate of ours, or the team's own code, adds to it.
+/// A part of an app: what a library crate, or the app's own code, adds to it.
 #[async_trait]
 pub trait Module: Send + Sync + 'static {
-    /// Short, unique, stable: it names the migration table, tags the routes and prefixes metrics and logs.
+    /// Returns the module's name. It must be short, unique and stable: it names the migration table, tags the routes
+    /// and prefixes metrics and logs.
     fn name(&self) -> &'static str;
 
-    /// Says what the module contributes. Data only, no I/O: `openapi`, `routes` and `config` run it without a database.
+    /// Registers what the module contributes. It must do no I/O: the commands `openapi`, `routes` and `config` call
+    /// it without a database.
     fn register(&self, registry: &mut Registry);
 
-    /// The only place for I/O at boot: after migrations, before the listener opens.
+    /// Starts the module, after the migrations and before the listener opens. This is the only place for I/O at
+    /// startup.
     ///
     /// # Errors
-    /// Keeps the app from starting.
+    /// An error keeps the app from starting.
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
         let _ = ctx;
         Ok(())
     }
 }
 
-/// An app, wired and ready to start.
+/// An app, built and ready to start.
 pub struct App {
     modules: Vec<Box<dyn Module>>,
     ctx: Ctx,
@@ -138,57 +141,60 @@ pub struct App {
 }
 
 impl App {
-    /// An app with settings from `.env`, `omnistack.toml` and the environment.
+    /// Creates a builder with settings from `.env`, `omnistack.toml` and the environment.
     pub fn from_env() -> AppBuilder {
         AppBuilder::new(Config::from_env())
     }
 
-    /// An app with exactly these settings: for tests.
+    /// Creates a builder with exactly these settings, for tests.
     pub fn builder(config: Config) -> AppBuilder {
         AppBuilder::new(config)
     }
 
-    /// The whole app as a tower service: the default stack around every route. Cheap to clone.
+    /// Returns the whole app as a tower service: the default layer stack around all routes. Cheap to clone.
     pub fn service(&self) -> Edge {
         self.edge.clone()
     }
 
-    /// The whole app as an axum router, to mount in another.
+    /// Returns the whole app as an axum router, to be nested in another router.
     pub fn router(&self) -> axum::Router {
         axum::Router::new().fallback_service(self.service())
     }
 
-    /// The API's description, OpenAPI 3.1: the JSON that `/openapi.json` answers.
+    /// Returns the OpenAPI 3.1 document, as the JSON that `/openapi.json` serves.
     pub fn openapi(&self) -> &[u8] {
         &self.openapi
     }
 
-    /// Every route, by path.
+    /// Returns every route, sorted by path.
     pub fn routes(&self) -> &[RouteInfo] {
         &self.routes
     }
 
-    /// The app's database.
+    /// Returns the app's database.
     pub fn db(&self) -> &Db {
         &self.db
     }
 
-    /// What modules provided.
+    /// Returns the values that modules provide.
     pub fn ctx(&self) -> &Ctx {
         &self.ctx
     }
 
-    /// Its settings.
+    /// Returns the app's settings.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Where it runs.
+    /// Returns the environment in which the app runs.
     pub fn environment(&self) -> Environment {
         self.config.environment()
     }
 
-    /// Runs what is missing of every module's migrations; returns what ran as `(module, name)`.
+    /// Runs the pending migrations of every module. Returns those that ran, as `(module, name)`.
+    ///
+    /// # Errors
+    /// Fails if the database can't be reached or a migration fails.
     pub async fn migrate(&self) -> Result<Vec<(&'static str, &'static str)>, DbError> {
         self.prepare_database().await?;
         let mut ran = Vec::new();
@@ -198,25 +204,26 @@ impl App {
         Ok(ran)
     }
 
-    /// Runs what is missing of every module's migrations in a tenant's own database, and returns how many there were. Opening it
-    /// does so as well; this is for all of them at a time of one's own choosing.
+    /// Runs the pending migrations of every module in a tenant database, and returns how many ran. They also run when
+    /// the database is opened; this method runs them at a time that the caller chooses.
     ///
     /// # Errors
-    /// Tenants share the app's database; else the database's.
+    /// Fails if tenants share the app's database, if the tenant database can't be reached, or if a migration fails.
     pub async fn migrate_tenant(&self, tenant: TenantId) -> Result<usize, DbError> {
         match self.db.tenant_databases() {
             Some(databases) => databases.migrate(tenant).await,
-            None => {
-                Err(DbError::configuration("tenants share the database of the app: TENANT_DATABASE_URL is not set"))
-            }
+            None => Err(DbError::configuration(
+                "tenants share the app's database: set TENANT_DATABASE_URL to give each tenant a database",
+            )),
         }
     }
 
-    /// Carries what waits in tenants' own databases to the app's, and what waits there for tenants, and removes the databases of
-    /// tenants that are gone. An app does so by itself while it serves or works; this is for tests and one-off commands.
+    /// Relays outbox rows between the tenant databases and the app's database, in both directions, and deletes the
+    /// databases of deleted tenants. `serve` and `work` do so in the background; this method is for tests and one-off
+    /// commands.
     ///
     /// # Errors
-    /// The app's database's; a tenant's that is away is passed over.
+    /// Fails if the app's database fails. A tenant database that is unavailable is skipped.
     pub async fn carry(&self) -> Result<(), DbError> {
         match &self.relay {
             Some(relay) => relay.sweep().await,
@@ -224,7 +231,10 @@ impl App {
         }
     }
 
-    /// Which migrations the database has.
+    /// Returns the state of every migration: applied or missing.
+    ///
+    /// # Errors
+    /// Fails if the database can't be reached.
     pub async fn migration_states(&self) -> Result<Vec<MigrationState>, DbError> {
         self.prepare_database().await?;
         let mut states = Vec::new();
@@ -234,10 +244,10 @@ impl App {
         Ok(states)
     }
 
-    /// Starts every module. Migrations have run before.
+    /// Starts every module. The migrations must have run.
     ///
     /// # Errors
-    /// The first module that failed, by name.
+    /// Fails with the error of the first module that did not start, and its name.
     pub async fn start(&self) -> Result<(), BoxError> {
         for module in &self.modules {
             module
@@ -248,13 +258,14 @@ impl App {
         Ok(())
     }
 
-    /// How its settings want connections treated.
+    /// Returns the settings for connections.
     pub fn server_settings(&self) -> ServerSettings {
         ServerSettings { header_timeout: self.http.header_timeout, grace: self.http.shutdown_grace }
     }
 
-    /// Serves HTTP and runs the background services until told to end; returns how many connections were cut. Requests
-    /// end first, since they may still need what runs in the background; both have one grace.
+    /// Serves HTTP and runs the background services until shutdown. Returns how many connections were closed with
+    /// open requests. Requests finish first, since they may still need the background services; both share one grace
+    /// period.
     pub async fn serve(&self, server: Server, shutdown: Shutdown) -> usize {
         let grace = self.http.shutdown_grace;
         let mut services = self.background(self.jobs_in_serve, self.events_in_serve, &shutdown);
@@ -269,31 +280,31 @@ impl App {
         });
         let cut = server.run(self.service(), shutdown).await;
         if cut > 0 {
-            tracing::warn!(target: "omnistack", connections = cut, ?grace, "ended with requests still open");
+            tracing::warn!(target: "omnistack", connections = cut, ?grace, "stopped with open requests");
         }
         let ended = async { while services.join_next().await.is_some() {} };
         if over.run_until_cancelled(ended).await.is_none() {
-            tracing::warn!(target: "omnistack", ?grace, "ended with background work still running");
+            tracing::warn!(target: "omnistack", ?grace, "stopped with running background work");
         }
         cut
     }
 
-    /// Runs jobs, delivers events and runs the background services, without HTTP, until told to end.
+    /// Runs jobs, delivers events and runs the background services, without HTTP, until shutdown.
     pub async fn work(&self, shutdown: Shutdown) {
         let mut services = self.background(true, true, &shutdown);
         shutdown.cancelled().await;
         let ended = async { while services.join_next().await.is_some() {} };
         if tokio::time::timeout(self.http.shutdown_grace, ended).await.is_err() {
-            tracing::warn!(target: "omnistack", grace = ?self.http.shutdown_grace, "ended with background work still running");
+            tracing::warn!(target: "omnistack", grace = ?self.http.shutdown_grace, "stopped with running background work");
         }
     }
 
-    /// What runs the app's jobs, for tests and programs of their own.
+    /// Returns the job runner, for tests and custom programs.
     pub fn runner(&self) -> &Runner {
         &self.runner
     }
 
-    /// What delivers the app's events, for tests and programs of their own.
+    /// Returns the event dispatcher, for tests and custom programs.
     pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
     }
@@ -320,11 +331,14 @@ impl App {
         services::spawn(&services, shutdown)
     }
 
-    /// Makes the folder of a SQLite file and asks the database for an answer.
+    /// Creates the directory of a SQLite file and pings the database.
     async fn prepare_database(&self) -> Result<(), DbError> {
         if let Some(folder) = self.db_settings.sqlite_folder() {
             tokio::fs::create_dir_all(&folder).await.map_err(|error| {
-                DbError::configuration(format!("can't make the folder {} of DATABASE_URL: {error}", folder.display()))
+                DbError::configuration(format!(
+                    "can't create the directory {} of DATABASE_URL: {error}",
+                    folder.display()
+                ))
             })?;
         }
         self.db.ping().await.map(drop)
@@ -338,7 +352,7 @@ impl fmt::Debug for App {
     }
 }
 
-/// Shares a module between the app and whoever else holds it.
+/// Forwards to the shared module, so that a module can be kept and added to an app.
 #[async_trait]
 impl<M: Module> Module for Arc<M> {
     fn name(&self) -> &'static str {

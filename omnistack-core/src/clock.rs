@@ -1,6 +1,6 @@
-//! What time it is, decided in one place.
+//! The clock, passed to everything that needs the time.
 //!
-//! Everything that needs the time takes a [`Clock`]. Tests hand in a [`MockClock`]'s and move it:
+//! Everything that needs the time takes a [`Clock`]. Tests pass the clock of a [`MockClock`] and move it:
 //!
 //! ```
 //! use omnistack_core::clock::{MockClock, Timestamp};
@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The app's clock: wall time for what is stored and shown, and a steady reading for how long something took.
+/// The app's clock: wall time for what is stored and shown, and monotonic time for durations.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -33,7 +33,7 @@ enum Source {
     System {
         started: Instant,
     },
-    /// Microseconds since 1970, moved by hand, and where it began.
+    /// Microseconds since 1970-01-01T00:00:00Z, set by the test, and the value at the start.
     Mock {
         now: Arc<AtomicI64>,
         began: i64,
@@ -41,14 +41,14 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    /// Returns the system clock.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn system() -> Self {
         Self(Source::System { started: Instant::now() })
     }
 
-    /// Wall time, in whole microseconds.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine")]
+    /// Returns the wall time, in whole microseconds.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => jiff::Timestamp::now().into(),
@@ -56,7 +56,7 @@ impl Clock {
         }
     }
 
-    /// Time since the clock was made. Never goes back, whatever happens to the wall time.
+    /// Returns the time since the clock was created. It never goes backwards, whatever happens to the wall time.
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
             Source::System { started } => started.elapsed(),
@@ -66,7 +66,8 @@ impl Clock {
         }
     }
 
-    /// The time, if it is moved by hand: what has a clock of its own, such as Redis, is told it then.
+    /// Returns the time if this is the clock of a [`MockClock`]: systems with their own clock, such as Redis, must
+    /// then be sent the time.
     #[cfg(feature = "redis")]
     pub(crate) fn by_hand(&self) -> Option<Timestamp> {
         matches!(self.0, Source::Mock { .. }).then(|| self.now())
@@ -79,28 +80,28 @@ impl Default for Clock {
     }
 }
 
-/// A clock that moves only when told to.
+/// A clock for tests that moves only when the test moves it.
 #[derive(Clone, Debug)]
 pub struct MockClock(Clock, Arc<AtomicI64>);
 
 impl MockClock {
-    /// Stopped at `start`.
+    /// Creates a clock that is stopped at `start`.
     pub fn at(start: Timestamp) -> Self {
         let now = Arc::new(AtomicI64::new(start.as_micros()));
         Self(Clock(Source::Mock { now: Arc::clone(&now), began: start.as_micros() }), now)
     }
 
-    /// What to hand to the code under test.
+    /// Returns the clock to pass to the code under test.
     pub fn clock(&self) -> Clock {
         self.0.clone()
     }
 
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.1.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Moves the wall time to a moment, earlier ones included.
+    /// Sets the wall time, forward or backward.
     pub fn set(&self, now: Timestamp) {
         self.1.store(now.as_micros(), Ordering::SeqCst);
     }

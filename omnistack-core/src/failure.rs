@@ -1,16 +1,16 @@
-//! What `main` returns.
+//! The error that `main` returns.
 
 use std::{error::Error, fmt};
 
-/// Why the program ended. `main` prints an error with `Debug`, so this one's is text for people: the message and what
-/// caused it.
+/// The error that ended the program. `main` prints its error with `Debug`, so `Debug` writes text for people: the
+/// message and its causes.
 pub struct Failure(Box<dyn Error + Send + Sync>);
 
 /// The result of `main` and of [`AppBuilder::run`](crate::app::AppBuilder::run).
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// In these words.
+    /// Creates an error with this message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into().into())
     }
@@ -40,7 +40,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")

@@ -1,11 +1,13 @@
-//! Whether the app can serve.
+//! Liveness and readiness of the app.
 //!
-//! - `GET /health` answers as long as the process does, and touches nothing: for the check that restarts it.
-//! - `GET /health/ready` tells whether what the app needs is there: for the check that sends it traffic.
-//! - `GET /api/v1/public/health` (and v2) says the same to people and dashboards, with uptime and latencies.
+//! - `GET /health` responds as long as the process runs, and checks nothing: for liveness probes, which restart the
+//!   process.
+//! - `GET /health/ready` reports whether everything that the app requires is available: for readiness probes, which
+//!   decide about traffic.
+//! - `GET /api/v1/public/health` (and v2) reports the same to people and dashboards, with uptime and latencies.
 //!
-//! Modules add checks with [`Registry::health`](crate::app::Registry::health). Results are kept for five seconds, so
-//! that no number of callers puts load on what is checked; the age is part of the answer.
+//! Modules add checks with [`Registry::health`](crate::app::Registry::health). Results are cached for five seconds,
+//! so that many callers put no load on what is checked; the response contains their age.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,12 +18,12 @@ use utoipa::ToSchema;
 
 use crate::{app::BoxError, clock::Clock};
 
-/// How long a result is good.
-const FRESH: Duration = Duration::from_secs(5);
-/// How long a check may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a result is cached.
+const RESULT_TTL: Duration = Duration::from_secs(5);
+/// Timeout of a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Something the app can't serve without.
+/// A health check of something that the app needs.
 #[derive(Clone)]
 pub struct Check {
     name: &'static str,
@@ -30,7 +32,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Named as in the answer.
+    /// Creates a required check. `name` is shown in the health report.
     pub fn new<F>(name: &'static str, run: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -38,7 +40,7 @@ impl Check {
         Self { name, required: true, run: Arc::new(move || Box::pin(run())) }
     }
 
-    /// The app serves without it, less well.
+    /// Makes the check optional: the app serves without it, in a degraded state.
     pub fn optional(mut self) -> Self {
         self.required = false;
         self
@@ -68,17 +70,17 @@ impl Health {
         self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(check);
     }
 
-    /// Time since the app was made.
+    /// Returns the time since the app was created.
     pub fn uptime(&self) -> Duration {
         self.clock.elapsed()
     }
 
-    /// The state of every check, at most five seconds old. Concurrent callers wait for one run.
+    /// Returns the state of every check, at most five seconds old. Concurrent callers share one run of the checks.
     pub async fn report(&self) -> HealthReport {
         let mut last = self.last.lock().await;
         let now = self.clock.elapsed();
         let (at, checks) = match &*last {
-            Some((at, checks)) if now.saturating_sub(*at) < FRESH => (*at, checks.clone()),
+            Some((at, checks)) if now.saturating_sub(*at) < RESULT_TTL => (*at, checks.clone()),
             _ => {
                 let checks = self.run().await;
                 *last = Some((now, checks.clone()));
@@ -100,10 +102,10 @@ impl Health {
 
     async fn run_one(&self, check: Check) -> CheckResult {
         let began = self.clock.elapsed();
-        let error = match tokio::time::timeout(PATIENCE, (check.run)()).await {
+        let error = match tokio::time::timeout(CHECK_TIMEOUT, (check.run)()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+            Err(_) => Some(format!("no result within {CHECK_TIMEOUT:?}")),
         };
         if let Some(error) = &error {
             tracing::warn!(target: "omnistack::health", check = check.name, error, "a health check failed");
@@ -130,40 +132,40 @@ impl fmt::Debug for Health {
     }
 }
 
-/// Whether it works.
+/// Result of a check, or of all checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = HealthStatus)]
 pub enum Status {
-    /// It does.
+    /// The check passes.
     Ok,
-    /// It does not, and the app serves without it.
+    /// The check fails, and the app serves without what it checks.
     Degraded,
-    /// It does not, and the app can't serve without it.
+    /// The check fails, and the app can't serve without what it checks.
     Failing,
 }
 
-/// The state of the app.
+/// Health of the app.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
-    /// That of the worst check.
+    /// Status of the worst check.
     pub status: Status,
-    /// Seconds since the app was made.
+    /// Seconds since the app started.
     pub uptime_seconds: u64,
     /// Milliseconds since the checks ran.
     pub age_ms: f64,
-    /// Each check. Why one fails is in the log, not here.
+    /// Result of each check. The reason of a failure is in the log, not here.
     pub checks: Vec<CheckResult>,
 }
 
-/// The state of one thing the app needs.
+/// Result of one health check.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CheckResult {
-    /// What was checked.
+    /// Name of the check.
     #[schema(examples("database"))]
     pub name: String,
-    /// Whether it works.
+    /// Whether the check passes.
     pub status: Status,
-    /// Milliseconds until it answered.
+    /// Duration of the check, in milliseconds.
     pub latency_ms: f64,
 }

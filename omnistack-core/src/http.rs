@@ -1,13 +1,13 @@
-//! Everything between the socket and a handler.
+//! HTTP: errors, extractors, lists, layers, rate limits.
 //!
-//! - [`Error`] is what a handler returns when it can't do what was asked, and the form of every error answer.
-//! - [`Json`], [`Query`], [`Path`] and [`Multipart`] read requests. They refuse with [`Error`], and what they read has
-//!   been validated ([`garde`]).
-//! - [`Page`] and [`PageRequest`] are lists; [`Envelope`] wraps answers of version 2 and later.
-//! - [`layer`] holds the tower layers of the default stack, each of use without the builder too.
-//! - [`RateLimits`] counts how often somebody comes, for all replicas; [`Rate`] says how often they may.
-//! - `client`, with the feature `http-client`, is for calls to others.
-//! - [`Preconditions`] answers `If-Match`, `If-None-Match` and the like; [`prefers`] reads `Accept`.
+//! - [`Error`] is the error of handlers and the format of every error response.
+//! - [`Json`], [`Query`], [`Path`] and [`Multipart`] are extractors. They fail with [`Error`], and `Json` and `Query`
+//!   validate the value with [`garde`].
+//! - [`Page`] and [`PageRequest`] are for lists; [`Envelope`] wraps the responses of version 2 and later.
+//! - [`layer`] contains the tower layers of the default stack. Each can be used without the builder.
+//! - [`RateLimits`] counts requests for all replicas; [`Rate`] is a number of requests per period.
+//! - `client`, with the feature `http-client`, is for calls to providers.
+//! - [`Preconditions`] evaluates `If-Match`, `If-None-Match` and the like; [`prefers`] evaluates `Accept`.
 //! - [`idempotency`] carries out a request with an `Idempotency-Key` once, however often it is sent.
 //!
 //! ```
@@ -73,7 +73,7 @@ pub(crate) use json::too_large;
 pub(crate) use rate::{Counted, RateStore, Rule, State};
 pub(crate) use rate::{Terms, Tick};
 
-/// A request as the layers see it.
+/// A request, as the layers receive it.
 pub type Request = axum::extract::Request;
-/// A response as the layers see it.
+/// A response, as the layers return it.
 pub type Response = axum::response::Response;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 
-/// The id of a `T`: a UUIDv7 (RFC 9562, section 5.7), so that ids sort by the time they were made and a `User`'s
-/// can't be handed where a `Project`'s is wanted.
+/// The id of a `T`: a UUIDv7 (RFC 9562, section 5.7). Ids sort by their creation time, and the type parameter keeps
+/// the id of a `User` from being used as the id of a `Project`.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, id::Id};
@@ -26,8 +26,8 @@ use crate::clock::Timestamp;
 pub struct Id<T>(Uuid, PhantomData<fn() -> T>);
 
 impl<T> Id<T> {
-    /// A new id for something made at `now`. The twelve bits after the milliseconds hold their fraction (RFC 9562,
-    /// section 6.2, method 3), so ids made a microsecond apart still sort; the remaining 62 are random.
+    /// Creates an id for something created at `now`. The twelve bits after the milliseconds hold their fraction (RFC
+    /// 9562, section 6.2, method 3), so ids created a microsecond apart still sort; the remaining 62 bits are random.
     pub fn new(now: Timestamp) -> Self {
         let micros = u64::try_from(now.as_micros()).unwrap_or(0);
         let (millis, rest) = (micros / 1000, micros % 1000);
@@ -36,12 +36,12 @@ impl<T> Id<T> {
         Self(Uuid::from_u64_pair(high, low), PhantomData)
     }
 
-    /// Wraps a UUID of any version, e.g. one another system made.
+    /// Wraps a UUID of any version, such as one from another system.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid, PhantomData)
     }
 
-    /// The plain UUID.
+    /// Returns the UUID.
     pub const fn uuid(self) -> Uuid {
         self.0
     }
@@ -113,14 +113,14 @@ impl<'de, T> Deserialize<'de> for Id<T> {
     }
 }
 
-/// What `#[derive(ToSchema)]` asks of the type of a field that has parameters.
+/// Required by `#[derive(ToSchema)]` for fields whose type has parameters.
 impl<T> ComposeSchema for Id<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).into()
     }
 }
 
-/// The schema's name is not `Id`, which hides a type of many languages from generated clients.
+/// The schema is named `EntityId`: a schema named `Id` would clash with a built-in type in many client languages.
 impl<T> ToSchema for Id<T> {
     fn name() -> Cow<'static, str> {
         "EntityId".into()

@@ -1,36 +1,36 @@
-//! The seam OmniStack's modules share.
+//! The core of OmniStack: what every module of a SaaS backend needs.
 //!
-//! A backend is an [`App`](app::App) of [`Module`](app::Module)s. Core holds what every module needs and none should bring
-//! along:
+//! A backend is an [`App`](app::App) made of [`Module`](app::Module)s. This crate holds what they share:
 //!
-//! | room | what it is for |
+//! | module | what it is for |
 //! |---|---|
-//! | [`app`] | the builder, the module contract, the command line, the server |
+//! | [`app`] | the builder, the `Module` trait, the command line, the server |
 //! | [`config`] | typed settings that document themselves |
-//! | [`db`] | one handle over PostgreSQL and SQLite |
-//! | [`cache`] | what is costly to get, kept for a while; locks; one computation for all replicas |
-//! | [`crud`] | the ordinary resource in under 100 lines |
+//! | [`db`] | one database API for PostgreSQL and SQLite |
+//! | [`cache`] | cached values, locks, and one computation of a value for all replicas |
+//! | [`crud`] | create, read, update, delete and list for a table, in under 100 lines |
 //! | [`http`] | errors, extractors, lists, layers |
-//! | [`http::idempotency`] | a request sent again is carried out once |
-//! | [`identity`] | who is calling, and for which tenant |
-//! | [`jobs`] | work done later, kept in the database |
-//! | [`events`] | what has happened, told to whoever subscribed, in order |
-//! | [`health`] | whether the app can serve |
-//! | [`crypto`] | tokens, signatures, secrets sealed at rest |
-//! | [`audit`] | who did what, in chains that show tampering |
+//! | [`http::idempotency`] | the stored response for a request that the client retries |
+//! | [`identity`] | the authenticated caller and the tenant of a request |
+//! | [`jobs`] | background jobs, stored in the database |
+//! | [`events`] | committed events, delivered in order to subscribers |
+//! | [`health`] | readiness and liveness |
+//! | [`crypto`] | random tokens, signatures, secrets sealed at rest |
+//! | [`audit`] | audit entries, in hash chains that show tampering |
 //! | [`email`] | mail: one message, several providers, templates, sent by jobs |
 //! | `contact` | a contact form: visitors write, operators read (feature `contact`) |
-//! | `flags` | what is on for whom, decided in the process (feature `flags`) |
-//! | `sms` | text messages: sent once, or not at all, by jobs (feature `sms`) |
-//! | [`usage`] | what was used, for whoever counts it |
-//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to others |
-//! | [`pubsub`] | telling whoever listens now, in every replica |
-//! | [`trace`] | the W3C trace context of a request, passed on to its jobs |
+//! | `flags` | feature flags, evaluated in the process (feature `flags`) |
+//! | `sms` | text messages, sent by jobs at most once (feature `sms`) |
+//! | [`usage`] | usage events for billing |
+//! | [`resilience`] | retry, timeout, circuit breaker, bulkhead and fallback for calls to providers |
+//! | [`pubsub`] | messages to all replicas, not stored, delivered at most once |
+//! | [`trace`] | the W3C trace context of a request, propagated to its jobs |
 //! | [`clock`], [`id`] | time and identifiers |
-//! | [`name`] | what users may call themselves, teams and keys |
+//! | [`name`] | validation of the names that users give to themselves, teams and keys |
 //!
-//! Dependencies run one way: core knows no feature crate, and feature crates know only core. What one needs from another
-//! is a small type or trait here: [`Identity`](identity::Identity), [`Entitlements`](identity::Entitlements),
+//! Dependencies run one way: this crate depends on no feature crate, and feature crates depend only on this one. What
+//! a feature crate needs from another is a small type or trait here: [`Identity`](identity::Identity),
+//! [`Entitlements`](identity::Entitlements),
 //! [`UsageSink`](usage::UsageSink), [`AuditLog`](audit::AuditLog), [`Mailer`](email::Mailer),
 //! [`Publisher`](pubsub::Publisher).
 //!
@@ -40,13 +40,13 @@
 //! |---|---|---|
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
-//! | `redis` | no | Redis for what several replicas share |
+//! | `redis` | no | Redis for the state that several replicas share |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `contact` | no | `email`, and a contact form |
 //! | `flags` | no | feature flags |
-//! | `openfeature` | no | feature flags as a provider of OpenFeature |
+//! | `openfeature` | no | the feature flags as an OpenFeature provider |
 //! | `sms` | no | text messages by Twilio |
-//! | `http-client` | no | the client for calls to others; other features turn it on |
+//! | `http-client` | no | the client for calls to providers; other features turn it on |
 
 pub mod app;
 pub mod audit;
@@ -81,7 +81,7 @@ pub mod usage;
 mod failure;
 mod relay;
 
-/// For `impl Module` and `impl Job`, whose methods are async.
+/// The attribute for `impl Module` and `impl Job`, whose methods are async.
 pub use async_trait::async_trait;
 pub use failure::{Failure, Result};
 pub use secrecy::{ExposeSecret, SecretString};

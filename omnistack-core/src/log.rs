@@ -1,11 +1,11 @@
 //! Log lines on standard output.
 //!
-//! One line an event: `key=value` for people, or a JSON object for machines, with the fields of the spans it happened in,
-//! so that every line of a request carries its id. Lines are collected and written by a thread of their own, at most
-//! 20 ms later; warnings and errors are written at once. That, and a line format without layout, keep a request's access
-//! log cheap.
+//! Each event is one line: `key=value` for people, or a JSON object for machines, with the fields of the spans around
+//! it, so that every line of a request contains its request id. A separate thread writes the lines in batches, at
+//! most 20 ms later; warnings and errors are written at once. This keeps the access log of a request cheap.
 //!
-//! A program that sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run) keeps its own.
+//! If the program sets up a `tracing` subscriber before [`AppBuilder::run`](crate::app::AppBuilder::run), that one is
+//! used.
 
 mod line;
 mod sink;
@@ -25,14 +25,15 @@ use subscriber::LineLayer;
 crate::section! {
     /// Logging.
     pub struct LogSettings {
-        /// What is logged: a level, or levels by target as in `info,omnistack::db=debug`. `off` is silent.
+        /// Log level, or levels by target as in `info,omnistack::db=debug`. `off` disables logging.
         pub level: LogLevel = "LOG_LEVEL", default "info";
-        /// `text` for people, `json` for machines; `auto` is text, and JSON in production.
+        /// Format of log lines: `text` for people, `json` for machines. `auto` is `json` in production and `text`
+        /// elsewhere.
         pub format: LogFormat = "LOG_FORMAT", default "auto";
     }
 }
 
-/// Which events are logged, by target.
+/// Log levels by target.
 #[derive(Clone, Debug)]
 pub struct LogLevel(Targets);
 
@@ -40,27 +41,27 @@ impl Form for LogLevel {
     const FORM: &'static str = "off, error, warn, info, debug or trace, also by target";
 
     fn parse(text: &str) -> Result<Self, String> {
-        // A bare word that is no level would be a target, and everything else would be silent.
+        // An unknown bare word would be parsed as a target, and would silence every other target.
         let bare =
             text.split(',').map(str::trim).find(|part| !part.contains('=') && part.parse::<LevelFilter>().is_err());
         match (bare, text.parse()) {
             (None, Ok(targets)) => Ok(Self(targets)),
             (bare, _) => Err(format!(
-                "`{}` is not a level: write off, error, warn, info, debug or trace, and targets as in `info,omnistack::db=debug`",
+                "`{}` is not a log level: use off, error, warn, info, debug or trace, with targets as in `info,omnistack::db=debug`",
                 bare.unwrap_or(text)
             )),
         }
     }
 }
 
-/// How a line looks.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// As the environment suggests.
+    /// JSON in production, text elsewhere.
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -72,19 +73,19 @@ impl Form for LogFormat {
             "auto" => Ok(Self::Auto),
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            _ => Err(format!("`{text}` is neither auto, text nor json")),
+            _ => Err(format!("`{text}` is not a log format: use auto, text or json")),
         }
     }
 }
 
-/// Starts logging on standard output, unless the program has set up a subscriber of its own. Settings that can't be read
-/// are left to the report of the build, and logged by their defaults meanwhile. Keep what it returns until the program
-/// ends: dropped, it writes the last lines.
+/// Starts logging to standard output, unless the program has set up a subscriber. Invalid settings are replaced by
+/// their defaults here; [`AppBuilder::build`](crate::app::AppBuilder::build) reports them. Keep the returned guard
+/// until the program ends: it writes the last lines when it is dropped.
 pub fn install(config: &Config) -> Logging {
     install_to(config, std::io::stdout())
 }
 
-/// As [`install`], to another writer.
+/// Like [`install`], but writes to another writer.
 pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static) -> Logging {
     let settings = LogSettings::read(config).ok();
     let info = || Targets::new().with_default(LevelFilter::INFO);
@@ -95,14 +96,14 @@ pub fn install_to(config: &Config, writer: impl std::io::Write + Send + 'static)
         LogFormat::Auto | LogFormat::Text => Shape::Text,
     };
     let sink = Sink::start(writer);
-    // An error means that the program's own subscriber is in place.
+    // An error means that the program has set up a subscriber.
     _ = tracing_subscriber::registry().with(targets).with(LineLayer::new(shape, sink.clone())).try_init();
     Logging(sink)
 }
 
-/// Writes the last lines when dropped.
+/// Guard that writes the last lines when it is dropped.
 #[derive(Debug)]
-#[must_use = "dropped, it writes the lines so far"]
+#[must_use = "logging is flushed when the guard is dropped; keep it until the program ends"]
 pub struct Logging(Sink);
 
 impl Drop for Logging {

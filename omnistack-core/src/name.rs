@@ -1,7 +1,7 @@
-//! Names that users give: to themselves, teams, projects, keys.
+//! Validation of the names that users give to themselves, teams, projects and keys.
 //!
-//! A name is shown to others: in mails of the app, in headers, in lists. So none holds a line break, a character that hides or
-//! turns what follows, or what programs for mail make a link of.
+//! A name is shown to other users: in emails, in headers, in lists. So a name must not contain a line break, a
+//! character that hides or reorders the text after it, or text that mail programs turn into a link.
 //!
 //! ```
 //! use garde::Validate;
@@ -16,40 +16,40 @@
 //! assert!(NewProject { name: "Apollo 11, St. Gallen".into() }.validate().is_ok());
 //! assert!(NewProject { name: "You won! evil.example/prize".into() }.validate().is_err());
 //!
-//! // What comes from elsewhere, and can't be refused.
+//! // A name from another system, which can't be rejected.
 //! assert_eq!(defused("You won! http://evil.example/prize"), "You won! http: //evil. example/prize");
 //! ```
 
-/// Refuses a text that can't be a name, as a custom rule of [`garde`].
+/// Rejects a text that can't be a name, as a custom rule of [`garde`].
 ///
 /// # Errors
-/// An empty text; line breaks, control characters and those that turn the direction of text (U+202A to U+202E, U+2066 to
-/// U+2069); `://`; hosts such as `www.example.com` and `192.0.2.7`.
+/// Fails for an empty text, line breaks, control characters, characters that change the direction of text (U+202A to
+/// U+202E, U+2066 to U+2069), `://`, and hosts such as `www.example.com` and `192.0.2.7`.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it with a reference")]
 pub fn is_name(text: &str, (): &()) -> garde::Result {
     let problem = if text.trim().is_empty() {
-        "is empty"
+        "must not be empty"
     } else if text.chars().any(is_unwanted) {
-        "holds a line break, a control character, or one that turns the direction of text: remove it"
+        "contains a line break, a control character or a character that changes the direction of text: remove it"
     } else if text.contains("://") || text.split(|character| !is_of_host(character)).any(is_host) {
-        "holds a link or a host such as `www.example.com`: remove it, or put a space after the dot"
+        "contains a link or a host such as `www.example.com`: remove it, or put a space after the dot"
     } else {
         return Ok(());
     };
     Err(garde::Error::new(problem))
 }
 
-/// As [`is_name`], for a name that may be left empty.
+/// Like [`is_name`], but accepts an empty text.
 ///
 /// # Errors
-/// As of [`is_name`], but for an empty text.
+/// Fails like [`is_name`], except for an empty text.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "garde calls it with a reference")]
 pub fn is_name_or_empty(text: &str, context: &()) -> garde::Result {
     if text.is_empty() { Ok(()) } else { is_name(text, context) }
 }
 
-/// Returns a text on one line, in which programs for mail find no link: with a space after `:` of `://` and after each dot of
-/// a host.
+/// Returns the text on one line, with a space after the `:` of `://` and after each dot of a host, so that mail
+/// programs find no link in it.
 pub fn defused(text: &str) -> String {
     let plain: String = text.chars().map(|character| if is_unwanted(character) { ' ' } else { character }).collect();
     let mut written = String::with_capacity(plain.len());
@@ -69,13 +69,13 @@ pub fn defused(text: &str) -> String {
     written.replace("://", ": //")
 }
 
-/// Whether a character can't stand in a line: a control character, a line break, and one that turns the direction of what
-/// follows, with which a name could hide the rest of its line.
+/// Returns whether a character must not be in a line of text: a control character, a line break, or a character that
+/// changes the direction of the text after it, with which a name could hide the rest of its line.
 pub fn is_unwanted(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The longest parts of a text that may be hosts, each with the character behind it.
+/// Splits a text into the longest parts that may be hosts, each with the separator after it.
 fn runs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split_inclusive(|character| !is_of_host(character)).map(|part| {
         let run = part.trim_end_matches(|character| !is_of_host(character));
@@ -92,13 +92,13 @@ fn is_dot(character: char) -> bool {
     matches!(character, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
 }
 
-/// Characters that nobody sees and domain names are read without (UTS #46).
+/// Returns whether a character is invisible and ignored in domain names (UTS #46).
 fn is_ignored(character: char) -> bool {
     matches!(character, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// Whether a run of letters, digits, hyphens and dots is a host: a label with what may be a top-level domain behind it, or
-/// an address of IPv4.
+/// Returns whether a run of letters, digits, hyphens and dots contains a host: a label followed by a possible
+/// top-level domain, or an IPv4 address.
 fn is_host(run: &str) -> bool {
     let seen: String = run.chars().filter(|character| !is_ignored(*character)).collect();
     let labels: Vec<&str> = seen.split(is_dot).collect();

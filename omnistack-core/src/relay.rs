@@ -1,9 +1,10 @@
-//! Carries what belongs to the app from the tenants' own databases to the app's, and what belongs to a tenant back.
+//! Relays outbox rows from the tenant databases to the app's database, and audit entries back.
 //!
-//! A transaction in a tenant's database can't write into the app's. What it enqueues, publishes or mails is put into the
-//! `tenant_outbox` of its own database with its rows, and carried over after the commit: inserted under the same id, where it
-//! changes nothing if it is there already, and only then deleted. So a crash in between loses nothing and doubles nothing.
-//! Audit entries that the app's own transactions record of a tenant go the other way, into the tenant's chain.
+//! A transaction in a tenant database can't write to the app's database. The jobs, events and mails of such a
+//! transaction are written to the `tenant_outbox` of the same database with its rows, and relayed after the commit:
+//! inserted into the app's database under the same id, which changes nothing if the row exists, and deleted from the
+//! outbox only then. So a crash in between loses nothing and duplicates nothing. Audit entries about a tenant that a
+//! transaction in the app's database records are relayed the other way, into the tenant's audit chain.
 
 mod store;
 
@@ -22,13 +23,14 @@ use crate::{
 };
 pub(crate) use store::{Kind, deliver, put, received, unreadable, waits};
 
-/// Tenants seen to at once.
-const AT_ONCE: usize = 4;
+/// Tenants that are relayed concurrently.
+const MAX_CONCURRENT_TENANTS: usize = 4;
 
-/// How long what was done is remembered: longer than anything is away for.
-const REMEMBER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a tenant database keeps the ids of received rows, so that a row that is sent again is ignored. It is
+/// longer than any expected outage.
+const INBOX_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The relay of an app whose tenants have databases of their own. Cheap to clone.
+/// The outbox relay of an app with tenant databases. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Relay {
     db: Db,
@@ -36,19 +38,20 @@ pub(crate) struct Relay {
     jobs: Jobs,
     events: Events,
     clock: Clock,
-    /// By tenant, roughly: one at a time carries.
+    /// Locks by a hash of the tenant: one task at a time relays for a tenant.
     turns: Arc<[Mutex<()>; 64]>,
 }
 
 impl Relay {
-    /// None where tenants share the app's database.
+    /// Creates a relay. Returns `None` if tenants share the app's database.
     pub(crate) fn new(db: &Db, clock: Clock, jobs: Jobs, events: Events) -> Option<Self> {
         let databases = db.tenant_databases()?.clone();
         let turns = Arc::new(std::array::from_fn(|_| Mutex::new(())));
         Some(Self { db: db.clone(), databases, jobs, events, clock, turns })
     }
 
-    /// Carries until told to end: at once what this process commits, and now and then what others have left behind.
+    /// Relays until shutdown: at once after a commit in this process, and periodically for rows that other processes
+    /// left.
     pub(crate) async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
         let mut next = Instant::now();
         while !shutdown.is_cancelled() {
@@ -57,7 +60,7 @@ impl Relay {
                 told = self.databases.told() => self.carry_all(told).await,
                 () = tokio::time::sleep_until(next) => {
                     if let Err(error) = self.sweep().await {
-                        tracing::warn!(target: "omnistack::db", %error, "tenants' databases could not be looked through");
+                        tracing::warn!(target: "omnistack::db", %error, "the tenant databases could not be swept; the next sweep retries");
                     }
                     self.databases.close_idle().await;
                     next = Instant::now() + self.databases.sweep();
@@ -67,22 +70,22 @@ impl Relay {
         Ok(())
     }
 
-    /// Carries everything there is, in both directions, and removes the databases of tenants that are gone. A database that is
-    /// away is passed over.
+    /// Relays all rows in both directions, and deletes the databases of deleted tenants. Skips a database that is
+    /// unavailable.
     ///
     /// # Errors
-    /// The app's database's.
+    /// Fails if the app's database fails.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         self.databases.drop_gone().await?;
         let waiting: BTreeSet<_> = store::waiting(self.databases.main()).await?.into_iter().collect();
         let all = self.databases.all().await?;
         futures_util::stream::iter(all.iter().copied())
-            .for_each_concurrent(AT_ONCE, |tenant| {
+            .for_each_concurrent(MAX_CONCURRENT_TENANTS, |tenant| {
                 let waits = waiting.contains(&tenant);
                 async move {
                     self.carry_or_warn(tenant).await;
                     if waits && let Err(error) = self.deliver(tenant).await {
-                        tracing::warn!(target: "omnistack::db", %tenant, %error, "audit entries wait for a tenant's database");
+                        tracing::warn!(target: "omnistack::db", %tenant, %error, "audit entries could not be relayed to a tenant database; the next sweep retries");
                     }
                 }
             })
@@ -97,16 +100,16 @@ impl Relay {
 
     async fn carry_all(&self, tenants: BTreeSet<TenantId>) {
         let carry = |tenant| self.carry_or_warn(tenant);
-        futures_util::stream::iter(tenants).for_each_concurrent(AT_ONCE, carry).await;
+        futures_util::stream::iter(tenants).for_each_concurrent(MAX_CONCURRENT_TENANTS, carry).await;
     }
 
     async fn carry_or_warn(&self, tenant: TenantId) {
         if let Err(error) = self.carry(tenant).await {
-            tracing::warn!(target: "omnistack::db", %tenant, %error, "what waits in a tenant's database is carried over later");
+            tracing::warn!(target: "omnistack::db", %tenant, %error, "the outbox of a tenant database could not be relayed; the next sweep retries");
         }
     }
 
-    /// Carries what waits in a tenant's database to the app's.
+    /// Relays the outbox of a tenant database to the app's database.
     async fn carry(&self, tenant: TenantId) -> Result<(), Error> {
         if self.databases.is_gone(tenant).await? {
             return self.databases.drop_gone().await.map(drop);
@@ -116,14 +119,14 @@ impl Relay {
         let carried = self.carry_from(&visit).await;
         visit.end().await;
         match carried {
-            // One that was never migrated so far has nothing.
+            // A database that was never migrated has no rows.
             Err(error) if error.kind() == ErrorKind::Schema => Ok(()),
             carried => carried,
         }
     }
 
     async fn carry_from(&self, visit: &Visit) -> Result<(), Error> {
-        // Of several processes one at a time, so that what is carried stays in order.
+        // One process at a time relays, so that rows stay in order.
         let mut turn = None;
         loop {
             let rows = store::first(visit.db()).await?;
@@ -134,10 +137,10 @@ impl Relay {
                 let mut tx = visit.db().begin().await?;
                 store::take_turn(&mut tx).await?;
                 turn = Some(tx);
-                // Whoever had it may have carried these.
+                // The process that held the lock may have relayed these rows.
                 continue;
             }
-            // What is carried may be the app's as well as the tenant's.
+            // Rows may belong to the app as well as to the tenant.
             let mut tx = self.databases.main().all_tenants().begin().await?;
             for row in &rows {
                 let content = row.content.as_str();
@@ -146,25 +149,27 @@ impl Relay {
                     Kind::Events => self.events.carry_in(&mut tx, content).await?,
                     #[cfg(feature = "email")]
                     Kind::Mail => crate::email::carry_in(&mut tx, content).await?,
-                    Kind::Audit => return Err(unreadable("an audit entry is not carried to the app")),
+                    Kind::Audit => {
+                        return Err(unreadable("an audit entry must not be in the outbox of a tenant database"));
+                    }
                 }
             }
             tx.commit().await?;
             store::delete(visit.db(), &rows).await?;
-            if rows.len() < store::SOME {
+            if rows.len() < store::BATCH_ROWS {
                 break;
             }
         }
         if let Some(turn) = turn {
             turn.commit().await?;
         }
-        store::tidy(visit.db(), self.clock.now(), REMEMBER).await
+        store::tidy(visit.db(), self.clock.now(), INBOX_RETENTION).await
     }
 
-    /// Carries audit entries that were recorded in the app's database into the tenant's chain.
+    /// Relays audit entries that were recorded in the app's database into the tenant's audit chain.
     ///
     /// # Errors
-    /// Either database's.
+    /// Fails if the app's or the tenant's database fails.
     pub(crate) async fn deliver(&self, tenant: TenantId) -> Result<(), Error> {
         let _turn = self.turn(tenant).lock().await;
         deliver(&self.db, self.databases.main(), tenant, self.clock.now()).await

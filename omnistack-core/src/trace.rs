@@ -1,9 +1,9 @@
-//! The trace a piece of work belongs to, passed on as it came.
+//! Propagation of the W3C trace context.
 //!
-//! A request may say by W3C Trace Context (the headers `traceparent` and `tracestate`) which trace it is part of. The default
-//! stack keeps that for as long as the request is answered, [`Jobs`](crate::jobs::Jobs) store it with every job enqueued
-//! meanwhile, and a job runs in the trace it was enqueued in. So what happens hours later, in another process, still leads
-//! back to the request that asked for it.
+//! A request may name its trace by W3C Trace Context (the headers `traceparent` and `tracestate`). The default layer
+//! stack keeps the trace context for the duration of the request, [`Jobs`](crate::jobs::Jobs) store it with every job
+//! that the request enqueues, and a job runs in the trace in which it was enqueued. So work that runs hours later, in
+//! another process, can still be traced back to its request.
 //!
 //! ```
 //! use omnistack_core::trace::{self, TraceContext};
@@ -13,7 +13,7 @@
 //! let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 //! let trace = TraceContext::new(parent).unwrap();
 //! trace::within(Some(trace), async {
-//!     // A task of its own knows nothing of the one that spawned it, unless it takes the trace along.
+//!     // A spawned task does not inherit the trace context; `carry` passes it on.
 //!     let task = tokio::spawn(trace::carry(async { TraceContext::current() }));
 //!     let trace = task.await.unwrap().unwrap();
 //!     assert_eq!(trace.traceparent(), parent);
@@ -24,8 +24,8 @@
 //! # }
 //! ```
 //!
-//! This is propagation only: nothing here opens a span, samples or exports. What came in goes on unchanged, as the
-//! specification asks of who takes no part in a trace.
+//! This is propagation only: nothing here opens a span, samples or exports. The headers are passed on unchanged, as
+//! the specification requires of a system that does not take part in the trace.
 
 mod state;
 
@@ -43,11 +43,11 @@ const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 tokio::task_local! {
-    /// What the task that is polled belongs to.
+    /// Trace context of the task that is being polled.
     static CURRENT: TraceContext;
 }
 
-/// A place in a trace, by [W3C Trace Context](https://www.w3.org/TR/trace-context). Cheap to clone.
+/// A position in a trace, as in [W3C Trace Context](https://www.w3.org/TR/trace-context). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TraceContext(Arc<Place>);
 
@@ -58,21 +58,21 @@ struct Place {
 }
 
 impl TraceContext {
-    /// Of a `traceparent` (section 3.2); none of one that is not valid. Of a version newer than `00` this is what `00` has of
-    /// it.
+    /// Parses a `traceparent` (section 3.2). Returns `None` if it is not valid. A version newer than `00` is reduced
+    /// to the fields of version `00`.
     pub fn new(traceparent: &str) -> Option<Self> {
         Some(Self(Arc::new(Place { parent: parent(traceparent)?, state: None })))
     }
 
-    /// With a `tracestate` (section 3.3). One that is not valid is left out; of one longer than 512 bytes entries longer than
-    /// 128 go first, then the last ones.
+    /// Sets the `tracestate` (section 3.3). An invalid one is left out. Of one longer than 512 bytes, entries longer
+    /// than 128 bytes are dropped first, then the last entries.
     #[must_use]
     pub fn with_state(self, tracestate: &str) -> Self {
         Self(Arc::new(Place { parent: self.0.parent.clone(), state: state::read([tracestate]) }))
     }
 
-    /// Of a request's headers. Without exactly one valid `traceparent` there is none, whatever `tracestate` says; several
-    /// `tracestate` are one list.
+    /// Reads the trace context from the headers of a request. Returns `None` unless there is exactly one valid
+    /// `traceparent`, whatever `tracestate` contains. Several `tracestate` headers are joined to one list.
     pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(PARENT).iter();
         let given = parents.next()?;
@@ -84,7 +84,7 @@ impl TraceContext {
         Some(Self(Arc::new(Place { parent, state: state::read(states.unwrap_or_default()) })))
     }
 
-    /// As it was stored.
+    /// Restores a trace context that was stored. Returns `None` if `traceparent` is not valid.
     pub(crate) fn stored(traceparent: &str, tracestate: Option<&str>) -> Option<Self> {
         let trace = Self::new(traceparent)?;
         Some(match tracestate {
@@ -93,22 +93,22 @@ impl TraceContext {
         })
     }
 
-    /// The one the code that asks runs in.
+    /// Returns the trace context of the current task, if any.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
     }
 
-    /// The header `traceparent`, to be sent on.
+    /// Returns the value of the `traceparent` header for outgoing requests.
     pub fn traceparent(&self) -> &str {
         &self.0.parent
     }
 
-    /// The header `tracestate`, to be sent on with it.
+    /// Returns the value of the `tracestate` header for outgoing requests, if any.
     pub fn tracestate(&self) -> Option<&str> {
         self.0.state.as_deref()
     }
 
-    /// The id of the whole trace: 32 hexadecimal digits.
+    /// Returns the id of the trace: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         &self.0.parent[3..35]
     }
@@ -121,7 +121,7 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// `00-` trace id `-` parent id `-` flags.
+/// Parses `00-` trace id `-` parent id `-` flags, and returns it in version `00`, or `None` if it is not valid.
 fn parent(text: &str) -> Option<String> {
     const LENGTH: usize = 55;
     let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -137,7 +137,7 @@ fn parent(text: &str) -> Option<String> {
     match version {
         "ff" => None,
         "00" => more.is_empty().then(|| known.to_owned()),
-        // A version to come may add fields. Its flags but the last mean what nobody knows yet.
+        // A future version may add fields. Of its flags only the last is defined today.
         _ if more.is_empty() || more.starts_with('-') => {
             let sampled = u8::from_str_radix(flags, 16).ok()? & 1;
             Some(format!("00-{trace}-{parent}-{sampled:02x}"))
@@ -146,18 +146,18 @@ fn parent(text: &str) -> Option<String> {
     }
 }
 
-/// Runs a future as part of a trace; without one, as it is.
+/// Runs a future in a trace. Without a trace the future runs unchanged.
 pub fn within<F>(trace: Option<TraceContext>, future: F) -> Within<F> {
     Within { future, trace }
 }
 
-/// Takes the trace of this code along, into a task that is spawned.
+/// Passes the current trace context to a future, for use with `tokio::spawn`.
 pub fn carry<F>(future: F) -> Within<F> {
     within(TraceContext::current(), future)
 }
 
 pin_project! {
-    /// A future that is part of a trace. Made by [`within`] and [`carry`].
+    /// A future that runs in a trace. Created by [`within`] and [`carry`].
     #[derive(Debug)]
     #[must_use = "a future does nothing until it is awaited"]
     pub struct Within<F> {

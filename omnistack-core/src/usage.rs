@@ -1,4 +1,4 @@
-//! What is counted, for plans and bills.
+//! Usage events, for quotas and billing.
 
 use std::{fmt, sync::Arc};
 
@@ -6,53 +6,53 @@ use async_trait::async_trait;
 
 use crate::{clock::Timestamp, identity::TenantId};
 
-/// So much of something, used by a tenant.
+/// An amount that a tenant has used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UsageEvent {
-    /// Whose.
+    /// The tenant that used it.
     pub tenant: TenantId,
-    /// Of what: `storage_bytes`.
+    /// What is measured, such as `storage_bytes`.
     pub meter: &'static str,
-    /// How much; negative when something is given back.
+    /// Amount used; negative if it was given back.
     pub quantity: i64,
-    /// When.
+    /// Time of use.
     pub at: Timestamp,
-    /// Events with the same key count once, however often they are recorded.
+    /// Idempotency key: events with the same key count once, however often they are recorded.
     pub key: Option<String>,
 }
 
 impl UsageEvent {
-    /// So much of a meter.
+    /// Creates an event without an idempotency key.
     pub fn new(tenant: TenantId, meter: &'static str, quantity: i64, at: Timestamp) -> Self {
         Self { tenant, meter, quantity, at, key: None }
     }
 
-    /// Counted once for this key.
+    /// Sets the idempotency key.
     pub fn once(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 }
 
-/// Counts usage. Must return at once; what it can't write now it keeps.
+/// Receives usage events. An implementation must return at once and queue what it can't write immediately.
 #[async_trait]
 pub trait Meter: Send + Sync + 'static {
-    /// Counts an event.
+    /// Records an event.
     async fn record(&self, event: UsageEvent);
 }
 
-/// The app's meter. Without billing, usage is only logged, at debug level.
+/// The app's usage meter. Without billing, usage is only logged, at debug level.
 #[derive(Clone)]
 pub struct UsageSink(Arc<dyn Meter>);
 
 impl UsageSink {
-    /// Counted in this way.
+    /// Creates a sink on a meter.
     pub fn new(meter: impl Meter) -> Self {
         Self(Arc::new(meter))
     }
 
-    /// Counts an event.
+    /// Records an event.
     pub async fn record(&self, event: UsageEvent) {
         self.0.record(event).await;
     }

@@ -1,6 +1,6 @@
-//! A whole SaaS backend from crates.
+//! A complete SaaS backend, built from crates.
 //!
-//! Add `omnistack`, switch on the features you want, hand modules to the builder, and own the rest as plain axum:
+//! Add `omnistack`, enable the features you need, add modules to the builder, and write the rest as plain axum code:
 //!
 //! ```no_run
 //! use omnistack::prelude::*;
@@ -11,24 +11,25 @@
 //! }
 //! ```
 //!
-//! With nothing set it runs on SQLite and in one process; `DATABASE_URL` and `REDIS_URL` let the same program grow.
+//! Without any settings the app uses SQLite and runs in one process. Set `DATABASE_URL` to use PostgreSQL and
+//! `REDIS_URL` to run several replicas.
 //!
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `sqlite` | yes | SQLite, compiled in |
 //! | `postgres` | no | PostgreSQL |
-//! | `redis` | no | Redis for what several replicas share |
+//! | `redis` | no | Redis for the state that several replicas share |
 //! | `auth` | no | accounts, sessions, tenants, teams: [`auth`] |
 //! | `passkeys` | no | `auth`, and signing in with passkeys |
 //! | `email` | no | mail by SMTP, Resend and SendGrid |
 //! | `contact` | no | `email`, and a contact form |
-//! | `sms` | no | text messages by Twilio; with `auth`, codes by them |
+//! | `sms` | no | text messages by Twilio; with `auth`, second factors by SMS |
 //! | `storage` | no | files in a directory or a bucket: [`storage`] |
-//! | `cloudinary` | no | files at Cloudinary |
-//! | `thumbnails` | no | thumbnails of pictures |
+//! | `cloudinary` | no | files stored at Cloudinary |
+//! | `thumbnails` | no | thumbnails of images |
 //! | `flags` | no | feature flags, evaluated in the process |
-//! | `openfeature` | no | feature flags as a provider of OpenFeature; not in `full` |
-//! | `full` | no | all of them |
+//! | `openfeature` | no | the feature flags as an OpenFeature provider; not in `full` |
+//! | `full` | no | all features but `openfeature` |
 
 #[cfg(feature = "auth")]
 pub use omnistack_auth as auth;
@@ -36,7 +37,7 @@ pub use omnistack_core::*;
 #[cfg(feature = "storage")]
 pub use omnistack_storage as storage;
 
-/// What most files of an app need.
+/// The items that most files of an app need.
 pub mod prelude {
     pub use omnistack_core::{
         app::{Api, App, Audience, Ctx, Missing, Module, Mount, Registry, Slot},

@@ -1,4 +1,4 @@
-//! A module's routes with their descriptions.
+//! A module's routes and their OpenAPI description.
 
 use axum::routing::MethodRouter;
 use utoipa::openapi::{Paths, RefOr, Schema};
@@ -6,10 +6,10 @@ use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::{http::envelope, identity::Require};
 
-/// Routes and their OpenAPI description, which can't part: both come from `routes!(handler)`.
+/// Routes and their OpenAPI description. Both come from `routes!(handler)`, so they can't differ.
 ///
-/// It is `utoipa_axum::OpenApiRouter` without nesting: a module mounts flat, so that a request is matched once and its
-/// path is never rewritten.
+/// This is `utoipa_axum::OpenApiRouter` without nesting: a module's routes are mounted flat, so that a request is
+/// matched once and its path is never rewritten.
 ///
 /// ```
 /// use omnistack_core::{app::Api, http::Json};
@@ -32,19 +32,20 @@ pub struct Api<S = ()> {
 }
 
 impl<S> Api<S> {
-    /// No routes yet.
+    /// Creates an API without routes.
     pub fn new() -> Self {
         Self { routes: Vec::new(), hidden: Vec::new(), schemas: Vec::new() }
     }
 
-    /// Adds the handlers of one path, as `routes!(get_it, change_it)`.
+    /// Adds the handlers of one path, such as `routes!(get_it, change_it)`.
     pub fn routes(mut self, (schemas, paths, router): UtoipaMethodRouter<S>) -> Self {
         self.routes.push((paths, router, None));
         self.refer_to(schemas);
         self
     }
 
-    /// As [`routes`](Self::routes), for callers who have what these ask: a permission, a recent sign-in, a second factor.
+    /// Like [`routes`](Self::routes), for callers who satisfy `require`: a permission, a recent sign-in, a second
+    /// factor.
     ///
     /// ```
     /// # use omnistack_core::{app::Api, identity::Require};
@@ -59,14 +60,14 @@ impl<S> Api<S> {
         self
     }
 
-    /// Adds a route that the API's description leaves out: a page, a stream, an asset.
+    /// Adds a route that is left out of the OpenAPI document: a page, a stream, an asset.
     pub fn hidden(mut self, path: impl Into<String>, router: MethodRouter<S>) -> Self {
         self.hidden.push((path.into(), router));
         self
     }
 
-    /// The same routes for version 2 on: what succeeds with JSON is in the [envelope](crate::http::Envelope), in the answers
-    /// and in their description. Handlers stay as they are.
+    /// Returns the same routes for version 2 and later: successful JSON responses are wrapped in the
+    /// [envelope](crate::http::Envelope), in the responses and in their description. Handlers stay unchanged.
     ///
     /// ```
     /// # use omnistack_core::{app::{Api, Mount, Registry}, http::Json};
@@ -96,7 +97,7 @@ impl<S> Api<S> {
         self
     }
 
-    /// Adds the routes of another.
+    /// Adds the routes of another API.
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
         self.hidden.extend(other.hidden);
@@ -104,7 +105,7 @@ impl<S> Api<S> {
         self
     }
 
-    /// Keeps each once: every route names all it refers to, and they name theirs.
+    /// Adds schemas, each once: every route lists all schemas that it refers to, including nested ones.
     fn refer_to(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         for schema in schemas {
             if !self.schemas.contains(&schema) {

@@ -1,10 +1,10 @@
-//! What `serve` prints at start: one screen.
+//! The text that `serve` prints at startup.
 
 use std::fmt::{self, Write as _};
 
 type Text = Box<dyn Fn() -> String + Send + Sync>;
 
-/// Labels and texts, in columns.
+/// Lines of labels and texts, in columns.
 #[derive(Default)]
 pub(super) struct Banner {
     lines: Vec<(&'static str, Text)>,
@@ -15,7 +15,7 @@ impl Banner {
         self.lines.push((label, Box::new(text)));
     }
 
-    /// The title, then each line that has a text.
+    /// Returns the title and each line whose text is not empty.
     pub(super) fn render(&self, title: &str) -> String {
         let mut screen = format!("\n  {title}\n\n");
         for (label, text) in &self.lines {

@@ -1,4 +1,4 @@
-//! From modules to an app, or to everything that keeps them from being one.
+//! The builder of an app.
 
 use std::{any::TypeId, fmt};
 
@@ -33,7 +33,7 @@ use crate::{
     usage::UsageSink,
 };
 
-/// Takes modules and settings; [`build`](Self::build) or [`run`](Self::run) makes the app of them.
+/// Builder of an app from modules and settings, by [`build`](Self::build) or [`run`](Self::run).
 #[must_use]
 pub struct AppBuilder {
     modules: Vec<Box<dyn Module>>,
@@ -51,10 +51,12 @@ type Replace = Box<dyn FnOnce(&mut Ctx) + Send>;
 crate::section! {
     /// The app.
     pub(super) struct AppSettings {
-        /// Where the app runs. In production development secrets are refused, migrations are not run at start and logs
-        /// are JSON.
+        /// Environment in which the app runs. In production, development secrets are rejected, migrations do not run
+        /// at startup, and logs are JSON.
         pub(super) environment: Environment = "APP_ENV", default "development";
-        /// Where users reach the app: what links in mails and to files begin with, and the issuer of access tokens. It has no path. What needs it in production asks for one that begins with `https://`.
+        /// Address at which users reach the app. Links in emails and to files begin with it, and it is the issuer of
+        /// access tokens. It has no path. In production, features that send links require an address that begins with
+        /// `https://`.
         pub(super) public_url: PublicUrl = "PUBLIC_URL", default "http://127.0.0.1:8080";
     }
 }
@@ -73,13 +75,13 @@ impl AppBuilder {
         }
     }
 
-    /// Adds a module. The order in which modules are added never matters.
+    /// Adds a module. The order in which modules are added has no effect.
     pub fn with(mut self, module: impl Module) -> Self {
         self.modules.push(Box::new(module));
         self
     }
 
-    /// The name and version in the API's description and at start: `.named(env!("CARGO_PKG_NAME"),
+    /// Sets the name and version that the OpenAPI document and the startup text show: `.named(env!("CARGO_PKG_NAME"),
     /// env!("CARGO_PKG_VERSION"))`.
     pub fn named(mut self, title: impl Into<String>, version: impl Into<String>) -> Self {
         self.title = title.into();
@@ -87,51 +89,51 @@ impl AppBuilder {
         self
     }
 
-    /// Deprecates a version of the API.
+    /// Sets the policy of an API version, such as its deprecation.
     pub fn version(mut self, policy: VersionPolicy) -> Self {
         self.policies.push(policy);
         self
     }
 
-    /// Takes the time from this clock.
+    /// Replaces the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Uses this database, whatever `DATABASE_URL` says.
+    /// Uses this database instead of the one from `DATABASE_URL`.
     pub fn db(mut self, db: Db) -> Self {
         self.db = Some(db);
         self
     }
 
-    /// Uses this value in place of whatever modules provide of its type: for tests.
+    /// Uses this value instead of the value of its type that a module provides, for tests.
     pub fn replace<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.replaced.push(Box::new(move |ctx| ctx.insert(value)));
         self
     }
 
-    /// Sets one setting, above every other source.
+    /// Sets one setting. It overrides every other source of settings.
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config = self.config.with(name, value);
         self
     }
 
-    /// Runs the app as its command line says; `serve` when it says nothing.
+    /// Runs the command that the command line names, or `serve` if it names none.
     ///
     /// # Errors
-    /// What kept it from running, printed in full by returning it from `main`.
+    /// Fails with the error that ended the command. `main` returns it, so that it is printed in full.
     pub async fn run(self) -> crate::Result<()> {
         super::cli::run(self).await
     }
 
-    /// Wires the app. No I/O; must be called within a Tokio runtime.
+    /// Builds the app. Does no I/O. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// Every problem there is, each with the line that fixes it.
+    /// Fails with all problems, each with its fix.
     pub fn build(self) -> Result<App, BuildError> {
         let mut registry = Registry::new(self.config, self.clock, self.title.clone());
-        // Read for their problems: their values are needed before there is an app.
+        // Read only to report their problems: their values are needed before the app exists.
         _ = (registry.config::<AppSettings>().map(|app| app.environment), registry.config::<crate::log::LogSettings>());
         registry.ctx.insert(registry.public_url());
         let (db_settings, http) = (registry.config::<DbSettings>(), registry.config::<HttpSettings>());
@@ -195,7 +197,7 @@ impl AppBuilder {
             .default(publisher)
             .default(limits);
         registry.provide_later();
-        // For operators, where anybody can be one.
+        // Routes for operators, if the app has an authenticator.
         if registry.ctx.get::<Authenticator>().is_ok() && registry.ctx.get::<Jobs>().is_ok() {
             crate::jobs::http::register(&mut registry);
             crate::events::http::register(&mut registry);
@@ -215,7 +217,7 @@ impl AppBuilder {
         };
         let routes = routing::list(&registry);
         let description = std::mem::take(&mut registry.description);
-        // Without an address of its own the app answers where its description was got from.
+        // Without a public address, the server is the host from which the document was loaded.
         let public_url = Some(registry.public_url()).filter(|url| *url != PublicUrl::default());
         let server = public_url.as_ref().map_or("/", PublicUrl::as_str);
         let openapi = description.document(&self.title, &self.version, server);
@@ -234,7 +236,7 @@ impl AppBuilder {
         let limits = match RouteLayer::new(limits, elsewhere) {
             Ok(limits) => limits,
             Err(error) => {
-                registry.problem(format!("routes clash: {error}"), "mount one of them elsewhere");
+                registry.problem(format!("routes conflict: {error}"), "mount one of them at another path");
                 return Err(BuildError(registry.problems));
             }
         };
@@ -302,7 +304,7 @@ fn open(settings: &DbSettings, registry: &mut Registry) -> Option<Db> {
         .ok()
 }
 
-/// With a database for each tenant, if the settings say so.
+/// Gives each tenant a database, if the settings say so.
 fn apart(db: Db, own: &DbSettings, settings: &TenantDatabaseSettings, registry: &mut Registry) -> Db {
     let shared = db.clone();
     db.with_tenant_databases(own, settings).unwrap_or_else(|error| {
@@ -312,7 +314,7 @@ fn apart(db: Db, own: &DbSettings, settings: &TenantDatabaseSettings, registry: 
     })
 }
 
-/// The cache, the messages and the rates all replicas share, with `REDIS_URL`.
+/// Returns the cache, the pub/sub and the rate limits that all replicas share, if `REDIS_URL` is set.
 fn shared(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     #[cfg(feature = "redis")]
     return crate::redis::register(registry);
@@ -329,14 +331,14 @@ fn unmet(registry: &mut Registry) {
         registry.problems.push(Problem {
             module: routes.module,
             what: format!(
-                "mounts routes for signed-in callers at {}, and no module signs anybody in",
+                "mounts routes for signed-in callers at {}, but no module authenticates callers",
                 routes.mount.prefix()
             ),
             fix: "add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing".into(),
         });
     }
     for (id, problem) in std::mem::take(&mut registry.requirements) {
-        // Without a database or keys their settings are among the problems already.
+        // Without a database or keys, the problems already include their settings.
         if !registry.ctx.has(id) && id != TypeId::of::<Db>() && id != TypeId::of::<KeyRing>() {
             registry.problems.push(problem);
         }

@@ -1,4 +1,4 @@
-//! The command line every app has.
+//! The command line of every app.
 
 use clap::{Arg, ArgAction, Command};
 
@@ -29,25 +29,28 @@ pub(super) async fn run(builder: AppBuilder) -> crate::Result<()> {
 fn command(title: String, version: String) -> Command {
     Command::new(title)
         .version(version)
-        .about("Serves when no command is given. Settings come from .env, omnistack.toml and the environment.")
+        .about("Without a command, `serve` runs. Settings are read from .env, omnistack.toml and the environment.")
         .subcommand(Command::new("serve").about("Serves HTTP and runs background work (the default)"))
         .subcommand(Command::new("worker").about("Runs jobs and other background work, without HTTP"))
-        .subcommand(Command::new("migrate").about("Runs the migrations this database is missing").arg(
-            Arg::new("list").long("list").action(ArgAction::SetTrue).help("Only lists them, with those that have run"),
-        ))
-        .subcommand(Command::new("openapi").about("Prints the API's description (OpenAPI 3.1, JSON)"))
-        .subcommand(Command::new("routes").about("Lists every route: method, path, audience, module"))
         .subcommand(
-            Command::new("config")
-                .about("Lists every setting with its value and where it comes from; secrets stay hidden")
-                .arg(
-                    Arg::new("reference")
-                        .long("reference")
-                        .action(ArgAction::SetTrue)
-                        .help("Prints the reference as Markdown"),
-                ),
+            Command::new("migrate").about("Runs pending migrations").arg(
+                Arg::new("list")
+                    .long("list")
+                    .action(ArgAction::SetTrue)
+                    .help("Lists pending and applied migrations without running them"),
+            ),
+        )
+        .subcommand(Command::new("openapi").about("Prints the OpenAPI document (OpenAPI 3.1, JSON)"))
+        .subcommand(Command::new("routes").about("Lists every route: method, path, access level, module"))
+        .subcommand(
+            Command::new("config").about("Lists every setting with its value and source; secrets are hidden").arg(
+                Arg::new("reference")
+                    .long("reference")
+                    .action(ArgAction::SetTrue)
+                    .help("Prints the settings reference as Markdown"),
+            ),
         )
         .subcommand(audit::command())
         .subcommand(jobs::command())
-        .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and says what to fix"))
+        .subcommand(Command::new("doctor").about("Checks settings, database, Redis and disk, and prints what to fix"))
 }

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands of the command line.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -12,40 +12,40 @@ pub(super) async fn serve(app: App) -> crate::Result<()> {
     let address = SocketAddr::new(app.http.host, app.http.port);
     let server = Server::bind(address, app.server_settings()).await.map_err(|error| cannot_listen(address, &error))?;
     let address = server.local_addr()?;
-    // A full disk keeps nothing from being served.
+    // An error, such as a full disk, must not keep the app from serving.
     _ = print_line(format_args!("{}", screen(&app, address)));
 
     let shutdown = Shutdown::new();
     tokio::spawn(end_when_asked(shutdown.clone()));
     app.serve(server, shutdown).await;
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
-    tracing::info!(target: "omnistack", "ended");
+    tracing::info!(target: "omnistack", "stopped");
     Ok(())
 }
 
-/// Runs jobs until SIGTERM or SIGINT.
+/// Runs background work, without HTTP, until SIGTERM or SIGINT.
 pub(super) async fn work(app: App) -> crate::Result<()> {
     migrate_or_refuse(&app).await?;
     app.start().await?;
-    _ = print_line(format_args!("{} works; jobs: {:?}", app.title, app.runner));
+    _ = print_line(format_args!("{} runs background work; jobs: {:?}", app.title, app.runner));
     let shutdown = Shutdown::new();
     tokio::spawn(end_when_asked(shutdown.clone()));
     app.work(shutdown).await;
     _ = tokio::time::timeout(Duration::from_secs(5), app.db.close()).await;
-    tracing::info!(target: "omnistack", "ended");
+    tracing::info!(target: "omnistack", "stopped");
     Ok(())
 }
 
-/// The first signal ends gracefully; who asks twice means it.
+/// Begins a graceful shutdown at the first signal, and exits at the second.
 async fn end_when_asked(shutdown: Shutdown) {
     asked_to_end().await;
-    tracing::info!(target: "omnistack", "asked to end; finishing open requests");
+    tracing::info!(target: "omnistack", "shutdown requested; waiting for open requests");
     shutdown.cancel();
     asked_to_end().await;
     std::process::exit(130);
 }
 
-/// Development migrates itself; production is told what to run.
+/// Runs pending migrations, or in production fails and names them.
 async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
     if !app.environment().is_production() {
         app.migrate().await?;
@@ -56,16 +56,20 @@ async fn migrate_or_refuse(app: &App) -> crate::Result<()> {
         return Ok(());
     }
     let names: Vec<_> = missing.iter().map(|state| format!("{}/{}", state.module, state.name)).collect();
-    let message = format!("the database lacks {} migrations ({}); run `migrate` first", names.len(), names.join(", "));
+    let message = format!("{} migrations are pending ({}): run `migrate` first", names.len(), names.join(", "));
     Err(Failure::new(message))
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     let port = address.port();
     Failure::new(match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {port} is in use; set PORT to another, or 0 for a free one"),
-        io::ErrorKind::PermissionDenied => format!("not allowed to listen on port {port}; set PORT above 1023"),
-        io::ErrorKind::AddrNotAvailable => format!("{} is no address of this machine; set HOST", address.ip()),
+        io::ErrorKind::AddrInUse => format!("port {port} is in use: set PORT to another port, or to 0 for a free one"),
+        io::ErrorKind::PermissionDenied => {
+            format!("no permission to listen on port {port}: set PORT to a port above 1023")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is not an address of this machine: set HOST to one that is", address.ip())
+        }
         _ => format!("can't listen on {address}: {error}"),
     })
 }
@@ -109,7 +113,7 @@ pub(super) async fn migrate(app: &App, list: bool) -> crate::Result<()> {
     migrate_tenants(app).await
 }
 
-/// One after another, to the last; what failed is said at the end.
+/// Migrates all tenant databases one after another, and reports failures at the end.
 async fn migrate_tenants(app: &App) -> crate::Result<()> {
     let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
     let all = databases.all().await?;
@@ -129,11 +133,11 @@ async fn migrate_tenants(app: &App) -> crate::Result<()> {
         return Ok(());
     }
     let text =
-        format!("{} of {} tenants' databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
+        format!("{} of {} tenant databases were not migrated:\n  {}", failed.len(), all.len(), failed.join("\n  "));
     Err(Failure::new(text))
 }
 
-/// How many migrations each tenant's database lacks.
+/// Prints how many migrations each tenant database has and lacks.
 async fn list_tenants(app: &App) -> crate::Result<()> {
     let Some(databases) = app.db.tenant_databases() else { return Ok(()) };
     for tenant in databases.all().await? {
@@ -144,13 +148,13 @@ async fn list_tenants(app: &App) -> crate::Result<()> {
                 let state = if missing == 0 { "applied" } else { "missing" };
                 print_line(format_args!("{state:<8} tenant {tenant}: {applied} applied, {missing} missing"))?;
             }
-            Err(error) => print_line(format_args!("away     tenant {tenant}: {error}"))?,
+            Err(error) => print_line(format_args!("failed   tenant {tenant}: {error}"))?,
         }
     }
     Ok(())
 }
 
-/// Prints the API's description.
+/// Prints the OpenAPI document.
 pub(super) fn openapi(app: &App) -> crate::Result<()> {
     let mut document = serde_json::Deserializer::from_slice(app.openapi());
     let mut pretty = serde_json::Serializer::pretty(Vec::new());
@@ -169,7 +173,7 @@ pub(super) fn routes(app: &App) -> crate::Result<()> {
     Ok(())
 }
 
-/// Lists settings, or prints their reference.
+/// Lists settings, or prints the settings reference.
 pub(super) fn config(app: &App, reference: bool) -> crate::Result<()> {
     let sections = app.config.sections();
     if reference {
@@ -193,7 +197,7 @@ pub(super) fn config(app: &App, reference: bool) -> crate::Result<()> {
     Ok(())
 }
 
-/// Checks what the app stands on; fails when something must be fixed.
+/// Checks settings, database, Redis and disk. Fails if something must be fixed.
 pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     print_line(format_args!(
         "ok       settings    {} sections read, environment {}",
@@ -210,7 +214,7 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
             false,
             "database",
             format!(
-                "{}: {error}\n                     fix: start it, or set DATABASE_URL",
+                "{}: {error}\n                     fix: start the database, or correct DATABASE_URL",
                 app.db_settings.display_url()
             ),
         )?,
@@ -239,7 +243,7 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
                 false,
                 "disk",
                 format!(
-                    "{}: {error}\n                     fix: make it writable, or move DATABASE_URL",
+                    "{}: {error}\n                     fix: make it writable, or set DATABASE_URL to another directory",
                     folder.display()
                 ),
             )?,
@@ -248,11 +252,11 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
     #[cfg(feature = "redis")]
     if let Ok(redis) = app.ctx.get::<crate::redis::Redis>() {
         match redis.ping().await {
-            Ok(latency) => say(true, "redis", format!("answers in {latency:?}"))?,
+            Ok(latency) => say(true, "redis", format!("responds in {latency:?}"))?,
             Err(error) => say(
                 false,
                 "redis",
-                format!("{error}\n                     fix: start it, or unset REDIS_URL to stay in the process"),
+                format!("{error}\n                     fix: start Redis, or unset REDIS_URL to run without it"),
             )?,
         }
     }
@@ -261,24 +265,24 @@ pub(super) async fn doctor(app: &App) -> crate::Result<()> {
         say(check.status != crate::health::Status::Failing, "check", check.name.clone())?;
     }
     if wrong > 0 {
-        return Err(Failure::new(format!("{wrong} thing{} to fix", if wrong == 1 { "" } else { "s" })));
+        return Err(Failure::new(format!("{wrong} problem{} to fix", if wrong == 1 { "" } else { "s" })));
     }
     Ok(())
 }
 
-/// How tenants are kept apart.
+/// Describes how tenants are isolated.
 async fn tenants(app: &App) -> String {
     let Some(databases) = app.db.tenant_databases() else {
-        return "share the database (isolation mode `shared`)".into();
+        return "share the app's database (isolation mode `shared`)".into();
     };
     let url = databases.display_url();
     match databases.all().await {
         Ok(all) => format!("{} databases, one for each (isolation mode `database per tenant`), at {url}", all.len()),
-        Err(error) => format!("a database for each, at {url}: {error}"),
+        Err(error) => format!("one database per tenant, at {url}: {error}"),
     }
 }
 
-/// PostgreSQL lets superusers and roles with BYPASSRLS past row-level security.
+/// Returns a warning if the database role bypasses row-level security, as superusers and roles with BYPASSRLS do.
 async fn row_security(app: &App) -> Option<String> {
     if app.db.dialect() != crate::db::Dialect::Postgres {
         return None;
@@ -286,7 +290,7 @@ async fn row_security(app: &App) -> Option<String> {
     let query = app.db.query("select rolsuper or rolbypassrls from pg_roles where rolname = current_user");
     let (bypasses,): (bool,) = query.fetch_one().await.ok()?;
     bypasses.then(|| {
-        "the role of DATABASE_URL bypasses row-level security; use one without SUPERUSER and BYPASSRLS in production".into()
+        "the role of DATABASE_URL bypasses row-level security: in production use a role without SUPERUSER and BYPASSRLS".into()
     })
 }
 

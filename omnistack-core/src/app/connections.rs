@@ -1,8 +1,8 @@
-//! The open connections, and what ends them.
+//! The open connections, and their shutdown.
 //!
-//! hyper's own timeout for headers arms and disarms a timer a request, and a future that waits for the shutdown is polled
-//! with every read. Here a connection says that it is alive by one store, one task looks
-//! at all of them now and then, and an order to end wakes exactly those it is for.
+//! hyper's own header timeout sets and cancels a timer per request, and a future that waits for the shutdown is
+//! polled with every read. Here a connection records its activity with one atomic store, one task checks all
+//! connections periodically, and a shutdown order wakes exactly the connections it is for.
 
 use std::{
     collections::HashMap,
@@ -24,46 +24,46 @@ use tokio::sync::Notify;
 use super::Shutdown;
 use crate::http::Response;
 
-/// Looks within one idle time. More make the timeout more exact.
-const LOOKS: u8 = 4;
+/// Idle checks per idle timeout. More checks make the timeout more exact.
+const CHECKS_PER_IDLE_TIMEOUT: u8 = 4;
 
-/// What a connection is told.
+/// Order to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Nothing.
+    /// Keep serving.
     Serve,
-    /// To end after the open requests.
+    /// Close after the open requests.
     Finish,
-    /// To end now.
+    /// Close now.
     Cut,
 }
 
-/// One connection, as others see it.
+/// State of a connection, shared with the tasks that watch it.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
-    /// Requests without a whole answer.
+    /// Requests whose response is not complete.
     requests: AtomicUsize,
-    /// How often it was seen idle since it last did something.
+    /// How often the connection was found idle since its last activity.
     idle: AtomicU8,
-    /// Whether the client takes no more of an answer for now.
+    /// Whether a write is blocked because the client does not read.
     blocked: AtomicBool,
     order: AtomicU8,
     waker: AtomicWaker,
 }
 
 impl Connection {
-    /// It did something.
+    /// Records activity.
     pub(super) fn touch(&self) {
         self.idle.store(0, Ordering::Relaxed);
         self.blocked.store(false, Ordering::Relaxed);
     }
 
-    /// It would write, and the client doesn't read.
+    /// Records that a write is blocked because the client does not read.
     pub(super) fn block(&self) {
         self.blocked.store(true, Ordering::Relaxed);
     }
 
-    /// What it is told; wakes `cx` when that changes.
+    /// Returns the current order, and wakes `cx` when it changes.
     pub(super) fn order(&self, cx: &Context<'_>) -> Order {
         self.waker.register(cx.waker());
         match self.order.load(Ordering::Acquire) {
@@ -79,7 +79,7 @@ impl Connection {
     }
 }
 
-/// A request being answered: its connection is not idle.
+/// Guard of an open request: its connection is not idle.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Connection>);
 
@@ -89,7 +89,7 @@ impl Busy {
         Self(Arc::clone(connection))
     }
 
-    /// Until the answer's last byte, where its length is not known before.
+    /// Keeps the guard until the last byte of the response is sent, if the length of the body is not known.
     pub(super) fn until_sent(self, response: Response) -> Response {
         if response.body().size_hint().exact().is_some() {
             return response;
@@ -143,7 +143,7 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new one, and its place here, which it leaves when the place is dropped.
+    /// Adds a connection. It is removed when the returned [`Place`] is dropped.
     pub(super) fn enter(self: &Arc<Self>) -> (Arc<Connection>, Place) {
         let connection = Arc::new(Connection::default());
         let key = self.next.fetch_add(1, Ordering::Relaxed);
@@ -159,23 +159,24 @@ impl Connections {
         self.open().values().for_each(|connection| connection.tell(order));
     }
 
-    /// Cuts connections that have been idle for this long, until told to stop.
+    /// Closes connections that are idle for longer than `after`, until `stop` is cancelled.
     pub(super) async fn cut_idle(&self, after: Duration, stop: Shutdown) {
-        let mut looks = tokio::time::interval((after / u32::from(LOOKS)).max(Duration::from_millis(1)));
+        let mut looks =
+            tokio::time::interval((after / u32::from(CHECKS_PER_IDLE_TIMEOUT)).max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(looks.tick()).await.is_some() {
             for connection in self.open().values() {
                 if connection.requests.load(Ordering::Relaxed) > 0 && !connection.blocked.load(Ordering::Relaxed) {
                     continue;
                 }
-                if connection.idle.fetch_add(1, Ordering::Relaxed) >= LOOKS {
+                if connection.idle.fetch_add(1, Ordering::Relaxed) >= CHECKS_PER_IDLE_TIMEOUT {
                     connection.tell(Order::Cut);
                 }
             }
         }
     }
 
-    /// Returns when all have ended.
+    /// Waits until all connections are closed.
     pub(super) async fn all_closed(&self) {
         loop {
             let closed = self.closed.notified();
@@ -187,7 +188,7 @@ impl Connections {
     }
 }
 
-/// A connection's place in the table.
+/// Guard that removes a connection from the table when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     connections: Arc<Connections>,

@@ -1,4 +1,4 @@
-//! What every app has: health, its own description, a page that shows it.
+//! The routes of every app: health, the OpenAPI document and its page.
 
 use std::collections::BTreeSet;
 
@@ -44,24 +44,25 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
         .routes(Mount::public("/health"), Api::new().routes(routes!(health)), |ctx| ctx.get::<Health>())
         .routes(Mount::public("/health").v2(), Api::new().routes(routes!(health_v2)), |ctx| ctx.get::<Health>())
         .banner("database", move || {
-            let grow = if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to grow)" } else { "" };
+            let grow =
+                if url.starts_with("sqlite:") { " (set DATABASE_URL=postgres://… to use PostgreSQL)" } else { "" };
             format!("{url}{grow}")
         });
     if let Some(databases) = db.tenant_databases().cloned() {
         let url = databases.display_url();
-        registry.banner("tenants", move || format!("{url}, a database for each"));
-        // One that is away is nobody else's trouble: the app serves.
+        registry.banner("tenants", move || format!("{url}, one database per tenant"));
+        // An unavailable tenant database affects only that tenant: the app stays ready.
         registry.health_optional("tenant-databases", move |_| {
             Ok(move || {
                 let away = databases.away().len();
                 async move {
-                    if away == 0 { Ok(()) } else { Err(format!("{away} tenants' databases are away").into()) }
+                    if away == 0 { Ok(()) } else { Err(format!("{away} tenant databases are unavailable").into()) }
                 }
             })
         });
     }
     let writes = db.clone();
-    // Reads go on without: a replica that can only read is not to be taken out of service.
+    // Reads still work: a replica with a read-only database must stay in service.
     registry.health_optional("database-writes", move |_| {
         Ok(move || {
             let db = writes.clone();
@@ -77,23 +78,27 @@ pub(super) fn register(registry: &mut Registry, db: &Db, settings: &DbSettings) 
     });
 }
 
-/// Whether the process answers.
+/// Liveness of the process.
 #[derive(Serialize, ToSchema)]
 struct Liveness {
     /// Always `ok`.
     status: Status,
 }
 
-/// Tells whether the process answers; touches nothing.
+/// Get the liveness of the process
+///
+/// Responds as long as the process runs. Checks nothing.
 #[utoipa::path(get, path = "/health", operation_id = "get_liveness", responses((status = 200, body = Liveness)))]
 async fn live() -> Json<Liveness> {
     Json(Liveness { status: Status::Ok })
 }
 
-/// Tells whether everything the app needs is there.
+/// Get the readiness of the app
+///
+/// Reports whether everything that the app requires is available.
 #[utoipa::path(get, path = "/health/ready", operation_id = "get_readiness", responses(
     (status = 200, body = HealthReport),
-    (status = 503, body = HealthReport, description = "Something the app needs is not there."),
+    (status = 503, body = HealthReport, description = "A required health check fails."),
 ))]
 async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>) {
     let report = health.report().await;
@@ -101,19 +106,19 @@ async fn ready(State(health): State<Health>) -> (StatusCode, Json<HealthReport>)
     (status, Json(report))
 }
 
-/// Shows the state of the app, with uptime and latencies.
+/// Get the health of the app, with uptime and latencies
 #[utoipa::path(get, path = "/", operation_id = "get_health", responses((status = 200, body = HealthReport)))]
 async fn health(State(health): State<Health>) -> Json<HealthReport> {
     Json(health.report().await)
 }
 
-/// Shows the state of the app, with uptime and latencies.
+/// Get the health of the app, with uptime and latencies
 #[utoipa::path(get, path = "/", operation_id = "get_health", responses((status = 200, body = Envelope<HealthReport>)))]
 async fn health_v2(State(health): State<Health>, meta: Meta) -> Json<Envelope<HealthReport>> {
     Json(meta.wrap(health.report().await))
 }
 
-/// What a newcomer finds at `/`.
+/// The response at `/`: the app's name and its entry points.
 #[derive(Clone, Serialize)]
 struct Index {
     name: String,
@@ -122,7 +127,7 @@ struct Index {
     health: &'static str,
 }
 
-/// Serves the finished description, and that of each version; and an index, unless a module has one.
+/// Adds the OpenAPI document, the document of each version, and an index at `/` unless a module serves that path.
 pub(super) fn documents(
     router: Router,
     document: &Bytes,

@@ -1,4 +1,4 @@
-//! What modules provide to each other while the app is wired.
+//! Values that modules provide to each other while the app is built.
 
 use std::{
     any::{Any, TypeId, type_name},
@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-/// Values by type, read while wiring and in [`Module::start`](super::Module::start), never in a handler: handlers get
-/// a small state of their own.
+/// Values by type. They are read while the app is built and in [`Module::start`](super::Module::start), never in a
+/// handler: each handler has a small state of its own.
 #[derive(Clone, Default)]
 pub struct Ctx {
     values: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
@@ -19,10 +19,10 @@ impl Ctx {
         self.values.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
     }
 
-    /// The value some module, or core itself, provides.
+    /// Returns the value of type `T` that a module or core provides.
     ///
     /// # Errors
-    /// Nobody does.
+    /// Returns [`Missing`] if no module provides one.
     pub fn get<T: Clone + 'static>(&self) -> Result<T, Missing> {
         let value = self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>());
         value.cloned().ok_or(Missing(type_name::<T>()))
@@ -39,7 +39,7 @@ impl fmt::Debug for Ctx {
     }
 }
 
-/// No module provides a value of this type.
+/// Error: no module provides a value of this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no module provides `{0}`")]
 pub struct Missing(pub &'static str);

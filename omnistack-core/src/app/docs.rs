@@ -1,4 +1,4 @@
-//! The page at `/docs`, with no network.
+//! The API documentation page at `/docs`, without external resources.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use utoipa_swagger_ui::Config;
 
 use crate::http::Error;
 
-/// The page's scripts come from us alone; it sets styles on its elements and shows embedded images.
+/// Content security policy of the page. Scripts come from the app alone; the page sets inline styles and shows
+/// embedded images.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-/// `/docs` and everything below it.
+/// Adds `/docs` and everything below it.
 pub(super) fn add(router: Router) -> Router {
     let config = Config::new(["/openapi.json"])
         .try_it_out_enabled(true)
@@ -44,7 +45,7 @@ fn asset(file: &str, config: Arc<Config<'static>>) -> Response {
             ];
             (headers, file.bytes.into_owned()).into_response()
         }
-        Ok(None) => Error::not_found("this file of the documentation").into_response(),
+        Ok(None) => Error::not_found("this file of the API documentation").into_response(),
         Err(error) => Error::internal(error.to_string()).into_response(),
     }
 }

@@ -1,4 +1,4 @@
-//! The default stack around the whole router, composed as one type: no layer of it is boxed.
+//! The default layer stack around the whole router, composed as one type: no layer is boxed.
 
 use std::{
     collections::BTreeSet,
@@ -25,19 +25,19 @@ use crate::http::{
     },
 };
 
-/// From the outside in. A layer's place is its meaning: the log sees what is sent, errors are rendered before they are
-/// compressed, the version is known before the router looks at the path, and a panic in a route or a module's layer
-/// becomes an error with the headers of any other.
+/// The stack, from the outside in. The order of the layers has these reasons: the access log sees the response that
+/// is sent, errors are rendered before they are compressed, the version is known before the router matches the path,
+/// and a panic in a route or a module's layer becomes an error with the same headers as any other.
 type Stack = Stepped<AccessLog<Stepped<WithCors, SecurityHeadersLayer>>, (RequestIdLayer, ClientAddrLayer)>;
 type WithCors = Either<Cors<Inner>, Inner>;
 type Inner = Compress<Stepped<WithRate, (ErrorLayer, SingletonsLayer, ApiVersionLayer)>>;
 type WithRate = Either<RateLimited<Routes>, Routes>;
 type Routes = CatchPanic<Traced<PerRoute<Router>>>;
 
-/// What a balancer asks, from one address and often: it must not be told to come less.
+/// Paths that load balancers probe often from one address: they are exempt from the rate limit.
 const PROBES: &[&str] = &["/health", "/health/ready"];
 
-/// The whole app as a service: the default stack around every route. Cheap to clone.
+/// The whole app as a tower service: the default layer stack around all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge(Stack);
 
@@ -70,7 +70,7 @@ pub(super) fn around(
     Edge(StepLayer((RequestIdLayer::new(clock.clone()), client)).layer(service))
 }
 
-/// Request headers that core reads and browsers ask for.
+/// Request headers that core reads and that browsers must ask for.
 const REQUEST_HEADERS: &[&str] = &[
     "authorization",
     "content-type",
@@ -89,7 +89,7 @@ const REQUEST_HEADERS: &[&str] = &[
     "tracestate",
 ];
 
-/// Response headers that core sends and scripts don't see unless told.
+/// Response headers that core sends and that scripts can't read unless they are exposed.
 const RESPONSE_HEADERS: &[&str] = &[
     "x-request-id",
     "accept-ranges",
@@ -113,8 +113,8 @@ const RESPONSE_HEADERS: &[&str] = &[
     "www-authenticate",
 ];
 
-/// Returns the CORS layer: browsers of these origins may call everything, send the headers that core, the modules and the
-/// settings name, and read those that they send.
+/// Returns the CORS layer. Browsers from the configured origins may call every route, send the headers that core, the
+/// modules and the settings name, and read the response headers that those name. Returns `None` without origins.
 fn cors(settings: &HttpSettings, registry: &Registry) -> Option<CorsLayer> {
     let origins = &settings.cors_origins;
     if origins.is_empty() {

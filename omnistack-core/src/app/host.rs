@@ -1,11 +1,11 @@
-//! The `Host` of a request that came over a connection.
+//! The check of the `Host` header.
 
 use http::{HeaderValue, Uri, Version, header};
 
 use crate::http::{Request, layer::Unreadable};
 
-/// Makes a request [`Unreadable`] whose `Host` is not as RFC 9112, section 3.2, demands: well-formed, and in HTTP/1.1 there.
-/// That it is there once is [`SingletonsLayer`](crate::http::layer::SingletonsLayer)'s to see.
+/// Marks a request as [`Unreadable`] if its `Host` is not valid as in RFC 9112, section 3.2: it must be well-formed,
+/// and HTTP/1.1 requires it. [`SingletonsLayer`](crate::http::layer::SingletonsLayer) checks that it is not repeated.
 pub(super) fn check(request: &mut Request) {
     let good = match request.headers().get(header::HOST) {
         Some(host) => is_authority(host),
@@ -17,7 +17,7 @@ pub(super) fn check(request: &mut Request) {
     }
 }
 
-/// Whether all of it may stand in `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
+/// Returns whether all bytes are allowed in `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
 fn is_authority(host: &HeaderValue) -> bool {
     host.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }

@@ -1,16 +1,16 @@
-//! How often the routes of a mount may be called.
+//! The rate limit of a mount.
 
 use crate::http::{Rate, layer::RateLimitKey};
 
-/// How often the routes of a mount may be called: at a [`Rate`], by each caller, all routes together and each request for
-/// one, unless it says otherwise. A plain rate can stand for it.
+/// The rate limit of a mount: a [`Rate`]. By default requests are counted per caller, all routes of the mount
+/// together, and each request costs one. A [`Rate`] converts into it.
 ///
 /// ```
 /// use omnistack_core::{app::{Mount, RateLimit}, http::{Rate, layer::RateLimitKey}};
 ///
 /// let _ = Mount::app("/projects").rate_limit(Rate::per_minute(60));
 ///
-/// // A hundred a minute for a whole tenant, of which an export takes twenty.
+/// // A hundred requests a minute for a whole tenant, of which an export takes twenty.
 /// let limit = RateLimit::new(Rate::per_minute(100)).by(RateLimitKey::Tenant).cost("/export", 20);
 /// let _ = Mount::app("/reports").rate_limit(limit);
 /// ```
@@ -24,31 +24,31 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// This rate for each caller, and for each address of those not signed in.
+    /// Creates a limit with this rate per signed-in caller, or per address if the caller is not signed in.
     pub fn new(rate: Rate) -> Self {
         Self { rate, by: RateLimitKey::Identity, each_route: false, costs: Vec::new() }
     }
 
-    /// Whose requests are counted together.
+    /// Sets which requests are counted together.
     pub fn by(mut self, by: RateLimitKey) -> Self {
         self.by = by;
         self
     }
 
-    /// Counts each route for itself.
+    /// Counts each route separately.
     pub fn each_route(mut self) -> Self {
         self.each_route = true;
         self
     }
 
-    /// What one request for a route counts for; the path is written as in the API, without the mount's. It is a problem of the
-    /// build when there is no such route, or when it costs more than may ever come at once.
+    /// Sets how many requests of the limit one request for a route costs. `path` is the path in the API, without the
+    /// prefix of the mount. The build fails if there is no such route, or if the cost exceeds the largest burst.
     pub fn cost(mut self, path: impl Into<String>, cost: u32) -> Self {
         self.costs.push((path.into(), cost));
         self
     }
 
-    /// Costs by full path.
+    /// Returns the costs by full path.
     pub(super) fn costs(&self, join: impl Fn(&str) -> String) -> Vec<(String, u32)> {
         self.costs.iter().map(|(path, cost)| (join(path), *cost)).collect()
     }

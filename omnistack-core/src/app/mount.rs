@@ -1,14 +1,14 @@
-//! Where routes hang, and for whom.
+//! Mounts: path prefixes with an access level.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
 use super::RateLimit;
 use crate::http::ApiVersion;
 
-/// Who may call a route.
+/// Access level: who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Audience {
-    /// Anybody.
+    /// Everyone, without signing in.
     Public,
     /// Signed-in callers.
     App,
@@ -19,7 +19,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// As in the path: `/api/v1/app`.
+    /// Returns the name as in the path: `app` in `/api/v1/app`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
@@ -36,7 +36,8 @@ impl fmt::Display for Audience {
     }
 }
 
-/// Where a module's routes hang, who may call them and within which limits. The guard comes with it.
+/// A path prefix for a module's routes, with the access level and the limits of everything under it. The routes are
+/// guarded accordingly.
 ///
 /// ```
 /// use omnistack_core::app::Mount;
@@ -51,51 +52,52 @@ impl fmt::Display for Audience {
 pub struct Mount {
     pub(super) audience: Audience,
     path: String,
-    /// None for a root mount.
+    /// `None` for a root mount.
     pub(super) version: Option<ApiVersion>,
     pub(super) body_limit: Option<u64>,
     pub(super) timeout: Option<Option<Duration>>,
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) keys: Keys,
     pub(super) resource: Option<Cow<'static, str>>,
-    /// What the ids of its operations begin with.
+    /// Prefix of the operation ids.
     pub(super) operation_prefix: Cow<'static, str>,
     pub(super) in_person: bool,
 }
 
-/// What becomes of `Idempotency-Key` on a mount's POST and PATCH routes.
+/// How a mount's POST and PATCH routes treat `Idempotency-Key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// A request with one is carried out once.
+    /// A request with a key is carried out once.
     Heeded,
-    /// A request without one is refused.
+    /// A request without a key is rejected.
     Required,
-    /// The header means nothing.
+    /// The header is ignored.
     Ignored,
 }
 
 impl Mount {
-    /// For anybody, under `/api/v1/public`.
+    /// Creates a mount for everyone, under `/api/v1/public`.
     pub fn public(path: impl Into<String>) -> Self {
         Self::new(Audience::Public, path, Some(ApiVersion(1)))
     }
 
-    /// For signed-in callers, under `/api/v1/app`.
+    /// Creates a mount for signed-in callers, under `/api/v1/app`.
     pub fn app(path: impl Into<String>) -> Self {
         Self::new(Audience::App, path, Some(ApiVersion(1)))
     }
 
-    /// For operators of the app, under `/api/v1/admin`.
+    /// Creates a mount for operators of the app, under `/api/v1/admin`.
     pub fn admin(path: impl Into<String>) -> Self {
         Self::new(Audience::Admin, path, Some(ApiVersion(1)))
     }
 
-    /// For programs, under `/api/v1/machine`.
+    /// Creates a mount for programs with an API key, under `/api/v1/machine`.
     pub fn machine(path: impl Into<String>) -> Self {
         Self::new(Audience::Machine, path, Some(ApiVersion(1)))
     }
 
-    /// Exactly here, for paths a protocol fixes: `Mount::root("/v1", Audience::Machine)`.
+    /// Creates a mount at exactly this path, for paths that a protocol fixes: `Mount::root("/v1",
+    /// Audience::Machine)`.
     pub fn root(path: impl Into<String>, audience: Audience) -> Self {
         Self::new(audience, path, None)
     }
@@ -120,83 +122,86 @@ impl Mount {
         }
     }
 
-    /// In version 2 of the API.
+    /// Moves the mount to version 2 of the API.
     pub fn v2(self) -> Self {
         self.in_version(ApiVersion(2))
     }
 
-    /// In a version of the API. A root mount has none and keeps its path.
+    /// Moves the mount to a version of the API. A root mount has no version and keeps its path.
     pub fn in_version(mut self, version: ApiVersion) -> Self {
         self.version = self.version.map(|_| version);
         self
     }
 
-    /// Accepts bodies of this many bytes, in place of `HTTP_BODY_LIMIT`. Where two mounts share a path, each for its own
-    /// methods, the wider of their limits holds for both; so it is with timeouts.
+    /// Sets the largest request body in bytes, in place of `HTTP_BODY_LIMIT`. Where two mounts share a path, each for
+    /// its own methods, the larger of their body limits and the longer of their timeouts apply to both.
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.body_limit = Some(bytes);
         self
     }
 
-    /// Lets a request take this long, in place of `HTTP_TIMEOUT`.
+    /// Sets the timeout of a request, in place of `HTTP_TIMEOUT`.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.timeout = Some(Some(after));
         self
     }
 
-    /// Lets a request wait as long as it likes: for long polls.
+    /// Removes the timeout of requests, for long polling.
     pub fn no_timeout(mut self) -> Self {
         self.timeout = Some(None);
         self
     }
 
-    /// Limits how often these routes may be called: a [`Rate`](crate::http::Rate) for each caller (or each address, of those
-    /// not signed in) on all of them together, or a [`RateLimit`] that says more.
+    /// Limits the rate of requests to these routes: with a [`Rate`](crate::http::Rate), per caller (or per address,
+    /// if the caller is not signed in) for all routes together; with a [`RateLimit`], by its key and costs.
     pub fn rate_limit(mut self, limit: impl Into<RateLimit>) -> Self {
         self.rate_limit = Some(limit.into());
         self
     }
 
-    /// Asks callers for the permission `RESOURCE:read` to look (GET, HEAD) and `RESOURCE:write` for anything else:
-    /// `Mount::app("/projects").permissions("projects")`. For finer ones see [`Api::guarded`](super::Api::guarded).
+    /// Requires the permission `RESOURCE:read` for GET and HEAD, and `RESOURCE:write` for other methods:
+    /// `Mount::app("/projects").permissions("projects")`. For other permissions see
+    /// [`Api::guarded`](super::Api::guarded).
     pub fn permissions(mut self, resource: impl Into<Cow<'static, str>>) -> Self {
         self.resource = Some(resource.into());
         self
     }
 
-    /// Begins the ids of these operations with a word: `listProjects` becomes `publicListProjects`. For a second mount of an
-    /// [`Api`](super::Api), since an id occurs once. Routes of operators begin with `admin` unless this says otherwise.
+    /// Sets a prefix of the operation ids: with `public`, `listProjects` becomes `publicListProjects`. It is for a
+    /// second mount of an [`Api`](super::Api), since an operation id must be unique. The default for operator routes
+    /// is `admin`.
     pub fn operation_prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.operation_prefix = prefix.into();
         self
     }
 
-    /// Refuses API keys (403 `API_KEY_REFUSED`) and operators who act as a user (403 `IMPERSONATION_REFUSED`): for what only the
-    /// user may do, such as credentials, sessions, exports and deletion. It is for mounts of signed-in callers and of operators.
+    /// Rejects API keys (403 `API_KEY_REFUSED`) and operators who impersonate a user (403 `IMPERSONATION_REFUSED`):
+    /// for actions that only the user may take, such as changes of credentials and sessions, exports and deletion. It
+    /// is for mounts of signed-in callers and of operators.
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
         self
     }
 
-    /// Refuses a POST or PATCH without an `Idempotency-Key`: for what charges or can't be undone.
+    /// Rejects a POST or PATCH without an `Idempotency-Key`: for requests that charge money or can't be undone.
     pub fn require_idempotency_key(mut self) -> Self {
         self.keys = Keys::Required;
         self
     }
 
-    /// Takes no notice of `Idempotency-Key`: for uploads too large to be held in memory, answers that stream, and answers
-    /// with secrets that must not be stored.
+    /// Ignores `Idempotency-Key`: for uploads too large for memory, streaming responses, and responses with secrets
+    /// that must not be stored.
     pub fn without_idempotency(mut self) -> Self {
         self.keys = Keys::Ignored;
         self
     }
 
-    /// Who may call.
+    /// Returns the access level.
     pub fn audience(&self) -> Audience {
         self.audience
     }
 
-    /// The path every route of it begins with.
+    /// Returns the prefix of all its paths.
     pub fn prefix(&self) -> String {
         match self.version {
             Some(version) => format!("/api/{version}/{}{}", self.audience, self.path),
@@ -204,7 +209,7 @@ impl Mount {
         }
     }
 
-    /// The full path of one of its routes.
+    /// Returns the full path of a route.
     pub(super) fn join(&self, path: &str) -> String {
         let prefix = self.prefix();
         match (prefix.as_str(), path.strip_prefix('/').unwrap_or(path)) {

@@ -1,4 +1,4 @@
-//! One description of every module's routes.
+//! The OpenAPI document of all modules' routes.
 
 mod answer;
 mod id;
@@ -27,34 +27,34 @@ pub(super) use operation::operations;
 
 const BEARER: &str = "bearer";
 
-/// By method, in lower case.
+/// Operations by method, in lower case.
 type Operations = BTreeMap<String, Box<RawValue>>;
 
-/// What is known of a path.
+/// A path of the document.
 #[derive(Default)]
 struct Path {
-    /// Whether its callers are signed in, and so send headers that say more of them.
+    /// Whether its callers are signed in, so that the caller parameters apply.
     takes_parameters: bool,
     operations: Operations,
 }
 
-/// What is known of the routes so far, as JSON: as values their descriptions take megabytes, most of them again and again.
+/// The document under construction, as JSON: as utoipa values it would take megabytes, mostly of repeated text.
 #[derive(Default)]
 pub(super) struct Description {
     paths: BTreeMap<String, Path>,
-    /// By name, with the module that was first.
+    /// Schemas by name, with the module that added them first.
     schemas: BTreeMap<String, (&'static str, Box<RawValue>)>,
     tags: BTreeSet<&'static str>,
-    /// With method and path of each.
+    /// Method and path by operation id.
     ids: BTreeMap<String, String>,
-    /// By name, beside the bearer token.
+    /// Security schemes by name, besides the bearer token.
     security_schemes: BTreeMap<&'static str, SecurityScheme>,
-    /// By name, of the routes of signed-in callers.
+    /// Parameters by name, for the routes of signed-in callers.
     parameters: BTreeMap<&'static str, Parameter>,
 }
 
 impl Description {
-    /// Of no routes: errors have schemas nevertheless.
+    /// Creates a document without routes. It contains the schemas of errors.
     pub(super) fn new() -> Self {
         let mut description = Self::default();
         let mut schemas = vec![
@@ -67,7 +67,8 @@ impl Description {
         description
     }
 
-    /// Adds operations of a module. Returns each that has the id of another operation: its id, with method and path of both.
+    /// Adds operations of a module. Returns those whose id another operation has: the id, with method and path of
+    /// both.
     pub(super) fn add(&mut self, module: &'static str, mount: &Mount, paths: Paths) -> Vec<(String, [String; 2])> {
         self.tags.insert(module);
         let mut taken = Vec::new();
@@ -91,7 +92,7 @@ impl Description {
         for (method, operation) in operations(item) {
             let (id, own) = (operation.operation_id.clone().unwrap_or_default(), format!("{} {path}", name(&method)));
             match self.ids.get(&id) {
-                // That two are mounted at one place is a problem of its own.
+                // Two operations with the same method and path are reported elsewhere.
                 Some(other) if *other != own => taken.push((id, [own, other.clone()])),
                 Some(_) => {}
                 None => _ = self.ids.insert(id, own),
@@ -100,8 +101,8 @@ impl Description {
         taken
     }
 
-    /// Adds schemas of a module, each once. Answers those of which there is a different one: by name, with whose it is. The
-    /// description has room for one of a name.
+    /// Adds schemas of a module, each once. Returns the names that already have a different schema, with the module
+    /// that added it. The document has one schema per name.
     pub(super) fn add_schemas(
         &mut self,
         module: &'static str,
@@ -119,7 +120,7 @@ impl Description {
         different
     }
 
-    /// Adds a way by which callers say who they are.
+    /// Adds a method by which callers authenticate.
     pub(super) fn add_security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) {
         self.security_schemes.insert(name, scheme);
     }
@@ -129,14 +130,16 @@ impl Description {
         self.parameters.insert(name, parameter);
     }
 
-    /// All of it: OpenAPI 3.1, of an app that answers at `server`.
+    /// Returns the OpenAPI 3.1 document of an app at `server`.
     pub(super) fn document(&self, title: &str, version: &str, server: &str) -> Bytes {
-        let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A token of a signed-in caller."));
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An access token of a user, or an API key."));
         let bearer = SecurityScheme::Http(bearer.build());
         let mut security_schemes: BTreeMap<_, _> =
             self.security_schemes.iter().map(|(name, scheme)| (*name, scheme)).collect();
         security_schemes.entry(BEARER).or_insert(&bearer);
-        // The bearer token first: some code generators heed one of them only.
+        // The bearer token comes first: some code generators read only one scheme.
         let others = security_schemes.keys().copied().filter(|name| *name != BEARER);
         let security = std::iter::once(BEARER).chain(others);
         let parameters = self.parameters.keys().map(|name| Ref::new(format!("#/components/parameters/{name}")));
@@ -163,7 +166,7 @@ impl Description {
         serde_json::to_vec(&document).unwrap_or_default().into_boxed_slice().into()
     }
 
-    /// Of which versions there are routes.
+    /// Returns the API versions that have routes.
     pub(super) fn versions(&self) -> BTreeSet<ApiVersion> {
         self.paths.keys().filter_map(|path| version_of(path)).collect()
     }
@@ -174,7 +177,7 @@ struct Document<'a> {
     openapi: OpenApiVersion,
     info: Info,
     servers: [Server; 1],
-    /// What an operation asks for unless it says otherwise: one of these.
+    /// Alternatives that an operation requires unless it declares others.
     security: Vec<SecurityRequirement>,
     paths: BTreeMap<&'a String, BTreeMap<&'a str, &'a RawValue>>,
     components: Components<'a>,
@@ -190,16 +193,16 @@ struct Components<'a> {
     security_schemes: BTreeMap<&'a str, &'a SecurityScheme>,
 }
 
-/// What is left of a description for who knows one version: without the routes of others.
+/// Returns the document of one version: without the routes of other versions.
 ///
-/// It is made when somebody asks, since few ever do, and each holds as much memory as the whole.
+/// It is built per request, since it is rarely requested and takes as much memory as the whole document.
 pub(super) fn of_version(document: &[u8], version: ApiVersion) -> Result<Vec<u8>, serde_json::Error> {
     let mut document: Written<'_> = serde_json::from_slice(document)?;
     document.paths.retain(|path, _| version_of(path).is_none_or(|of| of == version));
     serde_json::to_vec(&document)
 }
 
-/// A [`Document`] that was written.
+/// A [`Document`] that has been serialized.
 #[derive(Serialize, Deserialize)]
 struct Written<'a> {
     #[serde(borrow)]
@@ -212,7 +215,7 @@ struct Written<'a> {
     tags: &'a RawValue,
 }
 
-/// What utoipa makes can always be written.
+/// Serializes a value. Values of utoipa can always be serialized.
 fn json(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

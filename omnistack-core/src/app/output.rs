@@ -1,4 +1,4 @@
-//! What commands write to standard output.
+//! Standard output of the commands.
 
 use std::{
     fmt,
@@ -7,11 +7,11 @@ use std::{
 
 use crate::Failure;
 
-/// Writes one line to standard output. A pipe whose reader has ended, as `head` does, takes no more and is no failure:
-/// the command goes on to its end, and its exit status stays true.
+/// Writes one line to standard output. Ignores a closed pipe, such as that of `head`: the command runs to its end,
+/// and its exit status stays correct.
 ///
 /// # Errors
-/// The line can't be written, for example because the disk is full.
+/// Fails if the line can't be written, for example because the disk is full.
 pub(super) fn print_line(text: fmt::Arguments<'_>) -> crate::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

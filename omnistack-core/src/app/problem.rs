@@ -1,18 +1,18 @@
-//! What keeps an app from being built.
+//! Problems of the build.
 
 use std::fmt;
 
 use super::Missing;
 use crate::config::ConfigProblem;
 
-/// One thing that keeps the app from being built, and what to do about it.
+/// A problem that keeps the app from being built, and its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Whose it is.
+    /// Name of the module that has the problem.
     pub module: &'static str,
-    /// What is wrong.
+    /// Description of what is wrong.
     pub what: String,
-    /// What to do.
+    /// Description of what to do.
     pub fix: String,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that keeps the app from being built.
+/// All problems that keep the app from being built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError(pub Vec<Problem>);
 

@@ -1,8 +1,9 @@
-//! What hyper refuses before any service sees it: no HTTP, a path too long, headers too large or too many.
+//! Responses to requests that hyper rejects before any service sees them: requests that are not HTTP, a path that is
+//! too long, headers that are too large or too many.
 //!
-//! It writes a bare status line by itself then. Such an answer is recognised as it is written and the app is asked for its own,
-//! with a request that says [`Unreadable`], so that it has the one error form, an id, a line in the log and a place in the
-//! rate limit like any other.
+//! hyper writes a bare status line for them. Such a response is recognised as it is written and replaced by the app's
+//! response to a request that is marked [`Unreadable`], so that it has the standard error format, a request id, a
+//! line in the access log, and counts towards the rate limit.
 
 use std::{
     convert::Infallible,
@@ -25,7 +26,8 @@ use crate::http::{
     layer::{PeerAddr, Unreadable},
 };
 
-/// A connection's stream: says when the client takes its answer, and puts the app's refusals in the place of hyper's.
+/// The stream of a connection. It records when the client reads the response, and replaces hyper's error responses by
+/// the app's.
 pub(super) struct Stream<S> {
     inner: TokioIo<TcpStream>,
     connection: Arc<Connection>,
@@ -35,13 +37,13 @@ pub(super) struct Stream<S> {
 }
 
 enum Refusal {
-    /// Nothing was refused.
+    /// No request was rejected.
     None,
-    /// The app is asked for its answer.
+    /// The app is creating its response.
     Asked(Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>),
-    /// It is being written.
+    /// The response is being written.
     Writing(Vec<u8>, usize),
-    /// hyper's own goes out, since the app has none.
+    /// The app has no response: hyper's own response is sent.
     Bare,
 }
 
@@ -64,7 +66,7 @@ where
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
     S::Future: Send,
 {
-    /// Writes the app's refusal where `head` is hyper's; none where it isn't.
+    /// Writes the app's response if `head` is an error response of hyper. Returns `None` if it is not.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<Option<io::Result<()>>> {
         loop {
             match &mut self.refusal {
@@ -85,7 +87,7 @@ where
                         Err(error) => return Poll::Ready(Some(Err(error))),
                     }
                 }
-                // The connection ends with it: nothing else is written.
+                // The connection ends with this response: nothing else is written.
                 Refusal::Writing(..) => return Poll::Ready(Some(Ok(()))),
                 Refusal::Bare => return Poll::Ready(None),
             }
@@ -93,7 +95,8 @@ where
     }
 }
 
-/// Whether these are the bytes of an answer hyper made up: one of three statuses, and no headers but its own three.
+/// Returns the reason if these are the bytes of an error response of hyper: one of three statuses, and no headers but
+/// its own three.
 fn refused(head: &[u8]) -> Option<Unreadable> {
     let rest = head.strip_prefix(b"HTTP/1.1 4").or_else(|| head.strip_prefix(b"HTTP/1.0 4"))?;
     let unreadable = match rest.first_chunk()? {
@@ -107,7 +110,7 @@ fn refused(head: &[u8]) -> Option<Unreadable> {
     headers.all(|line| own.iter().any(|own| line.starts_with(own))).then_some(unreadable)
 }
 
-/// The app's answer, as bytes; none if it doesn't know what it is asked.
+/// Returns the app's response as bytes, or `None` if the app has no response for this error.
 async fn ask<S>(service: S, peer: PeerAddr, unreadable: Unreadable) -> Option<Vec<u8>>
 where
     S: Service<Request, Response = Response, Error = Infallible>,

@@ -1,4 +1,4 @@
-//! What a module contributes.
+//! The registry of what a module contributes.
 
 mod headers;
 mod work;
@@ -37,20 +37,20 @@ use crate::{
     jobs::{CronSpec, Handler, JobService, Queue},
 };
 
-/// Where a layer sits. Slots order layers; the order of `.with(…)` calls never matters.
+/// Position of a layer in the stack. Slots order layers; the order of the `.with(…)` calls has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// Around everything, unmatched paths included.
+    /// Outermost: around all requests, including those that match no route.
     Edge,
-    /// Around a matched route's guard: the caller is not known yet.
+    /// Outside the guard of a matched route: the caller is not known yet.
     Identity,
-    /// Within the guard: the caller and the tenant are known.
+    /// Inside the guard: the caller and the tenant are known.
     Tenant,
-    /// Closest to the handler.
+    /// Innermost: next to the handler.
     Route,
 }
 
-/// Makes a value once what it needs is there, and says who did.
+/// Creates a value from other provided values, or returns what is missing.
 pub(super) type Provide = Box<dyn Fn(&mut Ctx) -> Result<(), Missing> + Send>;
 type WireRoutes = Box<dyn FnOnce(&Ctx) -> Result<Vec<(String, MethodRouter)>, Missing> + Send>;
 type WireLayer = Box<dyn FnOnce(&Ctx) -> Result<Applied, Missing> + Send>;
@@ -66,16 +66,16 @@ pub(super) struct Routes {
     pub(super) wire: WireRoutes,
 }
 
-/// A layer, ready to be put around one route or around the whole router.
+/// A layer that can be put around one route or around the whole router.
 pub(super) struct Applied {
     pub(super) route: Arc<dyn Fn(MethodRouter) -> MethodRouter + Send + Sync>,
     pub(super) router: Arc<dyn Fn(Router) -> Router + Send + Sync>,
 }
 
-/// Puts a layer around every job's handler.
+/// Puts a layer around the handler of every job.
 pub(super) type JobLayer = Box<dyn Fn(JobService) -> JobService + Send>;
 
-/// Collects what a module contributes. All of it is data or closures: nothing runs until the app is wired.
+/// Collects what a module contributes: data and closures. Nothing runs until the app is built.
 ///
 /// ```
 /// use omnistack_core::{app::{Api, Module, Mount, Registry}, db::Db};
@@ -103,7 +103,7 @@ pub struct Registry {
     pub(crate) ctx: Ctx,
     pub(super) routes: Vec<Routes>,
     pub(super) description: Description,
-    /// Those that some route asks for.
+    /// Permissions that some route requires.
     pub(super) permissions: BTreeSet<String>,
     pub(super) headers: headers::DeclaredHeaders,
     pub(super) layers: Vec<(Slot, &'static str, WireLayer)>,
@@ -117,7 +117,7 @@ pub struct Registry {
     pub(super) crons: Vec<CronSpec>,
     pub(super) providers: Vec<(TypeId, &'static str)>,
     pub(super) provided_later: Vec<(&'static str, Provide)>,
-    /// What is missing without each, and what to do about it.
+    /// Required types, and the problem to report if one is missing.
     pub(super) requirements: Vec<(TypeId, Problem)>,
     pub(super) banner: Banner,
     pub(super) problems: Vec<Problem>,
@@ -152,13 +152,14 @@ impl Registry {
         }
     }
 
-    /// Makes permissions known that handlers ask for themselves: those of mounts and guarded routes are known already.
+    /// Declares permissions that handlers check themselves. Permissions of mounts and guarded routes are declared
+    /// automatically.
     pub fn permissions(&mut self, asked: impl IntoIterator<Item = impl Into<String>>) -> &mut Self {
         self.permissions.extend(asked.into_iter().map(Into::into));
         self
     }
 
-    /// Mounts routes. Their state is made once, while wiring, from what others provide.
+    /// Mounts routes. `state` creates their state once, while the app is built, from provided values.
     pub fn routes<S: Clone + Send + Sync + 'static>(
         &mut self,
         mount: Mount,
@@ -181,8 +182,11 @@ impl Registry {
             at.push(described.paths.keys().map(|path| mount.join(path)).collect::<Vec<_>>());
             infos.extend(routing::infos(self.module, &mount, &described));
             for (id, [one, other]) in self.description.add(self.module, &mount, described) {
-                let what = format!("describes {one} as the operation `{id}`, as {other} is");
-                self.problem(what, "name one by `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`");
+                let what = format!("has two operations with the id `{id}`: {one} and {other}");
+                self.problem(
+                    what,
+                    "rename one with `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`",
+                );
             }
         }
         permissions.extend(mount.resource.iter().flat_map(|on| [format!("{on}:read"), format!("{on}:write")]));
@@ -198,7 +202,7 @@ impl Registry {
             let routers = crate::flags::behind(routers, flags, ctx)?;
             let routers = routers.into_iter().chain(hidden_routers).map(|router| router.with_state(state.clone()));
             let routes = at.into_iter().zip(routers);
-            // The last path gets the router itself: most have one.
+            // The last path takes the router itself; most routers have one path.
             let each = |(paths, router): (Vec<String>, _)| {
                 let routers = std::iter::repeat_n(router, paths.len());
                 paths.into_iter().zip(routers)
@@ -207,43 +211,52 @@ impl Registry {
         });
         self.costs(&mount, &known);
         if mount.in_person && matches!(mount.audience(), Audience::Public | Audience::Machine) {
-            let what = format!("{} is for users in person, and its audience is `{}`", mount.prefix(), mount.audience());
-            self.problem(what, "mount it with `Mount::app` or `Mount::admin`");
+            let what = format!(
+                "{} is a mount with `in_person`, which its access level `{}` does not support",
+                mount.prefix(),
+                mount.audience()
+            );
+            self.problem(what, "use `Mount::app` or `Mount::admin`, or remove `in_person`");
         }
         self.routes.push(Routes { module: self.module, mount, infos, wire });
         self.schemas(api.schemas);
         self
     }
 
-    /// Adds schemas to the description.
+    /// Adds schemas to the OpenAPI document.
     fn schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         for (name, other) in self.description.add_schemas(self.module, schemas) {
-            let what = format!("calls a schema `{name}`, as module `{other}` calls a different one");
-            self.problem(what, "give it a name of its own: `#[schema(as = …)]`");
+            let what =
+                format!("has a schema named `{name}`, which differs from the schema of that name of module `{other}`");
+            self.problem(what, "give one of them another name: `#[schema(as = …)]`");
         }
     }
 
-    /// Describes a way by which callers say who they are, beside `Authorization: Bearer`: a header or a cookie.
+    /// Describes a method by which callers authenticate, besides `Authorization: Bearer`: a header or a cookie.
     pub fn security_scheme(&mut self, name: &'static str, scheme: SecurityScheme) -> &mut Self {
         self.description.add_security_scheme(name, scheme);
         self
     }
 
-    /// Describes a header or a query parameter that each route of signed-in callers heeds.
+    /// Describes a header or a query parameter that every route of signed-in callers reads.
     pub fn caller_parameter(&mut self, name: &'static str, parameter: Parameter) -> &mut Self {
         self.description.add_parameter(name, parameter);
         self
     }
 
-    /// Finds costs of a rate that mean nothing.
+    /// Reports invalid costs of a rate limit.
     fn costs(&mut self, mount: &Mount, routes: &[String]) {
         let Some(limit) = &mount.rate_limit else { return };
         for (path, cost) in limit.costs(|path| mount.join(path)) {
             if !routes.contains(&path) {
-                self.problem(format!("gives {path} a cost, and mounts no such route"), "name a path of the same `Api`");
+                self.problem(
+                    format!("sets a rate limit cost for {path}, but mounts no such route"),
+                    "use a path of the same `Api`",
+                );
             } else if cost > limit.rate.largest() {
-                let what = format!("{path} costs {cost} of a rate of {}: it could never be called", limit.rate);
-                self.problem(what, "lower the cost, or raise the burst");
+                let what =
+                    format!("{path} costs {cost}, which is more than the rate limit of {} ever allows", limit.rate);
+                self.problem(what, "lower the cost, or raise the burst of the rate limit");
             }
         }
     }
@@ -268,15 +281,15 @@ impl Registry {
         self
     }
 
-    /// Adds the module's schema changes: `registry.migrations(migrations!["0001_projects"])`.
+    /// Adds the module's migrations: `registry.migrations(migrations!["0001_projects"])`.
     pub fn migrations(&mut self, migrations: Migrations) -> &mut Self {
         let mut last = 0;
         for migration in migrations {
             let version = crate::db::migration_version(migration.name);
             if version <= last {
                 self.problem(
-                    format!("migration `{}` does not follow number {last}", migration.name),
-                    "begin each name with a number larger than the one before: `0002_archive`",
+                    format!("migration `{}` must have a number larger than {last}", migration.name),
+                    "begin each migration's name with a number larger than the previous one: `0002_archive`",
                 );
             }
             last = last.max(version);
@@ -285,7 +298,7 @@ impl Registry {
         self
     }
 
-    /// Adds a check to `/health/ready`: something the app can't serve without.
+    /// Adds a required check to `/health/ready`: if it fails, the app is not ready.
     pub fn health<C, F>(
         &mut self,
         name: &'static str,
@@ -298,8 +311,8 @@ impl Registry {
         self.check(name, move |ctx| check(ctx).map(|check| Check::new(name, check)))
     }
 
-    /// As [`health`](Self::health), of something the app serves without, less well: the answer says `degraded`, and is
-    /// 200 all the same.
+    /// Like [`health`](Self::health), for something that the app can serve without: if the check fails, the status is
+    /// `degraded` and the response is still 200.
     pub fn health_optional<C, F>(
         &mut self,
         name: &'static str,
@@ -321,22 +334,22 @@ impl Registry {
         self
     }
 
-    /// Offers a value to every module's wiring.
+    /// Provides a value to all modules.
     pub fn provide<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
         self.claim::<T>();
         self.ctx.insert(value);
         self
     }
 
-    /// As [`provide`](Self::provide), of a value made from what core and other modules provide, whichever of them
-    /// registers first.
+    /// Like [`provide`](Self::provide), but creates the value from other provided values. The order in which modules
+    /// register has no effect.
     pub fn provide_with<T: Clone + Send + Sync + 'static>(
         &mut self,
         value: impl Fn(&Ctx) -> Result<T, Missing> + Send + 'static,
     ) -> &mut Self {
         self.claim::<T>();
         let provide: Provide = Box::new(move |ctx| {
-            // It may have been replaced by a test's.
+            // A test may have replaced the value.
             if !ctx.has(TypeId::of::<T>()) {
                 let value = value(ctx)?;
                 ctx.insert(value);
@@ -347,17 +360,17 @@ impl Registry {
         self
     }
 
-    /// Notes that the module provides a `T`, which only one may.
+    /// Records that the module provides a `T`. Only one module may.
     fn claim<T: 'static>(&mut self) {
         let id = TypeId::of::<T>();
         if let Some((_, other)) = self.providers.iter().find(|(provided, _)| *provided == id) {
-            let what = format!("provides `{}`, as module `{other}` does", type_name::<T>());
+            let what = format!("provides `{}`, which module `{other}` also provides", type_name::<T>());
             self.problem(what, format!("remove one of the modules `{other}` and `{}`", self.module));
         }
         self.providers.push((id, self.module));
     }
 
-    /// Makes what is [provided with](Self::provide_with) something else, in whatever order it takes.
+    /// Creates the values of [`provide_with`](Self::provide_with) in the order of their dependencies.
     pub(super) fn provide_later(&mut self) {
         let mut waiting = std::mem::take(&mut self.provided_later);
         loop {
@@ -371,7 +384,7 @@ impl Registry {
                 }
             });
             if waiting.is_empty() || waiting.len() == before {
-                // Without a database or keys their settings are among the problems already.
+                // Without a database or keys, the problems already include their settings.
                 if self.problems.is_empty() {
                     self.problems.extend(missing.into_iter().map(|(module, what)| Problem::missing(module, what)));
                 }
@@ -380,7 +393,7 @@ impl Registry {
         }
     }
 
-    /// What stands in when no module provides a value of this type: core's embedded defaults.
+    /// Provides a default value, unless a module provides a value of its type.
     pub(super) fn default<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> &mut Self {
         if !self.ctx.has(TypeId::of::<T>()) {
             self.ctx.insert(value);
@@ -388,26 +401,27 @@ impl Registry {
         self
     }
 
-    /// Whether some module can't do without a `T`.
+    /// Returns whether a module requires a `T`.
     pub(crate) fn requires<T: 'static>(&self) -> bool {
         self.requirements.iter().any(|(id, _)| *id == TypeId::of::<T>())
     }
 
-    /// Makes it a problem of the build when no module provides a `T`.
+    /// Requires that a module provides a `T`. The build fails if none does.
     pub fn require<T: 'static>(&mut self) -> &mut Self {
         let name = type_name::<T>();
         let fix = format!("add the module that provides `{name}`, or provide one with `registry.provide(…)`");
         self.require_or::<T>(format!("needs `{name}`, which no module provides"), fix)
     }
 
-    /// As [`require`](Self::require), in the module's own words: what is wrong without a `T`, and what to do about it.
+    /// Like [`require`](Self::require), with messages of the module: what is wrong without a `T`, and what to do.
     pub fn require_or<T: 'static>(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
         let problem = Problem { module: self.module, what: what.into(), fix: fix.into() };
         self.requirements.push((TypeId::of::<T>(), problem));
         self
     }
 
-    /// Reads the module's settings; `None` after noting what is wrong with them, when the app won't be built.
+    /// Reads the module's settings. Returns `None` if they are invalid; the build then fails and reports the
+    /// problems.
     pub fn config<S: Section>(&mut self) -> Option<S> {
         self.config
             .section()
@@ -418,19 +432,19 @@ impl Registry {
             .ok()
     }
 
-    /// Where the app runs.
+    /// Returns the environment in which the app runs.
     pub fn environment(&self) -> Environment {
         self.config.environment()
     }
 
-    /// Where users reach the app; it is in the [`Ctx`] as well.
+    /// Returns the address at which users reach the app. It is in the [`Ctx`] as well.
     pub fn public_url(&self) -> PublicUrl {
-        // That it is none was told when the app's own settings were read.
+        // An invalid address was reported when the app's settings were read.
         self.config.section::<AppSettings>().map(|app| app.public_url).unwrap_or_default()
     }
 
-    /// Makes it a problem in production that users can't reach the app over TLS at [`public_url`](Self::public_url): `what`
-    /// would lead nowhere.
+    /// Requires in production that [`public_url`](Self::public_url) begins with `https://`. `what` names what needs
+    /// the address, for the message.
     ///
     /// ```
     /// # use omnistack_core::app::Registry;
@@ -440,29 +454,32 @@ impl Registry {
     /// ```
     pub fn require_public_url(&mut self, what: &str) -> &mut Self {
         if self.environment().is_production() && !self.public_url().is_https() {
-            let what = format!("{what} need the address users reach the app at: `PUBLIC_URL`");
-            self.problem(what, "set it to that address, over TLS, e.g. PUBLIC_URL=https://app.example.com");
+            let what = format!("{what} need the public address of the app: `PUBLIC_URL`");
+            self.problem(
+                what,
+                "set it to an address that begins with https://, such as PUBLIC_URL=https://app.example.com",
+            );
         }
         self
     }
 
-    /// What the app is called: as [`AppBuilder::named`](super::AppBuilder::named) says.
+    /// Returns the app's name, as set with [`AppBuilder::named`](super::AppBuilder::named).
     pub fn app_name(&self) -> &str {
         &self.title
     }
 
-    /// The app's clock.
+    /// Returns the app's clock.
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// Keeps the app from being built: what is wrong, and what to do about it.
+    /// Reports a problem, which makes the build fail: what is wrong, and what to do.
     pub fn problem(&mut self, what: impl Into<String>, fix: impl Into<String>) -> &mut Self {
         self.problems.push(Problem { module: self.module, what: what.into(), fix: fix.into() });
         self
     }
 
-    /// Adds a line to what `serve` prints at start.
+    /// Adds a line to the text that `serve` prints at startup. It is left out while its text is empty.
     pub fn banner(&mut self, label: &'static str, text: impl Fn() -> String + Send + Sync + 'static) -> &mut Self {
         self.banner.line(label, text);
         self

@@ -1,4 +1,4 @@
-//! From mounts to one router.
+//! The router of all mounts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,16 +25,16 @@ use crate::{
     identity::{Authenticator, GuardLayer},
 };
 
-/// One route, as `routes` lists it.
+/// A route, as the command `routes` lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteInfo {
     /// Full path, with `{parameters}`.
     pub path: String,
-    /// `GET`, or `ANY` for one the API's description leaves out.
+    /// Method such as `GET`, or `ANY` for a route that the OpenAPI document leaves out.
     pub method: String,
-    /// Who may call it.
+    /// Access level.
     pub audience: Audience,
-    /// Whose it is.
+    /// Name of the module that mounts it.
     pub module: &'static str,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn list(registry: &Registry) -> Vec<RouteInfo> {
     list
 }
 
-/// What is mounted of these.
+/// Returns the routes of a mount.
 pub(super) fn infos(module: &'static str, mount: &Mount, paths: &Paths) -> Vec<RouteInfo> {
     let info = |path: &str, item| {
         let methods = operations(item).into_iter().map(|(method, _)| name(&method));
@@ -84,10 +84,10 @@ pub(super) fn name(method: &HttpMethod) -> &'static str {
     }
 }
 
-/// Finds routes that can't stand side by side, with core's own pages among them, by the rules of axum's own matcher.
+/// Reports routes that conflict with each other or with core's own pages, by the rules of axum's matcher.
 pub(super) fn conflicts(registry: &mut Registry) {
-    const ELSEWHERE: &str = "mount one of them elsewhere: `Mount::app(\"/another-path\")`";
-    const PARAMETERS: &str = "write a parameter as `{name}`, and all the rest of a path as `{*name}`";
+    const OTHER_PATH_FIX: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
+    const PARAMETER_FIX: &str = "write a parameter as `{name}`, and the rest of a path as `{*name}`";
     let mut matcher = matchit::Router::new();
     let mut taken: BTreeMap<String, Vec<(String, &'static str)>> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -97,15 +97,19 @@ pub(super) fn conflicts(registry: &mut Registry) {
                 methods.iter().find(|(method, _)| *method == info.method || method == "ANY" || info.method == "ANY");
             if let Some((_, other)) = clash {
                 let what = format!("{} {} is also mounted by module `{other}`", info.method, info.path);
-                problems.push((info.module, what, ELSEWHERE));
+                problems.push((info.module, what, OTHER_PATH_FIX));
             }
             methods.push((info.method, info.module));
             continue;
         }
         if info.path.split('/').any(|segment| segment.starts_with([':', '*'])) {
-            problems.push((info.module, format!("{} is in the style of an older axum", info.path), PARAMETERS));
+            problems.push((
+                info.module,
+                format!("{} uses the parameter syntax of an older axum version", info.path),
+                PARAMETER_FIX,
+            ));
         } else if let Err(error) = matcher.insert(info.path.clone(), ()) {
-            let fix = if matches!(error, InsertError::Conflict { .. }) { ELSEWHERE } else { PARAMETERS };
+            let fix = if matches!(error, InsertError::Conflict { .. }) { OTHER_PATH_FIX } else { PARAMETER_FIX };
             problems.push((info.module, format!("{} can't be mounted: {error}", info.path), fix));
         }
         taken.insert(info.path, vec![(info.method, info.module)]);
@@ -116,7 +120,7 @@ pub(super) fn conflicts(registry: &mut Registry) {
     }
 }
 
-/// The limits of each path. Where mounts share one, each for its own methods, the wider of their limits holds.
+/// Returns the limits of each path. Where mounts share a path, each for its own methods, the larger limits apply.
 pub(super) fn limits(mounts: &[Wired], elsewhere: RouteLimits) -> BTreeMap<String, RouteLimits> {
     let mut all = BTreeMap::new();
     for Wired { mount, routers } in mounts {
@@ -131,10 +135,10 @@ pub(super) fn limits(mounts: &[Wired], elsewhere: RouteLimits) -> BTreeMap<Strin
     all
 }
 
-/// Which paths heed `Idempotency-Key`, and for how long they hold one.
+/// The idempotency layers of the paths that read `Idempotency-Key`.
 pub(super) struct Keys {
     layer: IdempotencyLayer,
-    /// By path, the timeout of each that takes a POST or PATCH.
+    /// Timeout by path, for each path with a POST or PATCH.
     paths: BTreeMap<String, Option<Duration>>,
 }
 
@@ -146,7 +150,7 @@ impl Keys {
         Self { paths: paths.collect(), layer }
     }
 
-    /// The layer of a path. A lease is no shorter than the time its requests have.
+    /// Returns the layer of a path. Its lease is at least as long as the timeout of the path.
     fn of(&self, mount: &Mount, path: &str) -> Option<IdempotencyLayer> {
         let timeout = self.paths.get(path).filter(|_| mount.keys != mount::Keys::Ignored)?;
         let layer = self.layer.clone().lease_at_least(timeout.unwrap_or_default());
@@ -154,8 +158,8 @@ impl Keys {
     }
 }
 
-/// Puts every mount's rate and guard around its routes, and around their fallbacks too (`any(…)`, `.fallback(…)`, the
-/// 405): `route_layer` would leave those unguarded.
+/// Puts each mount's rate limit and guard around its routes, and around their fallbacks too (`any(…)`,
+/// `.fallback(…)`, the 405 response): `route_layer` would leave those unguarded.
 pub(super) fn router(
     mounts: Vec<Wired>,
     layers: &[(Slot, Applied)],
@@ -172,7 +176,7 @@ pub(super) fn router(
     };
     let mut all = Router::new();
     for Wired { mount, routers } in mounts {
-        // Mounts that share a prefix, each for its own routes, are counted apart.
+        // Mounts that share a prefix, each for its own routes, have separate counters.
         let turn = prefixes.entry(mount.prefix()).or_default();
         *turn += 1;
         let limit = mount.rate_limit.as_ref().map(|limit| {
@@ -203,8 +207,8 @@ pub(super) fn router(
     all
 }
 
-/// The caller is known first, then counted, then asked what it wants done once. Each layer of a router boxes the whole of
-/// what is inside, so those that are there go on together.
+/// Puts the layers around a router: the caller is authenticated first, then counted, then the idempotency key is
+/// read. Each layer of a router boxes everything inside it, so the layers are added as one.
 fn around(
     router: MethodRouter,
     key: Option<IdempotencyLayer>,

@@ -1,4 +1,4 @@
-//! The listener: connections in, requests to the app, and a graceful end.
+//! The HTTP server: it accepts connections, passes requests to the app, and shuts down gracefully.
 
 use std::{
     cell::RefCell,
@@ -29,21 +29,21 @@ use super::{
 };
 use crate::http::{Request, Response, layer::PeerAddr};
 
-/// How connections are treated.
+/// Settings for connections.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// Longest a connection may do nothing: until a request's headers are there, idle ones included, and until the client
-    /// takes more of an answer. It is ended within a quarter of the time more. An open request doesn't count as idle: the
-    /// app's own timeouts are for that.
+    /// Longest idle time of a connection: until the headers of a request have arrived, between requests, and until
+    /// the client reads more of a response. The connection is closed at most a quarter of this time later. An open
+    /// request does not count as idle; the request timeout applies to it.
     pub header_timeout: Duration,
-    /// How long open requests may go on once the server is told to end.
+    /// Time that open requests have to finish after shutdown begins.
     pub grace: Duration,
 }
 
 /// An HTTP/1.1 and HTTP/2 server for any tower service.
 ///
-/// axum's own `serve` lets a client that opens connections and sends nothing keep them for ever, and waits for open
-/// requests without a deadline when it ends.
+/// Unlike `axum::serve`, it closes connections on which the client sends nothing, and at shutdown it waits for open
+/// requests only until a deadline.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -51,18 +51,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address; port 0 takes a free one.
+    /// Listens on an address. Port 0 selects a free port.
+    ///
+    /// # Errors
+    /// Fails if the address can't be bound.
     pub async fn bind(address: SocketAddr, settings: ServerSettings) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, settings })
     }
 
-    /// Where it listens.
+    /// Returns the address on which the server listens.
+    ///
+    /// # Errors
+    /// Fails if the operating system can't return the address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until told to end; then takes no more connections, lets open requests finish within the grace and returns
-    /// how many connections were cut.
+    /// Serves until shutdown. Then it accepts no more connections, waits for open requests until the grace period
+    /// ends, and returns how many connections were closed with open requests.
     pub async fn run<S>(self, service: S, shutdown: Shutdown) -> usize
     where
         S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Unpin + 'static,
@@ -108,7 +114,7 @@ impl Server {
                     serving.as_mut().poll(cx)
                 });
                 if let Err(error) = end.await {
-                    tracing::debug!(target: "omnistack::http", %error, peer = %peer.0, "a connection ended early");
+                    tracing::debug!(target: "omnistack::http", %error, peer = %peer.0, "a connection ended with an error");
                 }
                 drop(place);
             });
@@ -124,17 +130,17 @@ impl Server {
     }
 }
 
-/// Connections that failed before we had them are the client's business; running out of file descriptors is ours, and
-/// passes when some are closed.
+/// Logs an error and pauses, unless the client caused it. Running out of file descriptors is our error, and ends when
+/// some are closed.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind as K;
     if !matches!(error.kind(), K::ConnectionRefused | K::ConnectionAborted | K::ConnectionReset) {
-        tracing::error!(target: "omnistack::http", %error, "can't accept connections; trying again");
+        tracing::error!(target: "omnistack::http", %error, "can't accept connections; retrying in 100 ms");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// hyper's view of a tower service: one clone a connection, and another only for a request that finds it not ready.
+/// hyper's view of a tower service: one clone per connection, and another only for a request that finds it not ready.
 struct Adapter<S> {
     service: RefCell<S>,
     peer: PeerAddr,

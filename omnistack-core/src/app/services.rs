@@ -1,4 +1,4 @@
-//! Background work that lives as long as the app.
+//! Background services, which run for as long as the app.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use super::{BoxError, Shutdown};
 
 type Run = Arc<dyn Fn(Shutdown) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
 
-/// A named future that is started again when it fails.
+/// A named future that is restarted if it fails.
 #[derive(Clone)]
 pub(super) struct Service {
     name: &'static str,
     run: Run,
 }
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(30);
 
 impl Service {
     pub(super) fn new<F>(name: &'static str, run: impl Fn(Shutdown) -> F + Send + Sync + 'static) -> Self
@@ -32,16 +32,22 @@ impl Service {
             let run = AssertUnwindSafe((self.run)(shutdown.clone())).catch_unwind();
             match run.await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => tracing::error!(service = self.name, %error, ?pause, "a background service failed"),
-                Err(_) => tracing::error!(service = self.name, ?pause, "a background service panicked"),
+                Ok(Err(error)) => {
+                    tracing::error!(service = self.name, %error, ?pause, "a background service failed; restarting it after the pause")
+                }
+                Err(_) => tracing::error!(
+                    service = self.name,
+                    ?pause,
+                    "a background service panicked; restarting it after the pause"
+                ),
             }
             _ = tokio::time::timeout(pause, shutdown.cancelled()).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_RESTART_DELAY);
         }
     }
 }
 
-/// Starts every service; the set ends when all have.
+/// Starts every service. The set ends when all services have ended.
 pub(super) fn spawn(services: &[Service], shutdown: &Shutdown) -> JoinSet<()> {
     services.iter().map(|service| service.clone().keep_running(shutdown.clone())).collect()
 }

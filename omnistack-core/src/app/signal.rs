@@ -1,6 +1,6 @@
-//! When the process is asked to end.
+//! Shutdown signals of the process.
 
-/// Returns at SIGTERM or SIGINT (Ctrl-C).
+/// Waits for SIGTERM or SIGINT (Ctrl-C).
 pub(super) async fn asked_to_end() {
     #[cfg(unix)]
     {

@@ -1,8 +1,8 @@
 //! Request bodies that are not read to their end.
 //!
-//! An answer may be there before the request's body is: 401, 404, 413, 429. What remains of the body then stands on the
-//! connection in front of the next request. Little of it is read and thrown away; otherwise the answer announces that the
-//! connection closes (RFC 9112, section 9.6). HTTP/2 needs none of it: its streams end alone.
+//! A response may be ready before the request's body has arrived: 401, 404, 413, 429. The rest of the body then
+//! precedes the next request on the connection. A small rest is read and discarded; otherwise the response announces
+//! that the connection closes (RFC 9112, section 9.6). HTTP/2 does not need this: its streams end separately.
 
 use std::{
     pin::Pin,
@@ -19,21 +19,21 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::http::{Request, Response};
 
-/// Largest rest of a body that is read for the next request's sake.
+/// Largest rest of a body that is read to keep the connection open.
 const MAX_DRAINED_BODY_BYTES: u64 = 64 * 1024;
-/// Longest an answer waits for that rest.
+/// Longest time that a response waits for that rest.
 const MAX_DRAIN_TIME: Duration = Duration::from_millis(500);
 
-/// The rest of an HTTP/1 request's body, once the handler has dropped it before its end.
+/// The rest of the body of an HTTP/1 request, after the handler has dropped the body before its end.
 #[derive(Debug)]
 pub(super) struct Unread {
     dropped: oneshot::Receiver<Incoming>,
     body: Option<Incoming>,
-    /// Whether the client sends the body only when it is told to go on (`Expect: 100-continue`).
+    /// Whether the client waits for `100 Continue` before it sends the body (`Expect: 100-continue`).
     waits: bool,
 }
 
-/// Follows a request's body; `None` where there is none, and on HTTP/2.
+/// Wraps the body of a request. Returns `None` if there is no body, and on HTTP/2.
 pub(super) fn follow(request: hyper::Request<Incoming>) -> (Request, Option<Unread>) {
     if request.body().is_end_stream() || request.version() > Version::HTTP_11 {
         return (request.map(Body::new), None);
@@ -56,9 +56,9 @@ impl Unread {
         }
     }
 
-    /// Reads the rest of the body, or adds `Connection: close` to the answer.
+    /// Reads the rest of the body, or adds `Connection: close` to the response.
     pub(super) async fn drain(mut self, mut response: Response) -> Response {
-        // The handler's future is gone by now, and what it held with it.
+        // The handler's future has been dropped, and everything it held.
         if self.is_read() {
             return response;
         }
@@ -66,7 +66,7 @@ impl Unread {
             Some(rest) if !self.waits && response.status() != StatusCode::REQUEST_TIMEOUT => {
                 tokio::time::timeout(MAX_DRAIN_TIME, read(rest)).await.unwrap_or(false)
             }
-            // Another task still reads it, or the client doesn't send it.
+            // Another task still reads the body, or the client does not send it.
             _ => false,
         };
         if !drained {
@@ -76,7 +76,7 @@ impl Unread {
     }
 }
 
-/// Reads a body; returns whether its end came within [`MAX_DRAINED_BODY_BYTES`].
+/// Reads a body. Returns whether it ended within [`MAX_DRAINED_BODY_BYTES`].
 async fn read(mut body: Incoming) -> bool {
     let mut left = MAX_DRAINED_BODY_BYTES;
     while body.size_hint().lower() <= left {
@@ -89,7 +89,7 @@ async fn read(mut body: Incoming) -> bool {
     false
 }
 
-/// A body that goes to [`Unread`] when it is dropped before its end.
+/// A body that is sent to [`Unread`] if it is dropped before its end.
 struct Followed(Option<(Incoming, oneshot::Sender<Incoming>)>);
 
 impl http_body::Body for Followed {
@@ -99,7 +99,7 @@ impl http_body::Body for Followed {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some((body, _)) = &mut self.0 else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
-        // hyper closes the connection after an error by itself.
+        // hyper closes the connection after an error.
         if body.is_end_stream() || matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.0 = None;
         }

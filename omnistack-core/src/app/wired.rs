@@ -1,4 +1,4 @@
-//! From what modules contribute to what runs.
+//! Resolution of what modules contribute.
 
 use super::{
     Missing, Problem, Registry,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{events::Handler as EventHandler, health::Check, jobs::Handler};
 
-/// The contributions, made real.
+/// The resolved contributions of all modules.
 pub(super) struct Wired {
     pub(super) routes: Vec<routing::Wired>,
     pub(super) layers: Vec<(Slot, Applied)>,
@@ -18,7 +18,7 @@ pub(super) struct Wired {
 }
 
 impl Wired {
-    /// Makes them so; nothing after noting what is missing.
+    /// Resolves the contributions. Returns `None` if a value is missing, after reporting it.
     pub(super) fn new(registry: &mut Registry) -> Option<Self> {
         let ctx = registry.ctx.clone();
         let mut problems = Vec::new();
@@ -37,7 +37,8 @@ impl Wired {
                 Err(missing) => keep(routes.module, missing),
             }
         }
-        // Innermost first: layers are put on in this order. By name within a slot, so that the order of modules never matters.
+        // Layers are added innermost first. Within a slot they are ordered by module name, so that the order of
+        // modules has no effect.
         registry.layers.sort_by_key(|(slot, module, _)| (std::cmp::Reverse(*slot), *module));
         for (slot, module, layer) in registry.layers.drain(..) {
             match layer(&ctx) {

@@ -1,4 +1,4 @@
-//! Moments as the app stores and shows them.
+//! Points in time as the app stores and shows them.
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
@@ -9,65 +9,65 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 
-/// A moment in whole microseconds, the precision both databases keep, so that what is read back equals what was
-/// written.
+/// A point in time in whole microseconds, the precision that both databases keep, so that a value read back equals
+/// the value written.
 ///
-/// In JSON and text it is RFC 3339 in UTC. On PostgreSQL it is a `timestamptz`; on SQLite a text of fixed width
-/// (`2030-01-01T00:00:00.000000Z`), so that comparing text compares time, which a text without trailing zeros does not.
-/// Convert from and to [`jiff::Timestamp`] for arithmetic in calendars and time zones. That one ends at 9999-12-30T22:00:00Z, 26
-/// hours before this one.
+/// In JSON and text it is an RFC 3339 string in UTC. On PostgreSQL it is a `timestamptz`; on SQLite a text of fixed
+/// width (`2030-01-01T00:00:00.000000Z`), so that text order is time order. Convert from and to [`jiff::Timestamp`]
+/// for arithmetic in calendars and time zones. The range of `jiff::Timestamp` ends at 9999-12-30T22:00:00Z, 26 hours
+/// before the range of this type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// 9999-12-31T23:59:59.999999Z, which other systems write for "never".
+/// 9999-12-31T23:59:59.999999Z, which some systems write for "never".
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
 const LAST: civil::DateTime = civil::date(9999, 12, 31).at(23, 59, 59, 999_999_000);
 
 impl Timestamp {
-    /// From microseconds since 1970-01-01T00:00:00Z, kept within the years 1 to 9999.
+    /// Creates a timestamp from microseconds since 1970-01-01T00:00:00Z, clamped to the years 1 to 9999.
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(-62_135_596_800_000_000, LAST_MICROS))
     }
 
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Returns the microseconds since 1970-01-01T00:00:00Z.
     pub fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970-01-01T00:00:00Z.
+    /// Returns the whole seconds since 1970-01-01T00:00:00Z.
     pub fn as_seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Time passed since `earlier`; zero if it is later.
+    /// Returns the time passed since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The calendar view; of the last 26 hours of the year 9999 the last moment it has.
+    /// Returns the timestamp as a [`jiff::Timestamp`]. A value after [`jiff::Timestamp::MAX`] becomes that maximum.
     pub fn to_jiff(self) -> jiff::Timestamp {
         let nanos = i32::try_from(self.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
         jiff::Timestamp::new(self.0.div_euclid(1_000_000), nanos).unwrap_or(jiff::Timestamp::MAX)
     }
 
-    /// Returns the moment for readers of English, in UTC and to the minute: `31 January 2030, 12:00 UTC`.
+    /// Returns the time in English, in UTC and to the minute: `31 January 2030, 12:00 UTC`.
     pub fn to_readable(self) -> String {
         self.to_jiff().strftime("%-d %B %Y, %H:%M UTC").to_string()
     }
 
-    /// RFC 3339 with exactly six fractional digits: text order is time order.
+    /// Returns RFC 3339 text with exactly six fractional digits, whose text order is time order.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_fixed_width(self) -> String {
         format!("{self:.6}")
     }
 
-    /// Returns the moment in UTC if it is later than [`jiff::Timestamp::MAX`].
+    /// Returns the time in UTC if it is later than [`jiff::Timestamp::MAX`].
     fn late(self) -> Option<civil::DateTime> {
         let is_late = self.0 > jiff::Timestamp::MAX.as_microsecond();
         is_late.then(|| LAST.saturating_sub(SignedDuration::from_micros(LAST_MICROS - self.0)))
     }
 
-    /// Reads a moment that is later than [`jiff::Timestamp::MAX`].
+    /// Parses a time that is later than [`jiff::Timestamp::MAX`].
     fn parse_late(text: &str) -> Option<Self> {
         let pieces = Pieces::parse(text).ok()?;
         let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
@@ -137,7 +137,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| D::Error::custom("expected a time as in RFC 3339, e.g. 2030-01-31T12:00:00Z"))
+        text.parse().map_err(|_| D::Error::custom("expected an RFC 3339 time such as 2030-01-31T12:00:00Z"))
     }
 }
 
@@ -151,7 +151,8 @@ impl PartialSchema for Timestamp {
     }
 }
 
-/// The schema's name is not `Timestamp`, which hides a type of many languages from generated clients.
+/// The schema is named `UtcTime`: a schema named `Timestamp` would clash with a built-in type in many client
+/// languages.
 impl ToSchema for Timestamp {
     fn name() -> Cow<'static, str> {
         "UtcTime".into()

@@ -69,7 +69,7 @@ where
             let (parts, body) = request.into_parts();
             if !CallerFlags::of(&flags, &parts).await.is_on(&key) {
                 // As of a path nobody answers.
-                let message = format!("nothing answers at {}", parts.uri.path());
+                let message = format!("no route matches {}", parts.uri.path());
                 return Ok(Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response());
             }
             Ok(inner.call(Request::from_parts(parts, body)).await?.into_response())

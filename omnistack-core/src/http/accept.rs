@@ -1,9 +1,9 @@
-//! `Accept` (RFC 9110, section 12.5.1).
+//! The `Accept` header (RFC 9110, section 12.5.1).
 
 use http::{HeaderMap, header};
 
-/// Returns whether a request names the media type `wanted` in `Accept`, with a quality above zero and not below that of
-/// `other`. Wildcards name no type: a client that takes anything gets what is sent by default.
+/// Returns whether `Accept` names the media type `wanted` with a quality above zero and at least that of `other`.
+/// Wildcards are ignored: a client that accepts any type gets the default.
 ///
 /// ```
 /// use omnistack_core::http::{HeaderMap, HeaderValue, header, prefers};
@@ -18,7 +18,8 @@ pub fn prefers(headers: &HeaderMap, wanted: &str, other: &str) -> bool {
     quality(headers, wanted).is_some_and(|wanted| wanted > 0.0 && wanted >= quality(headers, other).unwrap_or(0.0))
 }
 
-/// Returns the quality of a media type that a request names: 1 unless it says less, 0 where it is malformed.
+/// Returns the quality of a media type that `Accept` names: 1 without a `q` parameter, 0 with a malformed one.
+/// Returns `None` if `Accept` does not name the type.
 fn quality(headers: &HeaderMap, media_type: &str) -> Option<f32> {
     let ranges =
         headers.get_all(header::ACCEPT).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -29,7 +30,7 @@ fn quality(headers: &HeaderMap, media_type: &str) -> Option<f32> {
     named.next()
 }
 
-/// Returns the `q` among a media range's parameters.
+/// Returns the quality among the parameters of a media range.
 fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> f32 {
     let q = parameters.find_map(|parameter| match parameter {
         [b'q' | b'Q', b'=', value @ ..] => Some(value),

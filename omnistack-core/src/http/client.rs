@@ -1,6 +1,6 @@
-//! The client for calls to others: one for the whole app, and the only place that makes one.
+//! The HTTP client for calls to providers. The whole app shares one, which is created only here.
 //!
-//! Whoever calls out takes the app's [`Client`], which keeps connections to each host for the next call:
+//! Modules use the app's [`Client`], which keeps connections to each host open for later calls:
 //!
 //! ```no_run
 //! use omnistack_core::app::{Module, Registry};
@@ -19,11 +19,12 @@
 //! }
 //! ```
 //!
-//! It follows no redirects, so that a request and its secrets go where the code says and nowhere else; a redirect is an answer
-//! like any other. It uses no proxy, keeps no cookies, and trusts the certificates the system trusts.
+//! The client follows no redirects, so that a request and its secrets are sent only to the URL that the code names; a
+//! redirect is returned like any other response. The client uses no proxy, stores no cookies, and trusts the
+//! certificates that the operating system trusts.
 //!
-//! It is for hosts the app's operator chose. A host that a *user* chose, such as the URL of a webhook, may be one of the
-//! operator's own network; this client does not look.
+//! It is for hosts that the app's operator configures. A host that a *user* enters, such as the URL of a webhook, may
+//! be in the operator's own network; this client does not check that.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -34,26 +35,28 @@ use crate::app::{BoxError, Registry};
 pub use reqwest::Client;
 
 crate::section! {
-    /// Calls to others.
+    /// Calls to providers.
     pub struct ClientSettings {
-        /// How long opening a connection may take, its TLS included.
+        /// Timeout for opening a connection to a provider, TLS included.
         pub connect_timeout: Duration = "HTTP_CLIENT_CONNECT_TIMEOUT", default "5s", range "1ms"..="10m";
-        /// How long a call may take, from its beginning to the last byte of its answer, unless its caller says otherwise.
+        /// Timeout of a call to a provider, from the start to the last byte of the response, unless the code sets
+        /// another.
         pub timeout: Duration = "HTTP_CLIENT_TIMEOUT", default "30s", range "1ms"..="1h";
     }
 }
 
 impl ClientSettings {
-    /// A client with these limits.
+    /// Creates a client with these timeouts.
     ///
     /// # Errors
-    /// The system's certificates can't be read.
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes one")]
+    /// Fails if the certificates of the operating system can't be read.
+    #[expect(clippy::disallowed_methods, reason = "the only place that creates a client")]
     pub fn client(&self) -> Result<Client, BoxError> {
         let builder = Client::builder()
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
-            // Shorter than what balancers allow, so that a call rarely meets a connection that is being closed.
+            // Shorter than the idle timeout of load balancers, so that a call rarely uses a connection that is being
+            // closed.
             .pool_idle_timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -68,10 +71,10 @@ impl Default for ClientSettings {
     }
 }
 
-/// The base URL of a service: `https`, or `http` on this machine, without credentials in it, query or fragment.
+/// Parses the base URL of a service: `https`, or `http` for this machine, without credentials, query or fragment.
 ///
 /// # Errors
-/// It is none, and what is wrong with it.
+/// Fails with a description if the URL is invalid.
 pub fn base_url(text: &str) -> Result<Url, BoxError> {
     let url: Url = text.parse()?;
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -79,7 +82,7 @@ pub fn base_url(text: &str) -> Result<Url, BoxError> {
     match url.scheme() {
         "https" => {}
         "http" if local => {}
-        _ => return Err("expected https://…; http only to this machine".into()),
+        _ => return Err("expected https://…, or http://… for this machine".into()),
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return Err("expected a URL without credentials, query and fragment".into());
@@ -87,15 +90,16 @@ pub fn base_url(text: &str) -> Result<Url, BoxError> {
     Ok(url)
 }
 
-/// With a module that requires a [`Client`]: the app's.
+/// Provides the app's [`Client`] if a module requires it.
 pub(crate) fn register(registry: &mut Registry) {
-    // Read for its problems, and for the list of settings.
+    // Read to report invalid settings, and to list them.
     if registry.config::<ClientSettings>().is_some() && registry.requires::<Client>() {
         _ = shared(registry);
     }
 }
 
-/// The app's client, made once it is asked for; `None` after noting what is wrong.
+/// Returns the app's client, and creates it at the first call. Returns `None` after reporting a problem if it can't
+/// be created.
 pub(crate) fn shared(registry: &mut Registry) -> Option<Client> {
     if let Ok(client) = registry.ctx.get::<Client>() {
         return Some(client);
@@ -106,8 +110,8 @@ pub(crate) fn shared(registry: &mut Registry) -> Option<Client> {
             Some(client)
         }
         Err(error) => {
-            let fix = "install the system's certificates (`ca-certificates`)";
-            registry.problem(format!("no client for calls to others: {error}"), fix);
+            let fix = "install the certificates of the operating system (`ca-certificates`)";
+            registry.problem(format!("the HTTP client can't be created: {error}"), fix);
             None
         }
     }

@@ -1,11 +1,11 @@
-//! The origins `CORS_ORIGINS` names.
+//! The entries of `CORS_ORIGINS`.
 
 use http::{Uri, uri::Scheme};
 
 use crate::config::Form;
 
-/// One entry of `CORS_ORIGINS`: the origin of a web page as browsers send it (RFC 6454, section 6.2), or `*` for every
-/// origin.
+/// An entry of `CORS_ORIGINS`: the origin of a web page as browsers send it (RFC 6454, section 6.2), or `*` for all
+/// origins.
 ///
 /// ```
 /// use omnistack_core::{config::Form, http::CorsOrigin};
@@ -25,7 +25,7 @@ impl CorsOrigin {
         &self.0
     }
 
-    /// Whether it stands for every origin.
+    /// Returns whether the entry is `*`.
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
@@ -47,7 +47,7 @@ impl Form for CorsOrigin {
             plain.then(|| Self(text.trim_end_matches('/').to_ascii_lowercase()))
         };
         origin().ok_or_else(|| {
-            format!("`{text}` is not an origin: write scheme and host, and the port if there is one, without a path or a wildcard, e.g. https://app.example.com")
+            format!("`{text}` is not an origin: use scheme, host and optional port, without a path or a wildcard, such as https://app.example.com")
         })
     }
 }

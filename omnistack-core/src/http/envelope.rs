@@ -1,4 +1,4 @@
-//! The wrapping of answers from version 2 on.
+//! The envelope of responses, from version 2 on.
 
 use std::convert::Infallible;
 
@@ -18,35 +18,35 @@ use utoipa::{
 use super::{ApiVersion, Error, Request, Response, layer::RequestId};
 use crate::clock::{Clock, Timestamp};
 
-/// `{ "data": …, "meta": { "request_id", "timestamp", "version" } }`.
+/// The envelope of a response: `{ "data": …, "meta": { "request_id", "timestamp", "version" } }`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Envelope<T> {
-    /// What was asked for.
+    /// The requested data.
     pub data: T,
-    /// About this answer.
+    /// Metadata of the response.
     pub meta: MetaBody,
 }
 
-/// About an answer.
+/// Metadata of a response.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct MetaBody {
-    /// The same as in the header `X-Request-Id`.
+    /// Id of the request, as in the header `X-Request-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub request_id: Option<String>,
-    /// When the request came.
+    /// Time at which the request arrived.
     pub timestamp: Timestamp,
-    /// The version that answered: `v2`.
+    /// API version of the response, such as `v2`.
     #[schema(examples("v2"))]
     pub version: String,
 }
 
-/// What an answer says about itself. Extract it and wrap: `Json(meta.wrap(data))`.
+/// Extractor of the response metadata. Use it to wrap the data: `Json(meta.wrap(data))`.
 #[derive(Clone, Debug)]
 pub struct Meta(MetaBody);
 
 impl Meta {
-    /// Wraps an answer.
+    /// Wraps data in the envelope.
     pub fn wrap<T>(self, data: T) -> Envelope<T> {
         Envelope { data, meta: self.0 }
     }
@@ -68,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Meta {
 
 const JSON: &str = "application/json";
 
-/// Puts what succeeds with JSON into the envelope.
+/// Wraps successful JSON responses in the envelope.
 pub(crate) async fn wrap(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Ok(meta) = Meta::from_request_parts(&mut parts, &()).await;
@@ -77,7 +77,7 @@ pub(crate) async fn wrap(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut head, body) = response.into_parts();
-    // It was made whole by a handler: nothing that streams is JSON here.
+    // The handler has created the whole body: JSON responses here are not streams.
     let wrapped = match (to_bytes(body, usize::MAX).await, serde_json::to_vec(&meta.0)) {
         (Ok(data), Ok(meta)) => [b"{\"data\":", data.as_ref(), b",\"meta\":", &meta, b"}"].concat(),
         (Err(error), _) => return Error::internal(error).into_response(),
@@ -91,7 +91,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(JSON.as_bytes()))
 }
 
-/// Says so in the description.
+/// Wraps the schemas of successful JSON responses in the OpenAPI description.
 pub(crate) fn describe(paths: &mut Paths) {
     for item in paths.paths.values_mut() {
         let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
@@ -109,7 +109,7 @@ pub(crate) fn describe(paths: &mut Paths) {
     }
 }
 
-/// What the description refers to.
+/// Returns the schemas that [`describe`] refers to.
 pub(crate) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(MetaBody::name().into_owned(), MetaBody::schema())];
     MetaBody::schemas(&mut schemas);

@@ -1,4 +1,4 @@
-//! The one form of every error.
+//! The error of handlers, and the format of error responses.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, sync::Arc};
 
@@ -13,11 +13,11 @@ use repeats::Repeats;
 
 mod repeats;
 
-/// Of the process, as the log is.
+/// Per process, as the log is.
 static REPEATS: Repeats = Repeats::new();
 
-/// What a handler returns when it can't do what was asked: a status, a stable code for programs, and a message for
-/// people. The cause, if any, is logged once and never sent.
+/// The error of a handler: a status, a stable error code for programs, and a message for people. The cause, if any,
+/// is logged once and never sent.
 ///
 /// ```
 /// use omnistack_core::http::{Error, StatusCode};
@@ -31,8 +31,8 @@ static REPEATS: Repeats = Repeats::new();
 /// assert_eq!(open(0).unwrap_err().status(), StatusCode::CONFLICT);
 /// ```
 ///
-/// It answers as JSON, `{"error": {"code", "message", "details", "request_id", "timestamp"}}`, or as
-/// `application/problem+json` (RFC 9457) to a client that asks for it.
+/// The response is JSON, `{"error": {"code", "message", "details", "request_id", "timestamp"}}`, or
+/// `application/problem+json` (RFC 9457) if the client asks for it.
 pub struct Error(Box<Parts>);
 
 #[derive(Clone)]
@@ -46,60 +46,61 @@ struct Parts {
 }
 
 impl Error {
-    /// An error with a code of your own, in `UPPER_SNAKE_CASE`.
+    /// Creates an error with a custom code, in `UPPER_SNAKE_CASE`.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         let (code, message) = (code.into(), message.into());
         Self(Box::new(Parts { status, code, message, details: None, headers: HeaderMap::new(), source: None }))
     }
 
-    /// 400: the request can't be read.
+    /// Creates a 400 error: the request can't be read.
     pub fn bad_request(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// 401: nobody is signed in.
+    /// Creates a 401 `UNAUTHORIZED` error: the caller is not signed in.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// 403: signed in, but not allowed.
+    /// Creates a 403 `FORBIDDEN` error: the caller is signed in, but not allowed.
     pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
-    /// 404: no such thing, or not the caller's to see.
+    /// Creates a 404 `NOT_FOUND` error: the thing does not exist, or the caller may not see it.
     pub fn not_found(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("{what} was not found"))
     }
 
-    /// 409: it conflicts with what is there.
+    /// Creates a 409 error: the request conflicts with the current state.
     pub fn conflict(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
-    /// 422: readable, but not acceptable. Each problem names the field it is about.
+    /// Creates a 422 `VALIDATION_FAILED` error: the request can be read, but has invalid values. Each problem names
+    /// its field.
     pub fn invalid(problems: impl IntoIterator<Item = FieldProblem>) -> Self {
         let problems: Vec<_> = problems.into_iter().collect();
         let message = match problems.as_slice() {
             [only] => format!("`{}` {}", only.field, only.message),
-            many => format!("{} values are not acceptable", many.len()),
+            many => format!("{} values are invalid", many.len()),
         };
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message).detail("fields", problems)
     }
 
-    /// 503: not now; `Retry-After` says when.
+    /// Creates a 503 error with `Retry-After: 1`: the service is temporarily unavailable.
     pub fn unavailable(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    /// 500: our fault. The cause is logged; the client learns only the request id.
+    /// Creates a 500 `INTERNAL_ERROR` error. The cause is logged; the client gets only the request id.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on our side").cause(source)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").cause(source)
     }
 
-    /// Adds one entry to `details`.
+    /// Adds an entry to `details`.
     pub fn detail(mut self, key: &str, value: impl Serialize) -> Self {
         let details = self.0.details.get_or_insert_with(|| Value::Object(serde_json::Map::default()));
         details[key] = serde_json::to_value(value).unwrap_or(Value::Null);
@@ -112,24 +113,24 @@ impl Error {
         self
     }
 
-    /// Keeps what caused it for the log.
+    /// Sets the cause, which is logged and never sent.
     pub fn cause(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// The status it answers with.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The stable code.
+    /// Returns the error code.
     pub fn code(&self) -> &str {
         &self.0.code
     }
 
-    /// Logs the cause. While something is away every request fails alike: one of them a second is logged, with how many were
-    /// not since. A 500 is a fault of its own each time.
+    /// Logs the cause. During an outage all requests fail with the same code: then one error per second and code is
+    /// logged, with the number of errors that were not logged. Errors with status 500 are all logged.
     fn log(&self) {
         let is_passing = self.0.status != StatusCode::INTERNAL_SERVER_ERROR;
         let alike = if is_passing { REPEATS.admit(&self.0.code) } else { Some(0) };
@@ -140,7 +141,7 @@ impl Error {
         tracing::error!(target: "omnistack::http", code = %self.0.code, cause = source, caused_by, alike, "{}", self.0.message);
     }
 
-    /// The body, with what only the request knows.
+    /// Returns the response, with the request id and the time.
     pub(crate) fn render(&self, form: ErrorForm, request_id: Option<&str>, now: Option<Timestamp>) -> Response {
         let parts = &self.0;
         let (body, content_type) = match form {
@@ -176,32 +177,32 @@ impl Error {
     }
 }
 
-/// How a client wants its errors.
+/// Format of an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorForm {
-    /// Ours.
+    /// JSON with the member `error`.
     Envelope,
-    /// RFC 9457.
+    /// Problem details (RFC 9457).
     Problem,
 }
 
-/// One field that is not acceptable, and why.
+/// A field with an invalid value, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldProblem {
     /// Path of the field: `address.city`, `items[2].name`.
     pub field: String,
-    /// What is wrong, to be read after the field's name.
+    /// What is wrong. It is read after the field's name.
     pub message: String,
 }
 
 impl FieldProblem {
-    /// Names a field and what is wrong with it.
+    /// Creates a problem of a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
-/// The body of an error answer.
+/// Body of an error response.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = ApiError)]
 pub struct ErrorEnvelope {
@@ -209,56 +210,57 @@ pub struct ErrorEnvelope {
     pub error: ErrorBody,
 }
 
-/// What went wrong.
+/// The error of a response.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
-    /// Stable and meant for programs: `RATE_LIMIT_EXCEEDED`.
+    /// Error code for programs. It is stable.
     #[schema(examples("VALIDATION_FAILED"))]
     pub code: String,
-    /// For people; its wording may change.
+    /// Message for people. Its wording may change.
     #[schema(examples("`name` length is lower than 1"))]
     pub message: String,
-    /// More about it; for validation, `fields` lists each problem.
+    /// More about the error. For validation errors, `fields` lists each problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<Object>)]
     pub details: Option<Value>,
-    /// Quote it when asking for help.
+    /// Id of the request. Include it in support requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub request_id: Option<String>,
-    /// When it happened.
+    /// Time of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub timestamp: Option<Timestamp>,
 }
 
-/// The body of an error answer as RFC 9457, section 3, writes it.
+/// Body of an error response as problem details (RFC 9457, section 3).
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct ProblemDetails {
-    /// Always `about:blank`: `code` says which error it is.
+    /// Always `about:blank`: `code` identifies the error.
     #[serde(rename = "type")]
     kind: String,
-    /// The name of the status.
+    /// Reason phrase of the status.
     #[schema(required)]
     title: Option<String>,
-    /// The status.
+    /// HTTP status.
     status: u16,
-    /// For people; its wording may change.
+    /// Message for people. Its wording may change.
     detail: String,
-    /// Stable and meant for programs: `RATE_LIMIT_EXCEEDED`.
+    /// Error code for programs. It is stable.
     code: String,
-    /// More about it; for validation, `fields` lists each problem.
+    /// More about the error. For validation errors, `fields` lists each problem.
     #[schema(required, value_type = Option<Object>)]
     details: Option<Value>,
-    /// Quote it when asking for help.
+    /// Id of the request. Include it in support requests.
     #[schema(required)]
     request_id: Option<String>,
-    /// When it happened.
+    /// Time of the error.
     #[schema(required)]
     timestamp: Option<Timestamp>,
 }
 
-/// Left in the response's extensions, so that the layer that knows the request renders it again.
+/// The error in the extensions of its response, so that [`ErrorLayer`](super::layer::ErrorLayer) can render it for
+/// the request.
 #[derive(Clone)]
 pub(crate) struct Rendered(pub(crate) Arc<Error>);
 
@@ -279,14 +281,14 @@ impl From<db::Error> for Error {
     }
 }
 
-/// As one that waited for what another computed in vain gets it.
+/// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<db::Error>> for Error {
     fn from(error: Arc<db::Error>) -> Self {
         of_database(error.kind(), error)
     }
 }
 
-/// As one that waited for what another computed in vain gets it.
+/// Converts the error for a caller that waited for a shared computation, which failed.
 impl From<Arc<Error>> for Error {
     fn from(error: Arc<Error>) -> Self {
         Self(error.0.clone())
@@ -308,16 +310,17 @@ impl From<cache::Error> for Error {
 fn of_database(kind: db::ErrorKind, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     use db::ErrorKind as K;
     match kind {
-        K::NotFound => Error::not_found("it"),
+        K::NotFound => Error::not_found("the record"),
         K::Unique => Error::conflict("ALREADY_EXISTS", "a record with the same unique value exists"),
-        K::ForeignKey => {
-            Error::conflict("REFERENCE_CONFLICT", "it refers to a record that is not there, or is still in use")
-        }
+        K::ForeignKey => Error::conflict(
+            "REFERENCE_CONFLICT",
+            "the record refers to a record that does not exist, or is still in use",
+        ),
         K::Check | K::NotNull | K::InvalidValue => {
-            Error::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_VALUE", "the database can't hold one of the values")
+            Error::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_VALUE", "one of the values can't be stored")
         }
         K::Conflict => {
-            Error::unavailable("CONCURRENT_UPDATE", "somebody else changed it at the same moment; try again")
+            Error::unavailable("CONCURRENT_UPDATE", "another request changed the same data at the same time; try again")
         }
         K::Timeout => Error::unavailable("DATABASE_TIMEOUT", "the database took too long; try again"),
         K::Unavailable => Error::unavailable("DATABASE_UNAVAILABLE", "the database is not available; try again"),

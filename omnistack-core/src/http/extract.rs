@@ -1,4 +1,4 @@
-//! Query strings and path parameters.
+//! Extractors of the query string and of path parameters.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, FieldProblem, json::validate};
 
-/// The query string: read, validated, and without parameters nobody declared.
+/// Extractor of the query string, which validates the value and rejects unknown parameters.
 ///
 /// # Errors
-/// 400 for text that is not UTF-8 or holds NUL; 422 for an unknown or repeated parameter, a value of the wrong form or
-/// one `garde` refuses. Each names the parameter.
+/// Fails with 400 for text that is not UTF-8 or contains NUL; with 422 for an unknown or repeated parameter, a value
+/// of the wrong type, or a value that `garde` rejects. Each 422 names the parameter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<T>(pub T);
 
@@ -49,10 +49,10 @@ where
     }
 }
 
-/// Parameters of the path, by the names in the route.
+/// Extractor of the path parameters, by the names in the route.
 ///
 /// # Errors
-/// 422 for one of the wrong form; 400 for text that is not UTF-8 or holds NUL.
+/// Fails with 422 for a value of the wrong type, and with 400 for text that is not UTF-8 or contains NUL.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
 
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// Names the parameter where axum knows it.
+/// Returns the problem, with the name of the parameter if axum provides it.
 fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
     match rejection.kind() {
         PathError::DeserializeError { key, message, .. } => FieldProblem::new(key, message),
@@ -86,17 +86,18 @@ fn path_problem(rejection: &FailedToDeserializePathParams) -> FieldProblem {
     }
 }
 
-/// The address's text must decode to UTF-8 without NUL, which PostgreSQL can't store.
+/// Checks that a URL's text decodes to UTF-8 without NUL, which PostgreSQL can't store.
 pub(crate) fn readable(text: &str) -> Result<(), Error> {
     match percent_decode_str(text).decode_utf8() {
         Ok(decoded) if !decoded.contains('\0') => Ok(()),
-        Ok(_) => Err(Error::bad_request("MALFORMED_URL", "the address holds the character NUL (%00)")),
-        Err(_) => Err(Error::bad_request("MALFORMED_URL", "the address is not UTF-8 when decoded")),
+        Ok(_) => Err(Error::bad_request("MALFORMED_URL", "the URL contains the character NUL (%00)")),
+        Err(_) => Err(Error::bad_request("MALFORMED_URL", "the URL is not valid UTF-8 when decoded")),
     }
 }
 
-/// serde says ``missing field `name` `` and ``duplicate field `name` `` of what holds the field, at `path`; other
-/// messages are about what is at `path`, which is `.` for `whole`.
+/// Returns the problem of a serde error. In the messages ``missing field `name` `` and ``duplicate field `name` ``
+/// serde names a field of the value at `path`; other messages are about the value at `path`, which is `.` for
+/// `whole`.
 pub(super) fn field_problem(whole: &str, path: &str, message: &str) -> FieldProblem {
     let within = |name: &str| {
         if path == "." { name.to_owned() } else { format!("{path}.{name}") }

@@ -1,12 +1,13 @@
-//! Lists in headers.
+//! Header values that are lists.
 
 use http::{HeaderMap, HeaderName};
 
-/// Returns the parts of a header, in order and without the spaces around them: every line of it is split at `separator`,
-/// byte by byte.
+/// Returns the parts of a header, in order and trimmed: every line of the header is split at `separator`, byte by
+/// byte.
 ///
-/// A value may hold any byte from 0x80 up (RFC 9110, section 5.5), and other programs write theirs beside the app's own into
-/// `Cookie` or `X-Forwarded-For`. So one part that is not UTF-8 is empty, and hides no other.
+/// A value may contain any byte from 0x80 up (RFC 9110, section 5.5), and other programs add their parts to `Cookie`
+/// or `X-Forwarded-For`. So a part that is not UTF-8 is returned as an empty text, and the other parts are returned
+/// unchanged.
 ///
 /// ```
 /// use omnistack_core::http::{HeaderMap, HeaderValue, header, header_parts};

@@ -1,12 +1,14 @@
-//! `Idempotency-Key`: a request that is sent again is carried out once (draft-ietf-httpapi-idempotency-key-header).
+//! Idempotency keys: a request that is retried with the same `Idempotency-Key` is carried out once
+//! (draft-ietf-httpapi-idempotency-key-header).
 //!
-//! A client that got no answer can't tell whether its request arrived. It sends it again with the same key, and gets the
-//! answer of the first, marked `Idempotent-Replayed: true`; meanwhile nothing is ordered, charged or created twice.
+//! A client that got no response does not know whether its request arrived. It retries the request with the same key,
+//! and gets the response of the first request, marked `Idempotent-Replayed: true`; nothing is ordered, charged or
+//! created twice.
 //!
-//! An [`App`](crate::app::App) puts an [`IdempotencyLayer`] around each of its POST and PATCH routes. A request without the
-//! header passes it untouched. For one that has a key, the layer claims the key in the database, lets the handler run, and
-//! keeps the answer. A handler that ends with [`Idempotency::commit`] stores its answer in its own transaction, and then not
-//! even a process that dies can lose or double its effect. The routes of [`crud`](crate::crud) do.
+//! An [`App`](crate::app::App) puts an [`IdempotencyLayer`] around each of its POST and PATCH routes. A request
+//! without the header passes unchanged. For a request with a key, the layer claims the key in the database, runs the
+//! handler, and stores the response. A handler that ends with [`Idempotency::commit`] stores its response in its own
+//! transaction; then not even a crash can lose or repeat the effect. The routes of [`crud`](crate::crud) do so.
 //!
 //! ```
 //! use axum::{Router, extract::State, routing::post};
@@ -28,7 +30,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let db = Db::memory()?;
 //! db.query("create table orders (number bigint not null)").execute().await?;
-//! // In a plain axum app; an `App` does these two by itself.
+//! // In a plain axum app. An `App` does both itself.
 //! db.migrate("idempotency", MIGRATIONS).await?;
 //! let layer = IdempotencyLayer::new(db.clone(), Clock::system(), IdempotencySettings::default());
 //! let app = Router::new().route("/orders", post(order)).layer(layer).with_state(db);
@@ -44,28 +46,29 @@
 //!
 //! # What a key means
 //!
-//! A key is 1 to 255 visible ASCII characters. It is one caller's, within a tenant, for one method and path; of callers nobody
-//! has recognised, one address's. Of all that only a hash is stored. With the key goes a fingerprint: SHA-256 of the method, the
-//! path with its query, the content type and the body.
+//! A key consists of 1 to 255 visible ASCII characters. It is valid for one caller and tenant, one method and one
+//! path; for callers who are not signed in, for one client address. Only a hash of all this is stored. With the key a
+//! fingerprint is stored: the SHA-256 of the method, the path with its query, the content type and the body.
 //!
-//! | a request with a key | answer |
+//! | a request with a key | response |
 //! |---|---|
-//! | that is new | the handler's |
-//! | that was carried out, with the same fingerprint | the same again, with `Idempotent-Replayed: true` |
-//! | that was carried out, and its answer is larger than 1 MiB or a stream | 409 `IDEMPOTENCY_ANSWER_NOT_KEPT` |
-//! | that is being carried out | the same, if it comes within `IDEMPOTENCY_WAIT`; else 409 `IDEMPOTENCY_IN_PROGRESS` |
+//! | that is new | the handler's response |
+//! | that was carried out, with the same fingerprint | the stored response, with `Idempotent-Replayed: true` |
+//! | that was carried out, and its response is larger than 1 MiB or a stream | 409 `IDEMPOTENCY_ANSWER_NOT_KEPT` |
+//! | that is in progress | the stored response, if it is ready within `IDEMPOTENCY_WAIT`; else 409 `IDEMPOTENCY_IN_PROGRESS` |
 //! | with another fingerprint | 409 `IDEMPOTENCY_KEY_REUSED` |
-//! | of the wrong form, or sent twice | 400 `IDEMPOTENCY_KEY_INVALID` |
+//! | that is malformed, or sent twice | 400 `IDEMPOTENCY_KEY_INVALID` |
 //!
-//! Kept are answers below 500, refusals included, other than 408, 425 and 429: after those a request may be sent again with
-//! the same key, and is carried out again.
+//! Responses with a status below 500 are stored, including errors, except 408, 425 and 429: after those, a retry with
+//! the same key is carried out again.
 //!
-//! # Who may carry it out
+//! # Claims and leases
 //!
-//! The claim is a row with an owner and a lease (`IDEMPOTENCY_LEASE`). A live process ends its handler with the lease. Of one that
-//! was killed or frozen the claim outlives it, until the lease ends and a retry takes over, by exchanging the owner. Whatever
-//! the old owner wakes up to do, its `commit` finds another owner and rolls back. On Linux a process that was killed is known to
-//! be dead to others of the same machine and process namespace; a retry there takes over at once.
+//! A claim is a row with an owner and a lease (`IDEMPOTENCY_LEASE`). A running process ends its handler when the
+//! lease ends. If the process was killed or is frozen, the claim remains until the lease ends and a retry takes over,
+//! which replaces the owner. If the old process continues later, its `commit` finds another owner and rolls back. On
+//! Linux, other processes of the same machine and process namespace can tell that a process was killed; there a retry
+//! takes over at once.
 
 mod answer;
 mod handle;
@@ -90,10 +93,10 @@ use crate::{
     db::{Db, Migrations},
 };
 
-/// The table, for use without an [`App`](crate::app::App), which has it among its own.
+/// Migrations of the table of keys, for use without an [`App`](crate::app::App), which includes them.
 pub const MIGRATIONS: Migrations = crate::migrations!["0004_idempotency"];
 
-/// Gives an app its layer, and the service that forgets.
+/// Registers the app's idempotency layer, and the service that deletes expired keys.
 pub(crate) fn register(registry: &mut Registry, db: &Db) {
     let Some(settings) = registry.config::<IdempotencySettings>() else {
         return;
@@ -111,23 +114,21 @@ pub(crate) fn register(registry: &mut Registry, db: &Db) {
     registry.provide(layer);
 }
 
-/// Returns the `Idempotency-Key` of a request that has one. For a handler behind
-/// [`Mount::without_idempotency`](crate::app::Mount::without_idempotency) that keeps keys itself, because its body is too large to be held
-/// in memory.
+/// Returns the `Idempotency-Key` of a request, or `None` without one. It is for handlers behind
+/// [`Mount::without_idempotency`](crate::app::Mount::without_idempotency) that store keys themselves, because their
+/// body is too large for memory.
 ///
 /// # Errors
-/// 400 `IDEMPOTENCY_KEY_INVALID` for a key of the wrong form, and for two.
+/// Fails with 400 `IDEMPOTENCY_KEY_INVALID` if the key is malformed or sent twice.
 pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Error> {
     if headers.contains_key(key::HEADER) { key::read(headers).map(Some) } else { Ok(None) }
 }
 
-/// 409: the request is being carried out. `Retry-After` says when that has ended at the latest.
+/// Returns the 409 error for a request that is in progress. `Retry-After` contains the seconds until its lease ends.
 fn in_progress(left: Duration) -> Error {
-    // Rounded up, so that a client that waits as told comes after it.
+    // Rounded up, so that a client that waits this long retries after the end of the lease.
     let seconds = (left + Duration::from_millis(999)).as_secs().max(1);
-    let message = format!(
-        "a request with this Idempotency-Key is being carried out, for {seconds} seconds more at the longest; try again then"
-    );
+    let message = format!("a request with this Idempotency-Key is in progress; try again in {seconds} seconds");
     let error = Error::conflict("IDEMPOTENCY_IN_PROGRESS", message);
     error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
 }

@@ -19,12 +19,12 @@ use utoipa::{
 
 use super::{Error, FieldProblem, extract::field_problem, header_parts};
 
-/// A JSON body: read, checked for text the database can't hold, and validated; or an answer.
+/// A JSON body. As an extractor, it validates the value; as a response, it serializes the value.
 ///
 /// # Errors
-/// 415 without a JSON `Content-Type`; 413 beyond the route's limit; 400 for what is not JSON (nesting deeper than 128
-/// included) or not UTF-8; 422 for JSON of another shape, for values `garde` refuses, and for `\u0000`, which PostgreSQL
-/// can't store. Every 422 names the field.
+/// Fails with 415 without a JSON `Content-Type`; with 413 beyond the route's limit; with 400 for a body that is not
+/// JSON (nested deeper than 128 levels included) or not UTF-8; with 422 for JSON of another shape, for values that
+/// `garde` rejects, and for `\u0000`, which PostgreSQL can't store. Every 422 names the field.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json<T>(pub T);
 
@@ -78,12 +78,12 @@ fn is_json(request: &Request) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// A body that ended early, came too slowly or is too large.
+/// Returns the error for a body that ended early, arrived too slowly or is too large.
 pub(super) fn unreadable_body(rejection: &axum::extract::rejection::BytesRejection) -> Error {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { broken_body(rejection) }
 }
 
-/// See [`unreadable_body`].
+/// Returns the error for a body that could not be read: 413 if a limit cut it, else 400.
 pub(super) fn broken_body(error: &(dyn std::error::Error + 'static)) -> Error {
     if beyond_limit(error) {
         return too_large();
@@ -91,7 +91,7 @@ pub(super) fn broken_body(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::bad_request("INCOMPLETE_BODY", "the body ended before it was complete")
 }
 
-/// Whether a body was cut by a limit, however many layers have wrapped the error since.
+/// Returns whether a limit cut the body, at any depth of the error's sources.
 pub(super) fn beyond_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
         .any(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
@@ -106,7 +106,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if holds_nul(body) {
         return Err(Error::invalid([FieldProblem::new(
             "body",
-            "holds the character NUL (\\u0000), which can't be stored",
+            "contains the character NUL (\\u0000), which can't be stored",
         )]));
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -118,7 +118,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// Reads a struct from an object only: serde would take an array of its fields in order, too.
+/// Deserializes a struct from an object only: serde would also accept an array of its fields in order.
 struct Named<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<D> {
@@ -167,14 +167,14 @@ fn refusal(path: &str, error: &serde_json::Error) -> Error {
     Error::bad_request("MALFORMED_JSON", format!("the body is not valid JSON: {error}"))
 }
 
-/// The message without ` at line 1 column 7`, which says little beside a field's name.
+/// Returns the message without ` at line 1 column 7`, which adds little to a field's name.
 fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&position).unwrap_or(&message).to_owned()
 }
 
-/// Whether a JSON text has the escape `\u0000`; a raw NUL is refused by the parser.
+/// Returns whether a JSON text contains the escape `\u0000`. The parser rejects a raw NUL.
 fn holds_nul(body: &[u8]) -> bool {
     let mut at = 0;
     while let Some(found) = body[at..].iter().position(|byte| *byte == b'\\') {
@@ -182,7 +182,7 @@ fn holds_nul(body: &[u8]) -> bool {
         if escape.starts_with(b"u0000") {
             return true;
         }
-        // Past the escaped character, so that `\\u0000` is read as a backslash and text.
+        // Skips the escaped character, so that `\\u0000` is read as a backslash and text.
         at += found + 2;
         if at >= body.len() {
             break;
@@ -191,7 +191,7 @@ fn holds_nul(body: &[u8]) -> bool {
     false
 }
 
-/// Runs `garde` and names every field it refuses.
+/// Validates a value with `garde`. Fails with 422 and names every invalid field.
 pub(crate) fn validate<T: Validate<Context: Default>>(value: &T) -> Result<(), Error> {
     value.validate().map_err(|report| {
         Error::invalid(report.iter().map(|(path, error)| {
@@ -201,7 +201,7 @@ pub(crate) fn validate<T: Validate<Context: Default>>(value: &T) -> Result<(), E
     })
 }
 
-/// A field of a partial update: absent leaves the value, `null` clears it.
+/// A field of a partial update: an absent field leaves the value unchanged, `null` clears it.
 ///
 /// ```
 /// use omnistack_core::http::Patch;
@@ -219,17 +219,17 @@ pub(crate) fn validate<T: Validate<Context: Default>>(value: &T) -> Result<(), E
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Patch<T> {
-    /// Not mentioned.
+    /// The field is absent.
     #[default]
     Absent,
-    /// To be cleared.
+    /// The field is `null`: the value is cleared.
     Null,
-    /// To be replaced.
+    /// The new value.
     Value(T),
 }
 
 impl<T> Patch<T> {
-    /// `None` when absent, else what to store.
+    /// Returns `None` if the field is absent, else the value to store.
     pub fn change(self) -> Option<Option<T>> {
         match self {
             Self::Absent => None,
@@ -245,7 +245,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
-/// `#[garde(dive)]` looks into the value, if there is one.
+/// `#[garde(dive)]` validates the value, if there is one.
 impl<T: Validate> Validate for Patch<T> {
     type Context = T::Context;
 
@@ -261,7 +261,7 @@ impl<T: Validate> Validate for Patch<T> {
     }
 }
 
-/// `#[garde(inner(length(max = 100)))]` is about the value, if there is one.
+/// `#[garde(inner(length(max = 100)))]` validates the value, if there is one.
 impl<T> garde::rules::inner::Inner<T> for Patch<T> {
     type Key = garde::error::NoKey;
 
@@ -272,7 +272,7 @@ impl<T> garde::rules::inner::Inner<T> for Patch<T> {
     }
 }
 
-/// What `#[derive(ToSchema)]` asks of the type of a field that has parameters.
+/// Required by `#[derive(ToSchema)]` for fields whose type has parameters.
 impl<T: PartialSchema> ComposeSchema for Patch<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         let null = ObjectBuilder::new().schema_type(Type::Null);

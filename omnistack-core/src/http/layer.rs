@@ -1,6 +1,6 @@
 //! The tower layers of the default stack.
 //!
-//! Each works alone in a plain axum app:
+//! Each layer can be used alone in a plain axum app:
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -14,8 +14,8 @@
 //! # let _ = app;
 //! ```
 //!
-//! Most look at the request, let it pass, and look at the answer. Those are a [`Step`] and an [`After`], turned into a
-//! layer by [`StepLayer`], whose future is named and allocates nothing.
+//! Most layers read the request, pass it on, and change the response. Those implement [`Step`] and [`After`] and
+//! become a layer with [`StepLayer`], whose future is a named type and allocates nothing.
 
 mod access_log;
 mod api_version;
@@ -63,34 +63,37 @@ use tower::{Layer, Service};
 
 use super::{Request, Response};
 
-/// What happens before the inner service is called; what happens after is the value it returns.
+/// The part of a layer that runs before the inner service. It returns the part that runs after it.
 ///
-/// The two halves share nothing but that value, so a request copies no settings and touches no counter that another core
-/// is touching too.
+/// The two parts share only that value, so a request copies no settings and touches no counter that another CPU core
+/// uses.
 pub trait Step: Clone + Send + Sync + 'static {
-    /// The second half.
+    /// The part that runs after the inner service.
     type After: After;
 
-    /// Looks at the request, and may answer it in place of the inner service.
+    /// Processes the request. It may return a response in place of the inner service.
     ///
     /// # Errors
-    /// The answer.
-    #[expect(clippy::result_large_err, reason = "an answer is moved once, a box would cost every early one more")]
+    /// Returns the response if the inner service is not to be called.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a response is moved once; a box would cost every early response an allocation"
+    )]
     fn request(&self, request: &mut Request) -> Result<Self::After, Response>;
 }
 
-/// What happens when the inner service has answered.
+/// The part of a layer that runs after the inner service.
 pub trait After: Send + 'static {
-    /// Looks at the answer.
+    /// Processes the response.
     fn response(self, response: &mut Response);
 }
 
-/// Nothing.
+/// Does nothing.
 impl After for () {
     fn response(self, _: &mut Response) {}
 }
 
-/// Off when `None`.
+/// `None` turns the layer off.
 impl<T: Step> Step for Option<T> {
     type After = Option<T::After>;
 
@@ -110,9 +113,9 @@ impl<T: After> After for Option<T> {
     }
 }
 
-/// One inside the other: the first sees the request first and the answer last.
+/// Nests steps: the first receives the request first and the response last.
 ///
-/// Steps side by side are one layer with one future, which is moved and polled once for all of them.
+/// A tuple of steps is one layer with one future, which is moved and polled once for all of them.
 macro_rules! steps {
     ($($step:ident $at:tt),+) => {
         impl<$($step: Step),+> Step for ($($step,)+) {
@@ -150,7 +153,7 @@ impl<A: After, B: After, C: After> After for (A, B, C) {
     }
 }
 
-/// Puts a [`Step`] around a service.
+/// Layer that puts a [`Step`] around a service.
 #[derive(Clone, Copy, Debug)]
 pub struct StepLayer<T>(pub T);
 
@@ -162,7 +165,7 @@ impl<S, T: Clone> Layer<S> for StepLayer<T> {
     }
 }
 
-/// A service with a [`Step`] around it.
+/// Service of [`StepLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Stepped<S, T> {
     inner: S,
@@ -191,7 +194,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`Stepped`].
+    /// Future of [`Stepped`].
     #[project = SteppedProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum SteppedFuture<F, A> {
@@ -232,7 +235,7 @@ where
     }
 }
 
-/// Gives a newtype around a step the `Layer` trait, so that users see one type a layer.
+/// Implements `Layer` for a step, so that users see one type per layer.
 macro_rules! step_layer {
     ($layer:ident) => {
         impl<S> tower::Layer<S> for $layer {

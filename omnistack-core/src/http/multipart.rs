@@ -11,11 +11,11 @@ use super::{
     json::{beyond_limit, too_large},
 };
 
-/// A form with files, read field by field as it arrives.
+/// Extractor of a form with files, which are read field by field as they arrive.
 ///
 /// # Errors
-/// 415 for another `Content-Type`; while reading, 413 beyond the route's limit and 400 for a body that ends early or is
-/// malformed.
+/// Fails with 415 for another `Content-Type`; while reading, with 413 beyond the route's limit and with 400 for a
+/// body that ends early or is malformed.
 #[derive(Debug)]
 pub struct Multipart(inner::Multipart);
 
@@ -31,49 +31,62 @@ impl<S: Send + Sync> FromRequest<S> for Multipart {
 }
 
 impl Multipart {
-    /// The next field, once the one before was read or dropped.
+    /// Returns the next field, or `None` at the end. The previous field must have been read or dropped.
+    ///
+    /// # Errors
+    /// Fails with 413 `PAYLOAD_TOO_LARGE` beyond the route's limit, and with 400 `MALFORMED_MULTIPART` for a
+    /// malformed body.
     pub async fn next_field(&mut self) -> Result<Option<Field<'_>>, Error> {
         Ok(self.0.next_field().await.map_err(|error| unreadable(&error))?.map(Field))
     }
 }
 
-/// One field of a form.
+/// A field of a form.
 #[derive(Debug)]
 pub struct Field<'a>(inner::Field<'a>);
 
 impl Field<'_> {
-    /// Its name in the form.
+    /// Returns the field's name in the form.
     pub fn name(&self) -> Option<&str> {
         self.0.name()
     }
 
-    /// The file name the client gave. Not to be trusted as a path.
+    /// Returns the file name that the client sent. It must not be used as a path.
     pub fn file_name(&self) -> Option<&str> {
         self.0.file_name()
     }
 
-    /// The content type the client claimed.
+    /// Returns the content type that the client sent.
     pub fn content_type(&self) -> Option<&str> {
         self.0.content_type()
     }
 
-    /// The next piece of its content.
+    /// Returns the next chunk of the content, or `None` at the end.
+    ///
+    /// # Errors
+    /// Fails like [`Multipart::next_field`].
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.0.chunk().await.map_err(|error| unreadable(&error))
     }
 
-    /// All of its content.
+    /// Returns the whole content.
+    ///
+    /// # Errors
+    /// Fails like [`Multipart::next_field`].
     pub async fn bytes(self) -> Result<Bytes, Error> {
         self.0.bytes().await.map_err(|error| unreadable(&error))
     }
 
-    /// All of its content as text without NUL.
+    /// Returns the whole content as text.
+    ///
+    /// # Errors
+    /// Fails like [`Multipart::next_field`], and with 422 for text that is not UTF-8 or contains NUL.
     pub async fn text(self) -> Result<String, Error> {
         let name = self.name().unwrap_or("body").to_owned();
         let bytes = self.bytes().await?;
         match String::from_utf8(bytes.into()) {
             Ok(text) if !text.contains('\0') => Ok(text),
-            _ => Err(Error::invalid([super::FieldProblem::new(name, "is not UTF-8 text without NUL")])),
+            _ => Err(Error::invalid([super::FieldProblem::new(name, "must be UTF-8 text without NUL")])),
         }
     }
 }

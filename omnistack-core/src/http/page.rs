@@ -1,46 +1,46 @@
-//! Lists.
+//! Pages of lists.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{FieldProblem, schema::ByName};
 
-/// The most items one answer holds.
+/// Largest number of items in a response.
 pub const MAX_PAGE_SIZE: u32 = 100;
 
-/// The most rows of a list that are counted, and the last row that a page by its number reaches.
+/// Largest number of rows that are counted, and the last row that a numbered page reaches.
 pub const MAX_COUNTED_ROWS: u32 = 10_000;
 
-/// A list and where it goes on.
+/// A page of a list that is continued by a cursor.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// The items, in the order asked for.
+    /// The items, in the requested order.
     #[schema(inline, value_type = Vec<ByName<T>>)]
     pub items: Vec<T>,
-    /// Send it as `cursor` for the items after these; absent on the last page.
+    /// Cursor of the next page: send it as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub next_cursor: Option<String>,
 }
 
-/// A list where a total is wanted, by page number.
+/// A page of a list, requested by number, with a total.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NumberedPage<T> {
     /// The items of this page.
     #[schema(inline, value_type = Vec<ByName<T>>)]
     pub items: Vec<T>,
-    /// Its number, counted from 1.
+    /// Number of this page, counted from 1.
     pub page: u32,
-    /// Items a page at most.
+    /// Largest number of items per page.
     pub page_size: u32,
     /// Items on all pages, counted up to 10,000.
     pub total: u64,
-    /// Whether there are more than `total`, which are not counted.
+    /// Whether there are more items than `total`; those are not counted.
     pub total_is_estimate: bool,
 }
 
 impl<T> NumberedPage<T> {
-    /// Makes a page of its items and the number of rows that were counted, of which those over [`MAX_COUNTED_ROWS`] only say
+    /// Creates a page from its items and the number of counted rows. A count above [`MAX_COUNTED_ROWS`] only means
     /// that there are more.
     pub fn new(items: Vec<T>, page: u32, page_size: u32, counted: u64) -> Self {
         let most = u64::from(MAX_COUNTED_ROWS);
@@ -48,33 +48,33 @@ impl<T> NumberedPage<T> {
     }
 }
 
-/// Which part of a list is wanted: `limit` and `cursor`, or `page` and `page_size`.
+/// The requested part of a list: `limit` and `cursor`, or `page` and `page_size`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageRequest {
-    /// The items after a cursor, or the first.
+    /// The items after a cursor, or the first items.
     Cursor {
-        /// At most this many.
+        /// Largest number of items.
         limit: u32,
-        /// What the page before said comes next.
+        /// The `next_cursor` of the previous page.
         cursor: Option<String>,
     },
-    /// One page by number.
+    /// A page by number.
     Numbered {
-        /// Counted from 1.
+        /// Number of the page, counted from 1.
         page: u32,
-        /// At most this many.
+        /// Largest number of items.
         page_size: u32,
     },
 }
 
 impl PageRequest {
-    /// Items in an answer when the caller doesn't say.
+    /// Number of items in a response if the caller names none.
     pub const DEFAULT_SIZE: u32 = 20;
 
-    /// Reads the four parameters as they came.
+    /// Parses the four query parameters.
     ///
     /// # Errors
-    /// A number out of range, a page beyond [`MAX_COUNTED_ROWS`], or both ways mixed.
+    /// Fails for a number out of range, a page beyond [`MAX_COUNTED_ROWS`], or parameters of both kinds.
     pub fn from_parameters(
         limit: Option<&str>,
         cursor: Option<&str>,
@@ -93,13 +93,13 @@ impl PageRequest {
         Self::numbered(number("page", page, 1, MAX_COUNTED_ROWS)?, page_size)
     }
 
-    /// Asks for a page by its number.
+    /// Requests a page by its number.
     ///
     /// # Errors
-    /// A page whose last row is beyond [`MAX_COUNTED_ROWS`].
+    /// Fails for a page whose last row is beyond [`MAX_COUNTED_ROWS`].
     pub fn numbered(page: u32, page_size: u32) -> Result<Self, FieldProblem> {
         if u64::from(page) * u64::from(page_size) > u64::from(MAX_COUNTED_ROWS) {
-            let message = "reaches the first 10,000 rows only: go on with `cursor`, or narrow the list by a filter";
+            let message = "can only reach the first 10,000 rows: use `cursor`, or a filter";
             return Err(FieldProblem::new("page", message));
         }
         Ok(Self::Numbered { page, page_size })

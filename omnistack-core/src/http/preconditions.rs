@@ -9,7 +9,7 @@ use jiff::fmt::rfc2822;
 use super::Error;
 use crate::clock::Timestamp;
 
-/// What tells one state of a resource from another: its `ETag` and when it last changed.
+/// The validators of a resource: its entity tag and the time of its last change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     etag: Option<String>,
@@ -17,19 +17,21 @@ pub struct Validators {
 }
 
 impl Validators {
-    /// An entity tag as in the header: `"v1"`, or `W/"v1"` where it names other bytes of the same meaning, too.
+    /// Creates validators with an entity tag as in the header: `"v1"`, or the weak `W/"v1"` if different bytes with
+    /// the same meaning have it too.
     pub fn etag(etag: impl Into<String>) -> Self {
         Self { etag: Some(etag.into()), last_modified: None }
     }
 
-    /// Adds when the resource last changed. HTTP tells it in whole seconds.
+    /// Sets the time of the last change. HTTP sends it in whole seconds.
     #[must_use]
     pub fn last_modified(mut self, at: Timestamp) -> Self {
         self.last_modified = Some(at);
         self
     }
 
-    /// Adds `ETag` and `Last-Modified` to an answer. A 304 has the same as the 200 would, and the same `Cache-Control`.
+    /// Adds `ETag` and `Last-Modified` to a response. A 304 needs the same validators and the same `Cache-Control` as
+    /// the 200.
     pub fn add_to(&self, headers: &mut HeaderMap) {
         if let Some(etag) = self.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(header::ETAG, etag);
@@ -39,12 +41,12 @@ impl Validators {
         }
     }
 
-    /// Strong comparison (section 8.8.3.2).
+    /// Compares strongly (section 8.8.3.2).
     fn is(&self, tag: &Tag) -> bool {
         !tag.weak && self.etag.as_deref().is_some_and(|etag| etag.as_bytes() == tag.opaque)
     }
 
-    /// Weak comparison.
+    /// Compares weakly.
     fn is_like(&self, tag: &Tag) -> bool {
         self.etag.as_deref().is_some_and(|etag| etag.strip_prefix("W/").unwrap_or(etag).as_bytes() == tag.opaque)
     }
@@ -54,17 +56,17 @@ impl Validators {
     }
 }
 
-/// What the preconditions of a request ask for.
+/// Result of evaluating the preconditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// The request is carried out.
+    /// The request is to be carried out.
     Changed,
-    /// The client has the current state: the answer is 304, with the headers of [`Validators::add_to`].
+    /// The client has the current state: respond with 304 and the headers of [`Validators::add_to`].
     NotModified,
 }
 
-/// The preconditions of a request, as an extractor: `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since`
-/// and `If-Range`.
+/// Extractor of the preconditions of a request: `If-Match`, `If-None-Match`, `If-Modified-Since`,
+/// `If-Unmodified-Since` and `If-Range`.
 ///
 /// ```
 /// use omnistack_core::http::{Error, Freshness, HeaderMap, Preconditions, StatusCode, Validators};
@@ -90,17 +92,17 @@ const FIELDS: [HeaderName; 5] =
     [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
 impl Preconditions {
-    /// Returns whether the request has none.
+    /// Returns whether the request has no preconditions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty()
     }
 
-    /// Compares the preconditions with the current state, in the order of section 13.2.2. Call it once the request would
-    /// succeed without them.
+    /// Compares the preconditions with the current state, in the order of section 13.2.2. Call it when the request
+    /// would succeed without them.
     ///
     /// # Errors
-    /// 412 `PRECONDITION_FAILED`.
+    /// Fails with 412 `PRECONDITION_FAILED`.
     pub fn check(&self, current: &Validators) -> Result<Freshness, Error> {
         if self.headers.contains_key(header::IF_MATCH) {
             if !self.any(header::IF_MATCH, |tag| current.is(tag)) {
@@ -122,8 +124,8 @@ impl Preconditions {
         Ok(if known { Freshness::NotModified } else { Freshness::Changed })
     }
 
-    /// Returns whether a `Range` is answered with that part: without `If-Range`, or when the client's part is of the current
-    /// state (section 13.1.5). Otherwise the answer is the whole.
+    /// Returns whether a `Range` is to be respected: without `If-Range`, or if the client's part has the current
+    /// state (section 13.1.5). Otherwise respond with the whole content.
     #[must_use]
     pub fn allow_range(&self, current: &Validators) -> bool {
         let Some(value) = self.headers.get(header::IF_RANGE) else { return true };
@@ -133,13 +135,13 @@ impl Preconditions {
         }
     }
 
-    /// Whether a field's value is `*`, or has a tag that is the current one.
+    /// Returns whether a header is `*`, or contains an entity tag that is current.
     fn any(&self, name: HeaderName, is_current: impl Fn(&Tag) -> bool) -> bool {
         let mut values = self.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         values.any(|value| value.trim_ascii() == b"*" || tags(value).any(|tag| is_current(&tag)))
     }
 
-    /// A date in seconds; a malformed one counts as absent.
+    /// Returns a date in seconds since 1970-01-01T00:00:00Z. A malformed date counts as absent.
     fn date(&self, name: HeaderName) -> Option<i64> {
         let text = self.headers.get(name)?.to_str().ok()?;
         Some(rfc2822::parse(text).ok()?.timestamp().as_second())
@@ -163,11 +165,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Preconditions {
 /// An entity tag (section 8.8.3).
 struct Tag<'a> {
     weak: bool,
-    /// With its quotes.
+    /// The opaque tag with its quotes.
     opaque: &'a [u8],
 }
 
-/// Reads a list of entity tags up to the first that is malformed. A tag may hold a comma.
+/// Parses a list of entity tags up to the first malformed one. A tag may contain a comma.
 fn tags(mut list: &[u8]) -> impl Iterator<Item = Tag<'_>> {
     std::iter::from_fn(move || {
         let start = list.iter().position(|byte| !b", \t".contains(byte))?;
@@ -187,8 +189,7 @@ fn http_date(at: Timestamp) -> String {
 }
 
 fn failed(name: &str) -> Error {
-    let message =
-        format!("the state of the resource is not the one `{name}` asks for; read it again, then repeat the request");
+    let message = format!("the resource does not match `{name}`; read it again, then retry the request");
     Error::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message)
 }
 

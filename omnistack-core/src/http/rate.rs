@@ -1,4 +1,4 @@
-//! How often a caller may come.
+//! Rate limits.
 
 mod fields;
 mod limiter;
@@ -17,17 +17,18 @@ use std::{fmt, time::Duration};
 
 use crate::config::Form;
 
-/// So many requests in a period, counted in one of two ways.
+/// A number of requests per period, counted by one of two algorithms.
 ///
-/// | | written | a caller who has rested | afterwards | in any stretch as long as the period |
+/// | | written as | a caller who has not used it | recovery | in any stretch as long as the period |
 /// |---|---|---|---|---|
-/// | token bucket | `100/minute`, `5/hour burst 2` | may spend the burst at once: the quota, unless said otherwise | one is earned back each `period / quota` | at most the quota and the burst |
-/// | sliding window | `100/minute sliding` | may spend the quota at once | they come back in the course of the next period | about the quota, and always less than twice it |
+/// | token bucket | `100/minute`, `5/hour burst 2` | may send the burst at once; it defaults to the quota | one request per `period / quota` | at most the quota plus the burst |
+/// | sliding window | `100/minute sliding` | may send the quota at once | in the course of the next period | about the quota, and always less than twice the quota |
 ///
-/// The bucket is the generic cell rate algorithm (ITU-T I.371). The window counts requests by period, from multiples of it,
-/// and takes those of the period before for spread evenly: a third into this one, two thirds of them still count. So it
-/// is exact for a caller who comes evenly, in no period lets more than the quota pass, and lets the most pass, nearly
-/// twice the quota in a stretch across two periods, when all of the first came at its very end.
+/// The token bucket is the generic cell rate algorithm (ITU-T I.371). The sliding window counts requests by period,
+/// aligned to multiples of it, and assumes that the requests of the previous period were spread evenly: after a third
+/// of this period, two thirds of them still count. So the window is exact for evenly spread requests, and never
+/// allows more than the quota in one period. It allows the most, nearly twice the quota in a stretch across two
+/// periods, if all requests of the first period came at its very end.
 ///
 /// ```
 /// use omnistack_core::http::Rate;
@@ -39,38 +40,38 @@ use crate::config::Form;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests a period.
+    /// Requests per period.
     pub quota: u32,
-    /// The period: at most 366 days.
+    /// The period, at most 366 days.
     pub window: Duration,
-    /// How many may come at once, of a token bucket. A sliding window takes no notice of it.
+    /// Largest number of requests at once, for a token bucket. A sliding window ignores it.
     pub burst: u32,
-    /// How it is counted.
+    /// Algorithm that counts the requests.
     pub algorithm: Algorithm,
 }
 
-/// How a [`Rate`] is counted.
+/// Algorithm that counts the requests of a [`Rate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// A burst, earned back one by one.
+    /// A burst, which recovers one request at a time.
     #[default]
     TokenBucket,
-    /// So many in the period that ends now.
+    /// A number of requests in the period that ends now.
     SlidingWindow,
 }
 
 impl Rate {
-    /// So many a period, all of them at once if they like.
+    /// Creates a token bucket with this many requests per period, and a burst of the same size.
     pub const fn new(quota: u32, window: Duration) -> Self {
         Self { quota, window, burst: quota, algorithm: Algorithm::TokenBucket }
     }
 
-    /// So many a minute.
+    /// Creates a token bucket with this many requests per minute.
     pub const fn per_minute(quota: u32) -> Self {
         Self::new(quota, Duration::from_secs(60))
     }
 
-    /// Lets at most this many come at once.
+    /// Sets the largest number of requests at once.
     #[must_use]
     pub const fn burst(mut self, burst: u32) -> Self {
         self.burst = burst;
@@ -84,13 +85,13 @@ impl Rate {
         self
     }
 
-    /// The same as a token bucket.
+    /// Returns the same rate as a token bucket.
     pub(crate) const fn bucket(mut self) -> Self {
         self.algorithm = Algorithm::TokenBucket;
         self
     }
 
-    /// The most one request may cost, to be let in at all.
+    /// Returns the largest cost of a request that can be allowed at all.
     pub(crate) fn largest(self) -> u32 {
         match self.algorithm {
             Algorithm::TokenBucket => self.burst,
@@ -118,14 +119,15 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Of every period, the longest there may be.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// Longest period of a rate.
+const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 
 impl Form for Rate {
     const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a rate: write e.g. 100/minute, 5/hour burst 2, 100/minute sliding");
+        let wrong =
+            || format!("`{text}` is not a rate: use a rate such as 100/minute, 5/hour burst 2, 100/minute sliding");
         let (rest, sliding) = match text.strip_suffix(" sliding") {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -143,7 +145,7 @@ impl Form for Rate {
             other => Duration::parse(other).map_err(|_| wrong())?,
         };
         let quota: u32 = quota.trim().parse().map_err(|_| wrong())?;
-        if quota == 0 || window.is_zero() || window > LONGEST || burst == Some(0) || (sliding && burst.is_some()) {
+        if quota == 0 || window.is_zero() || window > MAX_WINDOW || burst == Some(0) || (sliding && burst.is_some()) {
             return Err(wrong());
         }
         let rate = Self::new(quota, window);
@@ -152,7 +154,7 @@ impl Form for Rate {
     }
 }
 
-/// A rate that can be switched off: `off`.
+/// A rate, or `off`.
 impl Form for RateSetting {
     const FORM: &'static str = "rate, e.g. 100/minute, 5/hour burst 2, 100/minute sliding, or off";
 
@@ -165,7 +167,7 @@ impl Form for RateSetting {
     }
 }
 
-/// See [`Rate`]; `off` is none.
+/// A setting with a [`Rate`]; `off` is `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct RateSetting(pub Option<Rate>);
 

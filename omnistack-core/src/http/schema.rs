@@ -1,4 +1,4 @@
-//! Schemas of types with parameters.
+//! Schemas of generic types.
 
 use utoipa::{
     __dev::ComposeSchema,
@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{Ref, RefOr, Schema},
 };
 
-/// The schema of `T` by its name, where utoipa would repeat it: `#[schema(inline, value_type = Vec<ByName<T>>)]`.
+/// The schema of `T` as a reference, where utoipa would inline it: `#[schema(inline, value_type = Vec<ByName<T>>)]`.
 pub(super) struct ByName<T>(std::marker::PhantomData<T>);
 
 impl<T: ToSchema> ComposeSchema for ByName<T> {
@@ -17,7 +17,7 @@ impl<T: ToSchema> ComposeSchema for ByName<T> {
             RefOr::T(_) => true,
             RefOr::Ref(_) => false,
         };
-        // utoipa gives a type with parameters a name that is made of all of theirs, which isn't known here.
+        // utoipa names a generic type after all of its parameters; that name is not known here.
         let is_generic = std::any::type_name::<T>().contains('<');
         if has_fields && !is_generic { Ref::from_schema_name(T::name()).into() } else { schema }
     }

@@ -6,12 +6,12 @@ use http::HeaderValue;
 
 use crate::clock::Timestamp;
 
-/// A version: the `v1` of `/api/v1/…`.
+/// A version of the API: `v1` in `/api/v1/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiVersion(pub u16);
 
 impl ApiVersion {
-    /// As a header's value; the usual ones without an allocation.
+    /// Returns the version as a header value, for common versions without an allocation.
     pub(crate) fn header(self) -> HeaderValue {
         match self.0 {
             1 => HeaderValue::from_static("v1"),
@@ -34,7 +34,7 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// `v2` or `2`.
+/// Parses `v2` or `2`.
 impl FromStr for ApiVersion {
     type Err = String;
 
@@ -42,12 +42,12 @@ impl FromStr for ApiVersion {
         let digits = text.strip_prefix(['v', 'V']).unwrap_or(text);
         match digits.parse() {
             Ok(number) if number > 0 && digits.len() < 4 => Ok(Self(number)),
-            _ => Err(format!("`{text}` is not a version: write v1 or 1")),
+            _ => Err(format!("`{text}` is not an API version: use v1 or 1")),
         }
     }
 }
 
-/// What becomes of a version.
+/// The deprecation policy of a version.
 ///
 /// ```
 /// use omnistack_core::http::{ApiVersion, VersionPolicy};
@@ -66,18 +66,19 @@ pub struct VersionPolicy {
 }
 
 impl VersionPolicy {
-    /// Deprecated from a moment on: its answers say so in `Deprecation` (RFC 9745).
+    /// Deprecates a version from a time on. Its responses have the header `Deprecation` (RFC 9745).
     pub fn deprecated(version: ApiVersion, from: Timestamp) -> Self {
         Self { version, deprecated: from, sunset: None, link: None }
     }
 
-    /// When it stops answering: `Sunset` (RFC 8594). Never earlier than the deprecation.
+    /// Sets the time at which the version is removed, sent as the header `Sunset` (RFC 8594). It is never earlier
+    /// than the deprecation.
     pub fn sunset(mut self, at: Timestamp) -> Self {
         self.sunset = Some(at.max(self.deprecated));
         self
     }
 
-    /// Where to read about it: `Link` with `rel="deprecation"`.
+    /// Sets the address of the documentation, sent as the header `Link` with `rel="deprecation"`.
     pub fn see(mut self, url: impl Into<String>) -> Self {
         self.link = Some(url.into());
         self

@@ -1,4 +1,4 @@
-//! What a line looks like.
+//! Format of log lines.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use tracing::field::{Field, Visit};
 
 use crate::clock::Timestamp;
 
-/// For whom lines are.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// `time level target message key=value`
@@ -15,14 +15,14 @@ pub(super) enum Shape {
     Json,
 }
 
-/// A line, or a part of one, being written field by field.
+/// A log line, or a part of one, that is being written field by field.
 pub(super) struct Line<'a> {
     pub(super) shape: Shape,
     pub(super) text: &'a mut String,
 }
 
 impl Line<'_> {
-    /// What every line begins with.
+    /// Writes the timestamp, the level and the target.
     pub(super) fn begin(&mut self, now: Timestamp, level: &str, target: &str) {
         match self.shape {
             Shape::Text => {
@@ -44,7 +44,7 @@ impl Line<'_> {
         }
     }
 
-    /// Fields another line has written.
+    /// Appends fields that are already formatted.
     pub(super) fn append(&mut self, fields: &str) {
         self.text.push_str(fields);
     }
@@ -70,7 +70,7 @@ impl Line<'_> {
         }
     }
 
-    /// Text that comes from outside: quoted when it could be taken for something else, and never a line of its own.
+    /// Writes untrusted text: quoted if it could be mistaken for another part of the line, and without line breaks.
     fn value(&mut self, field: &Field, value: &str) {
         if self.shape == Shape::Text && is_plain(field, value) {
             self.text.push_str(value);
@@ -123,14 +123,14 @@ impl Visit for Line<'_> {
     }
 }
 
-/// Whether a value can stand in a line as it is.
+/// Returns whether a value needs no quotes in a text line.
 fn is_plain(field: &Field, value: &str) -> bool {
     let plain = |byte: u8| byte > b' ' && byte != b'"' && byte != b'\\' && byte != b'=' && byte != 0x7f;
     let message = field.name() == "message" && !value.bytes().any(|byte| byte < b' ');
     message || (!value.is_empty() && value.bytes().all(plain))
 }
 
-/// A JSON string.
+/// Appends a JSON string.
 fn quoted(text: &mut String, value: &str) {
     text.push('"');
     for letter in value.chars() {
@@ -148,11 +148,11 @@ fn quoted(text: &mut String, value: &str) {
 }
 
 thread_local! {
-    /// The last second that was written, and how.
+    /// The last second that was formatted, and its text.
     static SECOND: std::cell::RefCell<(i64, String)> = const { std::cell::RefCell::new((i64::MIN, String::new())) };
 }
 
-/// RFC 3339 with milliseconds. The part up to the second is kept from line to line.
+/// Appends a time in RFC 3339 with milliseconds. The text up to the second is cached between lines.
 fn timestamp(text: &mut String, now: Timestamp) {
     SECOND.with_borrow_mut(|(second, written)| {
         if *second != now.as_seconds() {

@@ -1,4 +1,4 @@
-//! Where lines go.
+//! Buffered writing of log lines.
 
 use std::{
     fmt,
@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-/// Longest a line waits for others.
-const PAUSE: Duration = Duration::from_millis(20);
-/// With more than this waiting, whoever logs writes: a reader that stands still slows the app down instead of filling its
-/// memory.
-const MOST: usize = 1 << 20;
+/// Longest time that a line is buffered.
+const MAX_LINE_DELAY: Duration = Duration::from_millis(20);
+/// With more bytes than this in the buffer, the thread that logs writes them itself: a blocked output slows the app
+/// down instead of filling its memory.
+const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
-/// Collects lines for a thread that writes them together.
+/// Buffers lines for a thread that writes them in batches.
 #[derive(Clone)]
 pub(super) struct Sink(Arc<Shared>);
 
@@ -28,39 +28,39 @@ impl Sink {
         let shared = Shared { lines: Mutex::default(), came: Condvar::new(), writer: Mutex::new(Box::new(writer)) };
         let sink = Self(Arc::new(shared));
         let writing = sink.clone();
-        // Without the thread lines are written when there are many, or at once when they matter.
+        // Without the thread, lines are written when the buffer is full, or at once if they are warnings or errors.
         _ = std::thread::Builder::new().name("log".into()).spawn(move || {
             loop {
                 let lines = guard(&writing.0.lines);
                 let lines =
                     writing.0.came.wait_while(lines, |lines| lines.is_empty()).unwrap_or_else(PoisonError::into_inner);
-                // Nobody announces the end of the pause: others may come meanwhile.
-                drop(writing.0.came.wait_timeout(lines, PAUSE));
+                // Nothing notifies at the end of the pause, so that more lines are batched meanwhile.
+                drop(writing.0.came.wait_timeout(lines, MAX_LINE_DELAY));
                 writing.flush();
             }
         });
         sink
     }
 
-    /// Takes a line; `now` for one that should not wait.
+    /// Adds a line. With `now` it is written at once.
     pub(super) fn write(&self, line: &[u8], now: bool) {
         let mut lines = guard(&self.0.lines);
         if lines.is_empty() && !now {
             self.0.came.notify_one();
         }
         lines.extend_from_slice(line);
-        let many = lines.len() > MOST;
+        let many = lines.len() > MAX_BUFFERED_BYTES;
         drop(lines);
         if now || many {
             self.flush();
         }
     }
 
-    /// Writes what there is. The writer is locked first, so that lines keep their order.
+    /// Writes the buffered lines. The writer is locked first, so that lines keep their order.
     pub(super) fn flush(&self) {
         let mut writer = guard(&self.0.writer);
         let lines = std::mem::take(&mut *guard(&self.0.lines));
-        // Nobody is left to tell when the log itself can't be written.
+        // An error of the log itself can't be logged.
         _ = writer.write_all(&lines).and_then(|()| writer.flush());
     }
 }

@@ -1,4 +1,4 @@
-//! From events to lines.
+//! The `tracing` layer that writes events as lines.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// Writes each event as a line, with the fields of the spans it is in.
+/// Writes each event as a line, with the fields of the spans around it.
 pub(super) struct LineLayer {
     shape: Shape,
     sink: Sink,
@@ -30,7 +30,7 @@ impl LineLayer {
     }
 }
 
-/// A span's fields, written once, when it was made.
+/// The fields of a span, formatted once when the span is created.
 struct Fields(String);
 
 thread_local! {
@@ -55,7 +55,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         LINE.with(|line| {
-            // A value that logs while it is written has to make its own buffer.
+            // A value that logs while it is formatted needs a buffer of its own.
             let mut own = String::new();
             let mut kept = line.try_borrow_mut();
             let text = kept.as_deref_mut().unwrap_or(&mut own);

@@ -1,4 +1,4 @@
-//! The SQL of what is carried between databases.
+//! The SQL of the outbox relay.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     jobs::json,
 };
 
-/// What is carried.
+/// Kind of an outbox row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Jobs,
@@ -42,10 +42,10 @@ impl Kind {
     }
 }
 
-/// Carried at once.
-pub(super) const SOME: usize = 100;
+/// Outbox rows that are relayed in one transaction.
+pub(super) const BATCH_ROWS: usize = 100;
 
-/// Something to be carried.
+/// A row of a `tenant_outbox`.
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
     seq: i64,
@@ -56,16 +56,18 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn kind(&self) -> Result<Kind, Error> {
         let kind = Kind::ALL.iter().copied().find(|kind| kind.as_str() == self.kind);
-        kind.ok_or_else(|| unreadable(&format!("`{}` is not carried by this build", self.kind)))
+        kind.ok_or_else(|| {
+            unreadable(&format!("`{}` is an outbox kind that this version of the app does not know", self.kind))
+        })
     }
 }
 
-/// Only of a build that is older than what wrote it.
+/// Returns the error for a row that this version can't read: it was written by a newer version.
 pub(crate) fn unreadable(what: &str) -> Error {
     Error::new(ErrorKind::Other, what.to_owned().into())
 }
 
-/// Puts something into the outbox of the database this transaction is in; it is carried when that has committed.
+/// Adds a row to the outbox of the database of this transaction. It is relayed after the commit.
 pub(crate) async fn put<T: Serialize + ?Sized>(
     tx: &mut Tx,
     tenant: TenantId,
@@ -80,22 +82,23 @@ pub(crate) async fn put<T: Serialize + ?Sized>(
     Ok(())
 }
 
-/// Whether it comes for the first time; then it is done when this transaction commits, and not again.
+/// Records that a row was received. Returns whether it is received for the first time; then the caller must process
+/// it in the same transaction.
 pub(crate) async fn received(tx: &mut Tx, id: uuid::Uuid, receiver: &str, now: Timestamp) -> Result<bool, Error> {
     let sql = "insert into tenant_inbox (id, receiver, created_at) values ($1, $2, $3) on conflict do nothing";
     Ok(tx.query(sql).bind(id).bind(receiver.to_owned()).bind(now).execute().await? == 1)
 }
 
-/// The first of a tenant's outbox.
+/// Returns the first rows of the outbox of a tenant database.
 pub(super) async fn first(db: &Db) -> Result<Vec<Row>, Error> {
     let mut tx = db.all_tenants().read().await?;
     let some = tx.query("select seq, kind, content from tenant_outbox order by seq limit $1");
-    some.bind(i64::try_from(SOME).unwrap_or(i64::MAX)).fetch_all().await
+    some.bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX)).fetch_all().await
 }
 
-/// Waits until no other process carries; PostgreSQL only.
+/// Waits for the lock that one relaying process holds until its transaction ends. PostgreSQL only.
 pub(super) async fn take_turn(tx: &mut Tx) -> Result<(), Error> {
-    // The number is `tenants` as bytes.
+    // The number is the text `tenants` as bytes.
     tx.query("select pg_advisory_xact_lock(32760404164375667)::text").execute().await.map(drop)
 }
 
@@ -111,13 +114,13 @@ pub(super) async fn delete(db: &Db, rows: &[Row]) -> Result<(), Error> {
     tx.commit().await
 }
 
-/// Forgets what nobody asks for any more.
+/// Deletes received ids that are older than `remember`, and expired idempotency keys.
 pub(super) async fn tidy(db: &Db, now: Timestamp, remember: Duration) -> Result<(), Error> {
     db.query("delete from tenant_inbox where created_at < $1").bind(now - remember).execute().await?;
     db.query("delete from idempotency_keys where expires_at <= $1").bind(now).execute().await.map(drop)
 }
 
-/// Tenants for whom something waits in the app's database.
+/// Returns the tenants that have rows in the outbox of the app's database.
 pub(super) async fn waiting(main: &Db) -> Result<Vec<TenantId>, Error> {
     let mut tx = main.all_tenants().read().await?;
     let rows: Vec<(TenantId,)> = tx.query("select distinct tenant_id from tenant_outbox").fetch_all().await?;
@@ -127,7 +130,7 @@ pub(super) async fn waiting(main: &Db) -> Result<Vec<TenantId>, Error> {
 const FOR_TENANT: &str =
     "select seq, kind, content from tenant_outbox where tenant_id = $1 and kind = 'audit' order by seq limit $2";
 
-/// Whether something waits for a tenant in the app's database.
+/// Returns whether the outbox of the app's database has a row for a tenant.
 pub(crate) async fn waits(main: &Db, tenant: TenantId) -> Result<bool, Error> {
     let mut tx = main.tenant(tenant).read().await?;
     let one = tx.query("select seq from tenant_outbox where tenant_id = $1 limit 1").bind(tenant);
@@ -136,11 +139,12 @@ pub(crate) async fn waits(main: &Db, tenant: TenantId) -> Result<bool, Error> {
 
 async fn waiting_for(main: &Db, tenant: TenantId) -> Result<Vec<Row>, Error> {
     let mut tx = main.tenant(tenant).read().await?;
-    let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
+    let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX));
     rows.fetch_all().await
 }
 
-/// Carries audit entries into the tenant's chain. Of two who do so at once, in whichever process, only one records each.
+/// Relays audit entries into the tenant's audit chain. If two tasks or processes do so at once, each entry is
+/// recorded once.
 pub(crate) async fn deliver(db: &Db, main: &Db, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
     loop {
         let rows = waiting_for(main, tenant).await?;
@@ -159,17 +163,17 @@ pub(crate) async fn deliver(db: &Db, main: &Db, tenant: TenantId, now: Timestamp
     }
 }
 
-/// Of a tenant that is gone: its entries stay in the app's database, in its chain there.
+/// Keeps the entries of a deleted tenant: appends them to the tenant's audit chain in the app's database.
 pub(super) async fn keep(main: &Db, tenant: TenantId) -> Result<(), Error> {
     loop {
         let mut tx = main.all_tenants().begin().await?;
-        let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(SOME).unwrap_or(i64::MAX));
+        let rows = tx.query(FOR_TENANT).bind(tenant).bind(i64::try_from(BATCH_ROWS).unwrap_or(i64::MAX));
         let rows: Vec<Row> = rows.fetch_all().await?;
         if rows.is_empty() {
             return Ok(());
         }
         let seqs = json(&rows.iter().map(|row| row.seq).collect::<Vec<_>>());
-        // Who deletes them appends them.
+        // Only the transaction that deletes the rows appends their entries.
         let mine = tx.query(DELETE).bind(seqs).execute().await?;
         if mine != u64::try_from(rows.len()).unwrap_or(0) {
             tx.rollback().await?;

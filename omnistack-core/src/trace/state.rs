@@ -1,29 +1,29 @@
-//! The list `tracestate`: what each tracing system keeps for itself.
+//! The `tracestate` list: one entry per tracing system.
 
-/// Entries there may be (section 3.3.1.1), and bytes kept of them all (3.3.1.5).
-const MOST: usize = 32;
-const LONGEST: usize = 512;
+/// Limits: entries in the list (section 3.3.1.1), and bytes kept of the whole list (section 3.3.1.5).
+const MAX_ENTRIES: usize = 32;
+const MAX_LIST_BYTES: usize = 512;
 
-/// What is longer goes first when there is too much.
-const LONG: usize = 128;
+/// Entries longer than this many bytes are dropped first.
+const LONG_ENTRY_BYTES: usize = 128;
 
-/// The list the headers make up; none if it is not valid, or empty.
+/// Joins the headers to one list. Returns `None` if it is not valid, or empty.
 pub(super) fn read<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let entries = headers.into_iter().flat_map(|header| header.split(','));
-    // An empty entry is allowed and means nothing.
+    // An empty entry is allowed and ignored.
     let mut list: Vec<_> =
         entries.map(|entry| entry.trim_matches([' ', '\t'])).filter(|entry| !entry.is_empty()).collect();
-    if list.len() > MOST || !list.iter().all(|entry| is_valid(entry)) {
+    if list.len() > MAX_ENTRIES || !list.iter().all(|entry| is_valid(entry)) {
         return None;
     }
     let keys = || list.iter().map(|entry| entry.split_once('=').map(|(key, _)| key));
     if keys().enumerate().any(|(index, key)| keys().take(index).any(|other| other == key)) {
         return None;
     }
-    if length(&list) > LONGEST {
-        list.retain(|entry| entry.len() <= LONG);
+    if length(&list) > MAX_LIST_BYTES {
+        list.retain(|entry| entry.len() <= LONG_ENTRY_BYTES);
     }
-    while length(&list) > LONGEST {
+    while length(&list) > MAX_LIST_BYTES {
         list.pop();
     }
     (!list.is_empty()).then(|| list.join(","))
@@ -33,7 +33,7 @@ fn length(list: &[&str]) -> usize {
     list.iter().map(|entry| entry.len() + 1).sum::<usize>().saturating_sub(1)
 }
 
-/// `key=value`, or `tenant@system=value` (sections 3.3.1.3.1 and 3.3.1.3.2).
+/// Returns whether an entry is `key=value` or `tenant@system=value` (sections 3.3.1.3.1 and 3.3.1.3.2).
 fn is_valid(entry: &str) -> bool {
     let Some((key, value)) = entry.split_once('=') else { return false };
     let simple = |key: &str, longest: usize, digit_first: bool| {

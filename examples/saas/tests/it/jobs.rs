@@ -143,11 +143,11 @@ on_each_database! {
         assert!(jobs.queues().await.unwrap().iter().all(|queue| !queue.jobs.contains_key(&JobState::Done)));
 
         for (line, why) in [
-            ("cancel", "say which"),
+            ("cancel", "no jobs selected"),
             ("discard", "--all"),
             ("retry --state lost", "none of scheduled"),
-            ("show 7", "is no job's id"),
-            (&format!("show {done}"), "there is no job"),
+            ("show 7", "is not a job id"),
+            (&format!("show {done}"), "does not exist"),
             ("list --limit many", "is not a number"),
             ("pause", "<queue>"),
             ("juggle", "juggle"),

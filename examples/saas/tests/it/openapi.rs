@@ -119,7 +119,7 @@ async fn every_operation_is_described() {
     let careless = &document["paths"]["/api/v1/app/careless"]["post"]["responses"];
     assert_eq!(
         (&careless["200"]["description"], &careless["299"]["description"]),
-        (&json!("OK"), &json!("The answer."))
+        (&json!("OK"), &json!("The response."))
     );
 }
 

@@ -1,4 +1,4 @@
-//! `audit verify`: the chains of audit entries, from a terminal.
+//! The command `audit verify`.
 
 use clap::{Arg, ArgMatches, Command};
 
@@ -8,20 +8,22 @@ use crate::{
     audit::{AuditStore, Chain},
 };
 
-/// The commands and what they take.
+/// Returns the subcommands and their arguments.
 pub(super) fn command() -> Command {
     Command::new("audit")
-        .about("Looks after the audit log")
+        .about("Verifies the audit log")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
-            Command::new("verify")
-                .about("Checks that every audit entry is as it was recorded; fails when one is not")
-                .arg(Arg::new("tenant").long("tenant").help("Only of this tenant, by its id; `app` for the app's own")),
+            Command::new("verify").about("Checks that no audit entry was changed or removed; fails if one was").arg(
+                Arg::new("tenant")
+                    .long("tenant")
+                    .help("Verifies only the chain of this tenant id, or of the app with `app`"),
+            ),
         )
 }
 
-/// Does what one of them says.
+/// Runs the selected subcommand.
 pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
     let store: AuditStore = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
     let Some(("verify", matches)) = matches.subcommand() else { return Ok(()) };
@@ -30,7 +32,10 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
         None => store.chains().await.map_err(failed)?,
         Some("app") => vec![Chain::App],
         Some(id) => {
-            vec![Chain::Tenant(id.parse().map_err(|_| Failure::new(format!("`{id}` is no tenant's id, nor `app`")))?)]
+            vec![Chain::Tenant(
+                id.parse()
+                    .map_err(|_| Failure::new(format!("`{id}` is not a tenant id: use a tenant id, or `app`")))?,
+            )]
         }
     };
     let mut broken = 0;
@@ -49,5 +54,5 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
     if broken == 0 {
         return Ok(());
     }
-    Err(Failure::new(format!("{broken} of the chains {} not as recorded", if broken == 1 { "is" } else { "are" })))
+    Err(Failure::new(format!("{broken} audit chain{} broken", if broken == 1 { " is" } else { "s are" })))
 }

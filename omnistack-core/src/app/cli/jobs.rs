@@ -1,4 +1,4 @@
-//! `jobs …`: the queue, from a terminal.
+//! The commands below `jobs`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -8,43 +8,47 @@ use crate::{
     jobs::{JobFilter, JobId, JobInfo, JobState, Jobs},
 };
 
-/// The commands and what they take.
+/// Returns the subcommands and their arguments.
 pub(super) fn command() -> Command {
     let select = |command: Command| {
         command
-            .arg(Arg::new("state").long("state").help("scheduled, ready, running, done, dead or cancelled"))
-            .arg(Arg::new("queue").long("queue").help("Only of this queue"))
-            .arg(Arg::new("name").long("name").help("Only of this name"))
+            .arg(
+                Arg::new("state")
+                    .long("state")
+                    .help("Only jobs in this state: scheduled, ready, running, done, dead or cancelled"),
+            )
+            .arg(Arg::new("queue").long("queue").help("Only jobs of this queue"))
+            .arg(Arg::new("name").long("name").help("Only jobs of this name"))
     };
     let change = |name: &'static str, about: &'static str| {
-        select(Command::new(name).about(about))
-            .arg(Arg::new("id").help("Just this job"))
-            .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All, when nothing else is said"))
+        select(Command::new(name).about(about)).arg(Arg::new("id").help("Only the job with this id")).arg(
+            Arg::new("all").long("all").action(ArgAction::SetTrue).help("All jobs, if no other option selects some"),
+        )
     };
-    let queue = || Arg::new("queue").required(true).help("Its name");
+    let queue = || Arg::new("queue").required(true).help("Name of the queue");
     Command::new("jobs")
         .about("Shows and changes background jobs")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
-            select(Command::new("list").about("Lists jobs, the newest first"))
-                .arg(Arg::new("limit").long("limit").default_value("20").help("At most this many")),
+            select(Command::new("list").about("Lists jobs, newest first"))
+                .arg(Arg::new("limit").long("limit").default_value("20").help("Largest number of jobs to list")),
         )
         .subcommand(
             Command::new("show")
                 .about("Shows a job and its failed attempts")
-                .arg(Arg::new("id").required(true).help("Its id")),
+                .arg(Arg::new("id").required(true).help("Id of the job")),
         )
         .subcommand(Command::new("queues").about("Counts the jobs of each queue by state"))
-        .subcommand(Command::new("crons").about("Lists what is enqueued by the clock, and when next"))
+        .subcommand(Command::new("crons").about("Lists the schedules and their next run"))
         .subcommand(change("retry", "Runs dead, cancelled and scheduled jobs now"))
-        .subcommand(change("cancel", "Gives up jobs that are not finished"))
-        .subcommand(change("discard", "Deletes finished jobs, dead letters too"))
-        .subcommand(Command::new("pause").about("Lets no more jobs of a queue begin").arg(queue()))
-        .subcommand(Command::new("resume").about("Lets jobs of a queue begin again").arg(queue()))
+        .subcommand(change("cancel", "Cancels jobs that are not finished"))
+        .subcommand(change("discard", "Deletes finished jobs, including dead letters"))
+        .subcommand(Command::new("pause").about("Pauses a queue: no more of its jobs start").arg(queue()))
+        .subcommand(Command::new("resume").about("Resumes a paused queue").arg(queue()))
 }
 
-/// Does what one of them says.
+/// Runs the selected subcommand.
 pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
     let jobs: Jobs = app.ctx().get().map_err(|missing| Failure::new(missing.to_string()))?;
     match matches.subcommand() {
@@ -59,7 +63,7 @@ pub(super) async fn run(app: &App, matches: &ArgMatches) -> crate::Result<()> {
             let some = filter.id.is_some() || filter.state.is_some() || filter.queue.is_some() || filter.name.is_some();
             if !some && !matches.get_flag("all") {
                 return Err(Failure::new(format!(
-                    "say which: `jobs {change} ID`, `--state`, `--queue`, `--name` or `--all`"
+                    "no jobs selected: use `jobs {change} ID`, `--state`, `--queue`, `--name` or `--all`"
                 )));
             }
             let changed = match change {
@@ -94,7 +98,7 @@ async fn list(jobs: &Jobs, matches: &ArgMatches) -> crate::Result<()> {
 
 async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
     let Some((job, failures)) = jobs.get(id).await? else {
-        return Err(Failure::new(format!("there is no job {id}")));
+        return Err(Failure::new(format!("job {id} does not exist")));
     };
     let show = |label: &str, text: String| print_line(format_args!("{label:<10} {text}"));
     show("id", job.id.to_string())?;
@@ -104,7 +108,7 @@ async fn show(jobs: &Jobs, id: JobId) -> crate::Result<()> {
     show("attempts", format!("{}/{}", job.attempt, job.max_attempts))?;
     show("payload", job.payload.to_string())?;
     show("due", job.run_at.to_string())?;
-    for (label, at) in [("begun", job.started_at), ("finished", job.finished_at)] {
+    for (label, at) in [("started", job.started_at), ("finished", job.finished_at)] {
         if let Some(at) = at {
             show(label, at.to_string())?;
         }
@@ -148,7 +152,7 @@ fn filter(matches: &ArgMatches) -> crate::Result<JobFilter> {
 }
 
 fn id(matches: &ArgMatches) -> crate::Result<Option<JobId>> {
-    let read = |text: String| text.parse().map_err(|_| Failure::new(format!("`{text}` is no job's id")));
+    let read = |text: String| text.parse().map_err(|_| Failure::new(format!("`{text}` is not a job id")));
     text(matches, "id").map(read).transpose()
 }
 

@@ -1,4 +1,4 @@
-//! Answers and bodies: what a description has to say of them, where a handler says less.
+//! Completion of the responses and bodies of an operation, where its handler describes less.
 
 use http::StatusCode;
 use utoipa::{
@@ -12,27 +12,27 @@ use utoipa::{
 
 use crate::http::{ErrorEnvelope, ProblemDetails};
 
-/// The component every error refers to.
+/// Name of the response component of every error.
 pub(super) const ERROR: &str = "ApiError";
 
-/// Returns the component: the error in both of its forms.
+/// Returns the response component of errors, in both formats.
 pub(super) fn error_component() -> Response {
     let content = |name| Content::new(Some(Ref::from_schema_name(name)));
     ResponseBuilder::new()
-        .description("An error, in the form of every error.")
+        .description("An error, in the format of all errors.")
         .content("application/json", content(ErrorEnvelope::name()))
         .content("application/problem+json", content(ProblemDetails::name()))
         .build()
 }
 
-/// Returns a reference to the component, with a description of its own unless that is empty.
+/// Returns a reference to the error component, with a description if it is not empty.
 pub(super) fn error(description: &str) -> RefOr<Response> {
     let mut reference = Ref::from_response_name(ERROR);
     description.clone_into(&mut reference.description);
     reference.into()
 }
 
-/// Completes every answer of an operation, and the types of its bodies.
+/// Completes the responses of an operation, and the types of its bodies.
 pub(super) fn complete(operation: &mut Operation) {
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.content.iter_mut().for_each(|(kind, content)| name_bytes(kind, content));
@@ -48,7 +48,7 @@ pub(super) fn complete(operation: &mut Operation) {
         }
         answer.content.iter_mut().for_each(|(kind, content)| name_bytes(kind, content));
         if answer.content.contains_key(ANY) && !answer.content.contains_key(BYTES) {
-            // `*/*` is true of a file, and code generators leave it out.
+            // `*/*` matches a file, but code generators ignore it.
             answer.content.insert(BYTES.into(), Content::new(Some(bytes())).into());
         }
     }
@@ -66,13 +66,14 @@ fn is_error_envelope(content: &RefOr<Content>) -> bool {
     schema.ref_location == Ref::from_schema_name(ErrorEnvelope::name()).ref_location
 }
 
-/// `No Content` of `204`: the specification requires some description.
+/// Returns the reason phrase of a status, such as `No Content` for `204`, since the specification requires a
+/// description.
 fn reason(status: &str) -> String {
     let status = status.parse::<StatusCode>().ok();
-    status.and_then(|status| status.canonical_reason()).unwrap_or("The answer.").into()
+    status.and_then(|status| status.canonical_reason()).unwrap_or("The response.").into()
 }
 
-/// Describes a body that is neither JSON, text nor a form as bytes.
+/// Describes a body as bytes if it is neither JSON, XML, text nor a form.
 fn name_bytes(kind: &str, content: &mut RefOr<Content>) {
     let essence = kind.split(';').next().unwrap_or_default().trim();
     let is_readable = essence.ends_with("json")

@@ -1,12 +1,12 @@
-//! Ids of operations, by one rule.
+//! Operation ids.
 
 use crate::{app::Mount, http::ApiVersion};
 
 /// Returns the id of an operation in camel case: a verb and a resource, as in `listProjects`.
 ///
-/// `name` is what the handler says: its `operation_id`, or its function's name. A name of a single word is a verb, and the
-/// resource comes from the path: `get` at `/projects/{id}` is `getProject`. The prefix of the mount goes before
-/// (`adminGetProject`), and `V2` behind in version 2.
+/// `name` is the handler's `operation_id`, or the name of its function. If it is a single word, it is the verb, and
+/// the resource comes from the path: `get` at `/projects/{id}` becomes `getProject`. The prefix of the mount is put
+/// in front (`adminGetProject`), and `V2` is appended in version 2.
 pub(super) fn operation_id(name: &str, mount: &Mount, path: &str) -> String {
     let version = mount.version.filter(|version| version.0 > 1);
     let name = version.map_or(name, |version| without_version(name, version));
@@ -17,13 +17,13 @@ pub(super) fn operation_id(name: &str, mount: &Mount, path: &str) -> String {
     words.chain([version]).collect()
 }
 
-/// `get_me` of `get_me_v2`: a handler of version 2 beside one of version 1 has to have a name of its own.
+/// Returns `get_me` for `get_me_v2`: a handler of version 2 beside one of version 1 needs a function name of its own.
 fn without_version(name: &str, version: ApiVersion) -> &str {
     name.strip_suffix(&format!("_{version}")).unwrap_or(name)
 }
 
-/// Returns the last named part of a path other than the verb: in the singular where a parameter follows it, or where the
-/// verb makes a new item of a collection.
+/// Returns the last named part of a path other than the verb. It is singular if a parameter follows it, or if the
+/// verb creates an item of a collection.
 fn resource(verb: &str, path: &str) -> String {
     let relative = path.strip_prefix("/api/").and_then(|rest| rest.splitn(3, '/').nth(2)).unwrap_or(path);
     let segments: Vec<_> = relative.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -33,7 +33,7 @@ fn resource(verb: &str, path: &str) -> String {
     if is_of_one || ["create", "add"].contains(&verb) { singular(segments[at]) } else { segments[at].into() }
 }
 
-/// `project` of `projects`, by the common endings of English.
+/// Returns the singular of an English plural, such as `project` for `projects`, by common endings.
 fn singular(word: &str) -> String {
     if let Some(stem) = word.strip_suffix("ies") {
         return format!("{stem}y");
@@ -45,7 +45,7 @@ fn singular(word: &str) -> String {
     word.strip_suffix('s').filter(|stem| !stem.ends_with(['s', 'u'])).unwrap_or(word).to_owned()
 }
 
-/// The words of a name in snake case or kebab case.
+/// Splits a name in snake case or kebab case into words.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
 }

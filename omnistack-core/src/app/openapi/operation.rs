@@ -1,4 +1,4 @@
-//! What an operation's description says beside what its handler does.
+//! Parts of an operation's description that do not come from its handler.
 
 use utoipa::openapi::{
     HttpMethod, ObjectBuilder, PathItem, RefOr, Required,
@@ -9,7 +9,8 @@ use utoipa::openapi::{
 use super::{answer, id::operation_id};
 use crate::app::{Audience, Mount, mount::Keys};
 
-/// Adds what is true of every operation: its id, its module's tag, the errors, and that anybody may call a public one.
+/// Adds what applies to every operation: its id, the tag of its module, the errors, and for public routes that no
+/// authentication is needed.
 pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount, path: &str) -> PathItem {
     let audience = mount.audience();
     for (method, operation) in operations_mut(&mut item) {
@@ -25,19 +26,22 @@ pub(super) fn described(mut item: PathItem, module: &'static str, mount: &Mount,
         if audience == Audience::Public {
             operation.security = Some(Vec::new());
         } else {
-            error("401", "Nobody is signed in.");
+            error("401", "The caller is not signed in.");
         }
         if matches!(audience, Audience::Admin | Audience::Machine) || mount.resource.is_some() {
-            error("403", "The caller may not do this.");
+            error("403", "The caller lacks the permission.");
         }
         if mount.rate_limit.is_some() {
-            error("429", "Too many requests; `Retry-After` says how long to wait.");
+            error("429", "Too many requests. `Retry-After` contains the seconds to wait.");
         }
         if matches!(method, HttpMethod::Post | HttpMethod::Patch) && mount.keys != Keys::Ignored {
             let required = mount.keys == Keys::Required;
-            error("409", "Its `Idempotency-Key` is in use, or was used otherwise.");
+            error(
+                "409",
+                "A request with the same `Idempotency-Key` is in progress, or the key was used for a different request.",
+            );
             if required {
-                error("400", "It has no `Idempotency-Key`.");
+                error("400", "The header `Idempotency-Key` is missing.");
             }
             let key = idempotency_key(required);
             let parameters = operation.parameters.get_or_insert_default();
@@ -58,14 +62,14 @@ fn idempotency_key(required: bool) -> Parameter {
         .parameter_in(ParameterIn::Header)
         .required(if required { Required::True } else { Required::False })
         .description(Some(
-            "Of the client's making, a new one for each new request. A request sent again with its key is carried out once.",
+            "A unique key that the client creates for each new request. A retry with the same key returns the stored response of the first request.",
         ))
-        // A key may also be written as a string with quotes; what begins with one has to be.
+        // A key may also be written as a quoted string; a key that begins with a quote must be.
         .schema(Some(text.pattern(Some("^[!#-~][!-~]*$"))))
         .build()
 }
 
-/// `list_projects` as `List projects`: for a handler nobody has described.
+/// Returns `List projects` for `list_projects`: the summary of a handler without documentation.
 fn sentence(name: &str) -> String {
     let words = name.replace('_', " ");
     let mut letters = words.chars();

@@ -1,4 +1,4 @@
-//! The headers a module brings.
+//! Headers that modules read and send.
 
 use http::HeaderName;
 
@@ -12,8 +12,8 @@ pub(in crate::app) struct DeclaredHeaders {
 }
 
 impl Registry {
-    /// Declares request headers that the module reads. Browsers of the origins in `CORS_ORIGINS` may send them, and a request
-    /// that repeats one is answered with 400 `REPEATED_HEADER`.
+    /// Declares request headers that the module reads. Browsers from the origins in `CORS_ORIGINS` may send them, and
+    /// a request that repeats one is rejected with 400 `REPEATED_HEADER`.
     ///
     /// ```
     /// # use omnistack_core::{app::Registry, http::HeaderName};
@@ -26,7 +26,7 @@ impl Registry {
         self
     }
 
-    /// Declares response headers that the module sends. Scripts of the origins in `CORS_ORIGINS` may read them.
+    /// Declares response headers that the module sends. Scripts from the origins in `CORS_ORIGINS` may read them.
     pub fn response_headers(&mut self, names: impl IntoIterator<Item = HeaderName>) -> &mut Self {
         self.headers.response.extend(names);
         self

@@ -1,4 +1,4 @@
-//! What a module does beside answering requests.
+//! Registration of jobs, event subscribers and background services.
 
 use tower::{Layer, Service};
 
@@ -10,8 +10,9 @@ use crate::{
 };
 
 impl Registry {
-    /// Runs a future for as long as the app serves. It ends soon after it is told to; one that fails or panics is started
-    /// again, after a pause that grows.
+    /// Adds a background service, which runs for as long as the app serves. It must end soon after `Shutdown` is
+    /// cancelled. A service that fails or panics is restarted after a growing delay, from one second up to 30
+    /// seconds.
     pub fn service<C, F>(
         &mut self,
         name: &'static str,
@@ -26,7 +27,7 @@ impl Registry {
         self
     }
 
-    /// Runs jobs of this kind, with a state made once, while wiring.
+    /// Adds the handler of a job. `state` creates its state once, while the app is built.
     pub fn job<J: Job>(&mut self, state: impl FnOnce(&Ctx) -> Result<J::State, Missing> + Send + 'static) -> &mut Self {
         if let Some((_, other, _)) = self.handlers.iter().find(|(name, ..)| *name == J::NAME) {
             let what = format!("job `{}` is also handled by module `{other}`", J::NAME);
@@ -36,15 +37,15 @@ impl Registry {
         self
     }
 
-    /// Subscribes to events, under a name that is stored with each delivery: it is unique, stays as it is, and stays with its kind
-    /// of event.
+    /// Subscribes to events. `name` is stored with each delivery: it must be unique, must not change, and must not be
+    /// reused for another event type.
     pub fn on<S: Subscriber>(
         &mut self,
         name: &'static str,
         subscriber: impl FnOnce(&Ctx) -> Result<S, Missing> + Send + 'static,
     ) -> &mut Self {
         if let Some((_, other, _)) = self.subscribers.iter().find(|(known, ..)| *known == name) {
-            let what = format!("subscriber `{name}` is also one of module `{other}`");
+            let what = format!("subscriber `{name}` is also registered by module `{other}`");
             self.problem(what, "give one of them another name");
         }
         let wire: WireSubscriber = Box::new(move |ctx| subscriber(ctx).map(|made| EventHandler::new(name, made)));
@@ -52,33 +53,36 @@ impl Registry {
         self
     }
 
-    /// Limits a queue.
+    /// Sets the limits of a queue.
     pub fn queue(&mut self, queue: Queue) -> &mut Self {
         if self.queues.iter().any(|known| known.name == queue.name) {
-            self.problem(format!("queue `{}` has limits already", queue.name), "say them once");
+            self.problem(
+                format!("the limits of queue `{}` are set twice", queue.name),
+                "set the limits of a queue once",
+            );
         }
         self.queues.push(queue);
         self
     }
 
-    /// Enqueues a job by the clock.
+    /// Enqueues a job on a schedule.
     pub fn cron(&mut self, cron: Cron) -> &mut Self {
         match cron.compile() {
             Ok(cron) if self.crons.iter().any(|known| known.id == cron.id) => {
                 self.problem(
-                    format!("cron `{}` is there already", cron.id),
-                    "let one of them do for both, or be another job",
+                    format!("schedule `{}` is registered twice", cron.id),
+                    "remove one of them, or schedule another job",
                 );
             }
             Ok(cron) => self.crons.push(cron),
             Err(problem) => {
-                self.problem(problem, "write e.g. `0 3 * * *`, and a zone such as `Europe/Berlin`");
+                self.problem(problem, "use a pattern such as `0 3 * * *` and a time zone such as `Europe/Berlin`");
             }
         }
         self
     }
 
-    /// Puts a tower layer around every job's handler.
+    /// Puts a tower layer around the handler of every job.
     pub fn job_layer<L>(&mut self, layer: impl FnOnce(&Ctx) -> Result<L, Missing> + Send + 'static) -> &mut Self
     where
         L: Layer<JobService> + Send + 'static,

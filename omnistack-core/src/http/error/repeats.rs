@@ -1,4 +1,4 @@
-//! Errors that come many times a second, for a log that should not.
+//! Limits how often errors of the same code are logged.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,9 +7,9 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Between two lines about errors of one code.
-const PAUSE: Duration = Duration::from_secs(1);
-/// More are forgotten, and logged anew: an app's codes are few.
+/// Time between two log lines for errors of one code.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// Error codes that are tracked. With more, all are dropped and their next errors are logged.
 const MAX_CODES: usize = 64;
 
 /// When an error of each code was last logged.
@@ -27,11 +27,12 @@ impl Repeats {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Returns how many errors of a code were not logged since the last that was; `None` if this one is not to be, either.
+    /// Returns how many errors of the code were not logged since the last one that was. Returns `None` if this one
+    /// must not be logged.
     pub(super) fn admit(&self, code: &str) -> Option<u64> {
         let (mut all, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         match all.iter_mut().find(|logged| logged.code == code) {
-            Some(logged) if now.duration_since(logged.at) < PAUSE => {
+            Some(logged) if now.duration_since(logged.at) < LOG_INTERVAL => {
                 logged.alike += 1;
                 None
             }

@@ -1,4 +1,4 @@
-//! What is kept of an answer.
+//! Stored responses.
 
 use axum::{
     body::{Body, Bytes},
@@ -11,47 +11,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::{Error, ErrorEnvelope, Rendered, Response};
 
-/// The largest body that is kept, in bytes.
-pub(super) const LARGEST: u64 = 1024 * 1024;
+/// Largest body that is stored, in bytes.
+pub(super) const MAX_STORED_BODY_BYTES: u64 = 1024 * 1024;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// An answer as it is stored.
+/// A stored response.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) head: Head,
-    /// None of one that is too large, or comes bit by bit.
+    /// `None` for a body that is too large or a stream.
     pub(super) body: Option<Bytes>,
 }
 
-/// All but the status and the body.
+/// The headers, and the kind of the response.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// Each byte of a value as the character of its number: values need not be UTF-8.
+    /// Names and values. Each byte of a value is stored as the character with its number, since values need not be
+    /// UTF-8.
     headers: Vec<(String, String)>,
-    /// Whether it is an error of ours, to be rendered for the request that gets it.
+    /// Whether the response is an [`Error`], which is rendered again for the request that gets it.
     error: bool,
 }
 
-/// Whether an answer is final: a request that was answered otherwise may be carried out again.
+/// Returns whether a response is final. After any other response a retry is carried out again.
 pub(super) fn is_final(status: StatusCode) -> bool {
     let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.as_u16() < 500 && !status.is_informational() && !passing.contains(&status)
 }
 
 impl Answer {
-    /// Reads a response, and returns it whole again.
+    /// Reads a response. Returns it unchanged, with its stored form.
     ///
     /// # Errors
-    /// Its body broke off.
+    /// Fails with 500 if the body breaks off.
     pub(super) async fn of(response: Response) -> Result<(Response, Self), Error> {
         let (parts, body) = response.into_parts();
         let headers = parts.headers.iter().filter(|(name, _)| is_kept(name));
         let headers = headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let head = Head { headers, error: parts.extensions.get::<Rendered>().is_some() };
         let mut answer = Self { status: parts.status, head, body: None };
-        if body.size_hint().exact().is_none_or(|size| size > LARGEST) {
+        if body.size_hint().exact().is_none_or(|size| size > MAX_STORED_BODY_BYTES) {
             return Ok((Response::from_parts(parts, body), answer));
         }
         let whole = body.collect().await.map_err(Error::internal)?.to_bytes();
@@ -59,11 +60,12 @@ impl Answer {
         Ok((Response::from_parts(parts, Body::from(whole)), answer))
     }
 
-    /// The answer again.
+    /// Returns the stored response, marked as replayed. Returns 409 `IDEMPOTENCY_ANSWER_NOT_KEPT` if its body was not
+    /// stored.
     pub(super) fn replay(self) -> Response {
         let Self { status, head, body } = self;
         let Some(body) = body else {
-            let message = "this request was carried out; its answer was too large to be kept";
+            let message = "the request was carried out, but its response was too large to be stored";
             let error = Error::conflict("IDEMPOTENCY_ANSWER_NOT_KEPT", message);
             return error.detail("status", status.as_u16()).into_response();
         };
@@ -83,7 +85,7 @@ impl Answer {
     }
 }
 
-/// An error as it was made, so that it bears the id of the request it answers now, in the form that request asks for.
+/// Restores an error, so that it is rendered with the id and in the format of the retried request.
 fn error_of(status: StatusCode, ErrorEnvelope { error: body }: ErrorEnvelope, headers: HeaderMap) -> Error {
     let mut error = Error::new(status, body.code, body.message);
     if let Some(serde_json::Value::Object(details)) = body.details {
@@ -93,9 +95,9 @@ fn error_of(status: StatusCode, ErrorEnvelope { error: body }: ErrorEnvelope, he
     headers.fold(error, |error, (name, value)| error.header(name.clone(), value.clone()))
 }
 
-/// Not what belongs to one connection, one moment or one request, and nothing that signs anybody in.
+/// Returns whether a header is stored. Headers of one connection, one time or one request, and cookies, are not.
 fn is_kept(name: &HeaderName) -> bool {
-    const LEFT: [&str; 15] = [
+    const NOT_STORED: [&str; 15] = [
         "connection",
         "content-length",
         "date",
@@ -112,7 +114,7 @@ fn is_kept(name: &HeaderName) -> bool {
         "upgrade",
         "x-request-id",
     ];
-    !LEFT.contains(&name.as_str()) && !name.as_str().starts_with("x-ratelimit-")
+    !NOT_STORED.contains(&name.as_str()) && !name.as_str().starts_with("x-ratelimit-")
 }
 
 fn text(value: &HeaderValue) -> String {

@@ -1,4 +1,4 @@
-//! How a handler makes its effect and its answer one.
+//! The extractor with which a handler stores its response in its own transaction.
 
 use std::{
     convert::Infallible,
@@ -24,8 +24,8 @@ use crate::{
     id::Id,
 };
 
-/// The key of the request being answered, if it has one. Extract it in a handler that changes something, and end with
-/// [`commit`](Self::commit): the change and the stored answer are then one transaction.
+/// Extractor of the idempotency key of the request, if it has one. Use it in a handler that changes data, and end
+/// with [`commit`](Self::commit): the change and the stored response are then one transaction.
 ///
 /// ```
 /// use axum::extract::State;
@@ -39,11 +39,11 @@ use crate::{
 /// # let _: axum::Router<Db> = axum::Router::new().route("/orders", axum::routing::post(order));
 /// ```
 ///
-/// Extracting never fails. Without a key, or without the layer, `commit` commits and answers.
+/// Extracting never fails. Without a key, or without the layer, `commit` commits and returns the response.
 #[derive(Clone, Default)]
 pub struct Idempotency(Option<Arc<Claim>>);
 
-/// A request this process carries out.
+/// The claim of this process on a request.
 pub(super) struct Claim {
     pub(super) keys: Arc<Keys>,
     pub(super) key: String,
@@ -51,29 +51,29 @@ pub(super) struct Claim {
     pub(super) owner: Id<Attempt>,
     pub(super) until: Lease,
     pub(super) progress: Progress,
-    /// What is in a tenant's own database, by this attempt or by one before it.
+    /// The response that this attempt or an earlier one stored in a tenant database.
     pub(super) apart: Mutex<Option<Apart>>,
 }
 
-/// An answer in a tenant's own database.
+/// A response stored in a tenant database.
 pub(super) struct Apart {
     pub(super) answer: Answer,
-    /// Whether it is another attempt's, which carried the request out.
+    /// Whether an earlier attempt stored it, and carried out the request.
     pub(super) others: bool,
 }
 
-/// How far a handler has gone with its answer.
+/// State of the handler's transaction.
 #[derive(Default)]
 pub(super) struct Progress(AtomicU8);
 
 impl Progress {
-    /// It has nothing to do with it.
+    /// The handler has not used it.
     const UNTOUCHED: u8 = 0;
-    /// A transaction has confirmed the owner, and stores no answer.
+    /// A transaction has confirmed the owner, and stores no response.
     const CONFIRMED: u8 = 1;
-    /// A transaction has stored the answer.
+    /// A transaction has stored the response.
     const WRITTEN: u8 = 2;
-    /// It has committed.
+    /// The transaction has committed.
     const COMMITTED: u8 = 3;
 
     pub(super) fn untouched(&self) -> bool {
@@ -90,19 +90,19 @@ impl Idempotency {
         Self(Some(claim))
     }
 
-    /// The key, without quotes; none of a request that has none.
+    /// Returns the key without quotes, or `None` without a key.
     pub fn key(&self) -> Option<&str> {
         self.0.as_ref().map(|claim| claim.key.as_str())
     }
 
-    /// Stores the answer in the transaction, commits it and returns the answer: either both are durable or neither.
+    /// Stores the response in the transaction, commits, and returns the response: both become durable or neither.
     ///
-    /// An answer that is not final (5xx, 408, 425, 429) is not stored; the transaction commits all the same, and a
+    /// A response that is not final (5xx, 408, 425, 429) is not stored; the transaction is committed anyway, and a
     /// retry is carried out again.
     ///
     /// # Errors
-    /// 409 `IDEMPOTENCY_IN_PROGRESS` when the lease has ended and another request with the key has taken over; those of
-    /// the database. The transaction is rolled back then.
+    /// Fails with 409 `IDEMPOTENCY_IN_PROGRESS` if the lease has ended and another request with the key has taken
+    /// over, and with the database's error. In both cases the transaction is rolled back.
     pub async fn commit(&self, mut tx: Tx, answer: impl IntoResponse) -> Result<Response, Error> {
         let response = self.complete_in(&mut tx, answer).await?;
         tx.commit().await?;
@@ -113,14 +113,14 @@ impl Idempotency {
         Ok(response)
     }
 
-    /// As [`commit`](Self::commit), leaving the commit to the caller: for a transaction that is tried again after a
-    /// conflict, or has more to do. Let it be the last statement but one: until the transaction ends, it holds the lock
-    /// others look for. An answer returned after the transaction was rolled back is not stored, so that a retry is carried
-    /// out again.
+    /// Like [`commit`](Self::commit), but leaves the commit to the caller: for a transaction that is retried after a
+    /// conflict, or has more to do. Call it as late as possible: it holds a lock that retries check until the
+    /// transaction ends. If the transaction is rolled back, the returned response is not stored, and a retry is
+    /// carried out again.
     ///
     /// # Errors
-    /// As `commit`. After one the transaction can't be committed any more: that fails, and rolls back.
-    #[must_use = "the answer stored is the one to give"]
+    /// Fails like `commit`. After an error the transaction can't be committed: the commit fails and rolls back.
+    #[must_use = "the returned response is the one to send"]
     pub async fn complete_in(&self, tx: &mut Tx, answer: impl IntoResponse) -> Result<Response, Error> {
         let response = answer.into_response();
         let Some(claim) = &self.0 else { return Ok(response) };
@@ -140,12 +140,12 @@ impl Idempotency {
         match stored.await {
             Ok((true, response)) => Ok(response),
             Ok((false, _)) => {
-                tx.doom("another request with the same Idempotency-Key has taken over");
-                // It has begun its lease at the end of this one.
+                tx.doom("another request with the same Idempotency-Key took over");
+                // Its lease began after the end of this one.
                 Err(in_progress(claim.keys.settings.lease))
             }
             Err(error) => {
-                tx.doom("its answer could not be stored");
+                tx.doom("the response could not be stored");
                 Err(error)
             }
         }
@@ -153,8 +153,8 @@ impl Idempotency {
 }
 
 impl Claim {
-    /// In a transaction of a tenant's own database. One attempt stores its answer there; what others did is rolled back, and
-    /// they give that answer.
+    /// Stores the response in a transaction of a tenant database. Only one attempt stores a response there; the
+    /// transactions of other attempts are rolled back, and they return the stored response.
     async fn complete_apart(&self, tx: &mut Tx, response: Response) -> Result<(bool, Response), Error> {
         let now = self.keys.clock.now();
         let (response, answer, first) = if is_final(response.status()) {

@@ -1,4 +1,4 @@
-//! What a key is, whose it is, and what it was sent with.
+//! Parsing, scope and fingerprint of idempotency keys.
 
 use std::net::IpAddr;
 
@@ -13,13 +13,13 @@ use crate::{
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The longest key, in characters.
-pub(super) const LONGEST: usize = 255;
+/// Largest number of characters in a key.
+pub(super) const MAX_KEY_CHARS: usize = 255;
 
-/// A SHA-256.
+/// A SHA-256 hash.
 pub(super) type Digest = [u8; 32];
 
-/// The key of a request that has the header.
+/// Returns the key of a request that has the header. Fails with 400 `IDEMPOTENCY_KEY_INVALID`.
 pub(super) fn read(headers: &HeaderMap) -> Result<String, Error> {
     let mut values = headers.get_all(HEADER).into_iter();
     let key = match (values.next(), values.next()) {
@@ -27,19 +27,21 @@ pub(super) fn read(headers: &HeaderMap) -> Result<String, Error> {
         _ => None,
     };
     key.ok_or_else(|| {
-        let message = format!("`Idempotency-Key` is sent once, and is 1 to {LONGEST} visible ASCII characters");
+        let message =
+            format!("`Idempotency-Key` must be sent once and have 1 to {MAX_KEY_CHARS} visible ASCII characters");
         Error::bad_request("IDEMPOTENCY_KEY_INVALID", message)
     })
 }
 
-/// A plain key, or one written as a string of RFC 9651, section 3.3.3, without parameters. `"abc"` and `abc` are the same.
+/// Parses a plain key, or a key written as a string (RFC 9651, section 3.3.3) without parameters. `"abc"` and `abc`
+/// are the same key.
 fn parse(value: &[u8]) -> Option<String> {
     let key = match value {
         [b'"', quoted @ ..] => unquoted(quoted.strip_suffix(b"\"")?)?,
         plain => plain.to_vec(),
     };
     let visible = key.iter().all(u8::is_ascii_graphic);
-    if visible && (1..=LONGEST).contains(&key.len()) { String::from_utf8(key).ok() } else { None }
+    if visible && (1..=MAX_KEY_CHARS).contains(&key.len()) { String::from_utf8(key).ok() } else { None }
 }
 
 fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
@@ -55,7 +57,7 @@ fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Where a key is valid: for one tenant, one caller, one method and one path.
+/// Returns the scope in which a key is valid: one tenant, one caller, one method and one path.
 pub(super) fn scope(request: &Parts, key: &str) -> Digest {
     let identity = request.extensions.get::<Identity>();
     let tenant = identity.and_then(|identity| identity.tenant).map(|tenant| tenant.uuid().into_bytes());
@@ -63,7 +65,7 @@ pub(super) fn scope(request: &Parts, key: &str) -> Digest {
         Some(identity) => digest([b"user".as_slice(), identity.user.uuid().as_bytes()]),
         None => stranger(request),
     };
-    // Within a nested router the path is only the rest of it.
+    // In a nested router the URI's path is only the rest of the path.
     let whole = request.extensions.get::<OriginalUri>().map(|uri| uri.0.path());
     digest([
         tenant.as_ref().map(<[u8; 16]>::as_slice).unwrap_or_default(),
@@ -75,7 +77,7 @@ pub(super) fn scope(request: &Parts, key: &str) -> Digest {
     ])
 }
 
-/// Somebody nobody has recognised: an address, and the credentials they present to somebody else.
+/// Identifies a caller who is not signed in: by the client address and the `Authorization` header.
 fn stranger(request: &Parts) -> Digest {
     let address = match request.extensions.get::<ClientAddr>() {
         Some(ClientAddr(IpAddr::V4(address))) => address.octets().to_vec(),
@@ -86,7 +88,7 @@ fn stranger(request: &Parts) -> Digest {
     digest([b"address".as_slice(), &address, credentials.unwrap_or_default()])
 }
 
-/// What a request asks for.
+/// Returns the fingerprint of a request.
 pub(super) fn fingerprint(request: &Parts, body: &[u8]) -> Digest {
     let content_type = request.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     digest([

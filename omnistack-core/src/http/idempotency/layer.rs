@@ -1,4 +1,4 @@
-//! The layer: claims a key, lets the handler run, keeps its answer.
+//! The layer: it claims a key, runs the handler, and stores the response.
 
 use std::{
     convert::Infallible,
@@ -35,9 +35,9 @@ use crate::{
 
 /// Carries out a POST or PATCH with an `Idempotency-Key` once, however often it is sent. See [`idempotency`](super).
 ///
-/// Put it where the caller is known: inside of whatever leaves an [`Identity`](crate::identity::Identity) in the request's
-/// extensions, and of a [`ClientAddrLayer`](crate::http::layer::ClientAddrLayer) for those who aren't signed in. Callers it
-/// can't tell apart share their keys.
+/// Put it inside the layer that adds the [`Identity`](crate::identity::Identity) to the request's extensions, and
+/// inside a [`ClientAddrLayer`](crate::http::layer::ClientAddrLayer) for callers who are not signed in. Callers that
+/// it can't distinguish share their keys.
 #[derive(Clone)]
 pub struct IdempotencyLayer {
     keys: Arc<Keys>,
@@ -46,20 +46,21 @@ pub struct IdempotencyLayer {
 }
 
 impl IdempotencyLayer {
-    /// Keeps keys in this database, which has had [`MIGRATIONS`](super::MIGRATIONS). An app does that by itself.
+    /// Creates a layer that stores keys in this database, on which [`MIGRATIONS`](super::MIGRATIONS) have run. An app
+    /// creates its own.
     pub fn new(db: Db, clock: Clock, settings: IdempotencySettings) -> Self {
         Self { lease: settings.lease, keys: Arc::new(Keys::new(db, clock, settings)), required: false }
     }
 
-    /// Refuses a POST or PATCH without a key: 400 `IDEMPOTENCY_KEY_REQUIRED`.
+    /// Rejects a POST or PATCH without a key with 400 `IDEMPOTENCY_KEY_REQUIRED`.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// How long a request may take, in place of the setting. One that takes longer is given up with 504, and may be carried
-    /// out again.
+    /// Sets the longest time of a request, in place of the setting. A request that takes longer is ended with 504,
+    /// and a retry is carried out again.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -75,14 +76,14 @@ impl IdempotencyLayer {
         &self.keys
     }
 
-    /// Whether a request is none of its business.
+    /// Returns whether a request needs no key, or has its key handled already.
     fn passes(&self, request: &Request) -> bool {
         let changes = matches!(*request.method(), Method::POST | Method::PATCH);
         if !changes {
             return true;
         }
         if request.headers().contains_key(HEADER) {
-            // Another layer of the kind, further out, sees to it.
+            // An outer layer of this type handles the key.
             return request.extensions().get::<Idempotency>().is_some();
         }
         !self.required
@@ -98,7 +99,7 @@ impl IdempotencyLayer {
             Ok(asked) => asked,
             Err(error) => return error.into_response(),
         };
-        // On a task of its own: a client that goes away is the one that will ask again, and finds its answer.
+        // In a task of its own, which a client that disconnects does not cancel: its retry then gets the response.
         let keys = Arc::clone(&self.keys);
         let task = keys.running.spawn(trace::carry(self.see_to(asked, inner)).in_current_span());
         match task.await {
@@ -126,7 +127,7 @@ impl IdempotencyLayer {
             }
             Ok(Claimed::Answered(answer)) => answer.replay(),
             Ok(Claimed::Reused) => {
-                let message = "this Idempotency-Key was used for another request; a new request takes a new key";
+                let message = "this Idempotency-Key was used for a different request; use a new key for a new request";
                 Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into_response()
             }
             Ok(Claimed::InFlight(until)) => in_progress(until.since(self.keys.clock.now())).into_response(),
@@ -134,28 +135,28 @@ impl IdempotencyLayer {
         }
     }
 
-    /// Claims a key, and waits a while for somebody else who is at it.
+    /// Claims a key. If another request with the key is in progress, waits up to `IDEMPOTENCY_WAIT` for its end.
     async fn claim(&self, scope: &Digest, fingerprint: &Digest) -> Result<Claimed, crate::db::Error> {
-        const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+        const MAX_POLL_DELAY: Duration = Duration::from_millis(500);
         let Keys { clock, settings, .. } = &*self.keys;
         let began = clock.elapsed();
         let mut pause = Duration::from_millis(20);
         loop {
-            // Before the look, so that what ends after it is not missed.
+            // Before the check, so that a request that ends after the check is not missed.
             let ended = self.keys.ended(scope).notified();
             let claimed = self.keys.claim(scope, fingerprint, self.lease).await?;
             let left = settings.wait.saturating_sub(clock.elapsed().saturating_sub(began));
             if !matches!(claimed, Claimed::InFlight(_)) || left.is_zero() {
                 return Ok(claimed);
             }
-            // Another process tells nobody here, so one looks again by itself.
+            // Requests in other processes send no notification, so the check is repeated.
             _ = tokio::time::timeout(pause.min(left), ended).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_POLL_DELAY);
         }
     }
 }
 
-/// Runs the handler within its lease, and sees to its answer.
+/// Runs the handler within its lease, and stores its response.
 async fn carry_out<S>(claim: Arc<Claim>, mut request: Request, mut inner: S) -> Response
 where
     S: Service<Request, Error = Infallible> + Send + 'static,
@@ -177,31 +178,32 @@ where
         }
         Err(_) => {
             claim.release().await;
-            let message = "the request took longer than its idempotency key is held, and was given up";
+            let message = "the request took longer than the lease of its Idempotency-Key and was cancelled; try again";
             Error::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", message).into_response()
         }
     }
 }
 
 impl Claim {
-    /// Keeps the answer, unless the handler did.
+    /// Stores the response, unless the handler did.
     async fn settle(self: &Arc<Self>, response: Response) -> Response {
         let apart = self.take_apart();
         if let Some(Apart { answer, others: true }) = apart {
-            // Carried out by an attempt before this one, whose process came to no end with it.
+            // An earlier attempt carried out the request, but its process did not finish.
             self.keep(&answer).await;
             return answer.replay();
         }
         if self.progress.committed() {
-            // A crash before this line leaves the claim until its lease ends; a retry then finds the tenant's row.
+            // A crash before this line leaves the claim until its lease ends; a retry then finds the row in the
+            // tenant database.
             if let Some(Apart { answer, .. }) = apart {
                 self.keep(&answer).await;
             }
             self.keys.ended(&self.scope).notify_waiters();
             return response;
         }
-        // A transaction that has the answer has committed by now, or never will: then nothing was done, and there is
-        // nothing to keep.
+        // A transaction that stored the response has committed by now, or never will: then nothing was done, and
+        // there is nothing to store.
         if !self.progress.untouched() || !is_final(response.status()) {
             self.release().await;
             return response;
@@ -220,38 +222,35 @@ impl Claim {
     async fn keep(self: &Arc<Self>, answer: &Answer) {
         match self.keys.complete(&self.scope, self.owner, answer).await {
             Ok(true) => {}
-            Ok(false) => warn("its lease ended before it did, and it was carried out again"),
+            Ok(false) => warn("the lease ended before the request did, and the request was carried out again"),
             Err(error) => {
-                warn(&format!(
-                    "its answer can't be stored, and is tried again until {}: {error}",
-                    self.until.locked_until
-                ));
+                warn(&format!("the response can't be stored; retrying until {}: {error}", self.until.locked_until));
                 self.end_later(Some(answer.clone()));
             }
         }
         self.keys.ended(&self.scope).notify_waiters();
     }
 
-    /// Lets a retry be carried out.
+    /// Releases the claim, so that a retry is carried out.
     async fn release(self: &Arc<Self>) {
         if let Err(error) = self.keys.release(&self.scope, self.owner).await {
-            warn(&format!("it can't be released, and is tried again until {}: {error}", self.until.locked_until));
+            warn(&format!("the key can't be released; retrying until {}: {error}", self.until.locked_until));
             self.end_later(None);
         }
         self.keys.ended(&self.scope).notify_waiters();
     }
 
-    /// Stores the answer, or releases the claim if there is none, once the database takes it again; gives up at the end of the
-    /// lease.
+    /// Stores the response, or releases the claim if there is none, as soon as the database is available. Gives up at
+    /// the end of the lease.
     fn end_later(self: &Arc<Self>, answer: Option<Answer>) {
-        const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+        const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
         let claim = Arc::clone(self);
         self.keys.running.spawn(async move {
             let Self { keys, scope, owner, until, .. } = &*claim;
             let mut pause = Duration::from_millis(100);
             while keys.clock.now() < until.locked_until {
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(MAX_RETRY_DELAY);
                 let ended = match &answer {
                     Some(answer) => keys.complete(scope, *owner, answer).await.map(drop),
                     None => keys.release(scope, *owner).await,
@@ -268,7 +267,7 @@ fn warn(what: &str) {
     tracing::warn!(target: "omnistack::idempotency", "a request with an Idempotency-Key: {what}");
 }
 
-/// A request with a key, read to its end.
+/// A request with a key, with its whole body.
 struct Asked {
     parts: Parts,
     body: axum::body::Bytes,
@@ -280,7 +279,7 @@ struct Asked {
 impl Asked {
     async fn read(request: Request) -> Result<Self, Error> {
         if !request.headers().contains_key(HEADER) {
-            let message = "send an `Idempotency-Key` of your own making, a new one for each new request";
+            let message = "the header `Idempotency-Key` is missing; send a unique key for each new request";
             return Err(Error::bad_request("IDEMPOTENCY_KEY_REQUIRED", message));
         }
         let key = key::read(request.headers())?;
@@ -299,7 +298,7 @@ impl<S> Layer<S> for IdempotencyLayer {
     }
 }
 
-/// The service of [`IdempotencyLayer`].
+/// Service of [`IdempotencyLayer`].
 #[derive(Clone, Debug)]
 pub struct Idempotent<S> {
     inner: S,
@@ -331,7 +330,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`Idempotent`].
+    /// Future of [`Idempotent`].
     #[project = IdempotentProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum IdempotentFuture<F> {

@@ -1,21 +1,21 @@
-//! Which process carries a request out, and whether it is known to be dead.
+//! Detection of claims whose process is dead.
 
 use std::{fmt, fs, io::ErrorKind, path::Path};
 
-/// A process, named so that no other ever has its name: the boot of its machine, its namespace of process ids, the id, and
-/// when it was started. Only Linux tells.
+/// A unique name of a process: the boot id of its machine, its namespace of process ids, its process id and its start
+/// time. Available on Linux only.
 pub(super) struct Process {
-    /// Where the id means this process: boot and namespace.
+    /// Where the process id is valid: boot id and namespace.
     place: String,
     id: u32,
     started: String,
 }
 
 impl Process {
-    /// Names this process; `None` where that can't be told.
+    /// Returns this process. Returns `None` if the operating system does not provide the parts of the name.
     pub(super) fn own() -> Option<Self> {
         let id = std::process::id();
-        // A `/proc` of another namespace has other ids.
+        // A `/proc` of another namespace shows other process ids.
         if fs::read_link("/proc/self").ok()? != Path::new(&id.to_string()) {
             return None;
         }
@@ -26,11 +26,11 @@ impl Process {
         Some(Self { place, id, started })
     }
 
-    /// Whether a process of this name was one of the same place, and is no more.
+    /// Returns whether a process with this name ran on the same machine and in the same namespace, and has ended.
     pub(super) fn is_dead(&self, name: &str) -> bool {
         let mut parts = name.rsplitn(3, '/');
         let (Some(then), Some(id), Some(place)) = (parts.next(), parts.next(), parts.next()) else { return false };
-        // Where the first process is hidden, others are too.
+        // If the first process is hidden, other processes are hidden too.
         if place != self.place || id.parse::<u32>().is_err() || !Path::new("/proc/1/stat").exists() {
             return false;
         }
@@ -47,9 +47,9 @@ impl fmt::Display for Process {
     }
 }
 
-/// Reads from `/proc/PID/stat` when the process was started (proc(5), field 22), unless it has ended.
+/// Returns the start time from `/proc/PID/stat` (proc(5), field 22). Returns `None` if the process has ended.
 fn started(stat: &str) -> Option<String> {
-    // Field 2 is the program's name in parentheses, and may hold any character.
+    // Field 2 is the program's name in parentheses, and may contain any character.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let is_over = matches!(fields.next()?, "Z" | "X");
     fields.nth(18).filter(|_| !is_over).map(str::to_owned)

@@ -5,17 +5,17 @@ use std::time::Duration;
 crate::section! {
     /// Idempotency keys.
     pub struct IdempotencySettings {
-        /// How long a key and its answer are kept, from the request on.
+        /// How long a key and its response are stored, from the time of the request.
         pub retention: Duration = "IDEMPOTENCY_RETENTION", default "24h", range "1m"..="365d";
-        /// How long a request waits for another with the same key before it is answered 409.
+        /// How long a request waits for another with the same key before it fails with 409.
         pub wait: Duration = "IDEMPOTENCY_WAIT", default "5s", range "0s"..="5m";
-        /// How long a request with a key may be carried out; a route's longer timeout counts instead. After a crash, a retry
-        /// waits for as long.
+        /// Longest time of a request with a key. A longer timeout of the route takes precedence. After a crash, a
+        /// retry waits up to this long.
         pub lease: Duration = "IDEMPOTENCY_LEASE", default "60s", range "1ms"..="1d";
     }
 }
 
-/// As when nothing is set.
+/// The defaults of the settings.
 impl Default for IdempotencySettings {
     fn default() -> Self {
         let seconds = Duration::from_secs;

@@ -1,7 +1,7 @@
-//! The SQL: claims, and answers.
+//! The SQL of claims and stored responses.
 //!
-//! A key's row is in one of three states: claimed by an owner until its lease ends, answered, or gone. Every change of one
-//! names the owner it expects, so of two that think they own a request only one can change anything.
+//! The row of a key is in one of three states: claimed by an owner until its lease ends, with a stored response, or
+//! deleted. Every change names the owner that it expects, so of two attempts only one can change the row.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -23,37 +23,37 @@ use crate::{
     id::Id,
 };
 
-/// Who carries out a request: one attempt.
+/// Marker type of attempt ids. An attempt is the owner of a claim.
 pub(super) enum Attempt {}
 
-/// The keys of an app.
+/// The idempotency keys of an app.
 pub(super) struct Keys {
     pub(super) db: Db,
     pub(super) clock: Clock,
     pub(super) settings: IdempotencySettings,
-    /// Requests being carried out, with a client or without.
+    /// Requests in progress, including those whose client has disconnected.
     pub(super) running: TaskTracker,
     process: LazyLock<Option<Process>>,
-    /// Told when a request of this process has ended, by the first byte of its scope.
+    /// Notified when a request of this process ends; indexed by the first byte of its scope.
     ended: [Notify; 64],
 }
 
-/// Until when.
+/// The end of a claim's lease, and of the key's retention.
 #[derive(Clone, Copy)]
 pub(super) struct Lease {
     pub(super) locked_until: Timestamp,
     pub(super) expires_at: Timestamp,
 }
 
-/// What became of a request for a key.
+/// Result of claiming a key.
 pub(super) enum Claimed {
-    /// It is the caller's to carry out, as this owner, until then.
+    /// The caller must carry out the request, as this owner, within the lease.
     Own(Id<Attempt>, Lease),
-    /// It was carried out.
+    /// The request was carried out.
     Answered(Answer),
-    /// The key was used for something else.
+    /// The key was used for a different request.
     Reused,
-    /// It is being carried out, until then at the latest.
+    /// The request is in progress. Its lease ends at this time.
     InFlight(Timestamp),
 }
 
@@ -77,8 +77,8 @@ const CLAIM: Sql = same(
      values ($1, $2, $3, $4, $5, $6) on conflict (scope) do nothing",
 );
 
-/// From an owner whose lease has ended or whose process is dead, or of a row that has expired. A row that its owner is completing right now is
-/// locked, and left.
+/// Takes over a claim whose lease has ended or whose process is dead, or a row that has expired. Skips a row that its
+/// owner is completing, which is locked.
 const TAKE_OVER: Sql = Sql {
     postgres: "update idempotency_keys set fingerprint = $2, owner = $3, locked_until = $4, expires_at = $5, process = $6, \
                status = null, head = null, body = null \
@@ -93,7 +93,7 @@ const TAKE_OVER: Sql = Sql {
 const COMPLETE: &str = "update idempotency_keys set status = $3, head = $4, body = $5 \
                         where scope = $1 and owner = $2 and status is null";
 
-/// Changes nothing; its row is locked and the owner known until the transaction ends.
+/// Changes nothing, but locks the row and checks its owner until the transaction ends.
 const CONFIRM: &str = "update idempotency_keys set status = null where scope = $1 and owner = $2 and status is null";
 
 const RELEASE: &str = "delete from idempotency_keys where scope = $1 and owner = $2 and status is null";
@@ -115,12 +115,12 @@ impl Keys {
         Self { db, clock, settings, running: TaskTracker::new(), process: LazyLock::new(Process::own), ended }
     }
 
-    /// Wakes those who wait for this request.
+    /// Returns the notification for the end of this request.
     pub(super) fn ended(&self, scope: &Digest) -> &Notify {
         &self.ended[usize::from(scope[0]) % self.ended.len()]
     }
 
-    /// Claims a key, unless somebody has it. It looks first: an insert would wait for an owner that is about to commit, on
+    /// Claims a key, unless it is claimed. Reads first: an insert would wait for an owner that is about to commit, on
     /// PostgreSQL for its row and on SQLite for the only writer.
     pub(super) async fn claim(
         &self,
@@ -161,12 +161,12 @@ impl Keys {
         }
     }
 
-    /// Whether a process is known to be dead. One that may be alive, or can't be looked at, is not.
+    /// Returns whether a process is known to be dead. Returns `false` if it may be alive or can't be checked.
     fn is_dead(&self, process: &str) -> bool {
         self.process.as_ref().is_some_and(|own| own.is_dead(process))
     }
 
-    /// Stores the answer; false when the request is somebody else's by now.
+    /// Stores the response. Returns `false` if another attempt owns the request.
     pub(super) async fn complete(
         &self,
         scope: &Digest,
@@ -176,18 +176,18 @@ impl Keys {
         complete(self.db.query(COMPLETE), scope, owner, answer).execute().await.map(|changed| changed == 1)
     }
 
-    /// Lets the request be carried out again, unless it was completed or is somebody else's by now.
+    /// Releases the claim, unless the request is completed or another attempt owns it.
     pub(super) async fn release(&self, scope: &Digest, owner: Id<Attempt>) -> Result<(), db::Error> {
         self.db.query(RELEASE).bind(scope.to_vec()).bind(owner).execute().await.map(drop)
     }
 
-    /// Deletes at most so many of the rows that have expired; returns how many.
+    /// Deletes at most `most` expired rows. Returns how many.
     pub(super) async fn sweep(&self, most: u32) -> Result<u64, db::Error> {
         self.db.query(SWEEP).bind(self.clock.now()).bind(i64::from(most)).execute().await
     }
 }
 
-/// As [`Keys::complete`], in a transaction that then also locks the row.
+/// Like [`Keys::complete`], but in a transaction, which also locks the row.
 pub(super) async fn complete_in(
     tx: &mut Tx,
     scope: &Digest,
@@ -197,19 +197,19 @@ pub(super) async fn complete_in(
     complete(tx.query(COMPLETE), scope, owner, answer).execute().await.map(|changed| changed == 1)
 }
 
-/// Whether the request is still this owner's, and stays so until the transaction ends.
+/// Returns whether this attempt still owns the request. It remains the owner until the transaction ends.
 pub(super) async fn confirm_in(tx: &mut Tx, scope: &Digest, owner: Id<Attempt>) -> Result<bool, db::Error> {
     tx.query(CONFIRM).bind(scope.to_vec()).bind(owner).execute().await.map(|changed| changed == 1)
 }
 
-/// In a tenant's own database, where the claim is not: whoever is first there has carried it out, and what anybody else did is
-/// rolled back.
+/// For a tenant database, which has no claims: the first attempt to insert the row has carried out the request, and
+/// the transactions of other attempts are rolled back.
 const FIRST: &str = "insert into idempotency_keys (scope, fingerprint, owner, locked_until, expires_at, status, head, body) \
                      values ($1, $1, $2, $6, $7, $3, $4, $5) \
                      on conflict (scope) do update set owner = $2, locked_until = $6, expires_at = $7, status = $3, head = $4, \
                      body = $5 where idempotency_keys.expires_at <= $8";
 
-/// As [`complete_in`], in a transaction of a tenant's own database.
+/// Like [`complete_in`], but in a transaction of a tenant database.
 pub(super) async fn complete_apart(
     tx: &mut Tx,
     (scope, owner, until): (&Digest, Id<Attempt>, Lease),
@@ -220,7 +220,7 @@ pub(super) async fn complete_apart(
     query.bind(until.locked_until).bind(until.expires_at).bind(now).execute().await.map(|changed| changed == 1)
 }
 
-/// What was answered by whoever was first in a tenant's own database.
+/// Returns the response that is stored in a tenant database, if any.
 pub(super) async fn answered_apart(tx: &mut Tx, scope: &Digest, now: Timestamp) -> Result<Option<Answer>, db::Error> {
     let row = tx.query(FIND).bind(scope.to_vec()).fetch_optional::<Row>().await?;
     let row = row.filter(|row| row.expires_at > now);

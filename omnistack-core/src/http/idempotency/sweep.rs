@@ -1,39 +1,43 @@
-//! Forgetting what has expired.
+//! Deletion of expired keys.
 
 use std::time::Duration;
 
 use super::IdempotencyLayer;
 use crate::{app::Shutdown, db};
 
-/// Between two sweeps.
-const PAUSE: Duration = Duration::from_secs(300);
+/// Time between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Rows a statement deletes at most: its locks are short.
-const BATCH: u32 = 500;
+/// Largest number of rows per statement, so that its locks are short.
+const MAX_ROWS_PER_STATEMENT: u32 = 500;
 
 impl IdempotencyLayer {
-    /// Deletes what has expired, in small batches; returns how many rows. An expired row counts for nothing before, too.
+    /// Deletes expired rows, in small batches. Returns how many. Expired rows are also ignored before they are
+    /// deleted.
+    ///
+    /// # Errors
+    /// Fails if the database fails.
     pub async fn sweep(&self) -> Result<u64, db::Error> {
         let mut all = 0;
         loop {
-            let deleted = self.keys().sweep(BATCH).await?;
+            let deleted = self.keys().sweep(MAX_ROWS_PER_STATEMENT).await?;
             all += deleted;
-            if deleted < u64::from(BATCH) {
+            if deleted < u64::from(MAX_ROWS_PER_STATEMENT) {
                 return Ok(all);
             }
         }
     }
 
-    /// Sweeps every five minutes until told to end, then waits for the requests whose clients have gone away. An app does
-    /// that by itself.
+    /// Deletes expired rows every five minutes until shutdown, and then waits for requests whose clients have
+    /// disconnected. An app runs this itself.
     ///
     /// # Errors
-    /// A sweep failed; run it again.
+    /// Fails if a sweep fails. The caller should run it again.
     pub async fn keep(self, shutdown: Shutdown) -> Result<(), db::Error> {
-        while shutdown.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_INTERVAL)).await.is_some() {
             let deleted = self.sweep().await?;
             if deleted > 0 {
-                tracing::debug!(target: "omnistack::idempotency", deleted, "expired keys are forgotten");
+                tracing::debug!(target: "omnistack::idempotency", deleted, "deleted expired idempotency keys");
             }
         }
         self.keys().running.close();

@@ -1,4 +1,4 @@
-//! One span and one line a request.
+//! The access log.
 
 use std::{
     convert::Infallible,
@@ -19,16 +19,16 @@ use crate::{
     http::{Request, Response},
 };
 
-/// Runs each request in a span `request` with its id, method, path and client address, and logs one event in it when it
-/// has been answered: status, milliseconds and route. The query string is left out: it may hold what should not be
-/// logged.
+/// Layer that runs each request in a span `request` with its id, method, path and client address, and logs one event
+/// in it when the response is ready: status, microseconds and route. The query string is not logged, since it may
+/// contain secrets.
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
     clock: Clock,
 }
 
 impl AccessLogLayer {
-    /// Requests are timed by the clock.
+    /// Creates a layer that measures durations with `clock`.
     pub fn new(clock: Clock) -> Self {
         Self { clock }
     }
@@ -42,7 +42,7 @@ impl<S> Layer<S> for AccessLogLayer {
     }
 }
 
-/// The service of [`AccessLogLayer`].
+/// Service of [`AccessLogLayer`].
 #[derive(Clone, Debug)]
 pub struct AccessLog<S> {
     inner: S,
@@ -72,7 +72,7 @@ where
             client = extensions.get::<ClientAddr>().map(|client| text.write(client.0)),
             id = extensions.get::<RequestId>().map(RequestId::as_str),
         );
-        // Nobody's line, nobody's clock.
+        // Without a log line the clock is not read.
         let timed = (!span.is_disabled()).then(|| (self.clock.clone(), self.clock.elapsed()));
         let future = {
             let _entered = span.enter();
@@ -83,7 +83,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`AccessLog`].
+    /// Future of [`AccessLog`].
     #[derive(Debug)]
     pub struct AccessLogFuture<F> {
         #[pin]
@@ -107,14 +107,15 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for AccessLogFutur
                 status = response.status().as_u16(),
                 micros = u64::try_from(micros).unwrap_or(u64::MAX),
                 route = response.extensions().get::<MatchedRoute>().map(MatchedRoute::as_str),
-                "answered"
+                "request completed"
             );
         }
         Poll::Ready(Ok(response))
     }
 }
 
-/// An address as text: in place, and for IPv4 without the formatting machinery, which costs more than the rest of a line.
+/// An address as text, on the stack. For IPv4 it avoids the formatting machinery, which costs more than the rest of a
+/// line.
 struct AddrText {
     bytes: [u8; "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len()],
     len: usize,

@@ -1,4 +1,4 @@
-//! Which version of the API answers.
+//! Selection of the API version.
 
 use std::{collections::BTreeMap, str::FromStr as _, sync::Arc};
 
@@ -15,25 +15,25 @@ const ACCEPT_VERSION: HeaderName = HeaderName::from_static("accept-version");
 const API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
 const LATEST_VERSION: HeaderName = HeaderName::from_static("x-api-latest-version");
 
-/// Finds the version of a request below `/api` and says it in the answer.
+/// Layer that finds the version of a request below `/api` and adds it to the response.
 ///
-/// `/api/v2/app/projects` names it in the path. `/api/app/projects` takes it from `Accept-Version` or `X-API-Version`, else
-/// the oldest that is served, so that a client that names none keeps what it was built on. Answers carry
-/// `X-API-Version` and `X-API-Latest-Version`; a deprecated version's carry `Deprecation` (RFC 9745), `Sunset`
-/// (RFC 8594) and `Link` as well.
+/// `/api/v2/app/projects` names the version in the path. For `/api/app/projects` it is taken from `Accept-Version` or
+/// `X-API-Version`; without those it is the oldest version, so that a client that names none keeps the version it was
+/// written for. Responses have `X-API-Version` and `X-API-Latest-Version`; those of a deprecated version also have
+/// `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link`.
 #[derive(Clone, Debug)]
 pub struct ApiVersionLayer(Arc<Served>);
 
 #[derive(Debug)]
 struct Served {
-    /// By version: what its answers carry besides, if it is deprecated.
+    /// By version: the headers of a deprecation, if it is deprecated.
     versions: BTreeMap<ApiVersion, Option<Arc<HeaderMap>>>,
     oldest: ApiVersion,
     latest: ApiVersion,
 }
 
 impl ApiVersionLayer {
-    /// Serves these versions.
+    /// Creates a layer for these versions.
     pub fn new(versions: impl IntoIterator<Item = ApiVersion>, policies: &[VersionPolicy]) -> Self {
         let deprecation = |version| {
             policies.iter().find(|policy| policy.version == version).map(|policy| Arc::new(deprecation(policy)))
@@ -44,7 +44,7 @@ impl ApiVersionLayer {
         Self(Arc::new(Served { versions, oldest, latest }))
     }
 
-    /// The version asked for in a header.
+    /// Returns the version that a header requests, or the oldest. Fails with 400 `UNSUPPORTED_API_VERSION`.
     fn asked(&self, request: &Request) -> Result<ApiVersion, Error> {
         let asked = request.headers().get(ACCEPT_VERSION).or_else(|| request.headers().get(API_VERSION));
         let Some(asked) = asked else { return Ok(self.0.oldest) };
@@ -81,7 +81,7 @@ impl Step for ApiVersionLayer {
     }
 }
 
-/// Says which version answered.
+/// Adds the version headers to the response.
 #[derive(Debug)]
 pub struct Answered {
     version: ApiVersion,

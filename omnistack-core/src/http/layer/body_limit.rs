@@ -1,4 +1,4 @@
-//! How large a body may be.
+//! Limit of request bodies.
 
 use axum::{body::Body, extract::DefaultBodyLimit, response::IntoResponse as _};
 use http::header;
@@ -8,14 +8,15 @@ use http_body_util::Limited;
 use super::{Step, step_layer};
 use crate::http::{Request, Response};
 
-/// Refuses a body that says it is too large before reading any of it, and stops reading one that turns out to be.
+/// Layer that rejects a body whose `Content-Length` is too large before reading any of it, and stops reading a body
+/// that turns out to be too large.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimitLayer {
     bytes: usize,
 }
 
 impl BodyLimitLayer {
-    /// At most this many bytes.
+    /// Creates a layer that allows at most this many bytes.
     pub fn new(bytes: u64) -> Self {
         Self { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }
     }
@@ -30,12 +31,12 @@ impl Step for BodyLimitLayer {
         if request.body().is_end_stream() {
             return Ok(());
         }
-        // The limit is ours; axum's own of 2 MiB would cut a larger one short.
+        // axum's own limit of 2 MiB would cut larger bodies.
         DefaultBodyLimit::disable().apply(request);
         let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         match announced.and_then(|length| length.parse::<usize>().ok()) {
             Some(length) if length > self.bytes => Err(crate::http::too_large().into_response()),
-            // The server reads no more than was announced.
+            // The server reads no more than the announced length.
             Some(_) => Ok(()),
             None => {
                 let body = std::mem::replace(request.body_mut(), Body::empty());

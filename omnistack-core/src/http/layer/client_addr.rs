@@ -1,4 +1,4 @@
-//! Who is calling, behind proxies too.
+//! The client's address, also behind proxies.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,17 +14,17 @@ use crate::http::{Request, Response, header_parts};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Finds the address of the client and leaves it as [`ClientAddr`].
+/// Layer that adds the client's address to the request's extensions, as [`ClientAddr`].
 ///
-/// `X-Forwarded-For` is read from the right, and only as long as each hop is one of the proxies trusted: what a client
-/// writes there itself is never believed. Without trusted proxies it is the peer of the connection.
+/// `X-Forwarded-For` is read from the right, and only as long as each hop is a trusted proxy: entries that a client
+/// adds itself are ignored. Without trusted proxies, the client is the peer of the connection.
 #[derive(Clone, Debug, Default)]
 pub struct ClientAddrLayer {
     trusted: Arc<[IpNet]>,
 }
 
 impl ClientAddrLayer {
-    /// Believes these proxies.
+    /// Creates a layer that trusts these proxies.
     pub fn new(trusted: impl IntoIterator<Item = IpNet>) -> Self {
         Self { trusted: trusted.into_iter().collect() }
     }
@@ -57,7 +57,7 @@ step_layer!(ClientAddrLayer);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddr(pub IpAddr);
 
-/// The other end of the connection, put into every request's extensions by the server.
+/// The peer address of the connection, which the server adds to every request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
@@ -75,7 +75,7 @@ impl Step for ClientAddrLayer {
     }
 }
 
-/// `1.2.3.4`, `1.2.3.4:567`, `::1`, `[::1]:567`.
+/// Parses `1.2.3.4`, `1.2.3.4:567`, `::1` or `[::1]:567`.
 fn parse(hop: &str) -> Option<IpAddr> {
     let address = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|hop| hop.ip()));
     let address = address.or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok());

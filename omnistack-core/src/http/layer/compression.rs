@@ -1,4 +1,4 @@
-//! Smaller answers.
+//! Compression of responses.
 
 use std::{
     convert::Infallible,
@@ -15,9 +15,10 @@ use tower_http::compression::{Compression, DefaultPredicate, Predicate, Response
 
 use crate::http::{Request, Response};
 
-/// Compresses answers with gzip for clients that accept it, except small ones (32 bytes), images, gRPC, event streams and
-/// those with a strong `ETag`: it names exact bytes, and a client that resumes a download or sends `If-Match` counts on them
-/// (RFC 9110, section 8.8.1). An answer whose `ETag` is weak (`W/"…"`) is compressed. It is [`tower_http::compression`], skipped whole for a request without `Accept-Encoding`.
+/// Layer that compresses responses with gzip for clients that accept it, except responses below 32 bytes, images,
+/// gRPC, event streams and responses with a strong `ETag`: that names exact bytes, and a client that resumes a
+/// download or sends `If-Match` relies on them (RFC 9110, section 8.8.1). A response with a weak `ETag` (`W/"…"`) is
+/// compressed. The layer uses [`tower_http::compression`], and skips it for requests without `Accept-Encoding`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CompressionLayer;
 
@@ -29,7 +30,7 @@ impl<S> Layer<S> for CompressionLayer {
     }
 }
 
-/// Which answers are compressed.
+/// Predicate that decides which responses are compressed.
 #[derive(Clone)]
 pub struct Compressible(DefaultPredicate);
 
@@ -40,7 +41,7 @@ impl Predicate for Compressible {
     }
 }
 
-/// The service of [`CompressionLayer`].
+/// Service of [`CompressionLayer`].
 #[derive(Clone)]
 pub struct Compress<S> {
     inner: Compression<S, Compressible>,
@@ -68,7 +69,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`Compress`].
+    /// Future of [`Compress`].
     #[project = CompressProjection]
     pub enum CompressFuture<F> {
         Plain { #[pin] future: F },

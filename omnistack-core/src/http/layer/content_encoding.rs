@@ -1,4 +1,4 @@
-//! Bodies in a content coding.
+//! Request bodies with a content coding.
 
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,7 +7,7 @@ use http_body::Body as _;
 use super::{Step, step_layer};
 use crate::http::{Error, Request, Response};
 
-/// Refuses a body whose `Content-Encoding` is other than `identity`, which no handler decodes: 415
+/// Layer that rejects a body whose `Content-Encoding` is not `identity`, since no handler decodes it: 415
 /// `UNSUPPORTED_CONTENT_ENCODING` with `Accept-Encoding: identity` (RFC 9110, section 15.5.16).
 #[derive(Clone, Copy, Debug)]
 pub struct ContentEncodingLayer;
@@ -22,7 +22,7 @@ impl Step for ContentEncodingLayer {
             return Ok(());
         }
         let message =
-            "the body has a `Content-Encoding`, which is not decoded; send the body as it is, without that header";
+            "the `Content-Encoding` of the body is not supported; send the body unencoded, without that header";
         let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_CONTENT_ENCODING", message);
         Err(error.header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")).into_response())
     }

@@ -1,4 +1,4 @@
-//! Every error in the one form.
+//! Rendering of errors.
 
 use axum::{
     body::{Body, to_bytes},
@@ -13,18 +13,19 @@ use crate::{
     http::{Error, ErrorForm, Rendered, Request, Response, prefers},
 };
 
-/// Renders errors as the client asked for them, with the request's id and the time; and turns what is not of ours,
-/// such as an axum rejection's plain text or an empty 405, into an [`Error`].
+/// Layer that renders errors in the format that the client asks for, with the request id and the time. It also turns
+/// error responses from outside this crate, such as the plain text of an axum rejection or an empty 405, into an
+/// [`Error`].
 ///
-/// An error that already has a form of its own (JSON, HTML) is left as it is. The text of a foreign 4xx becomes the
-/// message; that of a 5xx is not shown.
+/// An error response that already has a format (JSON, HTML) is left unchanged. The text of a 4xx response becomes the
+/// message; the text of a 5xx response is not shown.
 #[derive(Clone, Debug)]
 pub struct ErrorLayer {
     clock: Clock,
 }
 
 impl ErrorLayer {
-    /// Errors are stamped with the clock's time.
+    /// Creates a layer that takes the time of errors from `clock`.
     pub fn new(clock: Clock) -> Self {
         Self { clock }
     }
@@ -41,7 +42,7 @@ impl Step for ErrorLayer {
     }
 }
 
-/// Renders what turns out to be an error.
+/// Renders the response if it is an error.
 #[derive(Debug)]
 pub struct Render {
     form: ErrorForm,
@@ -71,7 +72,7 @@ impl After for Render {
     }
 }
 
-/// RFC 9457 for a client that prefers it.
+/// Returns the format that the client prefers.
 fn wanted(request: &Request) -> ErrorForm {
     let asked = prefers(request.headers(), "application/problem+json", "application/json");
     if asked { ErrorForm::Problem } else { ErrorForm::Envelope }
@@ -81,7 +82,7 @@ fn is_bare(response: &Response) -> bool {
     response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
-/// `Method Not Allowed` as `METHOD_NOT_ALLOWED`.
+/// Returns the error code of a status, such as `METHOD_NOT_ALLOWED` for `Method Not Allowed`.
 fn code(status: StatusCode) -> String {
     let reason = status.canonical_reason().unwrap_or("Error");
     reason
@@ -93,23 +94,23 @@ fn code(status: StatusCode) -> String {
 fn message(response: &mut Response) -> String {
     let status = response.status();
     let body = std::mem::replace(response.body_mut(), Body::empty());
-    // A rejection's text is there at once; what is not is no rejection's.
+    // The text of a rejection is ready at once; a body that is not is something else.
     let text = to_bytes(body, 4096).now_or_never().and_then(Result::ok);
     let text = text.and_then(|text| String::from_utf8(text.into()).ok()).filter(|text| !text.is_empty());
     match text {
         Some(text) if status.is_client_error() => text,
         _ => match status {
             StatusCode::METHOD_NOT_ALLOWED => {
-                "this route does not answer that method; `Allow` lists those it does".into()
+                "this route does not support the method; `Allow` lists the supported methods".into()
             }
             _ => status.canonical_reason().unwrap_or("Error").to_lowercase(),
         },
     }
 }
 
-/// The 404 of an address nobody answers.
+/// Returns the 404 response for a path without a route.
 pub(crate) async fn no_such_route(uri: http::Uri) -> Response {
-    let message = format!("nothing answers at {}", uri.path());
+    let message = format!("no route matches {}", uri.path());
     let mut response = Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response();
     response.headers_mut().remove(HeaderName::from_static("allow"));
     response

@@ -1,4 +1,4 @@
-//! A panic is one request's problem.
+//! Recovery from panics of handlers.
 
 use std::{
     any::Any,
@@ -17,7 +17,7 @@ use crate::{
     http::{Error, Request, Response},
 };
 
-/// Answers 500 when a handler panics, and logs the panic with the request's id.
+/// Layer that responds with 500 `INTERNAL_ERROR` if a handler panics, and logs the panic with the request id.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CatchPanicLayer;
 
@@ -29,7 +29,7 @@ impl<S> Layer<S> for CatchPanicLayer {
     }
 }
 
-/// The service of [`CatchPanicLayer`].
+/// Service of [`CatchPanicLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct CatchPanic<S> {
     inner: S,
@@ -59,7 +59,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`CatchPanic`]; without an inner one the service itself has panicked.
+    /// Future of [`CatchPanic`]. It has no inner future if the service itself panicked.
     #[derive(Debug)]
     pub struct CatchPanicFuture<F> {
         #[pin]
@@ -89,6 +89,5 @@ fn log(panic: &(dyn Any + Send)) {
 }
 
 fn answer() -> Response {
-    Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "something went wrong on our side")
-        .into_response()
+    Error::new(http::StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "an internal error occurred").into_response()
 }

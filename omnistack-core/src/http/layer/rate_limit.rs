@@ -1,4 +1,4 @@
-//! How often somebody may come.
+//! Rate limit of requests.
 
 mod key;
 
@@ -25,12 +25,12 @@ use crate::{
 };
 use key::Key;
 
-/// Answers 429 to those who come too often. Every answer says where one stands: `RateLimit-Policy` and `RateLimit`
-/// (draft-ietf-httpapi-ratelimit-headers-10), and where [`RateLimits::legacy_fields`] says so the older `X-RateLimit-Limit`,
-/// `-Remaining` and `-Reset` (seconds); a 429 has `Retry-After`.
+/// Layer that limits the rate of requests, and rejects the rest with 429 `RATE_LIMIT_EXCEEDED` and `Retry-After`.
+/// Every response has `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), and with
+/// [`RateLimits::legacy_fields`] the older `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds).
 ///
-/// Counting in this process it does its work within the call, and its future is named and allocates nothing; only what asks
-/// Redis waits, in a box.
+/// If it counts in this process, it decides within the call, and its future is a named type and allocates nothing.
+/// Only a call to Redis is awaited, in a box.
 #[derive(Clone)]
 pub struct RateLimitLayer {
     limiter: SharedRateLimiter<Key>,
@@ -41,13 +41,13 @@ pub struct RateLimitLayer {
 }
 
 impl RateLimitLayer {
-    /// Keeps a rate, counted in this process.
+    /// Creates a layer that counts in this process.
     pub fn new(rate: Rate, by: RateLimitKey, clock: Clock) -> Self {
         Self::keeping(RateLimiter::new(rate, clock).into(), by)
     }
 
-    /// Keeps a rate where `limits` count: for all replicas, with Redis. Layers of one name and one rate count together
-    /// there.
+    /// Creates a layer that counts where `limits` does: with Redis, for all replicas. There, layers with the same
+    /// name and rate share their counters.
     pub fn shared(limits: &RateLimits, name: &str, rate: Rate, by: RateLimitKey) -> Self {
         Self::keeping(limits.limiter(name, rate), by)
     }
@@ -56,14 +56,14 @@ impl RateLimitLayer {
         Self { by, cost: 1, exempt: &[], fields: limiter.fields("default"), limiter }
     }
 
-    /// What one request counts for.
+    /// Sets how many requests of the limit one request costs.
     #[must_use]
     pub fn cost(mut self, cost: u32) -> Self {
         self.cost = cost;
         self
     }
 
-    /// Takes no notice of requests for exactly these paths.
+    /// Exempts requests for exactly these paths.
     #[must_use]
     pub fn except(mut self, paths: &'static [&'static str]) -> Self {
         self.exempt = paths;
@@ -79,7 +79,7 @@ impl<S> Layer<S> for RateLimitLayer {
     }
 }
 
-/// The service of [`RateLimitLayer`].
+/// Service of [`RateLimitLayer`].
 #[derive(Clone, Debug)]
 pub struct RateLimited<S> {
     inner: S,
@@ -110,7 +110,7 @@ where
             }
             Ok(verdict) => RateLimitFuture::Refused { answer: Some(refusal(layer.fields.of(verdict))) },
             Err(asked) => {
-                // The one that is ready goes; its copy stays.
+                // The clone that is ready is called; the other stays.
                 let copy = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, copy);
                 let fields = layer.fields.clone();
@@ -134,7 +134,7 @@ fn refusal(tell: Tell) -> Response {
 }
 
 pin_project! {
-    /// The future of [`RateLimited`].
+    /// Future of [`RateLimited`].
     #[project = RateLimitProjection]
     #[expect(missing_docs, reason = "the fields are private in effect: the type is only awaited")]
     pub enum RateLimitFuture<F> {

@@ -1,4 +1,4 @@
-//! `X-Request-Id`.
+//! The `X-Request-Id` header.
 
 use http::{HeaderName, HeaderValue};
 
@@ -11,14 +11,15 @@ use crate::{
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Gives each request an id, or keeps the one it came with, and repeats it in the answer.
+/// Layer that gives each request an id, or keeps the id in its `X-Request-Id` header, and adds the id to the
+/// response.
 #[derive(Clone, Debug)]
 pub struct RequestIdLayer {
     clock: Clock,
 }
 
 impl RequestIdLayer {
-    /// Ids are made at the clock's time.
+    /// Creates a layer that takes the time of ids from `clock`.
     pub fn new(clock: Clock) -> Self {
         Self { clock }
     }
@@ -26,7 +27,7 @@ impl RequestIdLayer {
 
 step_layer!(RequestIdLayer);
 
-/// A request's id, in its extensions.
+/// The id of a request, in its extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId {
     id: HeaderValue,
@@ -34,12 +35,12 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// As in the header.
+    /// Returns the id, as in the header.
     pub fn as_str(&self) -> &str {
         self.id.to_str().unwrap_or_default()
     }
 
-    /// When the request came.
+    /// Returns the time at which the request arrived.
     pub fn received(&self) -> Timestamp {
         self.received
     }
@@ -57,7 +58,7 @@ impl Step for RequestIdLayer {
     }
 }
 
-/// Repeats the id.
+/// Adds the id to the response.
 #[derive(Debug)]
 pub struct AddId(HeaderValue);
 
@@ -67,7 +68,7 @@ impl After for AddId {
     }
 }
 
-/// Nothing that could forge a log line or fill one.
+/// Returns whether an id has 1 to 128 characters that can't forge a log line.
 fn is_plain(id: &HeaderValue) -> bool {
     let id = id.as_bytes();
     (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))

@@ -1,4 +1,4 @@
-//! What holds for one route: how large its bodies, how long its requests; and what bodies no route takes.
+//! Limits of a route: body size and timeout. It also checks what applies to all routes, such as content codings.
 
 use std::{
     convert::Infallible,
@@ -23,14 +23,14 @@ use crate::http::{Request, Response};
 /// The limits of a route.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteLimits {
-    /// Largest body, in bytes.
+    /// Largest request body, in bytes.
     pub body: u64,
-    /// Longest time until the answer begins; none for as long as it likes.
+    /// Longest time until the response begins; `None` for no timeout.
     pub timeout: Option<Duration>,
 }
 
 impl RouteLimits {
-    /// What either allows.
+    /// Returns the larger of both body limits and the longer of both timeouts.
     #[must_use]
     pub fn widest(self, other: Self) -> Self {
         let timeout = self.timeout.zip(other.timeout).map(|(one, another)| one.max(another));
@@ -38,22 +38,22 @@ impl RouteLimits {
     }
 }
 
-/// The pattern of the route a request has met (`/projects/{id}`), in the answer's extensions, so that layers around the
-/// router can log and count by route.
+/// The pattern of the route that a request has matched, such as `/projects/{id}`, in the response's extensions, so
+/// that layers around the router can log and count by route.
 #[derive(Clone, Debug)]
 pub struct MatchedRoute(Arc<str>);
 
 impl MatchedRoute {
-    /// As it was mounted.
+    /// Returns the pattern, as mounted.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Gives each route its own body limit and timeout, from one place around the router: a layer on each route would cost
-/// every request another boxed service and future.
+/// Layer that applies a body limit and a timeout per route, from one place around the router: a layer on each route
+/// would cost every request another boxed service and future.
 ///
-/// It matches paths as axum does, with axum's own matcher.
+/// It matches paths as axum does, with axum's matcher.
 #[derive(Clone)]
 pub struct RouteLayer(Arc<Table>);
 
@@ -63,10 +63,10 @@ struct Table {
 }
 
 impl RouteLayer {
-    /// For these routes, by pattern; `elsewhere` is for paths nothing is mounted at.
+    /// Creates a layer for these routes, by pattern. `elsewhere` applies to paths without a route.
     ///
     /// # Errors
-    /// Two patterns match the same paths, or one can't be read.
+    /// Fails if two patterns match the same paths, or if a pattern is invalid.
     pub fn new(
         routes: impl IntoIterator<Item = (String, RouteLimits)>,
         elsewhere: RouteLimits,
@@ -95,7 +95,7 @@ impl<S> Layer<S> for RouteLayer {
     }
 }
 
-/// The service of [`RouteLayer`].
+/// Service of [`RouteLayer`].
 #[derive(Clone, Debug)]
 pub struct PerRoute<S> {
     inner: S,
@@ -116,7 +116,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let (route, limits) = self.routes.find(request.uri().path());
-        // It has no path, so no route either.
+        // Such a request has no path, so it matches no route.
         let unreadable = route.is_none().then(|| request.extensions().get::<Unreadable>()).flatten();
         let admitted = match unreadable {
             Some(unreadable) => Err(unreadable.answer()),
@@ -137,7 +137,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`PerRoute`].
+    /// Future of [`PerRoute`].
     pub struct PerRouteFuture<F> {
         #[pin]
         state: State<F>,

@@ -1,22 +1,23 @@
-//! The response headers OWASP recommends for an API.
+//! The response headers that OWASP recommends for an API.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{After, Step, step_layer};
 use crate::http::{Request, Response};
 
-/// Adds security headers to answers that don't set them: those the OWASP REST Security cheat sheet asks of every answer,
-/// and those that only mean something to a browser that shows a page, on pages (`text/html`). A page sets its own
-/// `Content-Security-Policy` and keeps it.
+/// Layer that adds security headers to responses that don't set them: to all responses those of the OWASP REST
+/// Security cheat sheet, and to pages (`text/html`) also those that only matter to browsers. A page that sets its own
+/// `Content-Security-Policy` keeps it.
 ///
-/// A 304 gets none: caches update the stored answer with its headers (RFC 9111, section 3.2), which has them already.
+/// A 304 gets none: caches update the stored response with the headers of the 304 (RFC 9111, section 3.2), and the
+/// stored response already has them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SecurityHeadersLayer {
     https: bool,
 }
 
 impl SecurityHeadersLayer {
-    /// Adds `Strict-Transport-Security` for two years as well: for an app that is only reached over HTTPS.
+    /// Also adds `Strict-Transport-Security` with two years, for an app that is only reached over HTTPS.
     #[must_use]
     pub fn https(mut self, https: bool) -> Self {
         self.https = https;
@@ -26,7 +27,7 @@ impl SecurityHeadersLayer {
 
 step_layer!(SecurityHeadersLayer);
 
-const EVERYWHERE: [(HeaderName, HeaderValue); 5] = [
+const ON_ALL_RESPONSES: [(HeaderName, HeaderValue); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
@@ -60,9 +61,9 @@ impl After for SecurityHeadersLayer {
         }
         let headers = response.headers_mut();
         let page = is_page(headers);
-        // With room for the request's id.
-        headers.reserve(EVERYWHERE.len() + 2);
-        for (name, value) in EVERYWHERE {
+        // Includes room for the request id.
+        headers.reserve(ON_ALL_RESPONSES.len() + 2);
+        for (name, value) in ON_ALL_RESPONSES {
             add(headers, name, value);
         }
         if page {

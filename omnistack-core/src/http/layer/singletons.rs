@@ -1,4 +1,4 @@
-//! Headers that a request has once.
+//! Request headers that must not be repeated.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use http::{HeaderName, StatusCode, header};
 use super::{Step, step_layer};
 use crate::http::{Error, Request, Response};
 
-/// Core's own singleton fields.
+/// The singleton fields that core reads.
 const SINGLETONS: [HeaderName; 6] = [
     header::HOST,
     header::AUTHORIZATION,
@@ -18,18 +18,18 @@ const SINGLETONS: [HeaderName; 6] = [
     HeaderName::from_static("x-api-version"),
 ];
 
-/// Refuses requests in which a singleton field (RFC 9110, section 5.5) comes twice: 400 `REPEATED_HEADER`. The app would go by
-/// the first and a proxy perhaps by the last.
+/// Layer that rejects requests in which a singleton field (RFC 9110, section 5.5) is repeated: 400 `REPEATED_HEADER`.
+/// The app would read the first one, and a proxy possibly the last one.
 ///
-/// The fields are `Host`, `Authorization`, `Content-Type`, `Origin`, `Accept-Version`, `X-Api-Version` and those given to
-/// [`new`](Self::new).
+/// The fields are `Host`, `Authorization`, `Content-Type`, `Origin`, `Accept-Version`, `X-Api-Version` and those
+/// given to [`new`](Self::new).
 #[derive(Clone, Debug)]
 pub struct SingletonsLayer {
     names: Arc<[HeaderName]>,
 }
 
 impl SingletonsLayer {
-    /// Refuses repetitions of these headers as well.
+    /// Creates a layer that also rejects repetitions of these headers.
     pub fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
         Self { names: SINGLETONS.into_iter().chain(names).collect() }
     }
@@ -42,13 +42,13 @@ impl Step for SingletonsLayer {
 
     fn request(&self, request: &mut Request) -> Result<(), Response> {
         let headers = request.headers();
-        // Most requests repeat nothing, and pay for one comparison.
+        // Most requests repeat no header: this comparison is then the only cost.
         if headers.len() == headers.keys_len() {
             return Ok(());
         }
         match self.names.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) {
             Some(name) => {
-                let message = format!("the header `{name}` is there more than once; send it once");
+                let message = format!("the header `{name}` is repeated; send it once");
                 Err(Error::new(StatusCode::BAD_REQUEST, "REPEATED_HEADER", message).into_response())
             }
             None => Ok(()),

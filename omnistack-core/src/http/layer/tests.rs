@@ -102,7 +102,7 @@ async fn the_route_is_known_outside_the_router() {
     let response = fetch(&router, "/things/7").await;
     assert_eq!(response.extensions().get::<MatchedRoute>().unwrap().as_str(), "/things/{id}");
     assert!(fetch(&router, "/nowhere").await.extensions().get::<MatchedRoute>().is_none());
-    // One it refuses has met its route as well.
+    // A request that the layer rejects has matched its route as well.
     let announced = http::Request::get("/things/7").header("content-length", 4);
     let response = send(&router, announced, Body::from("four")).await;
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -115,7 +115,7 @@ async fn a_version_outside_api_is_nobodys_business() {
     let router = Router::new()
         .route("/api/v2/a", get(|| async { "two" }))
         .fallback(|uri: http::Uri| async move { uri.to_string() });
-    // Around the router, since it changes the path.
+    // Around the router, since the layer changes the path.
     let service = versions.layer(router);
     for (path, version, body) in [
         ("/api/a", Some("v2"), "two"),
@@ -159,7 +159,7 @@ async fn a_rate_may_be_counted_by_cost_and_by_tenant() {
         let response = send(&router, http::Request::get("/").extension(identity), Body::empty()).await;
         assert_eq!(response.status(), status);
     }
-    // Callers without a tenant are known by their address.
+    // Callers without a tenant are counted by their address.
     let nobody = |address: [u8; 4]| http::Request::get("/").extension(ClientAddr(IpAddr::from(address)));
     for (address, status) in [([1, 1, 1, 1], 200), ([1, 1, 1, 1], 200), ([1, 1, 1, 1], 429), ([2, 2, 2, 2], 200)] {
         assert_eq!(send(&router, nobody(address), Body::empty()).await.status(), status);
@@ -183,7 +183,7 @@ async fn a_guard_passes_a_failure_to_tell_on() {
     assert_eq!(response.headers()["retry-after"], "1");
 }
 
-/// Marks what passes.
+/// Adds a header to every response.
 #[derive(Clone)]
 struct Mark(Arc<str>);
 
@@ -210,7 +210,7 @@ async fn a_step_is_a_layer_and_may_be_off() {
     assert_eq!(fetch(&router, "/").await.headers()["marked"], "seen");
     let refused = send(&router, http::Request::get("/").header("refuse", "1"), Body::empty()).await;
     assert_eq!(refused.status(), StatusCode::IM_A_TEAPOT);
-    assert!(!refused.headers().contains_key("marked"), "a refusal is not looked at again");
+    assert!(!refused.headers().contains_key("marked"), "a rejected request skips the step's response part");
     let off = hello().layer(StepLayer(None::<Mark>));
     assert!(!fetch(&off, "/").await.headers().contains_key("marked"));
 }

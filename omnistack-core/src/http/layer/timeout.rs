@@ -1,4 +1,4 @@
-//! How long a request may take.
+//! Timeout of requests.
 
 use std::{
     convert::Infallible,
@@ -23,17 +23,18 @@ use tower::{Layer, Service};
 
 use crate::http::{Error, Request, Response};
 
-/// Answers 408 when the request's body did not come in time, 504 when the handler was not done in time. Once the answer
-/// has begun it may take as long as it likes: a stream is not cut.
+/// Layer that responds with 408 `REQUEST_TIMEOUT` if the request's body did not arrive in time, and with 504
+/// `TIMEOUT` if the handler did not respond in time. Once the response has begun, there is no timeout: a stream is
+/// not cut.
 ///
-/// The timer is armed when a handler first waits, so one that never does pays nothing for it.
+/// The timer is set when the handler first waits, so a handler that never waits costs nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer {
     after: Duration,
 }
 
 impl TimeoutLayer {
-    /// From the last header to the answer's first byte.
+    /// Creates a layer with a timeout from the last header to the first byte of the response.
     pub fn new(after: Duration) -> Self {
         Self { after }
     }
@@ -47,7 +48,7 @@ impl<S> Layer<S> for TimeoutLayer {
     }
 }
 
-/// The service of [`TimeoutLayer`].
+/// Service of [`TimeoutLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Timeout<S> {
     inner: S,
@@ -73,10 +74,10 @@ where
     }
 }
 
-/// Whether the client is still sending its body, of a request that has one.
+/// Whether the client is still sending the body; `None` for a request without a body.
 type Reading = Option<Arc<AtomicBool>>;
 
-/// Follows the body, to tell a slow client from a slow handler.
+/// Watches the body, to distinguish a slow client from a slow handler.
 pub(super) fn watch_body(request: &mut Request) -> Reading {
     if request.body().is_end_stream() {
         return None;
@@ -88,13 +89,13 @@ pub(super) fn watch_body(request: &mut Request) -> Reading {
 }
 
 pin_project! {
-    /// The future of [`Timeout`].
+    /// Future of [`Timeout`].
     #[derive(Debug)]
     pub struct TimeoutFuture<F> {
         #[pin]
         future: F,
         after: Option<Duration>,
-        // Made when it is armed: the future stays small for the many that need none.
+        // Created when it is first needed: the future stays small for the many requests that need none.
         timer: Option<Pin<Box<Sleep>>>,
         reading: Reading,
     }
@@ -127,7 +128,7 @@ where
         let error = if reading {
             Error::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "the body did not arrive in time")
         } else {
-            Error::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "the request took too long and was given up")
+            Error::new(StatusCode::GATEWAY_TIMEOUT, "TIMEOUT", "the request took too long and was cancelled")
         };
         Poll::Ready(Ok(error.into_response()))
     }

@@ -1,4 +1,4 @@
-//! `traceparent` and `tracestate`.
+//! The trace context of requests.
 
 use std::{
     convert::Infallible,
@@ -12,8 +12,9 @@ use crate::{
     trace::{TraceContext, Within, within},
 };
 
-/// Answers each request as part of the trace it says it belongs to, so that [`TraceContext::current`] is that of the request
-/// wherever its own task runs. A request that says nothing, or nothing valid, pays for looking up one header.
+/// Layer that runs each request in the trace of its `traceparent` and `tracestate` headers, so that
+/// [`TraceContext::current`] returns that trace in the request's task. A request without a valid `traceparent` costs
+/// the lookup of one header.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TraceContextLayer;
 
@@ -25,7 +26,7 @@ impl<S> Layer<S> for TraceContextLayer {
     }
 }
 
-/// The service of [`TraceContextLayer`].
+/// Service of [`TraceContextLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Traced<S> {
     inner: S,

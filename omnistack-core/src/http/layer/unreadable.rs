@@ -5,21 +5,22 @@ use http::StatusCode;
 
 use crate::http::{Error, Response};
 
-/// In the extensions of a request the server puts in the place of one it could not read, for `*`: why it couldn't.
+/// Reason why the server could not read a request. It is in the extensions of the request for `*` that the server
+/// creates in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not HTTP, or wrong HTTP: 400.
+    /// The request is not HTTP, or violates HTTP: 400.
     NoHttp,
-    /// Its `Host` is missing or malformed (RFC 9112, section 3.2): 400.
+    /// `Host` is missing or malformed (RFC 9112, section 3.2): 400.
     Host,
-    /// Its path is longer than 64 KiB: 414.
+    /// The path is longer than 64 KiB: 414.
     PathTooLong,
-    /// More than 100 headers, or more than about 400 KB of them: 431.
+    /// The request has more than 100 headers, or more than about 400 KB of headers: 431.
     HeadersTooLarge,
 }
 
 impl Unreadable {
-    /// The status of its answer.
+    /// Returns the status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoHttp | Self::Host => StatusCode::BAD_REQUEST,
@@ -30,11 +31,11 @@ impl Unreadable {
 
     pub(super) fn answer(self) -> Response {
         let (code, message) = match self {
-            Self::NoHttp => ("MALFORMED_REQUEST", "this is not a request HTTP/1.1 allows"),
-            Self::Host => ("MALFORMED_REQUEST", "`Host` is missing or malformed; send the host the request is for"),
-            Self::PathTooLong => ("URI_TOO_LONG", "the path and query are too long; send what is long in a body"),
+            Self::NoHttp => ("MALFORMED_REQUEST", "the request is not valid HTTP/1.1"),
+            Self::Host => ("MALFORMED_REQUEST", "`Host` is missing or malformed; send the host of the request's URL"),
+            Self::PathTooLong => ("URI_TOO_LONG", "the path and query are too long; send long values in the body"),
             Self::HeadersTooLarge => {
-                ("HEADERS_TOO_LARGE", "the headers are too many or too large; send fewer than 100")
+                ("HEADERS_TOO_LARGE", "the request has too many or too large headers; send fewer than 100")
             }
         };
         Error::new(self.status(), code, message).into_response()

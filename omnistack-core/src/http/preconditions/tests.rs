@@ -7,7 +7,7 @@ const AT: &str = "Tue, 01 Jan 2030 00:00:00 GMT";
 const BEFORE: &str = "Mon, 31 Dec 2029 23:59:59 GMT";
 
 fn current() -> Validators {
-    // Dates leave the fraction out.
+    // Dates have no fraction of a second.
     Validators::etag("\"a,b\"").last_modified("2030-01-01T00:00:00.7Z".parse().unwrap())
 }
 
@@ -23,7 +23,7 @@ async fn asked(method: Method, fields: &[(&'static str, &str)]) -> Preconditions
 
 #[tokio::test]
 async fn preconditions_are_compared_in_order() {
-    // Of a GET and a DELETE: 0 is carried out.
+    // Expected status of a GET and of a DELETE; 0 means that the request is carried out.
     for (fields, get, delete) in [
         (&[][..], 0, 0),
         (&[("if-match", "\"a,b\"")], 0, 0),

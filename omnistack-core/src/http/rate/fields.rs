@@ -1,4 +1,4 @@
-//! Telling where one stands: draft-ietf-httpapi-ratelimit-headers-10, and the fields many used before it.
+//! Rate limit headers of responses: draft-ietf-httpapi-ratelimit-headers-10, and the older `X-RateLimit-*` headers.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Headers the default stack adds around a handler's own: room for all at once instead of growing step by step.
-/// (With the handler's two, a map of 12 entries; one more would double it.)
-const ROOM: usize = 10;
+/// Number of headers that the default stack adds to those of the handler: the room is reserved at once instead of
+/// growing in steps. (With two headers of the handler this is a map of 12 entries; one more would double it.)
+const RESERVED_HEADERS: usize = 10;
 
-/// What a limiter says about itself in the fields of an answer.
+/// The parts of the headers that are the same for all responses of a limiter.
 pub(crate) struct Fields {
-    /// `"default"`
+    /// Name of the policy, such as `"default"`.
     name: &'static str,
-    /// `"default";q=100;w=60`: the quota, and the period in whole seconds.
+    /// `RateLimit-Policy`, such as `"default";q=100;w=60`: the quota, and the period in whole seconds.
     policy: HeaderValue,
-    /// `100`, for those who want the older fields.
+    /// `X-RateLimit-Limit`, such as `100`, if the older headers are sent.
     limit: Option<HeaderValue>,
 }
 
@@ -38,8 +38,8 @@ impl Fields {
     }
 }
 
-/// With header values of its own: the server clones the stack once a connection, and connections on different cores
-/// then share no counter.
+/// Copies the header values: the server clones the stack once per connection, and connections on different CPU cores
+/// then share no reference counter.
 impl Clone for Fields {
     fn clone(&self) -> Self {
         let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
@@ -47,7 +47,7 @@ impl Clone for Fields {
     }
 }
 
-/// Where one stands.
+/// The rate limit headers of a response.
 #[derive(Debug)]
 pub struct Tell {
     name: &'static str,
@@ -57,12 +57,12 @@ pub struct Tell {
 }
 
 impl Tell {
-    /// Says it, unless a limit inside this one has: that one says more.
+    /// Adds the headers, unless an inner rate limit has added its own, which is more specific.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         if headers.contains_key(RATE_LIMIT) {
             return;
         }
-        headers.reserve(ROOM);
+        headers.reserve(RESERVED_HEADERS);
         let reset = whole(self.verdict.reset);
         let (mut remaining, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (remaining, seconds) = (remaining.format(self.verdict.remaining), seconds.format(reset));
@@ -75,7 +75,7 @@ impl Tell {
         }
     }
 
-    /// The 429 of who came too often: `what` it was too many of.
+    /// Returns the 429 `RATE_LIMIT_EXCEEDED` error. `what` names what there was too much of.
     pub(crate) fn refusal(self, what: &str) -> Error {
         let seconds = whole(self.verdict.retry_after);
         let message = format!("too many {what}; try again in {seconds} s");
@@ -88,12 +88,12 @@ impl Tell {
     }
 }
 
-/// In whole seconds, so that who waits so long has waited long enough.
+/// Returns whole seconds, rounded up, so that a caller who waits this long has waited long enough.
 fn whole(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Of text made here, which is always one.
+/// Returns the text as a header value. The texts of this module are always valid.
 fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("\"default\""))
 }

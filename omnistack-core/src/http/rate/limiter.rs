@@ -1,4 +1,4 @@
-//! Counting in this process.
+//! Rate limits that are counted in this process.
 
 use std::{
     fmt,
@@ -12,16 +12,16 @@ use super::{Rate, State, Terms, Tick, Verdict};
 use crate::clock::Clock;
 
 pub(super) const SHARDS: usize = 32;
-/// Keys a shard holds.
-pub(super) const SHARD_KEYS: usize = 4096;
-/// Between two looks at which keys of a full shard are at rest: 10 ms.
-const SWEEPS: u64 = 10_000_000;
+/// Largest number of keys per shard.
+pub(super) const MAX_KEYS_PER_SHARD: usize = 4096;
+/// Time between two searches of a full shard for unused keys: 10 ms, in nanoseconds.
+const SWEEP_INTERVAL_NANOS: u64 = 10_000_000;
 
-/// Counts by key, in this process. [`SharedRateLimiter`](super::SharedRateLimiter) counts for all replicas.
+/// A rate limiter by key, in this process. [`SharedRateLimiter`](super::SharedRateLimiter) counts for all replicas.
 ///
-/// Keys at rest, whose requests all have been earned back, are forgotten. With every key in use the table holds about
-/// 131,000 of them (10 MiB of addresses); then those that find no place are counted together, in 32 groups, until others
-/// are at rest: an attacker with many addresses runs into a limit, not into memory.
+/// Keys whose requests have all recovered are dropped. The table holds about 131,000 keys in use (10 MiB for
+/// addresses). Further keys are counted together, in 32 groups, until other keys have recovered: an attacker with
+/// many addresses meets a limit, and does not exhaust the memory.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, http::{Rate, RateLimiter}};
@@ -41,15 +41,15 @@ pub struct RateLimiter<K> {
     hasher: RandomState,
 }
 
-/// On cache lines of its own, so that threads in different shards don't meet.
+/// A shard, aligned to cache lines of its own, so that threads that use different shards don't slow each other down.
 #[repr(align(128))]
 pub(super) struct Shard<K>(pub(super) Mutex<Keys<K>>);
 
 pub(super) struct Keys<K> {
     pub(super) known: HashTable<(K, State)>,
-    /// Those there was no place for.
+    /// Common state of the keys that did not fit in the table.
     others: State,
-    /// When to look again for keys at rest.
+    /// Time of the next search for keys that have recovered.
     sweep_at: u64,
 }
 
@@ -60,17 +60,17 @@ impl<K> Default for Shard<K> {
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Nobody has come yet.
+    /// Creates a limiter without counts.
     pub fn new(rate: Rate, clock: Clock) -> Self {
         let shards = Arc::new(std::array::from_fn(|_| Shard::default()));
         Self { rate, terms: Terms::new(rate, Tick::Nano), clock, shards, hasher: RandomState::new() }
     }
 
-    /// Counts one request of `key` that costs `cost`, if it may come. One that costs more than the burst, or the quota of a
-    /// sliding window, never may.
+    /// Counts one request of `key` with this cost, if it is allowed. A cost above the burst, or above the quota of a
+    /// sliding window, is never allowed.
     pub fn check(&self, key: &K, cost: u32) -> Verdict {
         let now = u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX >> 1);
-        // Hashed once, for the shard and for the place in it.
+        // Hashed once, for the shard and for the entry in it.
         let hash = self.hasher.hash_one(key);
         let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
         let counted = {
@@ -97,7 +97,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
 }
 
 impl<K> RateLimiter<K> {
-    /// The rate it keeps.
+    /// Returns the rate of the limiter.
     pub fn rate(&self) -> Rate {
         self.rate
     }
@@ -105,15 +105,16 @@ impl<K> RateLimiter<K> {
 
 impl<K> Keys<K> {
     fn has_room(&mut self, terms: &Terms, now: u64) -> bool {
-        if self.known.len() >= SHARD_KEYS && now >= self.sweep_at {
+        if self.known.len() >= MAX_KEYS_PER_SHARD && now >= self.sweep_at {
             self.known.retain(|(_, state)| !terms.at_rest(now, *state));
-            self.sweep_at = now.saturating_add(SWEEPS);
+            self.sweep_at = now.saturating_add(SWEEP_INTERVAL_NANOS);
         }
-        self.known.len() < SHARD_KEYS
+        self.known.len() < MAX_KEYS_PER_SHARD
     }
 }
 
-/// Where a key is in its shard. Rotated, since all keys of a shard end alike.
+/// Returns the hash for a key's entry in its shard. It is rotated, since all keys of a shard have the same lowest
+/// bits.
 fn place(hash: u64) -> u64 {
     hash.rotate_right(SHARDS.trailing_zeros())
 }

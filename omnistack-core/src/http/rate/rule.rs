@@ -1,31 +1,31 @@
-//! The rule, without clock or table.
+//! The rate limit algorithms, without clock or table.
 //!
-//! `redis/lua/rate.lua` is [`Terms::settle`] again. What is there is made of whole numbers below 2^53, which a number of Lua holds
-//! exactly, so that both decide alike.
+//! `redis/lua/rate.lua` implements [`Terms::settle`] as well. It uses integers below 2^53, which a Lua number
+//! represents exactly, so that both decide the same.
 
 use std::time::Duration;
 
 use super::{Algorithm, Rate};
 
-/// The answer to "may it come?".
+/// Decision of a rate limiter about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it may.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// How many more may come at once.
+    /// How many more requests are allowed at once.
     pub remaining: u32,
-    /// How long until everything that was used is there again.
+    /// Time until the limit has fully recovered.
     pub reset: Duration,
-    /// When refused, how long to wait.
+    /// If the request is rejected, the time to wait before a retry.
     pub retry_after: Duration,
 }
 
-/// What time is counted in.
+/// Unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tick {
-    /// In this process.
+    /// Nanoseconds, for counts in this process.
     Nano,
-    /// In Redis and in the database.
+    /// Microseconds, for counts in Redis and in the database.
     Micro,
 }
 
@@ -37,8 +37,8 @@ impl Tick {
         }
     }
 
-    /// No time from now is further away, in ticks. (Of microseconds 71 years, so that a time of this century and two of these
-    /// are less than 2^53.)
+    /// Longest time from now, in ticks. (For microseconds it is 71 years, so that a time of this century plus two of
+    /// these is less than 2^53.)
     const fn furthest(self) -> u64 {
         match self {
             Self::Nano => 1 << 61,
@@ -65,32 +65,32 @@ pub(crate) struct Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     Bucket {
-        /// Ticks one request uses up.
+        /// Ticks that one request costs.
         interval: u64,
-        /// Ticks that may be used up at once.
+        /// Ticks that may be used at once.
         capacity: u64,
     },
     Sliding {
         quota: u64,
-        /// Ticks in a unit.
+        /// Ticks per unit.
         unit: u64,
-        /// Units in the period. It times the quota is less than 2^53.
+        /// Units per period. Multiplied by the quota it is less than 2^53.
         span: u64,
     },
 }
 
-/// What is known of a key. Of one nobody has seen, zeros.
+/// State of a key. All fields are zero for a new key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Of a bucket, when everything used is earned back; of a window, the number of the period.
+    /// For a token bucket, the time at which it has fully recovered; for a sliding window, the number of the period.
     pub(crate) at: u64,
-    /// Used in the period.
+    /// Requests counted in the period.
     pub(crate) used: u32,
-    /// Used in the one before.
+    /// Requests counted in the previous period.
     pub(crate) before: u32,
 }
 
-/// A request that was counted, or was not.
+/// Result of counting a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
     pub(crate) now: u64,
@@ -98,14 +98,14 @@ pub(crate) struct Counted {
     pub(crate) state: State,
 }
 
-/// A window, seen now.
+/// A sliding window at a point in time.
 struct View {
     period: u64,
-    /// Units since it began.
+    /// Units since the period began.
     offset: u64,
     used: u64,
     before: u64,
-    /// What still counts of those before, and those of this period.
+    /// Requests that count: those of this period, and the part of the previous period that still counts.
     counted: u64,
 }
 
@@ -128,7 +128,7 @@ impl Terms {
         Self { tick, rule }
     }
 
-    /// Ticks that requests of this cost use up.
+    /// Returns the ticks that requests of this cost use.
     pub(crate) fn charge(&self, cost: u32) -> u64 {
         match self.rule {
             Rule::Bucket { interval, .. } => interval.saturating_mul(u64::from(cost)).min(self.tick.furthest()),
@@ -136,7 +136,7 @@ impl Terms {
         }
     }
 
-    /// Counts a request, if it may come.
+    /// Counts a request, if it is allowed.
     pub(crate) fn settle(&self, now: u64, state: State, cost: u32) -> Counted {
         let (allowed, after) = match self.rule {
             Rule::Bucket { capacity, .. } => {
@@ -153,7 +153,7 @@ impl Terms {
         Counted { now, allowed, state: if allowed { after } else { state } }
     }
 
-    /// What that means for whoever asked.
+    /// Returns the decision for the caller.
     pub(crate) fn tell(&self, counted: Counted, cost: u32) -> Verdict {
         let Counted { now, allowed, state } = counted;
         let (remaining, reset, wait) = match self.rule {
@@ -164,7 +164,7 @@ impl Terms {
             }
             Rule::Sliding { quota, unit, span } => {
                 let view = View::new(now, state, unit, span);
-                // From the beginning of this period, and in units, as `now` rarely is.
+                // Measured from the beginning of this period, and in units; `now` is rarely a multiple of a unit.
                 let since = now.saturating_sub(view.period * span * unit);
                 let until = |units: u64| (units * unit).saturating_sub(since);
                 let reset = match (view.used, view.before) {
@@ -184,7 +184,7 @@ impl Terms {
         }
     }
 
-    /// Whether a key's state says no more than that of one nobody has seen.
+    /// Returns whether a key's state equals that of a new key.
     pub(crate) fn at_rest(&self, now: u64, state: State) -> bool {
         match self.rule {
             Rule::Bucket { .. } => state.at <= now,
@@ -195,13 +195,13 @@ impl Terms {
         }
     }
 
-    /// How many of cost one may come now, when everything used is earned back at `at`.
+    /// Returns how many requests with a cost of one are allowed now, if the bucket has fully recovered at `at`.
     pub(crate) fn room(&self, now: u64, at: u64) -> u32 {
         self.tell(Counted { now, allowed: true, state: State { at, ..State::default() } }, 0).remaining
     }
 }
 
-/// When everything used is earned back, of a clock that may have been set back since.
+/// Returns the time at which a bucket has fully recovered, limited in case the clock was set back.
 fn earned(now: u64, at: u64, capacity: u64) -> u64 {
     at.clamp(now, now.saturating_add(capacity))
 }
@@ -215,7 +215,7 @@ impl View {
         } else if state.at.checked_add(1) == Some(period) {
             (0, state.used)
         } else if state.at == period + 1 {
-            // The clock was set back a little: it stands still until it has caught up.
+            // The clock was set back a little: time stops until it has caught up.
             (period, offset) = (state.at, 0);
             (state.used, state.before)
         } else {
@@ -226,16 +226,16 @@ impl View {
         Self { period, offset, used, before, counted }
     }
 
-    /// The units after the beginning of this period from which a request of this cost may come.
+    /// Returns the units after the beginning of this period from which a request of this cost is allowed.
     fn room(&self, quota: u64, span: u64, cost: u64) -> u64 {
-        // Of so many, `count` may be left from which unit on?
+        // Returns the unit from which at most `count` of `of` requests still count.
         let fewer = |of: u64, count: u64| match of {
             0 => 0,
             _ => span - (count * span / of).min(span),
         };
         match quota.checked_sub(self.used + cost) {
             Some(count) => fewer(self.before, count).max(self.offset),
-            // Not in this one. What costs more than the quota never may.
+            // Not in this period. A cost above the quota is never allowed.
             None => span + fewer(self.used, quota.saturating_sub(cost)),
         }
     }

@@ -1,4 +1,4 @@
-//! Counting for all replicas.
+//! Rate limits that all replicas share.
 
 use std::{
     fmt::{self, Write as _},
@@ -13,17 +13,17 @@ use futures_util::future::BoxFuture;
 use super::{Counted, Fields, Rate, RateLimiter, Terms, Tick, Verdict};
 use crate::{clock::Clock, http::Error};
 
-/// Where all replicas count together.
+/// Store in which all replicas count together.
 pub(crate) trait RateStore: Send + Sync + 'static {
-    /// Whether it need not be asked now.
+    /// Returns whether the store is known to be unavailable.
     fn is_away(&self) -> bool;
 
-    /// Counts a request if it may come; `None` when it can't be told soon.
+    /// Counts a request if it is allowed. Returns `None` if the store does not respond in time.
     fn count(self: Arc<Self>, key: String, terms: Terms, cost: u32) -> BoxFuture<'static, Option<Counted>>;
 }
 
-/// The app's place to count how often somebody comes: in Redis for all replicas, with `REDIS_URL`, and else in this process. Cheap
-/// to clone; `ctx.get::<RateLimits>()` always has one.
+/// The app's rate limits: counted in Redis for all replicas with `REDIS_URL`, else in this process. Cheap to clone.
+/// `ctx.get::<RateLimits>()` always returns one.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, http::{Rate, RateLimits}};
@@ -47,7 +47,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// In this process alone.
+    /// Creates rate limits that count in this process.
     pub fn in_process(clock: Clock) -> Self {
         Self { clock, store: None, legacy: false }
     }
@@ -57,15 +57,16 @@ impl RateLimits {
         Self { clock, store: Some(store), legacy: false }
     }
 
-    /// Whether who is told where they stand is told in `X-RateLimit-Limit`, `-Remaining` and `-Reset` too.
+    /// Sets whether responses also have the older headers `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     #[must_use]
     pub fn legacy_fields(mut self, legacy: bool) -> Self {
         self.legacy = legacy;
         self
     }
 
-    /// What keeps a rate. Limiters of one name and one rate count together in all replicas: begin the name with the module's.
-    /// In the process each counts for itself, so make one and clone it.
+    /// Creates a rate limiter. With Redis, limiters with the same name and rate share their counts in all replicas:
+    /// begin the name with the module's name. In this process each limiter counts separately, so create one and clone
+    /// it.
     pub fn limiter<K: Hash + Eq + Clone>(&self, name: &str, rate: Rate) -> SharedRateLimiter<K> {
         let shared = self.store.as_ref().map(|store| {
             let scope = format!("{name}:{rate}:").replace(' ', "-");
@@ -75,7 +76,8 @@ impl RateLimits {
     }
 }
 
-/// Counts by key for all replicas, and in this process while Redis is away. Made by [`RateLimits::limiter`].
+/// A rate limiter by key for all replicas, which counts in this process while Redis is unavailable. Created by
+/// [`RateLimits::limiter`].
 #[derive(Clone)]
 pub struct SharedRateLimiter<K> {
     local: RateLimiter<K>,
@@ -85,7 +87,7 @@ pub struct SharedRateLimiter<K> {
 
 struct Shared {
     store: Arc<dyn RateStore>,
-    /// What begins its keys. The rate is among it, since counts of one rate say nothing to another.
+    /// Prefix of its keys. It contains the rate, since counts of one rate are no use to another.
     scope: String,
     terms: Terms,
 }
@@ -94,8 +96,9 @@ impl<K> SharedRateLimiter<K>
 where
     K: Hash + Eq + Clone + fmt::Display + Send + Sync + 'static,
 {
-    /// Counts one request of `key` that costs `cost`, if it may come: await it. Counted in this process, it is ready at once
-    /// and allocates nothing. One that costs more than the burst, or the quota of a sliding window, never may come.
+    /// Counts one request of `key` with this cost, if it is allowed. Await the result: if it is counted in this
+    /// process, it is ready at once and allocates nothing. A cost above the burst, or above the quota of a sliding
+    /// window, is never allowed.
     pub fn check(&self, key: &K, cost: u32) -> Checking {
         let Some(shared) = self.shared.as_ref().filter(|shared| !shared.store.is_away()) else {
             return Checking(Inner::Known(self.local.check(key, cost)));
@@ -115,13 +118,14 @@ where
 }
 
 impl<K> SharedRateLimiter<K> {
-    /// The rate it keeps.
+    /// Returns the rate of the limiter.
     pub fn rate(&self) -> Rate {
         self.local.rate()
     }
 
-    /// The 429 `RATE_LIMIT_EXCEEDED` of who may not come: `Retry-After`, and where one stands in `RateLimit` under the name of
-    /// this policy. `what` it was too many of is in the message: `too many requests; try again in 20 s`.
+    /// Returns the 429 `RATE_LIMIT_EXCEEDED` error of a rejected request, with `Retry-After` and with `RateLimit`
+    /// under the name `policy`. `what` names in the message what there was too much of: `too many requests; try again
+    /// in 20 s`.
     pub fn refusal(&self, policy: &'static str, what: &str, verdict: Verdict) -> Error {
         self.fields(policy).of(verdict).refusal(what)
     }
@@ -132,13 +136,13 @@ impl<K> SharedRateLimiter<K> {
 }
 
 impl<K> From<RateLimiter<K>> for SharedRateLimiter<K> {
-    /// In this process alone.
+    /// Creates a limiter that counts in this process.
     fn from(local: RateLimiter<K>) -> Self {
         Self { local, shared: None, legacy: false }
     }
 }
 
-/// A [`Verdict`] to come: await it. Made by [`SharedRateLimiter::check`].
+/// Future of a [`Verdict`]. Created by [`SharedRateLimiter::check`].
 #[must_use = "nothing is decided until it is awaited"]
 pub struct Checking(Inner);
 
@@ -148,7 +152,7 @@ enum Inner {
 }
 
 impl Checking {
-    /// The verdict, when nobody need wait for it.
+    /// Returns the decision if it is ready, else the future.
     pub(crate) fn now(self) -> Result<Verdict, BoxFuture<'static, Verdict>> {
         match self.0 {
             Inner::Known(verdict) => Ok(verdict),

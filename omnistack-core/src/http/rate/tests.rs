@@ -1,9 +1,9 @@
-//! The limiter against a mock clock.
+//! Tests of the limiter with a mock clock.
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
-    limiter::{SHARD_KEYS, SHARDS},
+    limiter::{MAX_KEYS_PER_SHARD, SHARDS},
     rule::Rule,
     *,
 };
@@ -70,13 +70,13 @@ fn a_window_slides() {
     let limiter = RateLimiter::new(Rate::new(10, Duration::from_secs(10)).sliding(), mock.clock());
     assert!(!limiter.check(&"a", 11).allowed);
     let mut time = 0;
-    // At which second, how many ask; how many are let in, how many may come then, and for how long the last is told to wait.
+    // Second, number of requests; how many are allowed, how many remain, and the wait of the last one.
     for (second, asked, allowed, remaining, retry_after) in [
         (0, 11, 10, 0, 11),
         (10, 1, 0, 0, 1),
         (11, 2, 1, 0, 1),
         (15, 5, 4, 0, 1),
-        // Of five in the second period, half count.
+        // Of five requests in the second period, half count.
         (25, 9, 7, 0, 1),
         (60, 11, 10, 0, 11),
         (79, 10, 9, 0, 1),
@@ -125,7 +125,7 @@ fn no_period_of_a_window_has_more_and_no_stretch_twice_as_many() {
     let mut random = StdRng::seed_from_u64(7);
     let (mut at, mut now) = (Vec::new(), 0_u64);
     for _ in 0..20_000 {
-        // Bursts, rests and everything between.
+        // Bursts, pauses and everything in between.
         let pause = [0, 0, 0, 0, 0, 0, 1_000, 20_000, 400_000][random.random_range(0..9)];
         now += pause;
         mock.advance(Duration::from_micros(pause));
@@ -156,7 +156,7 @@ fn a_clock_that_was_set_back_locks_nobody_out() {
 fn numbers_stay_exact_in_redis() {
     let now = 4_000_000_000_000_000;
     for quota in [1, 1000, u32::MAX] {
-        for (window, burst) in [(Duration::from_micros(1), u32::MAX), (LONGEST, u32::MAX), (LONGEST, 1)] {
+        for (window, burst) in [(Duration::from_micros(1), u32::MAX), (MAX_WINDOW, u32::MAX), (MAX_WINDOW, 1)] {
             let terms = Terms::new(Rate::new(quota, window).burst(burst), Tick::Micro);
             let counted = terms.settle(now, State::default(), u32::MAX);
             let Rule::Bucket { capacity, .. } = terms.rule else { panic!("a bucket") };
@@ -181,12 +181,12 @@ fn the_table_is_bounded_and_forgets_keys_at_rest() {
         let mock = MockClock::at(Timestamp::default());
         let limiter = RateLimiter::new(rate, mock.clock());
         let held = || limiter.shards.iter().map(|shard| shard.0.lock().unwrap().known.len()).sum::<usize>();
-        let places = SHARDS * SHARD_KEYS;
+        let places = SHARDS * MAX_KEYS_PER_SHARD;
         let allowed = (0..1_000_000_u32).filter(|key| limiter.check(key, 1).allowed).count();
         assert!(held() <= places && held() > places * 9 / 10);
-        // Those without a place have the rate together.
+        // Keys without an entry share the rate.
         assert!(allowed <= held() + 60 * SHARDS, "{allowed}");
-        // Those with one have theirs.
+        // Keys with an entry have their own.
         assert_eq!(limiter.check(&0, 1).remaining, 58);
         mock.advance(Duration::from_secs(120));
         let allowed = (0..1000_u32).filter(|key| limiter.check(&(1_000_000 + key), 1).allowed).count();

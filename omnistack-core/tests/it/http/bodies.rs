@@ -165,8 +165,8 @@ async fn json_of_another_shape_is_422_and_names_the_field() {
         (r#"{"name":"a","lines":[{"count":1},{"count":0}]}"#, "lines[1].count", "lower than 1"),
         (r#"{"name":"a","note":"longer"}"#, "note", "length is greater than 5"),
         (r#"{"name":"a","label":"longer"}"#, "label", "length is greater than 5"),
-        (r#"{"name":"a\u0000"}"#, "body", "holds the character NUL (\\u0000), which can't be stored"),
-        (r#"{"name":"a","free":{"\u0000":1}}"#, "body", "holds the character NUL (\\u0000), which can't be stored"),
+        (r#"{"name":"a\u0000"}"#, "body", "contains the character NUL (\\u0000), which can't be stored"),
+        (r#"{"name":"a","free":{"\u0000":1}}"#, "body", "contains the character NUL (\\u0000), which can't be stored"),
     ] {
         let answer = send(&client, body).await;
         println!("{body}: {}", answer.text());
@@ -184,7 +184,7 @@ async fn every_field_that_is_wrong_is_named() {
     let mut fields: Vec<_> = problems.iter().map(|problem| problem["field"].as_str().unwrap()).collect();
     fields.sort_unstable();
     assert_eq!(fields, ["lines[0].count", "lines[1].count", "name", "note"]);
-    assert_eq!(answer["error"]["message"], "4 values are not acceptable");
+    assert_eq!(answer["error"]["message"], "4 values are invalid");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ the app can't be built: 7 problems
       fix: set HTTP_BODY_LIMIT in the environment, .env or omnistack.toml
   - core: `HTTP_TIMEOUT` (from the program): `long` is not a duration: write a number with its unit, e.g. 30s, 5m, 1h 30m, 250ms
       fix: set HTTP_TIMEOUT in the environment, .env or omnistack.toml
-  - core: `HTTP_RATE_LIMIT` (from the program): `5/fortnight` is not a rate: write e.g. 100/minute, 5/hour burst 2, 100/minute sliding
+  - core: `HTTP_RATE_LIMIT` (from the program): `5/fortnight` is not a rate: use a rate such as 100/minute, 5/hour burst 2, 100/minute sliding
       fix: set HTTP_RATE_LIMIT in the environment, .env or omnistack.toml
   - core: `TRUSTED_PROXIES` (from the program): `everybody` is not a network, e.g. 10.0.0.0/8
       fix: set TRUSTED_PROXIES in the environment, .env or omnistack.toml
@@ -126,7 +126,7 @@ async fn a_guarded_route_needs_somebody_who_knows_callers() {
             "
 the app can't be built: 1 problem
 
-  - test: mounts routes for signed-in callers at {at}, and no module signs anybody in
+  - test: mounts routes for signed-in callers at {at}, but no module authenticates callers
       fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
 "
         );
@@ -139,8 +139,8 @@ async fn a_mount_without_users_asks_for_none_in_person() {
     let expected = "
 the app can't be built: 1 problem
 
-  - test: /api/v1/public/hello is for users in person, and its audience is `public`
-      fix: mount it with `Mount::app` or `Mount::admin`
+  - test: /api/v1/public/hello is a mount with `in_person`, which its access level `public` does not support
+      fix: use `Mount::app` or `Mount::admin`, or remove `in_person`
 ";
     refused(builder(&[]).with(routes(Mount::public("/hello").in_person(), hello())), expected);
 }
@@ -180,11 +180,11 @@ async fn what_is_missing_or_there_twice_is_named() {
         "
 the app can't be built: 4 problems
 
-  - paypal: provides `Payments`, as module `billing` does
+  - paypal: provides `Payments`, which module `billing` also provides
       fix: remove one of the modules `billing` and `paypal`
   - billing: was added twice
       fix: remove one `.with(…)` of module `billing`
-  - dev-identity: provides `omnistack_core::identity::Authenticator`, as module `auth` does
+  - dev-identity: provides `omnistack_core::identity::Authenticator`, which module `auth` also provides
       fix: remove one of the modules `auth` and `dev-identity`
   - orders: needs `alloc::string::String`, which no module provides
       fix: add the module that provides `alloc::string::String`, or provide one with `registry.provide(…)`
@@ -223,12 +223,12 @@ async fn migrations_are_numbered_upwards() {
         "
 the app can't be built: 3 problems
 
-  - bad: migration `0001_a` does not follow number 2
-      fix: begin each name with a number larger than the one before: `0002_archive`
-  - bad: migration `0002_again` does not follow number 2
-      fix: begin each name with a number larger than the one before: `0002_archive`
-  - bad: migration `late` does not follow number 2
-      fix: begin each name with a number larger than the one before: `0002_archive`
+  - bad: migration `0001_a` must have a number larger than 2
+      fix: begin each migration's name with a number larger than the previous one: `0002_archive`
+  - bad: migration `0002_again` must have a number larger than 2
+      fix: begin each migration's name with a number larger than the previous one: `0002_archive`
+  - bad: migration `late` must have a number larger than 2
+      fix: begin each migration's name with a number larger than the previous one: `0002_archive`
 ",
     );
 }
@@ -314,7 +314,7 @@ the app can't be built: 6 problems
       fix: set BILLING_TRIAL_DAYS in the environment, .env or omnistack.toml
   - billing: has no plan
       fix: call `.plans(…)`
-  - test: mounts routes for signed-in callers at /api/v1/app, and no module signs anybody in
+  - test: mounts routes for signed-in callers at /api/v1/app, but no module authenticates callers
       fix: add a module that provides `Authenticator`: `.with(DevIdentity::default())` while developing
   - billing: needs `alloc::vec::Vec<u8>`, which no module provides
       fix: add the module that provides `alloc::vec::Vec<u8>`, or provide one with `registry.provide(…)`

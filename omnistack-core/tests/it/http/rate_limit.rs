@@ -249,8 +249,11 @@ async fn costs_that_mean_nothing_are_problems() {
     let limit = || RateLimit::new(Rate::per_minute(10).burst(5));
     for (limit, expected) in [
         (limit().cost("/hello", 5).cost("other", 1), None),
-        (limit().cost("/hello", 6), Some("/api/v1/public/a/hello costs 6 of a rate of 10/minute burst 5")),
-        (limit().cost("/helo", 1), Some("gives /api/v1/public/a/helo a cost, and mounts no such route")),
+        (
+            limit().cost("/hello", 6),
+            Some("/api/v1/public/a/hello costs 6, which is more than the rate limit of 10/minute burst 5 ever allows"),
+        ),
+        (limit().cost("/helo", 1), Some("sets a rate limit cost for /api/v1/public/a/helo, but mounts no such route")),
     ] {
         match (build(limit), expected) {
             (Ok(()), None) => {}

@@ -229,7 +229,7 @@ async fn production_asks_for_the_address_links_begin_with() {
         let app = address.into_iter().fold(app.with(files), |app, address| app.set("PUBLIC_URL", address));
         let problems = app.build().err().map(|problems| problems.to_string()).unwrap_or_default();
         assert_eq!(
-            !problems.contains("links to files need the address"),
+            !problems.contains("links to files need the public address"),
             good,
             "{environment} {address:?}: {problems}"
         );

@@ -1,4 +1,4 @@
-//! Whose requests are counted together.
+//! Keys of rate limits.
 
 use std::{fmt, net::IpAddr};
 
@@ -7,18 +7,19 @@ use crate::{
     identity::{ApiKeyId, Identity, TenantId, UserId},
 };
 
-/// Whose requests are counted together.
+/// Which requests a rate limit counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitKey {
-    /// Each client address; of IPv6 the network of 64 bits, which is one customer's.
+    /// The requests of each client address; for IPv6, of each /64 network, which usually belongs to one customer.
     Address,
-    /// Each signed-in caller, and each address of those who aren't.
+    /// The requests of each signed-in user; of each address, if the caller is not signed in.
     Identity,
-    /// Each tenant, and each address of callers without one.
+    /// The requests of each tenant; of each address, if the caller has no tenant.
     Tenant,
-    /// Each API key; each signed-in caller who came without, and each address of those who aren't.
+    /// The requests of each API key; of each signed-in user without one; of each address, if the caller is not signed
+    /// in.
     ApiKey,
-    /// All of them: what the route stands.
+    /// All requests together.
     Everybody,
 }
 
@@ -47,7 +48,7 @@ impl Key {
     }
 }
 
-/// As it is called in Redis.
+/// Name of the key in Redis.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

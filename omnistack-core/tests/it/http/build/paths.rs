@@ -33,15 +33,16 @@ async fn routes_that_conflict_are_named() {
     ];
     for (modules, expected) in cases {
         let error = modules.into_iter().fold(builder(&[]), AppBuilder::with).build().unwrap_err();
-        let expected = format!("{expected}\n      fix: mount one of them elsewhere: `Mount::app(\"/another-path\")`");
+        let expected =
+            format!("{expected}\n      fix: mount one of them at another path: `Mount::app(\"/another-path\")`");
         assert_eq!(error.0.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
 }
 
 #[tokio::test]
 async fn paths_that_core_serves_or_axum_refuses_are_problems_and_no_panics() {
-    const ELSEWHERE: &str = "mount one of them elsewhere: `Mount::app(\"/another-path\")`";
-    const PARAMETERS: &str = "write a parameter as `{name}`, and all the rest of a path as `{*name}`";
+    const ELSEWHERE: &str = "mount one of them at another path: `Mount::app(\"/another-path\")`";
+    const PARAMETERS: &str = "write a parameter as `{name}`, and the rest of a path as `{*name}`";
     for (path, fix) in [
         ("/docs", ELSEWHERE),
         ("/docs/", ELSEWHERE),

@@ -44,8 +44,8 @@ async fn two_of_one_name_have_to_be_the_same() {
         "
 the app can't be built: 1 problem
 
-  - parcels: calls a schema `Status`, as module `orders` calls a different one
-      fix: give it a name of its own: `#[schema(as = …)]`
+  - parcels: has a schema named `Status`, which differs from the schema of that name of module `orders`
+      fix: give one of them another name: `#[schema(as = …)]`
 ",
     );
 }
@@ -61,8 +61,8 @@ async fn an_id_of_an_operation_occurs_once() {
         "
 the app can't be built: 1 problem
 
-  - old: describes GET /api/v1/public/old/orders as the operation `statusOrders`, as GET /api/v1/public/orders is
-      fix: name one by `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`
+  - old: has two operations with the id `statusOrders`: GET /api/v1/public/old/orders and GET /api/v1/public/orders
+      fix: rename one with `operation_id = \"verb_resource\"`, or use `Mount::operation_prefix`
 ",
     );
 }
