@@ -120,7 +120,7 @@ impl Issuer {
     pub fn auth0(domain: impl Into<String>, audience: impl Into<String>) -> Self {
         let domain = domain.into();
         let base = if domain.contains("://") { domain } else { format!("https://{domain}") };
-        // // Auth0's issuer ends with a slash.
+        // Auth0's issuer ends with a slash.
         let issuer = format!("{}/", base.trim_end_matches('/'));
         let keys = format!("{issuer}.well-known/jwks.json");
         Self::new(Preset::Auth0, issuer, Source::At(keys)).audience(audience)

@@ -101,7 +101,7 @@ impl Pages {
 
     fn page(&self, name: &str) -> Response {
         let html = self.0.get(name).cloned().unwrap_or_default();
-        // // The URL and its fragment hold secrets, so the browser must not send them as referrer.
+        // The URL and its fragment hold secrets, so the browser must not send them as referrer.
         let headers: [(HeaderName, HeaderValue); 3] = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
             (header::CONTENT_SECURITY_POLICY, POLICY),

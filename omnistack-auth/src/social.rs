@@ -202,7 +202,7 @@ impl Provider {
                 let discovery = fetch::source(&format!("{base}{WELL_KNOWN}")).map_err(https)?;
                 let mut speakers = vec![Speaker::One(issuer.to_owned())];
                 if issuer.len() < url.len() {
-                    // // The URL of the configuration does not say whether the issuer ends with a slash.
+                    // The URL of the configuration does not say whether the issuer ends with a slash.
                     speakers.push(Speaker::One(format!("{base}/")));
                 }
                 At::Discovery(discovery, speakers)

@@ -124,7 +124,7 @@ impl IdTokens {
     fn person(&self, claims: Claims) -> Person {
         let mut profile = Profile::of_claims(&claims, self.trust_emails);
         if matches!(self.speaker, Speaker::AnyTenant(..)) {
-            // // The administrator of a tenant can set any address.
+            // The administrator of a tenant can set any address.
             profile.email = None;
         }
         Person { issuer: claims.iss, subject: claims.sub, profile }

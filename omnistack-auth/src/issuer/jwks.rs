@@ -202,12 +202,12 @@ impl Inner {
         let document = self.fetch.get(&url).await.map_err(|error| format!("{url}: {error}"))?;
         let found: Configuration =
             serde_json::from_slice(&document).map_err(|_| format!("{url}: not an OpenID configuration"))?;
-        // // Section 4.3: the issuer must match exactly.
+        // Section 4.3: the issuer must match exactly.
         if found.issuer != self.issuer {
             return Err(format!("{url}: names another issuer"));
         }
         let keys = fetch::source(&found.jwks_uri)?;
-        // // A remote issuer must not make the app send requests to its own host.
+        // A remote issuer must not make the app send requests to its own host.
         if fetch::is_local(&keys) && !fetch::is_local(&url) {
             return Err(format!("{url}: names keys on this host"));
         }

@@ -20,7 +20,7 @@ impl Key {
         match self.algorithm {
             Algorithm::RS256 => algorithm == "RS256",
             Algorithm::ES256 => algorithm == "ES256",
-            // // `Ed25519` is the name in RFC 9864; RFC 8037 names it `EdDSA`.
+            // `Ed25519` is the name in RFC 9864; RFC 8037 names it `EdDSA`.
             Algorithm::EdDSA => algorithm == "EdDSA" || algorithm == "Ed25519",
             _ => false,
         }
@@ -97,7 +97,7 @@ impl Published {
             _ => return None,
         };
         let key = Key { id: self.kid, algorithm, public };
-        // // A key for RS512 does not verify RS256.
+        // A key for RS512 does not verify RS256.
         self.alg.as_deref().is_none_or(|alg| key.is_for(alg)).then_some(key)
     }
 }

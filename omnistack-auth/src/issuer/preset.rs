@@ -35,7 +35,7 @@ impl Preset {
         if hashes || (claims.nonce.is_some() && self != Self::Keycloak) {
             return Err("an ID token");
         }
-        // // RFC 9068, section 5: a token that a program got for itself has no user.
+        // RFC 9068, section 5: a token that a program got for itself has no user.
         if claims.client_id.is(&claims.sub) || claims.gty.is("client-credentials") {
             return Err("of a program");
         }
@@ -43,7 +43,7 @@ impl Preset {
             Self::Supabase if !claims.role.is("authenticated") => Err("of another role"),
             Self::Keycloak if !claims.typ.is("Bearer") => Err("not an access token"),
             Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("of a program"),
-            // // The user has signed in but has not completed the tasks that Clerk requires.
+            // The user has signed in but has not completed the tasks that Clerk requires.
             Self::Clerk if claims.sts.is("pending") => Err("of a session that is pending"),
             _ => Ok(()),
         }
@@ -72,10 +72,10 @@ impl Preset {
             }
             _ => {}
         }
-        // // The sign-in can't be later than the token.
+        // The sign-in can't be later than the token.
         let seconds = seconds.map(|seconds| claims.iat.map_or(seconds, |made| seconds.min(made)));
         let at = seconds.map(|seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000)));
-        // // A second factor counts even if its time is unknown.
+        // A second factor counts even if its time is unknown.
         (at.is_some() || second_factor).then(|| Proof { at: at.unwrap_or_default(), second_factor })
     }
 }

@@ -111,7 +111,7 @@ impl Sync {
         store::change(tx, user, texts, now).await?;
         if let (Some(email), Some(known)) = (&profile.email, store::user(tx, user).await?) {
             let same = known.email.as_ref() == Some(email);
-            // // A user with a password changes their sign-in address themselves.
+            // A user with a password changes their sign-in address themselves.
             let free = !same && !known.has_password && store::holder(tx, email).await?.is_none();
             if free || (same && known.email_verified_at.is_none()) {
                 store::readdress(tx, user, email, now).await?;
@@ -137,7 +137,7 @@ impl Sync {
         let (user, entry) = if let Some(holder) = linked {
             (holder.id, AuditEntry::new("user.identity_linked").on("user", holder.id))
         } else {
-            // // An address that belongs to another account is not taken over.
+            // An address that belongs to another account is not taken over.
             let email = profile.email.clone().filter(|_| holder.is_none());
             let mut new = NewUser { email_verified: email.is_some(), email, ..NewUser::default() };
             new.name = profile.name.clone().unwrap_or_default();

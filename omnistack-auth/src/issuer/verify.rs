@@ -40,7 +40,7 @@ impl Issuers {
             return Ok(None);
         }
         let presented = Presented::parse(token).map_err(refuse)?;
-        // // The unverified issuer only selects the verifier, which then accepts nothing but that issuer's signature.
+        // The unverified issuer only selects the verifier, which then accepts nothing but that issuer's signature.
         let issuer = presented.claims.iss.as_str();
         match self.trusted.iter().find(|verifier| verifier.issuer == issuer) {
             Some(verifier) => Ok(Some((verifier, presented))),
@@ -80,8 +80,8 @@ impl Verifier {
     /// # Errors
     /// Returns 401 without the reason if the token is not valid, or 503 if the issuer's keys are not available.
     pub(crate) async fn verify(&self, presented: Presented<'_>, clock: &Clock) -> Result<Claims, Error> {
-        // // The claims are checked first, so that an attacker can't trigger a fetch of keys with a token that is
-        // // invalid anyway.
+        // The claims are checked first, so that an attacker can't trigger a fetch of keys with a token that is
+        // invalid anyway.
         self.check(&presented, clock.now().as_seconds()).map_err(refuse)?;
         if self.is_signed(&presented).await? { Ok(presented.claims) } else { Err(refuse("a wrong signature or key")) }
     }
@@ -104,7 +104,7 @@ impl Verifier {
     fn check(&self, token: &Presented<'_>, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if let Some(kind) = &token.header.typ {
-            // // RFC 8725, section 3.11, and RFC 9068, section 4. Without `typ`, the claims decide below.
+            // RFC 8725, section 3.11, and RFC 9068, section 4. Without `typ`, the claims decide below.
             let kind = kind.strip_prefix("application/").unwrap_or(kind);
             if !kind.eq_ignore_ascii_case("jwt") && !kind.eq_ignore_ascii_case("at+jwt") {
                 return Err("another type of token");
@@ -118,7 +118,7 @@ impl Verifier {
             return Err("not yet good");
         }
         match &claims.aud {
-            // // RFC 7519, section 4.1.3: a token with an audience is refused unless this app is configured as one.
+            // RFC 7519, section 4.1.3: a token with an audience is refused unless this app is configured as one.
             Some(_) if self.audiences.is_empty() && self.preset.has_audiences_of_its_own() => {}
             Some(audience) if self.audiences.iter().any(|ours| audience.has(ours)) => {}
             None if self.audiences.is_empty() => {}

@@ -53,7 +53,7 @@ impl Delivery<'_> {
         let parts = [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body];
         let expected = key.sign_parts(parts);
         let signatures = self.signature.split(' ').take(MAX_SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
-        // // All signatures are checked, so that the duration doesn't reveal which one is valid.
+        // All signatures are checked, so that the duration doesn't reveal which one is valid.
         signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.is(one)) | any)
     }
 

@@ -140,7 +140,7 @@ impl Oidc {
         if known.by_post {
             form.append_pair("client_id", id).append_pair("client_secret", secret);
         } else {
-            // // RFC 6749, section 2.3.1: both are form-encoded first.
+            // RFC 6749, section 2.3.1: both are form-encoded first.
             let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let both = STANDARD.encode(format!("{}:{}", part(id), part(secret)));
             request = request.header("authorization", format!("Basic {both}"));
@@ -195,8 +195,8 @@ impl Oidc {
     async fn discover(&self, before: Option<&Known>) -> Result<Known, String> {
         let document = self.fetch.get(&self.at).await?;
         let found: Configuration = serde_json::from_slice(&document).map_err(|_| "not an OpenID configuration")?;
-        // // Section 4.3: the issuer must match exactly. Microsoft's configuration for all tenants has a placeholder in
-        // // it.
+        // Section 4.3: the issuer must match exactly. Microsoft's configuration for all tenants has a placeholder in
+        // it.
         let is_it = |speaker: &&Speaker| match speaker {
             Speaker::One(name) => *name == found.issuer,
             Speaker::AnyTenant(before, after) => found.issuer == format!("{before}{{tenantid}}{after}"),
@@ -204,7 +204,7 @@ impl Oidc {
         let speaker = self.speakers.iter().find(is_it).ok_or("it names another issuer")?.clone();
         let url = |text: &str| {
             let url = fetch::source(text)?;
-            // // A remote provider must not make the app send requests to its own host.
+            // A remote provider must not make the app send requests to its own host.
             let inside = fetch::is_local(&url) && !fetch::is_local(&self.at);
             if inside { Err(format!("{text} is on this host")) } else { Ok(url) }
         };

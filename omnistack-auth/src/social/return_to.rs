@@ -27,7 +27,7 @@ pub(crate) fn is_path(text: &str) -> bool {
             Err(_) => return false,
         }
     }
-    // // A path that is encoded more often is meant to deceive.
+    // A path that is encoded more often is meant to deceive.
     false
 }
 
