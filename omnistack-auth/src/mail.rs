@@ -236,7 +236,7 @@ impl Mails {
         let wait = RecipientLimit::new(self.clock.clone()).wait_in(tx, to.mailbox()).await?;
         if let Some(wait) = wait {
             let seconds = wait.as_secs();
-            tracing::info!(target: "omnistack::auth", seconds, "a mail was not sent: its recipient has received too many");
+            tracing::info!(target: "omnistack::auth", seconds, "a mail was not sent: its recipient got too many");
         }
         Ok(wait.is_some())
     }
