@@ -36,7 +36,7 @@ mod config;
 mod cookie;
 mod error;
 mod factor;
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` hands its context to rules so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
 pub mod invitation;

@@ -39,7 +39,7 @@ pub struct User {
     /// The user's id.
     #[schema(value_type = String, format = Uuid)]
     pub id: UserId,
-    /// The user's email address, in lower case. Absent if the user has none that is known.
+    /// The user's email address, in lower case. Absent if none is known.
     #[schema(required)]
     pub email: Option<String>,
     /// The time at which the user verified the email address.

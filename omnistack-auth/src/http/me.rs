@@ -106,7 +106,7 @@ struct ProfileChange {
     locale: Patch<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands its context over so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context to rules by reference")]
 fn language_tag(tag: &str, (): &()) -> garde::Result {
     let allowed = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if allowed {

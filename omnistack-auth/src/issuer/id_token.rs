@@ -90,18 +90,18 @@ impl IdTokens {
     fn check(&self, token: &Presented<'_>, nonce: &str, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if token.header.typ.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt")) {
-            return Err("another type of token");
+            return Err("the type is not an ID token");
         }
         if !self.speaker.is(&claims.iss) {
-            return Err("of another issuer");
+            return Err("issued by another issuer");
         }
         match &claims.aud {
             Some(audience) if audience.has(&self.client) => {}
-            _ => return Err("for another client"),
+            _ => return Err("issued for another client"),
         }
         let several = matches!(&claims.aud, Some(Audience::Several(all)) if all.len() > 1);
         if claims.azp.as_ref().map_or(several, |party| *party != self.client) {
-            return Err("for another party");
+            return Err("issued to another party");
         }
         if claims.exp.saturating_add(LEEWAY) <= now {
             return Err("expired");
@@ -109,14 +109,14 @@ impl IdTokens {
         let later = |time: i64| time > now + LEEWAY;
         match claims.iat {
             Some(made) if !later(made) && made >= now - MAX_AGE_SECONDS - LEEWAY => {}
-            _ => return Err("not made just now"),
+            _ => return Err("not issued recently"),
         }
         if claims.nbf.is_some_and(later) {
-            return Err("not yet good");
+            return Err("not yet valid");
         }
         let said = claims.nonce.as_ref().and_then(|nonce| nonce.as_str()).unwrap_or_default();
         if !same(said, nonce) {
-            return Err("of another sign-in");
+            return Err("the nonce of another sign-in");
         }
         Ok(())
     }

@@ -33,18 +33,18 @@ impl Preset {
         // OpenID Connect Core, sections 2 and 3.3.2.11. Keycloak wrote a nonce into access tokens as well until 25.
         let hashes = [&claims.at_hash, &claims.c_hash, &claims.s_hash].iter().any(|hash| hash.is_some());
         if hashes || (claims.nonce.is_some() && self != Self::Keycloak) {
-            return Err("an ID token");
+            return Err("an ID token, not an access token");
         }
         // RFC 9068, section 5: a token that a program got for itself has no user.
         if claims.client_id.is(&claims.sub) || claims.gty.is("client-credentials") {
-            return Err("of a program");
+            return Err("issued for a program, not a user");
         }
         match self {
-            Self::Supabase if !claims.role.is("authenticated") => Err("of another role"),
+            Self::Supabase if !claims.role.is("authenticated") => Err("a role other than `authenticated`"),
             Self::Keycloak if !claims.typ.is("Bearer") => Err("not an access token"),
-            Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("of a program"),
+            Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("issued for a program, not a user"),
             // The user has signed in but has not completed the tasks that Clerk requires.
-            Self::Clerk if claims.sts.is("pending") => Err("of a session that is pending"),
+            Self::Clerk if claims.sts.is("pending") => Err("the session is pending"),
             _ => Ok(()),
         }
     }

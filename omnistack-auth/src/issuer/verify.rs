@@ -107,7 +107,7 @@ impl Verifier {
             // RFC 8725, section 3.11, and RFC 9068, section 4. Without `typ`, the claims decide below.
             let kind = kind.strip_prefix("application/").unwrap_or(kind);
             if !kind.eq_ignore_ascii_case("jwt") && !kind.eq_ignore_ascii_case("at+jwt") {
-                return Err("another type of token");
+                return Err("the type is not an access token");
             }
         }
         if claims.exp.saturating_add(LEEWAY) <= now {
@@ -115,21 +115,21 @@ impl Verifier {
         }
         let later = |time: Option<i64>| time.is_some_and(|time| time > now + LEEWAY);
         if later(claims.nbf) || later(claims.iat) {
-            return Err("not yet good");
+            return Err("not yet valid");
         }
         match &claims.aud {
             // RFC 7519, section 4.1.3: a token with an audience is refused unless this app is configured as one.
             Some(_) if self.audiences.is_empty() && self.preset.has_audiences_of_its_own() => {}
             Some(audience) if self.audiences.iter().any(|ours| audience.has(ours)) => {}
             None if self.audiences.is_empty() => {}
-            _ => return Err("for another audience"),
+            _ => return Err("issued for another audience"),
         }
         let by_ours = || claims.azp.as_ref().is_some_and(|party| self.parties.contains(party));
         if !self.parties.is_empty() && !by_ours() {
-            return Err("for another party");
+            return Err("issued to another party");
         }
         if claims.act.is_some() {
-            return Err("of somebody who acts as the user");
+            return Err("delegated to another actor (`act`)");
         }
         self.preset.check(claims)
     }
