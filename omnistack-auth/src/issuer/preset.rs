@@ -42,7 +42,9 @@ impl Preset {
         match self {
             Self::Supabase if !claims.role.is("authenticated") => Err("a role other than `authenticated`"),
             Self::Keycloak if !claims.typ.is("Bearer") => Err("not an access token"),
-            Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("issued for a program, not a user"),
+            Self::Keycloak if claims.preferred_username.begins("service-account-") => {
+                Err("issued for a program, not a user")
+            }
             // The user has signed in but has not completed the tasks that Clerk requires.
             Self::Clerk if claims.sts.is("pending") => Err("the session is pending"),
             _ => Ok(()),
