@@ -52,9 +52,9 @@ async fn switch(
     caller: Identity,
     Json(to): Json<Switch>,
 ) -> Result<Json<TeamBody>, Error> {
-    let session = caller
-        .session
-        .ok_or_else(|| Error::forbidden("an API key can't switch tenants: it belongs to one; sign in as a user"))?;
+    let session = caller.session.ok_or_else(|| {
+        Error::forbidden("only a session can switch tenants; an API key belongs to one, other tokens use `X-Tenant-Id`")
+    })?;
     let rights = tenants.rights(&caller, to.tenant_id).await?;
     tenants.sessions.choose(session, to.tenant_id).await?;
     Ok(Json(rights.into()))
