@@ -1,4 +1,4 @@
-//! Settings.
+//! The settings of accounts.
 
 use std::time::Duration;
 
@@ -22,21 +22,21 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AuthSettings {
-        /// How long an access token is good.
+        /// How long an access token is valid.
         pub access_token: Duration = "AUTH_ACCESS_TOKEN", default "10m", range "10s"..="1d";
-        /// How long a session lasts that is not used.
+        /// How long a session lasts without a refresh.
         pub session_idle: Duration = "AUTH_SESSION_IDLE", default "30d", range "1m"..="3650d";
-        /// How long a session lasts however much it is used.
+        /// How long a session lasts at most, however often it is refreshed.
         pub session_lifetime: Duration = "AUTH_SESSION_LIFETIME", default "90d", range "1m"..="3650d";
-        /// How long the refresh token before the last is answered with the last one: a browser's tabs refresh at once.
+        /// How long the previous refresh token still returns the current one, so that several tabs of a browser can refresh at once.
         pub refresh_grace: Duration = "AUTH_REFRESH_GRACE", default "20s", range "0s"..="10m";
-        /// How long a key signs access tokens before the next one does.
+        /// How long a key signs access tokens before the next key replaces it.
         pub signing_key: Duration = "AUTH_SIGNING_KEY", default "90d", range "1h"..="3650d";
-        /// How often programs may come with one key.
+        /// How many requests are allowed with one API key.
         pub api_key_rate_limit: RateSetting = "API_KEY_RATE_LIMIT", default "600/minute";
         /// How long a deleted team can be restored.
         pub tenant_delete_grace: Duration = "TENANT_DELETE_GRACE", default "30d", range "0s"..="365d";
-        /// The domain whose subdomains choose a tenant: with `example.com`, `acme.example.com` is for the one called `acme`.
+        /// The domain whose subdomains select a tenant: with `example.com`, requests to `acme.example.com` are for the tenant with the slug `acme`.
         pub tenant_domain: Option<String> = "TENANT_DOMAIN";
     }
 }
@@ -59,21 +59,24 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct IssuerSettings {
-        /// Whose tokens are good beside the app's own, e.g. `clerk=https://clerk.example.com`: `jwks`, `hs256`, `clerk`, `supabase`, `auth0` or `keycloak`, and its address.
+        /// The issuers whose tokens are accepted besides the app's own, each as kind and URL, e.g. `clerk=https://clerk.example.com`. Kinds: `jwks`, `hs256`, `clerk`, `supabase`, `auth0`, `keycloak`.
         pub issuers: Vec<String> = "AUTH_ISSUERS";
-        /// For whom their tokens have to be (`aud`).
+        /// The audiences (`aud`) of which a token must name at least one.
         pub audiences: Vec<String> = "AUTH_AUDIENCES";
-        /// To whom they have to be given (`azp`): origins for Clerk, clients for Keycloak.
+        /// The authorized parties (`azp`) that tokens may be issued to: origins for Clerk, client IDs for Keycloak.
         pub authorized_parties: Vec<String> = "AUTH_AUTHORIZED_PARTIES";
-        /// What `hs256`, and `supabase` where it is set, sign with.
+        /// The secret that signs the tokens of `hs256`, and of `supabase` if it is set.
         pub secret: Option<SecretString> = "AUTH_ISSUER_SECRET";
-        /// What webhooks of Clerk and Supabase are signed with: `whsec_…`.
+        /// The secret that signs the webhooks of Clerk and Supabase: `whsec_…`.
         pub webhook_secret: Option<SecretString> = "AUTH_WEBHOOK_SECRET";
     }
 }
 
 impl IssuerSettings {
-    /// The issuers these say.
+    /// Returns the issuers of `AUTH_ISSUERS`.
+    ///
+    /// # Errors
+    /// Returns a message that says which setting is wrong or absent.
     ///
     /// # Errors
     /// What is wrong with them.
@@ -82,7 +85,8 @@ impl IssuerSettings {
     }
 
     fn issuer(&self, text: &str) -> Result<Issuer, String> {
-        let (kind, address) = text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`"))?;
+        let (kind, address) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`: write the kind, `=` and the URL"))?;
         let mut audiences = self.audiences.iter();
         let mut parties = self.authorized_parties.as_slice();
         let mut issuer = match kind {
@@ -102,7 +106,11 @@ impl IssuerSettings {
                 parties = others;
                 Issuer::keycloak(address, client)
             }
-            _ => return Err(format!("`{kind}` is none of `jwks`, `hs256`, `clerk`, `supabase`, `auth0`, `keycloak`")),
+            _ => {
+                return Err(format!(
+                    "`{kind}` is not a kind of issuer; use `jwks`, `hs256`, `clerk`, `supabase`, `auth0` or `keycloak`"
+                ));
+            }
         };
         if !matches!(kind, "clerk" | "supabase") {
             issuer = audiences.fold(issuer, Issuer::audience);
@@ -135,27 +143,27 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AccountSettings {
-        /// The address of the first operator, made at start as long as the app has none; a new one is sent a link to choose a password.
+        /// The email address of the first operator. The app creates the operator at start if it has none, and sends a new user a link to choose a password.
         pub owner: Option<String> = "AUTH_OWNER_EMAIL";
-        /// Whether anybody may register.
+        /// Whether users may register themselves. If `false`, accounts are created by invitation only.
         pub registration: bool = "AUTH_REGISTRATION", default "true";
-        /// Whether an address must be confirmed before its user may sign in.
+        /// Whether users must verify their email address before they can sign in.
         pub verified_email: bool = "AUTH_VERIFIED_EMAIL", default "true";
-        /// Fewest characters of a password.
+        /// The minimum length of a password, in characters.
         pub password_length: usize = "AUTH_PASSWORD_LENGTH", default "15", range "8"..="64";
-        /// Fewest characters of the password of a user with a second factor.
+        /// The minimum length of the password of a user with a second factor, in characters.
         pub password_length_second_factor: usize = "AUTH_PASSWORD_LENGTH_SECOND_FACTOR", default "8", range "8"..="64";
-        /// Memory one password hash takes, in KiB.
+        /// The memory of one Argon2id password hash, in KiB.
         pub argon2_memory: u32 = "AUTH_ARGON2_MEMORY", default "19456", range "8"..="4194304";
-        /// Passes over that memory.
+        /// The number of Argon2id passes over that memory.
         pub argon2_passes: u32 = "AUTH_ARGON2_PASSES", default "2", range "1"..="1000";
-        /// Lanes of that memory.
+        /// The number of Argon2id lanes of that memory.
         pub argon2_lanes: u32 = "AUTH_ARGON2_LANES", default "1", range "1"..="64";
-        /// Passwords hashed at once; as many as there are cores when absent.
+        /// The number of passwords hashed at the same time. If absent, the number of CPU cores.
         pub hashing: Option<usize> = "AUTH_HASHING", range "1"..="1024";
-        /// Passwords that wait for that; who comes beyond it is answered 503.
+        /// The number of passwords that may wait to be hashed; further requests get the response 503.
         pub hashing_queue: usize = "AUTH_HASHING_QUEUE", default "64", range "0"..="100000";
-        /// How long an account that is to be deleted can be kept by signing in.
+        /// How long an account is kept after its user requested deletion. Signing in during this time keeps the account.
         pub deletion_grace: Duration = "AUTH_DELETION_GRACE", default "30d", range "0s"..="365d";
     }
 }
@@ -168,7 +176,7 @@ omnistack_core::section! {
     /// use omnistack_auth::PasskeySettings;
     /// use omnistack_core::config::Config;
     ///
-    /// // One passkey for `app.example.com`, which is `PUBLIC_URL`, and for the shop beside it.
+    /// // The passkeys of `app.example.com`, which is `PUBLIC_URL`, are valid on the shop's subdomain too.
     /// let config = Config::from_pairs([
     ///     ("AUTH_PASSKEY_DOMAIN", "example.com"),
     ///     ("AUTH_PASSKEY_ORIGINS", "https://shop.example.com"),
@@ -179,16 +187,16 @@ omnistack_core::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct PasskeySettings {
-        /// The domain they are for; the host of `PUBLIC_URL` when absent. Who changes it leaves every passkey behind.
+        /// The domain passkeys are bound to. If absent, the host of `PUBLIC_URL`. Changing it makes every existing passkey unusable.
         pub domain: Option<String> = "AUTH_PASSKEY_DOMAIN";
-        /// Other addresses whose pages may ask for them, beside `PUBLIC_URL`.
+        /// Further origins, besides `PUBLIC_URL`, whose pages may use the passkeys.
         pub origins: Vec<String> = "AUTH_PASSKEY_ORIGINS";
     }
 }
 
 #[cfg(feature = "sms")]
 omnistack_core::section! {
-    /// Codes by text message.
+    /// SMS codes.
     ///
     /// ```
     /// use omnistack_auth::{Auth, SmsCodeSettings};
@@ -199,20 +207,20 @@ omnistack_core::section! {
     /// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_SMS_CODES", "true")]);
     /// assert!(config.section::<SmsCodeSettings>().is_ok_and(|settings| settings.codes));
     ///
-    /// // Nothing would send them here, so the app doesn't start.
+    /// // Without the module `Sms` the codes can't be sent, so the app doesn't start.
     /// assert!(App::builder(config.clone()).with(Auth::accounts()).build().is_err());
     /// App::builder(config).with(Auth::accounts()).with(Sms::default()).build()?;
     /// # Ok(())
     /// # }
     /// ```
     pub struct SmsCodeSettings {
-        /// Whether users may have codes sent to their phone, as a second factor. It needs the module `Sms`.
+        /// Whether users may receive codes by SMS as a second factor. It needs the module `Sms`.
         pub codes: bool = "AUTH_SMS_CODES", default "false";
     }
 }
 
 omnistack_core::section! {
-    /// Signing in with providers, for `Auth::from_env`.
+    /// Social sign-in, for `Auth::from_env`.
     ///
     /// ```
     /// use omnistack_auth::{Auth, SocialSettings};
@@ -223,7 +231,7 @@ omnistack_core::section! {
     /// let half = Config::from_pairs([("DATABASE_URL", "sqlite::memory:"), ("AUTH_GITHUB_CLIENT_ID", "Iv1.01234")]);
     /// assert!(half.section::<SocialSettings>().is_ok_and(|settings| settings.github_client_secret.is_none()));
     ///
-    /// // An id without its secret is a problem at start, and not at the first sign-in.
+    /// // A client ID without its secret is reported at start, not at the first sign-in.
     /// let problems = App::builder(half.clone()).with(Auth::from_env()).build().unwrap_err();
     /// assert!(problems.to_string().contains("AUTH_GITHUB_CLIENT_SECRET"));
     /// App::builder(half).set("AUTH_GITHUB_CLIENT_SECRET", "secret").with(Auth::from_env()).build()?;
@@ -231,44 +239,53 @@ omnistack_core::section! {
     /// # }
     /// ```
     pub struct SocialSettings {
-        /// The app's client id at Google; with its secret, users can sign in with Google.
+        /// The app's client ID at Google. If it and the secret are set, users can sign in with Google.
         pub google_client_id: Option<String> = "AUTH_GOOGLE_CLIENT_ID";
-        /// Its secret.
+        /// The app's client secret at Google.
         pub google_client_secret: Option<SecretString> = "AUTH_GOOGLE_CLIENT_SECRET";
-        /// The app's client id at GitHub; with its secret, users can sign in with GitHub.
+        /// The app's client ID at GitHub. If it and the secret are set, users can sign in with GitHub.
         pub github_client_id: Option<String> = "AUTH_GITHUB_CLIENT_ID";
-        /// Its secret.
+        /// The app's client secret at GitHub.
         pub github_client_secret: Option<SecretString> = "AUTH_GITHUB_CLIENT_SECRET";
     }
 }
 
 impl SocialSettings {
-    /// The providers these say.
+    /// Returns the providers that are configured.
     ///
     /// # Errors
-    /// One is there by half.
+    /// Returns a message if only one of a provider's client ID and secret is set.
     pub(crate) fn read(&self) -> Result<Vec<Provider>, &'static str> {
         let mut providers = Vec::new();
         match (&self.google_client_id, &self.google_client_secret) {
             (Some(id), Some(secret)) => providers.push(Provider::google(id, secret.clone())),
             (None, None) => {}
-            _ => return Err("of `AUTH_GOOGLE_CLIENT_ID` and `AUTH_GOOGLE_CLIENT_SECRET`, one is absent"),
+            _ => {
+                return Err(
+                    "only one of `AUTH_GOOGLE_CLIENT_ID` and `AUTH_GOOGLE_CLIENT_SECRET` is set; set both or none",
+                );
+            }
         }
         match (&self.github_client_id, &self.github_client_secret) {
             (Some(id), Some(secret)) => providers.push(Provider::github(id, secret.clone())),
             (None, None) => {}
-            _ => return Err("of `AUTH_GITHUB_CLIENT_ID` and `AUTH_GITHUB_CLIENT_SECRET`, one is absent"),
+            _ => {
+                return Err(
+                    "only one of `AUTH_GITHUB_CLIENT_ID` and `AUTH_GITHUB_CLIENT_SECRET` is set; set both or none",
+                );
+            }
         }
         Ok(providers)
     }
 }
 
-/// What OWASP asks of Argon2id at least, as memory in KiB by passes: less memory takes more passes.
-const LEAST: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+/// The minimum Argon2id parameters recommended by OWASP, as pairs of memory in KiB and passes: less memory needs more
+/// passes.
+const OWASP_MINIMUM: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 
 impl AccountSettings {
-    /// Whether hashes cost as much as OWASP asks.
+    /// Returns whether password hashes cost at least as much as OWASP recommends.
     pub(crate) fn is_costly(&self) -> bool {
-        LEAST.iter().any(|(memory, passes)| self.argon2_memory >= *memory && self.argon2_passes >= *passes)
+        OWASP_MINIMUM.iter().any(|(memory, passes)| self.argon2_memory >= *memory && self.argon2_passes >= *passes)
     }
 }

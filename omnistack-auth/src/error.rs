@@ -1,18 +1,19 @@
-//! What goes wrong.
+//! The error type of the crate.
 
 use omnistack_core::{crypto, db, http};
 
-/// What goes wrong with accounts.
+/// An error of accounts, sessions, tenants or API keys.
 ///
 /// ```
 /// use omnistack_auth::{Error, ErrorKind};
 /// use omnistack_core::http::{self, StatusCode};
 ///
-/// let error = Error::from(http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses"));
+/// let error = Error::from(http::Error::conflict("SLUG_TAKEN", "another team has this slug"));
 /// assert_eq!(error.kind(), ErrorKind::Refused);
 /// assert!(!error.is_retryable());
 ///
-/// // In a handler `?` does this: a refusal is the answer it stands for, and what failed inside is logged and not told.
+/// // `?` does this conversion in a handler: a refusal becomes its response; an internal failure is logged and its
+/// // cause is not sent.
 /// let answer = http::Error::from(error);
 /// assert_eq!((answer.status(), answer.code()), (StatusCode::CONFLICT, "SLUG_TAKEN"));
 /// ```
@@ -22,21 +23,21 @@ pub struct Error(Box<Cause>);
 
 #[derive(Debug, thiserror::Error)]
 enum Cause {
-    #[error("the database: {0}")]
+    #[error("a database operation failed: {0}")]
     Database(#[from] db::Error),
-    #[error("a sealed secret: {0}")]
+    #[error("a sealed secret could not be opened: {0}")]
     Secret(#[from] crypto::Error),
     #[error("a token could not be signed: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
-    #[error("a key could not be made or read")]
+    #[error("a signing key could not be created or read")]
     Key,
-    #[error("others were faster too often")]
+    #[error("concurrent changes prevented the operation repeatedly; try again")]
     Outrun,
-    #[error("refused: {0:?}")]
+    #[error("the request was refused: {0:?}")]
     Refused(http::Error),
 }
 
-/// Kinds of [`Error`].
+/// The kinds of [`Error`].
 ///
 /// ```
 /// use omnistack_auth::{Error, ErrorKind, invitation::Invitations};
@@ -44,7 +45,7 @@ enum Cause {
 /// # use omnistack_core::{app::App, config::Config};
 /// use omnistack_core::identity::{Identity, TenantId};
 ///
-/// /// Invites a list of people; who can't be invited, being a member already, say, is left out.
+/// /// Invites a list of people and skips those who can't be invited, for example because they are members already.
 /// async fn invite(all: &Invitations, caller: &Identity, team: TenantId, list: &[&str]) -> Result<usize, Error> {
 ///     let mut invited = 0;
 ///     for email in list {
@@ -72,16 +73,16 @@ enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The database failed.
+    /// A database operation failed.
     Database,
-    /// A key or a secret can't be used: `SECRET_KEYS` has changed, or a row has.
+    /// A key or a secret can't be used, because `SECRET_KEYS` or the stored row has changed.
     Secret,
-    /// The caller may not have what it asks for.
+    /// The request was refused: the caller lacks a right, or a rule forbids it.
     Refused,
 }
 
 impl Error {
-    /// What kind it is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
             Cause::Database(_) | Cause::Outrun => ErrorKind::Database,
@@ -90,12 +91,12 @@ impl Error {
         }
     }
 
-    /// Whether the same may work later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(&*self.0, Cause::Outrun) || self.database().is_some_and(db::Error::is_retryable)
     }
 
-    /// The database's error, if it is one.
+    /// Returns the database error, if that is the cause.
     pub(crate) fn database(&self) -> Option<&db::Error> {
         match &*self.0 {
             Cause::Database(error) => Some(error),
@@ -103,12 +104,12 @@ impl Error {
         }
     }
 
-    /// Others did the same again and again.
+    /// Creates the error for concurrent changes that prevented an operation repeatedly.
     pub(crate) fn outrun() -> Self {
         Self(Box::new(Cause::Outrun))
     }
 
-    /// What the database found wrong, if it was the database.
+    /// Returns the kind of the database error, if that is the cause.
     pub(crate) fn database_kind(&self) -> Option<db::ErrorKind> {
         match &*self.0 {
             Cause::Database(error) => Some(error.kind()),
@@ -116,7 +117,7 @@ impl Error {
         }
     }
 
-    /// Whether a caller is answered with this status.
+    /// Returns whether the error is a response with this status.
     pub(crate) fn is_refusal_of(&self, status: http::StatusCode) -> bool {
         matches!(&*self.0, Cause::Refused(error) if error.status() == status)
     }
@@ -144,7 +145,7 @@ impl From<jsonwebtoken::errors::Error> for Error {
     }
 }
 
-/// The answer a caller gets.
+/// Wraps the response that the caller gets.
 impl From<http::Error> for Error {
     fn from(error: http::Error) -> Self {
         Self(Box::new(Cause::Refused(error)))
@@ -156,7 +157,7 @@ impl From<Error> for http::Error {
         match *error.0 {
             Cause::Database(error) => error.into(),
             Cause::Refused(error) => error,
-            Cause::Outrun => Self::unavailable("TRY_AGAIN", "others changed the same at the same time; try again"),
+            Cause::Outrun => Self::unavailable("TRY_AGAIN", "the same data was changed at the same time; try again"),
             cause => Self::internal(cause),
         }
     }

@@ -1,4 +1,4 @@
-//! The routes, by what they are about.
+//! The HTTP routes, one module for each subject.
 
 pub(crate) mod account;
 pub(crate) mod admin;

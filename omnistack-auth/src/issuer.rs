@@ -1,4 +1,4 @@
-//! Tokens from elsewhere: an identity provider signs users in, and the app believes its tokens.
+//! Access tokens of external identity providers: a provider signs users in, and the app accepts its tokens.
 //!
 //! ```no_run
 //! use omnistack_auth::{Auth, issuer::Issuer};
@@ -11,15 +11,20 @@
 //! # }
 //! ```
 //!
-//! A token is good when its signature is that of a key of its issuer, by the algorithm that key is for (RS256, ES256,
-//! EdDSA, or HS256 with a shared secret); when it names issuer, subject and expiry, and is good now by the app's clock, give or
-//! take ten seconds; when it is meant for this app; and when it is an access token of a person. What else is in its header
-//! (`jku`, `jwk`, `x5u`) is not even read.
+//! A token is accepted if
 //!
-//! Whoever comes with a good token for the first time becomes a [user](crate::model::User) with a tenant of their own. A
-//! subject is only known together with its issuer, and nobody gets an account that is there already by naming its
-//! address, unless [`link_verified_emails`](Issuer::link_verified_emails) says so. Rights are the app's: what the user is in
-//! their tenants, not what a token says.
+//! - its signature is that of a key of its issuer, with the algorithm of that key (RS256, ES256, EdDSA, or HS256 with a
+//!   shared secret),
+//! - it names issuer, subject and expiry, and is valid now by the app's clock, with a leeway of ten seconds,
+//! - its audience or authorized party is this app, and
+//! - it is an access token of a person, not an ID token and not the token of a program.
+//!
+//! The header parameters `jku`, `jwk` and `x5u` are ignored.
+//!
+//! The first token of a subject creates a [user](crate::model::User) with a personal tenant (provisioning). A subject
+//! is identified together with its issuer. An existing account is never taken over by a token with its email address,
+//! unless [`link_verified_emails`](Issuer::link_verified_emails) is set. Permissions come from the user's tenants in
+//! the app, not from the token.
 
 mod claims;
 pub(crate) mod fetch;
@@ -45,10 +50,10 @@ use jwks::KeySet;
 use preset::Preset;
 use verify::{Keys, Verifier};
 
-/// The shortest secret tokens are signed with, in bytes (RFC 7518, section 3.2).
-const SHORTEST_SECRET: usize = 32;
+/// The minimum length of a shared secret that signs tokens, in bytes (RFC 7518, section 3.2).
+const MIN_SECRET_BYTES: usize = 32;
 
-/// Somebody whose tokens the app believes, and what these have to say.
+/// An identity provider whose tokens the app accepts, and the claims they must have.
 ///
 /// ```
 /// use omnistack_auth::issuer::Issuer;
@@ -69,57 +74,60 @@ pub struct Issuer {
     webhook_secrets: Vec<SecretString>,
 }
 
-/// Where the keys come from.
+/// The source of an issuer's keys.
 #[derive(Clone)]
 enum Source {
-    /// From where its OpenID configuration says.
+    /// The `jwks_uri` of the issuer's OpenID configuration.
     Discovered,
     At(String),
     Shared(SecretString),
 }
 
 impl Issuer {
-    /// An issuer by its URL, exactly as its tokens name it in `iss`. Its keys are found by its OpenID configuration, at
-    /// `/.well-known/openid-configuration` below it. Tokens have to be for [an audience](Self::audience): `PUBLIC_URL`,
-    /// unless said otherwise.
+    /// Creates an issuer from its URL, exactly as its tokens name it in `iss`. Its keys are discovered through its
+    /// OpenID configuration at `/.well-known/openid-configuration` below that URL. Tokens must be issued for one of the
+    /// [audiences](Self::audience); by default, for `PUBLIC_URL`.
     pub fn jwks(issuer: impl Into<String>) -> Self {
         Self::new(Preset::Plain, issuer, Source::Discovered)
     }
 
-    /// An issuer that signs with a secret it shares with the app (HS256), of at least 32 bytes. Whoever verifies with it
-    /// can sign with it too: keys that are published are better.
+    /// Creates an issuer that signs with a secret it shares with the app (HS256), of at least 32 bytes. Every party
+    /// that can verify such tokens can also sign them, so prefer an issuer with published keys.
     pub fn hs256(issuer: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         Self::new(Preset::Plain, issuer, Source::Shared(secret.into()))
     }
 
-    /// Clerk, by its frontend API (`https://clerk.example.com`), for sessions that begin on these origins (`azp`). Its session
-    /// tokens have no audience; one that has comes from a template for somebody else, and is refused.
+    /// Creates an issuer for Clerk, from its frontend API (`https://clerk.example.com`) and the origins its sessions
+    /// begin on (`azp`). Clerk's session tokens have no audience; a token with one comes from a template for another
+    /// app and is refused.
     pub fn clerk(frontend_api: impl Into<String>, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let frontend_api = frontend_api.into();
         let keys = format!("{}/.well-known/jwks.json", frontend_api.trim_end_matches('/'));
         Self::new(Preset::Clerk, frontend_api.trim_end_matches('/'), Source::At(keys)).authorized_parties(origins)
     }
 
-    /// Supabase, by the URL of the project (`https://REF.supabase.co`), for users who are signed in: its keys for
-    /// visitors and for services are refused. Projects that still sign with a secret give it [here](Self::secret).
+    /// Creates an issuer for Supabase, from the URL of the project (`https://REF.supabase.co`). Only tokens of
+    /// signed-in users are accepted, not the project's `anon` and `service_role` keys. For projects that still sign
+    /// with a secret, set [`secret`](Self::secret).
     pub fn supabase(project: impl Into<String>) -> Self {
         let issuer = format!("{}/auth/v1", project.into().trim_end_matches('/'));
         let keys = format!("{issuer}/.well-known/jwks.json");
         Self::new(Preset::Supabase, issuer, Source::At(keys)).audience("authenticated")
     }
 
-    /// Auth0, by the domain of the tenant (`example.eu.auth0.com`), for the API with this identifier.
+    /// Creates an issuer for Auth0, from the domain of the tenant (`example.eu.auth0.com`) and the identifier of the
+    /// API.
     pub fn auth0(domain: impl Into<String>, audience: impl Into<String>) -> Self {
         let domain = domain.into();
         let base = if domain.contains("://") { domain } else { format!("https://{domain}") };
-        // The issuer ends with a slash.
+        // Auth0's issuer ends with a slash.
         let issuer = format!("{}/", base.trim_end_matches('/'));
         let keys = format!("{issuer}.well-known/jwks.json");
         Self::new(Preset::Auth0, issuer, Source::At(keys)).audience(audience)
     }
 
-    /// Keycloak, by the URL of the realm (`https://id.example.com/realms/acme`), for tokens that were given to this client
-    /// (`azp`). Its audiences are looked at only if some are [named](Self::audience).
+    /// Creates an issuer for Keycloak, from the URL of the realm (`https://id.example.com/realms/acme`) and the client
+    /// its tokens are issued to (`azp`). The audience is checked only if one is [set](Self::audience).
     pub fn keycloak(realm: impl Into<String>, client: impl Into<String>) -> Self {
         let realm = realm.into();
         let issuer = realm.trim_end_matches('/');
@@ -140,53 +148,54 @@ impl Issuer {
         }
     }
 
-    /// The keys are here, whatever the issuer's configuration says.
+    /// Sets the URL of the key set, instead of the one in the issuer's configuration.
     pub fn keys_at(mut self, url: impl Into<String>) -> Self {
         self.source = Source::At(url.into());
         self
     }
 
-    /// Tokens are signed with this secret (HS256), as older projects of Supabase do.
+    /// Sets the secret that signs the tokens (HS256), as older projects of Supabase do.
     pub fn secret(mut self, secret: impl Into<SecretString>) -> Self {
         self.source = Source::Shared(secret.into());
         self
     }
 
-    /// Tokens for this audience are good (`aud`); with several, those for any of them.
+    /// Adds an audience (`aud`) to accept. With several, a token must name at least one of them.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Only tokens that were given to one of these are good (`azp`).
+    /// Adds authorized parties (`azp`). With any set, tokens issued to other parties are refused.
     pub fn authorized_parties(mut self, parties: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.parties.extend(parties.into_iter().map(Into::into));
         self
     }
 
-    /// Lets who comes for the first time have the account that is there with their address, if both the issuer and the
-    /// app have verified it. From then on, whoever controls the address at this issuer controls the account, and passes
-    /// by whatever second factor it has here: for issuers you trust with that.
+    /// Links the first token of a subject to the existing account with the same email address, if both the issuer and
+    /// the app have verified the address. From then on, the person who controls the address at this issuer controls the
+    /// account, and bypasses its second factor in this app. Set it only for issuers that you trust with that.
     pub fn link_verified_emails(mut self) -> Self {
         self.link = true;
         self
     }
 
-    /// Every address this issuer names is verified, though its tokens don't say so. Without, the app keeps only addresses
-    /// with `email_verified`.
+    /// Treats every email address of this issuer as verified, although its tokens don't say so. By default, only
+    /// addresses with `email_verified` are stored.
     pub fn trust_emails(mut self) -> Self {
         self.trust_emails = true;
         self
     }
 
-    /// Takes webhooks of Clerk or Supabase that are signed with this secret (`whsec_…`), at
-    /// `POST /api/v1/public/auth/webhooks/clerk` or `…/supabase`. Several, while one replaces the other.
+    /// Adds a secret that signs webhooks of Clerk or Supabase (`whsec_…`). They are received at `POST
+    /// /api/v1/public/auth/webhooks/clerk` or `…/supabase`. Set several while one replaces another.
     pub fn webhook_secret(mut self, secret: impl Into<SecretString>) -> Self {
         self.webhook_secrets.push(secret.into());
         self
     }
 
-    /// Where its webhooks arrive, below `/auth/webhooks`.
+    /// Returns the path of its webhooks below `/auth/webhooks`, or `None` if it has no secret or sends no supported
+    /// webhooks.
     pub(crate) fn webhook_path(&self) -> Option<&'static str> {
         let path = match self.preset {
             Preset::Clerk => "/clerk",
@@ -196,31 +205,31 @@ impl Issuer {
         (!self.webhook_secrets.is_empty()).then_some(path)
     }
 
-    /// Whether its keys have to be fetched.
+    /// Returns whether the issuer's keys must be fetched.
     pub(crate) fn publishes(&self) -> bool {
         !matches!(self.source, Source::Shared(_))
     }
 
-    /// What its tokens are verified with, by the app of this name.
+    /// Validates the issuer, for an app whose own issuer is `own`.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do about it.
+    /// Returns the problem, and how to fix it.
     pub(crate) fn check(&self, own: &str) -> Result<Checked, (String, String)> {
         let name = &self.name;
         let problem = |what: &str, fix: &str| Err((format!("trusts the issuer `{name}`, {what}"), fix.to_owned()));
         if name.is_empty() {
-            return problem("which is nobody", "give it exactly as its tokens have it in `iss`");
+            return problem("whose name is empty", "set the name exactly as its tokens have it in `iss`");
         }
         if name == own {
-            return problem("which is the app itself", "remove it: the app's own tokens are good already");
+            return problem("which is the app itself", "remove it: the app accepts its own tokens already");
         }
         let keys = match &self.source {
-            Source::Shared(secret) if secret.expose_secret().len() < SHORTEST_SECRET => {
-                return problem("with a secret of less than 32 bytes", "make one: `openssl rand -base64 48`");
+            Source::Shared(secret) if secret.expose_secret().len() < MIN_SECRET_BYTES => {
+                return problem("with a secret of less than 32 bytes", "create one with `openssl rand -base64 48`");
             }
             Source::Shared(secret) => match HmacKey::new(secret.expose_secret()) {
                 Ok(key) => Signed::Shared(key),
-                Err(error) => return problem(&error.to_string(), "give it a secret"),
+                Err(error) => return problem(&error.to_string(), "set a secret"),
             },
             Source::Discovered | Source::At(_) => {
                 let at = match &self.source {
@@ -229,21 +238,21 @@ impl Issuer {
                 };
                 match at {
                     Ok(at) => Signed::Published(at),
-                    Err(error) => return problem(&error, "give it an https URL"),
+                    Err(error) => return problem(&error, "set an https URL"),
                 }
             }
         };
         if self.preset == Preset::Clerk && self.parties.is_empty() {
-            return problem("without the origins its sessions begin on", "name them: `https://app.example.com`");
+            return problem("without the origins of its sessions", "set them, such as `https://app.example.com`");
         }
         let mut webhook_keys = Vec::new();
         for secret in &self.webhook_secrets {
             match webhook::key(secret) {
                 Some(_) if self.webhook_path().is_none() => {
-                    return problem("which sends no webhooks the app knows", "remove `webhook_secret`");
+                    return problem("which sends no webhooks that the app supports", "remove `webhook_secret`");
                 }
                 Some(key) => webhook_keys.push(key),
-                None => return problem("with a webhook secret that is none", "copy it whole: `whsec_…`"),
+                None => return problem("with an invalid webhook secret", "copy the whole secret: `whsec_…`"),
             }
         }
         let mut audiences = self.audiences.clone();
@@ -254,7 +263,7 @@ impl Issuer {
     }
 }
 
-/// An issuer nothing is wrong with.
+/// A validated issuer.
 #[derive(Clone)]
 pub(crate) struct Checked {
     issuer: Issuer,
@@ -263,11 +272,11 @@ pub(crate) struct Checked {
     webhook_keys: Vec<HmacKey>,
 }
 
-/// How it signs.
+/// The key material of an issuer.
 #[derive(Clone)]
 enum Signed {
     Shared(HmacKey),
-    /// Its public keys are here, or where its configuration says.
+    /// Published keys, at this URL or at the one in the issuer's configuration.
     Published(Option<Url>),
 }
 
@@ -276,7 +285,7 @@ impl Checked {
         &self.issuer.name
     }
 
-    /// What verifies its tokens. Keys that are published are fetched with the app's client.
+    /// Creates the verifier of its tokens. Fails if published keys are needed and the app has no HTTP client.
     pub(crate) fn verifier(
         self,
         clock: &Clock,

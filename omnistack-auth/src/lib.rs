@@ -1,4 +1,7 @@
-//! Accounts for OmniStack apps: who calls, for which tenant, and what they may do.
+//! User accounts, sign-in, sessions, tenants and API keys for OmniStack apps.
+//!
+//! Every request that carries an access token, a session cookie or an API key gets an `Identity`
+//! (`omnistack_core::identity`): the user, the tenant and the permissions.
 //!
 //! ```no_run
 //! use omnistack_auth::Auth;
@@ -9,21 +12,21 @@
 //! # }
 //! ```
 //!
-//! | room | what it is for |
+//! | module | contents |
 //! |---|---|
-//! | [`account`] | registering, signing in by password or link and with second factors or passkeys, what users change themselves |
-//! | [`password`] | which passwords are taken, and how they are kept |
-//! | [`issuer`] | tokens from elsewhere: identity providers, their keys, and their users |
-//! | [`social`] | signing in with Google, GitHub, Microsoft or whoever speaks OpenID Connect |
-//! | [`session`] | one sign-in on one device: short access tokens, refresh tokens that change each time |
-//! | [`signing`] | the keys access tokens are signed with, and their rotation |
-//! | [`role`] | what the members of a tenant may do |
-//! | [`tenant`] | tenants, teams, members and the roles teams make themselves |
-//! | [`invitation`] | people are asked by mail to join a team |
-//! | [`api_key`] | programs call in somebody's name, with some of their rights |
-//! | [`operator`] | operators look after users and tenants, and act as a user for a while |
-//! | [`users`] | users, and the tenant each has of their own |
-//! | [`model`] | users, tenants, sessions as they are shown |
+//! | [`account`] | registration, sign-in with password, magic link, passkey and second factors, changes to the own account |
+//! | [`password`] | the password policy and password hashes |
+//! | [`issuer`] | access tokens of external identity providers, their keys and the users they assert |
+//! | [`social`] | sign-in with Google, GitHub, Microsoft or any other OpenID Connect provider |
+//! | [`session`] | sessions, each a sign-in on one device: short-lived access tokens and refresh token rotation |
+//! | [`signing`] | the keys that sign access tokens, and their rotation |
+//! | [`role`] | the built-in roles of a tenant's members |
+//! | [`tenant`] | tenants, teams, members and custom roles |
+//! | [`invitation`] | invitations to join a team, sent by email |
+//! | [`api_key`] | API keys: long-lived credentials for programs, limited to scopes |
+//! | [`operator`] | administration of users and tenants by operators, and impersonation |
+//! | [`users`] | users and their personal tenants |
+//! | [`model`] | users, tenants, sessions and members as the API shows them |
 
 pub mod account;
 pub mod api_key;
@@ -33,7 +36,7 @@ mod config;
 mod cookie;
 mod error;
 mod factor;
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` hands its context to rules so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "`garde` passes its context to rules by reference")]
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 mod http;
 pub mod invitation;

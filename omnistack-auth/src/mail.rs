@@ -1,14 +1,16 @@
-//! The mails of accounts. Each is a job, enqueued with what it tells about: the job makes the token the mail carries, so
-//! that no token is ever kept but by its hash, and so that asking for a mail takes as long whether there is an account or
-//! not.
+//! The mails of accounts.
 //!
-//! With the module [`Mail`](omnistack_core::email::Mail) a mail goes into its outbox in the transaction that makes the
-//! token; without it, for development, it is handed to the app's mailer at once.
+//! Each mail is a job that is enqueued with the data of its occasion. The job creates the token in the mail, so that
+//! tokens are only stored as hashes, and so that a request takes the same time whether or not the email address has an
+//! account.
 //!
-//! An invitation is one of them: it may be in the team's own words.
+//! With the module [`Mail`](omnistack_core::email::Mail), a mail is written to its outbox in the transaction that
+//! creates the token. Without it, as in development, it is passed to the app's mailer directly.
 //!
-//! Links begin with `PUBLIC_URL`, whatever the request said its host was. The token is behind the `#`, which browsers
-//! send to nobody.
+//! Tenants can override the template of the invitation.
+//!
+//! Links begin with `PUBLIC_URL`, whatever the `Host` header of the request was. The token is in the URL fragment
+//! (after `#`), which browsers don't send to servers.
 
 mod invitation;
 
@@ -36,56 +38,56 @@ use crate::{
     store::account::{self as store, Account},
 };
 
-/// A mail to be sent.
+/// A mail to send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AccountMail {
-    /// Is this your address?
+    /// The verification of a new account's email address.
     Verify { user: UserId },
-    /// Somebody, perhaps you, wanted to register this address once more.
+    /// The notice that a registration was attempted with an email address that has an account.
     AlreadyRegistered { email: String },
-    /// A link to choose a new password, if there is such a user.
+    /// A password reset link, if the email address has an account.
     Reset { email: String },
-    /// A link that signs in, if there is such a user.
+    /// A magic link, if the email address has an account.
     MagicLink { email: String },
-    /// Is this your new address?
+    /// The confirmation of a new email address, sent to it.
     ConfirmEmail { user: UserId, email: String },
-    /// To the old address: it is another now.
+    /// The notice of a changed email address, sent to the previous one.
     EmailChanged { old: String, new: String },
-    /// It is another now.
+    /// The notice of a changed password.
     PasswordChanged { user: UserId },
-    /// Whoever this is there can sign in now, or can no more.
+    /// The notice of an identity that was linked or unlinked.
     IdentityChanged { user: UserId, issuer: String, linked: bool },
-    /// A new secret of an API key, which calls in the user's name.
+    /// The notice of an API key that was created or rotated.
     NewApiKey { user: UserId, name: String, tenant: String, rotated: bool, at: Timestamp },
-    /// Somebody, perhaps you, has signed in from elsewhere.
+    /// The notice of a sign-in from a new device.
     NewSignIn { user: UserId, user_agent: Option<String>, address: Option<String>, at: Timestamp },
-    /// A second factor was added, taken away or used up.
+    /// The notice of a second factor that was added, removed or used up.
     SecondFactor { user: UserId, change: FactorChange },
-    /// When the account is deleted, and how to keep it.
+    /// The notice of a scheduled deletion, and how to cancel it.
     DeletionScheduled { user: UserId, at: Timestamp },
-    /// Somebody is asked to join a team, if the invitation still stands. It names the row and not the token, which no queue
-    /// holds.
+    /// An invitation to join a team, unless it was accepted, revoked or has expired. It contains the id and not the
+    /// token, so that no queue stores tokens.
     Invitation { invitation: Id<Invited> },
 }
 
 impl AccountMail {
-    /// Whether a stranger can cause this mail who neither has the account nor reads the mailbox, and its reader has not asked
-    /// for it. Links that sign in or reset a password are the way in, and have counters of their own; invitations are counted
-    /// when they are made.
+    /// Returns whether a stranger can cause this mail without access to the account or the mailbox. Links that sign in
+    /// or reset a password are not included, since they are needed to sign in and have counters of their own;
+    /// invitations are counted when they are created.
     const fn is_unasked(&self) -> bool {
         matches!(self, Self::Verify { .. } | Self::AlreadyRegistered { .. } | Self::ConfirmEmail { .. })
     }
 }
 
-/// What has happened to second factors.
+/// A change of a user's second factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FactorChange {
     TotpAdded,
     TotpRemoved,
     RecoveryCodesRenewed,
-    /// And how many are left.
+    /// A recovery code was used; `left` is the number of unused ones.
     RecoveryCodeUsed {
         left: i64,
     },
@@ -93,12 +95,12 @@ pub(crate) enum FactorChange {
     PasskeyRemoved,
     PhoneAdded,
     PhoneRemoved,
-    /// By an operator.
+    /// An operator reset the second factors.
     Reset,
 }
 
 impl FactorChange {
-    /// As it is recorded.
+    /// Returns the audit action.
     pub(crate) const fn action(self) -> &'static str {
         match self {
             Self::TotpAdded => "account.totp_added",
@@ -113,59 +115,63 @@ impl FactorChange {
         }
     }
 
+    /// Returns the title and the text of the mail.
     fn told(self, product: &str) -> (String, String) {
         let devices = "Other devices were signed out.";
         match self {
             Self::TotpAdded => (
-                format!("Signing in to {product} takes a code now"),
+                format!("Signing in to {product} now needs a code"),
                 format!("An app for codes was added to your account. {devices}"),
             ),
             Self::TotpRemoved => (
-                format!("Signing in to {product} takes no code any more"),
-                format!("The app for codes was removed from your account, with the recovery codes. {devices}"),
+                format!("Signing in to {product} no longer needs a code"),
+                format!("The app for codes and the recovery codes were removed from your account. {devices}"),
             ),
             Self::RecoveryCodesRenewed => (
                 format!("You have new recovery codes for {product}"),
-                format!("Those before are not good any more. {devices}"),
+                format!("The previous ones are no longer valid. {devices}"),
             ),
             Self::RecoveryCodeUsed { left } => (
                 format!("A recovery code for {product} was used"),
-                format!("It is not good any more. You have {left} left."),
+                format!("It is no longer valid. You have {left} left."),
             ),
             Self::PasskeyAdded => (
                 format!("You have a new passkey for {product}"),
-                "From now on the device that keeps it can sign in to your account.".to_owned(),
+                "The device that stores it can now sign in to your account.".to_owned(),
             ),
             Self::PasskeyRemoved => (
                 format!("A passkey for {product} was removed"),
-                format!("It does not sign in to your account any more. {devices}"),
+                format!("It can no longer sign in to your account. {devices}"),
             ),
             Self::PhoneAdded => (
-                format!("Signing in to {product} takes a code now"),
-                format!("A telephone number that gets codes was added to your account. {devices}"),
+                format!("Signing in to {product} now needs a code"),
+                format!("A phone number for codes was added to your account. {devices}"),
             ),
             Self::PhoneRemoved => (
-                format!("Codes for {product} are not sent to your phone any more"),
-                format!("The telephone number was removed from your account. {devices}"),
+                format!("Codes for {product} are no longer sent to your phone"),
+                format!("The phone number was removed from your account. {devices}"),
             ),
             Self::Reset => (
                 format!("Your second factors for {product} were removed"),
-                "An operator has removed your app for codes, your recovery codes, your telephone number for codes and your \
-                 passkeys, and signed you out everywhere. Sign in with your password or by a link, and add new ones."
+                "An operator has removed your app for codes, your recovery codes, your phone number for codes and your \
+                 passkeys, and signed you out everywhere. Sign in with your password or a link, and add new ones."
                     .to_owned(),
             ),
         }
     }
 
-    /// What to do if it was somebody else, and the page where.
+    /// Returns the advice in case it was another person, and the label and the page of the button.
     const fn advice(self) -> (&'static str, (&'static str, &'static str)) {
         match self {
             Self::PasskeyAdded | Self::PasskeyRemoved => (
-                "If that was not you, sign in, remove the passkeys you don't know, and choose a new password.",
-                ("Have a look", "security"),
+                "If that was not you, sign in, remove the passkeys you don't recognise, and choose a new password.",
+                ("Review your account", "security"),
             ),
-            Self::Reset => ("If you have not asked for this, write to us at once.", ("Sign in", "sign-in")),
-            _ => ("If that was not you, choose a new password at once.", ("Choose a new password", "forgot-password")),
+            Self::Reset => ("If you have not requested this, contact us immediately.", ("Sign in", "sign-in")),
+            _ => (
+                "If that was not you, choose a new password immediately.",
+                ("Choose a new password", "forgot-password"),
+            ),
         }
     }
 }
@@ -176,9 +182,9 @@ impl Job for AccountMail {
     type State = Mails;
 
     async fn run(self, mails: &Mails, _: &JobCtx) -> Result<(), JobError> {
-        // Dropped without a commit when there is nobody to write to, or no reason any more.
+        // The transaction is dropped without a commit if there is nothing to send.
         let mut tx = match &self {
-            // The job knows the invitation, and not of which tenant it is.
+            // The job knows the invitation but not its tenant.
             Self::Invitation { .. } => mails.db.all_tenants().begin().await?,
             _ => mails.db.begin().await?,
         };
@@ -203,38 +209,39 @@ impl Job for AccountMail {
     }
 }
 
-/// Writes the mails.
+/// Composes and sends the mails.
 #[derive(Clone, Debug)]
 pub(crate) struct Mails {
     pub(crate) mailer: Mailer,
-    /// Known once every module is wired.
+    /// Set when all modules are wired.
     pub(crate) outbox: Option<Outbox>,
-    /// Whether the app has accounts of its own, with a page to end sessions at; known once every module is wired.
+    /// Whether the app has built-in accounts, and so a page to end sessions at. Set when all modules are wired.
     pub(crate) signs_in_here: bool,
-    /// Where there is no outbox.
+    /// The templates to use without an outbox.
     pub(crate) templates: Templates,
     pub(crate) db: Db,
     pub(crate) one_time: OneTime,
-    /// Opens the tokens of invitations.
+    /// Opens the sealed tokens of invitations.
     pub(crate) ring: KeyRing,
     pub(crate) clock: Clock,
-    /// Without a slash at its end.
+    /// The app's public URL without a trailing slash.
     pub(crate) public_url: String,
     pub(crate) product: String,
 }
 
 impl Mails {
-    /// Counts a mail that its reader has not asked for; whether there were too many.
+    /// Counts a mail that its recipient has not requested. Returns whether there were too many.
     async fn is_flooded(&self, tx: &mut Tx, email: &Email) -> Result<bool, Error> {
         let Some(to) = email.to.first() else { return Ok(false) };
         let wait = RecipientLimit::new(self.clock.clone()).wait_in(tx, to.mailbox()).await?;
         if let Some(wait) = wait {
-            tracing::info!(target: "omnistack::auth", seconds = wait.as_secs(), "a mail was left out: its address had too many");
+            let seconds = wait.as_secs();
+            tracing::info!(target: "omnistack::auth", seconds, "a mail was not sent: its recipient got too many");
         }
         Ok(wait.is_some())
     }
 
-    /// The mail; none when there is nobody to send it to, or no reason any more.
+    /// Composes a mail. Returns `None` if there is no recipient or the occasion no longer applies.
     async fn write(&self, tx: &mut Tx, mail: AccountMail) -> Result<Option<Email>, Error> {
         let product = &self.product;
         let mail = match mail {
@@ -250,10 +257,10 @@ impl Mails {
             AccountMail::AlreadyRegistered { email } => {
                 let title = format!("You have an account at {product}");
                 let wanted = format!(
-                    "Somebody wanted to use this address for an account at {product}. There is one already: if it was you, \
+                    "A registration at {product} used this email address, which has an account already. If it was you, \
                      sign in, or choose a new password."
                 );
-                let nothing = "If it was not you, do nothing: nothing has changed.".to_owned();
+                let nothing = "If it was not you, you can ignore this mail: nothing has changed.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
                 let locale = store::lock_by_email(tx, &email).await?.and_then(|account| account.locale);
                 Some(self.compose(
@@ -285,16 +292,17 @@ impl Mails {
                 Some(self.compose(&email, account.locale.as_deref(), &verify)?)
             }
             AccountMail::EmailChanged { old, new } => {
-                let title = format!("Your address at {product} has changed");
-                let changed = format!("The address of your account at {product} is now {new}.");
-                let warning = "If that was not you, somebody else has your account: write to us at once.".to_owned();
+                let title = format!("Your email address at {product} has changed");
+                let changed = format!("The email address of your account at {product} is now {new}.");
+                let warning =
+                    "If that was not you, another person may control your account: contact us immediately.".to_owned();
                 Some(self.compose(&old, None, &self.notification(title, [changed, warning], None))?)
             }
             AccountMail::PasswordChanged { user } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let title = format!("Your password at {product} was changed");
                 let changed = "Other devices were signed out.".to_owned();
-                let warning = "If that was not you, choose a new password at once.".to_owned();
+                let warning = "If that was not you, choose a new password immediately.".to_owned();
                 let action = ("Choose a new password", "forgot-password");
                 self.to(&account, &self.notification(title, [changed, warning], Some(action)))?
             }
@@ -306,11 +314,16 @@ impl Mails {
                     let changed = format!("From now on you can sign in with your account at {host}.");
                     (format!("Your account at {product} was linked with {host}"), changed)
                 } else {
-                    let changed = format!("You can't sign in with your account at {host} any more.");
+                    let changed = format!("You can no longer sign in with your account at {host}.");
                     (format!("Your account at {product} was unlinked from {host}"), changed)
                 };
-                let warning = "If that was not you, sign in and look at what your account is linked with.".to_owned();
-                self.to(&account, &self.notification(title, [changed, warning], Some(("Have a look", "security"))))?
+                let warning =
+                    "If that was not you, sign in and check the identities that are linked with your account."
+                        .to_owned();
+                self.to(
+                    &account,
+                    &self.notification(title, [changed, warning], Some(("Review your account", "security"))),
+                )?
             }
             AccountMail::SecondFactor { user, change } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
@@ -335,8 +348,8 @@ impl Mails {
             AccountMail::DeletionScheduled { user, at } => {
                 let Some(account) = self.account(tx, user).await? else { return Ok(None) };
                 let title = format!("Your account at {product} will be deleted");
-                let when = format!("It is deleted for good on {}.", at.to_readable());
-                let stay = "To keep it, sign in before that.".to_owned();
+                let when = format!("It will be deleted permanently on {}.", at.to_readable());
+                let stay = "To keep it, sign in before then.".to_owned();
                 self.to(&account, &self.notification(title, [when, stay], Some(("Sign in", "sign-in"))))?
             }
             AccountMail::Invitation { invitation } => self.invitation(tx, invitation).await?,
@@ -352,7 +365,7 @@ impl Mails {
         Ok(store::lock_by_email(tx, email).await?.filter(|account| account.disabled_at.is_none()))
     }
 
-    /// To the address as it is kept: never to the one somebody typed.
+    /// Composes a mail to the stored email address, never to one from a request.
     fn to<T: Template>(&self, account: &Account, template: &T) -> Result<Option<Email>, Error> {
         let email = account.email.as_deref();
         email.map(|email| self.compose(email, account.locale.as_deref(), template)).transpose()
@@ -394,12 +407,14 @@ impl Mails {
     }
 }
 
-/// What the reader is called; none as long as the address is not confirmed, since anybody could have chosen the name.
+/// Returns the user's name, or `None` if the email address is not verified, since another person may have chosen the
+/// name.
 fn name(account: &Account) -> Option<String> {
     account.email_verified_at.map(|_| printable(&account.name))
 }
 
-/// What others wrote, on one line of at most 200 characters in which programs for mail find no link.
+/// Returns text of another user on one line, at most 200 characters long and changed so that mail programs find no
+/// links in it.
 fn printable(text: &str) -> String {
     defused(text).chars().take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! Users, tenants and what ties them together.
+//! Users, tenants, memberships, sessions and invitations, as the API shows them.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -8,14 +8,14 @@ use omnistack_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Somebody with an account.
+/// A user: a person with an account.
 ///
 /// ```
 /// use omnistack_auth::model::User;
 /// # use omnistack_auth::{Auth, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, config::Config};
 ///
-/// /// Where news may be sent, if anywhere.
+/// /// Returns the email address that news may be sent to, if the user has one.
 /// fn mailbox(user: &User) -> Option<&str> {
 ///     let good = user.email_verified_at.is_some() && user.disabled_at.is_none();
 ///     user.email.as_deref().filter(|_| good)
@@ -26,48 +26,48 @@ use utoipa::ToSchema;
 /// # app.migrate().await?;
 /// # let users: Users = app.ctx().get()?;
 /// # users.create(NewUser::of_email("Ada@example.com")).await?;
-/// let ada = users.find_by_email("ada@example.com").await?.ok_or("nobody has this address")?;
+/// let ada = users.find_by_email("ada@example.com").await?.ok_or("no user has this email address")?;
 /// assert_eq!(ada.name, "ada");
-/// assert_eq!(mailbox(&ada), None, "she has not confirmed it yet");
+/// assert_eq!(mailbox(&ada), None, "the email address is not verified yet");
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-#[schema(description = "Somebody with an account.")]
+#[schema(description = "A user: a person with an account.")]
 #[non_exhaustive]
 pub struct User {
-    /// Their id.
+    /// The user's id.
     #[schema(value_type = String, format = Uuid)]
     pub id: UserId,
-    /// Their address, in lower case.
+    /// The user's email address, in lower case. Absent if none is known.
     #[schema(required)]
     pub email: Option<String>,
-    /// When they showed that it is theirs.
+    /// The time at which the user verified the email address.
     #[schema(required)]
     pub email_verified_at: Option<Timestamp>,
-    /// What they are called.
+    /// The user's display name.
     pub name: String,
-    /// Where their picture is.
+    /// The URL of the user's picture.
     #[schema(required)]
     pub picture: Option<String>,
-    /// The language they read, as in BCP 47: `de-AT`.
+    /// The user's language, a language tag as in BCP 47: `de-AT`.
     #[schema(required)]
     pub locale: Option<String>,
-    /// Whether they operate the whole app.
+    /// Whether the user is an operator, who administers the whole app.
     pub operator: bool,
-    /// When they were locked out, if they are.
+    /// The time at which an operator disabled the account, if it is disabled.
     #[schema(required)]
     pub disabled_at: Option<Timestamp>,
-    /// When the account is deleted for good, if its user has asked for that.
+    /// The time at which the account is deleted permanently, if the user has requested its deletion.
     #[schema(required)]
     pub delete_at: Option<Timestamp>,
-    /// When the account was made.
+    /// The time at which the account was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// The columns of a [`User`].
+/// Expands to the columns of a [`User`], separated by commas.
 macro_rules! user_columns {
     () => {
         "id, email, email_verified_at, name, picture, locale, operator, disabled_at, delete_at, created_at, updated_at"
@@ -75,7 +75,7 @@ macro_rules! user_columns {
 }
 pub(crate) use user_columns;
 
-/// The boundary of data and of billing: one person's own, or a team's.
+/// A tenant: the unit that owns data and is billed, either a user's personal tenant or a team.
 ///
 /// ```
 /// use omnistack_auth::{model::Tenant, tenant::Tenants};
@@ -94,39 +94,39 @@ pub(crate) use user_columns;
 /// let acme = tenants.create(&ada, "Acme", Some("acme")).await?.tenant;
 /// assert_eq!(address(&acme), "https://acme.example.com");
 ///
-/// // The one she has of her own.
+/// // Every user owns a personal tenant.
 /// let own = tenants.of(&ada).await?.into_iter().find(|rights| rights.tenant.personal_of == Some(ada.user));
 /// assert_eq!(own.map(|rights| rights.role).as_deref(), Some("owner"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-#[schema(description = "The boundary of data and of billing: one person's own, or a team's.")]
+#[schema(description = "A tenant: the unit that owns data and is billed, either a user's personal tenant or a team.")]
 #[non_exhaustive]
 pub struct Tenant {
-    /// Its id.
+    /// The tenant's id.
     #[schema(value_type = String, format = Uuid)]
     pub id: TenantId,
-    /// What it is called.
+    /// The tenant's display name.
     pub name: String,
-    /// Its name in addresses.
+    /// The slug: the tenant's name in URLs.
     pub slug: String,
-    /// Whose own it is; none for a team's.
+    /// The user whose personal tenant this is. Absent for a team.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub personal_of: Option<UserId>,
-    /// When it was suspended, if it is.
+    /// The time at which an operator suspended the tenant, if it is suspended.
     #[schema(required)]
     pub suspended_at: Option<Timestamp>,
-    /// When it is deleted for good, if that was asked for.
+    /// The time at which the tenant is deleted permanently, if its deletion was requested.
     #[schema(required)]
     pub delete_at: Option<Timestamp>,
-    /// When it was made.
+    /// The time at which the tenant was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// From where somebody signs in.
+/// The device a user signs in from.
 ///
 /// ```
 /// use omnistack_auth::{model::Device, session::SignIn};
@@ -145,20 +145,20 @@ pub struct Tenant {
 /// sessions.begin_in(&mut tx, SignIn::new(ada, device)).await?;
 /// # tx.commit().await?;
 ///
-/// // In the list of their sessions users know it by that.
+/// // Users recognise the session by it in their list of sessions.
 /// assert_eq!(sessions.of(ada).await?[0].user_agent.as_deref(), Some("acme-cli/2.1"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// What the client says it is; its first 300 characters.
+    /// The `User-Agent` header of the request, cut to its first 300 characters.
     pub user_agent: Option<String>,
-    /// Its address.
+    /// The client's IP address.
     pub address: Option<String>,
 }
 
-/// One sign-in on one device, as its user sees it.
+/// A session: a sign-in on one device, as its user sees it.
 ///
 /// ```
 /// use omnistack_auth::{Error, model::SessionInfo, session::Sessions};
@@ -166,7 +166,7 @@ pub struct Device {
 /// # use omnistack_auth::{Auth, model::Device, session::SignIn, users::{NewUser, Users}};
 /// # use omnistack_core::{app::App, clock::MockClock, config::Config};
 ///
-/// /// Signs the caller out where nobody has been since, and stays signed in here.
+/// /// Ends the caller's sessions that were not refreshed since `since`, except the current one.
 /// async fn sign_out(sessions: &Sessions, caller: &Identity, since: Timestamp) -> Result<usize, Error> {
 ///     let idle = |one: &SessionInfo| one.rotated_at < since && Some(one.id) != caller.session;
 ///     let mut ended = 0;
@@ -197,27 +197,27 @@ pub struct Device {
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-#[schema(description = "One sign-in on one device, as its user sees it.")]
+#[schema(description = "A session: a sign-in on one device, as its user sees it.")]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// Its id.
+    /// The session's id.
     #[schema(value_type = String, format = Uuid)]
     pub id: SessionId,
-    /// What the client said it is.
+    /// The `User-Agent` header the client sent at sign-in.
     #[schema(required)]
     pub user_agent: Option<String>,
-    /// Its address when it signed in.
+    /// The client's IP address at sign-in.
     #[schema(required)]
     pub address: Option<String>,
-    /// When the user last showed who they are.
+    /// The time at which the user last proved their identity in this session.
     pub proof_at: Timestamp,
-    /// Whether with a second factor.
+    /// Whether that proof included a second factor.
     pub second_factor: bool,
-    /// When it was last refreshed.
+    /// The time of the last refresh.
     pub rotated_at: Timestamp,
-    /// When it began.
+    /// The time at which the session began.
     pub created_at: Timestamp,
-    /// When it ends at the latest.
+    /// The time at which the session ends at the latest.
     pub expires_at: Timestamp,
 }
 
@@ -237,7 +237,7 @@ pub struct SessionInfo {
 /// let page = tenants.members(&ada, team, None, 100).await?;
 /// let owners: Vec<&Member> = page.items.iter().filter(|member| member.role == "owner").collect();
 /// assert_eq!(owners[0].email.as_deref(), Some("ada@example.com"));
-/// assert_eq!(owners.len(), 1, "she can't leave the team before somebody else is one");
+/// assert_eq!(owners.len(), 1, "the only owner can't leave the team");
 /// # Ok(())
 /// # }
 /// ```
@@ -245,45 +245,45 @@ pub struct SessionInfo {
 #[schema(description = "A member of a tenant.")]
 #[non_exhaustive]
 pub struct Member {
-    /// Whose membership it is.
+    /// The user who is the member.
     #[schema(value_type = String, format = Uuid)]
     pub user_id: UserId,
-    /// What they are called.
+    /// The user's display name.
     pub name: String,
-    /// Their address.
+    /// The user's email address.
     #[schema(required)]
     pub email: Option<String>,
-    /// Where their picture is.
+    /// The URL of the user's picture.
     #[schema(required)]
     pub picture: Option<String>,
-    /// Their role: `owner`, `admin`, `developer`, `viewer`, or one of the tenant's own.
+    /// The member's role: `owner`, `admin`, `developer`, `viewer`, or the name of a custom role of the tenant.
     pub role: String,
-    /// Since when.
+    /// The time at which the user became a member.
     pub created_at: Timestamp,
 }
 
-/// A role of a tenant's own making.
+/// A custom role of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 #[non_exhaustive]
 pub(crate) struct Role {
-    /// Its name.
+    /// The role's name.
     pub name: String,
-    /// What its holders may do, separated by spaces.
+    /// The permissions the role grants, separated by spaces.
     pub permissions: String,
-    /// When it was made.
+    /// The time at which the role was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// Whose ids are those of invitations.
+/// The marker type of invitation ids: [`Id<Invited>`](Id) is the id of an [`Invitation`].
 ///
 /// ```
 /// use axum::extract::State;
 /// use omnistack_auth::{invitation::Invitations, model::Invited};
 /// use omnistack_core::{http::{self, Path}, id::Id, identity::{Identity, TenantId}};
 ///
-/// /// The path's two ids can't be taken for each other.
+/// /// The two ids in the path have different types, so they can't be swapped by mistake.
 /// async fn revoke(
 ///     State(invitations): State<Invitations>,
 ///     caller: Identity,
@@ -295,7 +295,7 @@ pub(crate) struct Role {
 #[derive(Debug)]
 pub enum Invited {}
 
-/// Somebody was asked to join a tenant.
+/// An invitation: an offer of membership in a tenant, sent to an email address.
 ///
 /// ```
 /// use omnistack_auth::model::Invitation;
@@ -314,7 +314,7 @@ pub enum Invited {}
 /// # let team = tenants.create(&ada, "Acme", None).await?.tenant.id;
 /// # invitations.create(&ada, team, "grace@example.com", "viewer").await?;
 /// # mock.advance(Duration::from_secs(6 * 24 * 60 * 60));
-/// // Who has not answered two days before the end is reminded.
+/// // Sends a reminder two days before an invitation expires.
 /// let soon = clock.now() + Duration::from_secs(2 * 24 * 60 * 60);
 /// let ends = |waiting: &Invitation| waiting.expires_at <= soon;
 /// for waiting in invitations.list(&ada, team, None, 100).await?.items.into_iter().filter(ends) {
@@ -326,43 +326,43 @@ pub enum Invited {}
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
-#[schema(description = "Somebody was asked to join a tenant.")]
+#[schema(description = "An invitation: an offer of membership in a tenant, sent to an email address.")]
 #[non_exhaustive]
 pub struct Invitation {
-    /// Its id.
+    /// The invitation's id.
     #[schema(value_type = String, format = Uuid)]
     pub id: Id<Invited>,
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,
-    /// Whom: their address, in lower case.
+    /// The email address it was sent to, in lower case.
     pub email: String,
-    /// The role they get.
+    /// The role of the new member.
     pub role: String,
-    /// Who asked; none when that account is gone.
+    /// The user who sent the invitation. Absent if that account was deleted.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub invited_by: Option<UserId>,
-    /// When the mail was last sent.
+    /// The time at which the mail was last sent.
     pub sent_at: Timestamp,
-    /// When it was made.
+    /// The time at which the invitation was created.
     pub created_at: Timestamp,
-    /// Until when it can be accepted.
+    /// The time at which the invitation expires.
     pub expires_at: Timestamp,
 }
 
-/// Where somebody is a member.
+/// A user's membership in a tenant.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 #[non_exhaustive]
 pub(crate) struct Membership {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,
-    /// What it is called.
+    /// The tenant's display name.
     pub name: String,
-    /// Its name in addresses.
+    /// The slug: the tenant's name in URLs.
     pub slug: String,
-    /// As what.
+    /// The user's role in the tenant.
     pub role: String,
-    /// Since when.
+    /// The time at which the user became a member.
     pub created_at: Timestamp,
 }

@@ -1,14 +1,14 @@
-//! The pages that mails link to: signing in, confirming an address, choosing a password, accepting an invitation, and the
-//! account's own page.
+//! The built-in pages that mails link to: sign-in, registration, email verification, password reset, invitations and
+//! account security.
 //!
-//! They are plain HTML with one script and one stylesheet of the app's own, and do by the public routes what any other
-//! frontend does: in mode `cookie`, so that no script ever holds a token of a session. Looking at a page changes nothing:
-//! what a link carries is behind its `#`, where no server sees it, and is posted when somebody clicks. After signing in a
-//! browser goes to `next`, a path of this origin, or to `AUTH_AFTER_SIGN_IN`.
+//! They are plain HTML with one script and one stylesheet. They call the public routes as any other frontend does, in
+//! mode `cookie`, so that scripts never hold a session token. Loading a page changes nothing: the token of a link is in
+//! the URL fragment (after `#`), which browsers don't send to servers, and the page posts it when the user clicks.
+//! After sign-in the browser goes to `next`, a path of this origin, or to `AUTH_AFTER_SIGN_IN`.
 //!
-//! The policy of each page is [`POLICY`]: nothing inline runs, nothing comes from elsewhere, and no form posts anywhere by
-//! itself. An app with pages of its own switches these off with `AUTH_PAGES=false` or
-//! [`Auth::without_pages`](crate::Auth::without_pages), and serves the same paths.
+//! Each page has the content security policy [`POLICY`]: no inline scripts or styles, no resources of other origins, no
+//! native form submission. An app with pages of its own switches these off with `AUTH_PAGES=false` or
+//! [`Auth::without_pages`](crate::Auth::without_pages) and serves the same paths.
 
 mod render;
 
@@ -25,53 +25,53 @@ use omnistack_core::app::Api;
 use crate::social::is_path;
 
 omnistack_core::section! {
-    /// The pages of accounts.
+    /// The built-in pages of accounts.
     ///
     /// ```
     /// use omnistack_auth::PageSettings;
     /// use omnistack_core::config::Config;
     ///
-    /// // Who has signed in is sent to the app, and not to the page of the account.
+    /// // After sign-in, users go to the app instead of the account security page.
     /// let config = Config::from_pairs([("AUTH_AFTER_SIGN_IN", "/projects")]);
     /// let settings: PageSettings = config.section()?;
     /// assert_eq!((settings.pages, settings.after_sign_in.as_str()), (true, "/projects"));
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct PageSettings {
-        /// Whether the pages that mails link to are served, at `/auth/…`; an app that has its own says `false`.
+        /// Whether the built-in pages that mails link to are served at `/auth/…`. Set it to `false` if the app has pages of its own.
         pub pages: bool = "AUTH_PAGES", default "true";
-        /// Where a browser goes that has signed in on them without saying where: a path of the app.
+        /// The path of the app that browsers go to after signing in on the built-in pages, unless the page was opened with another path.
         pub after_sign_in: String = "AUTH_AFTER_SIGN_IN", default "/auth/security";
     }
 }
 
 impl PageSettings {
-    /// Whether browsers can be sent there.
+    /// Returns whether `after_sign_in` is a path of the app.
     pub(crate) fn leads_somewhere(&self) -> bool {
         is_path(&self.after_sign_in)
     }
 }
 
-/// What the pages depend on.
+/// The settings the pages are rendered from.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
-    /// What the app is called.
+    /// The app's name.
     pub(crate) product: String,
-    /// Whether anybody may register.
+    /// Whether registration is open to the public.
     pub(crate) registration: bool,
-    /// Fewest characters of a password, without and with a second factor.
+    /// The shortest password in characters, without and with a second factor.
     pub(crate) lengths: (usize, usize),
-    /// Whether passkeys sign in.
+    /// Whether sign-in with passkeys is available.
     pub(crate) passkeys: bool,
-    /// Whether codes are sent by text message.
+    /// Whether codes are sent by SMS.
     pub(crate) texts: bool,
     /// The names of the providers.
     pub(crate) providers: Vec<String>,
-    /// Where to go after signing in.
+    /// The path to go to after sign-in.
     pub(crate) after: String,
 }
 
-/// Scripts and styles from here, nothing inline, and no form that posts by itself.
+/// The content security policy: scripts and styles of this origin only, nothing inline, no native form submission.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
@@ -79,7 +79,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const SCRIPT: &str = include_str!("pages/pages.js");
 const STYLE: &str = include_str!("pages/pages.css");
 
-/// The pages, written once.
+/// The pages, rendered once at start.
 #[derive(Clone, Debug)]
 pub(crate) struct Pages(Arc<BTreeMap<&'static str, String>>);
 
@@ -88,7 +88,7 @@ impl Pages {
         Self(Arc::new(render::all(parts)))
     }
 
-    /// A route for each page, and for what they load.
+    /// Returns a route for each page, and for the script and the stylesheet.
     pub(crate) fn routes(&self) -> Api<Self> {
         let assets = Api::new()
             .hidden("/pages.js", asset("text/javascript; charset=utf-8", SCRIPT))
@@ -101,7 +101,7 @@ impl Pages {
 
     fn page(&self, name: &str) -> Response {
         let html = self.0.get(name).cloned().unwrap_or_default();
-        // What is in the fragment is nobody else's, nor is the address.
+        // The URL and its fragment hold secrets, so the browser must not send them as referrer.
         let headers: [(HeaderName, HeaderValue); 3] = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
             (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -111,7 +111,7 @@ impl Pages {
     }
 }
 
-/// The address names the content, so a browser may keep it.
+/// Returns the route of a static asset, which browsers may cache for a day.
 fn asset(kind: &'static str, content: &'static str) -> MethodRouter<Pages> {
     get(move || async move {
         let kept = HeaderValue::from_static("public, max-age=86400");

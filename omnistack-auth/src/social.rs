@@ -1,4 +1,4 @@
-//! Signing in with a provider: Google, GitHub, Microsoft, or whoever speaks OpenID Connect.
+//! Social sign-in: users sign in with Google, GitHub, Microsoft or another provider of OpenID Connect.
 //!
 //! ```no_run
 //! use omnistack_auth::{Auth, social::Provider};
@@ -12,15 +12,16 @@
 //! # }
 //! ```
 //!
-//! It is the authorization code flow with PKCE (RFC 6749, 7636 and 9700; OpenID Connect Core 1.0, section 3.1): the browser goes
-//! to the provider with a state, a nonce and the hash of a verifier, and keeps all three in a sealed cookie; it comes back
-//! with a code, once, which the app exchanges, showing its secret and the verifier. What counts then is the ID token,
-//! verified by the keys the provider publishes. The app keeps no token of a provider.
+//! It implements the authorization code flow with PKCE (RFC 6749, 7636 and 9700; OpenID Connect Core 1.0, section 3.1).
+//! The app redirects the browser to the provider with a state, a nonce and the hash of a code verifier, and stores all
+//! three in a sealed cookie. The provider redirects the browser back with a code, which the app exchanges with its
+//! client secret and the verifier. The result is the ID token, verified by the provider's published keys. The app
+//! stores no tokens of a provider.
 //!
-//! That is one redirect, one request and one verification, so no client library is behind it: ID tokens go through the
-//! verifier that tokens of [other issuers](crate::issuer) go through, with its keys, which are bound to their algorithms and
-//! kept while the provider is away, and requests through the app's one client. A library would bring a second parser of
-//! tokens and a second implementation of RSA.
+//! The flow is one redirect, one request and one verification, so no OAuth client library is used. ID tokens are
+//! verified by the verifier of [external issuers](crate::issuer), whose keys are bound to their algorithms and cached
+//! during an outage of the provider; requests use the app's HTTP client. A library would add a second token parser and
+//! a second implementation of RSA.
 
 mod flow;
 mod github;
@@ -48,19 +49,19 @@ use oidc::Oidc;
 
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 const MICROSOFT: &str = "https://login.microsoftonline.com";
-/// The tenant of personal accounts.
+/// The id of Microsoft's tenant for personal accounts.
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
-/// Somebody users can sign in with, who knows the app as a client with an id and a secret.
+/// A provider that users can sign in with. The app is its client, with a client ID and a client secret.
 ///
-/// The provider has to know where users come back to: `PUBLIC_URL/api/v1/public/auth/oauth/NAME/callback`.
+/// The redirect URI to register with the provider is `PUBLIC_URL/api/v1/public/auth/oauth/NAME/callback`.
 ///
 /// ```
 /// use omnistack_auth::{Auth, social::Provider};
 ///
 /// let own = Provider::github_enterprise("https://git.example.com", "client", "secret").named("git").scope("read:org");
 /// assert_eq!(own.name(), "git");
-/// // Nobody but the company has accounts in its tenant, so the addresses there are its own.
+/// // Only the company creates accounts in its own tenant, so the email addresses can be trusted.
 /// let office = Provider::microsoft("01234567-89ab-4cde-8f01-23456789abcd", "client", "secret").trust_emails();
 /// let auth = Auth::accounts().sign_in_with(own).sign_in_with(office.link_verified_emails());
 /// ```
@@ -80,24 +81,24 @@ pub struct Provider {
 enum Kind {
     Oidc(String),
     Microsoft(String),
-    /// Where it is, and where its API is.
+    /// The URL of the site and the URL of its API.
     GitHub(String, String),
 }
 
 impl Provider {
-    /// Google, as `google`.
+    /// Creates the provider for Google, named `google`.
     pub fn google(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
         Self::oidc("google", "https://accounts.google.com", client_id, client_secret)
     }
 
-    /// GitHub, as `github`. It has no ID tokens: the app asks it who the user is, and takes the primary address if it is
-    /// verified.
+    /// Creates the provider for GitHub, named `github`. GitHub has no ID tokens, so the app requests the user's profile
+    /// from its API. The primary email address is used if it is verified.
     pub fn github(client_id: impl Into<String>, client_secret: impl Into<SecretString>) -> Self {
         let kind = Kind::GitHub("https://github.com".into(), "https://api.github.com".into());
         Self::new("github", kind, ["read:user", "user:email"], client_id, client_secret)
     }
 
-    /// A GitHub of one's own, as `github`, by its URL.
+    /// Creates the provider for a GitHub Enterprise Server at this URL, named `github`.
     pub fn github_enterprise(
         url: impl Into<String>,
         client_id: impl Into<String>,
@@ -108,8 +109,9 @@ impl Provider {
         Self { kind: Kind::GitHub(site, api), ..Self::github(client_id, client_secret) }
     }
 
-    /// Microsoft, as `microsoft`: the id of a tenant, or `common`, `organizations` or `consumers`. It doesn't say that an
-    /// address is verified, so users have none from it; [`trust_emails`](Self::trust_emails) is for a tenant of one's own.
+    /// Creates the provider for Microsoft, named `microsoft`. The tenant is an id, or `common`, `organizations` or
+    /// `consumers`. Microsoft does not say whether an email address is verified, so users get none by default. For a
+    /// tenant of your own company, set [`trust_emails`](Self::trust_emails).
     pub fn microsoft(
         tenant: impl Into<String>,
         client_id: impl Into<String>,
@@ -119,8 +121,8 @@ impl Provider {
         Self::new("microsoft", kind, ["openid", "email", "profile"], client_id, client_secret)
     }
 
-    /// Any provider of OpenID Connect, by a name for the app's routes (`a-z`, `0-9`, `-`) and its issuer, or the URL of its
-    /// OpenID configuration.
+    /// Creates a provider of OpenID Connect, from a name for the app's routes (`a-z`, `0-9`, `-`; at most 32
+    /// characters) and the provider's issuer URL, or the URL of its OpenID configuration.
     pub fn oidc(
         name: impl Into<String>,
         discovery_url: impl Into<String>,
@@ -143,56 +145,56 @@ impl Provider {
         Self { name, kind, client_id, client_secret, scopes, link: false, trust_emails: false }
     }
 
-    /// By another name in the app's routes.
+    /// Sets the provider's name in the app's routes.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Asks the user for this as well. The app itself makes no use of it.
+    /// Requests another scope from the user. The app itself does not use it.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// Lets who comes for the first time have the account that is there with their address, if both the provider and the
-    /// app have verified it. From then on, whoever controls the address at this provider controls the account, but for a
-    /// second factor it has here.
+    /// Links the first sign-in of a user to the existing account with the same email address, if both the provider and
+    /// the app have verified the address. From then on, the person who controls the address at this provider controls
+    /// the account, except that a second factor of the account is still required.
     pub fn link_verified_emails(mut self) -> Self {
         self.link = true;
         self
     }
 
-    /// Every address this provider names is verified, though it doesn't say so. Not for one where anybody can have a
-    /// tenant of their own.
+    /// Treats every email address of this provider as verified, although the provider doesn't say so. Don't set it for
+    /// a provider where the public can create tenants.
     pub fn trust_emails(mut self) -> Self {
         self.trust_emails = true;
         self
     }
 
-    /// Its name in the app's routes.
+    /// Returns the provider's name in the app's routes.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Nothing is wrong with it.
+    /// Validates the provider.
     ///
     /// # Errors
-    /// What is, and what to do about it.
+    /// Returns the problem, and how to fix it.
     pub(crate) fn check(&self) -> Result<Checked, (String, String)> {
         let name = &self.name;
         let problem = |what: &str, fix: &str| (format!("signs in with `{name}`, {what}"), fix.to_owned());
         let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=32).contains(&name.len()) || !name.bytes().all(letter) {
-            return Err(problem("which is no name", "name it with up to 32 of a-z, 0-9 and `-`"));
+            return Err(problem("whose name is invalid", "use 1 to 32 characters of a-z, 0-9 and `-`"));
         }
         if self.client_id.is_empty() || self.client_secret.expose_secret().is_empty() {
-            return Err(problem("without a client id or its secret", "register the app with the provider"));
+            return Err(problem("without a client ID or secret", "register the app with the provider and set both"));
         }
         if self.scopes.iter().any(|scope| scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(problem("with a scope that is none", "give each scope by itself"));
+            return Err(problem("with an invalid scope", "add each scope with a call of its own, without spaces"));
         }
-        let https = |error: String| problem(&error, "give it an https URL");
+        let https = |error: String| problem(&error, "set an https URL");
         let at = match &self.kind {
             Kind::Oidc(url) => {
                 let issuer = url.strip_suffix(WELL_KNOWN).unwrap_or(url);
@@ -200,7 +202,7 @@ impl Provider {
                 let discovery = fetch::source(&format!("{base}{WELL_KNOWN}")).map_err(https)?;
                 let mut speakers = vec![Speaker::One(issuer.to_owned())];
                 if issuer.len() < url.len() {
-                    // The URL of the configuration doesn't tell whether the issuer ends with a slash.
+                    // The URL of the configuration does not say whether the issuer ends with a slash.
                     speakers.push(Speaker::One(format!("{base}/")));
                 }
                 At::Discovery(discovery, speakers)
@@ -209,12 +211,12 @@ impl Provider {
                 let tenant = if tenant == "consumers" { CONSUMERS } else { tenant };
                 let any = matches!(tenant, "common" | "organizations");
                 if !any && Uuid::try_parse(tenant).is_err() {
-                    let fix = "give its id, as the Azure portal shows it, or `common`";
-                    return Err(problem("with a tenant that is none", fix));
+                    let fix = "set the tenant's id, as the Azure portal shows it, or `common`";
+                    return Err(problem("with an invalid tenant", fix));
                 }
                 if any && self.trust_emails {
                     let fix = "remove `trust_emails`, or name the tenant";
-                    return Err(problem("whose tenants write addresses as they like", fix));
+                    return Err(problem("whose tenants can set unverified email addresses", fix));
                 }
                 let (before, after) = (format!("{MICROSOFT}/"), "/v2.0".to_owned());
                 let speaker = if any {
@@ -240,7 +242,7 @@ impl fmt::Debug for Provider {
     }
 }
 
-/// A provider nothing is wrong with.
+/// A validated provider.
 #[derive(Clone)]
 pub(crate) struct Checked {
     provider: Provider,
@@ -249,7 +251,7 @@ pub(crate) struct Checked {
 
 #[derive(Clone)]
 enum At {
-    /// Where its configuration is, and what it may call itself.
+    /// The URL of the OpenID configuration, and the issuers it may name.
     Discovery(Url, Vec<Speaker>),
     GitHub(String, String),
 }
@@ -273,15 +275,15 @@ impl Checked {
     }
 }
 
-/// What the app is to a provider.
+/// The app's registration as a client of a provider.
 struct Party {
     client_id: String,
     client_secret: SecretString,
-    /// Separated by spaces.
+    /// The scopes, separated by spaces.
     scopes: String,
 }
 
-/// A provider, ready to be asked.
+/// A provider with its protocol client.
 struct Connected {
     name: String,
     link: bool,
@@ -294,7 +296,7 @@ enum Protocol {
 }
 
 impl Connected {
-    /// Whether an issuer is this provider.
+    /// Returns whether an issuer is this provider.
     fn owns(&self, issuer: &str) -> bool {
         match &self.protocol {
             Protocol::Oidc(oidc) => oidc.owns(issuer),

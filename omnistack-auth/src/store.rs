@@ -1,4 +1,4 @@
-//! All SQL of the crate, by what it is about.
+//! All SQL of the crate, one module for each subject.
 
 pub(crate) mod account;
 pub(crate) mod admin;

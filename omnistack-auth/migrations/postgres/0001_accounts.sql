@@ -1,17 +1,17 @@
 create table users (
     id                uuid primary key,
-    -- In lower case; none for whom an identity provider told none.
+    -- In lower case; null if the identity provider asserts none.
     email             text unique,
     email_verified_at timestamptz,
-    -- PHC string; none for who signs in otherwise.
+    -- A PHC string; null if the user has no password.
     password_hash     text,
     name              text not null,
     picture           text,
     locale            text,
-    -- Operates the whole app.
+    -- Whether the user administers the whole app.
     operator          boolean not null,
     disabled_at       timestamptz,
-    -- When it is deleted for good, once its user has asked for that.
+    -- The time of permanent deletion, if the user has requested it.
     delete_at         timestamptz,
     created_at        timestamptz not null,
     updated_at        timestamptz not null
@@ -24,12 +24,12 @@ create index users_operators on users (created_at, id) where operator;
 create index users_disabled on users (created_at, id) where disabled_at is not null;
 select omnistack_search('users', 'name', 'email');
 
--- Who signs in elsewhere: the subject is only unique within its issuer.
+-- Linked identities. A subject is unique only within its issuer.
 create table identities (
     issuer     text not null,
     subject    text not null,
     user_id    uuid not null references users on delete cascade,
-    -- Hash of the claims last taken over.
+    -- The hash of the claims stored last.
     claims     bytea not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
@@ -41,9 +41,9 @@ create index identities_of_user on identities (user_id);
 create table tenants (
     id           uuid primary key,
     name         text not null,
-    -- Of subdomains.
+    -- The name in URLs and subdomains.
     slug         text not null unique,
-    -- Whose own it is; none for a team's.
+    -- The user whose personal tenant this is; null for a team.
     personal_of  uuid unique references users on delete cascade,
     suspended_at timestamptz,
     delete_at    timestamptz,
@@ -60,7 +60,7 @@ select omnistack_search('tenants', 'name', 'slug');
 create table members (
     tenant_id  uuid not null references tenants on delete cascade,
     user_id    uuid not null references users on delete cascade,
-    -- `owner`, `admin`, `developer`, `viewer`, or the name of one of the tenant's own.
+    -- `owner`, `admin`, `developer`, `viewer`, or the name of a custom role.
     role       text not null,
     created_at timestamptz not null,
     primary key (tenant_id, user_id)
@@ -68,11 +68,11 @@ create table members (
 
 create index members_of_user on members (user_id);
 
--- A role of a tenant's own making.
+-- Custom roles.
 create table roles (
     tenant_id   uuid not null references tenants on delete cascade,
     name        text not null,
-    -- Separated by spaces.
+    -- Permissions, separated by spaces.
     permissions text not null,
     created_at  timestamptz not null,
     updated_at  timestamptz not null,
@@ -82,23 +82,23 @@ create table roles (
 create table sessions (
     id            uuid primary key,
     user_id       uuid not null references users on delete cascade,
-    -- The tenant chosen.
+    -- The current tenant.
     tenant_id     uuid references tenants on delete set null,
-    -- Who acts as the user, when an operator does, and why.
+    -- The operator who impersonates the user, and the reason; null otherwise.
     actor_id      uuid references users on delete cascade,
     reason        text,
     user_agent    text,
     address       text,
-    -- When the user last showed who they are, and whether with a second factor.
+    -- The time of the user's last proof of identity, and whether it included a second factor.
     proof_at      timestamptz not null,
     second_factor boolean not null,
-    -- The key of this session's refresh tokens, sealed; the hash of the one that is good and of the one before.
+    -- The key of this session's refresh tokens, sealed; the hash of the current token and of the previous one.
     refresh_key   text not null,
     refresh_hash  bytea not null,
     previous_hash bytea,
     rotated_at    timestamptz not null,
     created_at    timestamptz not null,
-    -- However often it is refreshed.
+    -- The end of the session, however often it is refreshed.
     expires_at    timestamptz not null,
     ended_at      timestamptz
 );
@@ -107,7 +107,7 @@ create index sessions_of_user on sessions (user_id, created_at);
 create index sessions_of_actor on sessions (actor_id) where actor_id is not null;
 create index sessions_by_expiry on sessions (expires_at);
 
--- What is sent by mail and good once: its hash, what for, and what it carries.
+-- One-time tokens: the hash, the purpose, and the data of each.
 create table one_time_tokens (
     hash       bytea primary key,
     purpose    text not null,
@@ -120,14 +120,14 @@ create table one_time_tokens (
 create index one_time_tokens_of_user on one_time_tokens (user_id, purpose);
 create index one_time_tokens_by_expiry on one_time_tokens (expires_at);
 
--- The keys access tokens are signed with.
+-- The keys that sign access tokens.
 create table signing_keys (
     id         text primary key,
-    -- PKCS #8, sealed.
+    -- The private key in PKCS #8, sealed.
     private    text not null,
-    -- Its JWK.
+    -- The public key as a JSON Web Key.
     public     text not null,
-    -- Published before it signs, and for as long as a token may be good after it has.
+    -- The key is published before this time, and afterwards for as long as its tokens can be valid.
     signs_from timestamptz not null,
     created_at timestamptz not null
 );

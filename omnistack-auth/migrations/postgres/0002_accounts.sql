@@ -1,6 +1,6 @@
--- What is counted so that nobody tries for ever: wrong passwords by account and by address, mails by recipient.
+-- Attempt counters: wrong passwords by account and by client address, mails by recipient.
 create table attempts (
-    -- Hash of what is counted and of whom.
+    -- The hash of the kind of attempt and of its subject.
     key           bytea primary key,
     failures      bigint not null,
     blocked_until timestamptz,

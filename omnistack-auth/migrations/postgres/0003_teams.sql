@@ -1,11 +1,11 @@
--- Who was asked to join. Gone when it is accepted or revoked; the audit log keeps that it was.
+-- Pending invitations. A row is deleted when the invitation is accepted or revoked; the audit log records both.
 create table invitations (
     id         uuid primary key,
     tenant_id  uuid not null references tenants on delete cascade,
-    -- In lower case.
+    -- The recipient, in lower case.
     email      text not null,
     role       text not null,
-    -- Of the token in the mail, and the token itself, sealed, for the mail alone.
+    -- The hash of the token in the mail, and the token itself, sealed, from which the mail is composed.
     hash       bytea not null unique,
     secret     text not null,
     invited_by uuid references users on delete set null,

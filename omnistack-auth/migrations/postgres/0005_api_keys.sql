@@ -1,16 +1,16 @@
 create table api_keys (
     id             uuid primary key,
     tenant_id      uuid not null references tenants on delete cascade,
-    -- Who made it, and in whose name it calls.
+    -- The user who created the key, and in whose name it calls.
     user_id        uuid not null references users on delete cascade,
     name           text not null,
-    -- How its secret begins, for people.
+    -- The beginning of the secret, to recognise the key by.
     hint           text not null,
     hash           bytea not null unique,
-    -- The secret before the last rotation, and until when it is good.
+    -- The hash of the secret before the last rotation, and the time until which it is valid.
     previous_hash  bytea unique,
     previous_until timestamptz,
-    -- Separated by spaces.
+    -- Permissions, separated by spaces.
     scopes         text not null,
     last_used_at   timestamptz,
     created_at     timestamptz not null,

@@ -1,17 +1,17 @@
--- What an app on a user's phone makes codes of; a factor once the first code was shown.
+-- TOTP secrets. A secret is a second factor once its first code was confirmed.
 create table totp_secrets (
     user_id      uuid primary key references users on delete cascade,
-    -- Sealed.
+    -- The secret, sealed.
     secret       text not null,
     confirmed_at timestamptz,
-    -- The 30 seconds whose code was shown last: no code of it or before is good any more.
+    -- The 30-second time step of the code used last. Codes of this and of earlier steps are refused.
     last_step    bigint,
     created_at   timestamptz not null
 );
 
--- Each takes the place of a code once, and is gone then.
+-- Recovery codes. Each replaces a TOTP code once; its row is deleted when it is used.
 create table recovery_codes (
-    -- Of a code of 125 random bits.
+    -- The hash of a code of 125 random bits.
     hash       bytea primary key,
     user_id    uuid not null references users on delete cascade,
     created_at timestamptz not null

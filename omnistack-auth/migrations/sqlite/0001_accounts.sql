@@ -1,17 +1,17 @@
 create table users (
     id                blob primary key not null,
-    -- In lower case; none for whom an identity provider told none.
+    -- In lower case; null if the identity provider asserts none.
     email             text unique,
     email_verified_at text,
-    -- PHC string; none for who signs in otherwise.
+    -- A PHC string; null if the user has no password.
     password_hash     text,
     name              text not null,
     picture           text,
     locale            text,
-    -- Operates the whole app.
+    -- Whether the user administers the whole app.
     operator          integer not null,
     disabled_at       text,
-    -- When it is deleted for good, once its user has asked for that.
+    -- The time of permanent deletion, if the user has requested it.
     delete_at         text,
     created_at        text not null,
     updated_at        text not null
@@ -39,12 +39,12 @@ create trigger users_search_delete after delete on users begin
     delete from users_search_ids where id = old.id;
 end;
 
--- Who signs in elsewhere: the subject is only unique within its issuer.
+-- Linked identities. A subject is unique only within its issuer.
 create table identities (
     issuer     text not null,
     subject    text not null,
     user_id    blob not null references users on delete cascade,
-    -- Hash of the claims last taken over.
+    -- The hash of the claims stored last.
     claims     blob not null,
     created_at text not null,
     updated_at text not null,
@@ -56,9 +56,9 @@ create index identities_of_user on identities (user_id);
 create table tenants (
     id           blob primary key not null,
     name         text not null,
-    -- Of subdomains.
+    -- The name in URLs and subdomains.
     slug         text not null unique,
-    -- Whose own it is; none for a team's.
+    -- The user whose personal tenant this is; null for a team.
     personal_of  blob unique references users on delete cascade,
     suspended_at text,
     delete_at    text,
@@ -90,7 +90,7 @@ end;
 create table members (
     tenant_id  blob not null references tenants on delete cascade,
     user_id    blob not null references users on delete cascade,
-    -- `owner`, `admin`, `developer`, `viewer`, or the name of one of the tenant's own.
+    -- `owner`, `admin`, `developer`, `viewer`, or the name of a custom role.
     role       text not null,
     created_at text not null,
     primary key (tenant_id, user_id)
@@ -98,11 +98,11 @@ create table members (
 
 create index members_of_user on members (user_id);
 
--- A role of a tenant's own making.
+-- Custom roles.
 create table roles (
     tenant_id   blob not null references tenants on delete cascade,
     name        text not null,
-    -- Separated by spaces.
+    -- Permissions, separated by spaces.
     permissions text not null,
     created_at  text not null,
     updated_at  text not null,
@@ -112,23 +112,23 @@ create table roles (
 create table sessions (
     id            blob primary key not null,
     user_id       blob not null references users on delete cascade,
-    -- The tenant chosen.
+    -- The current tenant.
     tenant_id     blob references tenants on delete set null,
-    -- Who acts as the user, when an operator does, and why.
+    -- The operator who impersonates the user, and the reason; null otherwise.
     actor_id      blob references users on delete cascade,
     reason        text,
     user_agent    text,
     address       text,
-    -- When the user last showed who they are, and whether with a second factor.
+    -- The time of the user's last proof of identity, and whether it included a second factor.
     proof_at      text not null,
     second_factor integer not null,
-    -- The key of this session's refresh tokens, sealed; the hash of the one that is good and of the one before.
+    -- The key of this session's refresh tokens, sealed; the hash of the current token and of the previous one.
     refresh_key   text not null,
     refresh_hash  blob not null,
     previous_hash blob,
     rotated_at    text not null,
     created_at    text not null,
-    -- However often it is refreshed.
+    -- The end of the session, however often it is refreshed.
     expires_at    text not null,
     ended_at      text
 ) strict;
@@ -137,7 +137,7 @@ create index sessions_of_user on sessions (user_id, created_at);
 create index sessions_of_actor on sessions (actor_id) where actor_id is not null;
 create index sessions_by_expiry on sessions (expires_at);
 
--- What is sent by mail and good once: its hash, what for, and what it carries.
+-- One-time tokens: the hash, the purpose, and the data of each.
 create table one_time_tokens (
     hash       blob primary key not null,
     purpose    text not null,
@@ -150,14 +150,14 @@ create table one_time_tokens (
 create index one_time_tokens_of_user on one_time_tokens (user_id, purpose);
 create index one_time_tokens_by_expiry on one_time_tokens (expires_at);
 
--- The keys access tokens are signed with.
+-- The keys that sign access tokens.
 create table signing_keys (
     id         text primary key not null,
-    -- PKCS #8, sealed.
+    -- The private key in PKCS #8, sealed.
     private    text not null,
-    -- Its JWK.
+    -- The public key as a JSON Web Key.
     public     text not null,
-    -- Published before it signs, and for as long as a token may be good after it has.
+    -- The key is published before this time, and afterwards for as long as its tokens can be valid.
     signs_from text not null,
     created_at text not null
 ) strict;

@@ -1,16 +1,16 @@
 create table api_keys (
     id             blob primary key not null,
     tenant_id      blob not null references tenants on delete cascade,
-    -- Who made it, and in whose name it calls.
+    -- The user who created the key, and in whose name it calls.
     user_id        blob not null references users on delete cascade,
     name           text not null,
-    -- How its secret begins, for people.
+    -- The beginning of the secret, to recognise the key by.
     hint           text not null,
     hash           blob not null unique,
-    -- The secret before the last rotation, and until when it is good.
+    -- The hash of the secret before the last rotation, and the time until which it is valid.
     previous_hash  blob unique,
     previous_until text,
-    -- Separated by spaces.
+    -- Permissions, separated by spaces.
     scopes         text not null,
     last_used_at   text,
     created_at     text not null,

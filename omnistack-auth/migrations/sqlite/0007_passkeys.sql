@@ -1,10 +1,10 @@
--- Keys on users' devices that sign them in (WebAuthn).
+-- Passkeys (WebAuthn).
 create table passkeys (
     id            blob primary key not null,
     user_id       blob not null references users on delete cascade,
-    -- As the device knows it; nobody else's too.
+    -- The credential id of the device.
     credential_id blob not null unique,
-    -- The public key, what is known of the device, and how often it has signed.
+    -- The public key, the properties of the device, and its signature counter.
     credential    text not null,
     name          text not null,
     created_at    text not null,

@@ -1,4 +1,4 @@
-//! Accounts, for who is not signed in: registering, confirming, forgetting.
+//! Public account routes: registration, email verification, password reset and magic links.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::visitor::Request;
 use crate::{account::Accounts, api_key::left::KeysLeft, one_time::Purpose, password::Password};
 
+/// Returns the routes, which are public.
 pub(crate) fn api() -> Api<Accounts> {
     Api::new()
         .routes(routes!(register))
@@ -24,32 +25,32 @@ pub(crate) fn api() -> Api<Accounts> {
         .routes(routes!(magic_link))
 }
 
-/// What happens next.
+/// The next step of a registration, or of a change that is confirmed by mail.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SignInStep)]
 pub(super) struct NextStep {
-    /// For people.
+    /// A message for the user.
     message: &'static str,
 }
 
-/// The same to everybody.
+/// Returns the same 202 response for every email address, so that it doesn't reveal which addresses have an account.
 pub(super) fn look_into_your_mail() -> (StatusCode, Json<NextStep>) {
-    let message = "if there is something to do, you get a mail that says how to go on";
+    let message = "check your mail: if there is a next step, we have sent you a message that explains it";
     (StatusCode::ACCEPTED, Json(NextStep { message }))
 }
 
-/// Somebody new.
+/// A registration.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Registration {
-    /// The address; mails go there.
+    /// The email address. The verification mail is sent there.
     #[garde(length(max = 254))]
     #[schema(max_length = 254)]
     email: String,
-    /// At least 15 characters, at most 256, of any kind.
+    /// The password: 15 to 256 characters of any kind.
     #[garde(skip)]
     password: Password,
-    /// What to call them; the part of the address before the `@` when absent.
+    /// The display name. If absent or empty, the part of the email address before the `@`.
     #[serde(default)]
     #[garde(length(chars, max = 100), custom(is_name_or_empty))]
     #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*$")]
@@ -58,13 +59,13 @@ struct Registration {
 
 /// Register
 ///
-/// Makes an account, whose address is confirmed by mail. An address that has an account already is answered alike, and its
-/// owner is told by mail.
+/// Creates an account and sends a mail to verify its email address. The response is the same if the address already has
+/// an account; its owner is then informed by mail.
 #[utoipa::path(post, path = "/register", operation_id = "register_account", request_body = Registration, responses(
-    (status = 202, description = "A mail says how to go on.", body = NextStep),
-    (status = 403, description = "Accounts are made by invitation only."),
-    (status = 422, description = "The address is none, or the password would be guessed."),
-    (status = 503, description = "Too many are signing in; `Retry-After` says when to try again.")))]
+    (status = 202, description = "A mail explains the next step.", body = NextStep),
+    (status = 403, description = "Registration is closed: accounts are created by invitation only."),
+    (status = 422, description = "The email address is invalid, or the password is too easy to guess."),
+    (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn register(
     State(accounts): State<Accounts>,
     request: Request,
@@ -74,31 +75,32 @@ async fn register(
     Ok(look_into_your_mail())
 }
 
-/// The token of a link, and one of two passwords.
+/// The token of a verification link, with either the password of the registration or a new one.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AddressConfirmation {
-    /// As it is in the link.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
     /// The password of the registration.
     #[garde(skip)]
     password: Option<Password>,
-    /// In its place, a new one: at least 15 characters, at most 256, of any kind.
+    /// A new password instead: 15 to 256 characters of any kind.
     #[garde(skip)]
     new_password: Option<Password>,
 }
 
-/// Confirm an address
+/// Verify an email address
 ///
-/// Of a new account. Anybody may have registered it, so the link alone makes no password good: it goes with the password of
-/// the registration, or with a new one, and then what the registration had set is forgotten. It signs nobody in.
+/// Verifies the email address of a new account. Since the address may have been registered by another person, the link
+/// alone does not activate the password: the request also needs the password of the registration, or a new one that
+/// replaces everything the registration had set. The user is not signed in.
 #[utoipa::path(post, path = "/verify-email", request_body = AddressConfirmation, responses(
-    (status = 204, description = "The address is confirmed."),
+    (status = 204, description = "The email address is verified."),
     (status = 400, description = "The link is not valid, was used or has expired."),
-    (status = 422, description = "It is not the password of the registration, or the new one would be guessed; the link stays good."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 422, description = "The password is not that of the registration, or the new one is too easy to guess. The link stays valid."),
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn verify_email(
     State(accounts): State<Accounts>,
     request: Request,
@@ -111,28 +113,29 @@ async fn verify_email(
             accounts.choose_password(Purpose::VerifyEmail, &token, new, false, &request.visitor).await?;
         }
         _ => {
-            let message = "is required, or `new_password` in its place";
+            let message = "is required unless `new_password` is sent";
             return Err(Error::invalid([FieldProblem::new("password", message)]));
         }
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An address.
+/// An email address.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EmailAddress {
-    /// The address.
+    /// The email address.
     #[garde(length(max = 254))]
     #[schema(max_length = 254)]
     email: String,
 }
 
-/// Forget a password
+/// Request a password reset
 ///
-/// Sends a link to choose a new one, good for an hour. An address without an account is answered alike.
+/// Sends a link to choose a new password, valid for one hour. The response is the same for an email address without an
+/// account.
 #[utoipa::path(post, path = "/forgot-password", operation_id = "request_password_reset", request_body = EmailAddress, responses(
-    (status = 202, description = "A mail says how to go on.", body = NextStep)))]
+    (status = 202, description = "A mail explains the next step.", body = NextStep)))]
 async fn forgot_password(
     State(accounts): State<Accounts>,
     request: Request,
@@ -142,15 +145,15 @@ async fn forgot_password(
     Ok(look_into_your_mail())
 }
 
-/// A new password.
+/// A new password, with the token of a reset link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
-    /// As it is in the link.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
-    /// At least 15 characters, 8 of a user with a second factor; at most 256, of any kind.
+    /// The new password: at least 15 characters, or 8 for a user with a second factor; at most 256, of any kind.
     #[garde(skip)]
     password: Password,
     /// Whether to revoke the user's API keys as well.
@@ -161,12 +164,12 @@ struct NewPassword {
 
 /// Choose a new password
 ///
-/// With the token of a link that was sent by mail. Ends every session; sign in with the new password after that. API keys go
-/// on, unless they are to be revoked as well.
+/// Needs the token of a link that was sent by mail. Ends every session of the user, who then signs in with the new
+/// password. API keys stay valid unless they are revoked as well.
 #[utoipa::path(post, path = "/reset-password", request_body = NewPassword, responses(
-    (status = 200, description = "It is the password now. The API keys that are left.", body = KeysLeft),
+    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = KeysLeft),
     (status = 400, description = "The link is not valid, was used or has expired."),
-    (status = 422, description = "The password would be guessed; the link stays good.")))]
+    (status = 422, description = "The password is too easy to guess. The link stays valid.")))]
 async fn reset_password(
     State(accounts): State<Accounts>,
     request: Request,
@@ -176,11 +179,12 @@ async fn reset_password(
     Ok(Json(accounts.choose_password(Purpose::ResetPassword, &token, password, api_keys, &request.visitor).await?))
 }
 
-/// Ask for a link that signs in
+/// Request a magic link
 ///
-/// Good once, for ten minutes. An address without an account is answered alike.
+/// Sends a link that signs in once and is valid for ten minutes. The response is the same for an email address without
+/// an account.
 #[utoipa::path(post, path = "/magic-link", operation_id = "request_magic_link", request_body = EmailAddress, responses(
-    (status = 202, description = "A mail says how to go on.", body = NextStep)))]
+    (status = 202, description = "A mail explains the next step.", body = NextStep)))]
 async fn magic_link(
     State(accounts): State<Accounts>,
     request: Request,

@@ -1,4 +1,4 @@
-//! For operators.
+//! Routes for operators, under `/admin`.
 
 pub(crate) mod factors;
 pub(crate) mod impersonation;
@@ -9,7 +9,7 @@ use omnistack_core::http::PageRequest;
 
 use crate::store::admin::Page;
 
-/// What a query asks for.
+/// Returns the page that a query requests: by default the first, of the default size.
 fn page(number: Option<u32>, size: Option<u32>) -> Page {
     Page { number: number.unwrap_or(1), size: size.unwrap_or(PageRequest::DEFAULT_SIZE) }
 }

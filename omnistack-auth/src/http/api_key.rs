@@ -1,4 +1,4 @@
-//! API keys.
+//! Routes of API keys.
 
 use std::time::Duration;
 
@@ -26,11 +26,13 @@ use crate::{
 
 type Keys = (ApiKeys, KnownPermissions);
 
+/// Returns the routes that read.
 pub(crate) fn reading() -> Api<ApiKeys> {
     Api::new().routes(routes!(list)).routes(routes!(get))
 }
 
-/// For users in person. A key outlives the session it is made in, so making and rotating one ask for a recent sign-in.
+/// Returns the routes that only users call. A key outlives the session it is created in, so creating and rotating one
+/// need a fresh sign-in.
 pub(crate) fn changing() -> Api<Keys> {
     Api::new()
         .guarded(Require::recent(RECENT), routes!(create))
@@ -38,12 +40,12 @@ pub(crate) fn changing() -> Api<Keys> {
         .guarded(Require::recent(RECENT), routes!(rotate))
 }
 
-/// A key with its secret, which is shown this once.
+/// An API key with its secret, which is shown only once.
 #[derive(Serialize, ToSchema)]
 struct SecretBody {
     #[serde(flatten)]
     key: ApiKey,
-    /// Goes with each request, in `Authorization: Bearer` or `X-API-Key`.
+    /// The secret. Send it with each request in `Authorization: Bearer` or `X-API-Key`.
     secret: String,
 }
 
@@ -55,7 +57,7 @@ impl From<(ApiKey, SecretString)> for SecretBody {
 
 /// List API keys
 ///
-/// Those of the tenant. Needs `api-keys:read`.
+/// Lists the API keys of the current tenant. Needs `api-keys:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_api_keys", params(ListQuery),
     responses((status = 200, description = "The keys.", body = Page<ApiKey>)))]
 async fn list(
@@ -66,22 +68,22 @@ async fn list(
     Ok(Json(keys.list(&caller, query.after()?, query.limit()).await?))
 }
 
-/// A key to be.
+/// An API key to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewKey {
-    /// What it is for.
+    /// A name that says what the key is used for.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
-    /// What it may do: permissions the caller has, such as `projects:write` or `*:read`.
+    /// The permissions the key is limited to, of those the caller has: `projects:write` or `*:read`.
     #[garde(custom(super::role::some))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     scopes: Permissions,
-    /// When it ends; absent for one that doesn't.
+    /// The time at which the key expires. If absent, it does not expire.
     #[garde(skip)]
     expires_at: Option<Timestamp>,
-    /// Whether it begins with `omni_test_` in place of `omni_live_`. It may do the same.
+    /// Whether the secret begins with `omni_test_` instead of `omni_live_`. The rights are the same.
     #[serde(default)]
     #[garde(skip)]
     test: bool,
@@ -89,12 +91,12 @@ struct NewKey {
 
 /// Create an API key
 ///
-/// For programs that call in the caller's name, in the current tenant. Tells the caller by mail. Needs `api-keys:write`, every
-/// scope, and a sign-in of the last 10 minutes.
+/// The key lets a program call in the caller's name, in the current tenant. The caller is informed by mail. Needs
+/// `api-keys:write`, every scope of the key, and a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/", operation_id = "create_api_key", request_body = NewKey, responses(
     (status = 201, description = "The key, with its secret.", body = SecretBody),
-    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough."),
-    (status = 403, description = "A scope is not the caller's to give, or the caller is a program.")))]
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
+    (status = 403, description = "The caller lacks the permission of a scope, or the caller is an API key.")))]
 async fn create(
     State((keys, known)): State<Keys>,
     caller: Identity,
@@ -117,12 +119,12 @@ async fn get(State(keys): State<ApiKeys>, caller: Identity, Path(id): Path<ApiKe
     Ok(Json(keys.get(&caller, id).await?))
 }
 
-/// For how long the secret before stays good.
+/// The rotation of a key.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ApiKeyRotation)]
 struct Rotate {
-    /// Seconds, at most those of seven days; 0 when the secret may be known to others.
+    /// The seconds during which the previous secret stays valid, at most seven days; 0 if the secret may have leaked.
     #[garde(range(max = LONGEST_GRACE.as_secs()))]
     #[schema(maximum = 604_800)]
     grace_seconds: u64,
@@ -130,12 +132,12 @@ struct Rotate {
 
 /// Rotate an API key
 ///
-/// Gives another secret, and tells its maker by mail; the one before stays good for the grace. Only who made a key can rotate
-/// it, with a sign-in of the last 10 minutes.
+/// Returns a new secret and informs the key's creator by mail. The previous secret stays valid for the grace period.
+/// Only the user who created the key can rotate it, with a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/rotate", operation_id = "rotate_api_key", request_body = Rotate,
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 200, description = "The key, with its new secret.", body = SecretBody),
-    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough."),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "The tenant has no such key.")))]
 async fn rotate(
     State(state): State<Keys>,
@@ -148,7 +150,7 @@ async fn rotate(
 
 /// Revoke an API key
 ///
-/// It is good no longer, at once. Needs `api-keys:write`, and the key's scopes if somebody else made it.
+/// The key is refused immediately. Needs `api-keys:write`, and also the key's scopes if another user created it.
 #[utoipa::path(delete, path = "/{id}", operation_id = "revoke_api_key",
     params(("id" = String, Path, format = Uuid, description = "The key.")), responses(
     (status = 204, description = "Revoked."),

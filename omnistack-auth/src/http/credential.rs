@@ -1,4 +1,4 @@
-//! What users change about their own accounts.
+//! Routes with which users change their own credentials, end sessions, and delete or export their account.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -24,7 +24,7 @@ use crate::{
     session::RECENT,
 };
 
-/// At `/auth`.
+/// Returns the routes under `/auth`.
 pub(crate) fn api() -> Api<Accounts> {
     Api::new()
         .routes(routes!(change_password))
@@ -33,24 +33,24 @@ pub(crate) fn api() -> Api<Accounts> {
         .routes(routes!(end_others))
 }
 
-/// At `/users/me`.
+/// Returns the routes under `/users/me`.
 pub(crate) fn me() -> Api<Accounts> {
     Api::new().routes(routes!(delete)).guarded(Require::recent(RECENT), routes!(export))
 }
 
-/// As [`me`], in the envelope.
+/// Returns the routes of [`me`] with responses in an envelope.
 pub(crate) fn me_v2() -> Api<Accounts> {
     Api::new().routes(routes!(delete_v2)).guarded(Require::recent(RECENT), routes!(export_v2))
 }
 
-/// The password there is, and the one to be.
+/// A change of the password.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasswordChange {
-    /// The one there is; absent for who has none and has just signed in.
+    /// The current password. Absent if the user has no password and has signed in within the last 10 minutes.
     #[garde(skip)]
     current_password: Option<Password>,
-    /// The one to be: at least 15 characters, 8 with a second factor; at most 256, of any kind.
+    /// The new password: at least 15 characters, or 8 with a second factor; at most 256, of any kind.
     #[garde(skip)]
     new_password: Password,
     /// Whether to revoke the user's API keys as well.
@@ -61,11 +61,11 @@ struct PasswordChange {
 
 /// Change the password
 ///
-/// Ends every session but this one, and tells the user by mail. API keys go on, unless they are to be revoked as well.
+/// Ends every other session and informs the user by mail. API keys stay valid unless they are revoked as well.
 #[utoipa::path(post, path = "/password", request_body = PasswordChange, responses(
-    (status = 200, description = "It is the password now. The API keys that are left.", body = KeysLeft),
-    (status = 422, description = "The current password is wrong, or the new one would be guessed."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 200, description = "The password is changed. The body lists the API keys that are still valid.", body = KeysLeft),
+    (status = 422, description = "The current password is wrong, or the new one is too easy to guess."),
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn change_password(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -76,26 +76,27 @@ async fn change_password(
     Ok(Json(accounts.change_password(&caller, current, &new_password, api_keys, &request.visitor).await?))
 }
 
-/// The address to be.
+/// A change of the email address.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EmailChange {
-    /// The new address.
+    /// The new email address.
     #[garde(length(max = 254))]
     #[schema(max_length = 254)]
     email: String,
-    /// The password; absent for who has none and has just signed in.
+    /// The password. Absent if the user has no password and has signed in within the last 10 minutes.
     #[garde(skip)]
     password: Option<Password>,
 }
 
-/// Change the address
+/// Change the email address
 ///
-/// It is the address once the user confirms it with the link sent there. The old one is told.
+/// The change takes effect when the user confirms it with the link sent to the new address. The current address is
+/// informed.
 #[utoipa::path(post, path = "/email", request_body = EmailChange, responses(
-    (status = 202, description = "A mail to the new address says how to go on.", body = NextStep),
-    (status = 422, description = "The password is wrong, or the address is none."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 202, description = "A mail to the new email address explains the next step.", body = NextStep),
+    (status = 422, description = "The password is wrong, or the email address is invalid."),
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn change_email(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -106,24 +107,24 @@ async fn change_email(
     Ok(look_into_your_mail())
 }
 
-/// A token from a link.
+/// The token of a link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LinkToken {
-    /// As it is in the link.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }
 
-/// Confirm a new address
+/// Confirm a new email address
 ///
-/// With the token of the link that was sent there, by the user who has asked for the change.
+/// Needs the token of the link that was sent to the new address, and the user who requested the change.
 #[utoipa::path(post, path = "/email/confirm", request_body = LinkToken, responses(
-    (status = 204, description = "It is the address now; the old one is told."),
+    (status = 204, description = "The email address is changed, and the previous one is informed."),
     (status = 400, description = "The link is not valid, was used or has expired."),
     (status = 403, description = "`LINK_OF_ANOTHER`: the link is for another account."),
-    (status = 409, description = "`EMAIL_TAKEN`: another account has this address by now.")))]
+    (status = 409, description = "`EMAIL_TAKEN`: another account has this email address.")))]
 async fn confirm_email(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -133,10 +134,10 @@ async fn confirm_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How many sessions have ended, and the API keys that are left.
+/// The number of sessions that were ended, and the API keys that are still valid.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionsEnded {
-    /// How many sessions.
+    /// The number of sessions that were ended.
     ended: u64,
     #[serde(flatten)]
     left: KeysLeft,
@@ -148,7 +149,7 @@ impl From<(u64, KeysLeft)> for SessionsEnded {
     }
 }
 
-/// Whether API keys end too.
+/// Whether API keys are revoked too.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EndingQuery {
@@ -159,10 +160,10 @@ pub(crate) struct EndingQuery {
 
 /// End all other sessions
 ///
-/// Signs every other device out, and ends what the caller does as another user. API keys go on, unless they are to be revoked
-/// as well.
+/// Signs out every other device, and ends the caller's impersonations of other users. API keys stay valid unless they
+/// are revoked as well.
 #[utoipa::path(delete, path = "/sessions", operation_id = "end_other_sessions", params(EndingQuery), responses(
-    (status = 200, description = "They have ended.", body = SessionsEnded)))]
+    (status = 200, description = "The number of sessions that were ended.", body = SessionsEnded)))]
 async fn end_others(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -171,33 +172,33 @@ async fn end_others(
     Ok(Json(accounts.end_others(&caller, query.api_keys.unwrap_or(false)).await?.into()))
 }
 
-/// Shows that it is the user who asks.
+/// A request to delete the account, with the password as proof.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AccountDeletion)]
 struct Leave {
-    /// The password; absent for who has none and has just signed in.
+    /// The password. Absent if the user has no password and has signed in within the last 10 minutes.
     #[garde(skip)]
     password: Option<Password>,
 }
 
-/// When the account is deleted.
+/// The time at which the account is deleted.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AccountLeaving)]
 struct Leaving {
-    /// For good; whoever signs in before keeps it.
+    /// The time of permanent deletion. Signing in before it keeps the account.
     delete_at: Timestamp,
 }
 
 /// Delete the account
 ///
-/// Signs out everywhere; once the grace is over, everything that is the user's alone is gone. Signing in before that keeps
-/// the account.
+/// Ends every session. When the grace period is over, everything that belongs to the user alone is deleted. Signing in
+/// before that keeps the account.
 #[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
-    (status = 202, description = "It will be deleted.", body = Leaving),
-    (status = 409, description = "`LAST_OWNER`: a team would be left without an owner. `LAST_OPERATOR`: so would the app."),
+    (status = 202, description = "The account will be deleted.", body = Leaving),
+    (status = 409, description = "`LAST_OWNER`: the user is the only owner of a team. `LAST_OPERATOR`: the user is the only operator."),
     (status = 422, description = "The password is wrong."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn delete(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -208,22 +209,22 @@ async fn delete(
     Ok((StatusCode::ACCEPTED, Json(Leaving { delete_at })))
 }
 
-/// Export one's data
+/// Export the account's data
 ///
-/// What accounts keep of the caller. Needs a sign-in of the last 10 minutes.
+/// Returns the data that accounts store about the caller. Needs a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/export", operation_id = "export_account", responses(
-    (status = 200, description = "The data.", body = AccountExport),
-    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough.")))]
+    (status = 200, description = "The account's data.", body = AccountExport),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes.")))]
 async fn export(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<AccountExport>, Error> {
     Ok(Json(accounts.export(&caller).await?))
 }
 
 /// Delete the account
 #[utoipa::path(delete, path = "/", operation_id = "delete_account", request_body = Leave, responses(
-    (status = 202, description = "It will be deleted.", body = Envelope<Leaving>),
-    (status = 409, description = "`LAST_OWNER`: a team would be left without an owner. `LAST_OPERATOR`: so would the app."),
+    (status = 202, description = "The account will be deleted.", body = Envelope<Leaving>),
+    (status = 409, description = "`LAST_OWNER`: the user is the only owner of a team. `LAST_OPERATOR`: the user is the only operator."),
     (status = 422, description = "The password is wrong."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn delete_v2(
     state: State<Accounts>,
     caller: Identity,
@@ -235,12 +236,12 @@ async fn delete_v2(
     Ok((status, Json(meta.wrap(leaving))))
 }
 
-/// Export one's data
+/// Export the account's data
 ///
-/// What accounts keep of the caller. Needs a sign-in of the last 10 minutes.
+/// Returns the data that accounts store about the caller. Needs a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/export", operation_id = "export_account", responses(
-    (status = 200, description = "The data.", body = Envelope<AccountExport>),
-    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is not recent enough.")))]
+    (status = 200, description = "The account's data.", body = Envelope<AccountExport>),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes.")))]
 async fn export_v2(
     state: State<Accounts>,
     caller: Identity,

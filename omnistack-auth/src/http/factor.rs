@@ -1,4 +1,4 @@
-//! Second factors: codes of an app, recovery codes, and showing either.
+//! Routes of second factors: TOTP apps, recovery codes, and their verification.
 
 use ::http::StatusCode;
 use axum::{extract::State, response::Response};
@@ -23,12 +23,12 @@ use crate::{
     session::RECENT,
 };
 
-/// For anybody who has a challenge.
+/// Returns the route for a sign-in that needs a second factor.
 pub(crate) fn public() -> Api<Accounts> {
     Api::new().routes(routes!(finish))
 }
 
-/// For who is signed in.
+/// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Accounts> {
     Api::new()
         .routes(routes!(state))
@@ -39,19 +39,19 @@ pub(crate) fn app() -> Api<Accounts> {
         .guarded(Require::recent(RECENT).second_factor(), routes!(renew_recovery_codes))
 }
 
-/// What a sign-in was answered with, and a code.
+/// The challenge of a sign-in, and a code.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SecondFactorSignIn {
-    /// As it was given out.
+    /// The challenge as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
-    /// Of an app, a recovery code, or of a text message.
+    /// The code of a TOTP app or of an SMS, or a recovery code.
     #[garde(length(max = 100))]
     #[schema(max_length = 100)]
     code: String,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -60,12 +60,12 @@ struct SecondFactorSignIn {
 
 /// Sign in with a second factor
 ///
-/// Finishes a sign-in that was answered with a challenge. A wrong code uses the challenge up.
+/// Completes a sign-in whose response was a challenge. A wrong code uses up the challenge.
 #[utoipa::path(post, path = "/mfa", operation_id = "sign_in_with_second_factor", request_body = SecondFactorSignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
-    (status = 401, description = "The code is wrong, or was used before: sign in again."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 401, description = "The code is wrong, or was used before. Sign in again."),
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn finish(
     State(accounts): State<Accounts>,
     request: Request,
@@ -78,28 +78,28 @@ async fn finish(
 
 /// List second factors
 #[utoipa::path(get, path = "/", operation_id = "get_second_factors", responses(
-    (status = 200, description = "Which the caller has.", body = SecondFactorState)))]
+    (status = 200, description = "The caller's second factors.", body = SecondFactorState)))]
 async fn state(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SecondFactorState>, Error> {
     Ok(Json(accounts.second_factors(&caller).await?))
 }
 
-/// A code.
+/// A code of a second factor.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SecondFactorCode {
-    /// Of an app, or, where there is one already, a recovery code or one of a text message.
+    /// The code of a TOTP app; if the user has a second factor already, also a recovery code or the code of an SMS.
     #[garde(length(max = 100))]
     #[schema(max_length = 100)]
     code: String,
 }
 
-/// Show a second factor
+/// Verify a second factor
 ///
-/// From now on this session has shown one: for routes that ask for it, or for a recent sign-in.
+/// From now on the session counts as signed in with a second factor, for routes that need one or a fresh sign-in.
 #[utoipa::path(post, path = "/verify", operation_id = "verify_second_factor", request_body = SecondFactorCode, responses(
-    (status = 204, description = "It is noted."),
+    (status = 204, description = "Verified."),
     (status = 422, description = "The code is wrong, or was used before."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn verify(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -110,25 +110,25 @@ async fn verify(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What goes into an app. It is not shown again.
+/// The secret for a TOTP app. It is not shown again.
 #[derive(Serialize, ToSchema)]
 struct TotpBody {
-    /// To be typed: base32.
+    /// The secret in base32, to type.
     secret: String,
-    /// To be shown as a QR code.
+    /// The `otpauth` URL, to show as a QR code.
     url: String,
-    /// Seconds within which the first code is to be shown.
+    /// The seconds within which the first code must be confirmed.
     expires_in: u64,
 }
 
 /// Add an app for codes
 ///
-/// It counts once its first code was shown.
+/// The app becomes a second factor when its first code is confirmed.
 #[utoipa::path(post, path = "/totp", responses(
-    (status = 200, description = "What goes into the app.", body = TotpBody),
-    (status = 401, description = "The sign-in is not recent enough, or did not show the second factor that is there."),
-    (status = 403, description = "The address is not confirmed."),
-    (status = 409, description = "There is one already.")))]
+    (status = 200, description = "The secret for the app.", body = TotpBody),
+    (status = 401, description = "The sign-in is older than 10 minutes, or was without the second factor."),
+    (status = 403, description = "The email address is not verified."),
+    (status = 409, description = "The user has an app for codes already.")))]
 async fn begin_totp(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<TotpBody>, Error> {
     let totp = accounts.begin_totp(&caller).await?;
     Ok(Json(TotpBody {
@@ -140,12 +140,12 @@ async fn begin_totp(State(accounts): State<Accounts>, caller: Identity) -> Resul
 
 /// Confirm an app for codes
 ///
-/// Ends every session but this one, and tells the user by mail.
+/// Ends every other session and informs the user by mail.
 #[utoipa::path(post, path = "/totp/confirm", request_body = SecondFactorCode, responses(
-    (status = 204, description = "It is a second factor now, and this session has shown it."),
-    (status = 409, description = "None waits for its first code."),
+    (status = 204, description = "The second factor is active, and this session has verified it."),
+    (status = 409, description = "No app waits for its first code."),
     (status = 422, description = "The code is wrong."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn confirm_totp(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -158,11 +158,11 @@ async fn confirm_totp(
 
 /// Remove the app for codes
 ///
-/// With the recovery codes. Ends every session but this one, and tells the user by mail.
+/// Also removes the recovery codes. Ends every other session and informs the user by mail.
 #[utoipa::path(delete, path = "/totp", responses(
-    (status = 204, description = "It is gone."),
-    (status = 401, description = "No second factor was shown a short while ago."),
-    (status = 404, description = "There is none.")))]
+    (status = 204, description = "Removed."),
+    (status = 401, description = "The session has not verified a second factor within the last 10 minutes."),
+    (status = 404, description = "The user has no app for codes.")))]
 async fn remove_totp(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -175,17 +175,17 @@ async fn remove_totp(
 /// Recovery codes. They are not shown again.
 #[derive(Serialize, ToSchema)]
 struct RecoveryCodes {
-    /// Each is good once, wherever a code of the app is.
+    /// The codes. Each is valid once, wherever a code of the app is.
     codes: Vec<String>,
 }
 
-/// Make recovery codes
+/// Create recovery codes
 ///
-/// Ten new ones take the place of those before. Ends every session but this one, and tells the user by mail.
+/// Creates ten codes, which replace the previous ones. Ends every other session and informs the user by mail.
 #[utoipa::path(post, path = "/recovery-codes", responses(
     (status = 200, description = "The codes.", body = RecoveryCodes),
-    (status = 401, description = "No second factor was shown a short while ago."),
-    (status = 409, description = "There is nothing they could stand in for.")))]
+    (status = 401, description = "The session has not verified a second factor within the last 10 minutes."),
+    (status = 409, description = "The user has no app for codes that the recovery codes could replace.")))]
 async fn renew_recovery_codes(
     State(accounts): State<Accounts>,
     caller: Identity,

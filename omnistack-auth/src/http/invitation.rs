@@ -1,4 +1,4 @@
-//! Invitations to a team.
+//! Routes of a team's invitations.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -20,23 +20,24 @@ use crate::{
     users::normal_email,
 };
 
+/// Returns the routes that send no mail.
 pub(crate) fn api() -> Api<Invitations> {
     Api::new().routes(routes!(list)).routes(routes!(revoke))
 }
 
-/// Those that send mail, which has a limit of its own.
+/// Returns the routes that send mail, which have a rate limit of their own.
 pub(crate) fn sending() -> Api<Invitations> {
     Api::new().routes(routes!(create)).routes(routes!(resend))
 }
 
-/// For whoever got the mail.
+/// Returns the route with which the recipient accepts an invitation.
 pub(crate) fn accepting() -> Api<Invitations> {
     Api::new().routes(routes!(accept))
 }
 
 /// List invitations
 ///
-/// Those not accepted and not revoked. Needs `members:read`.
+/// Lists the invitations that were neither accepted nor revoked. Needs `members:read`.
 #[utoipa::path(get, path = "/{id}/invitations", operation_id = "list_invitations",
     params(("id" = String, Path, format = Uuid, description = "The team."), ListQuery),
     responses((status = 200, description = "The invitations.", body = Page<Invitation>)))]
@@ -49,29 +50,29 @@ async fn list(
     Ok(Json(invitations.list(&caller, id, query.after()?, query.limit()).await?))
 }
 
-/// Whom to invite.
+/// An invitation to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewInvitation {
-    /// Their address.
+    /// The recipient's email address.
     #[garde(length(max = 254), custom(address))]
     #[schema(max_length = 254, format = "email")]
     email: String,
-    /// The role they get: the name of one of the team.
+    /// The role of the new member: the name of a role of the team.
     #[garde(length(min = 1, max = 64))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[^\\x00]*$")]
     role: String,
 }
 
-/// Somebody at a domain. Whether there is such a mailbox only a mail tells.
+/// Fails unless the text has the form of an email address. Whether the mailbox exists is not checked.
 fn address(text: &str, (): &()) -> garde::Result {
-    normal_email(text).map(|_| ()).ok_or_else(|| garde::Error::new("is no e-mail address"))
+    normal_email(text).map(|_| ()).ok_or_else(|| garde::Error::new("is not an email address"))
 }
 
-/// Invite somebody
+/// Invite a person
 ///
-/// Sends a mail with a link that is good for seven days. Needs `members:manage`, and everything that the role allows; a role
-/// that may transfer or delete the team also a sign-in of the last 10 minutes.
+/// Sends a mail with a link that is valid for seven days. Needs `members:manage` and every permission of the role. If
+/// the role may transfer or delete the team, it also needs a sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/invitations", operation_id = "create_invitation", request_body = NewInvitation,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The invitation.", body = Invitation),
@@ -88,7 +89,8 @@ async fn create(
 
 /// Send an invitation again
 ///
-/// With another link, good for seven days more. Needs what inviting needs.
+/// Sends another link, valid for another seven days, and invalidates the previous one. Needs what creating the
+/// invitation needs.
 #[utoipa::path(post, path = "/{id}/invitations/{invitation}/resend", operation_id = "resend_invitation",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("invitation" = String, Path, format = Uuid, description = "The invitation.")),
@@ -108,7 +110,7 @@ async fn resend(
 #[utoipa::path(delete, path = "/{id}/invitations/{invitation}", operation_id = "revoke_invitation",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("invitation" = String, Path, format = Uuid, description = "The invitation.")),
-    responses((status = 204, description = "Its link is good no longer."),
+    responses((status = 204, description = "Revoked. The link is refused."),
         (status = 404, description = "The team has no such invitation.")))]
 async fn revoke(
     State(invitations): State<Invitations>,
@@ -119,34 +121,34 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The token of the link in the mail.
+/// The token of an invitation link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = InvitationAnswer)]
 struct Accept {
-    /// As it was sent.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }
 
-/// Of which team the caller is a member now.
+/// The team the caller has joined.
 #[derive(Serialize, ToSchema)]
 struct JoinedBody {
     /// The team.
     #[schema(value_type = String, format = Uuid)]
     tenant_id: TenantId,
-    /// As what.
+    /// The caller's role in the team.
     role: String,
 }
 
 /// Accept an invitation
 ///
-/// By a user whose verified address is the one it was sent to.
+/// The caller's verified email address must be the one the invitation was sent to.
 #[utoipa::path(post, path = "/accept", operation_id = "accept_invitation", request_body = Accept,
     responses((status = 200, description = "The caller is a member.", body = JoinedBody),
-        (status = 403, description = "`INVITATION_OF_ANOTHER`: it was sent to another address."),
-        (status = 404, description = "`INVITATION_INVALID`: not good, or not any more.")))]
+        (status = 403, description = "`INVITATION_OF_ANOTHER`: the invitation was sent to another email address."),
+        (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid.")))]
 async fn accept(
     State(invitations): State<Invitations>,
     caller: Identity,

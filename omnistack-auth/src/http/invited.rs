@@ -1,4 +1,4 @@
-//! An invitation, for who has the mail and may have no account.
+//! Public routes of an invitation, for its recipient, who may have no account yet.
 
 use axum::{extract::State, response::Response};
 use garde::Validate;
@@ -17,27 +17,27 @@ use super::{
 };
 use crate::{account::Accounts, invitation::Invitations, password::Password, store::invitation::Shown};
 
-/// For anybody who has a token.
+/// Returns the routes, which need the token of an invitation.
 pub(crate) fn api() -> Api<(Accounts, Invitations)> {
     Api::new().routes(routes!(show)).routes(routes!(register))
 }
 
-/// A token from a link.
+/// The token of an invitation link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InvitationToken {
-    /// As it is in the link.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
 }
 
-/// Look at an invitation
+/// Show an invitation
 ///
-/// For who has its mail: which team asks, and whether the address has an account. It stays as it is.
+/// Returns the team that invites, and whether the email address has an account. The invitation is not changed.
 #[utoipa::path(post, path = "/invitation", operation_id = "show_invitation", request_body = InvitationToken, responses(
     (status = 200, description = "The invitation.", body = Shown),
-    (status = 404, description = "`INVITATION_INVALID`: not good, or not any more.")))]
+    (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid.")))]
 async fn show(
     State(state): State<(Accounts, Invitations)>,
     Json(InvitationToken { token }): Json<InvitationToken>,
@@ -45,23 +45,23 @@ async fn show(
     Ok(Json(state.1.shown(&token).await?))
 }
 
-/// Somebody new, who was invited.
+/// The registration of a user who was invited.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InvitedRegistration {
-    /// As it is in the link. The address it was sent to is the account's, and confirmed.
+    /// The token from the link. The email address it was sent to becomes the account's, already verified.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
-    /// At least 15 characters, at most 256, of any kind.
+    /// The password: 15 to 256 characters of any kind.
     #[garde(skip)]
     password: Password,
-    /// What to call them; the part of the address before the `@` when absent.
+    /// The display name. If absent or empty, the part of the email address before the `@`.
     #[serde(default)]
     #[garde(length(chars, max = 100), custom(is_name_or_empty))]
     #[schema(max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*$")]
     name: String,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -70,16 +70,16 @@ struct InvitedRegistration {
 
 /// Register with an invitation
 ///
-/// Makes an account of the address it was sent to, lets it join the team, and begins a session. Also where nobody may
-/// register otherwise.
+/// Creates an account with the email address that the invitation was sent to, makes it a member of the team, and begins
+/// a session. It works even if public registration is closed.
 #[utoipa::path(post, path = "/invitation/register", operation_id = "register_invited_account",
     request_body = InvitedRegistration, responses(
-    (status = 200, description = "The account is a member, and a session has begun.", body = TokenBody),
-    (status = 202, description = "The account is a member; a second factor is to be shown."),
-    (status = 404, description = "`INVITATION_INVALID`: not good, or not any more."),
-    (status = 409, description = "`ACCOUNT_EXISTS`: sign in and accept. Or what keeps an account from joining."),
-    (status = 422, description = "The password would be guessed; the invitation stays good."),
-    (status = 503, description = "Too many are signing in; `Retry-After` says when to try again.")))]
+    (status = 200, description = "The account is a member of the team, and a session has begun.", body = TokenBody),
+    (status = 202, description = "The account is a member of the team; a second factor is needed."),
+    (status = 404, description = "`INVITATION_INVALID`: the invitation is not valid, or no longer valid."),
+    (status = 409, description = "`ACCOUNT_EXISTS`: the email address has an account; sign in and accept. Or another reason why the account can't join."),
+    (status = 422, description = "The password is too easy to guess. The invitation stays valid."),
+    (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn register(
     State(state): State<(Accounts, Invitations)>,
     request: Request,

@@ -1,4 +1,4 @@
-//! Signing in and out, and refreshing.
+//! Routes to sign in, refresh the tokens and sign out.
 
 use ::http::StatusCode;
 use axum::{
@@ -24,30 +24,30 @@ use crate::{
     session::Tokens,
 };
 
-/// For anybody.
+/// Returns the routes, which are public.
 pub(crate) fn api() -> Api<Accounts> {
     Api::new().routes(routes!(login)).routes(routes!(refresh)).routes(routes!(logout)).routes(routes!(verify_link))
 }
 
-/// How the tokens are handed over.
+/// The way the tokens are returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Mode {
-    /// In the answer: for apps and programs.
+    /// In the body of the response, for native apps and programs.
     #[default]
     Token,
-    /// In cookies that scripts can't read: for browsers.
+    /// In cookies that scripts can't read, for browsers.
     Cookie,
 }
 
-/// A session's tokens. In mode `cookie` they are in cookies, and not here.
+/// The tokens of a session. In mode `cookie` they are in cookies and absent here.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenBody {
-    /// Goes with each request, in `Authorization: Bearer`.
+    /// The access token. Send it with each request in `Authorization: Bearer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     access_token: Option<String>,
-    /// Buys the next pair, once.
+    /// The refresh token. It is exchanged for the next pair of tokens, once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     refresh_token: Option<String>,
@@ -55,12 +55,12 @@ pub(crate) struct TokenBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_type: Option<&'static str>,
-    /// Seconds the access token is good for.
+    /// The seconds until the access token expires.
     expires_in: u64,
     /// The session.
     #[schema(value_type = String, format = Uuid)]
     session_id: SessionId,
-    /// The tenant chosen.
+    /// The current tenant.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
 }
@@ -78,16 +78,16 @@ impl From<Tokens> for TokenBody {
     }
 }
 
-/// A second factor is to be shown.
+/// A sign-in that still needs a second factor.
 #[derive(Serialize, ToSchema)]
 struct ChallengeBody {
     /// Always `second_factor`.
     needed: &'static str,
-    /// Goes with the second factor, once.
+    /// The challenge. Send it with the second factor, once.
     challenge: String,
-    /// The ways there are: `totp`, `recovery_code`, `sms`, `passkey`, or those of the app.
+    /// The available methods: `totp`, `recovery_code`, `sms`, `passkey`, or methods of the app.
     methods: Vec<String>,
-    /// Seconds the challenge is good for.
+    /// The seconds until the challenge expires.
     expires_in: u64,
 }
 
@@ -102,7 +102,7 @@ impl From<Challenge> for ChallengeBody {
     }
 }
 
-/// Hands tokens over.
+/// Creates the response with the tokens, in its body or in cookies.
 fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
     if mode == Mode::Token {
         return Json(TokenBody::from(tokens)).into_response();
@@ -120,8 +120,8 @@ fn hand_over(browser: &Browser, tokens: Tokens, mode: Mode) -> Response {
     response
 }
 
-/// Ends what this browser was signed in with before, so that no session outlives the sign-in that follows it, and hands
-/// over.
+/// Creates the response to a sign-in. In mode `cookie` it first ends the session that this browser had before, so that
+/// no earlier session outlives the new sign-in.
 pub(super) async fn signed_in(
     accounts: &Accounts,
     request: &Request,
@@ -141,24 +141,25 @@ pub(super) async fn signed_in(
     }
 }
 
-/// Cookies are given to the app's own pages only, so that nobody is signed in to somebody else's account unawares.
+/// Fails if mode `cookie` is requested by a page of another origin. Such a page could otherwise sign a user in to an
+/// attacker's account unnoticed.
 pub(super) fn may_have_cookies(accounts: &Accounts, request: &Request, mode: Mode) -> Result<(), Error> {
     if mode == Mode::Cookie { request.check(accounts.browser()) } else { Ok(()) }
 }
 
-/// An address and a password.
+/// An email address and a password.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PasswordSignIn)]
 struct Login {
-    /// The address.
+    /// The email address.
     #[garde(length(max = 254))]
     #[schema(max_length = 254)]
     email: String,
     /// The password.
     #[garde(skip)]
     password: Password,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -167,14 +168,14 @@ struct Login {
 
 /// Sign in
 ///
-/// Begins a session. A wrong password and an address without an account are answered alike.
+/// Begins a session. The response to a wrong password and to an email address without an account is the same.
 #[utoipa::path(post, path = "/login", operation_id = "sign_in", request_body = Login, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
-    (status = 202, description = "The password is right; a second factor is to be shown.", body = ChallengeBody),
-    (status = 401, description = "There is no such account, or this is not its password."),
-    (status = 403, description = "The password is right, but the address is not confirmed, or the account is locked."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait."),
-    (status = 503, description = "Too many are signing in; `Retry-After` says when to try again.")))]
+    (status = 202, description = "The password is correct; a second factor is needed.", body = ChallengeBody),
+    (status = 401, description = "There is no such account, or the password is wrong."),
+    (status = 403, description = "The password is correct, but the email address is not verified, or the account is disabled."),
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait."),
+    (status = 503, description = "Too many passwords are being checked; `Retry-After` says when to try again.")))]
 async fn login(
     State(accounts): State<Accounts>,
     request: Request,
@@ -185,27 +186,27 @@ async fn login(
     signed_in(&accounts, &request, done, mode).await
 }
 
-/// A token from a link.
+/// The token of a magic link.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LinkSignIn {
-    /// As it is in the link.
+    /// The token from the link.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     token: String,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
     mode: Mode,
 }
 
-/// Sign in by link
+/// Sign in with a magic link
 ///
-/// Takes the token of a link that was sent by mail, once. Looking at the link's page takes nothing.
+/// Uses up the token of a link that was sent by mail. Opening the link's page does not use it.
 #[utoipa::path(post, path = "/magic-link/verify", operation_id = "sign_in_with_magic_link", request_body = LinkSignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
-    (status = 202, description = "The link is right; a second factor is to be shown.", body = ChallengeBody),
+    (status = 202, description = "The link is valid; a second factor is needed.", body = ChallengeBody),
     (status = 400, description = "The link is not valid, was used or has expired.")))]
 async fn verify_link(
     State(accounts): State<Accounts>,
@@ -217,16 +218,16 @@ async fn verify_link(
     signed_in(&accounts, &request, done, mode).await
 }
 
-/// A refresh token, or the browser's cookie.
+/// A refresh token, or the mode that reads it from the browser's cookie.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RefreshToken)]
 struct Refresh {
-    /// As it was given out; none in mode `cookie`.
+    /// The refresh token as it was returned. Absent in mode `cookie`.
     #[garde(inner(length(max = 200)))]
     #[schema(max_length = 200)]
     refresh_token: Option<String>,
-    /// Where the token is.
+    /// Where the token is sent.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -234,7 +235,8 @@ struct Refresh {
 }
 
 impl Refresh {
-    /// Nothing where none was presented.
+    /// Returns the refresh token, or an empty text if the request has none. Fails if cookies may not be used by this
+    /// request.
     fn token<'a>(&'a self, accounts: &Accounts, request: &'a Request) -> Result<&'a str, Error> {
         may_have_cookies(accounts, request, self.mode)?;
         let token = match self.mode {
@@ -247,9 +249,10 @@ impl Refresh {
 
 /// Refresh the tokens
 ///
-/// Gives the next pair for a refresh token, which is good once. One that was used before ends its session.
+/// Exchanges a refresh token for the next pair of tokens. Each refresh token is valid once; the use of an old one
+/// revokes its session.
 #[utoipa::path(post, path = "/refresh", operation_id = "refresh_session", request_body = Refresh, responses(
-    (status = 200, description = "The next pair.", body = TokenBody),
+    (status = 200, description = "The next pair of tokens.", body = TokenBody),
     (status = 401, description = "The token is not valid, was used or has expired.")))]
 async fn refresh(
     State(accounts): State<Accounts>,
@@ -262,9 +265,9 @@ async fn refresh(
 
 /// Sign out
 ///
-/// Ends the session of a refresh token. A token that means nothing is answered alike.
+/// Ends the session of a refresh token. The response to an unknown token is the same.
 #[utoipa::path(post, path = "/logout", operation_id = "sign_out", request_body = Refresh,
-    responses((status = 204, description = "The session has ended; its cookies are gone.")))]
+    responses((status = 204, description = "The session is ended and its cookies are deleted.")))]
 async fn logout(
     State(accounts): State<Accounts>,
     request: Request,

@@ -1,4 +1,4 @@
-//! Who is signed in.
+//! Routes of the caller's profile.
 
 use axum::extract::State;
 use garde::Validate;
@@ -14,28 +14,29 @@ use utoipa_axum::routes;
 
 use crate::{model::User, store::user::Profile, users::Users};
 
-/// For every caller: programs learn in whose name they call, and a page learns that an operator acts as the user.
+/// Returns the routes for every caller. API keys get their user; a page learns whether an operator impersonates the
+/// user.
 pub(crate) fn api() -> Api<Users> {
     Api::new().routes(routes!(get))
 }
 
-/// As [`api`], in the envelope.
+/// Returns the routes of [`api`] with responses in an envelope.
 pub(crate) fn v2() -> Api<Users> {
     Api::new().routes(routes!(get_v2))
 }
 
-/// For the user in person.
+/// Returns the routes that only users call, not API keys and not operators who impersonate a user.
 pub(crate) fn profile() -> Api<Users> {
     Api::new().routes(routes!(change))
 }
 
-/// As [`profile`], in the envelope.
+/// Returns the routes of [`profile`] with responses in an envelope.
 pub(crate) fn profile_v2() -> Api<Users> {
     Api::new().routes(routes!(change_v2))
 }
 
-/// Who is calling
-#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
+/// Get the profile
+#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller's profile.", body = Envelope<Me>)))]
 async fn get_v2(state: State<Users>, caller: Identity, meta: Meta) -> Result<Json<Envelope<Me>>, Error> {
     let Json(me) = get(state, caller).await?;
     Ok(Json(meta.wrap(me)))
@@ -43,7 +44,7 @@ async fn get_v2(state: State<Users>, caller: Identity, meta: Meta) -> Result<Jso
 
 /// Change the profile
 #[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
-    responses((status = 200, description = "The caller.", body = Envelope<Me>)))]
+    responses((status = 200, description = "The caller's profile.", body = Envelope<Me>)))]
 async fn change_v2(
     state: State<Users>,
     caller: Identity,
@@ -54,19 +55,19 @@ async fn change_v2(
     Ok(Json(meta.wrap(me)))
 }
 
-/// Who is signed in, and what they may do in the tenant chosen.
+/// The caller's user, the current tenant and the permissions in it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CurrentUser)]
 pub(crate) struct Me {
     #[serde(flatten)]
     user: User,
-    /// The tenant chosen.
+    /// The current tenant.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
-    /// What they may do in it.
+    /// The caller's permissions in the current tenant.
     #[schema(value_type = Vec<String>)]
     permissions: Permissions,
-    /// The operator who acts as this user, when one does.
+    /// The operator who impersonates the user, if one does.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     impersonated_by: Option<UserId>,
 }
@@ -79,41 +80,45 @@ impl Me {
 }
 
 /// Get the profile
-#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller.", body = Me)))]
+#[utoipa::path(get, path = "/", operation_id = "get_me", responses((status = 200, description = "The caller's profile.", body = Me)))]
 async fn get(State(users): State<Users>, caller: Identity) -> Result<Json<Me>, Error> {
     let user = users.find(caller.user).await?.ok_or_else(|| Error::not_found("user"))?;
     Ok(Json(Me::of(user, caller)))
 }
 
-/// What to change of a profile.
+/// The changes to a profile.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ProfileChange {
-    /// A new name.
+    /// The new display name.
     #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: Option<String>,
-    /// Where the picture is, `https://…`; `null` removes it.
+    /// The URL of the picture, `https://…`; `null` removes it.
     #[serde(default)]
     #[garde(inner(length(max = 2000), prefix("https://")))]
     #[schema(value_type = Option<String>, max_length = 2000, pattern = "^https://[^\\x00]*$")]
     picture: Patch<String>,
-    /// The language, as in BCP 47; `null` for the app's own.
+    /// The language tag as in BCP 47; `null` for the app's default language.
     #[serde(default)]
     #[garde(inner(length(min = 1, max = 35), custom(language_tag)))]
     #[schema(value_type = Option<String>, max_length = 35, pattern = "^[A-Za-z0-9-]+$")]
     locale: Patch<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde hands its context over so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context to rules by reference")]
 fn language_tag(tag: &str, (): &()) -> garde::Result {
     let allowed = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if allowed { Ok(()) } else { Err(garde::Error::new("is not a language tag as in BCP 47: `de-AT`")) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(garde::Error::new("is not a language tag; use one as in BCP 47, such as `de-AT`"))
+    }
 }
 
 /// Change the profile
 #[utoipa::path(patch, path = "/", operation_id = "update_me", request_body = ProfileChange,
-    responses((status = 200, description = "The caller.", body = Me)))]
+    responses((status = 200, description = "The caller's profile.", body = Me)))]
 async fn change(
     State(users): State<Users>,
     caller: Identity,

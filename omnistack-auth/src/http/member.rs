@@ -1,4 +1,4 @@
-//! Members of a team.
+//! Routes of the members of a team.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -15,36 +15,43 @@ use utoipa_axum::routes;
 
 use crate::{model::Member, tenant::Tenants};
 
+/// Returns the routes for users and API keys.
 pub(crate) fn api() -> Api<Tenants> {
     Api::new().routes(routes!(list)).routes(routes!(change, remove))
 }
 
-/// For users in person.
+/// Returns the route with which users leave a team.
 pub(crate) fn leaving() -> Api<Tenants> {
     Api::new().routes(routes!(leave))
 }
 
-/// Which part of a list in the order of ids.
+/// The query of a cursor page, in the order of ids.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// At most this many.
+    /// The maximum number of items.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[garde(skip)]
     cursor: Option<String>,
 }
 
 impl ListQuery {
+    /// Returns the requested number of items, or the default.
     pub(crate) fn limit(&self) -> u32 {
         self.limit.unwrap_or(PageRequest::DEFAULT_SIZE)
     }
 
-    /// Behind which id.
+    /// Returns the id after which the page begins. Fails with 422 if the cursor is invalid.
     pub(crate) fn after<T: FromStr>(&self) -> Result<Option<T>, Error> {
-        let wrong = || Error::invalid([FieldProblem::new("cursor", "is no cursor of this list")]);
+        let wrong = || {
+            Error::invalid([FieldProblem::new(
+                "cursor",
+                "is not a cursor of this list; send `next_cursor` of the previous page",
+            )])
+        };
         self.cursor.as_deref().map(|cursor| cursor.parse().map_err(|_| wrong())).transpose()
     }
 }
@@ -64,7 +71,7 @@ async fn list(
     Ok(Json(tenants.members(&caller, id, query.after()?, query.limit()).await?))
 }
 
-/// Which role.
+/// A member's new role.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct MemberChange {
@@ -76,13 +83,13 @@ struct MemberChange {
 
 /// Change a member's role
 ///
-/// Needs `members:manage`, and everything that the role before and the new one allow; a role that may transfer or delete the
-/// team also a sign-in of the last 10 minutes.
+/// Needs `members:manage` and every permission of the previous and of the new role. If one of them may transfer or
+/// delete the team, it also needs a sign-in within the last 10 minutes.
 #[utoipa::path(patch, path = "/{id}/members/{user}", operation_id = "update_member", request_body = MemberChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("user" = String, Path, format = Uuid, description = "The member.")),
     responses((status = 200, description = "The member.", body = Member),
-        (status = 409, description = "`LAST_OWNER`: a team needs one.")))]
+        (status = 409, description = "`LAST_OWNER`: a team needs at least one owner.")))]
 async fn change(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -94,12 +101,12 @@ async fn change(
 
 /// Remove a member
 ///
-/// Needs `members:manage`, and everything that the member's role allows.
+/// Needs `members:manage` and every permission of the member's role.
 #[utoipa::path(delete, path = "/{id}/members/{user}", operation_id = "remove_member",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("user" = String, Path, format = Uuid, description = "The member.")),
     responses((status = 204, description = "Removed."),
-        (status = 409, description = "`LAST_OWNER`: a team needs one.")))]
+        (status = 409, description = "`LAST_OWNER`: a team needs at least one owner.")))]
 async fn remove(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -112,8 +119,8 @@ async fn remove(
 /// Leave a team
 #[utoipa::path(post, path = "/{id}/leave", operation_id = "leave_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
-    responses((status = 204, description = "The caller is no member any more."),
-        (status = 409, description = "`LAST_OWNER`: a team needs one.")))]
+    responses((status = 204, description = "The caller has left the team."),
+        (status = 409, description = "`LAST_OWNER`: a team needs at least one owner.")))]
 async fn leave(
     State(tenants): State<Tenants>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Passkeys: adding one, signing in with it, and showing it as a second factor.
+//! Routes that add passkeys, sign in with them, and use them as a second factor.
 
 use ::http::StatusCode;
 use axum::{extract::State, response::Response};
@@ -28,20 +28,20 @@ use crate::{
     social::Social,
 };
 
-/// The accounts, and the providers there are.
+/// The state of the routes: the accounts, and social sign-in if it is configured.
 pub(crate) type Passkeys = (Accounts, Option<Social>);
 
-/// For anybody.
+/// Returns the public routes.
 pub(crate) fn public() -> Api<Accounts> {
     Api::new().routes(routes!(ask)).routes(routes!(sign_in))
 }
 
-/// For anybody who has a challenge.
+/// Returns the routes for a sign-in that needs a second factor.
 pub(crate) fn second_factor() -> Api<Accounts> {
     Api::new().routes(routes!(ask_for_second_factor)).routes(routes!(finish_with_passkey))
 }
 
-/// For who is signed in.
+/// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Passkeys> {
     Api::new()
         .routes(routes!(list))
@@ -53,15 +53,15 @@ pub(crate) fn app() -> Api<Passkeys> {
         .routes(routes!(show))
 }
 
-/// What a page hands to the browser.
+/// A WebAuthn ceremony, with the options for the browser.
 #[derive(Serialize, ToSchema)]
 struct CeremonyBody {
-    /// Goes back with what the device has signed, once.
+    /// The id of the ceremony. Send it back with the browser's credential, once.
     ceremony: String,
-    /// For `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`.
+    /// The options for `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`.
     #[schema(value_type = Object)]
     options: Value,
-    /// Seconds within which it is to come back.
+    /// The seconds until the ceremony expires.
     expires_in: u64,
 }
 
@@ -77,26 +77,26 @@ impl From<Ceremony> for Json<CeremonyBody> {
 
 /// Begin to sign in with a passkey
 ///
-/// Nobody has to say who they are: the device knows. The options are for `navigator.credentials.get`.
+/// Needs no user name: the passkey names the user. The options are for `navigator.credentials.get`.
 #[utoipa::path(post, path = "/start", operation_id = "begin_passkey_sign_in", responses(
-    (status = 200, description = "What the browser takes.", body = CeremonyBody)))]
+    (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody)))]
 async fn ask(State(accounts): State<Accounts>) -> Result<Json<CeremonyBody>, Error> {
     Ok(accounts.ask_for_passkey().await?.into())
 }
 
-/// What a device has signed.
+/// The browser's response to a sign-in ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasskeySignIn {
-    /// As it was given out.
+    /// The ceremony as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
-    /// The browser's `PublicKeyCredential`, by its `toJSON`.
+    /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
     #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -105,12 +105,13 @@ struct PasskeySignIn {
 
 /// Sign in with a passkey
 ///
-/// Begins a session that has shown a second factor: a passkey is two in one. Whatever is wrong is answered alike.
+/// Begins a session that counts as signed in with a second factor, since a passkey is two factors in one. Every failure
+/// of the passkey gets the same response.
 #[utoipa::path(post, path = "/finish", operation_id = "sign_in_with_passkey", request_body = PasskeySignIn, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
-    (status = 400, description = "It was not begun here, was used or has expired."),
-    (status = 401, description = "The passkey does not sign in here."),
-    (status = 403, description = "The passkey is right, but the account is locked.")))]
+    (status = 400, description = "The ceremony is unknown, was used or has expired."),
+    (status = 401, description = "The passkey is not accepted."),
+    (status = 403, description = "The passkey is correct, but the account is disabled.")))]
 async fn sign_in(
     State(accounts): State<Accounts>,
     request: Request,
@@ -121,21 +122,21 @@ async fn sign_in(
     signed_in(&accounts, &request, SignedIn::Tokens(tokens), mode).await
 }
 
-/// What a sign-in was answered with.
+/// The challenge of a sign-in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasskeyChallenge {
-    /// As it was given out. It stays good.
+    /// The challenge as it was returned. It stays valid.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
 }
 
-/// Begin to show a passkey as a second factor
+/// Begin to use a passkey as a second factor
 ///
-/// For a sign-in that was answered with a challenge whose `methods` name `passkey`.
+/// For a sign-in whose response was a challenge with `passkey` among its `methods`.
 #[utoipa::path(post, path = "/start", operation_id = "begin_passkey_second_factor", request_body = PasskeyChallenge, responses(
-    (status = 200, description = "What the browser takes.", body = CeremonyBody),
+    (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
     (status = 409, description = "The user has no passkey.")))]
 async fn ask_for_second_factor(
@@ -145,23 +146,23 @@ async fn ask_for_second_factor(
     Ok(accounts.ask_for_second_factor(&challenge).await?.into())
 }
 
-/// A challenge, and what a device has signed.
+/// The challenge of a sign-in, and the browser's response to a ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasskeySecondFactor {
-    /// Of the sign-in, as it was given out.
+    /// The challenge of the sign-in as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
-    /// As it was given out.
+    /// The ceremony as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
-    /// The browser's `PublicKeyCredential`, by its `toJSON`.
+    /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
     #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
-    /// How the tokens are handed over.
+    /// The way the tokens are returned.
     #[serde(default)]
     #[garde(skip)]
     #[schema(inline)]
@@ -170,11 +171,11 @@ struct PasskeySecondFactor {
 
 /// Sign in with a passkey as a second factor
 ///
-/// Finishes a sign-in that was answered with a challenge. Whatever comes of it, the challenge is used up.
+/// Completes a sign-in whose response was a challenge. The challenge is used up whether it succeeds or fails.
 #[utoipa::path(post, path = "/finish", operation_id = "finish_passkey_second_factor", request_body = PasskeySecondFactor, responses(
     (status = 200, description = "A session has begun.", body = TokenBody),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
-    (status = 401, description = "The passkey is not this user's: sign in again.")))]
+    (status = 401, description = "The passkey does not belong to the user. Sign in again.")))]
 async fn finish_with_passkey(
     State(accounts): State<Accounts>,
     request: Request,
@@ -189,42 +190,42 @@ async fn finish_with_passkey(
 /// The caller's passkeys.
 #[derive(Serialize, ToSchema)]
 struct PasskeyList {
-    /// The oldest first.
+    /// The passkeys, oldest first.
     items: Vec<Passkey>,
 }
 
 /// List passkeys
 #[utoipa::path(get, path = "/", operation_id = "list_passkeys",
-    responses((status = 200, description = "The caller's.", body = PasskeyList)))]
+    responses((status = 200, description = "The list.", body = PasskeyList)))]
 async fn list(State(state): State<Passkeys>, caller: Identity) -> Result<Json<PasskeyList>, Error> {
     Ok(Json(PasskeyList { items: state.0.passkeys(&caller).await? }))
 }
 
 /// Begin to add a passkey
 ///
-/// For who has signed in within ten minutes; who has a second factor, with that. The options are for
+/// Needs a sign-in within the last ten minutes, and the second factor if the user has one. The options are for
 /// `navigator.credentials.create`.
 #[utoipa::path(post, path = "/start", operation_id = "begin_passkey_registration", responses(
-    (status = 200, description = "What the browser takes.", body = CeremonyBody),
-    (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
-    (status = 403, description = "The address is not confirmed.")))]
+    (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
+    (status = 401, description = "The sign-in is older than 10 minutes, or was without the second factor."),
+    (status = 403, description = "The email address is not verified.")))]
 async fn begin(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
     Ok(state.0.begin_passkey(&caller).await?.into())
 }
 
-/// What a device has made.
+/// The browser's response to a registration ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPasskey {
-    /// As it was given out.
+    /// The ceremony as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
-    /// The browser's `PublicKeyCredential`, by its `toJSON`.
+    /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
     #[garde(skip)]
     #[schema(value_type = Object)]
     credential: RegisterPublicKeyCredential,
-    /// What it is to be called: where it is kept.
+    /// The name of the passkey, such as the place where it is stored.
     #[serde(default = "unnamed")]
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
@@ -237,13 +238,13 @@ fn unnamed() -> String {
 
 /// Add a passkey
 ///
-/// It signs in from now on. The user is told by mail.
+/// The passkey can sign in from now on. The user is informed by mail.
 #[utoipa::path(post, path = "/finish", operation_id = "register_passkey", request_body = NewPasskey, responses(
     (status = 201, description = "The passkey.", body = Passkey),
-    (status = 400, description = "It was not begun by the caller, was used or has expired."),
-    (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
-    (status = 409, description = "It is known already, or there are too many."),
-    (status = 422, description = "It was not made for this site and now, by a device that knows its user.")))]
+    (status = 400, description = "The ceremony was not begun by the caller, was used or has expired."),
+    (status = 401, description = "The sign-in is older than 10 minutes, or was without the second factor."),
+    (status = 409, description = "The passkey is registered already, or the user has too many."),
+    (status = 422, description = "The passkey was not created for this site and this ceremony, or the device did not verify its user.")))]
 async fn add(
     State(state): State<Passkeys>,
     caller: Identity,
@@ -255,11 +256,11 @@ async fn add(
     Ok((StatusCode::CREATED, Json(passkey)))
 }
 
-/// A name.
+/// A passkey's new name.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PasskeyName {
-    /// What it is to be called.
+    /// The new name.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
@@ -282,14 +283,14 @@ async fn rename(
 
 /// Remove a passkey
 ///
-/// For who has signed in within ten minutes. Ends every session but this one, and tells the user by mail. Never takes the
-/// last way to sign in.
+/// Needs a sign-in within the last ten minutes. Ends every other session and informs the user by mail. Fails if the
+/// passkey is the last sign-in method.
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_passkey",
     params(("id" = String, Path, format = Uuid, description = "The passkey.")), responses(
-    (status = 204, description = "It is gone."),
-    (status = 401, description = "The sign-in is too long ago."),
+    (status = 204, description = "Removed."),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "The caller has no such passkey."),
-    (status = 409, description = "There would be no way left to sign in.")))]
+    (status = 409, description = "`LAST_WAY_IN`: it is the user's last sign-in method.")))]
 async fn remove(
     State(state): State<Passkeys>,
     caller: Identity,
@@ -301,37 +302,37 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Begin to show a passkey
+/// Begin to verify a passkey
 ///
-/// For a session that goes on: where a route asks for a second factor, or for a recent sign-in.
+/// For a session in progress: before a route that needs a second factor or a fresh sign-in.
 #[utoipa::path(post, path = "/verify/start", operation_id = "begin_passkey_verification", responses(
-    (status = 200, description = "What the browser takes.", body = CeremonyBody),
+    (status = 200, description = "The ceremony, with the options for the browser.", body = CeremonyBody),
     (status = 409, description = "The caller has no passkey.")))]
 async fn ask_caller(State(state): State<Passkeys>, caller: Identity) -> Result<Json<CeremonyBody>, Error> {
     Ok(state.0.ask_caller(&caller).await?.into())
 }
 
-/// What a device has signed.
+/// The browser's response to a verification ceremony.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ShownPasskey {
-    /// As it was given out.
+    /// The ceremony as it was returned.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     ceremony: String,
-    /// The browser's `PublicKeyCredential`, by its `toJSON`.
+    /// The browser's `PublicKeyCredential`, serialised by its `toJSON`.
     #[garde(skip)]
     #[schema(value_type = Object)]
     credential: PublicKeyCredential,
 }
 
-/// Show a passkey
+/// Verify a passkey
 ///
-/// From now on this session has shown a second factor.
+/// From now on the session counts as signed in with a second factor.
 #[utoipa::path(post, path = "/verify/finish", operation_id = "verify_passkey", request_body = ShownPasskey, responses(
-    (status = 204, description = "It is noted."),
-    (status = 400, description = "It was not begun by the caller, was used or has expired."),
-    (status = 422, description = "It is no passkey of the caller's.")))]
+    (status = 204, description = "Verified."),
+    (status = 400, description = "The ceremony was not begun by the caller, was used or has expired."),
+    (status = 422, description = "The passkey does not belong to the caller.")))]
 async fn show(
     State(state): State<Passkeys>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Roles of a team.
+//! Routes of the roles of a team.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -19,16 +19,17 @@ use crate::{
 
 type Roles = (Tenants, KnownPermissions);
 
+/// Returns the routes for users and API keys.
 pub(crate) fn api() -> Api<Roles> {
     Api::new().routes(routes!(matrix, create)).routes(routes!(change, remove))
 }
 
 /// List roles
 ///
-/// Who may do what: every permission of the app, and each role with those it allows. Needs `roles:read`.
+/// Returns every permission of the app, and each role with the permissions it grants. Needs `roles:read`.
 #[utoipa::path(get, path = "/{id}/roles", operation_id = "list_roles",
     params(("id" = String, Path, format = Uuid, description = "The team.")),
-    responses((status = 200, description = "The matrix.", body = Matrix)))]
+    responses((status = 200, description = "The roles and the permissions they grant.", body = Matrix)))]
 async fn matrix(
     State((tenants, known)): State<Roles>,
     caller: Identity,
@@ -37,15 +38,15 @@ async fn matrix(
     Ok(Json(tenants.matrix(&caller, id, &known).await?))
 }
 
-/// A role to be.
+/// A custom role to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewRole {
-    /// Its name, of `a-z 0-9 -`.
+    /// The name: 2 to 40 characters of `a-z 0-9 -`, beginning with a letter.
     #[garde(length(min = 2, max = 40), custom(role_name))]
     #[schema(min_length = 2, max_length = 40, pattern = "^[a-z][a-z0-9-]*$")]
     name: String,
-    /// What it allows: permissions of the app by their names.
+    /// The permissions it grants, by their names in the app.
     #[garde(custom(some))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     permissions: Permissions,
@@ -54,25 +55,26 @@ struct NewRole {
 fn role_name(name: &str, (): &()) -> garde::Result {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let good = name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(allowed);
-    if good { Ok(()) } else { Err(garde::Error::new("must be of a-z, 0-9 and -, with a letter first")) }
+    if good { Ok(()) } else { Err(garde::Error::new("must consist of a-z, 0-9 and -, and begin with a letter")) }
 }
 
+/// Fails unless there are 1 to 200 permissions.
 pub(crate) fn some(permissions: &Permissions, (): &()) -> garde::Result {
     match permissions.iter().count() {
-        0 => Err(garde::Error::new("is empty")),
+        0 => Err(garde::Error::new("is empty; name at least one permission")),
         1..=200 => Ok(()),
-        _ => Err(garde::Error::new("has more than 200")),
+        _ => Err(garde::Error::new("has more than 200 permissions")),
     }
 }
 
 /// Create a role
 ///
-/// Needs `roles:manage`, and every permission the role gets; for `tenant:transfer` and `tenant:delete` also a sign-in of the
-/// last 10 minutes.
+/// Needs `roles:manage` and every permission of the role. For `tenant:transfer` and `tenant:delete` it also needs a
+/// sign-in within the last 10 minutes.
 #[utoipa::path(post, path = "/{id}/roles", operation_id = "create_role", request_body = NewRole,
     params(("id" = String, Path, format = Uuid, description = "The team.")),
     responses((status = 201, description = "The role.", body = RoleRow),
-        (status = 409, description = "`ROLE_EXISTS`: the team has one of this name.")))]
+        (status = 409, description = "`ROLE_EXISTS`: the team has a role of this name.")))]
 async fn create(
     State((tenants, known)): State<Roles>,
     caller: Identity,
@@ -83,11 +85,11 @@ async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// What it allows from now on.
+/// The changes to a custom role.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RoleChange {
-    /// Permissions of the app by their names.
+    /// The permissions it grants from now on, by their names in the app.
     #[garde(custom(some))]
     #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
     permissions: Permissions,
@@ -95,12 +97,13 @@ struct RoleChange {
 
 /// Change a role
 ///
-/// Holds at once for all who have it. Needs `roles:manage`, and every permission it had and gets.
+/// Takes effect immediately for all members with the role. Needs `roles:manage` and every permission of the role before
+/// and after the change.
 #[utoipa::path(patch, path = "/{id}/roles/{name}", operation_id = "update_role", request_body = RoleChange,
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("name" = String, Path, description = "The role.")),
     responses((status = 200, description = "The role.", body = RoleRow),
-        (status = 404, description = "The team has made none of this name.")))]
+        (status = 404, description = "The team has no custom role of this name.")))]
 async fn change(
     State((tenants, known)): State<Roles>,
     caller: Identity,
@@ -112,12 +115,12 @@ async fn change(
 
 /// Delete a role
 ///
-/// Needs `roles:manage`, and every permission it has.
+/// Needs `roles:manage` and every permission of the role.
 #[utoipa::path(delete, path = "/{id}/roles/{name}", operation_id = "delete_role",
     params(("id" = String, Path, format = Uuid, description = "The team."),
         ("name" = String, Path, description = "The role.")),
     responses((status = 204, description = "Deleted."),
-        (status = 409, description = "`ROLE_IN_USE`: members hold it, or are invited with it.")))]
+        (status = 409, description = "`ROLE_IN_USE`: members have the role, or are invited with it.")))]
 async fn remove(
     State(state): State<Roles>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Listing and ending sessions.
+//! Routes that list and end the caller's sessions.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::{account::Accounts, model::SessionInfo};
 
-/// For who is signed in.
+/// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Accounts> {
     Api::new().routes(routes!(list)).routes(routes!(end))
 }
@@ -23,20 +23,20 @@ pub(crate) fn app() -> Api<Accounts> {
 struct SessionBody {
     #[serde(flatten)]
     session: SessionInfo,
-    /// Whether it is the one that asks.
+    /// Whether it is the session that makes this request.
     current: bool,
 }
 
 /// The caller's sessions.
 #[derive(Serialize, ToSchema)]
 struct SessionList {
-    /// The newest first, at most 200.
+    /// The sessions, newest first, at most 200.
     items: Vec<SessionBody>,
 }
 
 /// List sessions
 ///
-/// Where the caller is signed in.
+/// Lists the caller's sessions, each a sign-in on one device.
 #[utoipa::path(get, path = "/", operation_id = "list_sessions", responses((status = 200, description = "The sessions.", body = SessionList)))]
 async fn list(State(accounts): State<Accounts>, caller: Identity) -> Result<Json<SessionList>, Error> {
     let current = |session: SessionInfo| SessionBody { current: caller.session == Some(session.id), session };
@@ -46,9 +46,9 @@ async fn list(State(accounts): State<Accounts>, caller: Identity) -> Result<Json
 
 /// End a session
 ///
-/// Signs the device out. Its access token is refused from now on.
+/// Signs the device out. The session's access tokens are refused immediately.
 #[utoipa::path(delete, path = "/{id}", operation_id = "end_session", params(("id" = String, Path, format = Uuid, description = "The session.")),
-    responses((status = 204, description = "It has ended."), (status = 404, description = "The caller has no such session.")))]
+    responses((status = 204, description = "The session is ended."), (status = 404, description = "The caller has no such session.")))]
 async fn end(
     State(accounts): State<Accounts>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Codes by text message: a number as a second factor, and having a code sent to it.
+//! Routes of SMS codes: adding a phone number as a second factor, and sending a code to it.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -20,12 +20,12 @@ use crate::{
     sms_code::GOOD_FOR,
 };
 
-/// For anybody who has a challenge.
+/// Returns the route for a sign-in that needs a second factor.
 pub(crate) fn second_factor() -> Api<Accounts> {
     Api::new().routes(routes!(send_for_challenge))
 }
 
-/// For who is signed in.
+/// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Accounts> {
     Api::new()
         .guarded(Require::recent(RECENT), routes!(begin))
@@ -34,12 +34,12 @@ pub(crate) fn app() -> Api<Accounts> {
         .guarded(Require::recent(RECENT).second_factor(), routes!(remove))
 }
 
-/// A code is on its way.
+/// A code that was sent by SMS.
 #[derive(Serialize, ToSchema)]
 struct CodeSent {
-    /// The number it goes to, by its beginning and its end: `+49•••••67`.
+    /// The phone number with its middle hidden: `+49•••••67`.
     phone: String,
-    /// Seconds the code is good for.
+    /// The seconds until the code expires.
     expires_in: u64,
 }
 
@@ -47,25 +47,25 @@ fn sent(phone: String) -> (StatusCode, Json<CodeSent>) {
     (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: GOOD_FOR.as_secs() }))
 }
 
-/// What a sign-in was answered with.
+/// The challenge of a sign-in.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SmsChallenge {
-    /// As it was given out. It stays good.
+    /// The challenge as it was returned. It stays valid.
     #[garde(length(max = 200))]
     #[schema(max_length = 200)]
     challenge: String,
 }
 
-/// Have a code sent at sign-in
+/// Send a code at sign-in
 ///
-/// For a sign-in that was answered with a challenge whose `methods` name `sms`. The code goes, with the challenge, where a
-/// code of an app does; one that was sent before is not good any more.
+/// For a sign-in whose response was a challenge with `sms` among its `methods`. Send the code with the challenge, as
+/// the code of an app. A code that was sent earlier is no longer valid.
 #[utoipa::path(post, path = "/", operation_id = "send_sign_in_sms_code", request_body = SmsChallenge, responses(
-    (status = 202, description = "A code is on its way.", body = CodeSent),
+    (status = 202, description = "The code was sent.", body = CodeSent),
     (status = 400, description = "The challenge is not valid, was used or has expired."),
-    (status = 409, description = "The user has no number for codes."),
-    (status = 429, description = "Too many were sent; `Retry-After` says how long to wait.")))]
+    (status = 409, description = "The user has no phone number for codes."),
+    (status = 429, description = "Too many codes were sent; `Retry-After` says how long to wait.")))]
 async fn send_for_challenge(
     State(accounts): State<Accounts>,
     request: Request,
@@ -74,51 +74,51 @@ async fn send_for_challenge(
     Ok(sent(accounts.text_for_challenge(&challenge, &request.visitor).await?))
 }
 
-/// A number.
+/// A phone number to add.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPhone {
-    /// As the whole world writes it: `+`, the country's code, and digits.
+    /// The phone number in international form: `+`, the country code, and digits.
     #[garde(length(max = 40), custom(number))]
     #[schema(max_length = 40, example = "+491701234567")]
     phone: String,
 }
 
-/// The message of what is wrong; what was typed is not in it.
+/// Fails if the text is not a phone number. The message does not contain the text.
 fn number(text: &str, (): &()) -> garde::Result {
     match text.parse::<PhoneNumber>() {
         Ok(_) => Ok(()),
-        Err(error) => Err(garde::Error::new(format!("is no number a message can be sent to: {error}"))),
+        Err(error) => Err(garde::Error::new(format!("is not a phone number that messages can be sent to: {error}"))),
     }
 }
 
 /// Add a number for codes
 ///
-/// Sends a code to it. It counts once that code was shown. For who has signed in within ten minutes; who has a second factor,
-/// with that.
+/// Sends a code to the number, which becomes a second factor when that code is confirmed. Needs a sign-in within the
+/// last ten minutes, and the second factor if the user has one.
 #[utoipa::path(post, path = "/", operation_id = "begin_sms_codes", request_body = NewPhone, responses(
-    (status = 202, description = "A code is on its way.", body = CodeSent),
-    (status = 401, description = "The sign-in is too long ago, or was without the second factor."),
-    (status = 403, description = "The address is not confirmed."),
-    (status = 409, description = "There is a number already."),
-    (status = 422, description = "That is no telephone number."),
-    (status = 429, description = "Too many were sent; `Retry-After` says how long to wait.")))]
+    (status = 202, description = "The code was sent.", body = CodeSent),
+    (status = 401, description = "The sign-in is older than 10 minutes, or was without the second factor."),
+    (status = 403, description = "The email address is not verified."),
+    (status = 409, description = "The user has a phone number already."),
+    (status = 422, description = "The phone number is invalid."),
+    (status = 429, description = "Too many codes were sent; `Retry-After` says how long to wait.")))]
 async fn begin(
     State(accounts): State<Accounts>,
     caller: Identity,
     request: Request,
     Json(NewPhone { phone }): Json<NewPhone>,
 ) -> Result<(StatusCode, Json<CodeSent>), Error> {
-    // It was read before.
+    // The validation has parsed it before.
     let number: PhoneNumber = phone.parse().map_err(Error::internal)?;
     Ok(sent(accounts.begin_phone(&caller, &number, &request.visitor).await?))
 }
 
-/// A code.
+/// The code of an SMS.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SmsCode {
-    /// Of the message.
+    /// The code from the message.
     #[garde(length(max = 100))]
     #[schema(max_length = 100)]
     code: String,
@@ -126,12 +126,12 @@ struct SmsCode {
 
 /// Confirm a number for codes
 ///
-/// Ends every session but this one, and tells the user by mail.
+/// Ends every other session and informs the user by mail.
 #[utoipa::path(post, path = "/confirm", operation_id = "confirm_sms_codes", request_body = SmsCode, responses(
-    (status = 204, description = "It is a second factor now, and this session has shown it."),
-    (status = 409, description = "No number waits for its code, or the code is good no more."),
+    (status = 204, description = "The second factor is active, and this session has verified it."),
+    (status = 409, description = "No phone number waits for its code, or the code has expired."),
     (status = 422, description = "The code is wrong."),
-    (status = 429, description = "Too many were wrong; `Retry-After` says how long to wait.")))]
+    (status = 429, description = "Too many failed attempts; `Retry-After` says how long to wait.")))]
 async fn confirm(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -142,14 +142,14 @@ async fn confirm(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Have a code sent
+/// Send a code
 ///
-/// For a session that goes on, where a route asks for a second factor or for a recent sign-in: the code is shown as one of an
-/// app is.
+/// For a session in progress, before a route that needs a second factor or a fresh sign-in. Verify the code as the code
+/// of an app.
 #[utoipa::path(post, path = "/send", operation_id = "send_sms_code", responses(
-    (status = 202, description = "A code is on its way.", body = CodeSent),
-    (status = 409, description = "The caller has no number for codes."),
-    (status = 429, description = "Too many were sent; `Retry-After` says how long to wait.")))]
+    (status = 202, description = "The code was sent.", body = CodeSent),
+    (status = 409, description = "The caller has no phone number for codes."),
+    (status = 429, description = "Too many codes were sent; `Retry-After` says how long to wait.")))]
 async fn send(
     State(accounts): State<Accounts>,
     caller: Identity,
@@ -160,11 +160,11 @@ async fn send(
 
 /// Remove the number for codes
 ///
-/// Ends every session but this one, and tells the user by mail.
+/// Ends every other session and informs the user by mail.
 #[utoipa::path(delete, path = "/", operation_id = "remove_sms_codes", responses(
-    (status = 204, description = "It is gone."),
-    (status = 401, description = "No second factor was shown a short while ago."),
-    (status = 404, description = "There is none.")))]
+    (status = 204, description = "Removed."),
+    (status = 401, description = "The session has not verified a second factor within the last 10 minutes."),
+    (status = 404, description = "The user has no phone number for codes.")))]
 async fn remove(State(accounts): State<Accounts>, caller: Identity, request: Request) -> Result<StatusCode, Error> {
     accounts.remove_factor(&caller, CodeFactor::Phone, &request.visitor).await?;
     Ok(StatusCode::NO_CONTENT)

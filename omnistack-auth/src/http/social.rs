@@ -1,4 +1,4 @@
-//! Signing in with a provider, and linking with one.
+//! Routes of social sign-in and of linked identities.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ use crate::{
     social::{Back, COOKIE, Done, Social},
 };
 
-/// For anybody.
+/// Returns the public routes.
 pub(crate) fn api() -> Api<Social> {
     Api::new().routes(routes!(start)).routes(routes!(callback))
 }
 
-/// For who is signed in.
+/// Returns the routes for signed-in users.
 pub(crate) fn app() -> Api<Social> {
     Api::new()
         .routes(routes!(list))
@@ -40,23 +40,23 @@ pub(crate) fn app() -> Api<Social> {
         .guarded(Require::recent(RECENT), routes!(unlink))
 }
 
-/// Where to go at the end.
+/// The query of a sign-in with a provider.
 #[derive(Deserialize, Validate)]
 struct Begin {
-    /// A path of the app: `/projects`. Its front page when absent.
+    /// A path of the app to go to at the end: `/projects`. If absent, `/`.
     #[garde(skip)]
     return_to: Option<String>,
 }
 
 /// Sign in with a provider
 ///
-/// Sends the browser to the provider. The sign-in takes ten minutes at most, in this browser.
+/// Redirects the browser to the provider. The sign-in must be completed in the same browser within ten minutes.
 #[utoipa::path(get, path = "/{provider}/start", operation_id = "start_social_sign_in",
-    params(("provider" = String, Path, description = "Its name: `google`."),
-    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
-    (status = 302, description = "To the provider."),
+    params(("provider" = String, Path, description = "The provider's name: `google`."),
+    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app to go to at the end: `/projects`. If absent, `/`.")), responses(
+    (status = 302, description = "A redirect to the provider."),
     (status = 404, description = "There is no such provider."),
-    (status = 422, description = "`return_to` is no path of the app."),
+    (status = 422, description = "`return_to` is not a path of the app."),
     (status = 503, description = "The provider can't be reached.")))]
 async fn start(
     State(social): State<Social>,
@@ -70,22 +70,22 @@ async fn start(
     }
 }
 
-/// Come back from a provider
+/// Complete a sign-in with a provider
 ///
-/// Takes the browser back. It is signed in by cookies then, and goes on to `return_to`; to `/auth/second-factor#challenge=…`
-/// where a second factor is to be shown. What goes wrong is an error in the usual form for programs; a browser that looks at
-/// pages goes to `/auth/error#code=…`.
-#[utoipa::path(get, path = "/{provider}/callback", operation_id = "finish_social_sign_in", params(("provider" = String, Path, description = "Its name: `google`."),
-    ("state" = Option<String>, Query, description = "As it was sent along."),
-    ("code" = Option<String>, Query, description = "For the exchange."),
-    ("error" = Option<String>, Query, description = "In place of a code."),
-    ("iss" = Option<String>, Query, description = "Who answers (RFC 9207).")), responses(
-    (status = 303, description = "Back to the app."),
+/// The provider redirects the browser here. The browser then has the session's cookies and is redirected to
+/// `return_to`, or to `/auth/second-factor#challenge=…` if a second factor is needed. Errors have the usual form; a
+/// browser that accepts HTML is redirected to `/auth/error#code=…` instead.
+#[utoipa::path(get, path = "/{provider}/callback", operation_id = "finish_social_sign_in", params(("provider" = String, Path, description = "The provider's name: `google`."),
+    ("state" = Option<String>, Query, description = "The state parameter, as it was sent to the provider."),
+    ("code" = Option<String>, Query, description = "The authorization code."),
+    ("error" = Option<String>, Query, description = "The error code, if the provider sends no authorization code."),
+    ("iss" = Option<String>, Query, description = "The issuer of the response (RFC 9207).")), responses(
+    (status = 303, description = "A redirect back to the app."),
     (status = 400, description = "The sign-in was not begun in this browser, was used, or has expired."),
-    (status = 401, description = "The ID token is not good."),
-    (status = 403, description = "The user has cancelled, or the account is locked."),
-    (status = 409, description = "There is an account with this address, or another is linked."),
-    (status = 502, description = "The provider refuses the app, or its answer can't be used."),
+    (status = 401, description = "The ID token is invalid."),
+    (status = 403, description = "The user has cancelled, or the account is disabled."),
+    (status = 409, description = "An account with this email address exists, or another identity is linked."),
+    (status = 502, description = "The provider refuses the app, or its response is invalid."),
     (status = 503, description = "The provider can't be reached.")))]
 async fn callback(
     State(social): State<Social>,
@@ -110,7 +110,7 @@ async fn callback(
     }
 }
 
-/// Hands over what came of it.
+/// Creates the response to a completed sign-in or link.
 async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Response, Error> {
     let accounts = social.accounts();
     match done {
@@ -122,9 +122,10 @@ async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Respon
             Ok(response)
         }
         Done::SignedIn(SignedIn::SecondFactor(challenge), return_to) => {
-            // Nobody is signed in until the factor is shown, and not as somebody else either.
+            // The earlier session ends first, so the browser is not signed in as another user while the factor is
+            // verified.
             end_before(accounts, request).await?;
-            // Behind the `#`, so that no server's log has it.
+            // The challenge is in the fragment, which is not sent to servers and not logged.
             let mut parts = form_urlencoded::Serializer::new(String::new());
             parts
                 .append_pair("challenge", challenge.token.expose_secret())
@@ -141,7 +142,7 @@ async fn arrive(social: &Social, request: &Request, done: Done) -> Result<Respon
     }
 }
 
-/// No session outlives the sign-in that follows it.
+/// Ends the session that the browser had before, so that it does not outlive the new sign-in.
 async fn end_before(accounts: &Accounts, request: &Request) -> Result<(), Error> {
     if let Some(before) = request.refresh_cookie() {
         accounts.sessions().end_by_token(before).await?;
@@ -149,14 +150,14 @@ async fn end_before(accounts: &Accounts, request: &Request) -> Result<(), Error>
     Ok(())
 }
 
-/// An error, or the page that shows it.
+/// Returns the error, or a redirect to the error page if the client accepts HTML.
 fn failed(social: &Social, request: &Request, error: Error) -> Result<Response, Error> {
     if !request.is_for_a_page() {
         return Err(error);
     }
     let mut parts = form_urlencoded::Serializer::new(String::new());
     parts.append_pair("code", error.code());
-    // It is logged as any other.
+    // Turning the error into a response logs it.
     drop(error.into_response());
     to(StatusCode::SEE_OTHER, &social.url(&format!("/auth/error#{}", parts.finish())))
 }
@@ -167,7 +168,7 @@ fn to(status: StatusCode, url: &str) -> Result<Response, Error> {
     Ok((status, [(header::LOCATION, url), (header::CACHE_CONTROL, store)]).into_response())
 }
 
-/// Has the browser keep the way it is sent on.
+/// Sets the cookie that carries the state of the sign-in.
 fn keep(mut response: Response, flow: &str) -> Response {
     response
         .headers_mut()
@@ -180,36 +181,37 @@ fn forget(response: &mut Response) {
     response.headers_mut().extend(gone.map(|cookie| (header::SET_COOKIE, cookie)));
 }
 
-/// Where to go.
+/// The page to open.
 #[derive(Serialize, ToSchema)]
 struct Departure {
-    /// The page at the provider the browser is to open.
+    /// The URL of the page at the provider that the browser opens.
     url: String,
 }
 
-/// What the caller is linked with.
+/// The caller's linked identities.
 #[derive(Serialize, ToSchema)]
 struct IdentityList {
-    /// The oldest first.
+    /// The linked identities, oldest first.
     items: Vec<LinkedIdentity>,
 }
 
 /// List linked providers
-#[utoipa::path(get, path = "/", operation_id = "list_identities", responses((status = 200, description = "The caller's.", body = IdentityList)))]
+#[utoipa::path(get, path = "/", operation_id = "list_identities", responses((status = 200, description = "The list.", body = IdentityList)))]
 async fn list(State(social): State<Social>, caller: Identity) -> Result<Json<IdentityList>, Error> {
     Ok(Json(IdentityList { items: social.identities(&caller).await? }))
 }
 
 /// Link with a provider
 ///
-/// For who has signed in within ten minutes. The browser opens the page at the provider, and comes back linked.
+/// Needs a sign-in within the last ten minutes. The browser opens the returned URL at the provider and comes back
+/// linked.
 #[utoipa::path(post, path = "/{provider}/start", operation_id = "link_identity",
-    params(("provider" = String, Path, description = "Its name: `google`."),
-    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app: `/projects`. Its front page when absent.")), responses(
+    params(("provider" = String, Path, description = "The provider's name: `google`."),
+    ("return_to" = Option<String>, Query, max_length = 1000, description = "A path of the app to go to at the end: `/projects`. If absent, `/`.")), responses(
     (status = 200, description = "The page to open.", body = Departure),
-    (status = 401, description = "The sign-in is too long ago."),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
     (status = 404, description = "There is no such provider."),
-    (status = 422, description = "`return_to` is no path of the app."),
+    (status = 422, description = "`return_to` is not a path of the app."),
     (status = 503, description = "The provider can't be reached.")))]
 async fn link(
     State(social): State<Social>,
@@ -224,12 +226,13 @@ async fn link(
 
 /// Unlink from a provider
 ///
-/// For who has signed in within ten minutes. Signs every other device out. Never takes the last way to sign in.
-#[utoipa::path(delete, path = "/{provider}", operation_id = "unlink_identity", params(("provider" = String, Path, description = "Its name: `google`.")),
-    responses((status = 204, description = "They are linked no more."),
-    (status = 401, description = "The sign-in is too long ago."),
-    (status = 404, description = "There is no such provider, or they weren't linked."),
-    (status = 409, description = "There would be no way left to sign in.")))]
+/// Needs a sign-in within the last ten minutes. Ends every other session. Fails if the linked identity is the last
+/// sign-in method.
+#[utoipa::path(delete, path = "/{provider}", operation_id = "unlink_identity", params(("provider" = String, Path, description = "The provider's name: `google`.")),
+    responses((status = 204, description = "Unlinked."),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 10 minutes."),
+    (status = 404, description = "There is no such provider, or it is not linked."),
+    (status = 409, description = "`LAST_WAY_IN`: it is the user's last sign-in method.")))]
 async fn unlink(
     State(social): State<Social>,
     caller: Identity,

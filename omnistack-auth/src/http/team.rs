@@ -1,4 +1,4 @@
-//! Teams.
+//! Routes of teams.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -20,11 +20,12 @@ use crate::{
     tenant::{Rights, Tenants},
 };
 
+/// Returns the routes for users and API keys.
 pub(crate) fn api() -> Api<Tenants> {
     Api::new().routes(routes!(list)).routes(routes!(get, change))
 }
 
-/// For users in person.
+/// Returns the routes that only users call, not API keys and not operators who impersonate a user.
 pub(crate) fn personal() -> Api<Tenants> {
     Api::new()
         .routes(routes!(create))
@@ -33,19 +34,19 @@ pub(crate) fn personal() -> Api<Tenants> {
         .guarded(Require::recent(RECENT), routes!(transfer))
 }
 
-/// What is recorded of a team.
+/// Returns the route of a team's audit entries.
 pub(crate) fn activity() -> Api<(Tenants, AuditStore)> {
     Api::new().routes(routes!(list_activity))
 }
 
-/// A team, and the caller in it.
+/// A team, with the caller's role and permissions in it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TeamBody {
     #[serde(flatten)]
     tenant: Tenant,
     /// The caller's role.
     role: String,
-    /// What the caller may do there.
+    /// The caller's permissions in the team.
     #[schema(value_type = Vec<String>)]
     permissions: Permissions,
 }
@@ -59,13 +60,14 @@ impl From<Rights> for TeamBody {
 /// The caller's teams.
 #[derive(Serialize, ToSchema)]
 struct TeamList {
-    /// The first joined first, at most 200. The one with `personal_of` is the caller's own.
+    /// The teams in the order in which the caller joined them, at most 200. The one with `personal_of` is the caller's
+    /// personal tenant.
     items: Vec<TeamBody>,
 }
 
 /// List teams
 ///
-/// Those the caller is a member of.
+/// Lists the teams that the caller is a member of.
 #[utoipa::path(get, path = "/", operation_id = "list_teams",
     responses((status = 200, description = "The teams.", body = TeamList)))]
 async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamList>, Error> {
@@ -73,15 +75,15 @@ async fn list(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<T
     Ok(Json(TeamList { items }))
 }
 
-/// A team to be.
+/// A team to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTeam {
-    /// What it is called.
+    /// The display name.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
-    /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.
+    /// The slug, the team's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
     #[garde(inner(length(max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
@@ -92,7 +94,7 @@ struct NewTeam {
 /// The caller becomes its owner.
 #[utoipa::path(post, path = "/", operation_id = "create_team", request_body = NewTeam, responses(
     (status = 201, description = "The team.", body = TeamBody),
-    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+    (status = 409, description = "`SLUG_TAKEN`: another tenant has this slug.")))]
 async fn create(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -106,7 +108,7 @@ async fn create(
 #[utoipa::path(get, path = "/{id}", operation_id = "get_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
-    (status = 404, description = "There is none the caller is a member of.")))]
+    (status = 404, description = "The caller is not a member of such a tenant.")))]
 async fn get(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -117,15 +119,15 @@ async fn get(
     Ok(Json(rights.into()))
 }
 
-/// What to change of a team.
+/// The changes to a team.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct TeamChange {
-    /// Another name.
+    /// The new display name.
     #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: Option<String>,
-    /// Another name in addresses.
+    /// The new slug.
     #[garde(inner(length(max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
@@ -137,7 +139,7 @@ struct TeamChange {
 #[utoipa::path(patch, path = "/{id}", operation_id = "update_team", request_body = TeamChange,
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
-    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+    (status = 409, description = "`SLUG_TAKEN`: another tenant has this slug.")))]
 async fn change(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -149,12 +151,12 @@ async fn change(
 
 /// Delete a team
 ///
-/// It goes on until `delete_at` and can be restored; then it is gone for good. Needs `tenant:delete` and a sign-in of the
-/// last 10 minutes.
+/// The team stays usable until `delete_at` and can be restored until then; after that it is deleted permanently. Needs
+/// `tenant:delete` and a sign-in within the last 10 minutes.
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team, with its `delete_at`.", body = TeamBody),
-    (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
+    (status = 409, description = "`PERSONAL_TENANT`: a personal tenant is deleted with its user's account.")))]
 async fn delete(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -165,11 +167,11 @@ async fn delete(
 
 /// Restore a team
 ///
-/// Takes its deletion back. Needs `tenant:delete`.
+/// Cancels the deletion. Needs `tenant:delete`.
 #[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_team",
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 200, description = "The team.", body = TeamBody),
-    (status = 409, description = "`NOT_DELETED`: there is nothing to take back.")))]
+    (status = 409, description = "`NOT_DELETED`: no deletion was requested.")))]
 async fn restore(
     State(tenants): State<Tenants>,
     caller: Identity,
@@ -178,12 +180,12 @@ async fn restore(
     Ok(Json(tenants.restore(&caller, id).await?.into()))
 }
 
-/// Who gets it.
+/// The new owner.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TeamTransfer)]
 struct Transfer {
-    /// Another member.
+    /// The user id of another member.
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     user_id: UserId,
@@ -191,7 +193,8 @@ struct Transfer {
 
 /// Transfer a team
 ///
-/// Makes another member its owner, and the caller an admin. Needs `tenant:transfer` and a sign-in of the last 10 minutes.
+/// Makes another member the owner and the caller an admin. Needs `tenant:transfer` and a sign-in within the last 10
+/// minutes.
 #[utoipa::path(post, path = "/{id}/transfer", operation_id = "transfer_team", request_body = Transfer,
     params(("id" = String, Path, format = Uuid, description = "The team.")), responses(
     (status = 204, description = "Done."),
@@ -209,25 +212,25 @@ async fn transfer(
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ActivityQuery {
-    /// Only of what this user did.
+    /// Only actions of this user.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = Uuid)]
     actor: Option<UserId>,
-    /// Only of actions that begin so: `member.`.
+    /// Only actions that begin with this text: `member.`.
     #[garde(inner(length(max = 100)))]
     action: Option<String>,
-    /// Entries at most.
+    /// The maximum number of entries.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[garde(skip)]
     cursor: Option<String>,
 }
 
 /// List activity
 ///
-/// What was recorded of the team, the newest first. Needs `activity:read`.
+/// Lists the team's audit entries, newest first. Needs `activity:read`.
 #[utoipa::path(get, path = "/{id}/activity", operation_id = "list_team_activity",
     params(("id" = String, Path, format = Uuid, description = "The team."), ActivityQuery),
     responses((status = 200, description = "The entries.", body = Page<AuditRecord>)))]

@@ -1,4 +1,4 @@
-//! The tenant chosen.
+//! Routes of the current tenant.
 
 use axum::extract::State;
 use garde::Validate;
@@ -14,26 +14,27 @@ use utoipa_axum::routes;
 use super::team::TeamBody;
 use crate::tenant::Tenants;
 
+/// Returns the routes for signed-in callers.
 pub(crate) fn api() -> Api<Tenants> {
     Api::new().routes(routes!(get, switch))
 }
 
 /// Get the current tenant
 ///
-/// The one this request is for: of `X-Tenant-Id`, of the subdomain, or chosen for the session, in this order.
+/// The current tenant is the one of the header `X-Tenant-Id`, of the subdomain, or of the session, in this order.
 #[utoipa::path(get, path = "/current", operation_id = "get_current_tenant", responses(
     (status = 200, description = "The tenant.", body = TeamBody),
-    (status = 403, description = "`TENANT_REQUIRED`: none is chosen.")))]
+    (status = 403, description = "`TENANT_REQUIRED`: no tenant is selected.")))]
 async fn get(State(tenants): State<Tenants>, caller: Identity) -> Result<Json<TeamBody>, Error> {
     Ok(Json(tenants.rights(&caller, caller.require_tenant()?).await?.into()))
 }
 
-/// Which tenant.
+/// The tenant to switch to.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TenantSwitch)]
 struct Switch {
-    /// One the caller is a member of.
+    /// A tenant that the caller is a member of.
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     tenant_id: TenantId,
@@ -41,17 +42,19 @@ struct Switch {
 
 /// Switch to another tenant
 ///
-/// For this session: the next access token, got by refreshing, is for it. Until then, and for single requests, send
-/// `X-Tenant-Id`.
+/// Changes the tenant of the session. The access token that the next refresh returns is for that tenant. Until then,
+/// and for single requests, send `X-Tenant-Id`.
 #[utoipa::path(put, path = "/current", operation_id = "switch_tenant", request_body = Switch, responses(
     (status = 200, description = "The tenant.", body = TeamBody),
-    (status = 404, description = "There is none the caller is a member of.")))]
+    (status = 404, description = "The caller is not a member of such a tenant.")))]
 async fn switch(
     State(tenants): State<Tenants>,
     caller: Identity,
     Json(to): Json<Switch>,
 ) -> Result<Json<TeamBody>, Error> {
-    let session = caller.session.ok_or_else(|| Error::forbidden("this is for people: a key has one tenant"))?;
+    let session = caller.session.ok_or_else(|| {
+        Error::forbidden("only a session can switch tenants; an API key belongs to one, other tokens use `X-Tenant-Id`")
+    })?;
     let rights = tenants.rights(&caller, to.tenant_id).await?;
     tenants.sessions.choose(session, to.tenant_id).await?;
     Ok(Json(rights.into()))

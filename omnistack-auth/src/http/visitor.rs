@@ -1,4 +1,4 @@
-//! Who asks, and from which browser.
+//! Extracts the client info and the cookies of a request.
 
 use std::convert::Infallible;
 
@@ -16,16 +16,16 @@ use crate::{
     model::Device,
 };
 
-/// Longest `User-Agent` that is kept, in characters.
+/// The number of characters of `User-Agent` that are stored.
 const MAX_USER_AGENT_CHARS: usize = 300;
 
-/// Returns what `User-Agent` says, with U+FFFD for what is not UTF-8.
+/// Returns the `User-Agent` header, with U+FFFD for bytes that are not UTF-8, or `None` if it is absent.
 pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
     Some(text.chars().take(MAX_USER_AGENT_CHARS).collect())
 }
 
-/// A request of the account routes: who makes it, and what its browser sends along.
+/// The extractor of account routes: the client info, and the method and headers of the request.
 pub(super) struct Request {
     pub(super) visitor: Visitor,
     method: Method,
@@ -47,22 +47,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Request {
 }
 
 impl Request {
-    /// The refresh token of the browser.
+    /// Returns the refresh token from the browser's cookie.
     pub(super) fn refresh_cookie(&self) -> Option<&str> {
         cookie::refresh(&self.headers)
     }
 
-    /// A cookie by its name.
+    /// Returns the cookie with this name.
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
         cookie::cookie(&self.headers, name)
     }
 
-    /// Returns whether the client prefers pages to JSON, as browsers do.
+    /// Returns whether the client prefers HTML to JSON, as browsers do.
     pub(super) fn is_for_a_page(&self) -> bool {
         prefers(&self.headers, "text/html", "application/json")
     }
 
-    /// Whether cookies may be read or set by this request.
+    /// Fails unless cookies may be read or set by this request (cross-site request forgery).
     pub(super) fn check(&self, browser: &Browser) -> Result<(), Error> {
         browser.check(&self.method, &self.headers)
     }

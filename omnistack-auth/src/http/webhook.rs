@@ -1,4 +1,4 @@
-//! Webhooks of identity providers.
+//! Routes that receive the webhooks of identity providers.
 
 use ::http::{HeaderMap, StatusCode};
 use axum::{
@@ -10,19 +10,21 @@ use utoipa_axum::routes;
 
 use crate::issuer::webhook::{Delivery, Provider, Webhooks};
 
+/// Returns the route for Clerk's webhooks.
 pub(crate) fn clerk() -> Api<Webhooks> {
     Api::new().routes(routes!(from_clerk))
 }
 
+/// Returns the route for Supabase's webhooks.
 pub(crate) fn supabase() -> Api<Webhooks> {
     Api::new().routes(routes!(from_supabase))
 }
 
-/// Take a webhook of Clerk
+/// Receive a webhook of Clerk
 ///
-/// `user.created`, `user.updated` and `user.deleted`, signed by Svix. Others are taken and change nothing.
+/// Handles `user.created`, `user.updated` and `user.deleted`, signed by Svix. Other events are accepted and ignored.
 #[utoipa::path(post, path = "/clerk", operation_id = "receive_clerk_events", request_body(content = Object, content_type = "application/json"),
-    responses((status = 204, description = "It is carried out, now or before.")))]
+    responses((status = 204, description = "The event was processed, now or at an earlier delivery.")))]
 async fn from_clerk(
     State(webhooks): State<Webhooks>,
     headers: HeaderMap,
@@ -31,11 +33,12 @@ async fn from_clerk(
     receive(webhooks, Provider::Clerk, &headers, body).await
 }
 
-/// Take a webhook of Supabase
+/// Receive a webhook of Supabase
 ///
-/// `user.created`, `user.updated` and `user.deleted`, or changes of the table `auth.users`, signed as Standard Webhooks says.
+/// Handles `user.created`, `user.updated` and `user.deleted`, or changes of the table `auth.users`, signed as Standard
+/// Webhooks specifies. Other events are accepted and ignored.
 #[utoipa::path(post, path = "/supabase", operation_id = "receive_supabase_events", request_body(content = Object, content_type = "application/json"),
-    responses((status = 204, description = "It is carried out, now or before.")))]
+    responses((status = 204, description = "The event was processed, now or at an earlier delivery.")))]
 async fn from_supabase(
     State(webhooks): State<Webhooks>,
     headers: HeaderMap,
@@ -51,12 +54,12 @@ async fn receive(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, Error> {
     let unread =
-        |rejection: BytesRejection| Error::new(rejection.status(), "BODY_UNREADABLE", "the body can't be read");
+        |rejection: BytesRejection| Error::new(rejection.status(), "BODY_UNREADABLE", "the request body can't be read");
     webhooks.receive(from, delivery(headers), &body.map_err(unread)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// By either name; never some by one and some by the other.
+/// Reads either `webhook-*` or `svix-*` headers, never a mixture of both.
 fn delivery(headers: &HeaderMap) -> Delivery<'_> {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if headers.contains_key("webhook-id") {

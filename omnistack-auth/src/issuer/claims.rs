@@ -1,7 +1,7 @@
-//! What a token of another issuer says, with strict types where they decide and lenient ones where they only inform.
+//! Parses the claims of external access tokens: strictly where a claim decides, leniently where it only informs.
 //!
-//! A token is read once, and what is read is what is verified and what is used: no second parser that could see
-//! something else. A claim that is looked at and comes twice refuses the token (RFC 7519, section 4).
+//! A token is parsed once. The parsed value is both verified and used, so that no second parser can read it
+//! differently. A token in which one of these claims occurs twice is refused (RFC 7519, section 4).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::clock::Timestamp;
@@ -9,53 +9,55 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use super::verify::{LEEWAY, Refusal};
 
-/// The longest token that is looked at, in bytes.
+/// The maximum length of a token, in bytes.
 pub(crate) const LONGEST: usize = 16 * 1024;
-/// The longest `kid` and `sub`, in bytes.
-const NAME: usize = 255;
+/// The maximum length of `kid` and `sub`, in bytes.
+const MAX_NAME_BYTES: usize = 255;
 
-/// A token in its parts. Nothing is verified yet.
+/// A parsed token. Its signature is not verified yet.
 pub(crate) struct Presented<'t> {
     pub(super) header: Header,
     pub(crate) claims: Claims,
-    /// What is signed.
+    /// The signed part: header and claims.
     pub(super) message: &'t str,
     pub(super) signature: &'t str,
 }
 
 impl<'t> Presented<'t> {
+    /// Parses a token. Fails if it is too long or malformed, or has critical header extensions.
     pub(crate) fn parse(token: &'t str) -> Result<Self, Refusal> {
         if token.len() > LONGEST {
             return Err("too long");
         }
         let (message, signature) = token.rsplit_once('.').ok_or("not a token")?;
         let (header, claims) = message.split_once('.').ok_or("not a token")?;
-        let header: Header = part(header).ok_or("a header that can't be read")?;
-        let claims: Claims = part(claims).ok_or("claims that can't be read, or lack iss, sub or exp")?;
+        let header: Header = part(header).ok_or("the header can't be parsed")?;
+        let claims: Claims = part(claims).ok_or("the claims can't be parsed, or iss, sub or exp is absent")?;
         if header.crit.is_some() {
-            return Err("extensions nobody here knows");
+            return Err("critical extensions that are not supported");
         }
         if header.kid.as_deref().is_some_and(|kid| !plain(kid)) {
-            return Err("a key id that is none");
+            return Err("an invalid key id");
         }
         if !plain(&claims.sub) {
-            return Err("a subject that is none");
+            return Err("an invalid subject");
         }
         Ok(Self { header, claims, message, signature })
     }
 }
 
+/// Decodes one base64url part of a token. Returns `None` if it is malformed.
 fn part<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-/// Whether it can be kept and shown: not empty, not long, without control characters.
+/// Returns whether the text can be stored and shown: 1 to 255 bytes, without control characters.
 pub(crate) fn plain(name: &str) -> bool {
-    (1..=NAME).contains(&name.len()) && !name.chars().any(char::is_control)
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
-/// What of a header is looked at (RFC 7515, section 4.1). Where keys are (`jku`, `jwk`, `x5u`, `x5c`) is not the token's to
-/// say, so that is not even read.
+/// The header parameters that are used (RFC 7515, section 4.1). The parameters that name keys (`jku`, `jwk`, `x5u`,
+/// `x5c`) are not read, since a token must not choose its own key.
 #[derive(Deserialize)]
 pub(super) struct Header {
     pub(super) alg: String,
@@ -67,12 +69,12 @@ pub(super) struct Header {
     crit: Option<IgnoredAny>,
 }
 
-/// What of the claims is looked at.
+/// The claims that are used.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
     pub(crate) sub: String,
-    /// Seconds since 1970, as are the next two.
+    /// Seconds since 1970, as are `nbf` and `iat`.
     pub(crate) exp: i64,
     #[serde(default, deserialize_with = "told")]
     pub(super) nbf: Option<i64>,
@@ -83,7 +85,7 @@ pub(crate) struct Claims {
     #[serde(default, deserialize_with = "told")]
     pub(super) azp: Option<String>,
 
-    // What a user is like.
+    // The user's profile.
     #[serde(default)]
     pub(super) email: Loose<String>,
     #[serde(default)]
@@ -96,25 +98,25 @@ pub(crate) struct Claims {
     pub(super) picture: Loose<String>,
     #[serde(default)]
     pub(super) locale: Loose<String>,
-    /// Supabase's; users change it themselves, so it proves nothing.
+    /// The profile at Supabase. Users can change it themselves, so it proves nothing.
     #[serde(default)]
     pub(super) user_metadata: Loose<Metadata>,
 
-    // How they signed in.
+    // The authentication of the user.
     #[serde(default)]
     pub(super) auth_time: Loose<i64>,
     #[serde(default)]
     pub(super) amr: Loose<Vec<Method>>,
     #[serde(default)]
     pub(super) acr: Loose<String>,
-    /// Supabase's level of assurance.
+    /// The authenticator assurance level at Supabase.
     #[serde(default)]
     pub(super) aal: Loose<String>,
-    /// Clerk's: minutes since the first and the second factor were shown, -1 for never.
+    /// The factor verification age at Clerk: minutes since the first and the second factor were verified, -1 for never.
     #[serde(default)]
     pub(super) fva: Loose<(i64, i64)>,
 
-    // What kind of token it is.
+    // The type of the token.
     #[serde(default)]
     pub(super) typ: Loose<String>,
     #[serde(default)]
@@ -138,18 +140,18 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// Until when it is good.
+    /// Returns the expiry with the leeway.
     pub(crate) fn good_until(&self) -> Timestamp {
         Timestamp::from_micros(self.exp.saturating_add(LEEWAY).saturating_mul(1_000_000))
     }
 
-    /// When the token was made, in seconds since 1970, if it tells.
+    /// Returns the time of issue, in seconds since 1970, if the token has it.
     pub(super) fn made(&self) -> Option<i64> {
         self.iat
     }
 }
 
-/// `aud`: one, or several (RFC 7519, section 4.1.3).
+/// The claim `aud`: one audience, or several (RFC 7519, section 4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audience {
@@ -166,7 +168,7 @@ impl Audience {
     }
 }
 
-/// A way of signing in: a name (RFC 8176), or Supabase's name and time.
+/// An authentication method: a name (RFC 8176), or Supabase's name and time.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Method {
@@ -175,7 +177,7 @@ pub(super) enum Method {
     Other(IgnoredAny),
 }
 
-/// What Supabase knows of who signed in elsewhere.
+/// The profile that Supabase stores of a user who signed in with another provider.
 #[derive(Default, Deserialize)]
 pub(super) struct Metadata {
     #[serde(default)]
@@ -188,7 +190,7 @@ pub(super) struct Metadata {
     pub(super) picture: Loose<String>,
 }
 
-/// A boolean; some issuers write it as text.
+/// A boolean, which some issuers write as text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Truth {
@@ -205,7 +207,7 @@ impl Truth {
     }
 }
 
-/// What informs, and is left out when it has another type.
+/// An optional value that counts as absent if its type is wrong.
 pub(super) struct Loose<T>(Option<T>);
 
 impl<T> Loose<T> {
@@ -245,7 +247,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Loose<T> {
     }
 }
 
-/// There: `null` is a wrong type like any other.
+/// Deserialises a value that is present. `null` is a wrong type.
 fn told<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

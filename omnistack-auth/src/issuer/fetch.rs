@@ -1,31 +1,31 @@
-//! The calls to issuers: small documents, from where the operator said, within limits.
+//! HTTP requests to issuers, with limits on time and size.
 
 use std::{net::IpAddr, time::Duration};
 
 use omnistack_core::http::client::Client;
 use reqwest::{RequestBuilder, Response, Url};
 
-/// How long a document may take, from the connection to its last byte.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// The largest document, in bytes.
-const LARGEST: usize = 256 * 1024;
+/// The timeout of a request, from the connection to the last byte of the response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of a document, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Fetches documents with the app's client. It follows no redirects: what comes from elsewhere is not the issuer's.
+/// Fetches documents with the app's HTTP client. It follows no redirects, since only the issuer's own URL is trusted.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch(pub(crate) Client);
 
 impl Fetch {
-    /// A document, whole.
+    /// Returns the document. Fails with a message if the status is not 200, or the document is too large.
     pub(crate) async fn get(&self, url: &Url) -> Result<Vec<u8>, String> {
         let answer = begin(self.0.get(url.clone()).header("accept", "application/json")).await?;
         if answer.status() != 200 {
-            return Err(format!("answered {}", answer.status().as_u16()));
+            return Err(format!("responded with status {}", answer.status().as_u16()));
         }
         whole(answer).await
     }
 }
 
-/// Sends a request; the status of its answer, and its body, whole.
+/// Sends a request and returns the status and the body of the response.
 pub(crate) async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), String> {
     let answer = begin(request).await?;
     let status = answer.status().as_u16();
@@ -33,21 +33,21 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<(u16, Vec<u8>), Stri
 }
 
 async fn begin(request: RequestBuilder) -> Result<Response, String> {
-    request.timeout(DEADLINE).send().await.map_err(|error| chain(&error))
+    request.timeout(REQUEST_TIMEOUT).send().await.map_err(|error| chain(&error))
 }
 
 async fn whole(mut answer: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
-        if body.len() + chunk.len() > LARGEST {
-            return Err(format!("answered with more than {LARGEST} bytes"));
+        if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
+            return Err(format!("responded with more than {MAX_DOCUMENT_BYTES} bytes"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// An error and its causes in one line.
+/// Returns the message of an error and of its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -58,12 +58,13 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A URL to fetch keys from: `https`, or `http` on this machine, without credentials.
+/// Parses a URL to fetch keys from: `https`, or `http` to this host, without credentials. Fails with a message
+/// otherwise.
 pub(crate) fn source(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("`{text}` is no URL: {error}"))?;
+    let url: Url = text.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
     let secure = url.scheme() == "https" || (url.scheme() == "http" && is_local(&url));
     if !secure || !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("`{text}` is not https://… (http only to this machine), or has credentials in it"));
+        return Err(format!("`{text}` must begin with https:// (http:// only for this host) and have no credentials"));
     }
     Ok(url)
 }

@@ -1,8 +1,9 @@
-//! ID tokens: what a provider says to the app itself of who has just signed in (OpenID Connect Core 1.0, section 2).
+//! ID tokens: the provider's assertion to the app about the user who has just signed in (OpenID Connect Core 1.0,
+//! section 2).
 //!
-//! They are read and their signatures verified as those of access tokens are: the same parser, the same keys, each with
-//! its own algorithm. What they have to say differs (section 3.1.3.7): they are for the app as the provider's client, and
-//! carry the nonce of this very sign-in.
+//! They are parsed and their signatures verified like those of access tokens, with the same parser and the same kind of
+//! key set. The claims differ (section 3.1.3.7): the audience is the app as the provider's client, and the nonce is
+//! that of the sign-in.
 
 use omnistack_core::{clock::Clock, crypto::same, http};
 use reqwest::Url;
@@ -17,20 +18,20 @@ use super::{
 };
 use crate::{Error, account::elsewhere::Person};
 
-/// How old an ID token may be, in seconds: as old as a sign-in may take.
-const OLDEST: i64 = 10 * 60;
+/// The maximum age of an ID token in seconds: the maximum duration of a sign-in.
+const MAX_AGE_SECONDS: i64 = 10 * 60;
 
-/// What a provider calls itself.
+/// The issuer that the tokens of a provider must name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Speaker {
-    /// This.
+    /// Exactly this issuer.
     One(String),
-    /// Any tenant of Microsoft: what is before its id, and after.
+    /// Any tenant of Microsoft: the text before the tenant's id, and after it.
     AnyTenant(String, String),
 }
 
 impl Speaker {
-    /// Whether an issuer is it, exactly.
+    /// Returns whether an issuer matches exactly.
     pub(crate) fn is(&self, issuer: &str) -> bool {
         match self {
             Self::One(name) => name == issuer,
@@ -66,15 +67,15 @@ impl IdTokens {
         Self { speaker, client, trust_emails, keys_at, keys, clock }
     }
 
-    /// Whether it would be the same: the keys it has are kept then.
+    /// Returns whether issuer and key set URL are the same, so that the cached keys can be kept.
     pub(crate) fn is_of(&self, speaker: &Speaker, keys_at: &Url) -> bool {
         self.speaker == *speaker && self.keys_at == *keys_at
     }
 
-    /// Who has signed in, if the token is good now and of this sign-in.
+    /// Returns the external identity, if the token is valid now and belongs to this sign-in.
     ///
     /// # Errors
-    /// 401 `ID_TOKEN_REFUSED`, which says no more; 503 when the provider's keys can't be had.
+    /// Returns 401 `ID_TOKEN_REFUSED` without the reason, or 503 if the provider's keys are not available.
     pub(crate) async fn verify(&self, token: &str, nonce: &str) -> Result<Person, Error> {
         let token = Presented::parse(token).map_err(refuse)?;
         self.check(&token, nonce, self.clock.now().as_seconds()).map_err(refuse)?;
@@ -85,37 +86,37 @@ impl IdTokens {
         Ok(self.person(token.claims))
     }
 
-    /// Everything but the signature.
+    /// Checks everything but the signature. Fails with the reason.
     fn check(&self, token: &Presented<'_>, nonce: &str, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if token.header.typ.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt")) {
-            return Err("another type of token");
+            return Err("the type is not an ID token");
         }
         if !self.speaker.is(&claims.iss) {
-            return Err("of another issuer");
+            return Err("issued by another issuer");
         }
         match &claims.aud {
             Some(audience) if audience.has(&self.client) => {}
-            _ => return Err("for another client"),
+            _ => return Err("issued for another client"),
         }
         let several = matches!(&claims.aud, Some(Audience::Several(all)) if all.len() > 1);
         if claims.azp.as_ref().map_or(several, |party| *party != self.client) {
-            return Err("for another party");
+            return Err("issued to another party");
         }
         if claims.exp.saturating_add(LEEWAY) <= now {
             return Err("expired");
         }
         let later = |time: i64| time > now + LEEWAY;
         match claims.iat {
-            Some(made) if !later(made) && made >= now - OLDEST - LEEWAY => {}
-            _ => return Err("not made just now"),
+            Some(made) if !later(made) && made >= now - MAX_AGE_SECONDS - LEEWAY => {}
+            _ => return Err("not issued recently"),
         }
         if claims.nbf.is_some_and(later) {
-            return Err("not yet good");
+            return Err("not yet valid");
         }
         let said = claims.nonce.as_ref().and_then(|nonce| nonce.as_str()).unwrap_or_default();
         if !same(said, nonce) {
-            return Err("of another sign-in");
+            return Err("the nonce of another sign-in");
         }
         Ok(())
     }
@@ -123,7 +124,7 @@ impl IdTokens {
     fn person(&self, claims: Claims) -> Person {
         let mut profile = Profile::of_claims(&claims, self.trust_emails);
         if matches!(self.speaker, Speaker::AnyTenant(..)) {
-            // Whoever operates a tenant writes there what they like.
+            // The administrator of a tenant can set any address.
             profile.email = None;
         }
         Person { issuer: claims.iss, subject: claims.sub, profile }
@@ -132,7 +133,7 @@ impl IdTokens {
 
 fn refuse(why: Refusal) -> Error {
     tracing::warn!(target: "omnistack::auth", why, "an ID token was refused");
-    let message = "what the provider said of you can't be believed; sign in again";
+    let message = "the provider's ID token is not valid; sign in again";
     http::Error::new(http::StatusCode::UNAUTHORIZED, "ID_TOKEN_REFUSED", message).into()
 }
 

@@ -1,9 +1,9 @@
-//! The keys of an issuer, kept.
+//! The key set of an issuer, fetched and cached.
 //!
-//! A key set is fetched once for all who need it, used at once while it is younger than ten minutes, and used while it is
-//! fetched again until it is a day old. So an issuer that is away signs nobody out for a day. A key id that is not in the
-//! set may be that of a new key and has it fetched again, at most every 30 seconds and for the same id at most every two
-//! minutes, however many such tokens come.
+//! Concurrent requests share one fetch. A key set that is younger than ten minutes is used as it is. An older one is
+//! used while it is fetched again in the background, until it is a day old; so an outage of the issuer of up to a day
+//! affects no user. A key id that is not in the set may be that of a new key and triggers a fetch, at most every 30
+//! seconds, and for the same id at most every two minutes, however many such tokens arrive.
 
 use std::{
     fmt,
@@ -22,18 +22,18 @@ use super::{
     key::{Key, read_set},
 };
 
-/// For how long keys are used without a thought.
-const FRESH: Duration = Duration::from_secs(10 * 60);
-/// For how long they are used while they can't be fetched.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between two fetches, while there are keys.
-const PAUSE: Duration = Duration::from_secs(30);
-/// Between two fetches, while there are none.
-const RETRY: Duration = Duration::from_secs(5);
-/// For how long an id is known to be nobody's.
-const NOBODY: Duration = Duration::from_secs(2 * 60);
-/// Ids known to be nobody's.
-const MOST_NOBODY: u64 = 1000;
+/// The age up to which keys are used without a fetch.
+const MAX_FRESH_AGE: Duration = Duration::from_secs(10 * 60);
+/// The age up to which keys are used while they can't be fetched.
+const MAX_USABLE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The minimum time between two fetches while keys are cached.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// The minimum time between two fetches while no keys are cached.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a key id is known to be absent.
+const UNKNOWN_KEY_ID_TTL: Duration = Duration::from_secs(2 * 60);
+/// The maximum number of key ids known to be absent.
+const MAX_UNKNOWN_KEY_IDS: u64 = 1000;
 
 /// The keys of one issuer.
 #[derive(Clone)]
@@ -41,32 +41,32 @@ pub(super) struct KeySet(Arc<Inner>);
 
 struct Inner {
     issuer: String,
-    /// Where the keys are, when it was said.
+    /// The URL of the key set, unless it is discovered.
     at: Option<Url>,
     fetch: Fetch,
     clock: Clock,
     known: RwLock<Arc<Known>>,
-    /// One fetch at a time.
+    /// Held during a fetch, so that only one runs at a time.
     flight: Mutex<()>,
     nobody: Cache<String, Duration>,
 }
 
-/// What is known. Times are of the steady clock.
+/// The cached keys. Times are those of the monotonic clock.
 #[derive(Clone, Default)]
 struct Known {
     keys: Vec<Arc<Key>>,
     fetched: Option<Duration>,
     tried: Option<Duration>,
-    /// Counts the tries, so that who waited for one doesn't make the next.
+    /// The number of fetches. A task that has waited for another's fetch sees that it has changed and makes none.
     tries: u64,
 }
 
-/// What a token's header finds in a set.
+/// The result of looking up a token's key.
 enum Found {
     Key(Arc<Key>),
-    /// There is no key of this id.
+    /// No key has this id.
     Nobody,
-    /// There is, for something else; or no id, and several that might be meant.
+    /// The key has another algorithm; or the token names no key id and several keys match.
     Unfit,
 }
 
@@ -88,7 +88,7 @@ impl Known {
     }
 
     fn age(&self, now: Duration) -> Option<Duration> {
-        self.fetched.map(|fetched| now.saturating_sub(fetched)).filter(|age| *age < KEPT)
+        self.fetched.map(|fetched| now.saturating_sub(fetched)).filter(|age| *age < MAX_USABLE_AGE)
     }
 
     fn rested(&self, now: Duration, pause: Duration) -> bool {
@@ -98,19 +98,19 @@ impl Known {
 
 impl KeySet {
     pub(super) fn new(issuer: String, at: Option<Url>, fetch: Fetch, clock: Clock) -> Self {
-        let nobody = Cache::new(MOST_NOBODY);
+        let nobody = Cache::new(MAX_UNKNOWN_KEY_IDS);
         let (known, flight) = (RwLock::default(), Mutex::default());
         Self(Arc::new(Inner { issuer, at, fetch, clock, known, flight, nobody }))
     }
 
-    /// The key a header means.
+    /// Returns the key that a token's header names, or `None` if there is none.
     ///
     /// # Errors
-    /// 503 while there are no keys and the issuer can't be reached.
+    /// Returns 503 while no keys are cached and the issuer can't be reached.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: &str) -> Result<Option<Arc<Key>>, Error> {
         let (known, now) = (self.0.known(), self.0.clock.elapsed());
         let Some(age) = known.age(now) else {
-            if known.rested(now, RETRY) {
+            if known.rested(now, RETRY_INTERVAL) {
                 self.fetch(known.tries).await;
             }
             let known = self.0.known();
@@ -121,8 +121,8 @@ impl KeySet {
         };
         match (known.find(id, algorithm), id) {
             (Found::Nobody, Some(id)) => {
-                let asked = self.0.nobody.get(id).is_some_and(|asked| now.saturating_sub(asked) < NOBODY);
-                if asked || !known.rested(now, PAUSE) {
+                let asked = self.0.nobody.get(id).is_some_and(|asked| now.saturating_sub(asked) < UNKNOWN_KEY_ID_TTL);
+                if asked || !known.rested(now, REFRESH_INTERVAL) {
                     return Ok(None);
                 }
                 self.fetch(known.tries).await;
@@ -133,7 +133,7 @@ impl KeySet {
                 Ok(key(found))
             }
             (found, _) => {
-                if age >= FRESH && known.rested(now, PAUSE) {
+                if age >= MAX_FRESH_AGE && known.rested(now, REFRESH_INTERVAL) {
                     let tries = known.tries;
                     tokio::spawn(fetch_once(self.0.clone(), tries));
                 }
@@ -142,10 +142,12 @@ impl KeySet {
         }
     }
 
-    /// Fetches, or waits for who does. Whoever asked may leave; the others still get theirs.
+    /// Fetches the keys, or waits for a fetch that is running. The fetch runs in a task of its own, so it completes
+    /// even if the request that started it is cancelled.
     async fn fetch(&self, tries: u64) {
         if let Err(error) = tokio::spawn(fetch_once(self.0.clone(), tries)).await {
-            tracing::error!(target: "omnistack::auth", issuer = self.0.issuer, %error, "fetching keys broke off");
+            let issuer = &self.0.issuer;
+            tracing::error!(target: "omnistack::auth", issuer, %error, "fetching the issuer's keys panicked");
         }
     }
 }
@@ -167,7 +169,7 @@ async fn fetch_once(inner: Arc<Inner>, tries: u64) {
         Err(error) => {
             let usable = known.age(now).is_some();
             tracing::warn!(target: "omnistack::auth", issuer = inner.issuer, error, usable,
-                "the issuer's keys could not be fetched; `usable` says whether older ones are used meanwhile");
+                "the issuer's keys could not be fetched; `usable` says whether cached keys are used meanwhile");
         }
     }
     *inner.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
@@ -187,7 +189,8 @@ impl Inner {
         read_set(&document).map_err(|error| format!("{at}: {error}"))
     }
 
-    /// Where the issuer says its keys are (OpenID Connect Discovery 1.0, section 4).
+    /// Returns the `jwks_uri` of the issuer's configuration (OpenID Connect Discovery 1.0, section 4). Fails with a
+    /// message if the document can't be fetched or used.
     async fn discover(&self) -> Result<Url, String> {
         #[derive(Deserialize)]
         struct Configuration {
@@ -198,15 +201,15 @@ impl Inner {
         let url = fetch::source(&url)?;
         let document = self.fetch.get(&url).await.map_err(|error| format!("{url}: {error}"))?;
         let found: Configuration =
-            serde_json::from_slice(&document).map_err(|_| format!("{url}: no OpenID configuration"))?;
-        // Section 4.3: exactly.
+            serde_json::from_slice(&document).map_err(|_| format!("{url}: not an OpenID configuration"))?;
+        // Section 4.3: the issuer must match exactly.
         if found.issuer != self.issuer {
-            return Err(format!("{url}: speaks for another issuer"));
+            return Err(format!("{url}: names another issuer"));
         }
         let keys = fetch::source(&found.jwks_uri)?;
-        // Nobody out there points into this machine.
+        // A remote issuer must not make the app send requests to its own host.
         if fetch::is_local(&keys) && !fetch::is_local(&url) {
-            return Err(format!("{url}: names keys on this machine"));
+            return Err(format!("{url}: names keys on this host"));
         }
         Ok(keys)
     }

@@ -1,12 +1,12 @@
-//! Keys an issuer publishes (RFC 7517).
+//! Public keys that issuers publish (RFC 7517).
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
-/// The most keys a set may have.
-const MOST: usize = 100;
+/// The maximum number of keys in a set.
+const MAX_KEYS: usize = 100;
 
-/// A public key. What it verifies is its own to say: its type and curve decide, a token's header has to agree.
+/// A public key. Its type and curve decide the algorithm, and the header of a token must name the same.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) id: Option<String>,
@@ -15,39 +15,40 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Whether a header that names this algorithm can mean this key.
+    /// Returns whether this key verifies signatures of the algorithm that a header names.
     pub(super) fn is_for(&self, algorithm: &str) -> bool {
         match self.algorithm {
             Algorithm::RS256 => algorithm == "RS256",
             Algorithm::ES256 => algorithm == "ES256",
-            // RFC 8037, and RFC 9864, which gives it its own name.
+            // `Ed25519` is the name in RFC 9864; RFC 8037 names it `EdDSA`.
             Algorithm::EdDSA => algorithm == "EdDSA" || algorithm == "Ed25519",
             _ => false,
         }
     }
 
+    /// Returns whether the signature is valid.
     pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         jsonwebtoken::crypto::verify(signature, message, &self.public, self.algorithm).unwrap_or(false)
     }
 }
 
-/// The keys of a set; what is for other algorithms or other uses is left out.
+/// Parses a key set. Keys for other algorithms or other uses are skipped.
 ///
 /// # Errors
-/// It is no set, or one larger than anybody's.
+/// Returns a message if the document is not a key set or has more than 100 keys.
 pub(super) fn read_set(json: &[u8]) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
     }
-    let set: Set = serde_json::from_slice(json).map_err(|_| "no key set")?;
-    if set.keys.len() > MOST {
+    let set: Set = serde_json::from_slice(json).map_err(|_| "not a key set")?;
+    if set.keys.len() > MAX_KEYS {
         return Err("a key set with more than 100 keys");
     }
     Ok(set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).filter_map(Published::usable).collect())
 }
 
-/// A key as it is published.
+/// A JSON Web Key as it is published.
 #[derive(Deserialize)]
 struct Published {
     kty: String,
@@ -65,7 +66,7 @@ struct Published {
     n: String,
     #[serde(default)]
     e: String,
-    /// A private key's.
+    /// Present in private keys only.
     d: Option<serde::de::IgnoredAny>,
 }
 
@@ -73,7 +74,8 @@ impl Published {
     fn usable(self) -> Option<Key> {
         let signs = self.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
             && self.key_ops.as_ref().is_none_or(|uses| uses.iter().any(|of| of == "verify"));
-        // Whoever publishes a private key has signed nothing with it that counts; a shared one (`oct`) is no secret here.
+        // A published private key is not secret, so its signatures prove nothing. Symmetric keys (`oct`) are skipped
+        // below.
         if !signs || self.d.is_some() {
             return None;
         }
@@ -95,7 +97,7 @@ impl Published {
             _ => return None,
         };
         let key = Key { id: self.kid, algorithm, public };
-        // A key for RS512 is none for RS256.
+        // A key for RS512 does not verify RS256.
         self.alg.as_deref().is_none_or(|alg| key.is_for(alg)).then_some(key)
     }
 }

@@ -1,4 +1,4 @@
-//! What is particular to each provider.
+//! The differences between identity providers.
 
 use omnistack_core::{clock::Timestamp, identity::Proof};
 
@@ -7,10 +7,10 @@ use super::{
     verify::Refusal,
 };
 
-/// Whose tokens they are.
+/// The vendor of an identity provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preset {
-    /// Anybody's who follows the standards.
+    /// Any provider that follows the standards.
     Plain,
     Clerk,
     Supabase,
@@ -18,38 +18,41 @@ pub(super) enum Preset {
     Keycloak,
 }
 
-/// What a sign-in with several factors is called (OpenID Provider Authentication Policy Extension).
+/// The `acr` value of a sign-in with several factors (OpenID Provider Authentication Policy Extension).
 const SEVERAL_FACTORS: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 impl Preset {
-    /// Keycloak names `account` and whatever else its user has roles in; whom a token is for is its `azp`.
+    /// Returns whether `aud` is ignored if no audience is set. Keycloak names `account` and every client in which the
+    /// user has roles; `azp` names the client the token is for.
     pub(super) fn has_audiences_of_its_own(self) -> bool {
         self == Self::Keycloak
     }
 
-    /// Whether it is a token of the kind an API is called with, of a person who has signed in.
+    /// Fails unless the token is an access token of a person.
     pub(super) fn check(self, claims: &Claims) -> Result<(), Refusal> {
         // OpenID Connect Core, sections 2 and 3.3.2.11. Keycloak wrote a nonce into access tokens as well until 25.
         let hashes = [&claims.at_hash, &claims.c_hash, &claims.s_hash].iter().any(|hash| hash.is_some());
         if hashes || (claims.nonce.is_some() && self != Self::Keycloak) {
-            return Err("an ID token");
+            return Err("an ID token, not an access token");
         }
-        // RFC 9068, section 5: a program that got a token for itself is nobody's user.
+        // RFC 9068, section 5: a token that a program got for itself has no user.
         if claims.client_id.is(&claims.sub) || claims.gty.is("client-credentials") {
-            return Err("of a program");
+            return Err("issued for a program, not a user");
         }
         match self {
-            Self::Supabase if !claims.role.is("authenticated") => Err("of another role"),
-            Self::Keycloak if !claims.typ.is("Bearer") => Err("no access token"),
-            Self::Keycloak if claims.preferred_username.begins("service-account-") => Err("of a program"),
-            // The user has signed in, but not yet done what Clerk asks of them.
-            Self::Clerk if claims.sts.is("pending") => Err("of a session that is pending"),
+            Self::Supabase if !claims.role.is("authenticated") => Err("a role other than `authenticated`"),
+            Self::Keycloak if !claims.typ.is("Bearer") => Err("not an access token"),
+            Self::Keycloak if claims.preferred_username.begins("service-account-") => {
+                Err("issued for a program, not a user")
+            }
+            // The user has signed in but has not completed the tasks that Clerk requires.
+            Self::Clerk if claims.sts.is("pending") => Err("the session is pending"),
             _ => Ok(()),
         }
     }
 
-    /// When the user signed in, and whether with a second factor. When the token was *made* says nothing of that: a
-    /// refresh makes one too.
+    /// Returns the time of the sign-in, and whether it included a second factor. The token's time of issue is not used
+    /// for it, since refreshes issue tokens too.
     pub(super) fn proof(self, claims: &Claims) -> Option<Proof> {
         let methods = claims.amr.get().map(Vec::as_slice).unwrap_or_default();
         let named = methods.iter().any(|method| matches!(method, Method::Named(name) if name == "mfa"));
@@ -71,10 +74,10 @@ impl Preset {
             }
             _ => {}
         }
-        // A token can't tell of what comes after it.
+        // The sign-in can't be later than the token.
         let seconds = seconds.map(|seconds| claims.iat.map_or(seconds, |made| seconds.min(made)));
         let at = seconds.map(|seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000)));
-        // A second factor of nobody knows when is one all the same.
+        // A second factor counts even if its time is unknown.
         (at.is_some() || second_factor).then(|| Proof { at: at.unwrap_or_default(), second_factor })
     }
 }

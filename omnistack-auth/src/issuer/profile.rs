@@ -1,4 +1,4 @@
-//! What an issuer says a user is like, made fit to be kept.
+//! The profile that an issuer asserts, validated for storage.
 
 use omnistack_core::{crypto::Sha256, name::defused};
 use serde::Serialize;
@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::claims::Claims;
 use crate::users::normal_email;
 
-/// What is taken over of a user. What is absent is left as it is.
+/// A user's profile. Absent fields leave the stored values unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Profile {
-    /// An address that is theirs. One that nobody has verified is not taken over: whoever registers it somewhere would
-    /// reserve it here, and wait for its owner.
+    /// The verified email address. An unverified one is ignored: otherwise an attacker could register another person's
+    /// address at the issuer and reserve it in this app.
     pub(crate) email: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) picture: Option<String>,
@@ -33,30 +33,31 @@ impl Profile {
         }
     }
 
-    /// Whether there is anything to take over.
+    /// Returns whether the profile has no fields.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
     pub(crate) fn hash(&self) -> Sha256 {
-        // Text has no way to fail.
+        // Serialising text can't fail.
         Sha256::of(serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
-/// Text on one line in which programs for mail find no link, of so many characters.
+/// Returns the text on one line, at most `most` characters long and changed so that mail programs find no links in it.
+/// Returns `None` if it is empty.
 pub(crate) fn shown(text: &str, most: usize) -> Option<String> {
     let text: String = defused(text).chars().take(most).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Where a picture is.
+/// Returns the URL of a picture, or `None` unless it is an `https` URL of at most 2000 bytes.
 pub(crate) fn address(text: &str) -> Option<String> {
     let fits = text.starts_with("https://") && text.len() <= 2000 && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
 }
 
-/// A language tag. Some write `de_AT`.
+/// Returns a language tag, or `None` if the text is not one. The form `de_AT` is converted.
 pub(super) fn language(text: &str) -> Option<String> {
     let tag = text.replace('_', "-");
     let fits = (1..=35).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

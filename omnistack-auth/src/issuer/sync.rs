@@ -1,7 +1,7 @@
-//! Users who sign in elsewhere, kept here.
+//! Provisioning: creates and updates users from external identities.
 //!
-//! Tokens and webhooks say what a user is like, in no particular order and from several replicas at once. What was said
-//! last counts: each says when it was said, and what is older than what is known changes nothing.
+//! Tokens and webhooks assert profiles in any order and on several replicas at once. Each assertion has a time, and the
+//! newest counts: an older one than the stored one changes nothing.
 
 use omnistack_core::{
     audit::{AuditEntry, AuditLog},
@@ -20,10 +20,10 @@ use crate::{
     users::{NewUser, Users},
 };
 
-/// How often it is tried again when another was faster: for the address, for the subject, and once more.
-const TRIES: usize = 4;
+/// The maximum number of attempts after write conflicts: of the email address, of the subject, and one more.
+const MAX_ATTEMPTS: usize = 4;
 
-/// Makes and changes users by what issuers say.
+/// Creates and updates users from the assertions of issuers.
 #[derive(Clone)]
 pub(crate) struct Sync {
     db: Db,
@@ -32,7 +32,7 @@ pub(crate) struct Sync {
     audit: AuditLog,
 }
 
-/// What an issuer says of somebody.
+/// An issuer's assertion about a subject.
 pub(super) struct Said<'a> {
     pub(super) verifier: &'a Verifier,
     pub(super) subject: &'a str,
@@ -45,7 +45,7 @@ impl Said<'_> {
         (&self.verifier.issuer, self.subject)
     }
 
-    /// For the audit log.
+    /// Returns the source for the audit log.
     fn source(&self) -> serde_json::Value {
         json!({ "issuer": self.verifier.issuer, "subject": self.subject })
     }
@@ -56,8 +56,8 @@ impl Sync {
         Self { db, clock, users, audit }
     }
 
-    /// Where the subject of a token stands, in this tenant or else in their own. Whoever comes for the first time is made a
-    /// user; what is new about the others is taken over.
+    /// Returns the access of a token's subject, in this tenant or else in the personal tenant. A new subject is
+    /// provisioned; a newer profile is stored.
     pub(crate) async fn standing(
         &self,
         verifier: &Verifier,
@@ -79,9 +79,9 @@ impl Sync {
         find().await?.ok_or_else(|| crate::token::refused().into())
     }
 
-    /// Takes over what was said, in a transaction of its own.
+    /// Stores an assertion in a transaction of its own.
     async fn take_over(&self, said: &Said<'_>) -> Result<UserId, Error> {
-        for last in (0..TRIES).rev() {
+        for last in (0..MAX_ATTEMPTS).rev() {
             let mut tx = self.db.all_tenants().begin().await?;
             match self.take_over_in(&mut tx, said).await {
                 Ok(Some(user)) => {
@@ -96,8 +96,9 @@ impl Sync {
         Err(Error::outrun())
     }
 
-    /// Takes over what was said, within a transaction of all tenants. Nothing when another made the same user meanwhile:
-    /// then all is to be rolled back and begun again, as it is for an error that is [`outrun`].
+    /// Stores an assertion within a transaction of all tenants. Returns `None` if another transaction has created the
+    /// same user meanwhile. The caller must then roll back and begin again, as for an error for which [`outrun`]
+    /// returns `true`.
     pub(super) async fn take_over_in(&self, tx: &mut Tx, said: &Said<'_>) -> Result<Option<UserId>, Error> {
         let (issuer, subject) = said.of();
         let Some(user) = store::find(tx, issuer, subject).await? else { return self.add_in(tx, said).await };
@@ -110,7 +111,7 @@ impl Sync {
         store::change(tx, user, texts, now).await?;
         if let (Some(email), Some(known)) = (&profile.email, store::user(tx, user).await?) {
             let same = known.email.as_ref() == Some(email);
-            // Who has a password here changes the address they sign in with themselves.
+            // A user with a password changes their sign-in address themselves.
             let free = !same && !known.has_password && store::holder(tx, email).await?.is_none();
             if free || (same && known.email_verified_at.is_none()) {
                 store::readdress(tx, user, email, now).await?;
@@ -121,7 +122,8 @@ impl Sync {
         Ok(Some(user))
     }
 
-    /// Makes a user of somebody nobody has seen, or finds whose account they may have.
+    /// Provisions a user for a new subject, or links the subject to an existing account. Returns `None` if another
+    /// transaction has inserted the subject meanwhile.
     async fn add_in(&self, tx: &mut Tx, said: &Said<'_>) -> Result<Option<UserId>, Error> {
         let now = self.clock.now();
         let profile = &said.profile;
@@ -135,7 +137,7 @@ impl Sync {
         let (user, entry) = if let Some(holder) = linked {
             (holder.id, AuditEntry::new("user.identity_linked").on("user", holder.id))
         } else {
-            // An address that is somebody else's stays theirs.
+            // An address that belongs to another account is not taken over.
             let email = profile.email.clone().filter(|_| holder.is_none());
             let mut new = NewUser { email_verified: email.is_some(), email, ..NewUser::default() };
             new.name = profile.name.clone().unwrap_or_default();
@@ -151,8 +153,8 @@ impl Sync {
         Ok(Some(user))
     }
 
-    /// Locks out somebody who is gone, within a transaction of all tenants. One nobody has seen is remembered as gone, so
-    /// that a token or a message that is late doesn't let them in.
+    /// Disables the user of a subject that the issuer has deleted, within a transaction of all tenants. An unknown
+    /// subject is provisioned and disabled, so that a late token or message can't sign it in.
     pub(super) async fn remove_in(
         &self,
         tx: &mut Tx,
@@ -183,22 +185,23 @@ impl Sync {
         self.clock.now()
     }
 
+    /// Stores the id of a webhook delivery until `until`. Returns whether it is new.
     pub(super) async fn is_new(&self, tx: &mut Tx, delivery: &Sha256, until: Timestamp) -> Result<bool, Error> {
         Ok(store::deliver(tx, delivery, self.clock.now(), until).await?)
     }
 
-    /// Forgets deliveries nobody repeats any more, at most so many.
+    /// Deletes expired delivery ids, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         Ok(store::forget_deliveries(&self.db, self.clock.now(), limit).await?)
     }
 }
 
-/// When a token was made: what it says was true then.
+/// Returns the time of issue of a token, at most the current time. Its claims are of that time.
 fn said_at(claims: &Claims, now: Timestamp) -> Timestamp {
     claims.made().map_or(now, |seconds| Timestamp::from_micros(seconds.saturating_mul(1_000_000))).min(now)
 }
 
-/// Whether another was faster, so that the same may work at once.
+/// Returns whether the error is a write conflict, so that an immediate retry may succeed.
 pub(super) fn outrun(error: &Error) -> bool {
     error.database().is_some_and(|error| matches!(error.kind(), db::ErrorKind::Unique | db::ErrorKind::Conflict))
 }

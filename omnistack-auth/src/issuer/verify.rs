@@ -1,4 +1,4 @@
-//! Whether a token of another issuer is good.
+//! Verifies external access tokens.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::token::refused;
 
-/// Why a token is refused: for the log, never for the caller.
+/// The reason for refusing a token. It is logged and not sent to the caller.
 pub(crate) type Refusal = &'static str;
 
-/// Seconds by which an issuer's clock may differ from ours.
+/// The tolerated clock difference between an issuer and the app, in seconds.
 pub(crate) const LEEWAY: i64 = 10;
 
-/// What verifies the tokens of every issuer the app trusts beside itself.
+/// The verifiers of all external issuers that the app accepts.
 #[derive(Clone)]
 pub(crate) struct Issuers {
     own: Arc<str>,
@@ -31,21 +31,21 @@ impl Issuers {
         Self { own: own.into(), trusted: trusted.into() }
     }
 
-    /// The token in its parts and who is to verify it; nothing for one the app says it has signed itself.
+    /// Returns the parsed token and its verifier, or `None` if the token names the app itself as issuer.
     ///
     /// # Errors
-    /// 401 for what is no token, and for one of an issuer nobody trusts.
+    /// Returns 401 if the text is not a token, or its issuer is not accepted.
     pub(crate) fn of<'t>(&self, token: &'t str) -> Result<Option<(&Verifier, Presented<'t>)>, Error> {
         if self.trusted.is_empty() {
             return Ok(None);
         }
         let presented = Presented::parse(token).map_err(refuse)?;
-        // It chooses who verifies. The one chosen goes on only if the signature is its own.
+        // The unverified issuer only selects the verifier, which then accepts nothing but that issuer's signature.
         let issuer = presented.claims.iss.as_str();
         match self.trusted.iter().find(|verifier| verifier.issuer == issuer) {
             Some(verifier) => Ok(Some((verifier, presented))),
             None if issuer == &*self.own => Ok(None),
-            None => Err(refuse("an issuer nobody trusts")),
+            None => Err(refuse("an issuer that is not accepted")),
         }
     }
 
@@ -54,7 +54,7 @@ impl Issuers {
     }
 }
 
-/// One issuer, and what its tokens have to say.
+/// The verifier of one issuer's tokens.
 pub(crate) struct Verifier {
     pub(crate) issuer: String,
     pub(super) preset: Preset,
@@ -66,21 +66,22 @@ pub(crate) struct Verifier {
     pub(super) webhook_keys: Vec<HmacKey>,
 }
 
-/// What the signatures of an issuer are verified with.
+/// The keys that verify the signatures of an issuer.
 pub(super) enum Keys {
-    /// HS256, and nothing else.
+    /// A shared secret, for HS256 only.
     Shared(HmacKey),
-    /// What the issuer publishes, each key with its own algorithm.
+    /// The published keys, each with its own algorithm.
     Published(KeySet),
 }
 
 impl Verifier {
-    /// The claims, if the token is good now.
+    /// Returns the claims if the token is valid now.
     ///
     /// # Errors
-    /// 401 for one that isn't, which says no more; 503 when the issuer's keys can't be had.
+    /// Returns 401 without the reason if the token is not valid, or 503 if the issuer's keys are not available.
     pub(crate) async fn verify(&self, presented: Presented<'_>, clock: &Clock) -> Result<Claims, Error> {
-        // What costs nothing first: an attacker gets no key set fetched with a token that was never any good.
+        // The claims are checked first, so that an attacker can't trigger a fetch of keys with a token that is
+        // invalid anyway.
         self.check(&presented, clock.now().as_seconds()).map_err(refuse)?;
         if self.is_signed(&presented).await? { Ok(presented.claims) } else { Err(refuse("a wrong signature or key")) }
     }
@@ -99,14 +100,14 @@ impl Verifier {
         }
     }
 
-    /// Everything but the signature.
+    /// Checks everything but the signature. Fails with the reason.
     fn check(&self, token: &Presented<'_>, now: i64) -> Result<(), Refusal> {
         let claims = &token.claims;
         if let Some(kind) = &token.header.typ {
-            // RFC 8725, section 3.11, and RFC 9068, section 4. Without one it may be anything; the claims tell.
+            // RFC 8725, section 3.11, and RFC 9068, section 4. Without `typ`, the claims decide below.
             let kind = kind.strip_prefix("application/").unwrap_or(kind);
             if !kind.eq_ignore_ascii_case("jwt") && !kind.eq_ignore_ascii_case("at+jwt") {
-                return Err("another type of token");
+                return Err("the type is not an access token");
             }
         }
         if claims.exp.saturating_add(LEEWAY) <= now {
@@ -114,31 +115,31 @@ impl Verifier {
         }
         let later = |time: Option<i64>| time.is_some_and(|time| time > now + LEEWAY);
         if later(claims.nbf) || later(claims.iat) {
-            return Err("not yet good");
+            return Err("not yet valid");
         }
         match &claims.aud {
-            // RFC 7519, section 4.1.3: it names somebody, and where nobody said who this is, it isn't us.
+            // RFC 7519, section 4.1.3: a token with an audience is refused unless this app is configured as one.
             Some(_) if self.audiences.is_empty() && self.preset.has_audiences_of_its_own() => {}
             Some(audience) if self.audiences.iter().any(|ours| audience.has(ours)) => {}
             None if self.audiences.is_empty() => {}
-            _ => return Err("for another audience"),
+            _ => return Err("issued for another audience"),
         }
         let by_ours = || claims.azp.as_ref().is_some_and(|party| self.parties.contains(party));
         if !self.parties.is_empty() && !by_ours() {
-            return Err("for another party");
+            return Err("issued to another party");
         }
         if claims.act.is_some() {
-            return Err("of somebody who acts as the user");
+            return Err("delegated to another actor (`act`)");
         }
         self.preset.check(claims)
     }
 
-    /// What the token says the user is like.
+    /// Returns the profile that the token asserts.
     pub(crate) fn profile(&self, claims: &Claims) -> Profile {
         Profile::of_claims(claims, self.trust_emails)
     }
 
-    /// How the user signed in, as far as the token tells.
+    /// Returns the proof of identity that the token asserts, if any.
     pub(crate) fn proof(&self, claims: &Claims) -> Option<Proof> {
         self.preset.proof(claims)
     }

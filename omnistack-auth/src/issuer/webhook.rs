@@ -1,5 +1,5 @@
-//! What Clerk and Supabase tell of their users, by webhooks signed as Standard Webhooks says (Svix is the same under
-//! another name).
+//! Webhooks with which Clerk and Supabase report changes of their users. They are signed as Standard Webhooks
+//! specifies, of which Svix is another name.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
@@ -21,16 +21,17 @@ use super::{
 };
 use crate::{Error, session::Sessions, users::normal_email};
 
-/// Seconds a message may be old, or ahead of our clock.
-const TOLERANCE: i64 = 5 * 60;
-/// The most signatures of a message that are looked at.
-const SIGNATURES: usize = 16;
-/// For how long a message that comes again is known. Both repeat theirs for less than this.
-const KNOWN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How often it is tried again when another was faster.
-const TRIES: usize = 4;
+/// The maximum age of a message, and how far ahead of the app's clock it may be, in seconds.
+const TOLERANCE_SECONDS: i64 = 5 * 60;
+/// The maximum number of a message's signatures that are checked.
+const MAX_SIGNATURES: usize = 16;
+/// How long the id of a delivery is stored to detect repetitions. Both providers stop retrying earlier.
+const DELIVERY_ID_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The maximum number of attempts after write conflicts.
+const MAX_ATTEMPTS: usize = 4;
 
-/// The key of a secret as providers show it: `whsec_` (after `v1,`, as Supabase has it) and base64 of 24 bytes or more.
+/// Decodes a secret as providers show it: `whsec_` (after `v1,` at Supabase) and base64 of at least 24 bytes. Returns
+/// `None` if it has another form.
 pub(super) fn key(secret: &SecretString) -> Option<HmacKey> {
     let secret = secret.expose_secret();
     let secret = secret.strip_prefix("v1,").unwrap_or(secret);
@@ -38,7 +39,7 @@ pub(super) fn key(secret: &SecretString) -> Option<HmacKey> {
     if bytes.len() < 24 { None } else { HmacKey::new(bytes).ok() }
 }
 
-/// What a message's headers say of it.
+/// The signature headers of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Delivery<'a> {
     pub(crate) id: &'a str,
@@ -47,24 +48,24 @@ pub(crate) struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Whether the body came like this from who has the key.
+    /// Returns whether one of the signatures is valid for the body.
     fn is_signed(&self, key: &HmacKey, body: &[u8]) -> bool {
         let parts = [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body];
         let expected = key.sign_parts(parts);
-        let signatures = self.signature.split(' ').take(SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
-        // All of them, so that the time doesn't tell which.
+        let signatures = self.signature.split(' ').take(MAX_SIGNATURES).filter_map(|one| one.strip_prefix("v1,"));
+        // All signatures are checked, so that the duration doesn't reveal which one is valid.
         signatures.fold(false, |any, one| STANDARD.decode(one).is_ok_and(|one| expected.is(one)) | any)
     }
 
-    /// When it was sent; nothing when that is not about now.
+    /// Returns the time it was sent, or `None` if that is malformed or more than five minutes from now.
     fn sent(&self, now: Timestamp) -> Option<Timestamp> {
         let digits = !self.timestamp.is_empty() && self.timestamp.bytes().all(|byte| byte.is_ascii_digit());
         let seconds: i64 = digits.then(|| self.timestamp.parse().ok())??;
-        ((now.as_seconds() - seconds).abs() <= TOLERANCE).then(|| Timestamp::from_micros(seconds * 1_000_000))
+        ((now.as_seconds() - seconds).abs() <= TOLERANCE_SECONDS).then(|| Timestamp::from_micros(seconds * 1_000_000))
     }
 }
 
-/// Takes in what providers tell.
+/// Processes the webhooks of identity providers.
 #[derive(Clone)]
 pub(crate) struct Webhooks {
     issuers: Issuers,
@@ -72,7 +73,7 @@ pub(crate) struct Webhooks {
     sessions: Sessions,
 }
 
-/// Whose webhook it is.
+/// The sender of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Provider {
     Clerk,
@@ -84,10 +85,11 @@ impl Webhooks {
         Self { issuers, sync, sessions }
     }
 
-    /// Carries out a message, once.
+    /// Processes a message. A repeated delivery changes nothing.
     ///
     /// # Errors
-    /// 401 for one that is not signed, or not now; 422 for one that can't be understood.
+    /// Returns 401 if the message is not signed or its time is not near the current one, and 422 if its body is
+    /// invalid.
     pub(crate) async fn receive(&self, from: Provider, delivery: Delivery<'_>, body: &[u8]) -> Result<(), Error> {
         let now = self.sync.now();
         let sent = delivery.sent(now).filter(|_| plain(delivery.id)).ok_or_else(unsigned)?;
@@ -102,9 +104,9 @@ impl Webhooks {
         let said =
             Said { verifier, subject: &event.subject, profile: event.profile, at: event.at.unwrap_or(sent).min(now) };
         let hash = Sha256::of_parts([b"webhook ", verifier.issuer.as_bytes(), b" ", delivery.id.as_bytes()]);
-        for last in (0..TRIES).rev() {
+        for last in (0..MAX_ATTEMPTS).rev() {
             let mut tx = self.sync.db().all_tenants().begin().await?;
-            if !self.sync.is_new(&mut tx, &hash, now + KNOWN).await? {
+            if !self.sync.is_new(&mut tx, &hash, now + DELIVERY_ID_TTL).await? {
                 return Ok(tx.rollback().await?);
             }
             let done = match event.change {
@@ -126,12 +128,12 @@ impl Webhooks {
     }
 }
 
-/// What has happened to somebody.
+/// A change of a user at the provider.
 struct Event {
     subject: String,
     change: Change,
     profile: Profile,
-    /// When, if it is told.
+    /// The time of the change, if the message has it.
     at: Option<Timestamp>,
 }
 
@@ -142,7 +144,7 @@ enum Change {
 }
 
 impl Event {
-    /// Some(None) for what is about something else.
+    /// Parses a message. Returns `None` if it is malformed, and `Some(None)` if it is about another subject than users.
     fn read(from: Provider, body: &[u8]) -> Option<Option<Self>> {
         let message: Message = serde_json::from_slice(body).ok()?;
         let change = match (message.kind.as_str(), from) {
@@ -164,7 +166,7 @@ impl Event {
     }
 }
 
-/// A message: of Standard Webhooks, or of Supabase's database.
+/// A message of Standard Webhooks, or of a Supabase database webhook.
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "type")]
@@ -182,7 +184,7 @@ impl Message {
     }
 }
 
-/// A user as Clerk writes one.
+/// A user in Clerk's format.
 #[derive(Deserialize)]
 struct ClerkUser {
     id: String,
@@ -232,7 +234,7 @@ impl ClerkUser {
     }
 }
 
-/// A user as Supabase keeps one.
+/// A user in Supabase's format.
 #[derive(Deserialize)]
 struct SupabaseUser {
     id: String,
@@ -274,11 +276,11 @@ impl SupabaseUser {
 }
 
 fn unsigned() -> http::Error {
-    let message = "the webhook is not signed with the secret of this app, or not just now";
+    let message = "the webhook is not signed with the secret of this app, or its time is not the current time";
     http::Error::new(StatusCode::UNAUTHORIZED, "WEBHOOK_SIGNATURE_INVALID", message)
 }
 
 fn unreadable() -> http::Error {
-    let message = "the webhook is signed, but its body is not what this provider sends";
+    let message = "the webhook is signed, but its body does not have the form of this provider's events";
     http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "WEBHOOK_UNREADABLE", message)
 }

@@ -1,4 +1,4 @@
-//! The mail that asks somebody to join a team.
+//! The invitation mail.
 
 use omnistack_core::{
     ExposeSecret as _,
@@ -12,12 +12,13 @@ use super::{Mails, printable};
 use crate::{Error, invitation::place, model::Invited, store::invitation as store};
 
 impl Mails {
-    /// None for one that was accepted, taken back or is over. Within a transaction of all tenants.
+    /// Composes an invitation mail. Returns `None` if the invitation was accepted, revoked or has expired. The
+    /// transaction must be one of all tenants.
     pub(super) async fn invitation(&self, tx: &mut Tx, id: Id<Invited>) -> Result<Option<Email>, Error> {
         let now = self.clock.now();
         let Some(letter) = store::letter(tx, id, now).await? else { return Ok(None) };
         let token = self.ring.open_text(&letter.secret, &place(id))?;
-        // What teams and people call themselves is a stranger's text to the reader.
+        // Names of teams and users are untrusted text to the recipient.
         let written = Invitation {
             inviter: letter.inviter.as_deref().map_or_else(|| self.product.clone(), printable),
             tenant: printable(&letter.team),

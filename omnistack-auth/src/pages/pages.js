@@ -1,4 +1,4 @@
-// The account pages: each form posts JSON to the API of the same origin, and nothing is sent before somebody clicks.
+// The account pages. Each form posts JSON to the API of the same origin. Nothing is sent before the user clicks.
 "use strict";
 
 const PUBLIC = "/api/v1/public/auth";
@@ -13,11 +13,11 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 class Refusal extends Error {
   constructor(status, error = {}, after = null) {
-    super(error.message || "The app did not answer as it should. Try again in a moment.");
+    super(error.message || "The app sent an invalid response. Try again in a moment.");
     this.status = status;
     this.code = error.code || "";
     this.fields = (error.details && error.details.fields) || [];
-    // The API writes for programs: no capital, no full stop.
+    // The API's messages have no capital letter at the beginning and no full stop at the end.
     this.message = this.message.charAt(0).toUpperCase() + this.message.slice(1).replace(/([^.!?])$/, "$1.");
     if (after && (status === 429 || status === 503)) this.message += ` Try again in ${waiting(Number(after))}.`;
   }
@@ -38,20 +38,20 @@ async function send(method, path, body) {
   try {
     response = await fetch(path, request);
   } catch {
-    throw new Refusal(0, { message: "The app can't be reached. Look at your connection, and try again." });
+    throw new Refusal(0, { message: "The app can't be reached. Check your connection and try again." });
   }
   const text = await response.text();
   let answer = null;
   try {
     answer = text ? JSON.parse(text) : null;
-  } catch { /* It is no answer of the API. */ }
+  } catch { /* The response is not from the API. */ }
   if (!response.ok) throw new Refusal(response.status, answer && answer.error, response.headers.get("retry-after"));
   return { status: response.status, body: answer };
 }
 
 const post = (path, body) => send("POST", PUBLIC + path, body);
 
-/// As somebody signed in: an access token that is over is renewed, once.
+/// Sends a request of a signed-in user. An expired access token is refreshed once.
 async function own(method, path, body) {
   try {
     return await send(method, APP + path, body);
@@ -61,7 +61,7 @@ async function own(method, path, body) {
   try {
     await post("/refresh", { mode: "cookie" });
   } catch {
-    throw new Refusal(401, { code: "SIGNED_OUT", message: "You are signed out." });
+    throw new Refusal(401, { code: "SIGNED_OUT", message: "You are signed out. Sign in again." });
   }
   return send(method, APP + path, body);
 }
@@ -85,7 +85,7 @@ function fill(texts) {
   }
 }
 
-/// One step of a page in place of the others.
+/// Shows one step of the page and hides the others.
 function step(name) {
   for (const part of all("[data-step]")) part.hidden = part.dataset.step !== name;
   const shown = find(`[data-step="${name}"]`);
@@ -129,7 +129,7 @@ const button = (text, kind, click) => {
   return made;
 };
 
-/// One click is one request.
+/// Runs the work of a click. Further clicks are ignored until it is done.
 async function busy(what, work) {
   if (!what || what.getAttribute("aria-busy") === "true") return;
   what.setAttribute("aria-busy", "true");
@@ -175,7 +175,7 @@ function action(name, work, told) {
 
 // ---- Where to go
 
-/// A path of this app, whole; nothing for anything else.
+/// Returns the full URL of a path of this app, or null for any other text.
 function safe(next) {
   if (!next || !/^\/(?![/\\])/.test(next) || /[\u0000-\u0020\\]/.test(next)) return null;
   try {
@@ -194,7 +194,7 @@ for (const link of all("a[data-provider]")) {
   link.href += `?return_to=${encodeURIComponent((safe(next) && next) || document.body.dataset.after)}`;
 }
 
-/// The token of the link. It leaves the address once it is used.
+/// The token of the link. It is removed from the URL when it is used.
 const token = fragment.get("token");
 const forget = () => history.replaceState(null, "", location.pathname + location.search);
 
@@ -212,7 +212,7 @@ async function show(ceremony) {
 
 let challenge = null;
 
-/// What came of a sign-in: it is done, or a second factor is to be shown.
+/// Continues after a sign-in: to the next page, or to the second factor.
 function signedIn({ status, body }) {
   if (status !== 202) {
     arrive();
@@ -231,11 +231,11 @@ function second(given, methods) {
   find("[data-sms]").hidden = !texts;
   find("[data-passkey]").hidden = !device;
   find("[data-or]").hidden = !codes;
-  if (!codes && !device) note("This browser has none of the ways you have set up. Use another one.", find('[data-step="second"]'));
+  if (!codes && !device) note("This browser supports none of your second factors. Use another browser or device.", find('[data-step="second"]'));
   else if (codes) find("#code").focus();
 }
 
-/// A second factor that was wrong uses its challenge up.
+/// Runs the second step of a sign-in. A wrong second factor uses up the challenge.
 async function finish(work) {
   try {
     await work();
@@ -254,7 +254,7 @@ form("code", ({ code }) => finish(async () => signedIn(await post("/mfa", { chal
 action("second-sms", async () => {
   const { body } = await post("/mfa/sms", { challenge });
   note(`We have sent a code to ${body.phone}.`, find('[data-step="second"]'), true);
-  find("#code-hint").textContent = "The six digits of our message.";
+  find("#code-hint").textContent = "The six digits from our message.";
   find("#code").focus();
 });
 action("second-passkey", async () => {
@@ -275,7 +275,7 @@ form("verify-link", async () => {
   signedIn(answer);
 });
 
-// ---- What needs no session
+// ---- Without a session
 
 const mailed = (path) => async ({ email, ...rest }) => {
   await post(path, { email, ...rest });
@@ -293,10 +293,10 @@ const confirmed = async (shown) => {
 form("verify-email", ({ password }) => confirmed({ password }));
 form("choose", ({ new_password }) => confirmed({ new_password }));
 action("choose", () => step("choose"));
-/// What a sign-out says of the API keys, which it leaves unless they are to be revoked.
+/// Returns the message about API keys after a sign-out, which leaves them valid unless they are revoked too.
 function keysLeft({ api_keys: left, api_keys_revoked: revoked }) {
-  if (left.length) return `These API keys still work: ${left.map((key) => key.name).join(", ")}.`;
-  return revoked ? "Your API keys are revoked." : "";
+  if (left.length) return `These API keys are still valid: ${left.map((key) => key.name).join(", ")}.`;
+  return revoked ? "Your API keys were revoked." : "";
 }
 form("reset-password", async ({ password, api_keys: revoke }) => {
   const { body } = await post("/reset-password", { token, password, api_keys: Boolean(revoke) });
@@ -308,17 +308,17 @@ form("reset-password", async ({ password, api_keys: revoke }) => {
 // ---- An invitation
 
 const REASONS = new Map([
-  ["SIGN_IN_CANCELLED", "You have stopped at the provider."],
-  ["SIGN_IN_LOST", "Signing in took too long, or was begun in another browser. Try again."],
-  ["ACCOUNT_EXISTS", "There is an account with this address. Sign in as you did before, and link the provider in your account."],
-  ["ACCOUNT_DISABLED", "This account is locked. Ask the operators of the app."],
-  ["IDENTITY_TAKEN", "That account at the provider is linked with another account here."],
-  ["PROVIDER_LINKED", "Your account is linked with another one at this provider."],
-  ["IDENTITY_PROVIDER_UNAVAILABLE", "The provider does not answer. Try again in a minute."],
-  ["RATE_LIMIT_EXCEEDED", "That was too often. Try again in a minute."],
+  ["SIGN_IN_CANCELLED", "You have cancelled the sign-in at the provider. Try again, or sign in another way."],
+  ["SIGN_IN_LOST", "The sign-in took too long, or was begun in another browser. Try again."],
+  ["ACCOUNT_EXISTS", "An account with this email address exists. Sign in as before, and link the provider on the page of your account."],
+  ["ACCOUNT_DISABLED", "This account is disabled. Contact the operators of the app."],
+  ["IDENTITY_TAKEN", "Your account at the provider is linked with another account of this app. Sign in to that account instead."],
+  ["PROVIDER_LINKED", "Your account is linked with another account at this provider. Unlink that one first."],
+  ["IDENTITY_PROVIDER_UNAVAILABLE", "The provider can't be reached. Try again in a minute."],
+  ["RATE_LIMIT_EXCEEDED", "There were too many attempts. Try again in a minute."],
 ]);
 
-/// Signing in leads to the page of a link again, in this tab: with the token, and nowhere in an address.
+/// The key under which this tab stores the token of a link while the user signs in, so that it is not in a URL.
 const place = `omnistack.${page}`;
 const drop = () => sessionStorage.removeItem(place);
 function keep() {
@@ -350,7 +350,7 @@ async function invitation() {
     const { body: invited } = await post("/invitation", { token: given });
     const { email, inviter, role, tenant: team } = invited;
     const user = await me();
-    fill({ email, role, team, inviter: inviter || "Somebody", me: (user && (user.email || user.name)) || "" });
+    fill({ email, role, team, inviter: inviter || "The team", me: (user && (user.email || user.name)) || "" });
     find("#email").value = email;
     if (!user) step(invited.registered ? "known" : "new");
     else step(user.email === email ? "join" : "other");
@@ -376,7 +376,7 @@ async function invitation() {
   action("leave-and-join", leave);
 }
 
-// ---- A new address
+// ---- A new email address
 
 async function newAddress() {
   const given = keep();
@@ -424,7 +424,7 @@ function device(agent) {
   return [name && name[1], system && system[1]].filter(Boolean).join(" on ");
 }
 
-/// Shows once more who one is where that is asked for, and goes on with what was to be done.
+/// Runs the work. If it needs a fresh sign-in or a second factor, asks for that and runs the work again.
 async function proven(work, told) {
   try {
     await work();
@@ -462,7 +462,7 @@ async function sessions() {
       }
     });
     return line(device(session.user_agent), meta, session.current ? element("span", { className: "tag", textContent: "This device" }) : end);
-  }), "None.");
+  }), "No sessions.");
 }
 
 async function factors() {
@@ -470,13 +470,13 @@ async function factors() {
   state.factors = body;
   const there = Boolean(body.totp_since);
   fill({ factors: there
-    ? `An app shows codes since ${when(body.totp_since)}. You have ${body.recovery_codes} recovery codes left.`
-    : "None yet. An app on your phone shows a code that is asked for when you sign in." });
+    ? `You have used an app for codes since ${when(body.totp_since)}. You have ${body.recovery_codes} recovery codes left.`
+    : "None yet. With an app on your phone, signing in also needs a code that the app shows." });
   for (const part of all("[data-totp]")) part.hidden = part.dataset.totp !== (there ? "there" : "none");
   const sms = body.sms;
   fill({ phone: sms
-    ? `Codes go to ${sms.phone} since ${when(sms.since)}.`
-    : "None yet. An app for codes or a passkey is safer: others may get to read your messages." });
+    ? `Codes are sent to ${sms.phone} since ${when(sms.since)}.`
+    : "None yet. An app for codes or a passkey is safer, because text messages can be intercepted." });
   for (const part of all("[data-phone]")) part.hidden = part.dataset.phone !== (sms ? "there" : "none");
 }
 
@@ -532,7 +532,7 @@ async function account() {
     find('form[data-form="password"] [name=username]').value = state.user.email || "";
     const banner = find("[data-banner]");
     if (state.user.impersonated_by) {
-      banner.textContent = "An operator is acting as this user.";
+      banner.textContent = "An operator is signed in as this user.";
       banner.hidden = false;
     }
     await Promise.all([sessions(), factors(), keys(), identities()]);
@@ -558,14 +558,14 @@ async function account() {
   form("password", async (given, found) => {
     const { body } = await own("POST", "/auth/password", { current_password: password(given.current_password), new_password: given.new_password });
     for (const input of all("input[type=password]", found)) input.value = "";
-    note(`It is your password now. Other devices are signed out. ${keysLeft(body)}`.trim(), found, true);
+    note(`Your password was changed. Other devices were signed out. ${keysLeft(body)}`.trim(), found, true);
     find('[data-action="revoke-keys"]').hidden = !body.api_keys.length;
     await sessions();
   });
   form("email", async (given, found) => {
     await own("POST", "/auth/email", { email: given.email, password: password(given.password) });
     found.reset();
-    note(`Look into the mail of ${given.email}: the address changes once you confirm it with the link there.`, found, true);
+    note(`We have sent a link to ${given.email}. Your email address changes when you confirm it with that link.`, found, true);
   });
   form("delete", async (given) => {
     const { body } = await own("DELETE", "/users/me", { password: password(given.password) });
@@ -632,7 +632,7 @@ async function account() {
   }, "passkeys"), "passkeys");
 }
 
-// ---- Beginning
+// ---- Start
 
 for (const around of all(".secret")) {
   const input = find("input", around);
@@ -651,7 +651,7 @@ for (const around of all(".secret")) {
 if (page === "invitation") invitation();
 else if (page === "change-email") newAddress();
 else if (page === "security") account();
-else if (page === "error") fill({ reason: REASONS.get(fragment.get("code")) || "Signing in was not finished. Try again." });
+else if (page === "error") fill({ reason: REASONS.get(fragment.get("code")) || "The sign-in was not completed. Try again." });
 else if (page === "second-factor") {
   const given = fragment.get("challenge");
   forget();

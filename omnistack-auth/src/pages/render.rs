@@ -1,4 +1,4 @@
-//! The pages, as HTML.
+//! Renders the pages as HTML.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -10,7 +10,7 @@ const LAYOUT: &str = include_str!("html/layout.html");
 const SECOND_FACTOR: &str = include_str!("html/second-factor.html");
 const MISSING: &str = include_str!("html/missing.html");
 
-/// A page: its name, its title, its source.
+/// Expands to the name, the title and the source of a page.
 macro_rules! page {
     ($name:literal, $title:literal) => {
         ($name, $title, include_str!(concat!("html/", $name, ".html")))
@@ -20,18 +20,18 @@ macro_rules! page {
 const PAGES: [(&str, &str, &str); 11] = [
     page!("sign-in", "Sign in"),
     page!("register", "Create your account"),
-    page!("verify-email", "Confirm your address"),
-    page!("change-email", "Your new address"),
-    page!("forgot-password", "Forgotten password"),
+    page!("verify-email", "Verify your email address"),
+    page!("change-email", "Confirm your new email address"),
+    page!("forgot-password", "Forgot your password?"),
     page!("reset-password", "Choose a new password"),
-    page!("magic-link", "Sign in by a link"),
-    page!("second-factor", "One more step"),
+    page!("magic-link", "Sign in with a link"),
+    page!("second-factor", "Second factor"),
     page!("invitation", "Your invitation"),
     page!("security", "Your account"),
-    page!("error", "That did not work"),
+    page!("error", "Sign-in failed"),
 ];
 
-/// Every page by its name.
+/// Renders every page. Returns them by name.
 pub(super) fn all(parts: &Parts) -> BTreeMap<&'static str, String> {
     let there = PAGES.iter().filter(|(name, ..)| parts.registration || *name != "register");
     there.map(|(name, title, source)| (*name, one(parts, name, title, source))).collect()
@@ -97,13 +97,13 @@ fn providers(names: &[String]) -> String {
         _ = writeln!(
             html,
             "<a class=\"button plain\" href=\"/api/v1/public/auth/oauth/{path}/start\" data-provider=\"{path}\">\
-             Go on with {shown}</a>"
+             Continue with {shown}</a>"
         );
     }
     html
 }
 
-/// Each `{{name}}` of a source with what it stands for. What is put in is not looked at again.
+/// Replaces each `{{name}}` of a source with its value. Values are not searched for names again.
 fn filled(source: &str, values: &[(&str, &str)]) -> String {
     let mut parts = source.split("{{");
     let mut html = parts.next().unwrap_or_default().to_owned();
@@ -115,7 +115,7 @@ fn filled(source: &str, values: &[(&str, &str)]) -> String {
     html
 }
 
-/// In the address of what may be kept: another content has another.
+/// Returns a version for the URL of a cached asset: a hash of its content.
 fn version(content: &str) -> String {
     Sha256::of(content).as_bytes()[..8].iter().fold(String::new(), |mut hex, byte| {
         _ = write!(hex, "{byte:02x}");
@@ -123,7 +123,7 @@ fn version(content: &str) -> String {
     })
 }
 
-/// As text, within an element or a quoted attribute.
+/// Escapes text for an element or a quoted attribute.
 fn text(plain: &str) -> String {
     let mut html = String::with_capacity(plain.len() + 8);
     for letter in plain.chars() {
@@ -173,10 +173,10 @@ mod tests {
             after: "/".into(),
         };
         let pages = all(&parts);
-        assert_eq!(pages.len(), PAGES.len() - 1, "nobody registers");
+        assert_eq!(pages.len(), PAGES.len() - 1, "registration is closed");
         for (name, html) in &pages {
             assert!(!html.contains("{{") && !html.contains("}}"), "{name}");
-            // What is only there when it is on.
+            // These parts are absent if their feature is off.
             for absent in ["data-action=\"passkey\"", "data-provider", "href=\"/auth/register\""] {
                 assert!(!html.contains(absent), "{name}: {absent}");
             }

@@ -1,5 +1,5 @@
-//! The way to a provider and back, as the browser keeps it meanwhile: in a cookie that is sealed, so that nobody but the
-//! app has made it, and that only this browser has.
+//! The state of a sign-in in progress. It is stored in a sealed cookie, so that only the app can create it and only
+//! this browser has it.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
@@ -12,23 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, one_time::Purpose};
 
-/// The cookie. One, so of two ways begun in a browser at once, the later counts.
+/// The name of the cookie. There is one, so if two sign-ins are begun in a browser, only the later one can be
+/// completed.
 pub(crate) const COOKIE: &str = "__Host-omnistack-social";
 
-/// A way that was begun. Has no `Debug`: it holds what only the browser and the app may know.
+/// The state of a sign-in in progress. It has no `Debug`, since it contains secrets of the browser and the app.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Flow {
     /// The provider's name.
     pub(super) provider: String,
-    /// Comes back with the browser (RFC 6749, section 10.12).
+    /// The state parameter, which the provider returns (RFC 6749, section 10.12).
     pub(super) state: String,
-    /// Comes back in the ID token (OpenID Connect Core 1.0, section 15.5.2).
+    /// The nonce, which the ID token must contain (OpenID Connect Core 1.0, section 15.5.2).
     pub(super) nonce: String,
-    /// What the code is good with (RFC 7636).
+    /// The PKCE code verifier, which the exchange of the code needs (RFC 7636).
     pub(super) verifier: String,
-    /// Where to go at the end: a path of the app.
+    /// The path of the app to go to at the end.
     pub(super) return_to: Option<String>,
-    /// Whose account is to be linked.
+    /// The user and session to link the identity to, unless it is a sign-in.
     pub(super) link: Option<(UserId, SessionId)>,
     expires: Timestamp,
 }
@@ -52,18 +53,18 @@ impl Flow {
         }
     }
 
-    /// The verifier's hash, which goes ahead (RFC 7636, section 4.2).
+    /// Returns the PKCE code challenge: the hash of the verifier (RFC 7636, section 4.2).
     pub(super) fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::of(&self.verifier).as_bytes())
     }
 
-    /// The cookie's value.
+    /// Returns the sealed value for the cookie.
     pub(super) fn seal(&self, ring: &KeyRing) -> Result<String, Error> {
         let text = serde_json::to_vec(self).map_err(omnistack_core::http::Error::internal)?;
         Ok(ring.seal(text, &place(&self.provider))?)
     }
 
-    /// The way of a cookie that leads back from this provider with this state, now.
+    /// Opens a cookie. Returns `None` unless it is a sign-in with this provider and this state that has not expired.
     pub(super) fn open(ring: &KeyRing, cookie: &str, provider: &str, state: &str, now: Timestamp) -> Option<Self> {
         let text = ring.open_text(cookie, &place(provider)).ok()?;
         let flow: Self = serde_json::from_str(text.expose_secret()).ok()?;

@@ -1,4 +1,4 @@
-//! GitHub, which has no ID tokens: who has signed in is asked with the access token, over the connection to GitHub itself.
+//! Sign-in with GitHub, which has no ID tokens: the app requests the user's profile with the access token.
 
 use omnistack_core::{ExposeSecret as _, http::client::Client};
 use reqwest::Url;
@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) struct GitHub {
     pub(super) party: Party,
-    /// Without a slash at its end; the issuer of its users.
+    /// The URL without a trailing slash. It is also the issuer of the users' identities.
     pub(super) site: String,
     pub(super) api: String,
     pub(super) client: Client,
@@ -49,7 +49,7 @@ struct Address {
 }
 
 impl GitHub {
-    /// Where the browser goes.
+    /// Returns the URL to redirect the browser to.
     pub(super) fn authorization(&self, flow: &Flow, callback: &str) -> Result<Url, Error> {
         let mut url = self.url("/login/oauth/authorize")?;
         url.query_pairs_mut()
@@ -62,7 +62,7 @@ impl GitHub {
         Ok(url)
     }
 
-    /// Who has signed in, for a code.
+    /// Exchanges a code and returns the external identity of the user.
     pub(super) async fn person(&self, flow: &Flow, code: &str, callback: &str) -> Result<Person, Error> {
         let at = self.url("/login/oauth/access_token")?;
         let form = form_urlencoded::Serializer::new(String::new())
@@ -75,11 +75,11 @@ impl GitHub {
         let request = self.client.post(at.clone()).header("accept", "application/json");
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
         let (status, body) = fetch::send(request).await.map_err(|error| away(&at, error))?;
-        // What it refuses, it answers with 200 as well.
+        // GitHub sends refusals with status 200 too.
         let answer = Some(status).filter(|status| *status == 200).and_then(|_| serde_json::from_slice(&body).ok());
         let Answer { access_token: token } = answer.ok_or_else(|| refusal(&at, status, &body))?;
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(garbled("an access token that is none"));
+            return Err(garbled("an invalid access token"));
         }
         let user: User = self.ask("/user", &token).await?;
         let addresses: Vec<Address> = self.ask("/user/emails", &token).await?;
@@ -97,15 +97,18 @@ impl GitHub {
         Ok(Person { issuer: self.site.clone(), subject: user.id.to_string(), profile })
     }
 
+    /// Sends a request to the API. Fails if GitHub can't be reached or the response is invalid.
     async fn ask<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T, Error> {
         let url = format!("{}{path}", self.api);
         let at: Url = url.parse().map_err(omnistack_core::http::Error::internal)?;
         let request = self.client.get(at.clone()).header("accept", "application/vnd.github+json");
         let request = request.header("x-github-api-version", "2022-11-28").bearer_auth(token);
         match fetch::send(request).await {
-            Ok((200, body)) => serde_json::from_slice(&body).map_err(|_| garbled("a user nobody can read")),
-            Ok((status, _)) if status >= 500 || status == 429 => Err(away(&at, format!("answered {status}"))),
-            Ok(_) => Err(garbled("no user")),
+            Ok((200, body)) => serde_json::from_slice(&body).map_err(|_| garbled("a response that can't be parsed")),
+            Ok((status, _)) if status >= 500 || status == 429 => {
+                Err(away(&at, format!("responded with status {status}")))
+            }
+            Ok(_) => Err(garbled("a response without the user")),
             Err(error) => Err(away(&at, error)),
         }
     }

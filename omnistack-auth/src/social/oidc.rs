@@ -1,7 +1,7 @@
-//! Providers of OpenID Connect.
+//! Sign-in with OpenID Connect providers.
 //!
-//! What a provider says of itself is fetched once for all who need it, used for an hour, and kept for a day while the
-//! provider is away.
+//! A provider's configuration is fetched once for all concurrent requests, used for an hour, and used for up to a day
+//! while the provider can't be reached.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -28,12 +28,12 @@ use crate::{
     },
 };
 
-/// For how long a configuration is used without a thought.
-const FRESH: Duration = Duration::from_secs(60 * 60);
-/// For how long it is used while it can't be fetched.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between two fetches that fail.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The age up to which a configuration is used without a fetch.
+const MAX_FRESH_AGE: Duration = Duration::from_secs(60 * 60);
+/// The age up to which a configuration is used while it can't be fetched.
+const MAX_USABLE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The minimum time between two fetches after one has failed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Oidc {
     party: Party,
@@ -43,23 +43,23 @@ pub(super) struct Oidc {
     fetch: Fetch,
     clock: Clock,
     known: RwLock<Option<Arc<Known>>>,
-    /// One fetch at a time; when the last one failed.
+    /// Held during a fetch, so that only one runs at a time. It contains the time of the last failure.
     flight: Mutex<Option<Duration>>,
 }
 
-/// What a provider says of itself. Times are of the steady clock.
+/// The provider's configuration. Times are those of the monotonic clock.
 struct Known {
     authorization: Url,
     token: Url,
-    /// Shows its secret in the body.
+    /// Whether the client secret is sent in the body instead of the `Authorization` header.
     by_post: bool,
-    /// Says who it is when a browser comes back (RFC 9207).
+    /// Whether the provider names itself in the authorization response (RFC 9207).
     tells_issuer: bool,
     id_tokens: IdTokens,
     fetched: Duration,
 }
 
-/// OpenID Connect Discovery 1.0, section 3.
+/// The provider's metadata (OpenID Connect Discovery 1.0, section 3).
 #[derive(Deserialize)]
 struct Configuration {
     issuer: String,
@@ -94,7 +94,7 @@ impl Oidc {
         self.speakers.iter().any(|speaker| speaker.is(issuer))
     }
 
-    /// Where the browser goes.
+    /// Returns the URL to redirect the browser to.
     pub(super) async fn authorization(&self, flow: &Flow, callback: &str) -> Result<Url, Error> {
         let mut url = self.known().await?.authorization.clone();
         url.query_pairs_mut()
@@ -109,13 +109,14 @@ impl Oidc {
         Ok(url)
     }
 
-    /// Whether an answer that names this issuer, or none, is this provider's (RFC 9207, section 2.4).
+    /// Returns whether an authorization response with this `iss`, or without one, is this provider's (RFC 9207, section
+    /// 2.4).
     pub(super) async fn is_speaking(&self, issuer: Option<&str>) -> Result<bool, Error> {
         let known = self.known().await?;
         Ok(issuer.map_or(!known.tells_issuer, |issuer| known.id_tokens.speaker.is(issuer)))
     }
 
-    /// Who has signed in, for a code.
+    /// Exchanges a code and returns the external identity of the user.
     pub(super) async fn person(&self, flow: &Flow, code: &str, callback: &str) -> Result<Person, Error> {
         let known = self.known().await?;
         let request = self.exchange(&known, flow, code, callback);
@@ -127,7 +128,7 @@ impl Oidc {
         known.id_tokens.verify(&answer.id_token, &flow.nonce).await
     }
 
-    /// RFC 6749, section 4.1.3, and RFC 7636, section 4.5.
+    /// Creates the token request (RFC 6749, section 4.1.3, and RFC 7636, section 4.5).
     fn exchange(&self, known: &Known, flow: &Flow, code: &str, callback: &str) -> RequestBuilder {
         let (id, secret) = (self.party.client_id.as_str(), self.party.client_secret.expose_secret());
         let mut form = form_urlencoded::Serializer::new(String::new());
@@ -139,7 +140,7 @@ impl Oidc {
         if known.by_post {
             form.append_pair("client_id", id).append_pair("client_secret", secret);
         } else {
-            // RFC 6749, section 2.3.1: both are encoded as in a form first.
+            // RFC 6749, section 2.3.1: both are form-encoded first.
             let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             let both = STANDARD.encode(format!("{}:{}", part(id), part(secret)));
             request = request.header("authorization", format!("Basic {both}"));
@@ -150,24 +151,27 @@ impl Oidc {
             .body(form.finish())
     }
 
+    /// Returns the configuration, cached or fetched. Fails with 503 if there is none and the provider can't be reached.
     async fn known(&self) -> Result<Arc<Known>, Error> {
         let now = self.clock.elapsed();
         let age = |known: &Arc<Known>| now.saturating_sub(known.fetched);
-        let usable = self.kept().filter(|known| age(known) < KEPT);
-        if let Some(known) = usable.as_ref().filter(|known| age(known) < FRESH) {
+        let usable = self.kept().filter(|known| age(known) < MAX_USABLE_AGE);
+        if let Some(known) = usable.as_ref().filter(|known| age(known) < MAX_FRESH_AGE) {
             return Ok(known.clone());
         }
         let mut failed = match (&usable, self.flight.try_lock()) {
             (_, Ok(flight)) => flight,
-            // Another fetches it.
+            // Another request is fetching it.
             (Some(known), Err(_)) => return Ok(known.clone()),
             (None, Err(_)) => self.flight.lock().await,
         };
-        if let Some(known) = self.kept().filter(|known| age(known) < FRESH) {
+        if let Some(known) = self.kept().filter(|known| age(known) < MAX_FRESH_AGE) {
             return Ok(known);
         }
         let error = match *failed {
-            Some(failed) if now.saturating_sub(failed) < PAUSE => "it could not be reached just now".to_owned(),
+            Some(failed) if now.saturating_sub(failed) < RETRY_INTERVAL => {
+                "it could not be reached a moment ago".to_owned()
+            }
             _ => match self.discover(usable.as_deref()).await {
                 Ok(known) => {
                     let known = Arc::new(known);
@@ -190,18 +194,19 @@ impl Oidc {
 
     async fn discover(&self, before: Option<&Known>) -> Result<Known, String> {
         let document = self.fetch.get(&self.at).await?;
-        let found: Configuration = serde_json::from_slice(&document).map_err(|_| "no OpenID configuration")?;
-        // Section 4.3: exactly. For all tenants Microsoft's has a placeholder, and is from nowhere else.
+        let found: Configuration = serde_json::from_slice(&document).map_err(|_| "not an OpenID configuration")?;
+        // Section 4.3: the issuer must match exactly. Microsoft's configuration for all tenants has a placeholder in
+        // it.
         let is_it = |speaker: &&Speaker| match speaker {
             Speaker::One(name) => *name == found.issuer,
             Speaker::AnyTenant(before, after) => found.issuer == format!("{before}{{tenantid}}{after}"),
         };
-        let speaker = self.speakers.iter().find(is_it).ok_or("it speaks for another issuer")?.clone();
+        let speaker = self.speakers.iter().find(is_it).ok_or("it names another issuer")?.clone();
         let url = |text: &str| {
             let url = fetch::source(text)?;
-            // Nobody out there points into this machine.
+            // A remote provider must not make the app send requests to its own host.
             let inside = fetch::is_local(&url) && !fetch::is_local(&self.at);
-            if inside { Err(format!("{text} is on this machine")) } else { Ok(url) }
+            if inside { Err(format!("{text} is on this host")) } else { Ok(url) }
         };
         let keys_at = url(&found.jwks_uri)?;
         let id_tokens = match before.filter(|before| before.id_tokens.is_of(&speaker, &keys_at)) {
@@ -228,7 +233,7 @@ impl Oidc {
     }
 }
 
-/// Why a code was not exchanged (RFC 6749, section 5.2).
+/// Returns the error for a code that was not exchanged (RFC 6749, section 5.2).
 pub(super) fn refusal(at: &Url, status: u16, body: &[u8]) -> Error {
     #[derive(Deserialize)]
     struct Refusal {
@@ -246,7 +251,7 @@ pub(super) fn refusal(at: &Url, status: u16, body: &[u8]) -> Error {
             | "unsupported_grant_type"
             | "invalid_request"),
         ) => misconfigured(at, code),
-        _ if status >= 500 || status == 429 => away(at, format!("answered {status}")),
-        _ => garbled("an answer nobody knows"),
+        _ if status >= 500 || status == 429 => away(at, format!("responded with status {status}")),
+        _ => garbled("an unexpected response"),
     }
 }

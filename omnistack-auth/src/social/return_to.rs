@@ -1,21 +1,21 @@
-//! Where a browser goes at the end: a path of the app, and nowhere else.
+//! Validates the path that a browser goes to after sign-in, so that it stays within the app.
 
 use percent_encoding::percent_decode_str;
 
-/// The longest path, in bytes.
-const LONGEST: usize = 1000;
-/// How often it is decoded to see what somebody further on would make of it.
-const DECODED: usize = 3;
+/// The maximum length of a path, in bytes.
+const MAX_PATH_BYTES: usize = 1000;
+/// The maximum number of percent-decodings that later readers may apply.
+const MAX_DECODINGS: usize = 3;
 
-/// Whether it is a path of the app, whoever reads it and however often it is decoded. Browsers take `\` for `/`, skip tabs
-/// and newlines, and `//host` is another's host.
+/// Returns whether the text is a path of the app, even after repeated percent-decoding. Browsers treat `\` as `/` and
+/// skip tabs and newlines, and `//host` leads to another host.
 pub(crate) fn is_path(text: &str) -> bool {
-    if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.len() > MAX_PATH_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return false;
     }
     let path = text.split(['?', '#']).next().unwrap_or_default();
     let mut path = path.to_owned();
-    for _ in 0..=DECODED {
+    for _ in 0..=MAX_DECODINGS {
         let rooted = path.starts_with('/') && !path.contains("//") && !path.contains('\\');
         let dots = path.split('/').any(|part| part == "." || part == "..");
         if !rooted || dots || path.chars().any(char::is_control) {
@@ -27,7 +27,7 @@ pub(crate) fn is_path(text: &str) -> bool {
             Err(_) => return false,
         }
     }
-    // Encoded that often, it is meant to deceive.
+    // A path that is encoded more often is meant to deceive.
     false
 }
 

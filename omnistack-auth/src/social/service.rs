@@ -1,4 +1,4 @@
-//! The two ends of the way to a provider and back.
+//! Starts and completes sign-ins with providers.
 
 use std::{fmt, sync::Arc};
 
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// The longest code, in bytes.
-const LONGEST_CODE: usize = 4096;
+/// The maximum length of an authorization code, in bytes.
+const MAX_CODE_BYTES: usize = 4096;
 
-/// Signs in with providers. Cheap to clone.
+/// Social sign-in. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Social(Arc<Inner>);
 
@@ -30,12 +30,12 @@ struct Inner {
     accounts: Accounts,
     clock: Clock,
     ring: KeyRing,
-    /// Without a slash at its end.
+    /// The app's public URL without a trailing slash.
     public_url: String,
     providers: Vec<Connected>,
 }
 
-/// What a browser comes back with.
+/// The parameters of an authorization response.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Back {
     state: Option<String>,
@@ -45,8 +45,8 @@ pub(crate) struct Back {
 }
 
 impl Back {
-    /// Nothing where one of them comes twice: who reads the first and who reads the second would differ. Providers add
-    /// others, which say nothing here.
+    /// Parses the query of a callback. Unknown parameters are ignored. Returns `None` if one of the parameters occurs
+    /// twice, since readers could differ in which one they use.
     pub(crate) fn read(query: &str) -> Option<Self> {
         let mut back = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -65,13 +65,13 @@ impl Back {
     }
 }
 
-/// What came of it, and where to go now: a path of the app, or its front page.
+/// The result of a callback, with the path of the app to go to, or `None` for `/`.
 pub(crate) enum Done {
     SignedIn(SignedIn, Option<String>),
     Linked(Option<String>),
 }
 
-/// What went wrong, and whether the way is used up.
+/// The error of a callback, and whether the state of the sign-in is used up.
 pub(crate) struct Failed {
     pub(crate) error: Error,
     pub(crate) used_up: bool,
@@ -94,15 +94,16 @@ impl Social {
         &self.0.accounts
     }
 
-    /// A path of the app as a whole URL.
+    /// Returns the full URL of a path of the app.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.0.public_url)
     }
 
-    /// Where the browser goes, and the cookie it keeps meanwhile.
+    /// Returns the URL to redirect the browser to, and the value of the cookie with the state.
     ///
     /// # Errors
-    /// 404 for a provider nobody knows, 422 for a `return_to` that is no path of the app, 503 for a provider that is away.
+    /// Returns 404 if there is no such provider, 422 if `return_to` is not a path of the app, and 503 if the provider
+    /// can't be reached.
     pub(crate) async fn start(
         &self,
         provider: &str,
@@ -111,7 +112,11 @@ impl Social {
     ) -> Result<(Url, String), Error> {
         let provider = self.provider(provider)?;
         if return_to.as_deref().is_some_and(|path| !return_to::is_path(path)) {
-            return Err(http::Error::invalid([FieldProblem::new("return_to", "is no path of this app")]).into());
+            return Err(http::Error::invalid([FieldProblem::new(
+                "return_to",
+                "is not a path of this app, such as `/projects`",
+            )])
+            .into());
         }
         let flow = Flow::new(&provider.name, return_to, link, self.0.clock.now());
         let callback = self.callback(provider);
@@ -122,7 +127,8 @@ impl Social {
         Ok((url, flow.seal(&self.0.ring)?))
     }
 
-    /// Takes a browser back, with the cookie it has kept.
+    /// Completes a sign-in or a link, from the callback's query and the cookie. Fails if they don't match or were used
+    /// before.
     pub(crate) async fn back(
         &self,
         provider: &str,
@@ -161,13 +167,14 @@ impl Social {
         if let Protocol::Oidc(oidc) = &provider.protocol
             && !oidc.is_speaking(back.issuer.as_deref()).await?
         {
-            tracing::warn!(target: "omnistack::auth", provider = provider.name, "another provider has answered");
+            let provider = &provider.name;
+            tracing::warn!(target: "omnistack::auth", provider, "the authorization response names another issuer");
             return Err(lost());
         }
         if let Some(error) = back.error {
             return Err(declined(&provider.name, &error));
         }
-        let code = back.code.filter(|code| (1..=LONGEST_CODE).contains(&code.len())).ok_or_else(lost)?;
+        let code = back.code.filter(|code| (1..=MAX_CODE_BYTES).contains(&code.len())).ok_or_else(lost)?;
         let callback = self.callback(provider);
         match &provider.protocol {
             Protocol::Oidc(oidc) => oidc.person(flow, &code, &callback).await,
@@ -175,7 +182,7 @@ impl Social {
         }
     }
 
-    /// Who the caller is elsewhere.
+    /// Returns the caller's linked identities.
     pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<LinkedIdentity>, Error> {
         let shown = |issuer: String, subject, created_at| {
             let provider = self.0.providers.iter().find(|provider| provider.owns(&issuer));
@@ -192,7 +199,7 @@ impl Social {
         self.0.accounts.unlink(caller, |issuer| provider.owns(issuer), known, visitor).await
     }
 
-    /// Whether one of the providers is the issuer.
+    /// Returns whether one of the providers is the issuer.
     #[cfg(feature = "passkeys")]
     pub(crate) fn knows(&self, issuer: &str) -> bool {
         self.0.providers.iter().any(|provider| provider.owns(issuer))
@@ -203,7 +210,8 @@ impl Social {
         Ok(provider.ok_or_else(|| http::Error::not_found("provider"))?)
     }
 
-    /// Where a provider sends browsers back to: one of its own, so that none can answer for another.
+    /// Returns the redirect URI of a provider. Each has its own, so that one provider's response can't pass for
+    /// another's.
     fn callback(&self, provider: &Connected) -> String {
         self.url(&format!("/api/v1/public/auth/oauth/{}/callback", provider.name))
     }
@@ -215,13 +223,14 @@ impl fmt::Debug for Social {
     }
 }
 
-/// Nobody was sent on this way, or not by this browser, or they have been back.
+/// Returns the error for a callback without a matching sign-in: begun in another browser, expired, or completed before.
 fn lost() -> Error {
-    let message = "this sign-in was not begun in this browser, or is over; begin again";
+    let message = "the sign-in was not begun in this browser, has expired or was completed; begin again";
     http::Error::bad_request("SIGN_IN_LOST", message).into()
 }
 
-/// What a provider says in place of a code (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, section 3.1.2.6).
+/// Returns the error for an error response of the provider (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, section
+/// 3.1.2.6).
 fn declined(provider: &str, code: &str) -> Error {
     let code: String = code.chars().filter(char::is_ascii_graphic).take(100).collect();
     match code.as_str() {
@@ -230,29 +239,30 @@ fn declined(provider: &str, code: &str) -> Error {
         | "consent_required"
         | "interaction_required"
         | "account_selection_required" => {
-            let message = "you have not signed in with the provider";
+            let message = "the sign-in with the provider was cancelled";
             http::Error::new(StatusCode::FORBIDDEN, "SIGN_IN_CANCELLED", message).into()
         }
         "temporarily_unavailable" | "server_error" => unavailable(),
         _ => {
-            tracing::error!(target: "omnistack::auth", provider, code, "a provider has refused to sign in");
+            tracing::error!(target: "omnistack::auth", provider, code, "a provider refused the sign-in");
             refused()
         }
     }
 }
 
 fn refused() -> Error {
-    let message = "the provider refuses to sign in to this app; its operators can see why";
+    let message = "the provider refuses this app; contact the app's operators, whose log has the reason";
     http::Error::new(StatusCode::BAD_GATEWAY, "IDENTITY_PROVIDER_REFUSED", message).into()
 }
 
-/// The provider does not know the app, or not so.
+/// Logs that the provider rejects the app's registration, and returns the error.
 pub(super) fn misconfigured(at: &Url, code: &str) -> Error {
-    tracing::error!(target: "omnistack::auth", %at, code, "a provider refuses the app: its client id, secret or redirect");
+    let message = "a provider refuses the app: check its client ID, client secret and redirect URI";
+    tracing::error!(target: "omnistack::auth", %at, code, "{message}");
     refused()
 }
 
-/// The provider can't be reached.
+/// Logs that the provider can't be reached, and returns the error.
 pub(super) fn away(at: &Url, error: String) -> Error {
     tracing::warn!(target: "omnistack::auth", %at, error, "a provider can't be reached");
     unavailable()
@@ -263,16 +273,16 @@ fn unavailable() -> Error {
     http::Error::unavailable("IDENTITY_PROVIDER_UNAVAILABLE", message).into()
 }
 
-/// The provider says what nobody understands.
+/// Logs that the provider's response is invalid, and returns the error.
 pub(super) fn garbled(what: &'static str) -> Error {
-    tracing::warn!(target: "omnistack::auth", what, "a provider's answer can't be used");
-    let message = "the identity provider has answered what can't be used; try again";
+    tracing::warn!(target: "omnistack::auth", what, "a provider's response is invalid");
+    let message = "the identity provider's response is invalid; try again";
     http::Error::new(StatusCode::BAD_GATEWAY, "IDENTITY_PROVIDER_GARBLED", message).into()
 }
 
-/// The code is not good, or no more.
+/// Returns the error for an authorization code that the provider refuses.
 pub(super) fn code_refused() -> Error {
-    http::Error::bad_request("CODE_REFUSED", "the provider takes the code no more; begin again").into()
+    http::Error::bad_request("CODE_REFUSED", "the provider refuses the code; begin the sign-in again").into()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Users as accounts: what signs in, and what changes about it.
+//! SQL of accounts: credentials, email address, deletion, and the data export.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{model::Device, role};
 
-/// What signing in goes by. Has no `Debug`: it holds the password's hash.
+/// The columns of a user that sign-in needs. It has no `Debug`, since it contains the password hash.
 #[derive(Clone, sqlx::FromRow)]
 pub(crate) struct Account {
     pub(crate) id: UserId,
@@ -21,7 +21,7 @@ pub(crate) struct Account {
     pub(crate) locale: Option<String>,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) delete_at: Option<Timestamp>,
-    /// The tenant of their own.
+    /// The user's personal tenant.
     pub(crate) tenant_id: Option<TenantId>,
 }
 
@@ -43,13 +43,13 @@ pub(crate) async fn by_id(db: &Db, id: UserId) -> Result<Option<Account>, Error>
     db.query(select!("u.id = $1")).bind(id).fetch_optional().await
 }
 
-/// As [`by_id`], with its row held until the transaction ends, so that what is decided by it stays true.
+/// Returns the account like [`by_id`] and locks its row until the transaction ends.
 pub(crate) async fn lock(tx: &mut Tx, id: UserId) -> Result<Option<Account>, Error> {
     let sql = Sql { postgres: concat!(select!("u.id = $1"), " for update of u"), sqlite: select!("u.id = $1") };
     tx.query(sql).bind(id).fetch_optional().await
 }
 
-/// As [`lock`], by address.
+/// Returns the account with this email address and locks its row until the transaction ends.
 pub(crate) async fn lock_by_email(tx: &mut Tx, email: &str) -> Result<Option<Account>, Error> {
     let sql = Sql { postgres: concat!(select!("u.email = $1"), " for update of u"), sqlite: select!("u.email = $1") };
     tx.query(sql).bind(email.to_owned()).fetch_optional().await
@@ -61,7 +61,7 @@ pub(crate) async fn set_password(tx: &mut Tx, id: UserId, hash: Option<&str>, no
     Ok(())
 }
 
-/// Puts another registration in the place of one that was never confirmed.
+/// Replaces a registration whose email address was never verified.
 pub(crate) async fn register_again(
     tx: &mut Tx,
     id: UserId,
@@ -75,8 +75,8 @@ pub(crate) async fn register_again(
     Ok(())
 }
 
-/// Deletes what signs a user in beside a password: linked identities, passkeys, second factors and API keys. Within a
-/// transaction of all tenants.
+/// Deletes every credential except the password: linked identities, passkeys, second factors and API keys. The
+/// transaction must be one of all tenants.
 pub(crate) async fn forget_credentials(tx: &mut Tx, id: UserId) -> Result<(), Error> {
     for sql in [
         "delete from identities where user_id = $1",
@@ -109,38 +109,39 @@ pub(crate) async fn set_deletion(tx: &mut Tx, id: UserId, at: Option<Timestamp>,
     Ok(())
 }
 
-/// Those whose grace is over, but for those who would leave a team without an owner that is not over itself.
+/// Returns the users whose deletion is due, except those who are the only owner of a team that is not due for deletion
+/// itself.
 pub(crate) async fn due(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<(UserId,)>, Error> {
     let sql = "select u.id from users u where u.delete_at <= $1 and not exists (select 1 from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = u.id and m.role = $2 and t.personal_of is null \
                and (t.delete_at is null or t.delete_at > $1) and not exists (select 1 from members o \
                where o.tenant_id = m.tenant_id and o.role = $2 and o.user_id <> m.user_id)) order by u.delete_at limit $3";
-    // Of every team there is.
+    // The query reads the members of every team.
     let mut tx = db.all_tenants().read().await?;
     let due = tx.query(sql).bind(now).bind(role::OWNER).bind(limit).fetch_all().await?;
     tx.commit().await?;
     Ok(due)
 }
 
-/// Deletes a user, with everything that is theirs alone, if that is still due.
+/// Deletes a user with everything that belongs to the user alone, if the deletion is still due. Returns whether it was.
 pub(crate) async fn delete(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool, Error> {
     Ok(tx.query("delete from users where id = $1 and delete_at <= $2").bind(id).bind(now).execute().await? == 1)
 }
 
-/// The tenant that is a user's own, and goes with them.
+/// Returns the user's personal tenant, which is deleted with the user.
 pub(crate) async fn personal(tx: &mut Tx, id: UserId) -> Result<Vec<(TenantId,)>, Error> {
     tx.query("select id from tenants where personal_of = $1").bind(id).fetch_all().await
 }
 
-/// A team that has no other owner.
+/// A team with a single owner.
 #[derive(sqlx::FromRow)]
 pub(crate) struct OwnedAlone {
     pub(crate) id: TenantId,
     pub(crate) delete_at: Option<Timestamp>,
 }
 
-/// The teams of which a user is the only owner, but for those whose deletion is due; those that go on first. The transaction
-/// is one of all tenants.
+/// Returns the teams of which a user is the only owner, except those whose deletion is due; teams without a pending
+/// deletion come first. The transaction must be one of all tenants.
 pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<Vec<OwnedAlone>, Error> {
     let sql = "select t.id, t.delete_at from members m join tenants t on t.id = m.tenant_id where m.user_id = $1 \
                and m.role = $2 and t.personal_of is null and (t.delete_at is null or t.delete_at > $3) \
@@ -149,7 +150,7 @@ pub(crate) async fn owned_alone(tx: &mut Tx, id: UserId, now: Timestamp) -> Resu
     tx.query(sql).bind(id).bind(role::OWNER).bind(now).fetch_all().await
 }
 
-/// Whether the user has signed in before, and whether from such a device.
+/// Returns whether the user has signed in before, and whether from this device.
 pub(crate) async fn seen(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bool, bool), Error> {
     let sql = "select exists (select 1 from sessions where user_id = $1 and actor_id is null), \
                exists (select 1 from sessions where user_id = $1 and actor_id is null \
@@ -157,32 +158,32 @@ pub(crate) async fn seen(tx: &mut Tx, id: UserId, device: &Device) -> Result<(bo
     tx.query(sql).bind(id).bind(device.user_agent.clone()).bind(device.address.clone()).fetch_one().await
 }
 
-/// Where a user is a member.
+/// A membership in the data export.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct ExportedMembership {
     /// The tenant.
     #[schema(value_type = String, format = Uuid)]
     tenant_id: TenantId,
-    /// What it is called.
+    /// The tenant's display name.
     tenant_name: String,
-    /// What they are there.
+    /// The user's role in the tenant.
     role: String,
-    /// Since when.
+    /// The time at which the user became a member.
     created_at: Timestamp,
 }
 
-/// An account elsewhere.
+/// A linked identity in the data export.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct ElsewhereIdentity {
-    /// Where.
+    /// The issuer.
     pub(crate) issuer: String,
-    /// Who they are there.
+    /// The subject: the user's identifier at the issuer.
     pub(crate) subject: String,
-    /// When it was first seen.
+    /// The time at which it was linked.
     pub(crate) created_at: Timestamp,
 }
 
-/// The transaction is one of all tenants.
+/// Returns the user's memberships. The transaction must be one of all tenants.
 pub(crate) async fn memberships(tx: &mut Tx, id: UserId) -> Result<Vec<ExportedMembership>, Error> {
     let sql = "select m.tenant_id, t.name as tenant_name, m.role, m.created_at from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, m.tenant_id";

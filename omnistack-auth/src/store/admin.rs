@@ -1,4 +1,4 @@
-//! Users and tenants as operators see them: all of them, so transactions are of all tenants.
+//! SQL of users and tenants for operators. Transactions are of all tenants.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 
 use crate::model::{Membership, Tenant, User, user_columns};
 
-/// Which users of all.
+/// A query of all users.
 #[derive(Clone, Debug)]
 pub(crate) struct UserList {
-    /// In their names and addresses, whatever the case.
+    /// The text to search in names and email addresses, ignoring case.
     pub(crate) text: Option<String>,
     pub(crate) operator: Option<bool>,
     pub(crate) active: Option<bool>,
@@ -23,10 +23,10 @@ pub(crate) struct UserList {
     pub(crate) page: Page,
 }
 
-/// Which tenants of all.
+/// A query of all tenants.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantList {
-    /// In their names, and names in addresses, whatever the case.
+    /// The text to search in names and slugs, ignoring case.
     pub(crate) text: Option<String>,
     pub(crate) personal: Option<bool>,
     pub(crate) suspended: Option<bool>,
@@ -34,14 +34,14 @@ pub(crate) struct TenantList {
     pub(crate) page: Page,
 }
 
-/// A page, counted from 1, of so many.
+/// A numbered page: the number, beginning with 1, and the number of rows per page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     pub(crate) number: u32,
     pub(crate) size: u32,
 }
 
-/// An order of users.
+/// The order of a list of users.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 pub(crate) enum UserSort {
     #[serde(rename = "created_at")]
@@ -59,7 +59,7 @@ pub(crate) enum UserSort {
     NameDescending,
 }
 
-/// An order of tenants.
+/// The order of a list of tenants.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 pub(crate) enum TenantSort {
     #[serde(rename = "created_at")]
@@ -73,7 +73,7 @@ pub(crate) enum TenantSort {
     NameDescending,
 }
 
-/// What of a list in SQL differs between users and tenants.
+/// The parts of the list query that differ between users and tenants.
 struct List<'a> {
     columns: &'static str,
     table: &'static str,
@@ -96,7 +96,7 @@ impl List<'_> {
     }
 }
 
-/// A page of users.
+/// Returns a page of users.
 pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
     let operator = wanted.operator.map(|yes| if yes { "operator" } else { "not operator" });
     let active = wanted.active.map(|yes| if yes { "disabled_at is null" } else { "disabled_at is not null" });
@@ -118,7 +118,7 @@ pub(crate) async fn users(db: &Db, wanted: &UserList) -> Result<NumberedPage<Use
     list.page(db, wanted.page).await
 }
 
-/// A page of tenants.
+/// Returns a page of tenants.
 pub(crate) async fn tenants(db: &Db, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
     let personal = wanted.personal.map(|yes| if yes { "personal_of is not null" } else { "personal_of is null" });
     let suspended = wanted.suspended.map(|yes| if yes { "suspended_at is not null" } else { "suspended_at is null" });
@@ -142,15 +142,15 @@ pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<User>, db::Er
     tx.query(concat!("select ", user_columns!(), " from users where id = $1")).bind(id).fetch_optional().await
 }
 
-/// Where a user is a member, at most 200.
+/// Returns the memberships of a user, at most 200.
 pub(crate) async fn memberships(tx: &mut Tx, user: UserId) -> Result<Vec<Membership>, db::Error> {
     let sql = "select t.id as tenant_id, t.name, t.slug, m.role, m.created_at from members m \
                join tenants t on t.id = m.tenant_id where m.user_id = $1 order by m.created_at, t.id limit 200";
     tx.query(sql).bind(user).fetch_all().await
 }
 
-/// Lets operators who change operators, and operators who leave, wait for each other; returns those there are. One who is
-/// about to be deleted counts no more.
+/// Returns the operators and locks their rows, so that transactions that change operators or delete an operator's
+/// account run one after another. Operators who are disabled or about to be deleted are not included.
 pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<UserId>, db::Error> {
     let sql = Sql {
         postgres: "select id from users where operator and disabled_at is null and delete_at is null \
@@ -173,7 +173,7 @@ pub(crate) async fn set_user(
     Ok(())
 }
 
-/// Ends the sessions in which an operator acts as others.
+/// Ends an operator's impersonations.
 pub(crate) async fn end_acting(tx: &mut Tx, actor: UserId, now: Timestamp) -> Result<(), db::Error> {
     let sql = "update sessions set ended_at = $2 where actor_id = $1 and ended_at is null";
     tx.query(sql).bind(actor).bind(now).execute().await?;

@@ -1,4 +1,4 @@
-//! API keys. Transactions are the tenant's, but where a secret is all that is known.
+//! SQL of API keys. Transactions are of one tenant, except where only the secret is known.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -66,7 +66,7 @@ pub(crate) async fn count(tx: &mut Tx, tenant: TenantId) -> Result<i64, Error> {
     Ok(count)
 }
 
-/// Those behind another, by their ids.
+/// Returns the keys with an id greater than `after`, in the order of ids.
 pub(crate) async fn list(
     tx: &mut Tx,
     tenant: TenantId,
@@ -85,7 +85,7 @@ pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Result<
     Ok(row.map(Into::into))
 }
 
-/// Puts another secret in place; the one before stays good until `previous_until`, if that is set.
+/// Replaces the secret. The previous one stays valid until `previous_until`, if that is set.
 pub(crate) async fn rotate(tx: &mut Tx, key: &ApiKey, hash: Sha256) -> Result<(), Error> {
     let sql = "update api_keys set previous_hash = case when $6 then hash end, previous_until = $3, hash = $4, \
                hint = $5, rotated_at = $7 where tenant_id = $1 and id = $2";
@@ -101,7 +101,8 @@ pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: ApiKeyId) -> Resul
     Ok(())
 }
 
-/// Those of a user that have not ended, the newest first, at most 200. The transaction is one of all tenants.
+/// Returns the user's keys that have not expired, newest first, at most 200. The transaction must be one of all
+/// tenants.
 pub(crate) async fn of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<ApiKey>, Error> {
     let sql = concat!(
         "select ",
@@ -113,7 +114,7 @@ pub(crate) async fn of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Deletes those of a user, in the order of tenants. The transaction is one of all tenants.
+/// Deletes the user's keys and returns them in the order of tenants. The transaction must be one of all tenants.
 pub(crate) async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiKey>, Error> {
     let sql = concat!("delete from api_keys where user_id = $1 returning ", columns!());
     let mut rows: Vec<Row> = tx.query(sql).bind(user).fetch_all().await?;
@@ -121,14 +122,14 @@ pub(crate) async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<ApiK
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Those that ended before, of every tenant.
+/// Deletes keys of all tenants that expired before `before`, at most `limit`. Returns their number.
 pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from api_keys where id in (select id from api_keys where expires_at < $1 \
                order by expires_at limit $2)";
     tx.query(sql).bind(before).bind(limit).execute().await
 }
 
-/// What decides about each request with a key.
+/// The data that authorises each request with a key.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Holder {
     pub(crate) id: ApiKeyId,
@@ -137,15 +138,15 @@ pub(crate) struct Holder {
     pub(crate) scopes: String,
     pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
-    /// When it is the secret before the last.
+    /// The end of the grace period, if the secret is the previous one.
     pub(crate) until: Option<Timestamp>,
     pub(crate) role: String,
-    /// Of a role of the tenant's own.
+    /// The permissions of the role, if it is a custom role.
     pub(crate) permissions: Option<String>,
     pub(crate) suspended_at: Option<Timestamp>,
 }
 
-/// Of a secret that is good; nothing when its maker is no member any more, or locked out.
+/// Returns the key with this valid secret, or `None` if its user is disabled or no longer a member.
 pub(crate) async fn holder(db: &Db, hash: Sha256, now: Timestamp) -> Result<Option<Holder>, Error> {
     let sql = "select k.id, k.tenant_id, k.user_id, k.scopes, k.last_used_at, k.expires_at, \
                case when k.hash = $1 then null else k.previous_until end as until, \
@@ -155,14 +156,14 @@ pub(crate) async fn holder(db: &Db, hash: Sha256, now: Timestamp) -> Result<Opti
                left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
                where (k.hash = $1 or (k.previous_hash = $1 and k.previous_until > $2)) \
                and (k.expires_at is null or k.expires_at > $2) and u.disabled_at is null";
-    // A secret is all that is known; its row says the tenant.
+    // The tenant is not known before the row is read.
     let mut tx = db.all_tenants().read().await?;
     let holder = tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await?;
     tx.commit().await?;
     Ok(holder)
 }
 
-/// Notes that it is used, unless another replica has in the last minute.
+/// Stores the time of use, unless another replica has done so in the last minute.
 pub(crate) async fn used(db: &Db, key: &Holder, now: Timestamp, before: Timestamp) -> Result<(), Error> {
     let mut tx = db.tenant(key.tenant_id).begin().await?;
     let sql = "update api_keys set last_used_at = $3 where tenant_id = $1 and id = $2 \

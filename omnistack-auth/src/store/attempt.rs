@@ -1,11 +1,12 @@
-//! Counted tries.
+//! SQL of attempt counters, which limit guessing and mails.
 
 use omnistack_core::{
     clock::Timestamp,
     db::{Db, Error, Tx},
 };
 
-/// Counts one, unless that must wait; a count whose last is older than `forgotten` begins anew.
+/// Counts an attempt and returns the count, or `None` if the key is blocked. A count whose last attempt is older than
+/// `forgotten` starts again at 1.
 pub(crate) async fn count(tx: &mut Tx, key: &[u8], now: Timestamp, forgotten: Timestamp) -> Result<Option<i64>, Error> {
     let sql = "insert into attempts as a (key, failures, last_at) values ($1, 1, $2) \
                on conflict (key) do update set failures = case when a.last_at < $3 then 1 else a.failures + 1 end, \

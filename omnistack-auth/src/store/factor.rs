@@ -1,4 +1,4 @@
-//! Second factors.
+//! SQL of TOTP secrets and recovery codes.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -9,24 +9,24 @@ use omnistack_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What codes are made of.
+/// A user's TOTP secret.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Totp {
-    /// Sealed.
+    /// The secret, sealed.
     pub(crate) secret: String,
     pub(crate) confirmed_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
 }
 
-/// Which second factors a user has.
+/// The second factors of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct SecondFactorState {
-    /// Since when they show codes of an app; none while they don't.
+    /// The time at which the app for codes became a second factor. Absent if the user has none.
     #[schema(required)]
     pub(crate) totp_since: Option<Timestamp>,
-    /// How many recovery codes are left.
+    /// The number of unused recovery codes.
     pub(crate) recovery_codes: i64,
-    /// The number they have codes sent to.
+    /// The phone number for codes, if there is one.
     #[cfg(feature = "sms")]
     #[sqlx(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,12 +48,13 @@ pub(crate) async fn state(db: &Db, user: UserId) -> Result<SecondFactorState, Er
     Ok(db.query(STATE).bind(user).fetch_optional().await?.unwrap_or(NONE))
 }
 
-/// As [`state`]; with the user's row held, it stays so.
+/// Returns the state like [`state`], within a transaction. It stays valid as long as the user's row is locked.
 pub(crate) async fn state_in(tx: &mut Tx, user: UserId) -> Result<SecondFactorState, Error> {
     Ok(tx.query(STATE).bind(user).fetch_optional().await?.unwrap_or(NONE))
 }
 
-/// Keeps a secret that is no factor yet, in place of one that was none; whether there was no other.
+/// Stores an unconfirmed secret in place of an earlier unconfirmed one. Returns `false` if the user has a confirmed
+/// secret.
 pub(crate) async fn begin(tx: &mut Tx, user: UserId, secret: String, now: Timestamp) -> Result<bool, Error> {
     let sql = "insert into totp_secrets as t (user_id, secret, created_at) values ($1, $2, $3) \
                on conflict (user_id) do update set secret = $2, created_at = $3 where t.confirmed_at is null";
@@ -65,21 +66,22 @@ pub(crate) async fn totp(tx: &mut Tx, user: UserId) -> Result<Option<Totp>, Erro
     tx.query(sql).bind(user).fetch_optional().await
 }
 
-/// Makes a secret a factor, if it is still the one and none; whether it was.
+/// Confirms a secret, if it is still the stored one and unconfirmed. Returns whether it was.
 pub(crate) async fn confirm(tx: &mut Tx, user: UserId, secret: &str, step: i64, now: Timestamp) -> Result<bool, Error> {
     let sql = "update totp_secrets set confirmed_at = $4, last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is null";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).bind(now).execute().await? == 1)
 }
 
-/// Uses up a step and all before it. Of two who come with one code at once, one gets it.
+/// Uses up a time step and all earlier ones. Returns `true` to only one of several concurrent requests with the same
+/// code.
 pub(crate) async fn use_step(tx: &mut Tx, user: UserId, secret: &str, step: i64) -> Result<bool, Error> {
     let sql = "update totp_secrets set last_step = $3 \
                where user_id = $1 and secret = $2 and confirmed_at is not null and last_step < $3";
     Ok(tx.query(sql).bind(user).bind(secret.to_owned()).bind(step).execute().await? == 1)
 }
 
-/// Uses up a recovery code; how many are left, or nothing for one that is none of the user's.
+/// Uses up a recovery code. Returns the number of codes left, or `None` if the user has no such code.
 pub(crate) async fn use_recovery_code(tx: &mut Tx, user: UserId, hash: Sha256) -> Result<Option<i64>, Error> {
     let used = tx.query("delete from recovery_codes where hash = $1 and user_id = $2");
     if used.bind(hash.as_bytes().to_vec()).bind(user).execute().await? != 1 {
@@ -90,7 +92,7 @@ pub(crate) async fn use_recovery_code(tx: &mut Tx, user: UserId, hash: Sha256) -
     Ok(Some(left))
 }
 
-/// Keeps these recovery codes in place of all others.
+/// Replaces all recovery codes of a user.
 pub(crate) async fn replace_recovery_codes(
     tx: &mut Tx,
     user: UserId,
@@ -105,7 +107,7 @@ pub(crate) async fn replace_recovery_codes(
     Ok(())
 }
 
-/// Removes the secret, and the recovery codes that stood in for its codes; whether there was one.
+/// Deletes the secret and the recovery codes. Returns whether there was a secret.
 pub(crate) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
     tx.query("delete from recovery_codes where user_id = $1").bind(user).execute().await?;
     Ok(tx.query("delete from totp_secrets where user_id = $1").bind(user).execute().await? > 0)

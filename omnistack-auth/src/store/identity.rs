@@ -1,4 +1,4 @@
-//! Who signs in elsewhere.
+//! SQL of linked identities.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -7,24 +7,24 @@ use omnistack_core::{
     identity::{TenantId, UserId},
 };
 
-/// Where somebody stands who has signed in elsewhere: what decides about each of their requests.
+/// The data that authorises each request with an external access token.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Standing {
     pub(crate) user_id: UserId,
-    /// Hash of the claims last taken over, and of when they were.
+    /// The hash of the claims stored last, and their time.
     pub(crate) claims: Vec<u8>,
     pub(crate) updated_at: Timestamp,
     pub(crate) operator: bool,
     pub(crate) disabled_at: Option<Timestamp>,
-    /// The tenant asked for, or their own; none they don't belong to.
+    /// The requested tenant, or else the personal one. Absent if the user is not a member.
     pub(crate) tenant_id: Option<TenantId>,
     pub(crate) role: Option<String>,
-    /// Of a role of the tenant's own.
+    /// The permissions of the role, if it is a custom role.
     pub(crate) permissions: Option<String>,
     pub(crate) suspended_at: Option<Timestamp>,
 }
 
-/// Of a subject of an issuer, in this tenant or else in their own.
+/// Returns the access of a subject of an issuer, in this tenant or else in the personal tenant.
 pub(crate) async fn standing(
     db: &Db,
     issuer: &str,
@@ -39,7 +39,7 @@ pub(crate) async fn standing(
                left join tenants t on t.id = m.tenant_id \
                left join roles r on r.tenant_id = m.tenant_id and r.name = m.role \
                where i.issuer = $1 and i.subject = $2";
-    // Nobody is known yet, so there is no tenant to be scoped to: the query names the one it asks about.
+    // The tenant is not known yet, so the transaction is of all tenants; the query restricts itself to one.
     let mut tx = db.all_tenants().read().await?;
     let standing = tx.query(sql).bind(issuer.to_owned()).bind(subject.to_owned()).bind(tenant).fetch_optional().await?;
     tx.commit().await?;
@@ -53,7 +53,7 @@ pub(crate) async fn find(tx: &mut Tx, issuer: &str, subject: &str) -> Result<Opt
     Ok(found.map(|(user,)| user))
 }
 
-/// Whether it was added: somebody else may have just done it.
+/// Links a subject to a user. Returns `false` if another transaction has inserted the subject meanwhile.
 pub(crate) async fn insert(
     tx: &mut Tx,
     (issuer, subject): (&str, &str),
@@ -67,13 +67,13 @@ pub(crate) async fn insert(
     Ok(insert.bind(claims.as_bytes().to_vec()).bind(now).bind(said).execute().await? > 0)
 }
 
-/// Takes a subject away from a user; whether it was theirs.
+/// Unlinks a subject from a user. Returns whether it was linked.
 pub(crate) async fn remove(tx: &mut Tx, (issuer, subject): (&str, &str), user: UserId) -> Result<bool, Error> {
     let sql = "delete from identities where issuer = $1 and subject = $2 and user_id = $3";
     Ok(tx.query(sql).bind(issuer.to_owned()).bind(subject.to_owned()).bind(user).execute().await? > 0)
 }
 
-/// Notes the claims that are taken over; whether they are news, and not older than the last.
+/// Stores the hash and the time of claims. Returns `false` if they are unchanged or older than the stored ones.
 pub(crate) async fn take(
     tx: &mut Tx,
     (issuer, subject): (&str, &str),
@@ -86,14 +86,14 @@ pub(crate) async fn take(
     Ok(update.bind(claims.as_bytes().to_vec()).bind(said).execute().await? > 0)
 }
 
-/// What decides about an address.
+/// The account data that decides whether an email address may be taken or linked.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Holder {
     pub(crate) id: UserId,
     pub(crate) email: Option<String>,
     pub(crate) email_verified_at: Option<Timestamp>,
     pub(crate) disabled_at: Option<Timestamp>,
-    /// Whether they sign in here as well.
+    /// Whether the user has a password in this app.
     pub(crate) has_password: bool,
 }
 
@@ -106,17 +106,17 @@ macro_rules! holder {
     };
 }
 
-/// Who has this address.
+/// Returns the user with this email address.
 pub(crate) async fn holder(tx: &mut Tx, email: &str) -> Result<Option<Holder>, Error> {
     tx.query(holder!("email = $1")).bind(email.to_owned()).fetch_optional().await
 }
 
-/// What a user has.
+/// Returns the user with this id.
 pub(crate) async fn user(tx: &mut Tx, id: UserId) -> Result<Option<Holder>, Error> {
     tx.query(holder!("id = $1")).bind(id).fetch_optional().await
 }
 
-/// Changes what an issuer has said anew; absent stays.
+/// Stores the profile fields that are present; the others stay unchanged.
 pub(crate) async fn change(
     tx: &mut Tx,
     id: UserId,
@@ -130,27 +130,27 @@ pub(crate) async fn change(
     Ok(())
 }
 
-/// Gives a user an address, verified.
+/// Sets a user's email address, verified.
 pub(crate) async fn readdress(tx: &mut Tx, id: UserId, email: &str, now: Timestamp) -> Result<(), Error> {
     let sql = "update users set email = $2, email_verified_at = $3, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(email.to_owned()).bind(now).execute().await?;
     Ok(())
 }
 
-/// Locks a user out; whether they weren't.
+/// Disables a user. Returns whether the user was enabled.
 pub(crate) async fn disable(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<bool, Error> {
     let sql = "update users set disabled_at = $2, updated_at = $2 where id = $1 and disabled_at is null";
     Ok(tx.query(sql).bind(id).bind(now).execute().await? > 0)
 }
 
-/// Notes a delivery, which counts once; whether it is new.
+/// Stores the id of a webhook delivery. Returns whether it is new.
 pub(crate) async fn deliver(tx: &mut Tx, delivery: &Sha256, now: Timestamp, until: Timestamp) -> Result<bool, Error> {
     let sql = "insert into one_time_tokens (hash, purpose, created_at, expires_at) values ($1, 'webhook', $2, $3) \
                on conflict do nothing";
     Ok(tx.query(sql).bind(delivery.as_bytes().to_vec()).bind(now).bind(until).execute().await? > 0)
 }
 
-/// Forgets deliveries nobody repeats any more, at most so many.
+/// Deletes expired delivery ids, at most `limit`. Returns their number.
 pub(crate) async fn forget_deliveries(db: &Db, now: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from one_time_tokens where hash in (select hash from one_time_tokens \
                where purpose = 'webhook' and expires_at <= $1 order by expires_at limit $2)";

@@ -1,4 +1,4 @@
-//! Invitations. Transactions are the tenant's, or of all tenants where a token is all that is known.
+//! SQL of invitations. Transactions are of one tenant, or of all tenants where only the token is known.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -19,7 +19,7 @@ macro_rules! columns {
     };
 }
 
-/// A token, as it is stored.
+/// A token as it is stored.
 pub(crate) struct Kept {
     pub(crate) hash: Sha256,
     pub(crate) sealed: String,
@@ -34,7 +34,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &Invitation, token: Kept) -> Result
     Ok(())
 }
 
-/// Those behind another, by their ids.
+/// Returns the invitations with an id greater than `after`, in the order of ids.
 pub(crate) async fn list(
     tx: &mut Tx,
     tenant: TenantId,
@@ -57,14 +57,14 @@ pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Resu
     tx.query(sql).bind(tenant).bind(id).fetch_optional().await
 }
 
-/// By its token, while it is good.
+/// Returns the invitation with this token, unless it has expired.
 pub(crate) async fn of_token(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<Option<Invitation>, Error> {
     let sql = concat!("select ", columns!(), " from invitations where hash = $1 and expires_at > $2");
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
 }
 
-/// What its mail says: the address, the sealed token, the tenant's name, who asked and as what. The language is the
-/// reader's, where they have an account, or the inviter's.
+/// The data of an invitation mail: the recipient, the sealed token, the tenant's name, the inviter and the role. The
+/// locale is that of the recipient's account, or else the inviter's.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Letter {
     pub(crate) tenant_id: TenantId,
@@ -85,22 +85,22 @@ pub(crate) async fn letter(tx: &mut Tx, id: Id<Invited>, now: Timestamp) -> Resu
     tx.query(sql).bind(id).bind(now).fetch_optional().await
 }
 
-/// An invitation, as whoever holds its token is shown it.
+/// An invitation as it is shown to its recipient.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 #[schema(as = InvitationDetails)]
 pub(crate) struct Shown {
-    /// The address it was sent to.
+    /// The email address it was sent to.
     email: String,
-    /// What the team is called.
+    /// The team's display name.
     tenant: String,
-    /// As what they join.
+    /// The role of the new member.
     role: String,
-    /// Who asks, while they are there.
+    /// The display name of the user who sent it. Absent if that account was deleted.
     #[schema(required)]
     inviter: Option<String>,
-    /// Until when it can be accepted.
+    /// The time at which the invitation expires.
     expires_at: Timestamp,
-    /// Whether there is an account of this address: it signs in to accept.
+    /// Whether the email address has an account. If so, the user signs in to accept.
     registered: bool,
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn shown(tx: &mut Tx, hash: Sha256, now: Timestamp) -> Result<O
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(now).fetch_optional().await
 }
 
-/// Another token in the place of the one before, and its time anew.
+/// Replaces the token and the expiry.
 pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: Kept) -> Result<(), Error> {
     let sql = "update invitations set hash = $3, secret = $4, sent_at = $5, expires_at = $6 \
                where tenant_id = $1 and id = $2";
@@ -121,27 +121,27 @@ pub(crate) async fn renew(tx: &mut Tx, renewed: &Invitation, token: Kept) -> Res
     Ok(())
 }
 
-/// Whether there was one.
+/// Deletes an invitation. Returns whether it existed.
 pub(crate) async fn delete(tx: &mut Tx, tenant: TenantId, id: Id<Invited>) -> Result<bool, Error> {
     let sql = "delete from invitations where tenant_id = $1 and id = $2";
     Ok(tx.query(sql).bind(tenant).bind(id).execute().await? == 1)
 }
 
-/// One of an address that nobody can accept any more.
+/// Deletes an expired invitation of an email address.
 pub(crate) async fn delete_expired(tx: &mut Tx, tenant: TenantId, email: &str, now: Timestamp) -> Result<(), Error> {
     let sql = "delete from invitations where tenant_id = $1 and email = $2 and expires_at <= $3";
     tx.query(sql).bind(tenant).bind(email.to_owned()).bind(now).execute().await?;
     Ok(())
 }
 
-/// Those that expired long ago, of every tenant.
+/// Deletes invitations of all tenants that expired before `before`, at most `limit`. Returns their number.
 pub(crate) async fn sweep(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sql = "delete from invitations where id in (select id from invitations where expires_at < $1 \
                order by expires_at limit $2)";
     tx.query(sql).bind(before).bind(limit).execute().await
 }
 
-/// The verified address of a user who can sign in.
+/// Returns the verified email address of a user who is not disabled.
 pub(crate) async fn verified_email(tx: &mut Tx, user: UserId) -> Result<Option<String>, Error> {
     let sql = "select email from users where id = $1 and email_verified_at is not null and disabled_at is null";
     let found: Option<(Option<String>,)> = tx.query(sql).bind(user).fetch_optional().await?;

@@ -1,4 +1,4 @@
-//! Members of tenants, and the roles tenants make themselves. Transactions are the tenant's.
+//! SQL of members and custom roles. Transactions are of one tenant.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::model::{Member, Role};
 
-/// Those behind a user's id, by their ids.
+/// Returns the members with a user id greater than `after`, in the order of user ids.
 pub(crate) async fn list(
     tx: &mut Tx,
     tenant: TenantId,
@@ -29,7 +29,7 @@ pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<
     tx.query(sql).bind(tenant).bind(user).fetch_optional().await
 }
 
-/// Whether somebody with this address is one.
+/// Returns whether a user with this email address is a member.
 pub(crate) async fn has_email(tx: &mut Tx, tenant: TenantId, email: &str) -> Result<bool, Error> {
     let sql = "select count(*) from members m join users u on u.id = m.user_id where m.tenant_id = $1 and u.email = $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(email.to_owned()).fetch_one().await?;
@@ -48,21 +48,21 @@ pub(crate) async fn remove(tx: &mut Tx, tenant: TenantId, user: UserId) -> Resul
     Ok(())
 }
 
-/// How many hold a role.
+/// Returns the number of members with a role.
 pub(crate) async fn holders(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
     let sql = "select count(*) from members where tenant_id = $1 and role = $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
     Ok(count)
 }
 
-/// How many are asked to join with a role.
+/// Returns the number of invitations with a role.
 pub(crate) async fn invited(tx: &mut Tx, tenant: TenantId, role: &str) -> Result<i64, Error> {
     let sql = "select count(*) from invitations where tenant_id = $1 and role = $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(role.to_owned()).fetch_one().await?;
     Ok(count)
 }
 
-/// The roles of a tenant's own, by name.
+/// Returns the custom roles of a tenant, by name.
 pub(crate) async fn roles(tx: &mut Tx, tenant: TenantId) -> Result<Vec<Role>, Error> {
     let sql = "select name, permissions, created_at, updated_at from roles where tenant_id = $1 order by name";
     tx.query(sql).bind(tenant).fetch_all().await

@@ -1,4 +1,4 @@
-//! What is good once.
+//! SQL of one-time tokens.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -7,14 +7,14 @@ use omnistack_core::{
     identity::UserId,
 };
 
-/// What a token carries.
+/// The user and the data of a token.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Row {
     pub(crate) user_id: UserId,
     pub(crate) data: Option<String>,
 }
 
-/// Keeps a token in place of those of the same user and purpose.
+/// Stores a token and deletes those of the same user and purpose.
 pub(crate) async fn replace(
     tx: &mut Tx,
     hash: Sha256,
@@ -32,7 +32,7 @@ pub(crate) async fn replace(
     Ok(())
 }
 
-/// Keeps a token that is no user's.
+/// Stores a token that belongs to no user.
 #[cfg(feature = "passkeys")]
 pub(crate) async fn insert_for_anybody(
     tx: &mut Tx,
@@ -47,7 +47,7 @@ pub(crate) async fn insert_for_anybody(
     Ok(())
 }
 
-/// As [`take`], of a token that is no user's.
+/// Uses up a token that belongs to no user, and returns its data. Returns `None` if it is unknown or expired.
 #[cfg(feature = "passkeys")]
 pub(crate) async fn take_from_anybody(
     tx: &mut Tx,
@@ -62,14 +62,14 @@ pub(crate) async fn take_from_anybody(
     Ok(taken.map(|(data,)| data))
 }
 
-/// Looks at a token that is good, and leaves it so.
+/// Returns a valid token without using it up.
 pub(crate) async fn look(db: &Db, hash: Sha256, purpose: &'static str, now: Timestamp) -> Result<Option<Row>, Error> {
     let sql = "select user_id, data from one_time_tokens where hash = $1 and purpose = $2 and expires_at > $3 \
                and user_id is not null";
     db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
 
-/// Uses a token up. Of two who come with it at once, one gets it.
+/// Uses up a token and returns it. Only one of several concurrent requests gets it.
 pub(crate) async fn take(
     tx: &mut Tx,
     hash: Sha256,
@@ -81,7 +81,7 @@ pub(crate) async fn take(
     tx.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).fetch_optional().await
 }
 
-/// Notes what was never kept before it was used; whether this is the first time.
+/// Marks a value as used that was not stored before. Returns whether it is the first use.
 pub(crate) async fn first(
     db: &Db,
     hash: Sha256,
@@ -94,7 +94,7 @@ pub(crate) async fn first(
     Ok(db.query(sql).bind(hash.as_bytes().to_vec()).bind(purpose).bind(now).bind(expires).execute().await? > 0)
 }
 
-/// Uses up whatever there is of a user that lets somebody in or changes the account.
+/// Deletes all tokens with which a user can sign in or change the account.
 pub(crate) async fn revoke_all(tx: &mut Tx, user: UserId) -> Result<(), Error> {
     let sql = "delete from one_time_tokens where user_id = $1 and purpose in \
                ('verify_email', 'change_email', 'reset_password', 'magic_link', 'second_factor', \

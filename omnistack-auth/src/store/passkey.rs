@@ -1,4 +1,4 @@
-//! Passkeys.
+//! SQL of passkeys.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -12,17 +12,17 @@ use crate::passkey::{Passkey, PasskeyId};
 #[derive(sqlx::FromRow)]
 pub(crate) struct Row {
     pub(crate) id: PasskeyId,
-    /// As the relying party writes it.
+    /// The credential, as the WebAuthn library serialises it.
     pub(crate) credential: String,
 }
 
-/// The oldest first.
+/// Returns the user's passkeys, oldest first.
 pub(crate) async fn of_user(db: &Db, user: UserId) -> Result<Vec<Passkey>, Error> {
     let sql = "select id, name, created_at, last_used_at from passkeys where user_id = $1 order by id";
     db.query(sql).bind(user).fetch_all().await
 }
 
-/// What a user's passkeys are known by, the oldest first.
+/// Returns the credentials of the user's passkeys, oldest first.
 pub(crate) async fn credentials(db: &Db, user: UserId) -> Result<Vec<Row>, Error> {
     let sql = "select id, credential from passkeys where user_id = $1 order by id";
     db.query(sql).bind(user).fetch_all().await
@@ -33,7 +33,7 @@ pub(crate) async fn count(tx: &mut Tx, user: UserId) -> Result<i64, Error> {
     Ok(count)
 }
 
-/// Keeps a passkey; whether nobody has it yet.
+/// Stores a passkey. Returns `false` if the credential id is registered already.
 pub(crate) async fn insert(
     tx: &mut Tx,
     user: UserId,
@@ -46,34 +46,35 @@ pub(crate) async fn insert(
     Ok(insert.bind(passkey.name.clone()).bind(passkey.created_at).execute().await? == 1)
 }
 
-/// The passkey of a user that a device knows so.
+/// Returns the user's passkey with this credential id.
 pub(crate) async fn find(tx: &mut Tx, user: UserId, credential_id: &[u8]) -> Result<Option<Row>, Error> {
     let sql = "select id, credential from passkeys where credential_id = $1 and user_id = $2";
     tx.query(sql).bind(credential_id.to_vec()).bind(user).fetch_optional().await
 }
 
-/// Notes that it was used, and how often it has signed by now. The user's row is held.
+/// Stores the time of use and the credential with its new signature counter. The caller must have locked the user's
+/// row.
 pub(crate) async fn used(tx: &mut Tx, id: PasskeyId, credential: String, now: Timestamp) -> Result<(), Error> {
     let sql = "update passkeys set credential = $2, last_used_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(credential).bind(now).execute().await?;
     Ok(())
 }
 
-/// Names a passkey of a user; nothing when they have none of this id.
+/// Renames a user's passkey. Returns `None` if the user has no passkey with this id.
 pub(crate) async fn rename(tx: &mut Tx, user: UserId, id: PasskeyId, name: &str) -> Result<Option<Passkey>, Error> {
     let sql = "update passkeys set name = $3 where id = $1 and user_id = $2 \
                returning id, name, created_at, last_used_at";
     tx.query(sql).bind(id).bind(user).bind(name.to_owned()).fetch_optional().await
 }
 
-/// Removes a passkey of a user; what it was called, or nothing when they have none of this id.
+/// Deletes a user's passkey. Returns its name, or `None` if the user has no passkey with this id.
 pub(crate) async fn remove(tx: &mut Tx, user: UserId, id: PasskeyId) -> Result<Option<String>, Error> {
     let sql = "delete from passkeys where id = $1 and user_id = $2 returning name";
     let removed: Option<(String,)> = tx.query(sql).bind(id).bind(user).fetch_optional().await?;
     Ok(removed.map(|(name,)| name))
 }
 
-/// Removes all of a user; how many.
+/// Deletes all passkeys of a user. Returns their number.
 pub(crate) async fn remove_all(tx: &mut Tx, user: UserId) -> Result<u64, Error> {
     tx.query("delete from passkeys where user_id = $1").bind(user).execute().await
 }

@@ -1,4 +1,4 @@
-//! Sessions.
+//! SQL of sessions.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -59,7 +59,7 @@ pub(crate) async fn find(db: &Db, id: SessionId) -> Result<Option<Row>, Error> {
     db.query(sql).bind(id).fetch_optional().await
 }
 
-/// Puts the next token in the place of this one, if it is still in force.
+/// Replaces the refresh token, if it is still the current one. Returns whether it was.
 pub(crate) async fn rotate(db: &Db, id: SessionId, from: Sha256, to: Sha256, now: Timestamp) -> Result<bool, Error> {
     let sql = "update sessions set refresh_hash = $3, previous_hash = $2, rotated_at = $4 \
                where id = $1 and refresh_hash = $2 and ended_at is null";
@@ -89,7 +89,7 @@ pub(crate) async fn end_in(tx: &mut Tx, user: UserId, id: SessionId, now: Timest
     Ok(tx.query(END).bind(id).bind(user).bind(now).execute().await? == 1)
 }
 
-/// Those of a user but one, and those in which the user acts as others.
+/// Ends the sessions of a user except `but`, and the user's impersonations. Returns their number.
 pub(crate) async fn end_all(tx: &mut Tx, user: UserId, but: Option<SessionId>, now: Timestamp) -> Result<u64, Error> {
     let sql = "update sessions set ended_at = $2 where (user_id = $1 or actor_id = $1) and ended_at is null \
                and ($3 is null or id <> $3)";

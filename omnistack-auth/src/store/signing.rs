@@ -1,4 +1,4 @@
-//! Keys that sign access tokens.
+//! SQL of the keys that sign access tokens.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -8,9 +8,9 @@ use omnistack_core::{
 #[derive(sqlx::FromRow)]
 pub(crate) struct Row {
     pub(crate) id: String,
-    /// Sealed.
+    /// The private key, sealed.
     pub(crate) private: String,
-    /// A JSON Web Key.
+    /// The public key as a JSON Web Key.
     pub(crate) public: String,
     pub(crate) signs_from: Timestamp,
 }
@@ -27,7 +27,8 @@ pub(crate) async fn all_in(tx: &mut Tx) -> Result<Vec<Row>, Error> {
     tx.query(ALL).fetch_all().await
 }
 
-/// Keeps other transactions from making keys until this one ends. On SQLite a transaction that may write is alone.
+/// Locks the table, so that other transactions can't create keys until this one ends. On SQLite, a transaction that
+/// writes has the database to itself.
 pub(crate) async fn lock(tx: &mut Tx) -> Result<(), Error> {
     if tx.dialect() == Dialect::Postgres {
         tx.query("lock table signing_keys in share row exclusive mode").execute().await?;
@@ -35,7 +36,7 @@ pub(crate) async fn lock(tx: &mut Tx) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns since when, or from when on, the newest key signs.
+/// Returns the time from which the newest key signs, in the past or the future, or `None` if there is no key.
 pub(crate) async fn newest(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     let (newest,): (Option<Timestamp>,) = tx.query("select max(signs_from) from signing_keys").fetch_one().await?;
     Ok(newest)

@@ -1,4 +1,4 @@
-//! Codes by text message.
+//! SQL of phone numbers for SMS codes, and of the limits on sending.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -7,19 +7,19 @@ use omnistack_core::{
     identity::UserId,
 };
 
-/// A user's number, and the code that is on its way to it. Has no `Debug`.
+/// A user's phone number, and the code that was sent to it. It has no `Debug`.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Phone {
     pub(crate) number: String,
     pub(crate) confirmed_at: Option<Timestamp>,
-    /// What the code is hashed with, sealed.
+    /// The key of the code's hash, sealed.
     code_key: Option<String>,
     code_hash: Option<Vec<u8>>,
     code_until: Option<Timestamp>,
 }
 
 impl Phone {
-    /// The key and the hash of the code, while there is one that is good.
+    /// Returns the key and the hash of the code, unless it has expired.
     pub(crate) fn code(&self, now: Timestamp) -> Option<(&str, &[u8])> {
         self.code_until.filter(|until| now < *until)?;
         Some((self.code_key.as_deref()?, self.code_hash.as_deref()?))
@@ -33,12 +33,13 @@ pub(crate) async fn phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, Er
     tx.query(PHONE).bind(user).fetch_optional().await
 }
 
-/// As [`phone`], to be shown.
+/// Returns the phone number like [`phone`], outside of a transaction.
 pub(crate) async fn look(db: &Db, user: UserId) -> Result<Option<Phone>, Error> {
     db.query(PHONE).bind(user).fetch_optional().await
 }
 
-/// Keeps a number that is no factor yet, without a code, in place of one that was none; whether there was no other.
+/// Stores an unconfirmed number without a code, in place of an earlier unconfirmed one. Returns `false` if the user has
+/// a confirmed number.
 pub(crate) async fn begin(tx: &mut Tx, user: UserId, number: &str, now: Timestamp) -> Result<bool, Error> {
     let sql = "insert into sms_code_phones as p (user_id, number, created_at) values ($1, $2, $3) \
                on conflict (user_id) do update set number = $2, created_at = $3, \
@@ -46,7 +47,7 @@ pub(crate) async fn begin(tx: &mut Tx, user: UserId, number: &str, now: Timestam
     Ok(tx.query(sql).bind(user).bind(number.to_owned()).bind(now).execute().await? > 0)
 }
 
-/// Keeps a code in place of the one before.
+/// Replaces the code.
 pub(crate) async fn set_code(
     tx: &mut Tx,
     user: UserId,
@@ -59,14 +60,14 @@ pub(crate) async fn set_code(
     Ok(())
 }
 
-/// Uses a code up, if it is still this one; whether it was. Of two who come with it at once, one gets it.
+/// Uses up a code, if it is still the stored one. Returns `true` to only one of several concurrent requests.
 pub(crate) async fn use_code(tx: &mut Tx, user: UserId, hash: &[u8]) -> Result<bool, Error> {
     let sql = "update sms_code_phones set code_key = null, code_hash = null, code_until = null \
                where user_id = $1 and code_hash = $2";
     Ok(tx.query(sql).bind(user).bind(hash.to_vec()).execute().await? == 1)
 }
 
-/// Counts a wrong guess; with the last of so many the code is none any more.
+/// Counts a wrong guess. After `most` wrong guesses the code is invalid.
 pub(crate) async fn count_wrong(tx: &mut Tx, user: UserId, most: i64) -> Result<(), Error> {
     let sql = "update sms_code_phones set code_tries = code_tries + 1, \
                code_until = case when code_tries + 1 >= $2 then null else code_until end where user_id = $1";
@@ -74,22 +75,22 @@ pub(crate) async fn count_wrong(tx: &mut Tx, user: UserId, most: i64) -> Result<
     Ok(())
 }
 
-/// Makes a number a factor.
+/// Confirms a number.
 pub(crate) async fn confirm(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<(), Error> {
     let sql = "update sms_code_phones set confirmed_at = $2 where user_id = $1 and confirmed_at is null";
     tx.query(sql).bind(user).bind(now).execute().await?;
     Ok(())
 }
 
-/// Removes the number, and one that waits for its first code; whether it was a factor.
+/// Deletes a number, confirmed or not. Returns whether it was confirmed.
 pub(crate) async fn remove(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
     let sql = "delete from sms_code_phones where user_id = $1 returning confirmed_at";
     let removed: Option<(Option<Timestamp>,)> = tx.query(sql).bind(user).fetch_optional().await?;
     Ok(removed.is_some_and(|(confirmed_at,)| confirmed_at.is_some()))
 }
 
-/// Counts one that is sent, unless there were so many since then; a count that began before begins anew. In one statement,
-/// so that of many at once no more are sent.
+/// Counts a message, unless `most` were counted since `began`. A count that began earlier starts again. It is a single
+/// statement, so that concurrent requests can't exceed the limit. Returns whether the message may be sent.
 pub(crate) async fn count_send(
     tx: &mut Tx,
     key: Sha256,
@@ -102,14 +103,14 @@ pub(crate) async fn count_send(
     Ok(tx.query(sql).bind(key.as_bytes().to_vec()).bind(now).bind(began).bind(most).execute().await? > 0)
 }
 
-/// When a count began.
+/// Returns the time at which a count began.
 pub(crate) async fn counted_since(tx: &mut Tx, key: Sha256) -> Result<Option<Timestamp>, Error> {
     let sql = "select since from sms_code_sends where key = $1";
     let since: Option<(Timestamp,)> = tx.query(sql).bind(key.as_bytes().to_vec()).fetch_optional().await?;
     Ok(since.map(|(since,)| since))
 }
 
-/// Deletes counts, and numbers nobody has confirmed, that are older; at most so many of each.
+/// Deletes counts and unconfirmed numbers that are older than `before`, at most `limit` of each. Returns their number.
 pub(crate) async fn sweep(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
     let sends = "delete from sms_code_sends where key in \
                  (select key from sms_code_sends where since < $1 order by since limit $2)";

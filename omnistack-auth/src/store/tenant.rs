@@ -1,4 +1,4 @@
-//! Tenants and members.
+//! SQL of tenants and of access to them.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::model::Tenant;
 
-/// Makes a tenant of one owner. The transaction is one of all tenants.
+/// Creates a tenant with one owner. The transaction must be one of all tenants.
 pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenant<'_>, now: Timestamp) -> Result<(), Error> {
     let sql =
         "insert into tenants (id, name, slug, personal_of, created_at, updated_at) values ($1, $2, $3, $4, $5, $5)";
@@ -18,7 +18,7 @@ pub(crate) async fn insert(tx: &mut Tx, tenant: NewTenant<'_>, now: Timestamp) -
     add_member(tx, tenant.id, tenant.owner, crate::role::OWNER, now).await
 }
 
-/// A tenant to be.
+/// A tenant to insert.
 pub(crate) struct NewTenant<'a> {
     pub(crate) id: TenantId,
     pub(crate) name: &'a str,
@@ -39,7 +39,7 @@ pub(crate) async fn add_member(
     Ok(())
 }
 
-/// Where somebody stands: what decides about each of their requests.
+/// The data that authorises each request of a session.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Standing {
     pub(crate) operator: bool,
@@ -48,12 +48,12 @@ pub(crate) struct Standing {
     pub(crate) second_factor: bool,
     pub(crate) expires_at: Timestamp,
     pub(crate) role: Option<String>,
-    /// Of a role of the tenant's own.
+    /// The permissions of the role, if it is a custom role.
     pub(crate) permissions: Option<String>,
     pub(crate) suspended_at: Option<Timestamp>,
 }
 
-/// Of the user of a session, in a tenant; nothing when the session has ended or the user is locked out.
+/// Returns the access of a session's user in a tenant, or `None` if the session has ended or the user is disabled.
 pub(crate) async fn standing(
     db: &Db,
     session: SessionId,
@@ -69,27 +69,27 @@ pub(crate) async fn standing(
                where s.id = $1 and s.ended_at is null and s.expires_at > $3 and u.disabled_at is null \
                and (s.actor_id is null or (not u.operator and exists (select 1 from users a \
                where a.id = s.actor_id and a.operator and a.disabled_at is null)))";
-    // Nobody is known yet, so there is no tenant to be scoped to: the query names the one it asks about.
+    // The tenant is not known yet, so the transaction is of all tenants; the query restricts itself to one.
     let mut tx = db.all_tenants().read().await?;
     let standing = tx.query(sql).bind(session).bind(tenant).bind(now).fetch_optional().await?;
     tx.commit().await?;
     Ok(standing)
 }
 
-/// The columns of a [`Tenant`].
+/// Expands to the columns of a [`Tenant`], separated by commas.
 macro_rules! tenant_columns {
     () => {
         "t.id, t.name, t.slug, t.personal_of, t.suspended_at, t.delete_at, t.created_at, t.updated_at"
     };
 }
 
-/// Somebody's place in a tenant.
+/// A tenant with a user's role in it.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Place {
     #[sqlx(flatten)]
     pub(crate) tenant: Tenant,
     pub(crate) role: String,
-    /// Of a role of the tenant's own.
+    /// The permissions of the role, if it is a custom role.
     pub(crate) permissions: Option<String>,
 }
 
@@ -100,26 +100,27 @@ const PLACES: &str = concat!(
      left join roles r on r.tenant_id = m.tenant_id and r.name = m.role "
 );
 
-/// Of a user in a tenant.
+/// Returns a tenant with a user's role in it, or `None` if the user is not a member.
 pub(crate) async fn place(tx: &mut Tx, tenant: TenantId, user: UserId) -> Result<Option<Place>, Error> {
     let sql = AssertSqlSafe(format!("{PLACES} where t.id = $1 and m.user_id = $2"));
     tx.query(sql).bind(tenant).bind(user).fetch_optional().await
 }
 
-/// All of a user, the oldest first; the transaction is one of all tenants.
+/// Returns all tenants of a user, in the order of joining. The transaction must be one of all tenants.
 pub(crate) async fn places(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<Place>, Error> {
     let sql = AssertSqlSafe(format!("{PLACES} where m.user_id = $1 order by m.created_at, t.id limit $2"));
     tx.query(sql).bind(user).bind(limit).fetch_all().await
 }
 
-/// Whether a user is in as many as anybody may be.
+/// Returns whether a user is a member of the maximum number of tenants.
 pub(crate) async fn is_in_most(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
     let sql = "select count(*) from members where user_id = $1";
     let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
     Ok(count >= crate::team::MOST)
 }
 
-/// Lets those who change the same tenant wait for each other. A transaction of SQLite that writes has the database alone.
+/// Locks a tenant, so that changes of the same tenant run one after another. On SQLite, a transaction that writes has
+/// the database to itself.
 pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
     let sql = Sql {
         postgres: "select 1 from tenants where id = $1 for no key update",
@@ -129,14 +130,14 @@ pub(crate) async fn lock(tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The tenant of a name in addresses. Tenants are no secret of each other's here: membership is looked at next.
+/// Returns the tenant with this slug. The caller checks the membership afterwards.
 pub(crate) async fn of_slug(db: &Db, slug: &str) -> Result<Option<TenantId>, Error> {
     let found: Option<(TenantId,)> =
         db.query("select id from tenants where slug = $1").bind(slug.to_owned()).fetch_optional().await?;
     Ok(found.map(|(id,)| id))
 }
 
-/// Gives other names; absent ones stay.
+/// Changes the name and the slug if they are present.
 pub(crate) async fn rename(
     tx: &mut Tx,
     id: TenantId,
@@ -149,14 +150,15 @@ pub(crate) async fn rename(
     Ok(())
 }
 
-/// Says when it is deleted for good, or that it isn't.
+/// Sets or clears the time of permanent deletion.
 pub(crate) async fn delete_at(tx: &mut Tx, id: TenantId, at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
     let sql = "update tenants set delete_at = $2, updated_at = $3 where id = $1";
     tx.query(sql).bind(id).bind(at).bind(now).execute().await?;
     Ok(())
 }
 
-/// Deletes some whose time has come, with all that refers to them; returns which. The transaction is one of all tenants.
+/// Deletes tenants whose deletion is due, with all rows that refer to them, and returns them. The transaction must be
+/// one of all tenants.
 pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<(TenantId, String)>, Error> {
     let sql = Sql {
         postgres: "delete from tenants where id in (select id from tenants where delete_at <= $1 order by delete_at \
@@ -167,7 +169,7 @@ pub(crate) async fn delete_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Resul
     tx.query(sql).bind(now).bind(limit).fetch_all().await
 }
 
-/// A tenant.
+/// Returns a tenant.
 pub(crate) async fn state(tx: &mut Tx, id: TenantId) -> Result<Option<Tenant>, Error> {
     let sql = concat!("select ", tenant_columns!(), " from tenants t where t.id = $1");
     tx.query(sql).bind(id).fetch_optional().await

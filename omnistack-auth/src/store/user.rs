@@ -1,4 +1,4 @@
-//! Users.
+//! SQL of users.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -8,10 +8,10 @@ use omnistack_core::{
 
 use crate::model::{User, user_columns};
 
-/// A user to be.
+/// A user to insert.
 pub(crate) struct NewUser<'a> {
     pub(crate) id: UserId,
-    /// In lower case.
+    /// The email address in lower case.
     pub(crate) email: Option<&'a str>,
     pub(crate) email_verified_at: Option<Timestamp>,
     pub(crate) password_hash: Option<&'a str>,
@@ -48,7 +48,7 @@ pub(crate) async fn find_by_email(db: &Db, email: &str) -> Result<Option<User>, 
     db.query(sql).bind(email.to_owned()).fetch_optional().await
 }
 
-/// What of a user's own profile changes; absent stays.
+/// The changes to a profile. Absent fields stay unchanged.
 pub(crate) struct Profile {
     pub(crate) name: Option<String>,
     pub(crate) picture: Option<Option<String>>,

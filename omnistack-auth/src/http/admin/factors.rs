@@ -1,4 +1,4 @@
-//! Second factors of users, for operators.
+//! The operator route that resets a user's second factors.
 
 use axum::extract::State;
 use omnistack_core::{
@@ -15,16 +15,17 @@ pub(crate) fn api() -> Api<Accounts> {
     Api::new().guarded(Require::recent(RECENT), routes!(reset))
 }
 
-/// Take a user's second factors away
+/// Reset a user's second factors
 ///
-/// For a user who has lost them, once somebody has made sure who asks: the app for codes, the recovery codes, the
-/// number for codes and every passkey are gone, every session ends, and the user is told by mail. Needs a sign-in of the last 15 minutes.
+/// For a user who has lost them; the operator must verify the user's identity first. Removes the app for codes, the
+/// recovery codes, the number for codes and every passkey, ends every session, and informs the user by mail. Needs a
+/// sign-in within the last 15 minutes.
 #[utoipa::path(post, path = "/{id}/reset-factors", operation_id = "reset_user_factors",
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
-    (status = 200, description = "What was taken away.", body = FactorsReset),
-    (status = 401, description = "The sign-in is too long ago."),
+    (status = 200, description = "The second factors that were removed.", body = FactorsReset),
+    (status = 401, description = "`REAUTHENTICATION_REQUIRED`: the sign-in is older than 15 minutes."),
     (status = 404, description = "There is no such user."),
-    (status = 409, description = "`OWN_ACCOUNT`, `NO_SECOND_FACTOR`, or `LAST_WAY_IN`: there would be no way left to sign in.")))]
+    (status = 409, description = "`OWN_ACCOUNT`, `NO_SECOND_FACTOR`, or `LAST_WAY_IN`: the user would have no sign-in method left.")))]
 async fn reset(
     State(accounts): State<Accounts>,
     caller: Identity,

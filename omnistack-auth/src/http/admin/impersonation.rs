@@ -1,4 +1,4 @@
-//! Acting as a user.
+//! Operator routes that start and stop an impersonation.
 
 use std::time::Duration;
 
@@ -25,29 +25,29 @@ pub(crate) fn api() -> Api<Operators> {
     Api::new().guarded(Require::recent(RECENT), routes!(start))
 }
 
-/// For the operator who acts as a user, and so is none for now.
+/// Returns the route for an operator who impersonates a user and therefore has no operator rights in that session.
 pub(crate) fn stopping() -> Api<Operators> {
     Api::new().routes(routes!(stop))
 }
 
-/// As whom, why and for how long.
+/// An impersonation to start.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewImpersonation)]
 struct Start {
-    /// As whom.
+    /// The user to impersonate.
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     user_id: UserId,
-    /// In which tenant of theirs; the first they joined when absent.
+    /// The tenant, one of the user's. If absent, the first the user joined.
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = Uuid)]
     tenant_id: Option<TenantId>,
-    /// Why: for the audit log, which the tenant's members read.
+    /// The reason, for the audit log, which the tenant's members can read: 10 to 1000 characters.
     #[garde(length(chars, min = 10, max = 1000), custom(said))]
     #[schema(min_length = 10, max_length = 1000, pattern = "^[^\\x00]*$")]
     reason: String,
-    /// For how long: at most 60, and 15 when absent.
+    /// The duration in minutes: at most 60, by default 15.
     #[garde(inner(range(min = 1, max = 60)))]
     #[schema(minimum = 1, maximum = 60)]
     minutes: Option<u32>,
@@ -55,16 +55,16 @@ struct Start {
 
 fn said(reason: &str, (): &()) -> garde::Result {
     let letters = reason.trim().chars().count();
-    if letters < 10 { Err(garde::Error::new("has fewer than 10 characters")) } else { Ok(()) }
+    if letters < 10 { Err(garde::Error::new("must have at least 10 characters")) } else { Ok(()) }
 }
 
-/// Act as a user
+/// Impersonate a user
 ///
-/// Gives tokens of a session as that user, which ends after its time. Its access tokens name the operator in `act`, and
-/// what is done with them is recorded under both names. Needs a sign-in of the last 15 minutes.
+/// Returns the tokens of a session as that user, which ends after its duration. Its access tokens name the operator in
+/// `act`, and actions with them are recorded under both names. Needs a sign-in within the last 15 minutes.
 #[utoipa::path(post, path = "/", operation_id = "start_impersonation", request_body = Start, responses(
     (status = 201, description = "The tokens.", body = TokenBody),
-    (status = 403, description = "`IMPERSONATION_REFUSED`: nobody acts as an operator.")))]
+    (status = 403, description = "`IMPERSONATION_REFUSED`: operators can't be impersonated.")))]
 async fn start(
     State(operators): State<Operators>,
     caller: Identity,
@@ -79,10 +79,10 @@ async fn start(
     Ok((StatusCode::CREATED, Json(tokens.into())))
 }
 
-/// Stop acting as a user
+/// Stop impersonating a user
 #[utoipa::path(delete, path = "/", operation_id = "stop_impersonation", responses(
-    (status = 204, description = "Its tokens are good no longer."),
-    (status = 409, description = "`NOT_IMPERSONATING`: the caller acts as nobody else.")))]
+    (status = 204, description = "The impersonation is ended; its tokens are refused."),
+    (status = 409, description = "`NOT_IMPERSONATING`: the caller does not impersonate a user.")))]
 async fn stop(State(operators): State<Operators>, caller: Identity) -> Result<StatusCode, Error> {
     operators.stop(&caller).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,4 +1,4 @@
-//! Tenants, for operators.
+//! Operator routes of tenants.
 
 use ::http::StatusCode;
 use axum::extract::State;
@@ -32,25 +32,25 @@ pub(crate) fn api() -> Api<Operators> {
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Only those with this in their name, or their name in addresses.
+    /// Only tenants whose name or slug contains this text.
     #[garde(inner(length(max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,
-    /// Only users' own, or only teams.
+    /// `true` for personal tenants only, `false` for teams only.
     #[garde(skip)]
     personal: Option<bool>,
-    /// Only those that are suspended, or only others.
+    /// `true` for suspended tenants only, `false` for the others only.
     #[garde(skip)]
     suspended: Option<bool>,
-    /// `created_at` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
+    /// The order: `created_at` or `name`, descending with a leading `-`. By default `-created_at`.
     #[garde(skip)]
     #[param(inline)]
     sort: Option<TenantSort>,
-    /// Counted from 1. Pages beyond row 100,000 take long.
+    /// The number of the page, beginning with 1. Pages beyond row 100,000 are slow.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
     page: Option<u32>,
-    /// Tenants a page.
+    /// The number of tenants per page.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     page_size: Option<u32>,
@@ -73,19 +73,19 @@ async fn list(
     Ok(Json(operators.tenants(&wanted).await?))
 }
 
-/// A tenant to be.
+/// A tenant to create.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewTenant {
-    /// What it is called.
+    /// The display name.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     name: String,
-    /// Its name in addresses: 3 to 63 of `a-z 0-9 -`. Made of the name when absent.
+    /// The slug, the tenant's name in URLs: 3 to 63 characters of `a-z 0-9 -`. If absent, it is derived from the name.
     #[garde(inner(length(max = 63)))]
     #[schema(min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     slug: Option<String>,
-    /// Its first owner.
+    /// The user who becomes the first owner.
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     owner_id: UserId,
@@ -94,7 +94,7 @@ struct NewTenant {
 /// Create a tenant
 #[utoipa::path(post, path = "/", operation_id = "create_tenant", request_body = NewTenant, responses(
     (status = 201, description = "The tenant.", body = Tenant),
-    (status = 409, description = "`SLUG_TAKEN`: another has this name in addresses.")))]
+    (status = 409, description = "`SLUG_TAKEN`: another tenant has this slug.")))]
 async fn create(
     State(operators): State<Operators>,
     caller: Identity,
@@ -107,17 +107,17 @@ async fn create(
 /// Get a tenant
 #[utoipa::path(get, path = "/{id}", operation_id = "get_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
-    (status = 200, description = "The tenant.", body = Tenant), (status = 404, description = "There is none.")))]
+    (status = 200, description = "The tenant.", body = Tenant), (status = 404, description = "There is no such tenant.")))]
 async fn get(State(operators): State<Operators>, Path(id): Path<TenantId>) -> Result<Json<Tenant>, Error> {
     Ok(Json(operators.tenant(id).await?))
 }
 
-/// Why.
+/// The suspension of a tenant.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TenantSuspension)]
 struct Suspension {
-    /// For the audit log, which its members read.
+    /// The reason, for the audit log, which the tenant's members can read.
     #[garde(length(chars, min = 10, max = 1000))]
     #[schema(min_length = 10, max_length = 1000, pattern = "^[^\\x00]*$")]
     reason: String,
@@ -125,7 +125,7 @@ struct Suspension {
 
 /// Suspend a tenant
 ///
-/// Its members and its keys are refused at once, until it is reactivated. Nothing is lost.
+/// Requests of its members and its API keys are refused immediately, until the tenant is reactivated. No data is lost.
 #[utoipa::path(post, path = "/{id}/suspend", operation_id = "suspend_tenant", request_body = Suspension,
     params(("id" = String, Path, format = Uuid, description = "The tenant.")),
     responses((status = 200, description = "The tenant.", body = Tenant)))]
@@ -152,11 +152,11 @@ async fn reactivate(
 
 /// Delete a tenant
 ///
-/// It goes on until `delete_at` and can be restored; then it is gone for good.
+/// The tenant stays usable until `delete_at` and can be restored until then; after that it is deleted permanently.
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_tenant",
     params(("id" = String, Path, format = Uuid, description = "The tenant.")), responses(
     (status = 200, description = "The tenant, with its `delete_at`.", body = Tenant),
-    (status = 409, description = "`PERSONAL_TENANT`: it goes with its user's account.")))]
+    (status = 409, description = "`PERSONAL_TENANT`: a personal tenant is deleted with its user's account.")))]
 async fn delete(
     State(operators): State<Operators>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Users, for operators.
+//! Operator routes of users.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
     store::admin::{UserList, UserSort},
 };
 
-/// How long ago an operator may have signed in who changes what others may do.
+/// The maximum age of an operator's sign-in for changes to the rights of other users.
 pub(super) const RECENT: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn api() -> Api<Operators> {
@@ -35,25 +35,25 @@ pub(crate) fn api() -> Api<Operators> {
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Only those with this in their name or address.
+    /// Only users whose name or email address contains this text.
     #[garde(inner(length(max = 200)))]
     #[param(max_length = 200)]
     q: Option<String>,
-    /// Only operators, or only others.
+    /// `true` for operators only, `false` for the others only.
     #[garde(skip)]
     operator: Option<bool>,
-    /// Only those who can sign in, or only those who can't.
+    /// `true` for users who can sign in, `false` for disabled users.
     #[garde(skip)]
     active: Option<bool>,
-    /// `created_at`, `email` or `name`; with `-` before it from the last to the first. `-created_at` when absent.
+    /// The order: `created_at`, `email` or `name`, descending with a leading `-`. By default `-created_at`.
     #[garde(skip)]
     #[param(inline)]
     sort: Option<UserSort>,
-    /// Counted from 1. Pages beyond row 100,000 take long.
+    /// The number of the page, beginning with 1. Pages beyond row 100,000 are slow.
     #[garde(inner(range(min = 1, max = 1_000_000)))]
     #[param(minimum = 1, maximum = 1_000_000, default = 1)]
     page: Option<u32>,
-    /// Users a page.
+    /// The number of users per page.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     page_size: Option<u32>,
@@ -76,44 +76,44 @@ async fn list(
     Ok(Json(operators.users(&wanted).await?))
 }
 
-/// A user in full.
+/// A user with their memberships.
 #[derive(Serialize, ToSchema)]
 struct UserDetail {
     #[serde(flatten)]
     user: User,
-    /// Where they are a member; the first joined first, at most 200.
+    /// The user's memberships in the order of joining, at most 200.
     memberships: Vec<Membership>,
 }
 
 /// Get a user
 #[utoipa::path(get, path = "/{id}", operation_id = "get_user",
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
-    (status = 200, description = "The user.", body = UserDetail), (status = 404, description = "There is none.")))]
+    (status = 200, description = "The user.", body = UserDetail), (status = 404, description = "There is no such user.")))]
 async fn get(State(operators): State<Operators>, Path(id): Path<UserId>) -> Result<Json<UserDetail>, Error> {
     let (user, memberships) = operators.user(id).await?;
     Ok(Json(UserDetail { user, memberships }))
 }
 
-/// What to change of a user.
+/// The changes to a user.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserChange)]
 struct Change {
-    /// Whether they operate the app.
+    /// Whether the user is an operator.
     #[garde(skip)]
     operator: Option<bool>,
-    /// Whether they can sign in. Who no longer can is signed out everywhere.
+    /// Whether the user can sign in. Setting it to `false` ends every session of the user.
     #[garde(skip)]
     active: Option<bool>,
 }
 
 /// Change a user
 ///
-/// Needs a sign-in of the last 15 minutes.
+/// Needs a sign-in within the last 15 minutes.
 #[utoipa::path(patch, path = "/{id}", operation_id = "update_user", request_body = Change,
     params(("id" = String, Path, format = Uuid, description = "The user.")), responses(
     (status = 200, description = "The user.", body = User),
-    (status = 409, description = "`OWN_ACCOUNT`: another operator has to do this. `EMAIL_NOT_VERIFIED`: an operator's address is confirmed.")))]
+    (status = 409, description = "`OWN_ACCOUNT`: another operator must make this change. `EMAIL_NOT_VERIFIED`: an operator needs a verified email address.")))]
 async fn change(
     State(operators): State<Operators>,
     caller: Identity,
@@ -127,7 +127,7 @@ async fn change(
 #[derive(Serialize, ToSchema)]
 #[schema(as = UserSessions)]
 struct Sessions {
-    /// The newest first, at most 200.
+    /// The sessions, newest first, at most 200.
     items: Vec<SessionInfo>,
 }
 
@@ -141,7 +141,7 @@ async fn sessions(State(operators): State<Operators>, Path(id): Path<UserId>) ->
 
 /// Sign a user out
 ///
-/// Ends every session of theirs, at once. API keys go on, unless they are to be revoked as well.
+/// Ends every session of the user immediately. API keys stay valid unless they are revoked as well.
 #[utoipa::path(delete, path = "/{id}/sessions", operation_id = "end_user_sessions",
     params(("id" = String, Path, format = Uuid, description = "The user."), EndingQuery),
     responses((status = 200, description = "Done.", body = SessionsEnded)))]

@@ -84,7 +84,7 @@ on_each_database! {
         post.client(&ada).get(ME).await.expect(401);
         post.refresh(&ada).await.expect(401);
         let mails = post.mails().await;
-        assert!(text(&mails[0]).contains("deleted for good on 31 January 2030, 00:00 UTC."), "{}", text(&mails[0]));
+        assert!(text(&mails[0]).contains("deleted permanently on 31 January 2030, 00:00 UTC."), "{}", text(&mails[0]));
 
         post.app.clock().advance(29 * DAY);
         post.upkeep().await;

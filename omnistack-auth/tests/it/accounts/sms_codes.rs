@@ -129,7 +129,7 @@ on_each_database! {
         }
         tx.commit().await.unwrap();
         let mails = post.mails().await;
-        assert!(mails.iter().any(|mail| text(mail).contains("telephone number that gets codes was added")), "{mails:?}");
+        assert!(mails.iter().any(|mail| text(mail).contains("phone number for codes was added")), "{mails:?}");
     }
 
     async fn a_code_is_one_users_once_for_ten_minutes_and_five_guesses(database: TestDatabase) {

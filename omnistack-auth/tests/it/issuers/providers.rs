@@ -229,9 +229,9 @@ async fn what_can_not_be_trusted_is_a_problem_of_the_build() {
     let nobody: [&str; 0] = [];
     for (auth, expected) in [
         (Auth::jwks("http://id.example.com"), "https"),
-        (Auth::jwks("id.example.com"), "no URL"),
+        (Auth::jwks("id.example.com"), "not a URL"),
         (Auth::jwks("https://user:password@id.example.com"), "credentials"),
-        (Auth::jwks(""), "nobody"),
+        (Auth::jwks(""), "name is empty"),
         (Auth::jwks("http://127.0.0.1:8080"), "the app itself"),
         (Auth::hs256("https://id.example.com", "short"), "less than 32 bytes"),
         (Auth::clerk("https://clerk.example.com", nobody), "origins"),
@@ -255,7 +255,7 @@ async fn what_can_not_be_trusted_is_a_problem_of_the_build() {
         ("auth0=x.eu.auth0.com", vec![("AUTH_AUDIENCES", "https://api.example.com")], None),
         ("keycloak=https://id.example.com/realms/x", vec![("AUTH_AUTHORIZED_PARTIES", "web")], None),
         ("clerk=https://clerk.example.com", vec![], Some("origins")),
-        ("okta=https://x.okta.com", vec![], Some("none of")),
+        ("okta=https://x.okta.com", vec![], Some("not a kind")),
         ("https://x.okta.com", vec![], Some("no `=`")),
         ("hs256=https://id.example.com", vec![], Some("AUTH_ISSUER_SECRET")),
         ("auth0=x.eu.auth0.com", vec![], Some("AUTH_AUDIENCES")),

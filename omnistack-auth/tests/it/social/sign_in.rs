@@ -183,12 +183,12 @@ async fn what_can_not_be_right_is_a_problem_of_the_build() {
         (microsoft(tenant).trust_emails(), None),
         (Provider::github("client", "hidden-secret"), None),
         (acme("http://id.example.com"), Some("https")),
-        (acme("id.example.com"), Some("no URL")),
-        (acme("https://id.example.com").named("Acme Inc"), Some("no name")),
+        (acme("id.example.com"), Some("not a URL")),
+        (acme("https://id.example.com").named("Acme Inc"), Some("name is invalid")),
         (acme("https://id.example.com").scope("a b"), Some("scope")),
-        (Provider::google("client", ""), Some("client id")),
+        (Provider::google("client", ""), Some("client ID")),
         (microsoft("example.com"), Some("tenant")),
-        (microsoft("common").trust_emails(), Some("write addresses")),
+        (microsoft("common").trust_emails(), Some("unverified email")),
         (Provider::github_enterprise("http://github.example.com", "client", "hidden-secret"), Some("https")),
     ] {
         let what = format!("{provider:?}");
