@@ -1,4 +1,4 @@
-//! The tenant a request asks for: by `X-Tenant-Id`, or by the subdomain it came to. Membership is looked at afterwards.
+//! The tenant that a request selects, by `X-Tenant-Id` or by its subdomain. Membership is checked later.
 
 use std::sync::Arc;
 
@@ -12,34 +12,34 @@ use utoipa::openapi::{
 
 use crate::{store::tenant, tenant::is_reserved};
 
-/// The header that chooses a tenant for one request.
+/// The header that selects a tenant for one request.
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("x-tenant-id");
 
 const UUID_PATTERN: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 
-/// Returns the description of the header.
+/// Returns the OpenAPI parameter of the header.
 pub(crate) fn tenant_parameter() -> Parameter {
-    // Not of the format `uuid`: a client of openapi-python-client would send it as an object.
+    // Without the format `uuid`, for which openapi-python-client generates code that fails to send the header.
     let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some(UUID_PATTERN));
     ParameterBuilder::new()
         .name("X-Tenant-Id")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some("The tenant this request is for, by its id; without it the one chosen for the session."))
+        .description(Some("The tenant of the request, by its id; by default the one selected in the session."))
         .schema(Some(id))
         .build()
 }
 
-/// A tenant as a request names it.
+/// The tenant that a request selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Chosen {
     Id(TenantId),
-    /// In lower case.
+    /// The tenant's slug, in lower case.
     Slug(String),
 }
 
 impl Chosen {
-    /// Its id.
+    /// Returns the tenant's id. Fails with 403 `NOT_A_MEMBER` for an unknown slug.
     pub(crate) async fn find(self, db: &Db) -> Result<TenantId, Error> {
         match self {
             Self::Id(id) => Ok(id),
@@ -48,13 +48,14 @@ impl Chosen {
     }
 }
 
-/// The same for a tenant that is not there and for one of others.
+/// Returns the error for a tenant that the caller is not a member of. It is the same for a tenant that does not
+/// exist.
 pub(crate) fn not_a_member() -> Error {
     let message = "you are no member of the tenant this request names, or there is none";
     Error::new(StatusCode::FORBIDDEN, "NOT_A_MEMBER", message)
 }
 
-/// Whose subdomains choose a tenant: `.example.com`.
+/// The domain whose subdomains select a tenant, such as `.example.com`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TenantDomain(Option<Arc<str>>);
 
@@ -64,7 +65,8 @@ impl TenantDomain {
         Self(domain.filter(|domain| !domain.is_empty()).map(|domain| format!(".{domain}").into()))
     }
 
-    /// What this request asks for; the header before the subdomain.
+    /// Returns the tenant that a request selects, by the header or else by the subdomain; `None` if it selects none.
+    /// Fails with 400 `TENANT_INVALID` or `HOST_INVALID`.
     pub(crate) fn chosen(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
         let Some(value) = request.headers.get(TENANT) else { return self.of_host(request) };
         let id = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -72,12 +74,14 @@ impl TenantDomain {
         id.map(|id| Some(Chosen::Id(id))).ok_or_else(wrong)
     }
 
+    /// Returns the tenant that the request's host selects.
     fn of_host(&self, request: &Parts) -> Result<Option<Chosen>, Error> {
         let Some(domain) = self.0.as_deref() else { return Ok(None) };
         let header = request.headers.get(header::HOST).map(HeaderValue::to_str).transpose();
         let header =
             header.map_err(|_| Error::bad_request("HOST_INVALID", "`Host` is not ASCII; write it in Punycode"))?;
-        // HTTP/2 has it in the address (RFC 9113, section 8.3.1).
+        // HTTP/2 sends the host in the `:authority` pseudo-header, which is part of the URI (RFC 9113, section
+        // 8.3.1).
         let host = request.uri.host().or(header).unwrap_or_default();
         let host = host.split(':').next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
         let slug = host.strip_suffix(domain).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is done by the clock.
+//! Maintenance jobs that run on a schedule.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{api_key::ApiKeys, invitation::Invitations, services::Services, tenant::Tenants};
 
-/// Rotates signing keys and deletes what has expired. Every hour.
+/// Rotates signing keys and deletes expired sessions, tokens, counters and accounts. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Upkeep {}
 
-/// Rows deleted at once.
+/// The maximum number of rows that one statement deletes.
 const CHUNK: i64 = 1000;
 
 #[async_trait]
@@ -29,7 +29,7 @@ impl Job for Upkeep {
     }
 }
 
-/// Deletes teams whose time has come, invitations nobody accepted and keys that ended. Every hour.
+/// Deletes teams whose deletion is due, expired invitations and expired API keys. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TeamUpkeep {}
 

@@ -1,8 +1,8 @@
 //! Devices that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
 //!
-//! A browser that has signed in keeps a cookie that says to which address. Wrong passwords of such a browser are counted by
-//! themselves, so a stranger who uses up the tries of an account delays no device of its user. The cookie is sealed, so
-//! it can only come from a sign-in, and it signs in no user by itself.
+//! A browser keeps a sealed cookie that contains the address of its last sign-in. Wrong passwords from such a browser
+//! are counted separately, so a stranger who causes a lockout of an account does not lock out its user's devices.
+//! Because the cookie is sealed, only a sign-in can create it; the cookie alone signs no user in.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Accounts;
 use crate::Error;
 
-/// How long a device is known after its last sign-in.
+/// The time for which a device is known after its last sign-in.
 pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
 /// The content of the sealed cookie.
@@ -26,7 +26,7 @@ pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 
 struct KnownDevice {
     /// The address that signed in, in its normal form.
     email: String,
-    /// Random, new at each sign-in: what wrong passwords are counted by.
+    /// A random id, new at each sign-in, under which wrong passwords are counted.
     id: String,
     expires: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! Second factors and passkeys that an operator takes away: their user has lost them.
+//! The reset of a user's second factors and passkeys by an operator, for a user who has lost them.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -17,26 +17,26 @@ use crate::{
     store::{account as store, admin},
 };
 
-/// What was taken away.
+/// The second factors and sessions that were removed.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct FactorsReset {
-    /// Whether there was an app for codes; the recovery codes are gone with it.
+    /// Whether an authenticator app was removed, and its recovery codes with it.
     pub(crate) totp: bool,
-    /// Whether there was a number for codes.
+    /// Whether a phone number for codes was removed.
     pub(crate) phone: bool,
-    /// How many passkeys there were.
+    /// The number of passkeys removed.
     pub(crate) passkeys: u64,
-    /// How many sessions have ended.
+    /// The number of sessions revoked.
     pub(crate) sessions: u64,
 }
 
 impl Accounts {
-    /// Takes a user's app for codes, recovery codes, number for codes and passkeys away, and signs them out everywhere.
-    /// What is left is the password, or a link from a mail.
+    /// Removes a user's authenticator app, recovery codes, phone number for codes and passkeys, and revokes all of
+    /// the user's sessions. The password, magic links and linked identities remain.
     ///
     /// # Errors
-    /// 403 for who is no operator by now; 404 for no user; 409 `OWN_ACCOUNT` for oneself, `NO_SECOND_FACTOR` when there is
-    /// nothing to take, `LAST_WAY_IN` when nothing would be left to sign in with.
+    /// 403 if the caller is not an operator any more; 404 for an unknown user; 409 `OWN_ACCOUNT` for the caller's own
+    /// account, `NO_SECOND_FACTOR` if there is nothing to remove, `LAST_WAY_IN` if no sign-in method would be left.
     pub(crate) async fn reset_factors(&self, caller: &Identity, user: UserId) -> Result<FactorsReset, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         if !admin::operators(&mut tx).await?.contains(&caller.user) {

@@ -1,7 +1,7 @@
-//! The text of a key: a prefix that says what it is, 256 random bits, and a checksum.
+//! The text of an API key: a prefix that identifies it as a key, 256 random bits, and a checksum.
 //!
-//! The checksum is no protection. It lets a typing error, a shortened copy or the guess of a scanner be refused without
-//! asking the database, and lets whoever searches for leaked secrets know one when they see it.
+//! The checksum is no protection. It allows the app to refuse a typing error, a truncated copy or a scanner's guess
+//! without a database query, and helps secret scanners to recognise a leaked key.
 
 use std::fmt;
 
@@ -10,16 +10,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 const LIVE: &str = "omni_live_";
 const TEST: &str = "omni_test_";
-/// Digits of 256 bits, and of 32, to the base 62.
+/// The length of 256 bits in base 62.
 const RANDOM: usize = 43;
+/// The length of the 32-bit checksum in base 62.
 const CHECKSUM: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A new key's text.
+/// The text of a new API key.
 pub(crate) struct Secret(SecretString);
 
 impl Secret {
-    /// Of the operating system's randomness.
+    /// Creates a key from the operating system's random numbers.
     pub(crate) fn random(test: bool) -> Self {
         Self::of(test, rand::random())
     }
@@ -35,7 +36,7 @@ impl Secret {
         self.0
     }
 
-    /// How it begins: enough to know it by, too little to use it.
+    /// Returns the first characters of the key: enough for a user to identify it, too few to use it.
     pub(crate) fn hint(&self) -> String {
         self.0.expose_secret().chars().take(LIVE.len() + 4).collect()
     }
@@ -51,12 +52,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether it is meant as a key, good or not.
+/// Returns whether a text looks like an API key, valid or not.
 pub(crate) fn is_meant(text: &str) -> bool {
     text.starts_with("omni_")
 }
 
-/// What to look for, if it can be one.
+/// Returns the hash to look an API key up by, or `None` if the prefix, the length or the checksum is wrong.
 pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
     let known = text.starts_with(LIVE) || text.starts_with(TEST);
     let whole = text.len() == LIVE.len() + RANDOM + CHECKSUM && text.is_ascii();
@@ -68,7 +69,7 @@ pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
     (checksum == expected).then(|| Sha256::of(text))
 }
 
-/// A number, its first byte the highest, in so many digits.
+/// Returns a big-endian number in base 62, with a fixed number of digits.
 fn base62(bytes: &[u8], digits: usize) -> String {
     let mut number = bytes.to_vec();
     let mut text = vec![b'0'; digits];

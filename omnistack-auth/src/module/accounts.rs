@@ -1,4 +1,4 @@
-//! Accounts of the app's own.
+//! Registration of the built-in accounts.
 
 use omnistack_core::{
     app::{Api, Audience, Ctx, Missing, Mount, Registry, Slot},
@@ -27,17 +27,18 @@ use crate::{config::PasskeySettings, passkey::RelyingParty};
 #[cfg(feature = "sms")]
 use crate::{config::SmsCodeSettings, sms_code};
 
-/// What anybody may call who signs in, registers or has a link.
+/// Returns the public routes: sign-in, registration, and links from emails.
 fn public() -> Api<Accounts> {
     http::login::api().merge(http::account::api()).merge(http::factor::public())
 }
 
-/// What is the user's own: no API key and no operator who acts as the user gets there. Only `GET /users/me` is for them too.
+/// Returns a mount for a user's own account, which refuses API keys and impersonation. Of all routes of the account,
+/// only `GET /users/me` allows them.
 fn personal(path: &'static str) -> Mount {
     Mount::app(path).in_person()
 }
 
-/// Mounts routes in version 1, and in version 2 with its envelope.
+/// Registers routes in version 1 of the API, and in version 2 with its response envelope.
 fn both<S: Clone + Send + Sync + 'static>(
     registry: &mut Registry,
     mount: &Mount,
@@ -48,7 +49,7 @@ fn both<S: Clone + Send + Sync + 'static>(
 }
 
 impl Auth {
-    /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
+    /// Registers what only built-in accounts have: sign-in, sessions and credentials.
     pub(super) fn sign_in_here(&self, registry: &mut Registry) {
         registry.require_public_url("links in mails, access tokens and cookies");
         if registry.environment() == Environment::Development {
@@ -73,7 +74,7 @@ impl Auth {
 }
 
 impl Auth {
-    /// Providers of the app's own accounts; their names.
+    /// Registers the identity providers of the built-in accounts. Returns their names.
     pub(super) fn sign_in_elsewhere(&self, registry: &mut Registry, built_in: bool) -> Vec<String> {
         let mut providers = self.providers.clone();
         if let Some(settings) = registry.config::<SocialSettings>().filter(|_| self.from_env) {
@@ -101,7 +102,7 @@ impl Auth {
             }
         }
         let names = checked.iter().map(|provider| provider.name().to_owned()).collect();
-        // Each way back may cost a request to the provider.
+        // Each callback may cause a request to the provider.
         let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
         registry
             .require::<Client>()
@@ -114,7 +115,7 @@ impl Auth {
         names
     }
 
-    /// The pages mails link to, unless the app has its own.
+    /// Registers the pages that emails link to, unless the app serves its own.
     pub(super) fn pages(&self, registry: &mut Registry, parts: &AccountParts, providers: Vec<String>) {
         let Some(settings) = registry.config::<PageSettings>() else { return };
         if !settings.pages || self.no_pages {
@@ -144,6 +145,8 @@ impl Auth {
         registry.routes(Mount::root("/auth", Audience::Public), pages.routes(), |_| Ok(pages));
     }
 
+    /// Returns the configuration of the built-in accounts, and reports problems with it. Returns `None` if it is
+    /// invalid.
     pub(super) fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
         let settings: AccountSettings = registry.config()?;
         let product = registry.config::<MailSettings>()?.product.unwrap_or_else(|| registry.app_name().to_owned());
@@ -189,7 +192,8 @@ impl Auth {
     }
 }
 
-/// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
+/// Returns the WebAuthn relying party. Returns `None` if the app's host is not a domain, or if the settings are
+/// wrong, which is reported.
 #[cfg(feature = "passkeys")]
 fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty> {
     let settings: PasskeySettings = registry.config()?;
@@ -199,10 +203,10 @@ fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty>
     })
 }
 
-/// Signing in without a password.
+/// Registers the routes of passkeys.
 #[cfg(feature = "passkeys")]
 pub(super) fn passkeys(registry: &mut Registry) {
-    // Whoever begins has a row kept for five minutes.
+    // Each started ceremony stores a row for five minutes.
     let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
     let app = |ctx: &Ctx| Ok((ctx.get()?, ctx.get().ok()));
     let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
@@ -211,13 +215,13 @@ pub(super) fn passkeys(registry: &mut Registry) {
     both(registry, &with_body(personal("/auth/passkeys")), http::passkey::app, app);
 }
 
-/// Codes by text message, as a second factor.
+/// Registers the routes of SMS codes.
 #[cfg(feature = "sms")]
 pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
     let Some(texts) = registry.config::<SmsSettings>() else { return };
-    // No number is sent anything here.
+    // The number only completes an example message, which is not sent.
     let example = "+10000000".parse::<PhoneNumber>().map(|to| {
         let text = sms_code::text(product, registry.public_url().host(), "000000");
         SmsMessage::new(to, text).check(texts.max_segments)
@@ -230,6 +234,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
     both(registry, &personal("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
 }
 
-/// Largest body of what a device has signed; certificates of its maker are in it.
+/// The maximum size of a request with a signed credential, in bytes; it contains certificates of the device's
+/// manufacturer.
 #[cfg(feature = "passkeys")]
 const PASSKEY_BODY: u64 = 64 * 1024;
