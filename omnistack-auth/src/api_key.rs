@@ -33,7 +33,7 @@ use crate::{
 use secret::Secret;
 
 /// The maximum number of API keys of a tenant.
-const MOST: i64 = 200;
+const MAX_KEYS_PER_TENANT: i64 = 200;
 /// The audit action of a revoked key.
 pub(crate) const REVOKED: &str = "api_key.revoked";
 /// The maximum time for which a replaced secret stays valid.
@@ -195,12 +195,12 @@ impl ApiKeys {
         means_something(&new.scopes, known)?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
         if new.expires_at.is_some_and(|end| end <= now) {
-            return Err(http::Error::invalid([FieldProblem::new("expires_at", "has passed")]).into());
+            return Err(http::Error::invalid([FieldProblem::new("expires_at", "must be in the future")]).into());
         }
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         self.tenants.may_grant(caller, &rights, &new.scopes)?;
-        if store::count(&mut tx, tenant).await? >= MOST {
-            let message = format!("a tenant has at most {MOST} keys: revoke some first");
+        if store::count(&mut tx, tenant).await? >= MAX_KEYS_PER_TENANT {
+            let message = format!("a tenant has at most {MAX_KEYS_PER_TENANT} API keys; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_KEYS", message).into());
         }
         let secret = Secret::random(new.test);
@@ -269,9 +269,7 @@ impl ApiKeys {
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         let before = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
         if before.user_id != caller.user {
-            return Err(
-                http::Error::forbidden("a key calls in the name of who made it: only they can rotate it").into()
-            );
+            return Err(http::Error::forbidden("only the user who created a key can rotate it").into());
         }
         self.tenants.may_grant(caller, &rights, &before.scopes)?;
         let secret = Secret::random(before.hint.starts_with("omni_test"));
@@ -333,7 +331,7 @@ fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(),
         .iter()
         .enumerate()
         .filter(|(_, scope)| empty(scope))
-        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is no permission of this app"))
+        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }

@@ -41,9 +41,9 @@ use crate::{
 };
 
 /// The time for which an identity is cached.
-const REMEMBERED: Duration = Duration::from_secs(60);
+const IDENTITY_CACHE_TTL: Duration = Duration::from_secs(60);
 /// The maximum number of cached identities; about 100 MB if all are in use.
-const MOST: u64 = 100_000;
+const MAX_CACHED_IDENTITIES: u64 = 100_000;
 /// The pub/sub topic of invalidations.
 const TOPIC: &str = "omnistack.auth";
 
@@ -194,7 +194,7 @@ impl Recognize {
         if tenant.is_some() && identity.tenant != tenant {
             return Err(not_a_member());
         }
-        self.known.remember(key, identity.clone(), until.min(self.clock.now() + REMEMBERED), generation);
+        self.known.remember(key, identity.clone(), until.min(self.clock.now() + IDENTITY_CACHE_TTL), generation);
         Ok(Some(identity))
     }
 }
@@ -219,8 +219,11 @@ pub(crate) struct Remembered {
 
 impl Default for Remembered {
     fn default() -> Self {
-        let known =
-            Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).support_invalidation_closures().build();
+        let known = Cache::builder()
+            .max_capacity(MAX_CACHED_IDENTITIES)
+            .time_to_live(IDENTITY_CACHE_TTL)
+            .support_invalidation_closures()
+            .build();
         Self { known, generation: Arc::default() }
     }
 }

@@ -78,8 +78,8 @@ impl Browser {
         if safe || self.is_own(headers) {
             return Ok(());
         }
-        let message = "with cookies, this is for the app's own pages: `Sec-Fetch-Site` or `Origin` says otherwise, or \
-                       neither is there; programs send `Authorization: Bearer …`";
+        let message = "with cookies, this is for the app's own pages: `Sec-Fetch-Site` or `Origin` must show that the \
+                       request comes from one; programs send `Authorization: Bearer …`";
         Err(Error::new(StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST", message))
     }
 

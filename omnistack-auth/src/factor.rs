@@ -24,7 +24,7 @@ use totp::Totp;
 pub(crate) use store::SecondFactorState;
 
 /// The time in which a new secret must be confirmed by its first code.
-pub(crate) const TO_CONFIRM: Duration = Duration::from_secs(15 * 60);
+pub(crate) const TOTP_CONFIRMATION_TTL: Duration = Duration::from_secs(15 * 60);
 
 /// The service for TOTP and recovery codes. Cheap to clone.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl Factors {
     pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Confirmed, Error> {
         let now = self.clock.now();
         let waiting = store::totp(tx, user).await?.filter(|row| row.confirmed_at.is_none());
-        let Some(row) = waiting.filter(|row| now.since(row.created_at) <= TO_CONFIRM) else {
+        let Some(row) = waiting.filter(|row| now.since(row.created_at) <= TOTP_CONFIRMATION_TTL) else {
             return Ok(Confirmed::Nothing);
         };
         let Some(step) = self.open(user, &row.secret)?.steps(&plain(code), now).pop() else {
@@ -116,7 +116,7 @@ impl Factors {
         if store::totp(tx, user).await?.is_none_or(|row| row.confirmed_at.is_none()) {
             return Ok(None);
         }
-        let codes: Vec<SecretString> = (0..recovery::MANY).map(|_| recovery::random()).collect();
+        let codes: Vec<SecretString> = (0..recovery::CODES_PER_USER).map(|_| recovery::random()).collect();
         let hashes = codes.iter().filter_map(|code| recovery::hash(code.expose_secret())).collect();
         store::replace_recovery_codes(tx, user, hashes, self.clock.now()).await?;
         Ok(Some(codes))

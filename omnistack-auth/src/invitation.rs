@@ -29,15 +29,15 @@ use crate::{
         invitation::{self as store, Shown},
         member, tenant,
     },
-    team::MOST as MOST_TEAMS,
+    team::MAX_TEAMS_PER_USER,
     tenant::{Rights, Tenants, suspended},
     users::checked_email,
 };
 
 /// The time for which an invitation is valid.
-const GOOD_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const INVITATION_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// The maximum number of open invitations of a team.
-const MOST: i64 = 200;
+const MAX_INVITATIONS_PER_TEAM: i64 = 200;
 /// The prefix of an invitation's token.
 const PREFIX: &str = "omi_";
 
@@ -115,11 +115,11 @@ impl Invitations {
         self.tenants.may_grant(caller, &rights, &permissions)?;
         let (email, now) = (checked_email(email)?, self.tenants.clock.now());
         if member::has_email(&mut tx, id, &email).await? {
-            return Err(http::Error::conflict("ALREADY_MEMBER", "they are a member already").into());
+            return Err(http::Error::conflict("ALREADY_MEMBER", "this address belongs to a member already").into());
         }
         store::delete_expired(&mut tx, id, &email, now).await?;
-        if store::count(&mut tx, id).await? >= MOST {
-            let message = format!("{MOST} invitations wait for an answer: revoke some first");
+        if store::count(&mut tx, id).await? >= MAX_INVITATIONS_PER_TEAM {
+            let message = format!("a team has at most {MAX_INVITATIONS_PER_TEAM} open invitations; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_INVITATIONS", message).into());
         }
         let new = Invitation {
@@ -130,14 +130,14 @@ impl Invitations {
             invited_by: Some(caller.user),
             sent_at: now,
             created_at: now,
-            expires_at: now + GOOD_FOR,
+            expires_at: now + INVITATION_TTL,
         };
         let inserted = store::insert(&mut tx, &new, self.token(new.id)?).await;
         inserted.map_err(|error| {
             if error.kind() != db::ErrorKind::Unique {
                 return Error::from(error);
             }
-            let message = "they are invited already: send that again, or revoke it first";
+            let message = "this address is invited already; resend the invitation or revoke it first";
             http::Error::conflict("ALREADY_INVITED", message).into()
         })?;
         self.send(&mut tx, &new).await?;
@@ -178,7 +178,7 @@ impl Invitations {
         let permissions = role_of(&mut tx, id, &before.role).await?.unwrap_or_default();
         self.tenants.may_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
-        let renewed = Invitation { sent_at: now, expires_at: now + GOOD_FOR, ..before };
+        let renewed = Invitation { sent_at: now, expires_at: now + INVITATION_TTL, ..before };
         store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
         self.send(&mut tx, &renewed).await?;
         self.tenants.done(tx, entry("invitation.resent", caller, &renewed)).await?;
@@ -264,7 +264,7 @@ impl Invitations {
         let user = caller.user;
         let (found, now) = (self.of_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
-            let message = "this invitation was sent to another address: sign in with that one, verified";
+            let message = "this invitation was sent to another address; sign in with that address and verify it";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
         }
         let state = tenant::state(tx, found.tenant_id).await?.ok_or_else(invalid)?;
@@ -275,7 +275,7 @@ impl Invitations {
             return Err(ends().into());
         }
         if tenant::is_in_most(tx, user).await? {
-            let message = format!("nobody is in more than {MOST_TEAMS} teams");
+            let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
         if member::find(tx, found.tenant_id, user).await?.is_some() {
@@ -293,7 +293,7 @@ impl Invitations {
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         // The invitations are those of all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - GOOD_FOR * 4, limit).await?;
+        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
         tx.commit().await?;
         Ok(deleted)
     }
@@ -326,18 +326,18 @@ fn admits(rights: &Rights) -> Result<(), http::Error> {
 }
 
 fn ends() -> http::Error {
-    http::Error::conflict("TEAM_ENDS", "the team is to be deleted; its owner can restore it")
+    http::Error::conflict("TEAM_ENDS", "the team is scheduled for deletion; an owner can restore it")
 }
 
 fn too_many_mails(wait: Duration) -> http::Error {
     let seconds = wait.as_secs().max(1);
-    let message = format!("this address got too many mails; wait {seconds} seconds, then send the invitation again");
+    let message = format!("this address got too many emails; wait {seconds} seconds, then send the invitation again");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MAILS", message);
     error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
 }
 
 pub(crate) fn invalid() -> http::Error {
-    let message = "the invitation is not valid, was accepted or taken back, or has expired; ask for another";
+    let message = "the invitation is not valid, was accepted or revoked, or has expired; ask for a new one";
     http::Error::new(StatusCode::NOT_FOUND, "INVITATION_INVALID", message)
 }
 

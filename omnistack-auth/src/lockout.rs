@@ -271,8 +271,8 @@ impl Lockout {
             Ok(counted) => return Ok(counted),
             Err(wait) => wait.as_secs().max(1),
         };
-        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or ask for a link by mail" };
-        let message = format!("too many tries; wait {wait} seconds{or}");
+        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or request a link by email" };
+        let message = format!("too many attempts; wait {wait} seconds{or}");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS", message);
         Err(error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait).into())
     }

@@ -123,7 +123,7 @@ async fn keeps_an_owner(tx: &mut Tx, id: TenantId) -> Result<(), Error> {
     if store::holders(tx, id, OWNER).await? > 1 {
         return Ok(());
     }
-    let message = "a team needs an owner: make somebody else one first";
+    let message = "a team needs an owner; make another member an owner first";
     Err(http::Error::conflict("LAST_OWNER", message).into())
 }
 
@@ -138,5 +138,5 @@ pub(crate) async fn role_of(tx: &mut Tx, id: TenantId, name: &str) -> Result<Opt
 
 /// Returns the error for a role that the team does not have; `field` is its name in the request.
 pub(crate) fn no_role(field: &str) -> http::Error {
-    http::Error::invalid([http::FieldProblem::new(field, "is no role of this team")])
+    http::Error::invalid([http::FieldProblem::new(field, "is not a role of this team")])
 }

@@ -131,7 +131,7 @@ impl Auth {
             match issuer.check(own.as_str()) {
                 Ok(checked) if trusted.iter().any(|other| other.name() == checked.name()) => {
                     let what = format!("trusts the issuer `{}` twice", checked.name());
-                    registry.problem(what, "name each once, with all its audiences");
+                    registry.problem(what, "list each issuer once, with all of its audiences");
                 }
                 Ok(checked) => trusted.push(checked),
                 Err((what, fix)) => _ = registry.problem(what, fix),

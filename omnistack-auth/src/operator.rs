@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The maximum duration of an impersonation.
-pub const LONGEST: Duration = Duration::from_secs(60 * 60);
+pub const MAX_IMPERSONATION: Duration = Duration::from_secs(60 * 60);
 
 /// The service for operators.
 #[derive(Clone)]
@@ -98,13 +98,13 @@ impl Operators {
         }
         let before = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         if id == caller.user {
-            let message = "another operator has to do this for you";
+            let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
         let operator = change.operator.unwrap_or(before.operator);
         if operator && !before.operator && before.email.is_some() && before.email_verified_at.is_none() {
             // The registration may have been made by another person than the owner of the address.
-            let message = "the user has not confirmed their address: ask them to, then make them an operator";
+            let message = "the email address of the user is not verified; the user must verify it first";
             return Err(http::Error::conflict("EMAIL_NOT_VERIFIED", message).into());
         }
         let disabled_at = match change.active {
@@ -230,7 +230,7 @@ impl Operators {
         tenant::lock(&mut tx, id).await?;
         let before = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
         if before.personal_of.is_some() && action == "team.deletion_requested" {
-            let message = "it goes with its user's account";
+            let message = "a user's own tenant is deleted with the account; delete the account instead";
             return Err(http::Error::conflict("PERSONAL_TENANT", message).into());
         }
         change(&mut tx, &before).await?;
@@ -253,7 +253,7 @@ impl Operators {
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         if user.operator || user.disabled_at.is_some() || id == caller.user {
-            let message = "nobody acts as an operator, or as a user who is locked out";
+            let message = "operators and disabled users cannot be impersonated; choose another user";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message).into());
         }
         let tenant = match chosen {
@@ -263,9 +263,10 @@ impl Operators {
         let mut sign_in = SignIn::new(id, device);
         sign_in.tenant = tenant;
         sign_in.actor = Some((caller.user, reason.clone()));
-        sign_in.lifetime = Some(lifetime.min(LONGEST));
+        sign_in.lifetime = Some(lifetime.min(MAX_IMPERSONATION));
         let tokens = self.tenants.sessions.begin_in(&mut tx, sign_in).await?;
-        let details = json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(LONGEST).as_secs() });
+        let details =
+            json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(MAX_IMPERSONATION).as_secs() });
         let mut entry = AuditEntry::new("impersonation.began").by(caller).for_app().on("user", id).with(details);
         entry.on_behalf_of = Some(id);
         if let Some(tenant) = tenant {
@@ -282,7 +283,7 @@ impl Operators {
     /// 409 `NOT_IMPERSONATING` if the caller does not impersonate a user.
     pub(crate) async fn stop(&self, caller: &Identity) -> Result<(), Error> {
         let (Some(_), Some(session)) = (caller.actor, caller.session) else {
-            return Err(http::Error::conflict("NOT_IMPERSONATING", "you act as nobody else").into());
+            return Err(http::Error::conflict("NOT_IMPERSONATING", "you do not impersonate a user").into());
         };
         self.end_acting(caller, session).await
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The maximum number of custom roles of a team.
-const MOST: usize = 50;
+const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 
 /// The permission matrix of a team: the permissions of each of its roles.
 ///
@@ -131,11 +131,11 @@ impl Tenants {
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         rights.team()?;
         self.may_grant(caller, &rights, permissions)?;
-        if store::roles(&mut tx, id).await?.len() >= MOST {
-            let message = format!("a team makes at most {MOST} roles");
+        if store::roles(&mut tx, id).await?.len() >= MAX_CUSTOM_ROLES_PER_TEAM {
+            let message = format!("a team has at most {MAX_CUSTOM_ROLES_PER_TEAM} custom roles; delete one first");
             return Err(http::Error::conflict("TOO_MANY_ROLES", message).into());
         }
-        let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role of this name");
+        let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role with this name; choose another name");
         if role::built_in(name).is_some() {
             return Err(exists().into());
         }
@@ -183,7 +183,7 @@ impl Tenants {
         rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
         let (members, invited) = (store::holders(&mut tx, id, name).await?, store::invited(&mut tx, id, name).await?);
         if members + invited > 0 {
-            let message = "members hold this role, or are invited with it: give them another first";
+            let message = "members or invitations use this role; give them another role first";
             let error = http::Error::conflict("ROLE_IN_USE", message);
             return Err(error.detail("members", members).detail("invitations", invited).into());
         }
@@ -199,7 +199,7 @@ impl Tenants {
 fn by_name(permissions: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
     let unknown = permissions.iter().enumerate().filter(|(_, one)| !known.0.iter().any(|known| known == one));
     let problems: Vec<_> = unknown
-        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is no permission of this app"))
+        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }

@@ -29,7 +29,7 @@ use crate::{Error, config::PasskeySettings, one_time::Purpose, store::account::A
 pub(crate) type PasskeyId = Id<Passkey>;
 
 /// The maximum number of passkeys of a user.
-pub(crate) const MOST: i64 = 20;
+pub(crate) const MAX_PASSKEYS_PER_USER: i64 = 20;
 
 /// A passkey as the API shows it.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
@@ -92,7 +92,8 @@ impl RelyingParty {
         product: &str,
     ) -> Result<Option<Self>, (String, &'static str)> {
         let address = |text: &str, name: &str| {
-            let problem = || (format!("`{name}` is no address: `{text}`"), "write `https://app.example.com`");
+            let problem =
+                || (format!("`{name}` is not a URL: `{text}`"), "set it to a URL such as `https://app.example.com`");
             Url::parse(text).map_err(|_| problem())
         };
         let mut origin = address(public_url.as_str(), "PUBLIC_URL")?;
@@ -103,15 +104,16 @@ impl RelyingParty {
         let Some(host) = origin.domain().map(str::to_owned) else { return Ok(None) };
         let domain = settings.domain.as_deref().unwrap_or(&host).to_ascii_lowercase();
         let party = WebauthnBuilder::new(&domain, &origin).map_err(|_| {
-            let what = format!("`AUTH_PASSKEY_DOMAIN` is `{domain}`, and `PUBLIC_URL` is not there");
-            (what, "set it to the host of `PUBLIC_URL`, or to a domain that one belongs to")
+            let what = format!("`AUTH_PASSKEY_DOMAIN` is `{domain}`, and `PUBLIC_URL` is not in that domain");
+            (what, "set it to the host of `PUBLIC_URL`, or to a parent domain of it")
         })?;
         let mut party = party.rp_name(product).timeout(Purpose::Passkey.lifetime());
         for other in &settings.origins {
             party = party.append_allowed_origin(&address(other, "AUTH_PASSKEY_ORIGINS")?);
         }
-        let party =
-            party.build().map_err(|error| (format!("passkeys can't be had: {error}"), "look at its settings"))?;
+        let party = party.build().map_err(|error| {
+            (format!("passkey settings are invalid: {error}"), "check `AUTH_PASSKEY_DOMAIN` and `AUTH_PASSKEY_ORIGINS`")
+        })?;
         Ok(Some(Self(Arc::new(party))))
     }
 
@@ -186,7 +188,7 @@ impl RelyingParty {
 }
 
 /// The maximum length of a credential id, in bytes (section 5.8.3 of the specification).
-pub(crate) const LONGEST_ID: usize = 1023;
+pub(crate) const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
 
 /// Logs a refused credential and returns the reason.
 fn refusal(error: &WebauthnError) -> Refusal {

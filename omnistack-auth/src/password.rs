@@ -32,7 +32,7 @@ mod rules;
 
 pub(crate) use hash::Hashing;
 pub use hash::{Passwords, Verified};
-pub use rules::LONGEST;
+pub use rules::MAX_PASSWORD_CHARS;
 pub(crate) use rules::{Problem, problem};
 
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -47,32 +47,32 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 
-/// A password as typed by a user, in NFC, of at most [`LONGEST`] characters. It is wiped from memory when dropped,
-/// and its `Debug` output is redacted.
+/// A password as typed by a user, in NFC, of at most [`MAX_PASSWORD_CHARS`] characters. It is wiped from memory when
+/// dropped, and its `Debug` output is redacted.
 ///
 /// ```
-/// use omnistack_auth::password::{LONGEST, Password};
+/// use omnistack_auth::password::{MAX_PASSWORD_CHARS, Password};
 /// use omnistack_core::ExposeSecret as _;
 ///
 /// // One keyboard sends `é` as one character, another as a letter and a combining accent.
 /// let typed = Password::new("cafe\u{301} at noon").ok_or("longer than any password")?;
 /// assert_eq!(typed.expose_secret(), "caf\u{e9} at noon");
 /// assert_eq!(format!("{typed:?}"), "Password(…)");
-/// assert!(Password::new(&"x".repeat(LONGEST + 1)).is_none());
+/// assert!(Password::new(&"x".repeat(MAX_PASSWORD_CHARS + 1)).is_none());
 /// # Ok::<_, &str>(())
 /// ```
 #[derive(Clone)]
 pub struct Password(SecretString);
 
 impl Password {
-    /// Creates a password from typed text. Returns `None` if it has more than [`LONGEST`] characters.
+    /// Creates a password from typed text. Returns `None` if it has more than [`MAX_PASSWORD_CHARS`] characters.
     pub fn new(typed: &str) -> Option<Self> {
         // NFC changes the length of a text by a factor of three at most, in bytes.
-        if typed.len() > 3 * 4 * LONGEST {
+        if typed.len() > 3 * 4 * MAX_PASSWORD_CHARS {
             return None;
         }
         let text: String = typed.nfc().collect();
-        (text.chars().count() <= LONGEST).then(|| Self(text.into()))
+        (text.chars().count() <= MAX_PASSWORD_CHARS).then(|| Self(text.into()))
     }
 }
 
@@ -91,7 +91,7 @@ impl fmt::Debug for Password {
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        Self::new(&text).ok_or_else(|| D::Error::custom(format!("must have at most {LONGEST} characters")))
+        Self::new(&text).ok_or_else(|| D::Error::custom(format!("must have at most {MAX_PASSWORD_CHARS} characters")))
     }
 }
 
@@ -100,7 +100,7 @@ impl PartialSchema for Password {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
-            .max_length(Some(LONGEST))
+            .max_length(Some(MAX_PASSWORD_CHARS))
             .pattern(Some("^[^\\x00]*$"))
             .into()
     }
@@ -159,7 +159,8 @@ impl Breaches {
     pub(crate) async fn know(&self, password: &Password) -> bool {
         let Some(check) = &self.0 else { return false };
         check.is_breached(password).await.unwrap_or_else(|error| {
-            tracing::warn!(target: "omnistack::auth", %error, "breached passwords can't be looked up; one was taken unseen");
+            tracing::warn!(target: "omnistack::auth", %error,
+                "the check for breached passwords failed; a password was accepted unchecked");
             false
         })
     }

@@ -241,7 +241,7 @@ impl Sessions {
                 return self.tokens(&row, next);
             } else {
                 tracing::warn!(target: "omnistack::auth", session = %row.id, user = %row.user_id,
-                    "a refresh token came back after its time; its session has ended");
+                    "a refresh token was reused; its session was revoked");
                 self.end(row.user_id, row.id).await?;
                 return Err(refused().into());
             }
@@ -332,7 +332,7 @@ impl Sessions {
         Ok(proof)
     }
 
-    /// Deletes sessions that ended longer ago than the idle timeout, at most `limit`. Returns their number.
+    /// Deletes sessions that expired longer ago than the idle timeout, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         Ok(store::sweep(&self.db, self.clock.now() - self.idle, limit).await?)
     }

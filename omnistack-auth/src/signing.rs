@@ -28,12 +28,12 @@ use crate::{Error, store::signing as store};
 
 /// The time for which a new key is published before it signs, so that all processes and all services that cache the
 /// key set know it by then.
-const AHEAD: Duration = Duration::from_secs(60 * 60);
+const PUBLISHED_BEFORE_USE: Duration = Duration::from_secs(60 * 60);
 /// The age after which a process reads the keys again before it uses them. A key is deleted an hour after its last
 /// token has expired, when every process has read that another key signs.
-const MAX_AGE: Duration = Duration::from_secs(60);
+const MAX_READING_AGE: Duration = Duration::from_secs(60);
 /// The minimum time between two readings caused by an unknown key id or by a failed reading.
-const MIN_AGE: Duration = Duration::from_secs(5);
+const MIN_READING_INTERVAL: Duration = Duration::from_secs(5);
 /// The `typ` header of an access token (RFC 9068, section 2.1).
 pub(crate) const TYPE: &str = "at+jwt";
 
@@ -53,7 +53,7 @@ pub(crate) const TYPE: &str = "at+jwt";
 /// let keys: SigningKeys = app.ctx().get()?;
 /// let set = keys.public().await;
 /// assert_eq!(set["keys"][0]["alg"], "ES256");
-/// assert!(set["keys"][0].get("d").is_none(), "the private half is in no answer");
+/// assert!(set["keys"][0].get("d").is_none(), "the response contains no private key");
 /// # Ok(())
 /// # }
 /// ```
@@ -107,7 +107,7 @@ impl SigningKeys {
         let (known, now) = (self.known(), self.0.clock.now());
         let is_due = |newest: Option<Timestamp>| newest.is_none_or(|signs_from| now.since(signs_from) >= lifetime);
         if is_due(known.keys.first().map(|newest| newest.signs_from)) {
-            self.make_if(is_due, now + AHEAD).await?;
+            self.make_if(is_due, now + PUBLISHED_BEFORE_USE).await?;
         }
         // A key signs until its successor starts to sign.
         let signing = known.keys.iter().position(|key| key.signs_from <= now).unwrap_or_default();
@@ -137,7 +137,7 @@ impl SigningKeys {
         if let Some(key) = known.by_id.get(id) {
             return Ok(Some(key.clone()));
         }
-        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_AGE) {
+        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_READING_INTERVAL) {
             return Ok(None);
         }
         self.read().await?;
@@ -150,15 +150,15 @@ impl SigningKeys {
         json!({ "keys": self.known().keys.iter().map(|key| key.public.clone()).collect::<Vec<_>>() })
     }
 
-    /// Reads the keys again if the last reading is older than [`MAX_AGE`], because other processes create and delete
-    /// keys. If the keys cannot be read, the known ones stay in use.
+    /// Reads the keys again if the last reading is older than [`MAX_READING_AGE`], because other processes create and
+    /// delete keys. If the keys cannot be read, the known ones stay in use.
     pub(crate) async fn refresh(&self) {
         if !self.is_old() {
             return;
         }
         let mut tried = self.0.tried.lock().await;
         let now = self.0.clock.now();
-        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_AGE) {
+        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_READING_INTERVAL) {
             *tried = Some(now);
             if let Err(error) = self.read().await {
                 tracing::warn!(target: "omnistack::auth", %error, "the signing keys cannot be read; known ones stay in use");
@@ -172,7 +172,7 @@ impl SigningKeys {
     }
 
     fn is_old(&self) -> bool {
-        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_AGE)
+        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_READING_AGE)
     }
 
     fn known(&self) -> Arc<Known> {

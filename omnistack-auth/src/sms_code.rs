@@ -5,8 +5,8 @@
 //! code is valid for no other user or number. A new code replaces the one before, one statement uses up the right
 //! one, and the fifth wrong guess invalidates it.
 //!
-//! Messages cost money and disturb people. The number of messages is therefore limited ([`MOST`]) per user and per
-//! number, counted in one statement before the message is written, in the same transaction.
+//! Messages cost money and disturb people. The number of messages is therefore limited ([`MESSAGE_LIMITS`]) per
+//! user and per number, counted in one statement before the message is written, in the same transaction.
 
 use std::{fmt, time::Duration};
 
@@ -28,12 +28,12 @@ use crate::{Error, factor::Confirmed, store::sms_code as store};
 pub(crate) use store::Phone;
 
 /// The time for which a code is valid, the maximum of NIST SP 800-63B-4, section 3.1.3.
-pub(crate) const GOOD_FOR: Duration = Duration::from_secs(10 * 60);
+pub(crate) const SMS_CODE_TTL: Duration = Duration::from_secs(10 * 60);
 /// The number of wrong guesses that invalidate a code.
-const TRIES: i64 = 5;
+const MAX_WRONG_GUESSES: i64 = 5;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The limits on messages to a user and to a number: a name, the maximum number, and the window.
-const MOST: [(&str, i64, Duration); 2] = [("a quarter", 3, Duration::from_secs(15 * 60)), ("a day", 10, DAY)];
+const MESSAGE_LIMITS: [(&str, i64, Duration); 2] = [("a quarter", 3, Duration::from_secs(15 * 60)), ("a day", 10, DAY)];
 
 /// The phone number that receives a user's codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -94,7 +94,7 @@ impl SmsCodes {
         let (code, key): (String, [u8; 32]) = (random(), rand::random());
         let hash = HmacKey::new(key)?.sign(hashed(user, number.as_str(), &code));
         let sealed = self.ring.seal(key, &place(user))?;
-        let until = self.clock.now() + GOOD_FOR;
+        let until = self.clock.now() + SMS_CODE_TTL;
         store::set_code(tx, user, (sealed, hash.as_bytes().to_vec()), until).await?;
         let message = SmsMessage::new(number.clone(), text(&self.product, &self.host, &code));
         self.outbox.send_in(tx, &message).await.map_err(http::Error::from)?;
@@ -105,7 +105,7 @@ impl SmsCodes {
     async fn count_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<(), Error> {
         let (now, mut wait) = (self.clock.now(), None);
         for whose in [user.to_string(), number.as_str().to_owned()] {
-            for (name, most, within) in MOST {
+            for (name, most, within) in MESSAGE_LIMITS {
                 let key = Sha256::of_parts([name.as_bytes(), b" ", whose.as_bytes()]);
                 if !store::count_send(tx, key, now, (now - within, most)).await? {
                     let since = store::counted_since(tx, key).await?.unwrap_or(now);
@@ -146,7 +146,7 @@ impl SmsCodes {
         let key = self.ring.open(sealed, &place(user))?;
         let code = crate::factor::plain(code);
         if !HmacKey::new(key.expose_secret())?.verify(hashed(user, &phone.number, &code), hash) {
-            store::count_wrong(tx, user, TRIES).await?;
+            store::count_wrong(tx, user, MAX_WRONG_GUESSES).await?;
             return Ok(Confirmed::Wrong);
         }
         let used = store::use_code(tx, user, hash).await?;
@@ -191,7 +191,7 @@ pub(crate) fn masked(number: &str) -> String {
 fn too_many(wait: Duration) -> http::Error {
     // Rounded up, so that a client that waits this long succeeds.
     let wait = (wait + Duration::from_millis(999)).as_secs().max(1);
-    let message = format!("too many messages were sent; wait {wait} seconds, or show another second factor");
+    let message = format!("too many messages were sent; wait {wait} seconds, or use another second factor");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MESSAGES", message);
     error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait)
 }

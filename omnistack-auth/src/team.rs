@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The maximum number of tenants that a user is a member of.
-pub(crate) const MOST: i64 = 200;
+pub(crate) const MAX_TEAMS_PER_USER: i64 = 200;
 
 impl Tenants {
     /// Returns the tenants that a caller is a member of, with the caller's permissions there, by the time of joining;
@@ -28,7 +28,7 @@ impl Tenants {
     pub async fn of(&self, caller: &Identity) -> Result<Vec<Rights>, Error> {
         // The user's memberships are in many tenants.
         let mut tx = self.db.all_tenants().read().await?;
-        let places = store::places(&mut tx, caller.user, MOST).await?;
+        let places = store::places(&mut tx, caller.user, MAX_TEAMS_PER_USER).await?;
         tx.commit().await?;
         let all = places.into_iter().map(|place| Rights::of(place, caller));
         Ok(all.filter(|rights| !caller.machine || caller.tenant == Some(rights.tenant.id)).collect())
@@ -48,7 +48,7 @@ impl Tenants {
         // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
         if store::is_in_most(&mut tx, caller.user).await? {
-            let message = format!("nobody is in more than {MOST} teams");
+            let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
         let new = store::NewTenant { id, name, slug: &slug, owner: caller.user, personal: false };
@@ -118,7 +118,9 @@ impl Tenants {
         let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
         rights.team()?;
         match (at, rights.tenant.delete_at) {
-            (None, None) => return Err(http::Error::conflict("NOT_DELETED", "the team is not to be deleted").into()),
+            (None, None) => {
+                return Err(http::Error::conflict("NOT_DELETED", "no deletion of the team is scheduled").into());
+            }
             // A repeated request does not postpone the deletion.
             (Some(_), Some(_)) => return Ok(rights),
             _ => {}
@@ -142,7 +144,7 @@ impl Tenants {
         self.may_grant(caller, &rights, &Permissions::all())?;
         let other = member::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
         if other.user_id == caller.user {
-            return Err(http::Error::conflict("ALREADY_OWNER", "the team is yours").into());
+            return Err(http::Error::conflict("ALREADY_OWNER", "you already own the team").into());
         }
         member::set_role(&mut tx, id, to, role::OWNER).await?;
         member::set_role(&mut tx, id, caller.user, "admin").await?;
@@ -181,7 +183,7 @@ fn entry(action: &'static str, caller: &Identity, id: TenantId) -> AuditEntry {
 
 pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
     if error.kind() == ErrorKind::Unique {
-        return http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses").into();
+        return http::Error::conflict("SLUG_TAKEN", "another team has this slug; choose another one").into();
     }
     error.into()
 }

@@ -112,7 +112,7 @@ impl Rights {
         if self.permissions.covers(permissions) {
             return Ok(());
         }
-        let message = "this concerns permissions that you don't have yourself";
+        let message = "this needs permissions that you do not have; ask an owner of the team";
         Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message))
     }
 
@@ -121,7 +121,7 @@ impl Rights {
         match self.tenant.personal_of {
             None => Ok(()),
             Some(_) => {
-                Err(http::Error::conflict("PERSONAL_TENANT", "this is somebody's own tenant: make a team first"))
+                Err(http::Error::conflict("PERSONAL_TENANT", "this is a user's own tenant; create a team first"))
             }
         }
     }
@@ -257,7 +257,7 @@ pub(crate) fn check_slug(slug: &str) -> Result<(), http::Error> {
         return wrong("must be 3 to 63 of a-z, 0-9 and -, with a letter or digit at both ends");
     }
     if is_reserved(slug) || slug.starts_with("xn--") {
-        return wrong("is a name the app keeps for itself");
+        return wrong("is reserved; choose another one");
     }
     Ok(())
 }
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_reserved_name_is_found() {
-        assert!(RESERVED.is_sorted(), "they are searched by halves");
+        assert!(RESERVED.is_sorted(), "the binary search needs them sorted");
         assert!(RESERVED.iter().all(|name| is_reserved(name)));
     }
 }

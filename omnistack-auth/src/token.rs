@@ -96,7 +96,7 @@ impl AccessTokens {
         let key = self.keys.find(&id).await?.ok_or_else(refused)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.rules()).map_err(|_| refused())?.claims;
         let now = self.clock.now().as_seconds();
-        if claims.exp <= now || claims.iat > now + SKEW {
+        if claims.exp <= now || claims.iat > now + MAX_CLOCK_SKEW_SECONDS {
             return Err(refused().into());
         }
         Ok(claims)
@@ -114,7 +114,7 @@ impl AccessTokens {
 }
 
 /// The maximum difference between the clocks of replicas, in seconds.
-const SKEW: i64 = 30;
+const MAX_CLOCK_SKEW_SECONDS: i64 = 30;
 
 /// The subject and the session of an access token to be signed.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::{api_key::ApiKeys, invitation::Invitations, services::Services, tenan
 pub(crate) struct Upkeep {}
 
 /// The maximum number of rows that one statement deletes.
-const CHUNK: i64 = 1000;
+const MAX_ROWS_PER_DELETE: i64 = 1000;
 
 #[async_trait]
 impl Job for Upkeep {
@@ -22,9 +22,9 @@ impl Job for Upkeep {
 
     async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
-        while services.sessions.sweep(CHUNK).await? > 0 {}
-        while services.recognize.sync.sweep(CHUNK).await? > 0 {}
-        services.accounts.sweep(CHUNK).await?;
+        while services.sessions.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        while services.recognize.sync.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        services.accounts.sweep(MAX_ROWS_PER_DELETE).await?;
         Ok(())
     }
 }
@@ -40,8 +40,8 @@ impl Job for TeamUpkeep {
 
     async fn run(self, (tenants, invitations, keys): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         while tenants.sweep(10).await? > 0 {}
-        while invitations.sweep(CHUNK).await? > 0 {}
-        while keys.sweep(CHUNK).await? > 0 {}
+        while invitations.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        while keys.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
         Ok(())
     }
 }

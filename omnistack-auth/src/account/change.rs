@@ -73,7 +73,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let now = store::lock(&mut tx, account.id).await?;
         if now.is_none_or(|now| now.password_hash != account.password_hash) {
-            let message = "the password was changed meanwhile";
+            let message = "the password was changed by another request; try again with the new password";
             return Err(http::Error::new(StatusCode::CONFLICT, "PASSWORD_CHANGED", message).into());
         }
         store::set_password(&mut tx, account.id, Some(&hash), self.0.clock.now()).await?;

@@ -98,14 +98,14 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         // Operators are locked before users, as in all transactions, to avoid deadlocks.
         if admin::operators(&mut tx).await? == [account.id] {
-            let message = "you are the only operator of the app: make another user an operator first";
+            let message = "you are the only operator of the app; make another user an operator first";
             return Err(http::Error::conflict("LAST_OPERATOR", message).into());
         }
         let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let owned = store::owned_alone(&mut tx, account.id, now).await?;
         let go_on: Vec<TenantId> = owned.iter().filter(|team| team.delete_at.is_none()).map(|team| team.id).collect();
         if !go_on.is_empty() {
-            let message = "you are the only owner of a team: make another member its owner, or delete it, first";
+            let message = "you are the only owner of a team; make another member an owner or delete the team first";
             return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", go_on).into());
         }
         let grace = now + self.0.settings.deletion_grace;

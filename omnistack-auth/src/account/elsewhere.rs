@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The number of times that a sign-in is tried if another transaction conflicts with it.
-const TRIES: usize = 4;
+const MAX_SIGN_IN_TRIES: usize = 4;
 
 /// An external identity: what a provider asserts about a user.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Accounts {
         link: bool,
         visitor: &Visitor,
     ) -> Result<SignedIn, Error> {
-        for last in (0..TRIES).rev() {
+        for last in (0..MAX_SIGN_IN_TRIES).rev() {
             match self.try_elsewhere(person, link, visitor).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
@@ -155,7 +155,7 @@ impl Accounts {
         };
         let Some(holder) = holder else {
             if !self.0.settings.registration {
-                return Err(http::Error::forbidden("accounts are made by invitation only").into());
+                return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
             }
             return Ok(Meant::New);
         };
@@ -164,7 +164,7 @@ impl Accounts {
         if link && holder.email_verified_at.is_some() && holder.disabled_at.is_none() && !another {
             return Ok(Meant::Linked(holder.id));
         }
-        let message = "there is an account with your address: sign in to it as you did before, then link it with the \
+        let message = "an account with your address exists; sign in to it as you did before, then link it with the \
                        provider";
         Err(http::Error::conflict("ACCOUNT_EXISTS", message).into())
     }
@@ -185,7 +185,7 @@ impl Accounts {
             return Err(http::Error::unauthorized("the session has ended; sign in, then link again").into());
         }
         let taken = || {
-            let message = "another account is linked with this one of the provider";
+            let message = "this identity is linked to another account; unlink it there first";
             http::Error::conflict("IDENTITY_TAKEN", message)
         };
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -197,7 +197,7 @@ impl Accounts {
             None => {}
         }
         if store::elsewhere(&mut tx, user).await?.iter().any(|other| owns(&other.issuer)) {
-            let message = "the account is linked with another one of this provider; unlink that first";
+            let message = "the account is linked to another identity of this provider; unlink that one first";
             return Err(http::Error::conflict("PROVIDER_LINKED", message).into());
         }
         let now = self.0.clock.now();
@@ -215,7 +215,7 @@ impl Accounts {
     pub(crate) async fn linking(&self, caller: &Identity) -> Result<(UserId, SessionId), Error> {
         let account = self.own(caller).await?;
         let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only who has signed in here may do this"))?;
+            caller.session.ok_or_else(|| http::Error::forbidden("this needs a session of this app; sign in first"))?;
         Ok((account.id, session))
     }
 
@@ -254,7 +254,7 @@ impl Accounts {
         let otherwise =
             otherwise || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
         if !otherwise {
-            let message = "there would be no way left to sign in; confirm an address or link another provider first";
+            let message = "this is the last sign-in method; verify an email address or link another provider first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         for one in &gone {

@@ -47,7 +47,7 @@ impl Accounts {
     pub(crate) async fn confirm_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
         let user = self.own(caller).await?.id;
         if self.0.one_time.look(Purpose::ChangeEmail, token).await?.user_id != user {
-            let message = "this link is for another account: sign in to the one whose address is to change";
+            let message = "this link belongs to another account; sign in to the account whose address is to change";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_OF_ANOTHER", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -56,7 +56,9 @@ impl Accounts {
         let email = row.data.ok_or_else(one_time::invalid)?;
         if store::lock_by_email(&mut tx, &email).await?.is_some_and(|other| other.id != user) {
             // The holder of the token reads this address's mail, so the response reveals nothing new.
-            return Err(http::Error::conflict("EMAIL_TAKEN", "another account has this address by now").into());
+            return Err(
+                http::Error::conflict("EMAIL_TAKEN", "another account has this address now; use another").into()
+            );
         }
         store::set_email(&mut tx, user, &email, self.0.clock.now()).await?;
         self.0.lockout.clear_in(&mut tx, &email).await?;

@@ -83,5 +83,5 @@ impl Accounts {
 }
 
 fn exists() -> http::Error {
-    http::Error::conflict("ACCOUNT_EXISTS", "there is an account of this address: sign in with it, and accept")
+    http::Error::conflict("ACCOUNT_EXISTS", "an account with this address exists; sign in to it, then accept")
 }

@@ -153,7 +153,7 @@ impl Accounts {
                 self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
             }
             tx.commit().await?;
-            let message = "confirm your address first: we have sent you a mail with a link";
+            let message = "your email address is not verified; open the link in the email that we have sent you";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         self.go_on(tx, account, own, How::Password, visitor).await
@@ -229,7 +229,7 @@ impl Accounts {
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
-            let message = "what was shown is not right, or was used before; sign in again";
+            let message = "the second factor is wrong or was used before; sign in again";
             return Err(http::Error::new(StatusCode::UNAUTHORIZED, "SECOND_FACTOR_INVALID", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -307,7 +307,7 @@ impl Accounts {
     ) -> Result<(), Error> {
         if !self.0.recorded.check(&(), 1).allowed {
             tracing::warn!(target: "omnistack::auth", address = visitor.device.address,
-                "a sign-in failed; there are too many for the audit log");
+                "a sign-in failed; it is not in the audit log, because there were too many");
             return Ok(());
         }
         let details = super::from(visitor, json!({ "tries": attempt.counted }));
@@ -331,7 +331,7 @@ pub(super) fn enabled(account: &Account) -> Result<(), Error> {
     if account.disabled_at.is_none() {
         return Ok(());
     }
-    let message = "this account is locked; ask the operators of the app";
+    let message = "this account is disabled; contact the operators of the app";
     Err(http::Error::new(StatusCode::FORBIDDEN, "ACCOUNT_DISABLED", message).into())
 }
 
@@ -341,6 +341,6 @@ pub(super) fn challenge_invalid() -> http::Error {
 }
 
 fn refused() -> http::Error {
-    let message = "there is no such account, or this is not its password";
+    let message = "the email address or the password is wrong; try again or reset the password";
     http::Error::new(StatusCode::UNAUTHORIZED, "CREDENTIALS_INVALID", message)
 }

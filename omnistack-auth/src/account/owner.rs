@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The address of the first operator in development, if none is set.
-const EMAIL: &str = "owner@example.com";
+const DEVELOPMENT_EMAIL: &str = "owner@example.com";
 
 /// The account that was created at this start, if any, and its password. Used in development only.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ impl Accounts {
     /// password is printed.
     pub(crate) async fn make_first_owner(&self, shown: Option<&FirstOwner>) -> Result<(), Error> {
         let wanted = self.0.settings.owner.as_deref().and_then(normal_email);
-        let Some(email) = wanted.or_else(|| shown.map(|_| EMAIL.to_owned())) else { return Ok(()) };
+        let Some(email) = wanted.or_else(|| shown.map(|_| DEVELOPMENT_EMAIL.to_owned())) else { return Ok(()) };
         // The user's own tenant is created here, so the transaction spans all tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         if !admin::operators(&mut tx).await?.is_empty() {

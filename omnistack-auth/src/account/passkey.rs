@@ -14,7 +14,7 @@ use crate::{
     Error,
     mail::FactorChange,
     one_time::Purpose,
-    passkey::{Ceremony, LONGEST_ID, MOST, Passkey, PasskeyId, Refusal, RelyingParty},
+    passkey::{Ceremony, MAX_CREDENTIAL_ID_BYTES, MAX_PASSKEYS_PER_USER, Passkey, PasskeyId, Refusal, RelyingParty},
     session::Tokens,
     store::{
         account::{self as store, Account},
@@ -70,21 +70,21 @@ impl Accounts {
         let account = self.own(caller).await?;
         self.may_add_factor(caller, &account).await?;
         let state = self.take(Purpose::AddPasskey, ceremony, account.id).await?;
-        let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= LONGEST_ID);
+        let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= MAX_CREDENTIAL_ID_BYTES);
         let Some(created) = created else {
-            let message = "is no passkey made for this site and now, by a device that knows its user";
+            let message = "is not a passkey created for this site, now and with user verification; try again";
             return Err(http::Error::invalid([FieldProblem::new("credential", message)]).into());
         };
         let now = self.0.clock.now();
         let passkey = Passkey { id: PasskeyId::new(now), name, created_at: now, last_used_at: None };
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
-        if passkey::count(&mut tx, account.id).await? >= MOST {
-            let message = "you have as many passkeys as one may have: remove one first";
+        if passkey::count(&mut tx, account.id).await? >= MAX_PASSKEYS_PER_USER {
+            let message = "you have the maximum number of passkeys; remove one first";
             return Err(http::Error::conflict("TOO_MANY_PASSKEYS", message).into());
         }
         if !passkey::insert(&mut tx, account.id, &passkey, created).await? {
-            return Err(http::Error::conflict("PASSKEY_EXISTS", "this passkey is known already").into());
+            return Err(http::Error::conflict("PASSKEY_EXISTS", "this passkey is already registered").into());
         }
         self.passkey_changed_in(&mut tx, &account, FactorChange::PasskeyAdded, &passkey, visitor).await?;
         tx.commit().await?;
@@ -142,7 +142,7 @@ impl Accounts {
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         let elsewhere = store::elsewhere(&mut tx, user).await?;
         if !by_mail && !elsewhere.iter().any(|one| offered(&one.issuer)) && passkey::count(&mut tx, user).await? == 0 {
-            let message = "there would be no way left to sign in; confirm an address or add another passkey first";
+            let message = "this is the last sign-in method; verify an email address or add another passkey first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         let change = FactorChange::PasskeyRemoved;
@@ -227,7 +227,7 @@ impl Accounts {
         let reason = refusal.as_str();
         if refusal != Refusal::Counter && !self.0.recorded.check(&(), 1).allowed {
             tracing::warn!(target: "omnistack::auth", address = visitor.device.address, reason,
-                "a passkey was refused; there are too many for the audit log");
+                "a passkey was refused; it is not in the audit log, because there were too many");
             return Ok(());
         }
         let details = super::from(visitor, json!({ "how": "passkey", "reason": reason }));
@@ -245,7 +245,7 @@ impl Accounts {
     async fn ask_user(&self, user: UserId) -> Result<Ceremony, Error> {
         let known = self.credentials(user).await?;
         if known.is_empty() {
-            return Err(http::Error::conflict("NO_PASSKEY", "there is no passkey to be shown").into());
+            return Err(http::Error::conflict("NO_PASSKEY", "there is no passkey; use another second factor").into());
         }
         let (options, state) = self.party()?.ask(&known)?;
         let mut tx = self.0.db.begin().await?;
@@ -308,10 +308,11 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<Proof, Error> {
         let account = self.own(caller).await?;
-        let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a passkey"))?;
+        let session = caller
+            .session
+            .ok_or_else(|| http::Error::forbidden("a passkey needs a session of this app; sign in first"))?;
         if !self.shows_passkey(account.id, shown, visitor).await? {
-            return Err(http::Error::invalid([FieldProblem::new("credential", "is no passkey of yours")]).into());
+            return Err(http::Error::invalid([FieldProblem::new("credential", "is not one of your passkeys")]).into());
         }
         self.0.sessions.prove(session, true).await
     }
@@ -332,11 +333,11 @@ impl Accounts {
 }
 
 fn over() -> http::Error {
-    let message = "this was not begun here, was used or has expired; begin anew";
+    let message = "the ceremony is not valid, was used or has expired; start again";
     http::Error::bad_request("TOKEN_INVALID", message)
 }
 
 fn refused() -> http::Error {
-    let message = "this passkey does not sign in here";
+    let message = "the passkey was refused; use another sign-in method";
     http::Error::new(StatusCode::UNAUTHORIZED, "PASSKEY_REFUSED", message)
 }

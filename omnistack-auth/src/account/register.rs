@@ -33,7 +33,7 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<(), Error> {
         if !self.0.settings.registration {
-            return Err(http::Error::forbidden("accounts are made by invitation only").into());
+            return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
         }
         let email = checked_email(email)?;
         self.judge("password", password, Some(&email), false).await?;
@@ -139,7 +139,7 @@ impl Accounts {
             let details = Some(super::from(visitor, Value::Null));
             self.record_in(&mut tx, "account.password_refused", &account, None, details).await?;
             tx.commit().await?;
-            let message = "is not the password of the registration; type it again, or choose a new one";
+            let message = "is not the password of the registration; enter it again or set a new one";
             return Err(http::Error::invalid([FieldProblem::new("password", message)]).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;

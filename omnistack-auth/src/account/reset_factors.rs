@@ -44,7 +44,7 @@ impl Accounts {
         }
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
         if user == caller.user {
-            let message = "another operator has to do this for you";
+            let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
         let mut reset = FactorsReset { totp: self.0.codes.remove_in(&mut tx, user).await?, ..FactorsReset::default() };
@@ -57,12 +57,12 @@ impl Accounts {
             reset.phone = crate::store::sms_code::remove(&mut tx, user).await?;
         }
         if !reset.totp && !reset.phone && reset.passkeys == 0 {
-            let message = "there is neither an app for codes, nor a number for them, nor a passkey";
+            let message = "the user has no authenticator app, no phone number for codes and no passkey";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         }
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         if reset.passkeys > 0 && !by_mail && store::elsewhere(&mut tx, user).await?.is_empty() {
-            let message = "there would be no way left to sign in: the user has no confirmed address";
+            let message = "the user would have no sign-in method left; the user must verify an email address first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         self.0.one_time.revoke_all_in(&mut tx, user).await?;

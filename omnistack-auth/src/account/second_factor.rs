@@ -34,9 +34,9 @@ pub(crate) enum CodeFactor {
 impl fmt::Display for CodeFactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::App => "app",
+            Self::App => "authenticator app",
             #[cfg(feature = "sms")]
-            Self::Phone => "number",
+            Self::Phone => "phone number",
         })
     }
 }
@@ -74,7 +74,7 @@ impl Accounts {
     /// as the existing one.
     pub(super) async fn may_add_factor(&self, caller: &Identity, account: &Account) -> Result<(), Error> {
         if account.email.is_some() && account.email_verified_at.is_none() {
-            let message = "confirm your address first";
+            let message = "verify your email address first";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         if !self.second_factors_of(account.id).await?.is_empty() {
@@ -95,7 +95,7 @@ impl Accounts {
         let totp = self.0.codes.begin_in(&mut tx, account.id).await?;
         tx.commit().await?;
         let Some(totp) = totp else {
-            let message = "you have an app for codes already: remove it first";
+            let message = "you already have an authenticator app; remove it first";
             return Err(http::Error::new(StatusCode::CONFLICT, "TOTP_EXISTS", message).into());
         };
         let name = account.email.as_deref().unwrap_or(&account.name);
@@ -122,7 +122,8 @@ impl Accounts {
             Confirmed::Right => {}
             Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
             Confirmed::Nothing => {
-                let message = format!("no {factor} waits for its first code, or it has waited too long: begin anew");
+                let message =
+                    format!("no {factor} is waiting for its first code, or its time has passed; add it again");
                 return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
             }
         }
@@ -200,7 +201,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
         let Some(codes) = self.0.codes.renew_in(&mut tx, account.id).await? else {
-            let message = "recovery codes stand in for the codes of an app: add one first";
+            let message = "recovery codes need an authenticator app; add one first";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         };
         self.factor_changed_in(&mut tx, caller, &account, FactorChange::RecoveryCodesRenewed, visitor).await?;
@@ -226,8 +227,9 @@ impl Accounts {
     /// a session of this app.
     pub async fn show_second_factor(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<Proof, Error> {
         let account = self.own(caller).await?;
-        let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a code"))?;
+        let session = caller
+            .session
+            .ok_or_else(|| http::Error::forbidden("a code needs a session of this app; sign in first"))?;
         if !self.shows(account.id, code, visitor).await? {
             return self.refuse_code(&account, visitor).await;
         }
@@ -287,7 +289,7 @@ impl Accounts {
         let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
         tx.commit().await?;
-        let message = "is not right, or was used before: wait for the next one";
+        let message = "is wrong or was used before; enter the next code";
         Err(http::Error::invalid([FieldProblem::new("code", message)]).into())
     }
 

@@ -38,7 +38,7 @@ impl For {
 impl Accounts {
     /// Returns the SMS code service. Fails with 404 if SMS codes are disabled.
     pub(super) fn texts(&self) -> Result<&SmsCodes, Error> {
-        Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("number for codes"))?)
+        Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("phone number for codes"))?)
     }
 
     /// Sends a code to a phone number. The number becomes a second factor when it is
@@ -61,7 +61,7 @@ impl Accounts {
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
         store::lock(&mut tx, account.id).await?;
         if !self.texts()?.begin_in(&mut tx, account.id, number).await? {
-            let message = "you have a number for codes already: remove it first";
+            let message = "you already have a phone number for codes; remove it first";
             return Err(http::Error::conflict("PHONE_EXISTS", message).into());
         }
         self.text_in(&mut tx, &account, number, For::NewNumber, visitor).await?;
@@ -105,7 +105,7 @@ impl Accounts {
     pub(crate) async fn text_for_session(&self, caller: &Identity, visitor: &Visitor) -> Result<String, Error> {
         let user = self.own(caller).await?.id;
         if caller.session.is_none() {
-            return Err(http::Error::forbidden("only a session of this app can show a code").into());
+            return Err(http::Error::forbidden("a code needs a session of this app; sign in first").into());
         }
         self.text(user, For::Session, visitor).await
     }
@@ -117,7 +117,7 @@ impl Accounts {
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
         login::enabled(&account)?;
         let Some(number) = self.texts()?.confirmed_in(&mut tx, user).await? else {
-            return Err(http::Error::conflict("NO_PHONE", "there is no number a code could be sent to").into());
+            return Err(http::Error::conflict("NO_PHONE", "there is no confirmed phone number; add one first").into());
         };
         self.text_in(&mut tx, &account, &number, what, visitor).await?;
         tx.commit().await?;

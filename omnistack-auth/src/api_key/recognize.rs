@@ -19,9 +19,9 @@ use crate::{role, store::api_key as store, tenant::suspended};
 /// The header that carries an API key.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// The usage meter that counts requests with an API key.
-const METER: &str = "api_requests";
+const REQUESTS_METER: &str = "api_requests";
 /// The precision of `last_used_at`.
-const MINUTE: Duration = Duration::from_secs(60);
+const LAST_USED_PRECISION: Duration = Duration::from_secs(60);
 
 /// Returns the OpenAPI security scheme of the header.
 pub(crate) fn security_scheme() -> SecurityScheme {
@@ -66,8 +66,8 @@ impl Keys {
             return Err(suspended());
         }
         // This runs once a minute at most, because an authenticated identity is cached that long.
-        if holder.last_used_at.is_none_or(|last| now.since(last) >= MINUTE)
-            && let Err(error) = store::used(&self.db, &holder, now, now - MINUTE).await
+        if holder.last_used_at.is_none_or(|last| now.since(last) >= LAST_USED_PRECISION)
+            && let Err(error) = store::used(&self.db, &holder, now, now - LAST_USED_PRECISION).await
         {
             tracing::warn!(target: "omnistack::auth", key = %holder.id, %error, "the last use of a key was not stored");
         }
@@ -89,7 +89,7 @@ impl Keys {
                 return Err(limiter.refusal("key", "requests with this key", verdict));
             }
         }
-        self.usage.record(UsageEvent::new(tenant, METER, 1, self.clock.now())).await;
+        self.usage.record(UsageEvent::new(tenant, REQUESTS_METER, 1, self.clock.now())).await;
         Ok(())
     }
 }

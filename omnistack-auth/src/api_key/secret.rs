@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 const LIVE: &str = "omni_live_";
 const TEST: &str = "omni_test_";
 /// The length of 256 bits in base 62.
-const RANDOM: usize = 43;
+const RANDOM_CHARS: usize = 43;
 /// The length of the 32-bit checksum in base 62.
-const CHECKSUM: usize = 6;
+const CHECKSUM_CHARS: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The text of a new API key.
@@ -27,8 +27,8 @@ impl Secret {
 
     fn of(test: bool, random: [u8; 32]) -> Self {
         let mut text = String::from(if test { TEST } else { LIVE });
-        text.push_str(&base62(&random, RANDOM));
-        let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM);
+        text.push_str(&base62(&random, RANDOM_CHARS));
+        let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
         Self((text + &checksum).into())
     }
 
@@ -60,12 +60,12 @@ pub(crate) fn is_meant(text: &str) -> bool {
 /// Returns the hash to look an API key up by, or `None` if the prefix, the length or the checksum is wrong.
 pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
     let known = text.starts_with(LIVE) || text.starts_with(TEST);
-    let whole = text.len() == LIVE.len() + RANDOM + CHECKSUM && text.is_ascii();
+    let whole = text.len() == LIVE.len() + RANDOM_CHARS + CHECKSUM_CHARS && text.is_ascii();
     if !known || !whole {
         return None;
     }
-    let (body, checksum) = text.split_at(text.len() - CHECKSUM);
-    let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM);
+    let (body, checksum) = text.split_at(text.len() - CHECKSUM_CHARS);
+    let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
     (checksum == expected).then(|| Sha256::of(text))
 }
 
@@ -100,8 +100,8 @@ mod tests {
             assert_eq!(base62(bytes, digits), text);
         }
         // The largest number of 256 bits fits, and uses every digit.
-        assert_eq!(base62(&[255; 32], RANDOM).len(), RANDOM);
-        assert_ne!(base62(&[255; 32], RANDOM).as_bytes()[0], b'0');
+        assert_eq!(base62(&[255; 32], RANDOM_CHARS).len(), RANDOM_CHARS);
+        assert_ne!(base62(&[255; 32], RANDOM_CHARS).as_bytes()[0], b'0');
     }
 
     #[test]

@@ -5,16 +5,16 @@ use omnistack_core::crypto::Sha256;
 use secrecy::SecretString;
 
 /// The number of recovery codes of a user.
-pub(crate) const MANY: usize = 10;
+pub(crate) const CODES_PER_USER: usize = 10;
 /// The length of a code in characters, of five bits each.
-const LETTERS: usize = 25;
+const CODE_CHARS: usize = 25;
 /// The characters of a code, without I, L, O and U, which look like other characters.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Creates a code, in groups of five characters.
 pub(crate) fn random() -> SecretString {
-    let bytes: [u8; LETTERS] = rand::random();
-    let mut text = String::with_capacity(LETTERS + LETTERS / 5);
+    let bytes: [u8; CODE_CHARS] = rand::random();
+    let mut text = String::with_capacity(CODE_CHARS + CODE_CHARS / 5);
     for (number, byte) in bytes.into_iter().enumerate() {
         if number > 0 && number % 5 == 0 {
             text.push('-');
@@ -33,8 +33,8 @@ pub(crate) fn hash(typed: &str) -> Option<Sha256> {
         'I' | 'L' => '1',
         letter => letter,
     });
-    let plain: String = read.take(LETTERS + 1).collect();
-    let is_one = plain.len() == LETTERS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
+    let plain: String = read.take(CODE_CHARS + 1).collect();
+    let is_one = plain.len() == CODE_CHARS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
     is_one.then(|| Sha256::of(plain))
 }
 

@@ -6,9 +6,9 @@ use secrecy::SecretString;
 use totp_rs::{Algorithm, Builder};
 
 /// The step of a code, in seconds.
-const STEP: i64 = 30;
+const STEP_SECONDS: i64 = 30;
 /// The length of a secret, in bytes: the output length of SHA-1 (RFC 4226, section 4).
-const SECRET: usize = 20;
+const SECRET_BYTES: usize = 20;
 
 /// A TOTP secret. Has no `Debug`, so that it is not logged.
 pub(crate) struct Totp(totp_rs::Totp);
@@ -23,11 +23,17 @@ impl Totp {
         secret.try_into().ok().map(Self::of)
     }
 
-    fn of(secret: [u8; SECRET]) -> Self {
+    fn of(secret: [u8; SECRET_BYTES]) -> Self {
         let builder = Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6);
         // The window of valid steps is checked by `steps`, and the URL is built by `url`, so no skew and no account
         // name are set here.
-        Self(builder.with_step_duration(STEP.unsigned_abs()).with_skew(0).with_secret(secret).build_noncompliant())
+        Self(
+            builder
+                .with_step_duration(STEP_SECONDS.unsigned_abs())
+                .with_skew(0)
+                .with_secret(secret)
+                .build_noncompliant(),
+        )
     }
 
     pub(crate) fn secret(&self) -> &[u8] {
@@ -37,8 +43,9 @@ impl Totp {
     /// Returns the steps, among the current one and those before and after, that have this code, the earliest first.
     /// It is rarely more than one.
     pub(crate) fn steps(&self, code: &str, now: Timestamp) -> Vec<i64> {
-        let now = now.as_seconds().div_euclid(STEP);
-        let is_of = |step: &i64| u64::try_from(step * STEP).is_ok_and(|time| self.0.check(code, time).is_some());
+        let now = now.as_seconds().div_euclid(STEP_SECONDS);
+        let is_of =
+            |step: &i64| u64::try_from(step * STEP_SECONDS).is_ok_and(|time| self.0.check(code, time).is_some());
         // All three are computed, so that the time taken does not depend on which one matches.
         (now - 1..=now + 1).filter(is_of).collect()
     }
@@ -52,7 +59,7 @@ impl Totp {
     pub(crate) fn url(&self, product: &str, account: &str) -> SecretString {
         let encode = |text: &str| utf8_percent_encode(&text.replace(':', " "), NON_ALPHANUMERIC).to_string();
         let (product, account, secret) = (encode(product), encode(account), self.0.secret().to_base32());
-        let rest = format!("issuer={product}&algorithm=SHA1&digits=6&period={STEP}");
+        let rest = format!("issuer={product}&algorithm=SHA1&digits=6&period={STEP_SECONDS}");
         format!("otpauth://totp/{product}:{account}?secret={secret}&{rest}").into()
     }
 }

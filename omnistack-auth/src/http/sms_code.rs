@@ -17,7 +17,7 @@ use super::visitor::Request;
 use crate::{
     account::{Accounts, CodeFactor},
     session::RECENT,
-    sms_code::GOOD_FOR,
+    sms_code::SMS_CODE_TTL,
 };
 
 /// For anybody who has a challenge.
@@ -44,7 +44,7 @@ struct CodeSent {
 }
 
 fn sent(phone: String) -> (StatusCode, Json<CodeSent>) {
-    (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: GOOD_FOR.as_secs() }))
+    (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: SMS_CODE_TTL.as_secs() }))
 }
 
 /// What a sign-in was answered with.

@@ -87,15 +87,15 @@ impl Auth {
             return Vec::new();
         }
         if !built_in {
-            let what = "signs in with a provider, and has no accounts of its own";
-            registry.problem(what, "begin with `Auth::accounts()`");
+            let what = "signs in with an identity provider, but has no built-in accounts";
+            registry.problem(what, "start with `Auth::accounts()`");
         }
         let mut checked: Vec<social::Checked> = Vec::new();
         for provider in &providers {
             match provider.check() {
                 Ok(provider) if checked.iter().any(|other| other.name() == provider.name()) => {
                     let what = format!("signs in with two providers called `{}`", provider.name());
-                    registry.problem(what, "give one another name: `.named(…)`");
+                    registry.problem(what, "give one of them another name with `.named(…)`");
                 }
                 Ok(provider) => checked.push(provider),
                 Err((what, fix)) => _ = registry.problem(what, fix),
@@ -122,7 +122,7 @@ impl Auth {
             return;
         }
         if !settings.leads_somewhere() {
-            let what = format!("`AUTH_AFTER_SIGN_IN` is no path of the app: `{}`", settings.after_sign_in);
+            let what = format!("`AUTH_AFTER_SIGN_IN` is not a path of the app: `{}`", settings.after_sign_in);
             registry.problem(what, "set it to a path such as `/projects`");
         }
         #[cfg(feature = "passkeys")]
@@ -152,13 +152,15 @@ impl Auth {
         let product = registry.config::<MailSettings>()?.product.unwrap_or_else(|| registry.app_name().to_owned());
         if registry.environment().is_production() && !settings.is_costly() {
             registry.problem(
-                "password hashes cost less than they should: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
+                "password hashes are too cheap for production: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
                 "remove both, or set e.g. 19456 and 2, 47104 and 1, 12288 and 3",
             );
         }
         if settings.owner.as_deref().is_some_and(|email| normal_email(email).is_none()) {
-            registry
-                .problem("`AUTH_OWNER_EMAIL` is no address", "set it to one such as `ada@example.com`, or unset it");
+            registry.problem(
+                "`AUTH_OWNER_EMAIL` is not an email address",
+                "set it to one such as `ada@example.com`, or unset it",
+            );
         }
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let hashing = Hashing {
@@ -185,7 +187,7 @@ impl Auth {
             }),
             Err(error) => {
                 registry
-                    .problem(format!("Argon2 can't be computed so: {error}"), "remove the settings `AUTH_ARGON2_…`");
+                    .problem(format!("Argon2 settings are invalid: {error}"), "remove the settings `AUTH_ARGON2_…`");
                 None
             }
         }
@@ -209,7 +211,7 @@ pub(super) fn passkeys(registry: &mut Registry) {
     // Each started ceremony stores a row for five minutes.
     let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
     let app = |ctx: &Ctx| Ok((ctx.get()?, ctx.get().ok()));
-    let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
+    let with_body = |mount: Mount| mount.without_idempotency().body_limit(MAX_PASSKEY_BODY_BYTES);
     both(registry, &with_body(public), http::passkey::public, Ctx::get);
     both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
     both(registry, &with_body(personal("/auth/passkeys")), http::passkey::app, app);
@@ -218,7 +220,7 @@ pub(super) fn passkeys(registry: &mut Registry) {
 /// Registers the routes of SMS codes.
 #[cfg(feature = "sms")]
 pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
-    let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
+    let what = "`AUTH_SMS_CODES` is on, but no module sends text messages";
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
     let Some(texts) = registry.config::<SmsSettings>() else { return };
     // The number only completes an example message, which is not sent.
@@ -227,7 +229,7 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
         SmsMessage::new(to, text).check(texts.max_segments)
     });
     if let Ok(Err(error)) = example {
-        let what = format!("codes by text message can't be sent: {error}");
+        let what = format!("SMS codes cannot be sent: {error}");
         registry.problem(what, "shorten the app's name, `EMAIL_PRODUCT`, or set `SMS_MAX_SEGMENTS` to 4");
     }
     both(registry, &Mount::public("/auth/mfa/sms").without_idempotency(), http::sms_code::second_factor, Ctx::get);
@@ -237,4 +239,4 @@ pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
 /// The maximum size of a request with a signed credential, in bytes; it contains certificates of the device's
 /// manufacturer.
 #[cfg(feature = "passkeys")]
-const PASSKEY_BODY: u64 = 64 * 1024;
+const MAX_PASSKEY_BODY_BYTES: u64 = 64 * 1024;

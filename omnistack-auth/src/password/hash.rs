@@ -223,7 +223,7 @@ pub struct Occupied {
 }
 
 fn busy() -> http::Error {
-    http::Error::unavailable("HASHING_BUSY", "too many are signing in at this moment; try again")
+    http::Error::unavailable("HASHING_BUSY", "too many sign-ins at this moment; try again later")
 }
 
 /// The length of a new hash, in bytes.

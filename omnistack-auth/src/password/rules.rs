@@ -6,18 +6,18 @@
 use super::list;
 
 /// The maximum length of a password, in characters.
-pub const LONGEST: usize = 256;
+pub const MAX_PASSWORD_CHARS: usize = 256;
 /// The minimum number of characters that a password must have besides a common or known word.
-const REST: usize = 8;
+const MIN_OTHER_CHARS: usize = 8;
 /// The minimum length of a known word, in characters. Shorter words occur in any sentence.
-const SHORTEST_WORD: usize = 4;
+const MIN_WORD_CHARS: usize = 4;
 
 /// A reason for which a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// It has fewer characters than this minimum.
     Short(usize),
-    /// It has more than [`LONGEST`] characters.
+    /// It has more than [`MAX_PASSWORD_CHARS`] characters.
     Long,
     /// It is a common password.
     Common,
@@ -34,13 +34,13 @@ impl Problem {
     pub(crate) fn message(self) -> String {
         match self {
             Self::Short(least) => {
-                format!("must have at least {least} characters; a few words that don't belong together will do")
+                format!("must have at least {least} characters; use a few unrelated words")
             }
-            Self::Long => format!("must have at most {LONGEST} characters"),
-            Self::Common => "is one of the passwords that are tried first".into(),
-            Self::Known => "is little more than your address or the name of this app".into(),
-            Self::Repetitive => "is a repetition or a run".into(),
-            Self::Breached => "was found in a breach elsewhere: others know it".into(),
+            Self::Long => format!("must have at most {MAX_PASSWORD_CHARS} characters"),
+            Self::Common => "is a common password; choose another one".into(),
+            Self::Known => "is little more than your email address or the name of this app; choose another one".into(),
+            Self::Repetitive => "is a repetition or a sequence; choose another one".into(),
+            Self::Breached => "is known from a data breach; choose another one".into(),
         }
     }
 }
@@ -54,23 +54,25 @@ pub(crate) fn problem(password: &str, least: usize, words: &[String]) -> Option<
     if length < least {
         return Some(Problem::Short(least));
     }
-    if length > LONGEST {
+    if length > MAX_PASSWORD_CHARS {
         return Some(Problem::Long);
     }
     let unit = &letters[..period(&letters)];
     let word = lower.trim_matches(|letter: char| !letter.is_alphabetic());
-    let little_else = letters.len() - word.chars().count() < REST;
+    let little_else = letters.len() - word.chars().count() < MIN_OTHER_CHARS;
     if list::contains(&lower)
         || list::contains(&unit.iter().collect::<String>())
         || (little_else && list::contains(word))
     {
         return Some(Problem::Common);
     }
-    if (unit.len() < REST && unit.len() < letters.len()) || is_run(&letters) {
+    if (unit.len() < MIN_OTHER_CHARS && unit.len() < letters.len()) || is_run(&letters) {
         return Some(Problem::Repetitive);
     }
-    let mut known = words.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= SHORTEST_WORD);
-    known.any(|word| lower.contains(&word) && lower.replace(&word, "").chars().count() < REST).then_some(Problem::Known)
+    let mut known = words.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= MIN_WORD_CHARS);
+    known
+        .any(|word| lower.contains(&word) && lower.replace(&word, "").chars().count() < MIN_OTHER_CHARS)
+        .then_some(Problem::Known)
 }
 
 /// Returns the length of the shortest prefix whose repetition makes the whole text; the last repetition may be cut

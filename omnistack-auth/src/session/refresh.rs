@@ -16,15 +16,15 @@ use uuid::Uuid;
 /// The prefix of a refresh token.
 pub(crate) const PREFIX: &str = "omr_";
 /// The length of the secret, in bytes.
-const SECRET: usize = 32;
+const SECRET_BYTES: usize = 32;
 /// The length of the tag, in bytes.
-const TAG: usize = 16;
+const TAG_BYTES: usize = 16;
 
 /// A refresh token from a request. Only its form has been checked.
 pub(crate) struct Presented {
     session: SessionId,
-    secret: [u8; SECRET],
-    tag: [u8; TAG],
+    secret: [u8; SECRET_BYTES],
+    tag: [u8; TAG_BYTES],
 }
 
 impl Presented {
@@ -32,7 +32,7 @@ impl Presented {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (session, rest) = bytes.split_first_chunk::<16>()?;
-        let (secret, tag) = rest.split_first_chunk::<SECRET>()?;
+        let (secret, tag) = rest.split_first_chunk::<SECRET_BYTES>()?;
         Some(Self {
             session: SessionId::from_uuid(Uuid::from_bytes(*session)),
             secret: *secret,
@@ -73,17 +73,17 @@ impl Issued {
         Self::of(key, session, rand::random())
     }
 
-    fn of(key: &HmacKey, session: SessionId, secret: [u8; SECRET]) -> Self {
+    fn of(key: &HmacKey, session: SessionId, secret: [u8; SECRET_BYTES]) -> Self {
         let bytes = [session.uuid().as_bytes().as_slice(), &secret, &tag(key, session, &secret)].concat();
         Self { text: format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into(), hash: Sha256::of(secret) }
     }
 }
 
 /// Returns the tag that proves that the app has issued the secret for the session.
-fn tag(key: &HmacKey, session: SessionId, secret: &[u8; SECRET]) -> [u8; TAG] {
+fn tag(key: &HmacKey, session: SessionId, secret: &[u8; SECRET_BYTES]) -> [u8; TAG_BYTES] {
     let mac = key.sign_parts([b"tag".as_slice(), session.uuid().as_bytes(), secret]);
-    let mut tag = [0; TAG];
-    tag.copy_from_slice(&mac.as_bytes()[..TAG]);
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&mac.as_bytes()[..TAG_BYTES]);
     tag
 }
 
