@@ -49,7 +49,7 @@ pub(crate) struct Passkey {
 pub(crate) struct Ceremony {
     /// The token of the ceremony, which the page returns with the signed credential.
     pub(crate) token: SecretString,
-    /// `PublicKeyCredentialCreationOptionsJSON` or `PublicKeyCredentialRequestOptionsJSON`.
+    /// The options: `PublicKeyCredentialCreationOptionsJSON` or `PublicKeyCredentialRequestOptionsJSON`.
     pub(crate) options: Value,
 }
 

@@ -1,4 +1,4 @@
-//! Devices that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
+//! Known devices, which have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
 //!
 //! A browser keeps a sealed cookie that contains the address of its last sign-in. Wrong passwords from such a browser
 //! are counted separately, so a stranger who causes a lockout of an account does not lock out its user's devices.
@@ -32,7 +32,7 @@ struct KnownDevice {
 }
 
 impl Accounts {
-    /// Returns the cookie of a device that has just signed in to the account of this address.
+    /// Returns the known-device cookie for a device that has just signed in to the account with this address.
     pub(super) fn seal_known_device(&self, email: &str) -> Result<SecretString, Error> {
         let id = Token::random().expose().to_owned();
         let device = KnownDevice { email: email.to_owned(), id, expires: self.0.clock.now() + KNOWN_DEVICE_TTL };
@@ -40,7 +40,8 @@ impl Accounts {
         Ok(self.0.ring.seal(text, &place())?.into())
     }
 
-    /// Returns the id of the device whose cookie this is, if it has signed in to the account of this address.
+    /// Returns the id of a device from its cookie. Returns `None` if the cookie is invalid, has expired, or is for another
+    /// address.
     pub(super) fn open_known_device(&self, cookie: &str, email: &str) -> Option<String> {
         let text = self.0.ring.open_text(cookie, &place()).ok()?;
         let device: KnownDevice = serde_json::from_str(text.expose_secret()).ok()?;
