@@ -1,4 +1,5 @@
-//! Known devices, which have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
+//! Known devices: browsers that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with
+//! Device Cookies").
 //!
 //! A browser keeps a sealed cookie that contains the address of its last sign-in. Wrong passwords from such a browser
 //! are counted separately, so a stranger who causes a lockout of an account does not lock out its user's devices.
