@@ -41,8 +41,8 @@ impl Accounts {
         Ok(self.0.ring.seal(text, &place())?.into())
     }
 
-    /// Returns the id of a device from its cookie. Returns `None` if the cookie is invalid, has expired, or is for another
-    /// address.
+    /// Returns the id of a device from its cookie. Returns `None` if the cookie is invalid or expired, or is for
+    /// another address.
     pub(super) fn open_known_device(&self, cookie: &str, email: &str) -> Option<String> {
         let text = self.0.ring.open_text(cookie, &place()).ok()?;
         let device: KnownDevice = serde_json::from_str(text.expose_secret()).ok()?;
