@@ -1,9 +1,9 @@
-//! Built-in accounts: registering, signing in by password or by a link from a mail, and what their users change.
+//! Built-in accounts: registration, sign-in by password or magic link, and what users change in their accounts.
 //!
-//! An answer never tells whether an address has an account: registering one that has, and asking for a link for one that
-//! has none, are answered as if all were well, and only the mail differs. A password costs one Argon2 operation whether it
-//! is right, wrong or nobody's. How often it may be wrong is bounded by account and by
-//! address.
+//! Responses never reveal whether an email address has an account: a registration of an address that has one, and a
+//! request for a magic link for an address that has none, get the same response as a success, and only the email
+//! differs. Each password check costs one Argon2 operation, whether the password is right, wrong or the account does
+//! not exist. The number of wrong passwords is limited per account and per client address.
 
 mod change;
 mod deletion;
@@ -66,9 +66,9 @@ pub(crate) use deletion::AccountExport;
 pub(crate) use known_device::KNOWN_DEVICE_TTL;
 pub(crate) use owner::FirstOwner;
 
-/// Built-in accounts. Cheap to clone.
+/// The service behind the built-in accounts. Cheap to clone.
 ///
-/// For sign-ins that come by other ways than the module's routes:
+/// Use it to sign users in by ways other than the module's routes:
 ///
 /// ```
 /// use omnistack_auth::{account::{Accounts, Visitor}, password::Password};
@@ -81,9 +81,9 @@ pub(crate) use owner::FirstOwner;
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// let accounts: Accounts = app.ctx().get()?;
-/// let password = Password::new("a password of hers").ok_or("longer than any password")?;
+/// let password = Password::new("correct horse battery").ok_or("longer than any password")?;
 /// let refused = accounts.sign_in("ada@example.com", &password, &Visitor::default()).await.unwrap_err();
-/// // The same for a wrong password and for no account.
+/// // The error is the same for a wrong password and for an unknown account.
 /// assert_eq!(http::Error::from(refused).code(), "CREDENTIALS_INVALID");
 /// # Ok(())
 /// # }
@@ -91,7 +91,7 @@ pub(crate) use owner::FirstOwner;
 #[derive(Clone)]
 pub struct Accounts(Arc<Inner>);
 
-/// What they are made of.
+/// The state shared by all clones of [`Accounts`].
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
@@ -101,12 +101,12 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) passwords: Passwords,
     pub(crate) breaches: Breaches,
-    /// Those of the app's own.
+    /// The second factors that the app's own modules provide.
     pub(crate) factors: SecondFactors,
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
     pub(crate) codes: Factors,
-    /// Where users may have codes sent.
+    /// The SMS code service, if SMS codes are enabled.
     #[cfg(feature = "sms")]
     pub(crate) texts: Option<crate::sms_code::SmsCodes>,
     pub(crate) lockout: Lockout,
@@ -115,16 +115,16 @@ pub(crate) struct Inner {
     pub(crate) audit: AuditLog,
     pub(crate) events: Events,
     pub(crate) browser: Browser,
-    /// Failed sign-ins that are recorded, of this process.
+    /// Limits how many failed sign-ins this process writes to the audit log.
     pub(crate) recorded: RateLimiter<()>,
     pub(crate) settings: AccountSettings,
-    /// What the app is called.
+    /// The product name of the app.
     pub(crate) product: String,
-    /// The host of the app.
+    /// The host of the app's public URL.
     pub(crate) host: String,
 }
 
-/// Who asks, from where.
+/// The client of a request: its device, its address, its known-device cookie and the request's id.
 ///
 /// ```
 /// use axum::http::{header::USER_AGENT, request::Parts};
@@ -145,14 +145,14 @@ pub(crate) struct Inner {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Visitor {
-    /// The device, as its user sees it later.
+    /// The device, as the user sees it in the list of sessions.
     pub device: Device,
-    /// Its address, as lockout counts it.
+    /// The client's address, which lockout counts.
     pub address: Option<IpAddr>,
-    /// The cookie `__Host-omnistack-device` of the browser, which it has from an earlier sign-in: wrong passwords of a device
-    /// that is known are counted by themselves.
+    /// The value of the browser's `__Host-omnistack-device` cookie, set at an earlier sign-in. Wrong passwords from a
+    /// known device are counted separately.
     pub known_device: Option<String>,
-    /// The request's id, for the audit log.
+    /// The request's id, recorded in the audit log.
     pub request: Option<RequestId>,
 }
 
@@ -169,7 +169,8 @@ impl Accounts {
         &self.0.sessions
     }
 
-    /// Refuses a password that would be guessed; `field` names it in the answer.
+    /// Checks a password against the password policy and the list of breached passwords. Fails with 422 if the
+    /// password is refused; `field` is the name of the password's field in the response.
     async fn judge(
         &self,
         field: &'static str,
@@ -194,16 +195,17 @@ impl Accounts {
         }
     }
 
-    /// The caller's own account.
+    /// Returns the caller's own account.
     ///
     /// # Errors
-    /// 403 to API keys and to operators who act as the user.
+    /// 403 for API keys and during impersonation; 404 if the user does not exist.
     async fn own(&self, caller: &Identity) -> Result<Account, Error> {
         caller.require_in_person()?;
         Ok(store::by_id(&self.0.db, caller.user).await?.ok_or_else(|| http::Error::not_found("user"))?)
     }
 
-    /// An entry of what concerns one account, in the chain of its own tenant. Within a transaction of all tenants.
+    /// Records an action on an account in the audit chain of the account's own tenant. The transaction spans all
+    /// tenants.
     async fn record_in(
         &self,
         tx: &mut Tx,
@@ -218,15 +220,15 @@ impl Accounts {
         self.record_of_in(tx, account, entry).await
     }
 
-    /// Records what was done to an account, in the chain of its user's own tenant.
+    /// Records an audit entry about an account in the audit chain of the account's own tenant.
     async fn record_of_in(&self, tx: &mut Tx, account: &Account, entry: AuditEntry) -> Result<(), Error> {
         let mut entry = entry.on("user", account.id);
         entry.tenant = account.tenant_id;
         Ok(self.0.audit.record_in(tx, entry).await?)
     }
 
-    /// The API keys of an account whose sessions have ended; revokes them if that is asked for. Within a transaction of all
-    /// tenants.
+    /// Returns the API keys that remain after an account's sessions were revoked; revokes them first if `revoke` is
+    /// set. The transaction spans all tenants.
     async fn keys_left(&self, tx: &mut Tx, account: &Account, revoke: bool) -> Result<KeysLeft, Error> {
         let mut entry = AuditEntry::new(REVOKED);
         entry.actor = Some(account.id);
@@ -238,7 +240,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// Deletes what has expired.
+    /// Deletes expired one-time tokens, lockout counters and SMS codes, and the accounts whose deletion is due; each
+    /// statement deletes at most `limit` rows.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<(), Error> {
         while self.0.one_time.sweep(limit).await? > 0 {}
         while self.0.lockout.sweep(limit).await? > 0 {}
@@ -250,7 +253,8 @@ impl Accounts {
     }
 }
 
-/// Adds where a request came from to the details of an entry, by the names that [`AuditEntry::by`] uses too.
+/// Adds the client's address, user agent and request id to an entry's details, under the names that
+/// [`AuditEntry::by`] uses.
 fn from(visitor: &Visitor, mut details: Value) -> Value {
     details["address"] = visitor.device.address.clone().into();
     details["user_agent"] = visitor.device.user_agent.clone().into();

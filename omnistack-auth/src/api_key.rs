@@ -1,8 +1,9 @@
-//! API keys: programs call in the name of who made the key, in one tenant, with some of their rights.
+//! API keys: credentials of programs, which act on behalf of the user who created the key, in one tenant, with
+//! limited permissions.
 //!
-//! What a key may do is what its scopes and its maker's rights both allow, as they are now: a maker who becomes a viewer
-//! leaves no key that writes, and one who leaves the team leaves no key at all. Of a key the SHA-256 is stored, which is
-//! enough for 256 random bits; its text is shown once.
+//! The permissions of a key are those that both its scopes and its creator's current role allow: after its creator
+//! becomes a viewer, a key cannot write any more, and after its creator leaves the team, the key does not work at
+//! all. A key's text is shown once; its SHA-256 hash is stored, which is safe for 256 random bits.
 
 pub(crate) mod left;
 pub(crate) mod recognize;
@@ -31,14 +32,14 @@ use crate::{
 };
 use secret::Secret;
 
-/// Of one tenant at most.
-const MOST: i64 = 200;
-/// What a revoked key is recorded as.
+/// The maximum number of API keys of a tenant.
+const MAX_KEYS_PER_TENANT: i64 = 200;
+/// The audit action of a revoked key.
 pub(crate) const REVOKED: &str = "api_key.revoked";
-/// How long a replaced secret may stay good at most.
+/// The maximum time for which a replaced secret stays valid.
 pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A key, without its secret.
+/// An API key, without its secret.
 ///
 /// ```
 /// use omnistack_auth::api_key::ApiKey;
@@ -59,7 +60,7 @@ pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60)
 /// # keys.create(&ada, NewApiKey::new("an experiment", "members:read".parse()?), &known).await?;
 /// # mock.advance(Duration::from_secs(100 * 24 * 60 * 60));
 /// # let now = mock.clock().now();
-/// // Keys nobody has called with for 90 days end.
+/// // Revoke the keys that have not been used for 90 days.
 /// let used = |key: &ApiKey| key.last_used_at.unwrap_or(key.created_at);
 /// for key in keys.list(&ada, None, 100).await?.items {
 ///     if now.since(used(&key)) > Duration::from_secs(90 * 24 * 60 * 60) {
@@ -71,41 +72,41 @@ pub(crate) const LONGEST_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60)
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(description = "A key, without its secret.")]
+#[schema(description = "An API key, without its secret.")]
 #[non_exhaustive]
 pub struct ApiKey {
-    /// Its id.
+    /// The id of the key.
     #[schema(value_type = String, format = Uuid)]
     pub id: ApiKeyId,
-    /// The tenant it is good in.
+    /// The tenant that the key is valid in.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,
-    /// Who made it, in whose name it calls.
+    /// The user who created the key, on whose behalf it acts.
     #[schema(value_type = String, format = Uuid)]
     pub user_id: omnistack_core::identity::UserId,
-    /// What it is for.
+    /// The name of the key, such as its purpose.
     pub name: String,
-    /// How its secret begins.
+    /// The first characters of the secret.
     pub hint: String,
-    /// What it may do, as far as its maker may.
+    /// The permissions that the key is limited to; it never has more than the user who created it.
     #[schema(value_type = Vec<String>)]
     pub scopes: Permissions,
-    /// When it was last used, to the minute.
+    /// The time of the last use, to the minute; `null` if the key was never used.
     #[schema(required)]
     pub last_used_at: Option<Timestamp>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// When its secret was last replaced.
+    /// The time at which the secret was last replaced.
     pub rotated_at: Timestamp,
-    /// Until when the secret before is good as well.
+    /// The time until which the previous secret is also valid; `null` if it is not.
     #[schema(required)]
     pub previous_until: Option<Timestamp>,
-    /// When it ends, if it does.
+    /// The time at which the key expires; `null` if it does not.
     #[schema(required)]
     pub expires_at: Option<Timestamp>,
 }
 
-/// A key to be.
+/// The parameters of a new API key.
 ///
 /// ```
 /// use omnistack_auth::api_key::NewApiKey;
@@ -122,24 +123,24 @@ pub struct ApiKey {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NewApiKey {
-    /// What it is for.
+    /// The name of the key, such as its purpose.
     pub name: String,
-    /// What it may do.
+    /// The permissions that the key is limited to.
     pub scopes: Permissions,
-    /// When it ends.
+    /// The time at which the key expires; `None` if it does not.
     pub expires_at: Option<Timestamp>,
-    /// Whether its prefix says that it is for tests. That is a mark for people: it may do the same.
+    /// Whether the key's prefix marks it as a test key. The mark is for people: the key has the same permissions.
     pub test: bool,
 }
 
 impl NewApiKey {
-    /// That doesn't end.
+    /// Creates the parameters of a key that does not expire.
     pub fn new(name: impl Into<String>, scopes: Permissions) -> Self {
         Self { name: name.into(), scopes, expires_at: None, test: false }
     }
 }
 
-/// Makes and ends API keys.
+/// Creates, lists, rotates and revokes API keys.
 ///
 /// ```
 /// use omnistack_auth::api_key::{ApiKeys, NewApiKey};
@@ -156,10 +157,10 @@ impl NewApiKey {
 /// let (keys, known): (ApiKeys, KnownPermissions) = (app.ctx().get()?, app.ctx().get()?);
 /// let new = NewApiKey::new("nightly export", "members:read".parse()?);
 /// let (key, secret) = keys.create(&ada, new, &known).await?;
-/// // The one time it can be shown.
+/// // The secret cannot be shown again later.
 /// assert!(secret.expose_secret().starts_with("omni_live_"));
 ///
-/// // A scope that no route asks for is a typing error.
+/// // A scope that no route requires is refused as a typing error.
 /// let new = NewApiKey::new("nightly export", "membres:read".parse()?);
 /// assert!(keys.create(&ada, new, &known).await.is_err());
 /// keys.revoke(&ada, key.id).await?;
@@ -177,12 +178,13 @@ impl ApiKeys {
         Self { tenants, jobs }
     }
 
-    /// Makes a key in the caller's tenant, and tells the caller by mail; its secret is nowhere else.
+    /// Creates a key in the caller's tenant and notifies the caller by email. Returns the key and its secret, which
+    /// is not stored.
     ///
     /// # Errors
-    /// 403 without `api-keys:write`, for scopes the caller lacks, to API keys and to operators who act as a user; 401
-    /// `REAUTHENTICATION_REQUIRED` for scopes of owners alone long after signing in; 409 `TOO_MANY_KEYS`; 422 for a scope that
-    /// allows nothing in this app, or an end that has passed.
+    /// 403 without `api-keys:write`, for scopes that the caller lacks, for API keys and during impersonation; 401
+    /// `REAUTHENTICATION_REQUIRED` without a fresh sign-in for scopes of owners; 409 `TOO_MANY_KEYS`; 422 for a scope
+    /// that grants nothing in this app, or an expiry in the past.
     pub async fn create(
         &self,
         caller: &Identity,
@@ -193,12 +195,12 @@ impl ApiKeys {
         means_something(&new.scopes, known)?;
         let (tenant, now) = (caller.require_tenant()?, self.tenants.clock.now());
         if new.expires_at.is_some_and(|end| end <= now) {
-            return Err(http::Error::invalid([FieldProblem::new("expires_at", "has passed")]).into());
+            return Err(http::Error::invalid([FieldProblem::new("expires_at", "must be in the future")]).into());
         }
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         self.tenants.may_grant(caller, &rights, &new.scopes)?;
-        if store::count(&mut tx, tenant).await? >= MOST {
-            let message = format!("a tenant has at most {MOST} keys: revoke some first");
+        if store::count(&mut tx, tenant).await? >= MAX_KEYS_PER_TENANT {
+            let message = format!("a tenant has at most {MAX_KEYS_PER_TENANT} API keys; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_KEYS", message).into());
         }
         let secret = Secret::random(new.test);
@@ -222,7 +224,7 @@ impl ApiKeys {
         Ok((key, secret.into_text()))
     }
 
-    /// The keys of the caller's tenant behind another, by their ids.
+    /// Returns a page of the keys of the caller's tenant, ordered by id, starting after the key `after`.
     ///
     /// # Errors
     /// 403 without `api-keys:read`.
@@ -237,10 +239,10 @@ impl ApiKeys {
         Ok(Page { items, next_cursor })
     }
 
-    /// A key of the caller's tenant.
+    /// Returns a key of the caller's tenant.
     ///
     /// # Errors
-    /// 403 without `api-keys:read`, 404 for none.
+    /// 403 without `api-keys:read`, 404 for an unknown key.
     pub async fn get(&self, caller: &Identity, id: ApiKeyId) -> Result<ApiKey, Error> {
         let tenant = caller.require_tenant()?;
         let (mut tx, _) = self.tenants.read(caller, tenant, "api-keys:read").await?;
@@ -249,11 +251,13 @@ impl ApiKeys {
         Ok(found)
     }
 
-    /// Gives a key of the caller's another secret. The one before is good for `grace` more, at most seven days; the one
-    /// before that no longer.
+    /// Replaces the secret of a key that the caller created. The previous secret stays valid for `grace`, at most
+    /// seven days; the one before that becomes invalid.
     ///
     /// # Errors
-    /// As of [`create`](Self::create); 403 for a key of somebody else, whose name it would lend; 404 for none.
+    /// 403 without `api-keys:write`, for a key of another user, for scopes that the caller lacks, for API keys and
+    /// during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in for scopes of owners; 404 for an
+    /// unknown key.
     pub async fn rotate(
         &self,
         caller: &Identity,
@@ -265,9 +269,7 @@ impl ApiKeys {
         let (mut tx, rights) = self.tenants.change(caller, tenant, "api-keys:write").await?;
         let before = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
         if before.user_id != caller.user {
-            return Err(
-                http::Error::forbidden("a key calls in the name of who made it: only they can rotate it").into()
-            );
+            return Err(http::Error::forbidden("only the user who created a key can rotate it").into());
         }
         self.tenants.may_grant(caller, &rights, &before.scopes)?;
         let secret = Secret::random(before.hint.starts_with("omni_test"));
@@ -280,10 +282,11 @@ impl ApiKeys {
         Ok((key, secret.into_text()))
     }
 
-    /// Ends a key, at once and on every replica.
+    /// Revokes a key, at once and on every replica.
     ///
     /// # Errors
-    /// 403 without `api-keys:write`, or for a key of somebody else that may what the caller may not; 404 for none.
+    /// 403 without `api-keys:write`, for a key of another user with scopes that the caller lacks, for API keys and
+    /// during impersonation; 404 for an unknown key.
     pub async fn revoke(&self, caller: &Identity, id: ApiKeyId) -> Result<(), Error> {
         caller.require_in_person()?;
         let tenant = caller.require_tenant()?;
@@ -298,7 +301,7 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// Has its maker told of a new secret when the transaction commits.
+    /// Enqueues the email that notifies the key's creator of a new secret, sent when the transaction commits.
     async fn tell(&self, tx: &mut Tx, key: &ApiKey, rights: &Rights, rotated: bool) -> Result<(), Error> {
         let (user, at, name) = (key.user_id, key.rotated_at, key.name.clone());
         let mail = AccountMail::NewApiKey { user, name, tenant: rights.tenant.name.clone(), rotated, at };
@@ -306,9 +309,9 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// Deletes keys that ended a month ago, at most so many.
+    /// Deletes keys that expired more than 30 days ago, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        // Every tenant's.
+        // The keys are those of all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let before = self.tenants.clock.now() - Duration::from_secs(30 * 24 * 60 * 60);
         let deleted = store::sweep(&mut tx, before, limit).await?;
@@ -317,7 +320,8 @@ impl ApiKeys {
     }
 }
 
-/// A scope that no route of the app asks for is a mistake.
+/// Checks that each scope matches a permission of the app, because a scope that matches none is a mistake. Fails with
+/// 422.
 fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
     let empty = |scope: &str| {
         let one: Permissions = scope.parse().unwrap_or_default();
@@ -327,7 +331,7 @@ fn means_something(scopes: &Permissions, known: &KnownPermissions) -> Result<(),
         .iter()
         .enumerate()
         .filter(|(_, scope)| empty(scope))
-        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is no permission of this app"))
+        .map(|(at, _)| FieldProblem::new(format!("scopes[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }

@@ -1,8 +1,9 @@
-//! Recognising callers.
+//! Authentication of requests.
 //!
-//! What a token says about rights would be true when it was signed, so rights are read from the database, and what was
-//! read is remembered for a minute by the token's hash. A change tells every replica to forget; one that can't be told
-//! goes by what it knows for the rest of that minute.
+//! An access token does not contain permissions, because they would be those of the time when it was signed.
+//! Permissions are read from the database, and the result is cached for a minute under the token's hash. A change
+//! invalidates the caches of all replicas; a replica that cannot be reached uses its cache for the rest of that
+//! minute.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -39,19 +40,20 @@ use crate::{
     token::{AccessTokens, Claims, refused},
 };
 
-/// How long what was read is gone by.
-const REMEMBERED: Duration = Duration::from_secs(60);
-/// Tokens remembered; about 100 MB when all are in use.
-const MOST: u64 = 100_000;
+/// The time for which an identity is cached.
+const IDENTITY_CACHE_TTL: Duration = Duration::from_secs(60);
+/// The maximum number of cached identities; about 100 MB if all are in use.
+const MAX_CACHED_IDENTITIES: u64 = 100_000;
+/// The pub/sub topic of invalidations.
 const TOPIC: &str = "omnistack.auth";
 
-/// A caller who was recognised.
+/// A cached identity, and the time until which it holds.
 struct Known {
     identity: Identity,
     until: Timestamp,
 }
 
-/// Recognises callers by the app's own access tokens.
+/// The authenticator of the app: accepts the app's own access tokens, tokens of external issuers, and API keys.
 #[derive(Clone)]
 pub(crate) struct Recognize {
     pub(crate) db: Db,
@@ -67,6 +69,8 @@ pub(crate) struct Recognize {
 }
 
 impl Recognize {
+    /// Returns the identity of an access token, and the time until which it holds. Fails with 401 for an invalid
+    /// token, and with 403 `TENANT_SUSPENDED`.
     async fn recognize(&self, token: &str, tenant: Option<TenantId>) -> Result<(Identity, Timestamp), Error> {
         if let Some((verifier, presented)) = self.issuers.of(token)? {
             return self.recognize_foreign(verifier, presented, tenant).await;
@@ -83,7 +87,8 @@ impl Recognize {
 }
 
 impl Recognize {
-    /// By a token of another issuer.
+    /// Returns the identity of an external issuer's token, and the time until which it holds. Fails with 401 for an
+    /// invalid token or a disabled user, and with 403 `TENANT_SUSPENDED`.
     async fn recognize_foreign(
         &self,
         verifier: &Verifier,
@@ -102,7 +107,8 @@ impl Recognize {
     }
 }
 
-/// Who it is that signed in elsewhere, and what they may do there. There is no session: the issuer has it.
+/// Returns the identity of an external issuer's user, with the user's permissions in the tenant. It has no session,
+/// because the issuer manages the session.
 fn foreign(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) -> Identity {
     let mut identity = Identity::user(standing.user_id);
     if let Some(proof) = verifier.proof(claims) {
@@ -115,7 +121,7 @@ fn foreign(verifier: &Verifier, claims: &Foreign, standing: &ForeignStanding) ->
     if standing.operator { identity.into_admin() } else { identity }
 }
 
-/// Who it is, and what they may do there.
+/// Returns the identity of an access token's user, with the user's permissions in the tenant.
 fn identity(claims: &Claims, standing: &Standing, tenant: Option<TenantId>) -> Identity {
     let mut identity = Identity::user(claims.sub)
         .with_session(claims.sid)
@@ -143,18 +149,20 @@ impl Authenticate for Recognize {
 }
 
 impl Recognize {
-    /// Records a changing request of an operator who acts as a user before it is carried out, so that whatever it changes is
-    /// in the audit log under both names.
+    /// Records a state-changing request during impersonation before it is executed, so that the audit log attributes
+    /// all of its changes to both the operator and the user.
     async fn record_acting(&self, caller: &Identity, request: &Parts) -> Result<(), Error> {
         let details = json!({ "method": request.method.as_str(), "path": request.uri.path() });
         let mut entry = AuditEntry::new("impersonation.request").by(caller).with(details);
         entry.origin = Origin::of(request);
-        // In the chain of the tenant the request is for, or in the app's own.
+        // The entry belongs to the tenant of the request, or else to the app.
         let mut tx = self.db.all_tenants().begin().await?;
         self.audit.record_in(&mut tx, entry).await?;
         Ok(tx.commit().await?)
     }
 
+    /// Returns the caller's identity from the request's bearer token, API key or cookie, or `None` without any of
+    /// them.
     async fn identify(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         let token = match (bearer_token(request).or_else(|| presented(request)), cookie::access(&request.headers)) {
             (Some(token), _) => token,
@@ -186,13 +194,14 @@ impl Recognize {
         if tenant.is_some() && identity.tenant != tenant {
             return Err(not_a_member());
         }
-        self.known.remember(key, identity.clone(), until.min(self.clock.now() + REMEMBERED), generation);
+        self.known.remember(key, identity.clone(), until.min(self.clock.now() + IDENTITY_CACHE_TTL), generation);
         Ok(Some(identity))
     }
 }
 
+/// Returns the cache key of a token and the tenant that the request selects.
 fn key(token: &str, chosen: Option<&Chosen>) -> Sha256 {
-    // A token has no spaces.
+    // A token contains no spaces, so the keys cannot collide.
     match chosen {
         Some(Chosen::Id(tenant)) => Sha256::of_parts([token.as_bytes(), b" ", tenant.uuid().as_bytes()]),
         Some(Chosen::Slug(slug)) => Sha256::of_parts([token.as_bytes(), b" . ", slug.as_bytes()]),
@@ -200,18 +209,21 @@ fn key(token: &str, chosen: Option<&Chosen>) -> Sha256 {
     }
 }
 
-/// Callers recognised a short while ago, by the hash of what they presented.
+/// The cache of identities, by the hash of the credential and the selected tenant.
 #[derive(Clone)]
 pub(crate) struct Remembered {
     known: Cache<[u8; 32], Arc<Known>>,
-    /// Counts what was forgotten, so that what was read before is not remembered after.
+    /// Counts the invalidations, so that an identity read before an invalidation is not cached after it.
     generation: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Default for Remembered {
     fn default() -> Self {
-        let known =
-            Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).support_invalidation_closures().build();
+        let known = Cache::builder()
+            .max_capacity(MAX_CACHED_IDENTITIES)
+            .time_to_live(IDENTITY_CACHE_TTL)
+            .support_invalidation_closures()
+            .build();
         Self { known, generation: Arc::default() }
     }
 }
@@ -225,7 +237,7 @@ impl Remembered {
         self.generation.load(std::sync::atomic::Ordering::SeqCst)
     }
 
-    /// Remembers who it is, unless something was forgotten since `generation`.
+    /// Caches an identity, unless something was invalidated since `generation`.
     pub(crate) fn remember(&self, key: Sha256, identity: Identity, until: Timestamp, generation: u64) {
         if self.generation() == generation {
             self.known.insert(*key.as_bytes(), Arc::new(Known { identity, until }));
@@ -235,6 +247,7 @@ impl Remembered {
         }
     }
 
+    /// Invalidates the identities in a scope.
     fn forget(&self, whose: Whose) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let matches = move |_: &[u8; 32], known: &Arc<Known>| whose.is(&known.identity);
@@ -243,13 +256,14 @@ impl Remembered {
         }
     }
 
+    /// Invalidates all identities.
     fn forget_all(&self) {
         self.generation.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         self.known.invalidate_all();
     }
 }
 
-/// Whose recognition is over.
+/// The scope of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     User(UserId),
@@ -258,6 +272,7 @@ enum Whose {
 }
 
 impl Whose {
+    /// Returns whether an identity is in the scope.
     fn is(self, identity: &Identity) -> bool {
         match self {
             Self::User(user) => identity.user == user || identity.actor == Some(user),
@@ -266,6 +281,7 @@ impl Whose {
         }
     }
 
+    /// Parses a message of another replica. Returns `None` for an unknown message.
     fn parse(text: &str) -> Option<Self> {
         let (kind, id) = text.split_once(' ')?;
         match kind {
@@ -287,7 +303,7 @@ impl fmt::Display for Whose {
     }
 }
 
-/// Tells every replica whose recognition is over.
+/// Invalidates cached identities on all replicas.
 #[derive(Clone)]
 pub(crate) struct Ended {
     known: Remembered,
@@ -311,12 +327,14 @@ impl Ended {
         self.tell(Whose::Tenant(tenant)).await;
     }
 
+    /// Invalidates the identities in a scope on this replica, and publishes the scope to the others.
     async fn tell(&self, whose: Whose) {
         self.known.forget(whose);
         self.publisher.publish(TOPIC, whose.to_string()).await;
     }
 
-    /// Heeds what other replicas tell, until the app ends.
+    /// Applies the invalidations that other replicas publish, until the app shuts down. Fails if the subscription
+    /// ends.
     pub(crate) async fn listen(self, shutdown: Shutdown) -> Result<(), BoxError> {
         use tokio::sync::broadcast::error::RecvError;
         let mut told = self.publisher.subscribe(TOPIC).await;
@@ -331,9 +349,9 @@ impl Ended {
                         self.known.forget(whose);
                     }
                 }
-                // Something was missed.
+                // Messages were lost, so all identities are invalidated.
                 Err(RecvError::Lagged(_)) => self.known.forget_all(),
-                Err(RecvError::Closed) => return Err("the messages of other replicas have ended".into()),
+                Err(RecvError::Closed) => return Err("the invalidations of other replicas have ended".into()),
             }
         }
     }

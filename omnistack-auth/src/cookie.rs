@@ -1,9 +1,10 @@
-//! Tokens in a browser: in cookies that scripts can't read, which are heeded only for requests the app's own pages make.
+//! Tokens in browsers: cookies that scripts cannot read, accepted only from the app's own pages.
 //!
-//! All cookies are `__Host-`: the browser takes them over HTTPS only, for this host only, so no neighbouring subdomain can
-//! set them. Because a browser sends cookies by itself, a request that changes something must show where it comes from
-//! (OWASP, Cross-Site Request Forgery Prevention, "Fetch Metadata"): `Sec-Fetch-Site` must be `same-origin` or `none`, or
-//! `Origin` one of `PUBLIC_URL` and `CORS_ORIGINS`. What says neither is refused.
+//! All cookies have the prefix `__Host-`: browsers accept them only over HTTPS and for this host, so no sibling
+//! subdomain can set them. Because browsers send cookies automatically, a state-changing request must show where it
+//! comes from (OWASP, Cross-Site Request Forgery Prevention, "Fetch Metadata"): `Sec-Fetch-Site` must be
+//! `same-origin` or `none`, or `Origin` must be the origin of `PUBLIC_URL` or in `CORS_ORIGINS`. A request with
+//! neither is refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,36 +24,36 @@ use crate::{account::KNOWN_DEVICE_TTL, session::Tokens};
 
 const ACCESS: &str = "__Host-omnistack-access";
 const REFRESH: &str = "__Host-omnistack-refresh";
-/// What a device is known by at its next sign-in. It is no token: with it alone nobody is signed in.
+/// The known-device cookie. It is no token: it does not sign a user in.
 pub(crate) const DEVICE: &str = "__Host-omnistack-device";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Returns the description of the access token's cookie.
+/// Returns the OpenAPI security scheme of the access token's cookie.
 pub(crate) fn security_scheme() -> SecurityScheme {
-    let text = "The access token of a browser, which signs in with the mode `cookie`.";
+    let text = "The access token of a browser that has signed in with the mode `cookie`.";
     SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(ACCESS, text)))
 }
 
-/// The access token of a browser.
+/// Returns the access token from a browser's cookie.
 pub(crate) fn access(headers: &HeaderMap) -> Option<&str> {
     cookie(headers, ACCESS)
 }
 
-/// The refresh token of a browser.
+/// Returns the refresh token from a browser's cookie.
 pub(crate) fn refresh(headers: &HeaderMap) -> Option<&str> {
     cookie(headers, REFRESH)
 }
 
-/// A cookie by its whole name, if it isn't empty.
+/// Returns the value of the cookie with exactly this name, if it is not empty.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut pairs = header_parts(headers, &header::COOKIE, b';').filter_map(|pair| pair.split_once('='));
     pairs.find(|(known, value)| *known == name && !value.is_empty()).map(|(_, value)| value)
 }
 
-/// What the app knows of browsers: which pages are its own, and how long cookies last.
+/// The app's own origins, and the lifetimes of its cookies.
 #[derive(Clone, Debug)]
 pub(crate) struct Browser {
-    /// `https://app.example.com`, in lower case.
+    /// The origins, such as `https://app.example.com`, in lower case.
     origins: Arc<[String]>,
     access: Duration,
     session: Duration,
@@ -61,27 +62,28 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) fn new(public_url: &str, http: Option<&HttpSettings>, access: Duration, session: Duration) -> Self {
         let others = http.into_iter().flat_map(|http| http.cors_origins.iter().map(CorsOrigin::as_str));
-        // `*` is no origin: anybody may read what needs no cookie, and nobody is trusted with one.
+        // `*` is not an origin: it allows every page to read responses without cookies, and none to send cookies.
         let origins = std::iter::once(public_url).chain(others).filter_map(origin).collect();
         Self { origins, access, session }
     }
 
-    /// Whether a request that carries cookies may be heeded.
+    /// Checks that a request with cookies may come only from the app's own pages.
     ///
     /// # Errors
-    /// 403 `CROSS_SITE_REQUEST` for one that may come from somebody else's page.
+    /// 403 `CROSS_SITE_REQUEST` for a request that may come from another site's page.
     pub(crate) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Error> {
-        // A socket is opened by GET, and then does anything.
+        // A WebSocket starts with a GET request and can then change state.
         let upgrade = headers.contains_key(header::UPGRADE);
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) && !upgrade;
         if safe || self.is_own(headers) {
             return Ok(());
         }
-        let message = "with cookies, this is for the app's own pages: `Sec-Fetch-Site` or `Origin` says otherwise, or \
-                       neither is there; programs send `Authorization: Bearer …`";
+        let message = "with cookies, this is for the app's own pages: `Sec-Fetch-Site` or `Origin` must show that the \
+                       request comes from one; programs send `Authorization: Bearer …`";
         Err(Error::new(StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST", message))
     }
 
+    /// Returns whether `Sec-Fetch-Site` or `Origin` shows that the request comes from the app's own pages.
     fn is_own(&self, headers: &HeaderMap) -> bool {
         let mut sites = headers.get_all(FETCH_SITE).iter();
         let site = (sites.next().map(HeaderValue::as_bytes), sites.next());
@@ -94,7 +96,7 @@ impl Browser {
         by_site || by_origin
     }
 
-    /// Gives a browser its tokens.
+    /// Sets the cookies with a session's tokens, and the known-device cookie.
     pub(crate) fn give(&self, headers: &mut HeaderMap, tokens: &Tokens) {
         let access = set(ACCESS, tokens.access.expose_secret(), self.access);
         let refresh = set(REFRESH, tokens.refresh.expose_secret(), self.session);
@@ -103,14 +105,15 @@ impl Browser {
         headers.extend(cookies.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
     }
 
-    /// Takes them back. The device stays known.
+    /// Removes the cookies with the tokens. The known-device cookie stays.
     pub(crate) fn take(headers: &mut HeaderMap) {
         let gone = [ACCESS, REFRESH].map(|name| set(name, "", Duration::ZERO));
         headers.extend(gone.into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)));
     }
 }
 
-/// Sets a cookie that scripts can't read. None for a value that no header can have, which no token of ours is.
+/// Returns a `Set-Cookie` value for a cookie that scripts cannot read, or `None` if the value is not allowed in a
+/// header. The app's tokens always are.
 pub(crate) fn set(name: &str, value: &str, lasts: Duration) -> Option<HeaderValue> {
     let seconds = lasts.as_secs();
     let cookie = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Lax");
@@ -119,7 +122,7 @@ pub(crate) fn set(name: &str, value: &str, lasts: Duration) -> Option<HeaderValu
     Some(cookie)
 }
 
-/// Scheme, host and port of an address, the port only where it is not the scheme's own.
+/// Returns the origin of a URL: scheme, host, and the port if it is not the scheme's default.
 fn origin(address: &str) -> Option<String> {
     let uri: Uri = address.parse().ok()?;
     let (scheme, host) = (uri.scheme_str()?.to_ascii_lowercase(), uri.host()?.to_ascii_lowercase());
@@ -127,11 +130,11 @@ fn origin(address: &str) -> Option<String> {
     Some(port.map_or_else(|| format!("{scheme}://{host}"), |port| format!("{scheme}://{host}:{port}")))
 }
 
-/// Says in answers to requests with the app's cookies what they depend on.
+/// A layer that adds `Vary` to responses to requests with the app's cookies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VaryByCookie;
 
-/// Whether a request had them.
+/// Whether the request had one of the app's cookies.
 pub(crate) struct HadCookie(bool);
 
 impl Step for VaryByCookie {

@@ -1,9 +1,9 @@
-//! Second factors: codes of an app on the user's phone, and the recovery codes that stand in for them.
+//! Second factors: TOTP codes of an authenticator app, and the recovery codes that replace them.
 //!
-//! The secret of an app is sealed, and is no factor until its first code was shown. A code is good in its 30 seconds and
-//! the 30 before and after, for clocks that are off; once, for the step it belongs to is used up with all before it, in
-//! one statement, so that of two who come with it at once, one gets it. A recovery code is a row that is deleted by its
-//! use.
+//! The secret of an authenticator app is stored sealed, and is no second factor until its first code was verified. A
+//! code is valid in its 30-second step and in the steps before and after, to allow for clock drift. Each code is used
+//! once: using it marks its step and all earlier ones as used, in one statement, so that of two simultaneous requests
+//! only one succeeds. A recovery code is a row that is deleted when it is used.
 
 pub(crate) mod recovery;
 pub(crate) mod totp;
@@ -23,10 +23,10 @@ use totp::Totp;
 
 pub(crate) use store::SecondFactorState;
 
-/// How long a secret waits for its first code.
-pub(crate) const TO_CONFIRM: Duration = Duration::from_secs(15 * 60);
+/// The time in which a new secret must be confirmed by its first code.
+pub(crate) const TOTP_CONFIRMATION_TTL: Duration = Duration::from_secs(15 * 60);
 
-/// The second factors of users. Cheap to clone.
+/// The service for TOTP and recovery codes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Factors {
     db: Db,
@@ -34,22 +34,25 @@ pub(crate) struct Factors {
     ring: KeyRing,
 }
 
-/// What came of the first code.
+/// The result of a first code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmed {
-    /// No secret waits for one.
+    /// No secret waits for its first code.
     Nothing,
+    /// The code is wrong.
     Wrong,
+    /// The code is right, and the secret is a second factor now.
     Right,
 }
 
-/// What was shown.
+/// The second factor that was presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
+    /// A TOTP code.
     Totp,
-    /// And how many are left.
+    /// A recovery code, and the number of codes left.
     RecoveryCode(i64),
-    /// A code that was sent.
+    /// An SMS code.
     #[cfg(feature = "sms")]
     TextMessage,
 }
@@ -59,27 +62,29 @@ impl Factors {
         Self { db, clock, ring }
     }
 
+    /// Returns the user's second factors as the API shows them.
     pub(crate) async fn state(&self, user: UserId) -> Result<SecondFactorState, Error> {
         Ok(store::state(&self.db, user).await?)
     }
 
-    /// By which ways the user can show one. With the user's row held, it stays so.
+    /// Returns the names of the user's second factors. With the user's row locked, they cannot change until the
+    /// transaction ends.
     pub(crate) async fn of_in(&self, tx: &mut Tx, user: UserId) -> Result<Vec<String>, Error> {
         Ok(ways(&store::state_in(tx, user).await?))
     }
 
-    /// A new secret, which is no factor yet; nothing for who has one that is.
+    /// Creates a secret that must be confirmed. Returns `None` if the user already has a confirmed one.
     pub(crate) async fn begin_in(&self, tx: &mut Tx, user: UserId) -> Result<Option<Totp>, Error> {
         let totp = Totp::random();
         let sealed = self.ring.seal(totp.secret(), &place(user))?;
         Ok(store::begin(tx, user, sealed, self.clock.now()).await?.then_some(totp))
     }
 
-    /// Makes the secret that waits a factor, if this is its code. That code is used up.
+    /// Makes the unconfirmed secret a second factor if this is its code, and uses the code up.
     pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Confirmed, Error> {
         let now = self.clock.now();
         let waiting = store::totp(tx, user).await?.filter(|row| row.confirmed_at.is_none());
-        let Some(row) = waiting.filter(|row| now.since(row.created_at) <= TO_CONFIRM) else {
+        let Some(row) = waiting.filter(|row| now.since(row.created_at) <= TOTP_CONFIRMATION_TTL) else {
             return Ok(Confirmed::Nothing);
         };
         let Some(step) = self.open(user, &row.secret)?.steps(&plain(code), now).pop() else {
@@ -89,7 +94,7 @@ impl Factors {
         Ok(if right { Confirmed::Right } else { Confirmed::Nothing })
     }
 
-    /// Uses up a code of the app or a recovery code; nothing for one that is not good.
+    /// Uses up a TOTP code or a recovery code. Returns `None` if the code is not valid.
     pub(crate) async fn use_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<Shown>, Error> {
         let Some(row) = store::totp(tx, user).await?.filter(|row| row.confirmed_at.is_some()) else {
             return Ok(None);
@@ -105,27 +110,30 @@ impl Factors {
         Ok(None)
     }
 
-    /// New recovery codes in place of those before; nothing for who has no factor they could stand in for.
+    /// Replaces the recovery codes and returns the new ones. Returns `None` if the user has no confirmed
+    /// authenticator app.
     pub(crate) async fn renew_in(&self, tx: &mut Tx, user: UserId) -> Result<Option<Vec<SecretString>>, Error> {
         if store::totp(tx, user).await?.is_none_or(|row| row.confirmed_at.is_none()) {
             return Ok(None);
         }
-        let codes: Vec<SecretString> = (0..recovery::MANY).map(|_| recovery::random()).collect();
+        let codes: Vec<SecretString> = (0..recovery::CODES_PER_USER).map(|_| recovery::random()).collect();
         let hashes = codes.iter().filter_map(|code| recovery::hash(code.expose_secret())).collect();
         store::replace_recovery_codes(tx, user, hashes, self.clock.now()).await?;
         Ok(Some(codes))
     }
 
-    /// Removes the app's secret and the recovery codes; whether there was one.
+    /// Deletes the secret and the recovery codes. Returns whether there was a secret.
     pub(crate) async fn remove_in(&self, tx: &mut Tx, user: UserId) -> Result<bool, Error> {
         Ok(store::remove(tx, user).await?)
     }
 
+    /// Opens the sealed secret of a user. Fails if it was sealed with an unknown key or has a wrong length.
     fn open(&self, user: UserId, sealed: &str) -> Result<Totp, Error> {
         Totp::from_secret(self.ring.open(sealed, &place(user))?.expose_secret()).ok_or_else(Error::key)
     }
 }
 
+/// Returns the names of the second factors in a state.
 fn ways(state: &SecondFactorState) -> Vec<String> {
     let mut ways = Vec::new();
     if state.totp_since.is_some() {
@@ -141,7 +149,7 @@ fn place(user: UserId) -> Context {
     Context::row("totp_secrets", "secret", user)
 }
 
-/// Apps show a code in two groups, and people type it so.
+/// Removes white space from a code: authenticator apps show a code in two groups, and users type it so.
 pub(crate) fn plain(code: &str) -> String {
     code.chars().filter(|letter| !letter.is_whitespace()).collect()
 }

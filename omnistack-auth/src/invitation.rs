@@ -1,9 +1,10 @@
-//! Invitations: somebody is asked by mail to join a team, and joins with the link in it.
+//! Invitations to teams, sent by email and accepted by the link in the email.
 //!
-//! The link's token is random and good once and for seven days. Whoever accepts must be signed in with the address it was
-//! sent to, verified, so that a forwarded mail lets no other account in. Who has no account yet makes one of that address as
-//! they accept: the token came by mail, so it is theirs. Of the token its hash is stored, and the token itself
-//! only sealed, until the mail is sent again or the invitation is over.
+//! The link's token is random, used once and valid for seven days. The user who accepts must be signed in with the
+//! address that the invitation was sent to, verified, so that a forwarded email gives no other account access. A
+//! person without an account creates one with that address while accepting: the token came by email, so the address
+//! counts as verified. The token's hash is stored, and the token itself sealed, until the email is sent again or the
+//! invitation is accepted, revoked or expired.
 
 use std::{fmt, time::Duration};
 
@@ -28,19 +29,19 @@ use crate::{
         invitation::{self as store, Shown},
         member, tenant,
     },
-    team::MOST as MOST_TEAMS,
+    team::MAX_TEAMS_PER_USER,
     tenant::{Rights, Tenants, suspended},
     users::checked_email,
 };
 
-/// How long one can be accepted.
-const GOOD_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// Of one team at a time.
-const MOST: i64 = 200;
-/// What a token begins with.
+/// The time for which an invitation is valid.
+const INVITATION_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The maximum number of open invitations of a team.
+const MAX_INVITATIONS_PER_TEAM: i64 = 200;
+/// The prefix of an invitation's token.
 const PREFIX: &str = "omi_";
 
-/// Asks people to join teams.
+/// Creates, lists, revokes and accepts invitations to teams.
 ///
 /// ```
 /// use omnistack_auth::invitation::Invitations;
@@ -58,7 +59,7 @@ const PREFIX: &str = "omi_";
 /// let invited = invitations.create(&ada, team, "grace@example.com", "developer").await?;
 /// assert_eq!(invitations.list(&ada, team, None, 20).await?.items.len(), 1);
 ///
-/// // It was the wrong address: the link in the mail is good no longer.
+/// // The address was wrong: revoking makes the link in the email invalid.
 /// invitations.revoke(&ada, team, invited.id).await?;
 /// # Ok(())
 /// # }
@@ -70,13 +71,13 @@ pub struct Invitations {
     ring: KeyRing,
 }
 
-/// Somebody joined.
+/// The membership created by an accepted invitation.
 ///
 /// ```
 /// use omnistack_auth::{Error, invitation::{Invitations, Joined}, session::Sessions};
 /// use omnistack_core::identity::Identity;
 ///
-/// /// Joins, and goes on in the team that was joined.
+/// /// Joins a team and selects it in the caller's session.
 /// async fn join(all: &Invitations, sessions: &Sessions, caller: &Identity, token: &str) -> Result<Joined, Error> {
 ///     let joined = all.accept(caller, token).await?;
 ///     if let Some(session) = caller.session {
@@ -90,7 +91,7 @@ pub struct Invitations {
 pub struct Joined {
     /// The tenant.
     pub tenant: TenantId,
-    /// As what.
+    /// The role of the new member.
     pub role: String,
 }
 
@@ -99,14 +100,14 @@ impl Invitations {
         Self { tenants, jobs, ring }
     }
 
-    /// Asks somebody to join, by mail.
+    /// Invites an email address to a team, and sends the email.
     ///
     /// # Errors
-    /// As of [`Tenants::rights`]; 403 without `members:manage`, for a role that allows what the caller may not, and to
-    /// operators who act as a user; 401 `REAUTHENTICATION_REQUIRED` to invite an owner long after signing in; 409
-    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role the
-    /// team doesn't have, and for an address that is none; 429 `TOO_MANY_MAILS` for an address that got too many mails that
-    /// strangers can cause.
+    /// Those of [`Tenants::rights`]; 403 without `members:manage`, for a role with permissions that the caller lacks,
+    /// and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to invite an owner; 409
+    /// `ALREADY_MEMBER`, `ALREADY_INVITED`, `TOO_MANY_INVITATIONS`, `PERSONAL_TENANT` and `TEAM_ENDS`; 422 for a role
+    /// that the team does not have and for an invalid address; 429 `TOO_MANY_MAILS` if the address has received too
+    /// many emails that strangers can cause.
     pub async fn create(&self, caller: &Identity, id: TenantId, email: &str, role: &str) -> Result<Invitation, Error> {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
@@ -114,11 +115,11 @@ impl Invitations {
         self.tenants.may_grant(caller, &rights, &permissions)?;
         let (email, now) = (checked_email(email)?, self.tenants.clock.now());
         if member::has_email(&mut tx, id, &email).await? {
-            return Err(http::Error::conflict("ALREADY_MEMBER", "they are a member already").into());
+            return Err(http::Error::conflict("ALREADY_MEMBER", "this address belongs to a member already").into());
         }
         store::delete_expired(&mut tx, id, &email, now).await?;
-        if store::count(&mut tx, id).await? >= MOST {
-            let message = format!("{MOST} invitations wait for an answer: revoke some first");
+        if store::count(&mut tx, id).await? >= MAX_INVITATIONS_PER_TEAM {
+            let message = format!("a team has at most {MAX_INVITATIONS_PER_TEAM} open invitations; revoke some first");
             return Err(http::Error::conflict("TOO_MANY_INVITATIONS", message).into());
         }
         let new = Invitation {
@@ -129,14 +130,14 @@ impl Invitations {
             invited_by: Some(caller.user),
             sent_at: now,
             created_at: now,
-            expires_at: now + GOOD_FOR,
+            expires_at: now + INVITATION_TTL,
         };
         let inserted = store::insert(&mut tx, &new, self.token(new.id)?).await;
         inserted.map_err(|error| {
             if error.kind() != db::ErrorKind::Unique {
                 return Error::from(error);
             }
-            let message = "they are invited already: send that again, or revoke it first";
+            let message = "this address is invited already; resend the invitation or revoke it first";
             http::Error::conflict("ALREADY_INVITED", message).into()
         })?;
         self.send(&mut tx, &new).await?;
@@ -145,10 +146,11 @@ impl Invitations {
         Ok(new)
     }
 
-    /// The invitations of a team behind another, by their ids: those not accepted and not revoked.
+    /// Returns a page of a team's open invitations, ordered by id, starting after the invitation `after`. An
+    /// invitation is open until it is accepted or revoked.
     ///
     /// # Errors
-    /// As of [`Tenants::rights`]; 403 without `members:read`.
+    /// Those of [`Tenants::rights`]; 403 without `members:read`.
     pub async fn list(
         &self,
         caller: &Identity,
@@ -165,10 +167,10 @@ impl Invitations {
         Ok(Page { items, next_cursor })
     }
 
-    /// Sends another mail, with a link that is good for seven days more; the one before is not good any longer.
+    /// Sends the email again, with a new link that is valid for seven days. The old link becomes invalid.
     ///
     /// # Errors
-    /// As of [`create`](Self::create); 404 for an invitation the team doesn't have.
+    /// Those of [`create`](Self::create); 404 for an unknown invitation.
     pub async fn resend(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<Invitation, Error> {
         let (mut tx, rights) = self.tenants.change(caller, id, "members:manage").await?;
         admits(&rights)?;
@@ -176,17 +178,17 @@ impl Invitations {
         let permissions = role_of(&mut tx, id, &before.role).await?.unwrap_or_default();
         self.tenants.may_grant(caller, &rights, &permissions)?;
         let now = self.tenants.clock.now();
-        let renewed = Invitation { sent_at: now, expires_at: now + GOOD_FOR, ..before };
+        let renewed = Invitation { sent_at: now, expires_at: now + INVITATION_TTL, ..before };
         store::renew(&mut tx, &renewed, self.token(renewed.id)?).await?;
         self.send(&mut tx, &renewed).await?;
         self.tenants.done(tx, entry("invitation.resent", caller, &renewed)).await?;
         Ok(renewed)
     }
 
-    /// Takes one back: its link is good no longer.
+    /// Revokes an invitation; its link becomes invalid.
     ///
     /// # Errors
-    /// As of [`Tenants::rights`]; 403 without `members:manage`, 404 for an invitation the team doesn't have.
+    /// Those of [`Tenants::rights`]; 403 without `members:manage`; 404 for an unknown invitation.
     pub async fn revoke(&self, caller: &Identity, id: TenantId, invitation: Id<Invited>) -> Result<(), Error> {
         let (mut tx, _) = self.tenants.change(caller, id, "members:manage").await?;
         let found = store::find(&mut tx, id, invitation).await?.ok_or_else(|| http::Error::not_found("invitation"))?;
@@ -195,35 +197,36 @@ impl Invitations {
         self.tenants.done(tx, entry).await
     }
 
-    /// The invitation a token is of, while it is good: whoever holds it has the mail that was sent to its address.
+    /// Returns the invitation that a token belongs to, or `None` if the token is not valid. The holder of the token
+    /// has received the email sent to the invitation's address.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn of_token(&self, token: &str) -> Result<Option<Invitation>, Error> {
-        // A token is all that is known.
+        // The tenant is not known before the token is found.
         let mut tx = self.tenants.db.all_tenants().read().await?;
         let found = store::of_token(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
         tx.commit().await?;
         Ok(found)
     }
 
-    /// As [`of_token`](Self::of_token), within a transaction of all tenants, and with the tenant's row held, as
-    /// [`accept_in`](Self::accept_in) holds it before a user's.
+    /// Returns the invitation that a token belongs to, within a transaction that spans all tenants. Locks the
+    /// tenant's row first, as [`accept_in`](Self::accept_in) does before it locks a user's.
     ///
     /// # Errors
-    /// 404 `INVITATION_INVALID`, and the database's.
+    /// 404 `INVITATION_INVALID`, and database errors.
     pub(crate) async fn of_token_in(&self, tx: &mut Tx, token: &str) -> Result<Invitation, Error> {
         let (hash, now) = (Sha256::of(token), self.tenants.clock.now());
         let found = store::of_token(tx, hash, now).await?.ok_or_else(invalid)?;
         tenant::lock(tx, found.tenant_id).await?;
-        // It may have been accepted, revoked or sent anew while this waited.
+        // Another transaction may have accepted, revoked or renewed it while this one waited for the lock.
         Ok(store::of_token(tx, hash, now).await?.ok_or_else(invalid)?)
     }
 
-    /// What whoever holds a token is shown before they accept.
+    /// Returns the part of an invitation that the holder of its token may see before accepting it.
     ///
     /// # Errors
-    /// 404 `INVITATION_INVALID`, and the database's.
+    /// 404 `INVITATION_INVALID`, and database errors.
     pub(crate) async fn shown(&self, token: &str) -> Result<Shown, Error> {
         let mut tx = self.tenants.db.all_tenants().read().await?;
         let found = store::shown(&mut tx, Sha256::of(token), self.tenants.clock.now()).await?;
@@ -231,13 +234,13 @@ impl Invitations {
         Ok(found.ok_or_else(invalid)?)
     }
 
-    /// Lets the caller join.
+    /// Accepts an invitation for the caller.
     ///
     /// # Errors
-    /// As of [`accept_in`](Self::accept_in); 403 for a program, and for an operator who acts as a user.
+    /// Those of [`accept_in`](Self::accept_in); 403 for API keys and during impersonation.
     pub async fn accept(&self, caller: &Identity, token: &str) -> Result<Joined, Error> {
         caller.require_in_person()?;
-        // A token is all that is known.
+        // The tenant is not known before the token is found.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let joined = self.join_in(&mut tx, caller, token).await?;
         tx.commit().await?;
@@ -245,13 +248,14 @@ impl Invitations {
         Ok(joined)
     }
 
-    /// Lets a user join, within a transaction of all tenants: that of their registration, say. Once it is committed, tell
-    /// [`Sessions::forget`](crate::session::Sessions::forget) of a user who was there before.
+    /// Accepts an invitation for a user, within a transaction that spans all tenants, such as the one that registers
+    /// the user. For a user who existed before, call [`Sessions::forget`](crate::session::Sessions::forget) once it
+    /// is committed.
     ///
     /// # Errors
-    /// 404 `INVITATION_INVALID` for a token that is not good, or not any more; 403 `INVITATION_OF_ANOTHER` when the user's
-    /// verified address is not the one it was sent to; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403
-    /// `TENANT_SUSPENDED`; the database's.
+    /// 404 `INVITATION_INVALID` for an invalid token; 403 `INVITATION_OF_ANOTHER` if the user's verified address is
+    /// not the invitation's; 409 `ALREADY_MEMBER`, `TOO_MANY_TEAMS` and `TEAM_ENDS`; 403 `TENANT_SUSPENDED`; database
+    /// errors.
     pub async fn accept_in(&self, tx: &mut Tx, user: UserId, token: &str) -> Result<Joined, Error> {
         self.join_in(tx, &Identity::user(user), token).await
     }
@@ -260,7 +264,7 @@ impl Invitations {
         let user = caller.user;
         let (found, now) = (self.of_token_in(tx, token).await?, self.tenants.clock.now());
         if store::verified_email(tx, user).await?.as_deref() != Some(found.email.as_str()) {
-            let message = "this invitation was sent to another address: sign in with that one, verified";
+            let message = "this invitation was sent to another address; sign in with that address and verify it";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "INVITATION_OF_ANOTHER", message).into());
         }
         let state = tenant::state(tx, found.tenant_id).await?.ok_or_else(invalid)?;
@@ -271,7 +275,7 @@ impl Invitations {
             return Err(ends().into());
         }
         if tenant::is_in_most(tx, user).await? {
-            let message = format!("nobody is in more than {MOST_TEAMS} teams");
+            let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
         if member::find(tx, found.tenant_id, user).await?.is_some() {
@@ -285,25 +289,26 @@ impl Invitations {
         Ok(Joined { tenant: found.tenant_id, role: found.role })
     }
 
-    /// Deletes what expired long ago, at most so many.
+    /// Deletes invitations that expired more than four weeks ago, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
-        // Every tenant's.
+        // The invitations are those of all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - GOOD_FOR * 4, limit).await?;
+        let deleted = store::sweep(&mut tx, self.tenants.clock.now() - INVITATION_TTL * 4, limit).await?;
         tx.commit().await?;
         Ok(deleted)
     }
 
-    /// A new token, as it is stored.
+    /// Creates a token for an invitation, hashed and sealed for storage.
     fn token(&self, id: Id<Invited>) -> Result<store::Kept, Error> {
         let token = Token::with_prefix(PREFIX);
         Ok(store::Kept { hash: token.hash(), sealed: self.ring.seal(token.expose(), &place(id))? })
     }
 
-    /// Has the mail sent when the transaction commits.
+    /// Enqueues the invitation's email, which is sent when the transaction commits.
     ///
     /// # Errors
-    /// 429 `TOO_MANY_MAILS` for an address that may get no mail now: nothing is changed, so the link before stays good.
+    /// 429 `TOO_MANY_MAILS` if the address may receive no email now; the transaction is rolled back then, so the old
+    /// link stays valid.
     async fn send(&self, tx: &mut Tx, to: &Invitation) -> Result<(), Error> {
         let limit = RecipientLimit::new(self.tenants.clock.clone());
         if let Some(wait) = limit.wait_in(tx, &to.email).await? {
@@ -314,29 +319,29 @@ impl Invitations {
     }
 }
 
-/// Goes on only if others can join.
+/// Checks that users can join: the tenant is a team, and its deletion is not scheduled.
 fn admits(rights: &Rights) -> Result<(), http::Error> {
     rights.team()?;
     if rights.tenant.delete_at.is_some() { Err(ends()) } else { Ok(()) }
 }
 
 fn ends() -> http::Error {
-    http::Error::conflict("TEAM_ENDS", "the team is to be deleted; its owner can restore it")
+    http::Error::conflict("TEAM_ENDS", "the team is scheduled for deletion; an owner can restore it")
 }
 
 fn too_many_mails(wait: Duration) -> http::Error {
     let seconds = wait.as_secs().max(1);
-    let message = format!("this address got too many mails; wait {seconds} seconds, then send the invitation again");
+    let message = format!("this address got too many emails; wait {seconds} seconds, then send the invitation again");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MAILS", message);
     error.header(header::RETRY_AFTER, HeaderValue::from(seconds)).detail("retry_after", seconds)
 }
 
 pub(crate) fn invalid() -> http::Error {
-    let message = "the invitation is not valid, was accepted or taken back, or has expired; ask for another";
+    let message = "the invitation is not valid, was accepted or revoked, or has expired; ask for a new one";
     http::Error::new(StatusCode::NOT_FOUND, "INVITATION_INVALID", message)
 }
 
-/// What the sealed token of an invitation is bound to.
+/// Returns the encryption context of an invitation's sealed token.
 pub(crate) fn place(id: Id<Invited>) -> Context {
     Context::row("invitations", "secret", id)
 }

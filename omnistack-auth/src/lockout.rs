@@ -1,24 +1,26 @@
-//! How often somebody may be wrong.
+//! Lockout: limits on wrong passwords, wrong codes and requested emails.
 //!
-//! A try is counted before its password is looked at, in one statement, so that a thousand at once are counted as a
-//! thousand; a right one is taken back. Whoever has used up the free ones waits, each time twice as long, and a right
-//! password makes no difference while they wait. No wait is for ever, and a link from a mail ends that for a password.
+//! An attempt is counted before its password is checked, in one statement, so that a thousand simultaneous attempts
+//! count as a thousand; the count of a right one is undone. After the free attempts, each further one must wait twice
+//! as long as the one before, and during the wait even the right password is refused. No wait is permanent, and a
+//! link from an email ends the wait for a password.
 //!
-//! | counted | free | then a wait of | forgotten after |
+//! | counted | free | then a wait of | reset after |
 //! |---|---|---|---|
 //! | wrong passwords of an account | 5 | 30 seconds, doubling to 15 minutes | a day without one |
-//! | wrong passwords of a known device, a live session or the reader of a link | 5 | 30 seconds, doubling to 15 minutes | a day without one |
-//! | wrong passwords and codes from an address (of IPv6 a /64) | 30 | 1 minute, doubling to 15 minutes | an hour without one |
+//! | wrong passwords of a known device, a session or the reader of a link | 5 | 30 seconds, doubling to 15 minutes | a day without one |
+//! | wrong passwords and codes from an IP address (for IPv6, a /64) | 30 | 1 minute, doubling to 15 minutes | an hour without one |
 //! | wrong codes of a user, as a second factor | 5 | 30 seconds, doubling to an hour | a day without one |
-//! | mails to one recipient: of links that confirm, of links that reset, of links that sign in, of all others | 5 each | 15 minutes, doubling to an hour | two hours without one |
-//! | mails and accounts asked for from an address | 30 | 1 minute, doubling to 15 minutes | an hour without one |
+//! | emails to one recipient: verification links, password-reset links, magic links, all other emails | 5 each | 15 minutes, doubling to an hour | two hours without one |
+//! | requests for emails and registrations from an IP address | 30 | 1 minute, doubling to 15 minutes | an hour without one |
 //!
-//! So somebody who never stops has about a hundred guesses a day at one account, whatever it comes from, and about a hundred
-//! from one address, whatever the account. Accounts that don't exist are counted as those that do.
+//! An attacker who never stops therefore has about a hundred guesses a day at one account, from any number of
+//! addresses, and about a hundred from one address, at any number of accounts. Unknown accounts are counted like
+//! known ones.
 //!
-//! A stranger can use up what strangers share, and nothing else: a device that has signed in to the account before and a
-//! session are counted by themselves, and a mail without a link takes nothing from the links. The longest wait for a link
-//! that resets is as long as such a link is good, so its recipient always has a good one or can ask for one.
+//! A stranger can only use up what strangers share: known devices and sessions of the account are counted separately,
+//! and an email without a link does not count against emails with links. The longest wait for a password-reset link
+//! equals the lifetime of such a link, so its recipient always has a valid one or can request one.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -37,38 +39,42 @@ mod turns;
 
 use turns::{Turn, Turns};
 
-/// What is counted.
+/// A kind of counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Wrong passwords, by account.
+    /// Wrong passwords, counted per account.
     Account,
-    /// Wrong passwords from where the user is known, by [`Known`].
+    /// Wrong passwords from a source where the user is known, counted per [`Known`].
     Known,
-    /// Wrong passwords and codes, by address.
+    /// Wrong passwords and codes, counted per IP address.
     Address,
-    /// Wrong codes, by user. A right password is no end of their count.
+    /// Wrong codes, counted per user. A right password does not reset the count.
     Code,
-    /// Mails, by recipient and what they are for.
+    /// Emails, counted per recipient and purpose.
     Recipient,
-    /// What makes mails, by address.
+    /// Requests that cause emails, counted per IP address.
     Asking,
 }
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// Numbers of one kind.
+/// The limits of a kind of counter; times in seconds.
 struct Limit {
+    /// The name in the counter's key.
     name: &'static str,
-    /// Tries without a wait.
+    /// The number of attempts without a wait.
     free: u32,
-    /// Seconds.
+    /// The first wait.
     first: u64,
+    /// The maximum wait.
     longest: u64,
+    /// The time without an attempt after which the count is reset.
     forgotten: u64,
 }
 
 impl Kind {
+    /// Returns the limits of the kind.
     const fn limit(self) -> Limit {
         match self {
             Self::Account => Limit { name: "account", free: 5, first: 30, longest: 15 * MINUTE, forgotten: 24 * HOUR },
@@ -82,8 +88,9 @@ impl Kind {
         }
     }
 
-    /// How many tries of one key a process judges at once. The others wait for their turn, so that right ones, which are
-    /// counted until they are known to be right, don't use up the free tries of each other.
+    /// Returns how many attempts with the same key a process checks at the same time. Further ones wait for their
+    /// turn, so that right attempts, which count until they are known to be right, do not use up each other's free
+    /// attempts.
     const fn at_once(self) -> usize {
         match self {
             Self::Address => 10,
@@ -91,19 +98,20 @@ impl Kind {
         }
     }
 
+    /// Returns the key of a counter.
     fn key(self, of: &str) -> Vec<u8> {
         Sha256::of_parts([self.limit().name.as_bytes(), b" ", of.as_bytes()]).as_bytes().to_vec()
     }
 }
 
-/// Where a password is tried, known before the password is looked at.
+/// A source of attempts where the user is known before the password is checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Known<'a> {
     /// A device that has signed in to the account before.
     Device(&'a str),
-    /// A session of the account, or a token of an identity provider, which has no session here.
+    /// A session of the account, or a token of an external identity provider, which has no session in the app.
     Session(UserId, Option<SessionId>),
-    /// The reader of a mail to the account's address.
+    /// The reader of an email to the account's address.
     Link(UserId),
 }
 
@@ -118,16 +126,16 @@ impl Known<'_> {
     }
 }
 
-/// The links whose mails are counted by themselves.
+/// The links whose emails are counted separately.
 const COUNTED_LINKS: [Purpose; 3] = [Purpose::VerifyEmail, Purpose::ResetPassword, Purpose::MagicLink];
 
-/// The count of mails to a recipient: of links for one purpose, or of all others.
+/// Returns the key of the counter of emails to a recipient: of links for one purpose, or of all other emails.
 fn mails(link: Option<Purpose>, email: &str) -> Vec<u8> {
     Kind::Recipient.key(&format!("{} {email}", link.map_or("other", Purpose::as_str)))
 }
 
 impl Limit {
-    /// How long to wait after so many.
+    /// Returns the wait after this number of attempts, or `None` if there is none.
     fn wait(&self, counted: i64) -> Option<Duration> {
         let over = u32::try_from(counted - i64::from(self.free)).ok()?;
         let seconds = self.first.saturating_mul(1_u64.checked_shl(over.min(20)).unwrap_or(1));
@@ -135,7 +143,7 @@ impl Limit {
     }
 }
 
-/// Counts tries. In the database, so that all replicas count together and a restart forgets nothing.
+/// The attempt counters. They are stored in the database, so that all replicas share them and they survive a restart.
 #[derive(Clone, Debug)]
 pub(crate) struct Lockout {
     db: Db,
@@ -143,13 +151,13 @@ pub(crate) struct Lockout {
     turns: Turns,
 }
 
-/// A try that was counted and may go on.
+/// An attempt that was counted and may proceed.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     keys: Vec<(Kind, Vec<u8>)>,
-    /// Of the account or user, this one included.
+    /// The number of attempts on the account or user, including this one.
     pub(crate) counted: i64,
-    /// Until it is judged.
+    /// Held until the attempt is judged.
     _turns: Vec<Turn>,
 }
 
@@ -158,21 +166,21 @@ impl Lockout {
         Self { db, clock, turns: Turns::default() }
     }
 
-    /// Counts a try of a password of the account of this address, from there.
+    /// Counts an attempt to sign in with a password, per account and per client address.
     ///
     /// # Errors
-    /// 429 `TOO_MANY_ATTEMPTS` with `Retry-After` for who has to wait.
+    /// 429 `TOO_MANY_ATTEMPTS` with `Retry-After` if the account or the client must wait.
     pub(crate) async fn attempt(&self, email: &str, from: Option<IpAddr>) -> Result<Attempt, Error> {
         self.attempt_of(Kind::Account, Kind::Account.key(email), from).await
     }
 
-    /// As [`attempt`](Self::attempt), from where the user is known. Strangers count for nothing there, those behind the same
-    /// address included.
+    /// Counts an attempt like [`attempt`](Self::attempt), from a source where the user is known. Attempts of
+    /// strangers do not count there, even from the same IP address.
     pub(crate) async fn attempt_known(&self, known: Known<'_>) -> Result<Attempt, Error> {
         self.attempt_of(Kind::Known, known.key(), None).await
     }
 
-    /// As [`attempt`](Self::attempt), of a code of a user.
+    /// Counts an attempt like [`attempt`](Self::attempt), with a code of a user.
     pub(crate) async fn attempt_code(&self, user: UserId, from: Option<IpAddr>) -> Result<Attempt, Error> {
         self.attempt_of(Kind::Code, Kind::Code.key(&user.to_string()), from).await
     }
@@ -197,10 +205,11 @@ impl Lockout {
         Ok(attempt)
     }
 
-    /// Takes a try back, which was right or could not be judged; a right one is the end of its account's or user's count.
+    /// Undoes the count of an attempt that was right or could not be judged; a right one also resets the counter of
+    /// its account or user.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub(crate) async fn settle_in(&self, tx: &mut Tx, attempt: &Attempt, right: bool) -> Result<(), Error> {
         for (kind, key) in &attempt.keys {
             if right && *kind != Kind::Address {
@@ -212,14 +221,14 @@ impl Lockout {
         Ok(())
     }
 
-    /// As [`settle_in`](Self::settle_in), of one that could not be judged.
+    /// Undoes the count of an attempt that could not be judged, like [`settle_in`](Self::settle_in).
     pub(crate) async fn take_back(&self, attempt: &Attempt) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         self.settle_in(&mut tx, attempt, false).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Ends an account's wait, and those for links: its user has used one.
+    /// Resets an account's counters of wrong passwords and of links, after its user has used a link.
     pub(crate) async fn clear_in(&self, tx: &mut Tx, email: &str) -> Result<(), Error> {
         attempt::clear(tx, &Kind::Account.key(email)).await?;
         for link in COUNTED_LINKS {
@@ -228,15 +237,15 @@ impl Lockout {
         Ok(())
     }
 
-    /// Ends a user's wait after wrong codes: there are none any more.
+    /// Resets a user's counter of wrong codes, after the user's second factors were removed.
     pub(crate) async fn forgive_codes_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
         Ok(attempt::clear(tx, &Kind::Code.key(&user.to_string())).await?)
     }
 
-    /// Counts somebody who asks for what ends in a mail.
+    /// Counts a request that causes an email, per client address.
     ///
     /// # Errors
-    /// 429 as of [`attempt`](Self::attempt).
+    /// 429 `TOO_MANY_ATTEMPTS`, as for [`attempt`](Self::attempt).
     pub(crate) async fn asking_in(&self, tx: &mut Tx, from: Option<IpAddr>) -> Result<(), Error> {
         if let Some(from) = from {
             self.count_in(tx, Kind::Asking, &Kind::Asking.key(&network(from))).await?;
@@ -244,35 +253,37 @@ impl Lockout {
         Ok(())
     }
 
-    /// Counts a mail to an address and returns whether it may go out. The caller is not told: it says nothing about them.
+    /// Counts an email to an address and returns whether it may be sent. Callers must not reveal the result in a
+    /// response.
     pub(crate) async fn may_mail_in(&self, tx: &mut Tx, email: &str) -> Result<bool, Error> {
         Ok(self.try_count_in(tx, Kind::Recipient, &mails(None, email)).await?.is_ok())
     }
 
-    /// As [`may_mail_in`](Self::may_mail_in), of a mail with a link, which is counted by itself: mails that don't help the
-    /// recipient must not keep away those that do.
+    /// Counts an email like [`may_mail_in`](Self::may_mail_in), for an email with a link, which is counted
+    /// separately, so that other emails cannot prevent it.
     pub(crate) async fn may_mail_link_in(&self, tx: &mut Tx, link: Purpose, email: &str) -> Result<bool, Error> {
         Ok(self.try_count_in(tx, Kind::Recipient, &mails(Some(link), email)).await?.is_ok())
     }
 
+    /// Counts an attempt and returns the new count. Fails with 429 `TOO_MANY_ATTEMPTS` during a wait.
     async fn count_in(&self, tx: &mut Tx, kind: Kind, key: &[u8]) -> Result<i64, Error> {
         let wait = match self.try_count_in(tx, kind, key).await? {
             Ok(counted) => return Ok(counted),
             Err(wait) => wait.as_secs().max(1),
         };
-        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or ask for a link by mail" };
-        let message = format!("too many tries; wait {wait} seconds{or}");
+        let or = if matches!(kind, Kind::Code | Kind::Asking) { "" } else { ", or request a link by email" };
+        let message = format!("too many attempts; wait {wait} seconds{or}");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_ATTEMPTS", message);
         Err(error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait).into())
     }
 
-    /// How many that makes, or how long to wait.
+    /// Counts an attempt. Returns the new count, or the time to wait.
     async fn try_count_in(&self, tx: &mut Tx, kind: Kind, key: &[u8]) -> Result<Result<i64, Duration>, Error> {
         let (now, limit) = (self.clock.now(), kind.limit());
         let forgotten = now - Duration::from_secs(limit.forgotten);
         let Some(counted) = attempt::count(tx, key, now, forgotten).await? else {
             let until = attempt::blocked_until(tx, key).await?;
-            // Rounded up, so that who waits as told gets in.
+            // Rounded up, so that a client that waits this long succeeds.
             let wait = until.map(|until| until.since(now) + Duration::from_millis(999));
             return Ok(Err(wait.unwrap_or_default()));
         };
@@ -282,14 +293,14 @@ impl Lockout {
         Ok(Ok(counted))
     }
 
-    /// Forgets counts that mean nothing any more, at most so many.
+    /// Deletes expired counters, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         let day = Duration::from_secs(Kind::Account.limit().forgotten);
         Ok(attempt::sweep(&self.db, self.clock.now() - day, limit).await?)
     }
 }
 
-/// Whoever has one address of an IPv6 network has all of it.
+/// Returns the network that an IP address is counted under: a client with one address of an IPv6 /64 has all of them.
 fn network(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),

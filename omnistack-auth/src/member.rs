@@ -1,4 +1,4 @@
-//! Members: their roles, and their leaving. A team always keeps an owner.
+//! Members: their roles, their removal, and leaving. A team always keeps an owner.
 
 use omnistack_core::{
     audit::AuditEntry,
@@ -17,10 +17,10 @@ use crate::{
 };
 
 impl Tenants {
-    /// The members behind another, by their ids.
+    /// Returns a page of a tenant's members, ordered by user id, starting after the user `after`.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `members:read`.
+    /// Those of [`rights`](Self::rights); 403 without `members:read`.
     pub async fn members(
         &self,
         caller: &Identity,
@@ -37,12 +37,13 @@ impl Tenants {
         Ok(Page { items, next_cursor })
     }
 
-    /// Gives a member another role.
+    /// Changes the role of a member.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `members:manage`, for a role, new or old, that allows what the caller may
-    /// not, and to operators who act as a user; 401 `REAUTHENTICATION_REQUIRED` to make an owner long after signing in; 404
-    /// for who is no member, 409 `LAST_OWNER`, 422 for a role the team doesn't have.
+    /// Those of [`rights`](Self::rights); 403 without `members:manage`, for a role, new or old, with permissions that
+    /// the caller lacks, and during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to make a
+    /// member an owner; 404 if the user is not a member; 409 `LAST_OWNER`; 422 for a role that the team does not
+    /// have.
     pub async fn set_role(&self, caller: &Identity, id: TenantId, user: UserId, to: &str) -> Result<Member, Error> {
         let (mut tx, rights) = self.change(caller, id, "members:manage").await?;
         let member = of_lower_rank(&mut tx, &rights, user).await?;
@@ -62,10 +63,11 @@ impl Tenants {
         Ok(Member { role: to.to_owned(), ..member })
     }
 
-    /// Removes a member.
+    /// Removes a member from a team.
     ///
     /// # Errors
-    /// As of [`set_role`](Self::set_role).
+    /// Those of [`rights`](Self::rights); 403 without `members:manage`, and for a member with permissions that the
+    /// caller lacks; 404 if the user is not a member; 409 `LAST_OWNER` and `PERSONAL_TENANT`.
     pub async fn remove(&self, caller: &Identity, id: TenantId, user: UserId) -> Result<(), Error> {
         let (mut tx, rights) = self.change(caller, id, "members:manage").await?;
         rights.team()?;
@@ -73,10 +75,10 @@ impl Tenants {
         self.part(tx, caller, id, &member, "member.removed").await
     }
 
-    /// Leaves.
+    /// Removes the caller from a team.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 to API keys and to operators who act as a user; 409 `LAST_OWNER` and
+    /// Those of [`rights`](Self::rights); 403 for API keys and during impersonation; 409 `LAST_OWNER` and
     /// `PERSONAL_TENANT`.
     pub async fn leave(&self, caller: &Identity, id: TenantId) -> Result<(), Error> {
         caller.require_in_person()?;
@@ -86,6 +88,7 @@ impl Tenants {
         self.part(tx, caller, id, &member, "member.left").await
     }
 
+    /// Removes a member, records `action` and invalidates the member's cached sessions. Fails with 409 `LAST_OWNER`.
     async fn part(
         &self,
         mut tx: Tx,
@@ -105,7 +108,8 @@ impl Tenants {
     }
 }
 
-/// A member who may do nothing that the caller may not.
+/// Returns a member. Fails with 404 if the user is not a member, and with 403 if the member has a permission that the
+/// caller lacks.
 async fn of_lower_rank(tx: &mut Tx, rights: &Rights, user: UserId) -> Result<Member, Error> {
     let id = rights.tenant.id;
     let member = store::find(tx, id, user).await?.ok_or_else(|| http::Error::not_found("member"))?;
@@ -113,16 +117,17 @@ async fn of_lower_rank(tx: &mut Tx, rights: &Rights, user: UserId) -> Result<Mem
     Ok(member)
 }
 
-/// When one of its owners goes. The tenant is locked, so nobody else goes at the same moment.
+/// Checks that a team keeps an owner if one of its owners leaves. The tenant is locked, so no other owner leaves at
+/// the same time. Fails with 409 `LAST_OWNER`.
 async fn keeps_an_owner(tx: &mut Tx, id: TenantId) -> Result<(), Error> {
     if store::holders(tx, id, OWNER).await? > 1 {
         return Ok(());
     }
-    let message = "a team needs an owner: make somebody else one first";
+    let message = "a team needs an owner; make another member an owner first";
     Err(http::Error::conflict("LAST_OWNER", message).into())
 }
 
-/// What a role of a tenant may do; nothing for one it doesn't have.
+/// Returns the permissions of a role of a tenant, or `None` if the tenant has no such role.
 pub(crate) async fn role_of(tx: &mut Tx, id: TenantId, name: &str) -> Result<Option<Permissions>, Error> {
     if let Some(permissions) = role::built_in(name) {
         return Ok(Some(permissions));
@@ -131,6 +136,7 @@ pub(crate) async fn role_of(tx: &mut Tx, id: TenantId, name: &str) -> Result<Opt
     Ok(own.map(|own| role::permissions(name, Some(&own.permissions))))
 }
 
+/// Returns the error for a role that the team does not have; `field` is its name in the request.
 pub(crate) fn no_role(field: &str) -> http::Error {
-    http::Error::invalid([http::FieldProblem::new(field, "is no role of this team")])
+    http::Error::invalid([http::FieldProblem::new(field, "is not a role of this team")])
 }

@@ -1,4 +1,4 @@
-//! The module.
+//! The auth module, which registers routes, jobs, migrations and the authenticator.
 
 mod accounts;
 mod teams;
@@ -33,7 +33,7 @@ use crate::{
     users::Users,
 };
 
-/// Accounts: who calls, for which tenant, and what they may do.
+/// The auth module: authenticates requests, and provides accounts, teams and API keys.
 ///
 /// ```no_run
 /// use omnistack_auth::Auth;
@@ -56,66 +56,67 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Accounts built in.
+    /// Creates the module with built-in accounts.
     pub fn accounts() -> Self {
         Self { built_in: true, ..Self::default() }
     }
 
-    /// What the settings say: the issuers of `AUTH_ISSUERS`, or accounts built in when there are none.
+    /// Creates the module as the settings say: with the issuers in `AUTH_ISSUERS`, or with built-in accounts if there
+    /// are none.
     pub fn from_env() -> Self {
         Self { from_env: true, ..Self::default() }
     }
 
-    /// As of [`Issuer::jwks`].
+    /// Creates the module with the external issuer [`Issuer::jwks`].
     pub fn jwks(issuer: impl Into<String>) -> Self {
         Self::default().and(Issuer::jwks(issuer))
     }
 
-    /// As of [`Issuer::hs256`].
+    /// Creates the module with the external issuer [`Issuer::hs256`].
     pub fn hs256(issuer: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         Self::default().and(Issuer::hs256(issuer, secret))
     }
 
-    /// As of [`Issuer::clerk`].
+    /// Creates the module with the external issuer [`Issuer::clerk`].
     pub fn clerk(frontend_api: impl Into<String>, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::default().and(Issuer::clerk(frontend_api, origins))
     }
 
-    /// As of [`Issuer::supabase`].
+    /// Creates the module with the external issuer [`Issuer::supabase`].
     pub fn supabase(project: impl Into<String>) -> Self {
         Self::default().and(Issuer::supabase(project))
     }
 
-    /// As of [`Issuer::auth0`].
+    /// Creates the module with the external issuer [`Issuer::auth0`].
     pub fn auth0(domain: impl Into<String>, audience: impl Into<String>) -> Self {
         Self::default().and(Issuer::auth0(domain, audience))
     }
 
-    /// As of [`Issuer::keycloak`].
+    /// Creates the module with the external issuer [`Issuer::keycloak`].
     pub fn keycloak(realm: impl Into<String>, client: impl Into<String>) -> Self {
         Self::default().and(Issuer::keycloak(realm, client))
     }
 
-    /// And the tokens of this issuer.
+    /// Adds an external issuer, whose tokens the app accepts.
     pub fn and(mut self, issuer: Issuer) -> Self {
         self.issuers.push(issuer);
         self
     }
 
-    /// And lets users of the app's own accounts sign in with this provider.
+    /// Adds an identity provider with which users of the built-in accounts can sign in.
     pub fn sign_in_with(mut self, provider: Provider) -> Self {
         self.providers.push(provider);
         self
     }
 
-    /// Without the pages that mails link to, whatever `AUTH_PAGES` says: the app serves its own at the same paths,
-    /// `/auth/sign-in` and so on.
+    /// Disables the built-in pages that emails link to, whatever `AUTH_PAGES` says. The app must serve its own pages
+    /// at the same paths, such as `/auth/sign-in`.
     pub fn without_pages(mut self) -> Self {
         self.no_pages = true;
         self
     }
 
-    /// What verifies the tokens of other issuers; takes their webhooks.
+    /// Returns the validated external issuers, reports problems with them, and registers their webhooks.
     fn issuers(&self, registry: &mut Registry) -> Vec<Checked> {
         let own = registry.public_url();
         let mut issuers = self.issuers.clone();
@@ -130,7 +131,7 @@ impl Auth {
             match issuer.check(own.as_str()) {
                 Ok(checked) if trusted.iter().any(|other| other.name() == checked.name()) => {
                     let what = format!("trusts the issuer `{}` twice", checked.name());
-                    registry.problem(what, "name each once, with all its audiences");
+                    registry.problem(what, "list each issuer once, with all of its audiences");
                 }
                 Ok(checked) => trusted.push(checked),
                 Err((what, fix)) => _ = registry.problem(what, fix),
@@ -148,14 +149,14 @@ impl Auth {
         trusted
     }
 
-    /// Has new passwords looked up among breached ones.
+    /// Adds a check of new passwords against breached ones.
     pub fn password_check(mut self, check: impl PasswordCheck) -> Self {
         self.breaches = Breaches(Some(Arc::new(check)));
         self
     }
 }
 
-/// Says that the app has accounts of its own.
+/// Marks that the app has built-in accounts.
 #[derive(Clone, Copy)]
 struct SignsInHere;
 

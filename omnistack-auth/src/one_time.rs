@@ -1,8 +1,8 @@
-//! Tokens that are sent by mail, or handed over between two steps, and are good once.
+//! One-time tokens: secrets that are sent by email, or passed between two steps of a flow, and are used once.
 //!
-//! A token has 256 random bits; only its hash is kept, with what it is for and until when. A new one takes the place of
-//! the user's others of the same purpose. Using it up is one statement with every condition in it, so of two who come with
-//! it at once, one gets it.
+//! A token has 256 random bits; only its hash is stored, with its purpose and its expiry. A new token replaces the
+//! user's other tokens for the same purpose. One statement checks all conditions and uses the token up, so of two
+//! simultaneous requests only one succeeds.
 
 use std::time::Duration;
 
@@ -18,31 +18,34 @@ use crate::{Error, store::one_time as store};
 
 pub(crate) use store::Row;
 
-/// What a token is for.
+/// The purpose of a one-time token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "passkeys"), expect(dead_code, reason = "three are of passkeys"))]
 pub(crate) enum Purpose {
-    /// Shows that the address is the user's.
+    /// Verifies the user's address.
     VerifyEmail,
-    /// Shows that the new address is the user's; carries it.
+    /// Verifies the user's new address, which the token carries.
     ChangeEmail,
+    /// Resets the password.
     ResetPassword,
+    /// Signs in.
     MagicLink,
-    /// The password was right; a second factor is to be shown.
+    /// Continues a sign-in that waits for its second factor.
     SecondFactor,
-    /// The way to a provider and back; kept once it is used.
+    /// An authorization request to an identity provider. Kept after use, so that it is not used twice.
     Social,
-    /// A device is to make a passkey; carries what belongs to it.
+    /// The creation of a passkey; carries the state of the ceremony.
     AddPasskey,
-    /// A device is to show a passkey of the user's.
+    /// The presentation of a passkey of a known user.
     ShowPasskey,
-    /// A device is to show a passkey of anybody's.
+    /// The sign-in with a passkey of any user.
     Passkey,
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Purpose {
+    /// Returns the purpose as stored in the database.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::VerifyEmail => "verify_email",
@@ -57,22 +60,22 @@ impl Purpose {
         }
     }
 
-    /// How long it is good.
+    /// Returns the lifetime of a token.
     pub(crate) const fn lifetime(self) -> Duration {
         match self {
             Self::VerifyEmail | Self::ChangeEmail => Duration::from_secs(24 * HOUR.as_secs()),
             Self::ResetPassword => HOUR,
-            // No longer than OWASP asks of what signs in (ASVS 5.0.0, 6.5.5).
+            // The maximum that OWASP allows for a sign-in link (ASVS 5.0.0, 6.5.5).
             Self::MagicLink | Self::Social => Duration::from_secs(10 * 60),
             Self::SecondFactor | Self::AddPasskey | Self::ShowPasskey | Self::Passkey => Duration::from_secs(5 * 60),
         }
     }
 }
 
-/// What a token begins with.
+/// The prefix of a one-time token.
 const PREFIX: &str = "omo_";
 
-/// Makes and takes one-time tokens.
+/// Creates one-time tokens and uses them up.
 #[derive(Clone, Debug)]
 pub(crate) struct OneTime {
     db: Db,
@@ -84,7 +87,7 @@ impl OneTime {
         Self { db, clock }
     }
 
-    /// A new token of a user, in place of those before it.
+    /// Creates a token of a user, which replaces the user's tokens for the same purpose.
     pub(crate) async fn issue_in(
         &self,
         tx: &mut Tx,
@@ -98,7 +101,7 @@ impl OneTime {
         Ok(token)
     }
 
-    /// A new token of nobody known yet.
+    /// Creates a token that belongs to no user yet.
     #[cfg(feature = "passkeys")]
     pub(crate) async fn issue_for_anybody_in(
         &self,
@@ -111,7 +114,7 @@ impl OneTime {
         Ok(token)
     }
 
-    /// Uses up a token of nobody known yet; what it carries, or nothing for one that is not good.
+    /// Uses up a token that belongs to no user. Returns its data, or `None` if the token is not valid.
     #[cfg(feature = "passkeys")]
     pub(crate) async fn take_from_anybody_in(
         &self,
@@ -122,7 +125,7 @@ impl OneTime {
         Ok(store::take_from_anybody(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
     }
 
-    /// What a token carries, while it is good. It stays so.
+    /// Returns a valid token's user and data, without using it up.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`.
@@ -131,25 +134,25 @@ impl OneTime {
         Ok(row.ok_or_else(invalid)?)
     }
 
-    /// Uses a token up; nothing for one that is not good.
+    /// Uses up a token. Returns its user and data, or `None` if the token is not valid.
     pub(crate) async fn take_in(&self, tx: &mut Tx, purpose: Purpose, token: &str) -> Result<Option<Row>, Error> {
         Ok(store::take(tx, Sha256::of(token), purpose.as_str(), self.clock.now()).await?)
     }
 
-    /// Whether a token the app has sealed and not kept comes for the first time. It is remembered until nobody could use
-    /// it any more.
+    /// Returns whether a sealed token that is not stored is used for the first time, and stores its hash until an
+    /// hour after its expiry.
     pub(crate) async fn first(&self, purpose: Purpose, token: &str) -> Result<bool, Error> {
         let now = self.clock.now();
         let until = now + purpose.lifetime() + HOUR;
         Ok(store::first(&self.db, Sha256::of(token), purpose.as_str(), now, until).await?)
     }
 
-    /// Uses up all of a user.
+    /// Deletes all one-time tokens of a user.
     pub(crate) async fn revoke_all_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
         Ok(store::revoke_all(tx, user).await?)
     }
 
-    /// Deletes expired ones, at most so many.
+    /// Deletes expired tokens, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         Ok(store::sweep(&self.db, self.clock.now(), limit).await?)
     }

@@ -1,7 +1,8 @@
-//! What operators of the app do: look after users and tenants, and act as a user for a while.
+//! The administration of the app by its operators: users, tenants and impersonation.
 //!
-//! An operator who acts as a user has that user's rights and no more, for an hour at most, and is no operator meanwhile.
-//! What they do is recorded under both names: the operator as who did it, the user as in whose name.
+//! During impersonation, an operator has exactly the permissions of the impersonated user, for an hour at most, and
+//! no operator rights. Audit entries name both: the operator as the actor, and the user as the person on whose behalf
+//! the operator acts.
 
 use std::{fmt, time::Duration};
 
@@ -28,23 +29,23 @@ use crate::{
     users,
 };
 
-/// How long an operator acts as a user at most.
-pub const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// The maximum duration of an impersonation.
+pub const MAX_IMPERSONATION: Duration = Duration::from_secs(60 * 60);
 
-/// What operators do.
+/// The service for operators.
 #[derive(Clone)]
 pub(crate) struct Operators {
     tenants: Tenants,
 }
 
-/// What to change of a user.
+/// The requested changes to a user.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UserChange {
     pub(crate) operator: Option<bool>,
     pub(crate) active: Option<bool>,
 }
 
-/// An operator wants to act as a user.
+/// A request to impersonate a user.
 #[derive(Clone, Debug)]
 pub(crate) struct Impersonation {
     pub(crate) user: UserId,
@@ -59,17 +60,19 @@ impl Operators {
         Self { tenants }
     }
 
+    /// Returns a page of the users that match a filter.
     pub(crate) async fn users(&self, wanted: &UserList) -> Result<NumberedPage<User>, Error> {
         Ok(store::users(&self.tenants.db, wanted).await?)
     }
 
+    /// Returns a page of the tenants that match a filter.
     pub(crate) async fn tenants(&self, wanted: &TenantList) -> Result<NumberedPage<Tenant>, Error> {
         Ok(store::tenants(&self.tenants.db, wanted).await?)
     }
 
-    /// A user, and where they are a member.
+    /// Returns a user and the user's memberships. Fails with 404 for an unknown user.
     pub(crate) async fn user(&self, id: UserId) -> Result<(User, Vec<Membership>), Error> {
-        // Operators see every tenant.
+        // Operators see the memberships of all tenants.
         let mut tx = self.tenants.db.all_tenants().read().await?;
         let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let memberships = store::memberships(&mut tx, id).await?;
@@ -77,28 +80,31 @@ impl Operators {
         Ok((user, memberships))
     }
 
-    /// Makes somebody an operator or not, and lets them in or not. Who is let in no longer is signed out everywhere.
+    /// Grants or revokes a user's operator rights, and enables or disables the account. Disabling an account revokes
+    /// all of its sessions.
     ///
     /// # Errors
-    /// 404 for none, 409 `OWN_ACCOUNT` for oneself, so that an operator always remains, 409 `EMAIL_NOT_VERIFIED` for an
-    /// operator to be whose address is not confirmed.
+    /// 403 if the caller is not an operator any more; 404 for an unknown user; 409 `OWN_ACCOUNT` for the caller's own
+    /// account, so that the app always keeps an operator; 409 `EMAIL_NOT_VERIFIED` for a new operator with an
+    /// unverified address.
     pub(crate) async fn change(&self, caller: &Identity, id: UserId, change: UserChange) -> Result<User, Error> {
         let now = self.tenants.clock.now();
-        // A user is in many tenants.
+        // The user's memberships are in many tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
-        // Of two who take each other's rights at once, the later has none by now.
+        // If two operators revoke each other's rights at the same time, the later one is not an operator any more
+        // here.
         if !store::operators(&mut tx).await?.contains(&caller.user) {
             return Err(http::Error::forbidden("this is for operators of the app").into());
         }
         let before = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         if id == caller.user {
-            let message = "another operator has to do this for you";
+            let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
         let operator = change.operator.unwrap_or(before.operator);
         if operator && !before.operator && before.email.is_some() && before.email_verified_at.is_none() {
-            // Anybody may have registered it.
-            let message = "the user has not confirmed their address: ask them to, then make them an operator";
+            // The registration may have been made by another person than the owner of the address.
+            let message = "the email address of the user is not verified; the user must verify it first";
             return Err(http::Error::conflict("EMAIL_NOT_VERIFIED", message).into());
         }
         let disabled_at = match change.active {
@@ -120,19 +126,21 @@ impl Operators {
         Ok(after)
     }
 
+    /// Returns the sessions of a user. Fails with 404 for an unknown user.
     pub(crate) async fn sessions(&self, id: UserId) -> Result<Vec<SessionInfo>, Error> {
         self.user(id).await?;
         self.tenants.sessions.of(id).await
     }
 
-    /// Signs a user out everywhere; returns how many sessions that were, and the API keys that are left.
+    /// Revokes all sessions of a user. Returns their number, and the API keys that remain. Fails with 404 for an
+    /// unknown user.
     pub(crate) async fn sign_out(
         &self,
         caller: &Identity,
         id: UserId,
         revoke_keys: bool,
     ) -> Result<(u64, KeysLeft), Error> {
-        // The user's keys are in many tenants.
+        // The user's API keys are in many tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         let ended = self.tenants.sessions.end_all_in(&mut tx, id, None).await?;
@@ -145,7 +153,8 @@ impl Operators {
         Ok((ended, left))
     }
 
-    /// Makes a tenant of one owner.
+    /// Creates a team with one owner. Fails with 404 for an unknown owner, 409 `SLUG_TAKEN` and 422 for an invalid
+    /// slug.
     pub(crate) async fn create_tenant(
         &self,
         caller: &Identity,
@@ -157,7 +166,7 @@ impl Operators {
         let now = self.tenants.clock.now();
         let (id, name) = (TenantId::new(now), name.trim());
         let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
-        // It is made here, so there is none to be scoped to.
+        // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         store::user(&mut tx, owner).await?.ok_or_else(no_user)?;
         let new = tenant::NewTenant { id, name, slug: &slug, owner, personal: false };
@@ -170,6 +179,7 @@ impl Operators {
         Ok(made)
     }
 
+    /// Returns a tenant. Fails with 404 for an unknown tenant.
     pub(crate) async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
         let mut tx = self.tenants.db.tenant(id).read().await?;
         let found = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
@@ -177,7 +187,7 @@ impl Operators {
         Ok(found)
     }
 
-    /// Lets nobody work in a tenant, or lets them again.
+    /// Suspends a tenant for a reason, or reactivates it if there is none. Fails with 404 for an unknown tenant.
     pub(crate) async fn suspend(&self, caller: &Identity, id: TenantId, reason: Option<&str>) -> Result<Tenant, Error> {
         let now = self.tenants.clock.now();
         let at = reason.map(|_| now);
@@ -191,7 +201,8 @@ impl Operators {
         .await
     }
 
-    /// Has a tenant deleted when its grace is over, or not.
+    /// Schedules the deletion of a tenant after its grace period, or cancels it. Fails with 404 for an unknown
+    /// tenant, and with 409 `PERSONAL_TENANT` for a deletion of a user's own tenant.
     pub(crate) async fn delete(&self, caller: &Identity, id: TenantId, delete: bool) -> Result<Tenant, Error> {
         let now = self.tenants.clock.now();
         let at = delete.then_some(now + self.tenants.grace);
@@ -205,6 +216,8 @@ impl Operators {
         .await
     }
 
+    /// Changes a tenant whose row is locked, records the change and invalidates what is cached about the tenant's
+    /// members.
     async fn change_tenant(
         &self,
         caller: &Identity,
@@ -217,7 +230,7 @@ impl Operators {
         tenant::lock(&mut tx, id).await?;
         let before = tenant::state(&mut tx, id).await?.ok_or_else(no_tenant)?;
         if before.personal_of.is_some() && action == "team.deletion_requested" {
-            let message = "it goes with its user's account";
+            let message = "a user's own tenant is deleted with the account; delete the account instead";
             return Err(http::Error::conflict("PERSONAL_TENANT", message).into());
         }
         change(&mut tx, &before).await?;
@@ -228,19 +241,19 @@ impl Operators {
         Ok(after)
     }
 
-    /// Signs an operator in as a user.
+    /// Starts an impersonation: creates a session of a user for an operator.
     ///
     /// # Errors
-    /// 404 for none, 403 `IMPERSONATION_REFUSED` for another operator or who is locked out, 404 for a tenant the user is
-    /// no member of.
+    /// 404 for an unknown user, and for a tenant that the user is not a member of; 403 `IMPERSONATION_REFUSED` if the
+    /// user is the caller, another operator or disabled; 403 for API keys and during impersonation.
     pub(crate) async fn impersonate(&self, caller: &Identity, wanted: Impersonation) -> Result<Tokens, Error> {
         caller.require_in_person()?;
         let Impersonation { user: id, tenant: chosen, reason, lifetime, device } = wanted;
-        // The user's tenants are looked at.
+        // The user's memberships are in many tenants.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let user = store::user(&mut tx, id).await?.ok_or_else(no_user)?;
         if user.operator || user.disabled_at.is_some() || id == caller.user {
-            let message = "nobody acts as an operator, or as a user who is locked out";
+            let message = "operators and disabled users cannot be impersonated; choose another user";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message).into());
         }
         let tenant = match chosen {
@@ -250,33 +263,34 @@ impl Operators {
         let mut sign_in = SignIn::new(id, device);
         sign_in.tenant = tenant;
         sign_in.actor = Some((caller.user, reason.clone()));
-        sign_in.lifetime = Some(lifetime.min(LONGEST));
+        sign_in.lifetime = Some(lifetime.min(MAX_IMPERSONATION));
         let tokens = self.tenants.sessions.begin_in(&mut tx, sign_in).await?;
-        let details = json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(LONGEST).as_secs() });
+        let details =
+            json!({ "reason": reason, "tenant": tenant, "seconds": lifetime.min(MAX_IMPERSONATION).as_secs() });
         let mut entry = AuditEntry::new("impersonation.began").by(caller).for_app().on("user", id).with(details);
         entry.on_behalf_of = Some(id);
         if let Some(tenant) = tenant {
-            // The team sees it as well.
+            // The entry is also in the audit log that the team can read.
             self.tenants.audit.record_in(&mut tx, entry.clone().for_tenant(tenant)).await?;
         }
         self.tenants.done(tx, entry).await?;
         Ok(tokens)
     }
 
-    /// Ends it.
+    /// Ends an impersonation and revokes its session.
     ///
     /// # Errors
-    /// 409 `NOT_IMPERSONATING` for who acts as nobody else.
+    /// 409 `NOT_IMPERSONATING` if the caller does not impersonate a user.
     pub(crate) async fn stop(&self, caller: &Identity) -> Result<(), Error> {
         let (Some(_), Some(session)) = (caller.actor, caller.session) else {
-            return Err(http::Error::conflict("NOT_IMPERSONATING", "you act as nobody else").into());
+            return Err(http::Error::conflict("NOT_IMPERSONATING", "you do not impersonate a user").into());
         };
         self.end_acting(caller, session).await
     }
 
     async fn end_acting(&self, caller: &Identity, session: SessionId) -> Result<(), Error> {
         self.tenants.sessions.end(caller.user, session).await?;
-        // No tenant's: the session was.
+        // The entry belongs to the app and, if a tenant was selected, also to that tenant.
         let mut tx = self.tenants.db.all_tenants().begin().await?;
         let entry = AuditEntry::new("impersonation.ended").by(caller).on("user", caller.user);
         if caller.tenant.is_some() {

@@ -1,4 +1,4 @@
-//! Roles a team makes itself, of permissions by name.
+//! Custom roles: roles that a team defines with permissions of its choice.
 
 use omnistack_core::{
     audit::AuditEntry,
@@ -17,10 +17,10 @@ use crate::{
     tenant::Tenants,
 };
 
-/// Roles a team makes itself, at most.
-const MOST: usize = 50;
+/// The maximum number of custom roles of a team.
+const MAX_CUSTOM_ROLES_PER_TEAM: usize = 50;
 
-/// Who may do what in a team.
+/// The permission matrix of a team: the permissions of each of its roles.
 ///
 /// ```
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
@@ -45,16 +45,16 @@ const MOST: usize = 50;
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = RoleMatrix, description = "Who may do what in a team.")]
+#[schema(as = RoleMatrix, description = "The roles of a team and the permissions of each.")]
 #[non_exhaustive]
 pub struct Matrix {
-    /// Every permission that some route of the app asks for.
+    /// Every permission that a route of the app requires.
     pub permissions: Vec<String>,
-    /// The roles, those every team has first.
+    /// The roles, the built-in ones first.
     pub roles: Vec<RoleRow>,
 }
 
-/// A role, and what it allows.
+/// A role and its permissions.
 ///
 /// ```
 /// use omnistack_auth::tenant::RoleRow;
@@ -76,17 +76,17 @@ pub struct Matrix {
 /// # }
 /// ```
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(description = "A role, and what it allows.")]
+#[schema(description = "A role and its permissions.")]
 #[non_exhaustive]
 pub struct RoleRow {
-    /// Its name.
+    /// The name of the role.
     pub name: String,
-    /// Whether every team has it; such a one is never changed.
+    /// Whether the role is built in. Every team has the built-in roles, and they cannot be changed.
     pub built_in: bool,
-    /// As they are written: `*` stands for any resource or action.
+    /// The permissions as they were granted: `*` stands for any resource or action.
     #[schema(value_type = Vec<String>)]
     pub permissions: Permissions,
-    /// Those of `permissions` of the whole matrix that it allows.
+    /// The app's permissions that the role grants, with `*` expanded.
     pub allowed: Vec<String>,
 }
 
@@ -98,10 +98,10 @@ impl RoleRow {
 }
 
 impl Tenants {
-    /// Who may do what in a team.
+    /// Returns the permission matrix of a team.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `roles:read`.
+    /// Those of [`rights`](Self::rights); 403 without `roles:read`.
     pub async fn matrix(&self, caller: &Identity, id: TenantId, known: &KnownPermissions) -> Result<Matrix, Error> {
         let (mut tx, _) = self.read(caller, id, "roles:read").await?;
         let own = store::roles(&mut tx, id).await?;
@@ -113,12 +113,12 @@ impl Tenants {
         Ok(Matrix { permissions: known.0.to_vec(), roles: built_in.into_iter().chain(own).collect() })
     }
 
-    /// Makes a role.
+    /// Creates a custom role.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `roles:manage`, with permissions the caller lacks, and to operators who act as
-    /// a user; 401 `REAUTHENTICATION_REQUIRED` to give what only owners have long after signing in; 409 `ROLE_EXISTS`
-    /// and `TOO_MANY_ROLES`; 422 for a permission that no route asks for.
+    /// Those of [`rights`](Self::rights); 403 without `roles:manage`, for permissions that the caller lacks, and
+    /// during impersonation; 401 `REAUTHENTICATION_REQUIRED` without a fresh sign-in to grant permissions of owners;
+    /// 409 `ROLE_EXISTS`, `TOO_MANY_ROLES` and `PERSONAL_TENANT`; 422 for a permission that no route requires.
     pub async fn add_role(
         &self,
         caller: &Identity,
@@ -131,11 +131,11 @@ impl Tenants {
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         rights.team()?;
         self.may_grant(caller, &rights, permissions)?;
-        if store::roles(&mut tx, id).await?.len() >= MOST {
-            let message = format!("a team makes at most {MOST} roles");
+        if store::roles(&mut tx, id).await?.len() >= MAX_CUSTOM_ROLES_PER_TEAM {
+            let message = format!("a team has at most {MAX_CUSTOM_ROLES_PER_TEAM} custom roles; delete one first");
             return Err(http::Error::conflict("TOO_MANY_ROLES", message).into());
         }
-        let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role of this name");
+        let exists = || http::Error::conflict("ROLE_EXISTS", "the team has a role with this name; choose another name");
         if role::built_in(name).is_some() {
             return Err(exists().into());
         }
@@ -146,10 +146,11 @@ impl Tenants {
         Ok(RoleRow::new(name, false, permissions.clone(), known))
     }
 
-    /// Changes what a role allows, for all who hold it and at once.
+    /// Changes the permissions of a custom role. The change applies to all of its holders at once.
     ///
     /// # Errors
-    /// As of [`add_role`](Self::add_role), the permissions it had included; 404 for a role the team has not made.
+    /// Those of [`add_role`](Self::add_role), also for the permissions that the role had; 404 for an unknown custom
+    /// role.
     pub async fn change_role(
         &self,
         caller: &Identity,
@@ -171,17 +172,18 @@ impl Tenants {
         Ok(RoleRow::new(name, false, permissions.clone(), known))
     }
 
-    /// Deletes a role nobody holds and nobody is invited with.
+    /// Deletes a custom role that no member holds and no invitation offers.
     ///
     /// # Errors
-    /// As of [`change_role`](Self::change_role); 409 `ROLE_IN_USE`, with how many use it in its details.
+    /// Those of [`change_role`](Self::change_role); 409 `ROLE_IN_USE`, with the numbers of members and invitations in
+    /// its details.
     pub async fn remove_role(&self, caller: &Identity, id: TenantId, name: &str) -> Result<(), Error> {
         let (mut tx, rights) = self.change(caller, id, "roles:manage").await?;
         let before = store::role(&mut tx, id, name).await?.ok_or_else(|| http::Error::not_found("role"))?;
         rights.may_take(&role::permissions(name, Some(&before.permissions)))?;
         let (members, invited) = (store::holders(&mut tx, id, name).await?, store::invited(&mut tx, id, name).await?);
         if members + invited > 0 {
-            let message = "members hold this role, or are invited with it: give them another first";
+            let message = "members or invitations use this role; give them another role first";
             let error = http::Error::conflict("ROLE_IN_USE", message);
             return Err(error.detail("members", members).detail("invitations", invited).into());
         }
@@ -192,11 +194,12 @@ impl Tenants {
     }
 }
 
-/// Only of permissions the app knows, each by its name: one that is added to the app later is in no role unasked.
+/// Checks that each permission is one that the app knows, by its full name, so that no custom role gets permissions
+/// that the app adds later. Fails with 422.
 fn by_name(permissions: &Permissions, known: &KnownPermissions) -> Result<(), http::Error> {
     let unknown = permissions.iter().enumerate().filter(|(_, one)| !known.0.iter().any(|known| known == one));
     let problems: Vec<_> = unknown
-        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is no permission of this app"))
+        .map(|(at, _)| FieldProblem::new(format!("permissions[{at}]"), "is not a permission of this app"))
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(http::Error::invalid(problems)) }
 }

@@ -1,12 +1,13 @@
-//! Passkeys: keys on users' devices that sign them in, without a password and without a name (Web Authentication Level 3).
+//! Passkeys: credentials on users' devices that sign in without a password and without a user name (Web
+//! Authentication Level 3).
 //!
-//! A page asks for options, hands them to the browser, and brings back what the device has signed. The options carry a
-//! challenge that is good once, for five minutes; what belongs to it is kept here, and known by a token that only the page
-//! has that asked. The device shows that its user is there and is the one it knows, by a finger or a PIN, so a passkey is
-//! two factors in one: something they have, and something they are or know.
+//! The page requests options, passes them to the browser, and returns what the device has signed. The options contain
+//! a challenge that is used once and valid for five minutes. The server stores the state of the ceremony under a
+//! token that only the requesting page has. The device verifies its user by a biometric or a PIN, so a passkey is two
+//! factors in one: something the user has, and something the user is or knows.
 //!
-//! Passkeys belong to a domain, and browsers use them nowhere else: whoever is lured to another site has nothing to give
-//! away there.
+//! Passkeys are bound to a domain, and browsers use them on no other, so a user on a phishing site has nothing to
+//! give away.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -27,42 +28,45 @@ use crate::{Error, config::PasskeySettings, one_time::Purpose, store::account::A
 /// The id of a passkey.
 pub(crate) type PasskeyId = Id<Passkey>;
 
-/// How many a user may have.
-pub(crate) const MOST: i64 = 20;
+/// The maximum number of passkeys of a user.
+pub(crate) const MAX_PASSKEYS_PER_USER: i64 = 20;
 
-/// A passkey, as its user sees it.
+/// A passkey as the API shows it.
 #[derive(Clone, Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct Passkey {
+    /// The id of the passkey.
     pub(crate) id: PasskeyId,
-    /// What its user calls it.
+    /// The name that the user has given the passkey.
     pub(crate) name: String,
-    /// Since when it signs in.
+    /// The time of creation.
     pub(crate) created_at: Timestamp,
-    /// When it did so last.
+    /// The time of the last sign-in with the passkey; `null` if there was none.
     #[schema(required)]
     pub(crate) last_used_at: Option<Timestamp>,
 }
 
-/// What a page hands to the browser, once.
+/// The start of a WebAuthn ceremony, for the page to pass to the browser.
 pub(crate) struct Ceremony {
-    /// Comes back with what the device has signed.
+    /// The token of the ceremony, which the page returns with the signed credential.
     pub(crate) token: SecretString,
-    /// `PublicKeyCredentialCreationOptionsJSON` or `PublicKeyCredentialRequestOptionsJSON`.
+    /// The options: `PublicKeyCredentialCreationOptionsJSON` or `PublicKeyCredentialRequestOptionsJSON`.
     pub(crate) options: Value,
 }
 
-/// Why something a device has signed is not taken.
+/// A reason for which a signed credential is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No user has such a passkey.
+    /// No user has the passkey.
     Unknown,
-    /// It is not signed, or for another site, another challenge, or without its user.
+    /// The signature is missing or invalid, or the credential is for another site, another challenge, or without user
+    /// verification.
     Invalid,
-    /// It has signed less often than it had before: there may be two of it.
+    /// The signature counter went backwards: the passkey may have been cloned.
     Counter,
 }
 
 impl Refusal {
+    /// Returns the reason as recorded in the audit log.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -72,23 +76,24 @@ impl Refusal {
     }
 }
 
-/// The app, as devices know it.
+/// The app as a WebAuthn relying party.
 #[derive(Clone)]
 pub(crate) struct RelyingParty(Arc<Webauthn>);
 
 impl RelyingParty {
-    /// Of the app at this address; none for one that is no domain, where browsers have no passkeys. This machine's own
-    /// address stands for `localhost`.
+    /// Creates the relying party for the app's public URL. Returns `None` if its host is not a domain, because
+    /// browsers have no passkeys there; a loopback address counts as `localhost`.
     ///
     /// # Errors
-    /// What is wrong with the settings, and what to do about it.
+    /// Returns the problem with the settings, and its fix.
     pub(crate) fn new(
         public_url: &PublicUrl,
         settings: &PasskeySettings,
         product: &str,
     ) -> Result<Option<Self>, (String, &'static str)> {
         let address = |text: &str, name: &str| {
-            let problem = || (format!("`{name}` is no address: `{text}`"), "write `https://app.example.com`");
+            let problem =
+                || (format!("`{name}` is not a URL: `{text}`"), "set it to a URL such as `https://app.example.com`");
             Url::parse(text).map_err(|_| problem())
         };
         let mut origin = address(public_url.as_str(), "PUBLIC_URL")?;
@@ -99,19 +104,21 @@ impl RelyingParty {
         let Some(host) = origin.domain().map(str::to_owned) else { return Ok(None) };
         let domain = settings.domain.as_deref().unwrap_or(&host).to_ascii_lowercase();
         let party = WebauthnBuilder::new(&domain, &origin).map_err(|_| {
-            let what = format!("`AUTH_PASSKEY_DOMAIN` is `{domain}`, and `PUBLIC_URL` is not there");
-            (what, "set it to the host of `PUBLIC_URL`, or to a domain that one belongs to")
+            let what = format!("`AUTH_PASSKEY_DOMAIN` is `{domain}`, and `PUBLIC_URL` is not in that domain");
+            (what, "set it to the host of `PUBLIC_URL`, or to a parent domain of it")
         })?;
         let mut party = party.rp_name(product).timeout(Purpose::Passkey.lifetime());
         for other in &settings.origins {
             party = party.append_allowed_origin(&address(other, "AUTH_PASSKEY_ORIGINS")?);
         }
-        let party =
-            party.build().map_err(|error| (format!("passkeys can't be had: {error}"), "look at its settings"))?;
+        let party = party.build().map_err(|error| {
+            (format!("passkey settings are invalid: {error}"), "check `AUTH_PASSKEY_DOMAIN` and `AUTH_PASSKEY_ORIGINS`")
+        })?;
         Ok(Some(Self(Arc::new(party))))
     }
 
-    /// What makes a new passkey of a user beside these, and what is to be kept until it comes.
+    /// Returns the options for the creation of a passkey in addition to the `known` ones, and the state to store
+    /// until it is created.
     pub(crate) fn create(&self, account: &Account, known: &[String]) -> Result<(Value, String), Error> {
         let known = read_all(known)?.iter().map(|passkey| passkey.cred_id().clone()).collect();
         let name = account.email.as_deref().filter(|email| !email.is_empty()).unwrap_or(&account.name);
@@ -122,13 +129,13 @@ impl RelyingParty {
             .start_passkey_registration(account.id.uuid(), name, shown, Some(known))
             .map_err(http::Error::internal)?;
         let mut options = public_key(&options)?;
-        // One that signs in without a name has to be kept by the device.
+        // A device must store a passkey that signs in without a user name.
         options["authenticatorSelection"]["residentKey"] = json!("required");
         options["authenticatorSelection"]["requireResidentKey"] = json!(true);
         Ok((options, write(&state)?))
     }
 
-    /// The passkey a device has made: its id there, and what is kept of it.
+    /// Verifies a new passkey. Returns its credential id and the credential to store, or the reason for the refusal.
     pub(crate) fn created(
         &self,
         state: &str,
@@ -141,8 +148,8 @@ impl RelyingParty {
         }
     }
 
-    /// What has a device show that its user is there, with one of these or, of none, whichever it has; and what is to be
-    /// kept until it does.
+    /// Returns the options for presenting one of the `known` passkeys, or any passkey if there are none, and the
+    /// state to store until it is presented.
     pub(crate) fn ask(&self, known: &[String]) -> Result<(Value, String), Error> {
         let (options, state) = self.0.start_discoverable_authentication().map_err(http::Error::internal)?;
         let mut options = public_key(&options)?;
@@ -154,12 +161,13 @@ impl RelyingParty {
         Ok((options, write(&state)?))
     }
 
-    /// Whose passkey it says it is: the user, and its id there.
+    /// Returns the user handle and the credential id that a credential claims, or `None` if it has none.
     pub(crate) fn whose<'a>(&self, shown: &'a PublicKeyCredential) -> Option<(uuid::Uuid, &'a [u8])> {
         self.0.identify_discoverable_authentication(shown).ok()
     }
 
-    /// Whether it was shown by this passkey; the passkey as it is to be kept from now on.
+    /// Verifies that the credential was signed by a passkey. Returns the updated credential to store, or the reason
+    /// for the refusal.
     pub(crate) fn shown(
         &self,
         state: &str,
@@ -168,7 +176,7 @@ impl RelyingParty {
     ) -> Result<Result<String, Refusal>, Error> {
         let (state, mut passkey): (DiscoverableAuthentication, Credential) = (read(state)?, read(credential)?);
         match self.0.finish_discoverable_authentication_v2(shown, state, &passkey) {
-            // It is asked for, so this never is: but nothing else says so here.
+            // User verification is required by the options, but the library does not check it here.
             Ok(result) if !result.user_verified() => Ok(Err(Refusal::Invalid)),
             Ok(result) => {
                 _ = passkey.update_credential(&result);
@@ -179,15 +187,16 @@ impl RelyingParty {
     }
 }
 
-/// Its longest id (section 5.8.3 of the specification: at most 1023 bytes).
-pub(crate) const LONGEST_ID: usize = 1023;
+/// The maximum length of a credential id, in bytes (section 5.8.3 of the specification).
+pub(crate) const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
 
+/// Logs a refused credential and returns the reason.
 fn refusal(error: &WebauthnError) -> Refusal {
     tracing::debug!(target: "omnistack::auth", ?error, "a passkey is refused");
     if matches!(error, WebauthnError::CredentialPossibleCompromise) { Refusal::Counter } else { Refusal::Invalid }
 }
 
-/// What browsers take, without what is around it.
+/// Returns the inner object that browsers take.
 fn public_key(options: &impl Serialize) -> Result<Value, Error> {
     let mut options = serde_json::to_value(options).map_err(http::Error::internal)?;
     Ok(options["publicKey"].take())

@@ -1,11 +1,12 @@
-//! Passwords: which are taken, and how they are kept.
+//! Passwords: the password policy, hashing and verification.
 //!
-//! A password is normalised (Unicode NFC, so that the same keys typed on two devices are the same password), judged by
-//! length and by how early it would be guessed, and kept as an Argon2id hash in a PHC string. Nothing else is asked of it:
-//! no digits, no capitals, no change every month (NIST SP 800-63B-4, section 3.1.1.2).
+//! A password is normalised (Unicode NFC, so that the same keys typed on two devices give the same password), checked
+//! for its length and for how early it would be guessed, and stored as an Argon2id hash in a PHC string. There are no
+//! rules about digits or capital letters, and passwords do not expire (NIST SP 800-63B-4, section 3.1.1.2).
 //!
-//! Hashing takes memory and a core by design, so only so many run at once and only so many wait; who comes beyond that
-//! is answered 503 with `Retry-After`. A user who doesn't exist costs the same hash as one who does.
+//! Hashing uses memory and a CPU core by design, so the number of simultaneous hashes and the number of waiting
+//! requests are limited. A request beyond these limits fails with 503 `HASHING_BUSY` and `Retry-After`. Verifying the
+//! password of a user who does not exist computes the same hash as for one who does.
 //!
 //! An app can have passwords looked up in a list of breached ones with a [`PasswordCheck`]:
 //!
@@ -31,7 +32,7 @@ mod rules;
 
 pub(crate) use hash::Hashing;
 pub use hash::{Passwords, Verified};
-pub use rules::LONGEST;
+pub use rules::MAX_PASSWORD_CHARS;
 pub(crate) use rules::{Problem, problem};
 
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -46,32 +47,32 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 
-/// A password somebody has typed, in NFC, of at most [`LONGEST`] characters. It is wiped from memory when dropped, and
-/// its `Debug` shows nothing.
+/// A password as typed by a user, in NFC, of at most [`MAX_PASSWORD_CHARS`] characters. It is wiped from memory when
+/// dropped, and its `Debug` output is redacted.
 ///
 /// ```
-/// use omnistack_auth::password::{LONGEST, Password};
+/// use omnistack_auth::password::{MAX_PASSWORD_CHARS, Password};
 /// use omnistack_core::ExposeSecret as _;
 ///
-/// // One keyboard sends `é` as a letter, another as a letter and an accent.
+/// // One keyboard sends `é` as one character, another as a letter and a combining accent.
 /// let typed = Password::new("cafe\u{301} at noon").ok_or("longer than any password")?;
 /// assert_eq!(typed.expose_secret(), "caf\u{e9} at noon");
 /// assert_eq!(format!("{typed:?}"), "Password(…)");
-/// assert!(Password::new(&"x".repeat(LONGEST + 1)).is_none());
+/// assert!(Password::new(&"x".repeat(MAX_PASSWORD_CHARS + 1)).is_none());
 /// # Ok::<_, &str>(())
 /// ```
 #[derive(Clone)]
 pub struct Password(SecretString);
 
 impl Password {
-    /// Of what was typed; nothing if it is too long to be one.
+    /// Creates a password from typed text. Returns `None` if it has more than [`MAX_PASSWORD_CHARS`] characters.
     pub fn new(typed: &str) -> Option<Self> {
-        // NFC makes no text longer than three times as many bytes, nor shorter than a third.
-        if typed.len() > 3 * 4 * LONGEST {
+        // NFC changes the length of a text by a factor of three at most, in bytes.
+        if typed.len() > 3 * 4 * MAX_PASSWORD_CHARS {
             return None;
         }
         let text: String = typed.nfc().collect();
-        (text.chars().count() <= LONGEST).then(|| Self(text.into()))
+        (text.chars().count() <= MAX_PASSWORD_CHARS).then(|| Self(text.into()))
     }
 }
 
@@ -90,7 +91,7 @@ impl fmt::Debug for Password {
 impl<'de> Deserialize<'de> for Password {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        Self::new(&text).ok_or_else(|| D::Error::custom(format!("must have at most {LONGEST} characters")))
+        Self::new(&text).ok_or_else(|| D::Error::custom(format!("must have at most {MAX_PASSWORD_CHARS} characters")))
     }
 }
 
@@ -99,27 +100,27 @@ impl PartialSchema for Password {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
-            .max_length(Some(LONGEST))
+            .max_length(Some(MAX_PASSWORD_CHARS))
             .pattern(Some("^[^\\x00]*$"))
             .into()
     }
 }
 
-/// The schema's name is not `Password`, which hides a type of some languages from generated clients.
+/// Named so that generated clients have no type called `Password`, which would hide a type of some languages.
 impl ToSchema for Password {
     fn name() -> Cow<'static, str> {
         "AccountPassword".into()
     }
 }
 
-/// Knows passwords that have leaked elsewhere.
+/// A check whether a password is known from a data breach.
 ///
 /// ```
 /// use omnistack_auth::password::{Password, PasswordCheck};
 /// use omnistack_core::{ExposeSecret as _, app::BoxError, async_trait, crypto::Sha256};
 /// use std::{collections::HashSet, sync::OnceLock};
 ///
-/// /// Hashes of leaked passwords, which a job reads some time after the start.
+/// /// The hashes of leaked passwords, which a job loads some time after the start.
 /// #[derive(Default)]
 /// struct Leaked(OnceLock<HashSet<String>>);
 ///
@@ -141,10 +142,10 @@ impl ToSchema for Password {
 /// ```
 #[async_trait]
 pub trait PasswordCheck: Send + Sync + 'static {
-    /// Whether it is known to have leaked.
+    /// Returns whether the password is known to have leaked.
     ///
     /// # Errors
-    /// When that can't be told now: the password is taken then, and the error logged.
+    /// Returns an error if the check is not possible now. The password is accepted then, and the error is logged.
     async fn is_breached(&self, password: &Password) -> Result<bool, BoxError>;
 }
 
@@ -153,10 +154,13 @@ pub trait PasswordCheck: Send + Sync + 'static {
 pub(crate) struct Breaches(pub(crate) Option<Arc<dyn PasswordCheck>>);
 
 impl Breaches {
+    /// Returns whether the app's check reports the password as breached; `false` if the app has no check or the check
+    /// fails.
     pub(crate) async fn know(&self, password: &Password) -> bool {
         let Some(check) = &self.0 else { return false };
         check.is_breached(password).await.unwrap_or_else(|error| {
-            tracing::warn!(target: "omnistack::auth", %error, "breached passwords can't be looked up; one was taken unseen");
+            tracing::warn!(target: "omnistack::auth", %error,
+                "the check for breached passwords failed; a password was accepted unchecked");
             false
         })
     }

@@ -1,26 +1,27 @@
-//! What the members of a tenant may do.
+//! The built-in roles of a tenant and their permissions.
 //!
-//! Permissions are written `resource:action`. Modules use three actions: `read`, `write`, and `manage` for what concerns
-//! the tenant itself (members, roles, billing). Whatever else there is (`tenant:transfer`, `tenant:delete`) is the owner's.
+//! A permission has the form `resource:action`. Modules use three actions: `read`, `write`, and `manage` for the
+//! administration of the tenant itself (members, roles, billing). All other actions (`tenant:transfer`,
+//! `tenant:delete`) are reserved for owners.
 
 use omnistack_core::identity::Permissions;
 
-/// The roles every tenant has, and what each may do, from the most to the least.
+/// The built-in roles of every tenant with their permissions, from the most powerful to the least.
 pub const ROLES: [(&str, &str); 4] =
     [("owner", "*"), ("admin", "*:read *:write *:manage"), ("developer", "*:read *:write"), ("viewer", "*:read")];
 
-/// Who may do everything, and can't be the last to leave.
+/// The role that has every permission. The last owner cannot leave a team.
 pub const OWNER: &str = "owner";
 
-/// Permissions that are the owner's alone: giving one of them is giving a share in the ownership.
+/// The permissions that are reserved for owners: to grant one of them is to grant ownership.
 pub(crate) const OWNERSHIP: [&str; 2] = ["tenant:transfer", "tenant:delete"];
 
-/// What a role that every tenant has may do; nothing for the name of any other.
+/// Returns the permissions of a built-in role, or `None` for any other name.
 pub fn built_in(role: &str) -> Option<Permissions> {
     ROLES.iter().find(|(name, _)| *name == role).and_then(|(_, permissions)| permissions.parse().ok())
 }
 
-/// What these routes ask for, so that roles can be made of them.
+/// The permissions that this module's routes require, from which custom roles can be made.
 pub(crate) const KNOWN: [&str; 9] = [
     "tenant:read",
     "tenant:manage",
@@ -33,8 +34,8 @@ pub(crate) const KNOWN: [&str; 9] = [
     "activity:read",
 ];
 
-/// What the holder of a role may do: of one every tenant has, or of one of the tenant's own, which lists its permissions.
-/// Of one that is gone: nothing.
+/// Returns the permissions of a role: of a built-in role, or of a custom role from its stored list `own`. Returns no
+/// permissions for a role that does not exist any more.
 pub(crate) fn permissions(role: &str, own: Option<&str>) -> Permissions {
     built_in(role).or_else(|| own?.parse().ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What the module's parts share.
+//! Wiring: the services that the parts of the module share.
 
 use omnistack_core::{
     app::{Ctx, Missing},
@@ -29,7 +29,7 @@ use crate::{
     users::Users,
 };
 
-/// What built-in accounts are wired with.
+/// The configuration of the built-in accounts.
 #[derive(Clone)]
 pub(crate) struct AccountParts {
     pub(crate) settings: AccountSettings,
@@ -38,12 +38,12 @@ pub(crate) struct AccountParts {
     pub(crate) breaches: Breaches,
     #[cfg(feature = "passkeys")]
     pub(crate) passkeys: Option<crate::passkey::RelyingParty>,
-    /// Whether users may have codes sent to their phone.
+    /// Whether SMS codes are enabled.
     #[cfg(feature = "sms")]
     pub(crate) sms_codes: bool,
 }
 
-/// What the module's parts share. Made once, while wiring.
+/// The services that the parts of the module share, created once at startup.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) keys: SigningKeys,
@@ -65,7 +65,7 @@ impl Services {
     ) -> Result<Self, Missing> {
         let (db, clock, ring): (Db, Clock, KeyRing) = (ctx.get()?, ctx.get()?, ctx.get()?);
         let public_url: PublicUrl = ctx.get()?;
-        // Who may do what where is the app's to know, also where tenants have databases of their own.
+        // Memberships and permissions are in the main database, even if tenants have separate databases.
         let db = db.main();
         let known = Remembered::default();
         let rate = settings.api_key_rate_limit.0;

@@ -1,4 +1,4 @@
-//! Sessions: one sign-in of a user on one device, with a short access token and a refresh token that changes each time.
+//! Sessions: a sign-in of a user on one device, with a short-lived access token and a refresh token that rotates.
 
 pub(crate) mod refresh;
 
@@ -23,11 +23,11 @@ use crate::{
 };
 use refresh::{Issued, Presented};
 
-/// How old a sign-in may be that stands in for the password of a user who has none, changes credentials, or gives what
-/// outlives the session: an API key, an export, a share in the ownership of a team.
+/// The maximum age of a fresh sign-in. A fresh sign-in stands in for the password of a user who has none, and is
+/// required to change credentials and to grant what outlives the session: an API key, an export, ownership of a team.
 pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 
-/// What somebody holds who has signed in.
+/// The access token and refresh token of a session.
 ///
 /// ```
 /// # use omnistack_auth::{Auth, model::Device, session::{Sessions, SignIn}, users::{NewUser, Users}};
@@ -45,7 +45,7 @@ pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 /// # let mut tx = app.db().begin().await?;
 /// # let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
 /// # tx.commit().await?;
-/// // A client comes back before `tokens.expires_in` is over.
+/// // The client refreshes before `tokens.expires_in` has passed.
 /// let next: Tokens = sessions.refresh(tokens.refresh.expose_secret()).await?;
 /// assert_eq!(next.session, tokens.session);
 /// assert_ne!(next.refresh.expose_secret(), tokens.refresh.expose_secret());
@@ -55,21 +55,21 @@ pub(crate) const RECENT: Duration = Duration::from_secs(10 * 60);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// Goes with each request, in `Authorization: Bearer`.
+    /// The access token, sent with each request as `Authorization: Bearer`.
     pub access: SecretString,
-    /// Buys the next pair, once.
+    /// The refresh token, used once for the next pair.
     pub refresh: SecretString,
-    /// How long the access token is good.
+    /// The lifetime of the access token.
     pub expires_in: Duration,
     /// The session.
     pub session: SessionId,
-    /// The tenant chosen.
+    /// The tenant selected in the session.
     pub tenant: Option<TenantId>,
-    /// The cookie by which this device is known at its next sign-in.
+    /// The known-device cookie for this browser's next sign-in.
     pub(crate) known_device: Option<SecretString>,
 }
 
-/// A sign-in.
+/// The parameters of a new session.
 ///
 /// ```
 /// use omnistack_auth::{model::Device, session::SignIn};
@@ -80,41 +80,41 @@ pub struct Tokens {
 /// # let (ada, acme) = (UserId::new(now), TenantId::new(now));
 /// let device = Device { user_agent: Some("the screen at the entrance".into()), ..Device::default() };
 /// let mut sign_in = SignIn::new(ada, device).for_tenant(acme).with_second_factor(true);
-/// // Others pass by there.
+/// // The screen is in a public place.
 /// sign_in.lifetime = Some(Duration::from_secs(60 * 60));
 /// assert_eq!((sign_in.tenant, sign_in.actor), (Some(acme), None));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SignIn {
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// For which tenant.
+    /// The tenant that the session selects.
     pub tenant: Option<TenantId>,
-    /// From where.
+    /// The device of the sign-in.
     pub device: Device,
-    /// Whether a second factor was shown.
+    /// Whether the user has presented a second factor.
     pub second_factor: bool,
-    /// The operator who signs in as this user, and why.
+    /// The impersonating operator and the reason for the impersonation.
     pub actor: Option<(UserId, String)>,
-    /// How long the session lasts at most, in place of `AUTH_SESSION_LIFETIME`.
+    /// The maximum lifetime of the session; `None` means the setting `AUTH_SESSION_LIFETIME`.
     pub lifetime: Option<Duration>,
 }
 
 impl SignIn {
-    /// Of a user from a device.
+    /// Creates the parameters for a user and a device, without a tenant or a second factor.
     pub fn new(user: UserId, device: Device) -> Self {
         Self { user, tenant: None, device, second_factor: false, actor: None, lifetime: None }
     }
 
-    /// For this tenant.
+    /// Sets the tenant that the session selects.
     #[must_use]
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// With a second factor.
+    /// Sets whether the user has presented a second factor.
     #[must_use]
     pub fn with_second_factor(mut self, shown: bool) -> Self {
         self.second_factor = shown;
@@ -122,9 +122,9 @@ impl SignIn {
     }
 }
 
-/// Begins, refreshes and ends sessions.
+/// Creates, refreshes and revokes sessions.
 ///
-/// For a way to sign in that the module doesn't have:
+/// Use it to sign users in by a method that the module does not have:
 ///
 /// ```
 /// use omnistack_auth::{model::Device, session::{Sessions, SignIn}};
@@ -139,7 +139,7 @@ impl SignIn {
 /// # let ada = app.ctx().get::<Users>()?.create(NewUser::of_email("ada@example.com")).await?.user;
 /// let sessions: Sessions = app.ctx().get()?;
 /// let mut tx = app.db().begin().await?;
-/// // … verify the ticket of the company that says it is Ada, and use it up …
+/// // … verify the company's ticket for Ada, and mark it as used …
 /// let tokens = sessions.begin_in(&mut tx, SignIn::new(ada, Device::default())).await?;
 /// tx.commit().await?;
 /// assert_eq!(sessions.of(ada).await?.len(), 1);
@@ -182,10 +182,10 @@ impl Sessions {
         }
     }
 
-    /// Begins a session, in the transaction that has checked who signs in.
+    /// Creates a session, in the transaction that has authenticated the user.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database or the encryption fails.
     pub async fn begin_in(&self, tx: &mut Tx, sign_in: SignIn) -> Result<Tokens, Error> {
         let now = self.clock.now();
         let id = SessionId::new(now);
@@ -211,15 +211,18 @@ impl Sessions {
         self.tokens(&row, refresh)
     }
 
-    /// Buys the next pair of tokens. Two who come with the same token at once get the same next one.
+    /// Exchanges a refresh token for the next pair of tokens. Simultaneous requests with the same token get the same
+    /// pair.
     ///
     /// # Errors
-    /// 401 for a token that is not good. For one that was used before, the whole session ends: somebody else may have it.
+    /// 401 `REFRESH_TOKEN_INVALID` for an invalid token. Refresh token reuse, after the time set by
+    /// `AUTH_REFRESH_GRACE`, also revokes the session, because another person may have the token (RFC 9700, section
+    /// 4.14.2).
     pub async fn refresh(&self, token: &str) -> Result<Tokens, Error> {
         let presented = Presented::parse(token).ok_or_else(refused)?;
         self.access.keys().refresh().await;
         let now = self.clock.now();
-        // Twice, when another has just been faster.
+        // The second round runs if another request has rotated the token in between.
         for _ in 0..2 {
             let row = store::find(&self.db, presented.session()).await?.ok_or_else(refused)?;
             let key = HmacKey::new(self.ring.open(&row.refresh_key, &place(row.id))?.expose_secret())?;
@@ -238,7 +241,7 @@ impl Sessions {
                 return self.tokens(&row, next);
             } else {
                 tracing::warn!(target: "omnistack::auth", session = %row.id, user = %row.user_id,
-                    "a refresh token came back after its time; its session has ended");
+                    "a refresh token was reused; its session was revoked");
                 self.end(row.user_id, row.id).await?;
                 return Err(refused().into());
             }
@@ -246,34 +249,36 @@ impl Sessions {
         Err(refused().into())
     }
 
-    /// The sessions of a user that go on, the newest first.
+    /// Returns the active sessions of a user, the newest first.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn of(&self, user: UserId) -> Result<Vec<SessionInfo>, Error> {
         let now = self.clock.now();
         Ok(store::of_user(&self.db, user, now, now - self.idle).await?)
     }
 
-    /// Ends a session of a user; whether there was one.
+    /// Revokes a session of a user. Returns whether there was such a session.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, Error> {
         let ended = store::end(&self.db, user, session, self.clock.now()).await?;
         self.ended.session(session).await;
         Ok(ended)
     }
 
-    /// As [`end`](Self::end), within a transaction; tell [`forget`](Self::forget) once it is committed.
+    /// Revokes a session like [`end`](Self::end), within a transaction; the caller calls [`forget`](Self::forget)
+    /// once it is committed.
     pub(crate) async fn end_in(&self, tx: &mut Tx, user: UserId, session: SessionId) -> Result<bool, Error> {
         Ok(store::end_in(tx, user, session, self.clock.now()).await?)
     }
 
-    /// Ends the session a refresh token is of, however old the token; nothing for one that was never given out.
+    /// Revokes the session that a refresh token belongs to, however old the token. Does nothing for a token that the
+    /// app did not issue.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database or the decryption fails.
     pub(crate) async fn end_by_token(&self, token: &str) -> Result<(), Error> {
         let Some(presented) = Presented::parse(token) else { return Ok(()) };
         let Some(row) = store::find(&self.db, presented.session()).await? else { return Ok(()) };
@@ -284,39 +289,42 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends every session of a user but one, and those in which the user acts as others, within a transaction; tell
-    /// [`forget`](Self::forget) once it is committed. Returns how many.
+    /// Revokes every session of a user except `but`, and the sessions in which the user impersonates other users,
+    /// within a transaction; the caller calls [`forget`](Self::forget) once it is committed. Returns the number of
+    /// sessions revoked.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn end_all_in(&self, tx: &mut Tx, user: UserId, but: Option<SessionId>) -> Result<u64, Error> {
         Ok(store::end_all(tx, user, but, self.clock.now()).await?)
     }
 
-    /// Lets no replica go by what it remembers of a user: after their sessions, roles or rights have changed.
+    /// Invalidates what all replicas have cached about a user. Call it after the user's sessions, roles or
+    /// permissions have changed.
     pub async fn forget(&self, user: UserId) {
         self.ended.user(user).await;
     }
 
-    /// Lets no replica go by what it remembers of a tenant's members.
+    /// Invalidates what all replicas have cached about a tenant's members.
     pub async fn forget_tenant(&self, tenant: TenantId) {
         self.ended.tenant(tenant).await;
     }
 
-    /// Chooses another tenant for a session; the next access token is for it.
+    /// Selects another tenant for a session; the next access token is for that tenant.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn choose(&self, session: SessionId, tenant: TenantId) -> Result<(), Error> {
         store::choose(&self.db, session, tenant).await?;
         self.ended.session(session).await;
         Ok(())
     }
 
-    /// Notes that the user has shown once more who they are.
+    /// Records that the user of a session has reauthenticated now, and whether with a second factor. Returns the new
+    /// proof.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn prove(&self, session: SessionId, second_factor: bool) -> Result<Proof, Error> {
         let proof = Proof { at: self.clock.now(), second_factor };
         store::prove(&self.db, session, proof).await?;
@@ -324,7 +332,7 @@ impl Sessions {
         Ok(proof)
     }
 
-    /// Deletes what ended long ago, at most so many.
+    /// Deletes sessions that expired longer ago than the idle timeout, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         Ok(store::sweep(&self.db, self.clock.now() - self.idle, limit).await?)
     }

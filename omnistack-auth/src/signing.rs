@@ -1,4 +1,4 @@
-//! The keys the app signs its access tokens with (ES256, RFC 7518, section 3.4).
+//! The keys that sign the app's access tokens (ES256, RFC 7518, section 3.4).
 
 use std::{
     collections::HashMap,
@@ -26,18 +26,18 @@ use tokio::sync::Mutex;
 
 use crate::{Error, store::signing as store};
 
-/// How long a new key is published before it signs, so that every process and every service that caches the key set knows
-/// it by then.
-const AHEAD: Duration = Duration::from_secs(60 * 60);
-/// A process reads the keys again before it uses them when it has not read them for so long. A key is deleted an hour
-/// after the last token it signed has expired, when every process has read that another key signs.
-const MAX_AGE: Duration = Duration::from_secs(60);
-/// An unknown key id makes a process read the keys again, and a failed reading is repeated, at most this often.
-const MIN_AGE: Duration = Duration::from_secs(5);
-/// `typ` of an access token (RFC 9068, section 2.1).
+/// The time for which a new key is published before it signs, so that all processes and all services that cache the
+/// key set know it by then.
+const PUBLISHED_BEFORE_USE: Duration = Duration::from_secs(60 * 60);
+/// The age after which a process reads the keys again before it uses them. A key is deleted an hour after its last
+/// token has expired, when every process has read that another key signs.
+const MAX_READING_AGE: Duration = Duration::from_secs(60);
+/// The minimum time between two readings caused by an unknown key id or by a failed reading.
+const MIN_READING_INTERVAL: Duration = Duration::from_secs(5);
+/// The `typ` header of an access token (RFC 9068, section 2.1).
 pub(crate) const TYPE: &str = "at+jwt";
 
-/// The app's own signing keys. Kept in its database, sealed; all replicas share them, and each reads them once a minute.
+/// The app's signing keys, stored sealed in its database. All replicas share them, and each reads them once a minute.
 ///
 /// ```
 /// use omnistack_auth::signing::SigningKeys;
@@ -49,11 +49,11 @@ pub(crate) const TYPE: &str = "at+jwt";
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # app.start().await?;
-/// // What other services verify the app's access tokens with.
+/// // The keys with which other services verify the app's access tokens.
 /// let keys: SigningKeys = app.ctx().get()?;
 /// let set = keys.public().await;
 /// assert_eq!(set["keys"][0]["alg"], "ES256");
-/// assert!(set["keys"][0].get("d").is_none(), "the private half is in no answer");
+/// assert!(set["keys"][0].get("d").is_none(), "the response contains no private key");
 /// # Ok(())
 /// # }
 /// ```
@@ -65,15 +65,17 @@ struct Inner {
     ring: KeyRing,
     clock: Clock,
     known: RwLock<Arc<Known>>,
-    /// When the keys were last read, or tried to be read. Held while they are.
+    /// The time of the last attempt to read the keys. Locked while they are read.
     tried: Mutex<Option<Timestamp>>,
 }
 
+/// The keys as they were last read.
 #[derive(Default)]
 struct Known {
-    /// The newest first.
+    /// The keys, the newest first.
     keys: Vec<Key>,
     by_id: HashMap<String, DecodingKey>,
+    /// The time of the reading; `None` before the first one.
     read: Option<Timestamp>,
 }
 
@@ -89,7 +91,7 @@ impl SigningKeys {
         Self(Arc::new(Inner { db, ring, clock, known: RwLock::default(), tried: Mutex::default() }))
     }
 
-    /// Reads the keys, and makes the first one if there is none.
+    /// Reads the keys, and creates the first one if there is none.
     pub(crate) async fn start(&self) -> Result<(), Error> {
         self.read().await?;
         if self.known().keys.is_empty() {
@@ -98,16 +100,16 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Makes the next key when the newest has signed for `lifetime`, and deletes each key `keep` after the next one has begun
-    /// to sign.
+    /// Creates the next key when the newest one has signed for `lifetime`, and deletes each key when its successor
+    /// has signed for longer than `keep`.
     pub(crate) async fn rotate(&self, lifetime: Duration, keep: Duration) -> Result<(), Error> {
         self.read().await?;
         let (known, now) = (self.known(), self.0.clock.now());
         let is_due = |newest: Option<Timestamp>| newest.is_none_or(|signs_from| now.since(signs_from) >= lifetime);
         if is_due(known.keys.first().map(|newest| newest.signs_from)) {
-            self.make_if(is_due, now + AHEAD).await?;
+            self.make_if(is_due, now + PUBLISHED_BEFORE_USE).await?;
         }
-        // A key signs until the next one does.
+        // A key signs until its successor starts to sign.
         let signing = known.keys.iter().position(|key| key.signs_from <= now).unwrap_or_default();
         for pair in known.keys[signing..].windows(2) {
             if let [next, old] = pair
@@ -119,7 +121,7 @@ impl SigningKeys {
         self.read().await
     }
 
-    /// Signs claims, with the keys of the last reading: [`refresh`](Self::refresh) them before.
+    /// Signs claims with the keys as last read; the caller calls [`refresh`](Self::refresh) before.
     pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, Error> {
         let (known, now) = (self.known(), self.0.clock.now());
         let key = known.keys.iter().find(|key| key.signs_from <= now).or(known.keys.last()).ok_or_else(Error::key)?;
@@ -127,14 +129,15 @@ impl SigningKeys {
         Ok(jsonwebtoken::encode(&header, claims, &key.private)?)
     }
 
-    /// Returns the key of an id; reads the keys again for an id that another process may have made a key of.
+    /// Returns the key with an id, or `None` if there is none. Reads the keys again for an unknown id, which another
+    /// process may have created.
     pub(crate) async fn find(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
         self.refresh().await;
         let known = self.known();
         if let Some(key) = known.by_id.get(id) {
             return Ok(Some(key.clone()));
         }
-        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_AGE) {
+        if known.read.is_some_and(|read| self.0.clock.now().since(read) < MIN_READING_INTERVAL) {
             return Ok(None);
         }
         self.read().await?;
@@ -147,18 +150,18 @@ impl SigningKeys {
         json!({ "keys": self.known().keys.iter().map(|key| key.public.clone()).collect::<Vec<_>>() })
     }
 
-    /// Reads the keys again if the last reading is older than [`MAX_AGE`]: other processes make and delete keys. While they
-    /// can't be read, those known go on.
+    /// Reads the keys again if the last reading is older than [`MAX_READING_AGE`], because other processes create and
+    /// delete keys. If the keys cannot be read, the known ones stay in use.
     pub(crate) async fn refresh(&self) {
         if !self.is_old() {
             return;
         }
         let mut tried = self.0.tried.lock().await;
         let now = self.0.clock.now();
-        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_AGE) {
+        if self.is_old() && tried.is_none_or(|tried| now.since(tried) >= MIN_READING_INTERVAL) {
             *tried = Some(now);
             if let Err(error) = self.read().await {
-                tracing::warn!(target: "omnistack::auth", %error, "the signing keys can't be read; those known go on");
+                tracing::warn!(target: "omnistack::auth", %error, "the signing keys cannot be read; known ones stay in use");
             }
         }
     }
@@ -169,7 +172,7 @@ impl SigningKeys {
     }
 
     fn is_old(&self) -> bool {
-        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_AGE)
+        self.known().read.is_none_or(|read| self.0.clock.now().since(read) >= MAX_READING_AGE)
     }
 
     fn known(&self) -> Arc<Known> {
@@ -194,7 +197,8 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Makes a key, if the newest one's beginning says so. The table is locked meanwhile: of several processes one makes it.
+    /// Creates a key if the start time of the newest one requires it. The table is locked meanwhile, so only one of
+    /// several processes creates it.
     async fn make_if(&self, is_due: impl Fn(Option<Timestamp>) -> bool, signs_from: Timestamp) -> Result<(), Error> {
         let mut tx = self.0.db.begin().await?;
         store::lock(&mut tx).await?;
@@ -215,19 +219,19 @@ fn generate(ring: &KeyRing, signs_from: Timestamp) -> Result<store::Row, Error> 
     let pair = pair.map_err(|_| Error::key())?;
     let (x, y) = coordinates(&pair)?;
     let thumbprint = Sha256::of(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#));
-    // RFC 7638.
+    // The thumbprint is the key id (RFC 7638).
     let id = URL_SAFE_NO_PAD.encode(thumbprint.as_bytes());
     let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
     let private = ring.seal(document.as_ref(), &place(&id))?;
     Ok(store::Row { id, private, public: public.to_string(), signs_from })
 }
 
-/// Both coordinates of the public key, in base64 for URLs.
+/// Returns both coordinates of the public key, in base64url.
 fn coordinates(pair: &EcdsaKeyPair) -> Result<(String, String), Error> {
     let point: aws_lc_rs::encoding::EcPublicKeyUncompressedBin<'_> =
         pair.public_key().as_be_bytes().map_err(|_| Error::key())?;
     match point.as_ref().split_first() {
-        // SEC 1, section 2.3.3: 4, and both.
+        // An uncompressed point: the byte 4, then both coordinates (SEC 1, section 2.3.3).
         Some((4, both)) if both.len() == 64 => {
             Ok((URL_SAFE_NO_PAD.encode(&both[..32]), URL_SAFE_NO_PAD.encode(&both[32..])))
         }

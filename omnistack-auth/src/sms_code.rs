@@ -1,11 +1,12 @@
-//! Codes by text message, as a second factor of who has confirmed a number.
+//! SMS codes: codes sent by text message, a second factor of users with a confirmed phone number.
 //!
-//! A code has six digits: whoever has stolen its row tries them all in a blink. So it is kept as an HMAC by a random key, which
-//! is sealed; what is hashed is the code with its user and number, so that it is good for no other. A new code takes the place
-//! of the one before, the right one is used up by one statement, and the fifth wrong one is the end of it.
+//! A code has only six digits, so a plain hash in a stolen row could be searched at once. The code is therefore
+//! stored as an HMAC with a random key, and the key is sealed. The HMAC covers the user and the number as well, so a
+//! code is valid for no other user or number. A new code replaces the one before, one statement uses up the right
+//! one, and the fifth wrong guess invalidates it.
 //!
-//! A message costs money and wakes people. So a user gets [`MOST`] of them, and so does a number, whichever users ask: counted
-//! in one statement before the message is written, in the same transaction.
+//! Messages cost money and disturb people. The number of messages is therefore limited ([`MESSAGE_LIMITS`]) per
+//! user and per number, counted in one statement before the message is written, in the same transaction.
 
 use std::{fmt, time::Duration};
 
@@ -26,49 +27,50 @@ use crate::{Error, factor::Confirmed, store::sms_code as store};
 
 pub(crate) use store::Phone;
 
-/// How long a code is good: as long as NIST lets one be (SP 800-63B-4, section 3.1.3).
-pub(crate) const GOOD_FOR: Duration = Duration::from_secs(10 * 60);
-/// Wrong guesses that end a code.
-const TRIES: i64 = 5;
+/// The time for which a code is valid, the maximum of NIST SP 800-63B-4, section 3.1.3.
+pub(crate) const SMS_CODE_TTL: Duration = Duration::from_secs(10 * 60);
+/// The number of wrong guesses that invalidate a code.
+const MAX_WRONG_GUESSES: i64 = 5;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many messages within how long, to a user and to a number.
-const MOST: [(&str, i64, Duration); 2] = [("a quarter", 3, Duration::from_secs(15 * 60)), ("a day", 10, DAY)];
+/// The limits on messages to a user and to a number: a name, the maximum number, and the window.
+const MESSAGE_LIMITS: [(&str, i64, Duration); 2] = [("a quarter", 3, Duration::from_secs(15 * 60)), ("a day", 10, DAY)];
 
-/// A number that gets codes.
+/// The phone number that receives a user's codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct PhoneState {
-    /// Its beginning and its end: `+49•••••67`.
+    /// The first and last characters of the number, as in `+49•••••67`.
     pub(crate) phone: String,
-    /// Since when it is a second factor.
+    /// The time since which the number is a second factor.
     pub(crate) since: omnistack_core::clock::Timestamp,
 }
 
-/// Sends codes, and takes them. Cheap to clone.
+/// Sends and verifies SMS codes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SmsCodes {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) ring: KeyRing,
     pub(crate) outbox: SmsOutbox,
-    /// What the app is called.
+    /// The product name of the app.
     pub(crate) product: String,
-    /// The host of the app.
+    /// The host of the app's public URL.
     pub(crate) host: String,
 }
 
 impl SmsCodes {
-    /// The number of a user's, as it is shown.
+    /// Returns the user's confirmed number as the API shows it, or `None` if there is none.
     pub(crate) async fn state(&self, user: UserId) -> Result<Option<PhoneState>, Error> {
         let phone = store::look(&self.db, user).await?;
         Ok(phone.and_then(|phone| Some(PhoneState { phone: masked(&phone.number), since: phone.confirmed_at? })))
     }
 
-    /// Whether the user has confirmed a number. With the user's row held, it stays so.
+    /// Returns whether the user has a confirmed number. With the user's row locked, this cannot change until the
+    /// transaction ends.
     pub(crate) async fn is_factor_in(&self, tx: &mut Tx, user: UserId) -> Result<bool, Error> {
         Ok(self.confirmed_in(tx, user).await?.is_some())
     }
 
-    /// The number the user has confirmed.
+    /// Returns the user's confirmed number, or `None` if there is none.
     pub(crate) async fn confirmed_in(&self, tx: &mut Tx, user: UserId) -> Result<Option<PhoneNumber>, Error> {
         let Some(phone) = store::phone(tx, user).await?.filter(|phone| phone.confirmed_at.is_some()) else {
             return Ok(None);
@@ -76,31 +78,34 @@ impl SmsCodes {
         Ok(Some(phone.number.parse().map_err(http::Error::internal)?))
     }
 
-    /// Keeps a number that is no factor yet; whether the user has none that is.
+    /// Stores a number that must be confirmed. Returns `false` if the user already has a confirmed one.
     pub(crate) async fn begin_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<bool, Error> {
         Ok(store::begin(tx, user, number.as_str(), self.clock.now()).await?)
     }
 
-    /// Sends a new code to the user's number, in place of the one before. With the user's row held.
+    /// Sends a new code to the user's number; it replaces the code before. The caller holds the lock on the user's
+    /// row.
     ///
     /// # Errors
-    /// 429 `TOO_MANY_MESSAGES` with `Retry-After`. Nothing is counted then, once the transaction is rolled back.
+    /// 429 `TOO_MANY_MESSAGES` with `Retry-After`. The transaction is rolled back then, so the message is not
+    /// counted.
     pub(crate) async fn send_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<(), Error> {
         self.count_in(tx, user, number).await?;
         let (code, key): (String, [u8; 32]) = (random(), rand::random());
         let hash = HmacKey::new(key)?.sign(hashed(user, number.as_str(), &code));
         let sealed = self.ring.seal(key, &place(user))?;
-        let until = self.clock.now() + GOOD_FOR;
+        let until = self.clock.now() + SMS_CODE_TTL;
         store::set_code(tx, user, (sealed, hash.as_bytes().to_vec()), until).await?;
         let message = SmsMessage::new(number.clone(), text(&self.product, &self.host, &code));
         self.outbox.send_in(tx, &message).await.map_err(http::Error::from)?;
         Ok(())
     }
 
+    /// Counts a message to a user and a number. Fails with 429 `TOO_MANY_MESSAGES` if a limit is reached.
     async fn count_in(&self, tx: &mut Tx, user: UserId, number: &PhoneNumber) -> Result<(), Error> {
         let (now, mut wait) = (self.clock.now(), None);
         for whose in [user.to_string(), number.as_str().to_owned()] {
-            for (name, most, within) in MOST {
+            for (name, most, within) in MESSAGE_LIMITS {
                 let key = Sha256::of_parts([name.as_bytes(), b" ", whose.as_bytes()]);
                 if !store::count_send(tx, key, now, (now - within, most)).await? {
                     let since = store::counted_since(tx, key).await?.unwrap_or(now);
@@ -114,7 +119,7 @@ impl SmsCodes {
         }
     }
 
-    /// Makes the number that waits a factor, if this is its code.
+    /// Makes the unconfirmed number a second factor if this is its code.
     pub(crate) async fn confirm_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Confirmed, Error> {
         let Some(phone) = store::phone(tx, user).await?.filter(|phone| phone.confirmed_at.is_none()) else {
             return Ok(Confirmed::Nothing);
@@ -126,8 +131,8 @@ impl SmsCodes {
         Ok(done)
     }
 
-    /// Whether this is the code that was sent to the number the user has confirmed. It is used up, and a wrong one is counted:
-    /// commit either.
+    /// Returns whether this is the code sent to the user's confirmed number. A right code is used up and a wrong one
+    /// is counted, so the caller must commit in both cases.
     pub(crate) async fn use_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<bool, Error> {
         let Some(phone) = store::phone(tx, user).await?.filter(|phone| phone.confirmed_at.is_some()) else {
             return Ok(false);
@@ -135,30 +140,31 @@ impl SmsCodes {
         Ok(self.judge_in(tx, user, &phone, code).await? == Confirmed::Right)
     }
 
+    /// Checks a code against the one that was sent. Uses up a right one and counts a wrong one.
     async fn judge_in(&self, tx: &mut Tx, user: UserId, phone: &Phone, code: &str) -> Result<Confirmed, Error> {
         let Some((sealed, hash)) = phone.code(self.clock.now()) else { return Ok(Confirmed::Nothing) };
         let key = self.ring.open(sealed, &place(user))?;
         let code = crate::factor::plain(code);
         if !HmacKey::new(key.expose_secret())?.verify(hashed(user, &phone.number, &code), hash) {
-            store::count_wrong(tx, user, TRIES).await?;
+            store::count_wrong(tx, user, MAX_WRONG_GUESSES).await?;
             return Ok(Confirmed::Wrong);
         }
         let used = store::use_code(tx, user, hash).await?;
         Ok(if used { Confirmed::Right } else { Confirmed::Nothing })
     }
 
-    /// Deletes counts that mean nothing any more, and numbers that were never confirmed.
+    /// Deletes expired counters and numbers that were never confirmed, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<u64, Error> {
         Ok(store::sweep(&self.db, self.clock.now() - DAY, limit).await?)
     }
 }
 
-/// Six digits, each number as likely as the others.
+/// Returns six random digits, uniformly distributed.
 fn random() -> String {
     format!("{:06}", rand::random_range(0..1_000_000_u32))
 }
 
-/// What is hashed. Nothing of it but the code, at its end, is of the caller's choosing.
+/// Returns the text that the HMAC covers. Only the code, at its end, comes from the client.
 fn hashed(user: UserId, number: &str, code: &str) -> String {
     format!("{user} {number} {code}")
 }
@@ -167,24 +173,25 @@ fn place(user: UserId) -> Context {
     Context::row("sms_code_phones", "code_key", user)
 }
 
-/// What the message says. The last line is for browsers, which offer the code to the app's own pages and to no others
+/// Returns the text of the message. The last line is for browsers, which offer the code only to the app's own pages
 /// (Origin-bound one-time codes delivered via SMS, WICG).
 pub(crate) fn text(product: &str, host: &str, code: &str) -> String {
     format!(
-        "{code} is your code for {product}, good for 10 minutes. Do not share it: we never ask for it.\n\n@{host} #{code}"
+        "{code} is your code for {product}, valid for 10 minutes. Do not share it. We never ask for it.\n\n\
+         @{host} #{code}"
     )
 }
 
-/// Enough to know one's own number by.
+/// Masks a phone number so that its owner can still recognise it.
 pub(crate) fn masked(number: &str) -> String {
     let (start, end) = (number.get(..3), number.len().checked_sub(2).and_then(|at| number.get(at..)));
     format!("{}•••••{}", start.unwrap_or_default(), end.unwrap_or_default())
 }
 
 fn too_many(wait: Duration) -> http::Error {
-    // Rounded up, so that who waits as told gets one.
+    // Rounded up, so that a client that waits this long succeeds.
     let wait = (wait + Duration::from_millis(999)).as_secs().max(1);
-    let message = format!("too many messages were sent; wait {wait} seconds, or show another second factor");
+    let message = format!("too many messages were sent; wait {wait} seconds, or use another second factor");
     let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_MESSAGES", message);
     error.header(header::RETRY_AFTER, HeaderValue::from(wait)).detail("retry_after", wait)
 }

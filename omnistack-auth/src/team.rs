@@ -1,4 +1,4 @@
-//! Teams: made, renamed, handed over, and deleted after a time of grace.
+//! Teams: creating, renaming, transferring, deleting and restoring them.
 
 use omnistack_core::{
     audit::AuditEntry,
@@ -16,39 +16,39 @@ use crate::{
     users,
 };
 
-/// Tenants of one user at most.
-pub(crate) const MOST: i64 = 200;
+/// The maximum number of tenants that a user is a member of.
+pub(crate) const MAX_TEAMS_PER_USER: i64 = 200;
 
 impl Tenants {
-    /// The tenants a caller is a member of, with the rights there; the first joined first, at most 200. Of a program: its
-    /// own.
+    /// Returns the tenants that a caller is a member of, with the caller's permissions there, by the time of joining;
+    /// at most 200. For an API key, returns only the key's own tenant.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn of(&self, caller: &Identity) -> Result<Vec<Rights>, Error> {
-        // Of one user, whose tenants are what is asked for.
+        // The user's memberships are in many tenants.
         let mut tx = self.db.all_tenants().read().await?;
-        let places = store::places(&mut tx, caller.user, MOST).await?;
+        let places = store::places(&mut tx, caller.user, MAX_TEAMS_PER_USER).await?;
         tx.commit().await?;
         let all = places.into_iter().map(|place| Rights::of(place, caller));
         Ok(all.filter(|rights| !caller.machine || caller.tenant == Some(rights.tenant.id)).collect())
     }
 
-    /// Makes a team with the caller as its owner.
+    /// Creates a team with the caller as its owner.
     ///
     /// # Errors
-    /// 403 to API keys and to operators who act as a user; 409 `SLUG_TAKEN`, 409 `TOO_MANY_TEAMS`, 422 for a slug that is
-    /// none, and the database's.
+    /// 403 for API keys and during impersonation; 409 `SLUG_TAKEN` and `TOO_MANY_TEAMS`; 422 for an invalid slug;
+    /// database errors.
     pub async fn create(&self, caller: &Identity, name: &str, slug: Option<&str>) -> Result<Rights, Error> {
         caller.require_in_person()?;
         slug.map(check_slug).transpose()?;
         let now = self.clock.now();
         let (id, name) = (TenantId::new(now), name.trim());
         let slug = slug.map_or_else(|| users::slug(name, id), str::to_owned);
-        // It is made here, so there is none to be scoped to.
+        // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
         if store::is_in_most(&mut tx, caller.user).await? {
-            let message = format!("nobody is in more than {MOST} teams");
+            let message = format!("a user is in at most {MAX_TEAMS_PER_USER} teams; leave one first");
             return Err(http::Error::conflict("TOO_MANY_TEAMS", message).into());
         }
         let new = store::NewTenant { id, name, slug: &slug, owner: caller.user, personal: false };
@@ -59,10 +59,10 @@ impl Tenants {
         Ok(Rights::of(place, caller))
     }
 
-    /// Renames it; what is absent stays.
+    /// Changes the name and the slug of a team; `None` keeps the current value.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `tenant:manage`, 409 `SLUG_TAKEN`, 422 for a slug that is none.
+    /// Those of [`rights`](Self::rights); 403 without `tenant:manage`, 409 `SLUG_TAKEN`, 422 for an invalid slug.
     pub async fn rename(
         &self,
         caller: &Identity,
@@ -82,27 +82,27 @@ impl Tenants {
         });
         self.done(tx, entry("team.changed", caller, id).with(details)).await?;
         if before.tenant.slug != place.tenant.slug {
-            // The old one may be another's tomorrow.
+            // Another tenant may take the old slug, so cached identities must not use it.
             self.sessions.forget_tenant(id).await;
         }
         Ok(Rights::of(place, caller))
     }
 
-    /// Has it deleted when its time of grace is over (`TENANT_DELETE_GRACE`). Until then everything stays as it is, but
-    /// nobody joins any more.
+    /// Schedules the deletion of a team, after the time set by `TENANT_DELETE_GRACE`. Until then the team works as
+    /// before, but no user can join it.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `tenant:delete`, to API keys and to operators who act as a user, 409
+    /// Those of [`rights`](Self::rights); 403 without `tenant:delete`, for API keys and during impersonation; 409
     /// `PERSONAL_TENANT`.
     pub async fn delete(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
         let at = self.clock.now() + self.grace;
         self.set_deletion(caller, id, Some(at), "team.deletion_requested").await
     }
 
-    /// Takes a deletion back.
+    /// Cancels the scheduled deletion of a team.
     ///
     /// # Errors
-    /// As of [`delete`](Self::delete); 409 `NOT_DELETED` when there is nothing to take back.
+    /// Those of [`delete`](Self::delete); 409 `NOT_DELETED` if no deletion is scheduled.
     pub async fn restore(&self, caller: &Identity, id: TenantId) -> Result<Rights, Error> {
         self.set_deletion(caller, id, None, "team.restored").await
     }
@@ -118,8 +118,10 @@ impl Tenants {
         let (mut tx, rights) = self.change(caller, id, "tenant:delete").await?;
         rights.team()?;
         match (at, rights.tenant.delete_at) {
-            (None, None) => return Err(http::Error::conflict("NOT_DELETED", "the team is not to be deleted").into()),
-            // Asked for again, it comes no later.
+            (None, None) => {
+                return Err(http::Error::conflict("NOT_DELETED", "no deletion of the team is scheduled").into());
+            }
+            // A repeated request does not postpone the deletion.
             (Some(_), Some(_)) => return Ok(rights),
             _ => {}
         }
@@ -129,11 +131,12 @@ impl Tenants {
         Ok(Rights::of(place, caller))
     }
 
-    /// Makes another member its owner, and the caller an admin.
+    /// Transfers the ownership of a team: makes another member its owner, and the caller an admin.
     ///
     /// # Errors
-    /// As of [`rights`](Self::rights); 403 without `tenant:transfer`, to API keys and to operators who act as a user; 401
-    /// `REAUTHENTICATION_REQUIRED` long after signing in; 404 when the other is no member.
+    /// Those of [`rights`](Self::rights); 403 without `tenant:transfer`, for API keys and during impersonation; 401
+    /// `REAUTHENTICATION_REQUIRED` without a fresh sign-in; 404 if the other user is not a member; 409
+    /// `ALREADY_OWNER` for the caller, `PERSONAL_TENANT`.
     pub async fn transfer(&self, caller: &Identity, id: TenantId, to: UserId) -> Result<(), Error> {
         caller.require_in_person()?;
         let (mut tx, rights) = self.change(caller, id, "tenant:transfer").await?;
@@ -141,7 +144,7 @@ impl Tenants {
         self.may_grant(caller, &rights, &Permissions::all())?;
         let other = member::find(&mut tx, id, to).await?.ok_or_else(|| http::Error::not_found("member"))?;
         if other.user_id == caller.user {
-            return Err(http::Error::conflict("ALREADY_OWNER", "the team is yours").into());
+            return Err(http::Error::conflict("ALREADY_OWNER", "you already own the team").into());
         }
         member::set_role(&mut tx, id, to, role::OWNER).await?;
         member::set_role(&mut tx, id, caller.user, "admin").await?;
@@ -153,13 +156,13 @@ impl Tenants {
         Ok(())
     }
 
-    /// Deletes for good what was to be deleted by now, at most so many; returns how many.
+    /// Deletes the teams whose deletion is due, at most `limit`. Returns their number.
     pub(crate) async fn sweep(&self, limit: i64) -> Result<usize, Error> {
-        // Whichever tenant's time has come.
+        // The due teams are those of all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
         let gone = store::delete_due(&mut tx, self.clock.now(), limit).await?;
         for (id, name) in &gone {
-            // In the app's own chain: the tenant's is nobody's to read any more.
+            // Recorded in the app's chain, because the tenant's chain cannot be read any more.
             let entry = AuditEntry::new("team.deleted").on("tenant", id).with(json!({ "name": name }));
             self.audit.record_in(&mut tx, entry).await?;
             self.db.drop_tenant_in(&mut tx, *id).await?;
@@ -180,7 +183,7 @@ fn entry(action: &'static str, caller: &Identity, id: TenantId) -> AuditEntry {
 
 pub(crate) fn slug_taken(error: omnistack_core::db::Error) -> Error {
     if error.kind() == ErrorKind::Unique {
-        return http::Error::conflict("SLUG_TAKEN", "another team has this name in addresses").into();
+        return http::Error::conflict("SLUG_TAKEN", "another team has this slug; choose another one").into();
     }
     error.into()
 }

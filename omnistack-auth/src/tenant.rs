@@ -1,7 +1,8 @@
-//! Tenants: who may do what in which, asked of the database in one place.
+//! Tenants, and the one place that checks a caller's permissions in them.
 //!
-//! A team in a path is not the tenant of the session. So whoever works on one comes in through [`Tenants::rights`], which
-//! looks at the caller's membership of exactly that tenant: a stranger learns nothing, not even that it is there.
+//! The tenant in a request's path is not necessarily the tenant selected in the session. Every operation on a tenant
+//! therefore starts with [`Tenants::rights`], which reads the caller's membership of exactly that tenant. A caller
+//! without a membership gets 404, so a stranger does not learn that the tenant exists.
 
 use std::{fmt, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     store::tenant::{self as store, Place},
 };
 
-/// The tenants of the app, their members and their roles.
+/// The service for the app's tenants, their members and their roles.
 ///
 /// ```no_run
 /// # use omnistack_auth::tenant::Tenants;
@@ -42,11 +43,11 @@ pub struct Tenants {
     pub(crate) audit: AuditLog,
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
-    /// How long a deleted one can be restored.
+    /// The time for which a deleted team can be restored.
     pub(crate) grace: Duration,
 }
 
-/// What a caller may do in a tenant.
+/// A caller's role and permissions in a tenant.
 ///
 /// ```
 /// # use omnistack_auth::{Auth, tenant::Tenants, users::{NewUser, Users}};
@@ -78,9 +79,10 @@ pub struct Tenants {
 pub struct Rights {
     /// The tenant.
     pub tenant: Tenant,
-    /// The caller's role there.
+    /// The caller's role in the tenant.
     pub role: String,
-    /// What the caller may do there. Of a program: what its key and its maker both may.
+    /// The caller's permissions in the tenant. For an API key: those that both its scopes and the role of the user
+    /// who created it allow.
     pub permissions: Permissions,
 }
 
@@ -92,7 +94,7 @@ impl Rights {
         Self { tenant, role, permissions }
     }
 
-    /// Goes on only if the caller may do this there.
+    /// Checks that the caller has a permission in the tenant.
     ///
     /// # Errors
     /// 403 `PERMISSION_DENIED`, with the permission in its details.
@@ -104,21 +106,22 @@ impl Rights {
         Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
     }
 
-    /// Goes on only if the caller has all of these: a caller takes from others only what they have themselves.
+    /// Checks that the caller has all of these permissions, because a caller can take from other members only what
+    /// the caller has. Fails with 403 `PERMISSION_DENIED`.
     pub(crate) fn may_take(&self, permissions: &Permissions) -> Result<(), http::Error> {
         if self.permissions.covers(permissions) {
             return Ok(());
         }
-        let message = "this concerns permissions that you don't have yourself";
+        let message = "this needs permissions that you do not have; ask an owner of the team";
         Err(http::Error::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message))
     }
 
-    /// Goes on only if others can be in it.
+    /// Checks that the tenant is a team, which can have several members. Fails with 409 `PERSONAL_TENANT`.
     pub(crate) fn team(&self) -> Result<(), http::Error> {
         match self.tenant.personal_of {
             None => Ok(()),
             Some(_) => {
-                Err(http::Error::conflict("PERSONAL_TENANT", "this is somebody's own tenant: make a team first"))
+                Err(http::Error::conflict("PERSONAL_TENANT", "this is a user's own tenant; create a team first"))
             }
         }
     }
@@ -135,10 +138,10 @@ impl Tenants {
         Self { db, clock, audit, events, sessions, grace }
     }
 
-    /// What a caller may do in a tenant, whichever is chosen now.
+    /// Returns a caller's role and permissions in a tenant, whichever tenant the session selects.
     ///
     /// # Errors
-    /// 404 for who is no member, 403 `TENANT_SUSPENDED`, and the database's.
+    /// 404 if the caller is not a member, 403 `TENANT_SUSPENDED`, and database errors.
     pub async fn rights(&self, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
         let mut tx = self.db.tenant(tenant).read().await?;
         let rights = rights_in(&mut tx, caller, tenant).await?;
@@ -146,7 +149,8 @@ impl Tenants {
         Ok(rights)
     }
 
-    /// To look at something of a tenant.
+    /// Begins a read-only transaction on a tenant, for a caller with a permission. Fails like
+    /// [`rights`](Self::rights), and with 403 without the permission.
     pub(crate) async fn read(
         &self,
         caller: &Identity,
@@ -159,7 +163,8 @@ impl Tenants {
         Ok((tx, rights))
     }
 
-    /// To change something of a tenant, one after the other: nobody's rights change between the check and the change.
+    /// Begins a transaction that changes a tenant, for a caller with a permission. The tenant's row is locked, so
+    /// changes run one after another and no member's permissions change between the check and the change.
     pub(crate) async fn change(
         &self,
         caller: &Identity,
@@ -171,7 +176,7 @@ impl Tenants {
         Ok((tx, rights))
     }
 
-    /// As [`change`](Self::change), whatever the caller may do there.
+    /// Begins a transaction like [`change`](Self::change), without a check of a permission.
     pub(crate) async fn enter(&self, caller: &Identity, tenant: TenantId) -> Result<(Tx, Rights), Error> {
         let mut tx = self.db.tenant(tenant).begin().await?;
         store::lock(&mut tx, tenant).await?;
@@ -179,9 +184,9 @@ impl Tenants {
         Ok((tx, rights))
     }
 
-    /// The one rule for whatever gives rights: a role, an invitation, an API key. The caller gives what they have themselves;
-    /// an operator who acts as a user gives nothing, since it would outlive the impersonation; and who gives a share in the
-    /// ownership has signed in a short while ago.
+    /// Checks that the caller may grant permissions, by a role, an invitation or an API key. Callers grant only
+    /// permissions that they have. During impersonation nothing can be granted, because it would outlive the
+    /// impersonation (403). To grant ownership, the caller needs a fresh sign-in (401 `REAUTHENTICATION_REQUIRED`).
     pub(crate) fn may_grant(
         &self,
         caller: &Identity,
@@ -196,16 +201,16 @@ impl Tenants {
         Ok(())
     }
 
-    /// Records what was done and makes it durable.
+    /// Records an audit entry and commits.
     pub(crate) async fn done(&self, mut tx: Tx, entry: AuditEntry) -> Result<(), Error> {
         self.audit.record_in(&mut tx, entry).await?;
         Ok(tx.commit().await?)
     }
 }
 
-/// The one place where membership and role become rights.
+/// Returns a caller's permissions in a tenant: the only place that derives them from membership and role.
 pub(crate) async fn rights_in(tx: &mut Tx, caller: &Identity, tenant: TenantId) -> Result<Rights, Error> {
-    // A key is good in its own tenant only.
+    // An API key is valid only in its own tenant.
     let elsewhere = caller.machine && caller.tenant != Some(tenant);
     let place = if elsewhere { None } else { store::place(tx, tenant, caller.user).await? };
     let rights = Rights::of(place.ok_or_else(|| http::Error::not_found("team"))?, caller);
@@ -220,8 +225,8 @@ pub(crate) fn suspended() -> http::Error {
     http::Error::new(StatusCode::FORBIDDEN, "TENANT_SUSPENDED", message)
 }
 
-/// Names that mean something else in front of a domain: pages of the app and of whoever runs it, hosts that mail and
-/// discovery protocols look for (RFC 2142, RFC 8461, WPAD, Autodiscover, ISATAP).
+/// Subdomains that cannot be a tenant's slug: pages of the app and its operator, and hosts that mail and discovery
+/// protocols look up (RFC 2142, RFC 8461, WPAD, Autodiscover, ISATAP).
 #[rustfmt::skip]
 const RESERVED: [&str; 104] = [
     "abuse", "access", "account", "accounts", "admin", "administrator", "api", "app", "apps", "assets", "auth", "autoconfig",
@@ -235,15 +240,16 @@ const RESERVED: [&str; 104] = [
     "system", "team", "test", "trust", "verify", "vpn", "webmail", "webmaster", "wiki", "wpad", "www",
 ];
 
-/// Whether a subdomain is of the app itself: a reserved name, also with one or two digits behind it, as in `www2` and
-/// `login-1`.
+/// Returns whether a subdomain is reserved for the app: a reserved name, also followed by one or two digits, as in
+/// `www2` and `login-1`.
 pub(crate) fn is_reserved(slug: &str) -> bool {
     let digits = slug.bytes().rev().take_while(u8::is_ascii_digit).count();
     let name = if digits > 2 { slug } else { slug[..slug.len() - digits].trim_end_matches('-') };
     RESERVED.binary_search(&name).is_ok()
 }
 
-/// A name for addresses: 3 to 63 of `a-z 0-9 -`, as a label of DNS (RFC 1123, section 2.1), and none the app needs.
+/// Checks a slug: 3 to 63 characters of `a-z 0-9 -`, as in a DNS label (RFC 1123, section 2.1), and not reserved.
+/// Fails with 422.
 pub(crate) fn check_slug(slug: &str) -> Result<(), http::Error> {
     let wrong = |problem: &str| Err(http::Error::invalid([FieldProblem::new("slug", problem)]));
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -251,7 +257,7 @@ pub(crate) fn check_slug(slug: &str) -> Result<(), http::Error> {
         return wrong("must be 3 to 63 of a-z, 0-9 and -, with a letter or digit at both ends");
     }
     if is_reserved(slug) || slug.starts_with("xn--") {
-        return wrong("is a name the app keeps for itself");
+        return wrong("is reserved; choose another one");
     }
     Ok(())
 }
@@ -295,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_reserved_name_is_found() {
-        assert!(RESERVED.is_sorted(), "they are searched by halves");
+        assert!(RESERVED.is_sorted(), "the binary search needs them sorted");
         assert!(RESERVED.iter().all(|name| is_reserved(name)));
     }
 }

@@ -1,4 +1,4 @@
-//! The app's own access tokens: JWTs of RFC 9068, good for minutes, of one session.
+//! The app's own access tokens: JWTs according to RFC 9068 that belong to a session and expire after minutes.
 
 use std::time::Duration;
 
@@ -15,38 +15,39 @@ use crate::{
     signing::{self, SigningKeys},
 };
 
-/// What an access token says (RFC 9068, section 2.2).
+/// The claims of an access token (RFC 9068, section 2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub(crate) iss: String,
     pub(crate) aud: String,
     pub(crate) sub: UserId,
-    /// Seconds since 1970.
+    /// Seconds since 1970, like `iat` and `auth_time`.
     pub(crate) exp: i64,
     pub(crate) iat: i64,
     pub(crate) sid: SessionId,
-    /// The tenant chosen.
+    /// The tenant selected in the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<TenantId>,
     pub(crate) auth_time: i64,
-    /// `mfa` after a second factor (RFC 8176, section 2).
+    /// Contains `mfa` if the session has presented a second factor (RFC 8176, section 2).
     pub(crate) amr: Vec<String>,
-    /// Who acts as the subject (RFC 8693, section 4.1).
+    /// The operator who impersonates the subject (RFC 8693, section 4.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) act: Option<Actor>,
 }
 
+/// The `act` claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Actor {
     pub(crate) sub: UserId,
 }
 
-/// Makes and reads access tokens.
+/// Signs and verifies access tokens.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessTokens {
     keys: SigningKeys,
     clock: Clock,
-    /// Issuer and audience: the app is both.
+    /// The issuer and the audience: the app is both.
     issuer: String,
     lifetime: Duration,
 }
@@ -60,7 +61,7 @@ impl AccessTokens {
         self.lifetime
     }
 
-    /// Makes a token of a session; [`keys`](Self::keys) are to be refreshed before.
+    /// Signs a token of a session. The caller refreshes the [`keys`](Self::keys) before.
     pub(crate) fn sign(&self, of: &TokenOf) -> Result<String, Error> {
         let now = self.clock.now();
         self.keys.sign(&Claims {
@@ -77,15 +78,15 @@ impl AccessTokens {
         })
     }
 
-    /// The keys it signs with.
+    /// Returns the signing keys.
     pub(crate) fn keys(&self) -> &SigningKeys {
         &self.keys
     }
 
-    /// Reads a token, if it is good now.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
-    /// 401 for one that isn't, which says no more; the database's when a key has to be looked for.
+    /// 401 for an invalid or expired token, without details; a database error if the keys must be read and cannot be.
     pub(crate) async fn verify(&self, token: &str) -> Result<Claims, Error> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| refused())?;
         if header.alg != Algorithm::ES256 || header.typ.as_deref() != Some(signing::TYPE) {
@@ -95,13 +96,13 @@ impl AccessTokens {
         let key = self.keys.find(&id).await?.ok_or_else(refused)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.rules()).map_err(|_| refused())?.claims;
         let now = self.clock.now().as_seconds();
-        if claims.exp <= now || claims.iat > now + SKEW {
+        if claims.exp <= now || claims.iat > now + MAX_CLOCK_SKEW_SECONDS {
             return Err(refused().into());
         }
         Ok(claims)
     }
 
-    /// Times are looked at here, by the app's clock.
+    /// Expiry is not validated here but in `verify`, by the app's clock.
     fn rules(&self) -> Validation {
         let mut rules = Validation::new(Algorithm::ES256);
         rules.validate_exp = false;
@@ -112,10 +113,10 @@ impl AccessTokens {
     }
 }
 
-/// Seconds by which the clocks of replicas may differ.
-const SKEW: i64 = 30;
+/// The maximum difference between the clocks of replicas, in seconds.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 30;
 
-/// Whose token is signed.
+/// The subject and the session of an access token to be signed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenOf {
     pub(crate) user: UserId,

@@ -1,4 +1,4 @@
-//! What is done by the clock.
+//! Maintenance jobs that run on a schedule.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{api_key::ApiKeys, invitation::Invitations, services::Services, tenant::Tenants};
 
-/// Rotates signing keys and deletes what has expired. Every hour.
+/// Rotates signing keys and deletes expired sessions, tokens, counters and accounts. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Upkeep {}
 
-/// Rows deleted at once.
-const CHUNK: i64 = 1000;
+/// The maximum number of rows that one statement deletes.
+const MAX_ROWS_PER_DELETE: i64 = 1000;
 
 #[async_trait]
 impl Job for Upkeep {
@@ -22,14 +22,14 @@ impl Job for Upkeep {
 
     async fn run(self, (services, (key, token)): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         services.keys.rotate(*key, *token + Duration::from_secs(60 * 60)).await?;
-        while services.sessions.sweep(CHUNK).await? > 0 {}
-        while services.recognize.sync.sweep(CHUNK).await? > 0 {}
-        services.accounts.sweep(CHUNK).await?;
+        while services.sessions.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        while services.recognize.sync.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        services.accounts.sweep(MAX_ROWS_PER_DELETE).await?;
         Ok(())
     }
 }
 
-/// Deletes teams whose time has come, invitations nobody accepted and keys that ended. Every hour.
+/// Deletes teams whose deletion is due, expired invitations and expired API keys. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TeamUpkeep {}
 
@@ -40,8 +40,8 @@ impl Job for TeamUpkeep {
 
     async fn run(self, (tenants, invitations, keys): &Self::State, _: &JobCtx) -> Result<(), JobError> {
         while tenants.sweep(10).await? > 0 {}
-        while invitations.sweep(CHUNK).await? > 0 {}
-        while keys.sweep(CHUNK).await? > 0 {}
+        while invitations.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
+        while keys.sweep(MAX_ROWS_PER_DELETE).await? > 0 {}
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Users, and the tenant each has of their own.
+//! Users, and each user's own tenant.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// A user to be.
+/// The data of a user to be created.
 ///
 /// ```
 /// use omnistack_auth::users::NewUser;
@@ -34,7 +34,7 @@ use crate::{
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
 /// # let users: Users = app.ctx().get()?;
-/// // From the directory of a company, which knows its people.
+/// // From a company's directory, which has verified the address.
 /// let mut new = NewUser::of_email("Ada@example.com");
 /// new.email_verified = true;
 /// new.name = "Ada Lovelace".into();
@@ -47,30 +47,30 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewUser {
-    /// Their address; kept in its [normal form](Address::normal).
+    /// The email address; stored in its [normal form](Address::normal).
     pub email: Option<String>,
-    /// Whether it is known to be theirs.
+    /// Whether the address is verified.
     pub email_verified: bool,
-    /// What they are called; the part of the address before the `@` when empty. What can't be a name by
-    /// [`is_name`](omnistack_core::name::is_name) is kept [`defused`].
+    /// The display name; if empty, the part of the address before the `@`. A text that is not a valid name according
+    /// to [`is_name`](omnistack_core::name::is_name) is stored [`defused`].
     pub name: String,
-    /// Where their picture is.
+    /// The URL of the user's picture.
     pub picture: Option<String>,
-    /// The language they read.
+    /// The user's language tag, such as `en-GB`.
     pub locale: Option<String>,
-    /// Whether they operate the whole app.
+    /// Whether the user is an operator of the whole app.
     pub operator: bool,
     pub(crate) password_hash: Option<String>,
 }
 
 impl NewUser {
-    /// Of an address.
+    /// Creates the data of a user with an email address, which is not verified.
     pub fn of_email(email: impl Into<String>) -> Self {
         Self { email: Some(email.into()), ..Self::default() }
     }
 }
 
-/// Makes and finds users.
+/// Creates and finds users.
 ///
 /// ```
 /// use omnistack_auth::{ErrorKind, users::{NewUser, Users}};
@@ -86,7 +86,7 @@ impl NewUser {
 /// let found = users.find_by_email(" ADA@example.com").await?;
 /// assert_eq!(found.map(|ada| ada.id), Some(made.user));
 ///
-/// // An address is one user's.
+/// // An address belongs to one user at most.
 /// let twice = users.create(NewUser::of_email("ada@example.com")).await.unwrap_err();
 /// assert_eq!(twice.kind(), ErrorKind::Database);
 /// # Ok(())
@@ -99,7 +99,7 @@ pub struct Users {
     audit: AuditLog,
 }
 
-/// Somebody who was just made.
+/// A user who was just created, and the user's own tenant.
 ///
 /// ```
 /// use omnistack_auth::users::{Made, NewUser};
@@ -124,7 +124,7 @@ pub struct Users {
 pub struct Made {
     /// The user.
     pub user: UserId,
-    /// The tenant that is theirs.
+    /// The user's own tenant.
     pub tenant: TenantId,
 }
 
@@ -133,28 +133,29 @@ impl Users {
         Self { db, clock, audit }
     }
 
-    /// Makes a user, and a tenant of their own with them as its owner.
+    /// Creates a user, and the user's own tenant with the user as its owner.
     ///
     /// # Errors
-    /// 422 for an address that is none; the database's: a unique violation when the address is taken.
+    /// 422 for an invalid address; a unique violation of the database if the address belongs to another user; other
+    /// database errors.
     pub async fn create(&self, new: NewUser) -> Result<Made, Error> {
-        // The tenant is made here, so there is none to be scoped to.
+        // This creates the tenant, so the transaction spans all tenants.
         let mut tx = self.db.all_tenants().begin().await?;
         let made = self.create_in(&mut tx, new).await?;
         tx.commit().await?;
         Ok(made)
     }
 
-    /// As [`create`](Self::create), within a transaction of all tenants.
+    /// Creates a user like [`create`](Self::create), within a transaction that spans all tenants.
     ///
     /// # Errors
-    /// As of [`create`](Self::create).
+    /// Those of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, new: NewUser) -> Result<Made, Error> {
         let now = self.clock.now();
         let (id, own) = (UserId::new(now), TenantId::new(now));
         let email = new.email.as_deref().map(checked_email).transpose()?;
         let before_at = email.as_deref().and_then(|email| email.split('@').next()).unwrap_or("user");
-        // Of `ada.lovelace@…` as well no name is made that could be a host.
+        // Dots are replaced, so that the name made from `ada.lovelace@…` cannot be read as a host.
         let name = match new.name.trim() {
             "" => before_at.replace('.', " "),
             given => defused(given),
@@ -179,7 +180,7 @@ impl Users {
     /// Changes the caller's profile.
     ///
     /// # Errors
-    /// 403 to API keys and to operators who act as the user; 404 for a user who is gone; the database's.
+    /// 403 for API keys and during impersonation; 404 if the user does not exist any more; database errors.
     pub(crate) async fn change(&self, caller: &Identity, profile: Profile) -> Result<User, Error> {
         caller.require_in_person()?;
         let fields = [
@@ -188,7 +189,7 @@ impl Users {
             ("locale", profile.locale.is_some()),
         ];
         let changed: Vec<_> = fields.iter().filter(|(_, changed)| *changed).map(|(field, _)| *field).collect();
-        // The entry is of the user's own tenant, whichever is chosen.
+        // The entry belongs to the user's own tenant, whichever tenant is selected.
         let mut tx = self.db.all_tenants().begin().await?;
         let user = user::change(&mut tx, caller.user, profile, self.clock.now()).await?;
         let user = user.ok_or_else(|| http::Error::not_found("user"))?;
@@ -199,33 +200,33 @@ impl Users {
         Ok(user)
     }
 
-    /// A user.
+    /// Returns a user, or `None` if there is no such user.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, Error> {
         Ok(user::find(&self.db, id).await?)
     }
 
-    /// The user with an address, in whichever spelling.
+    /// Returns the user with an email address, in any spelling, or `None` if there is no such user.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the database fails.
     pub async fn find_by_email(&self, email: &str) -> Result<Option<User>, Error> {
         let Some(email) = normal_email(email) else { return Ok(None) };
         Ok(user::find_by_email(&self.db, &email).await?)
     }
 }
 
-/// Returns the address of a mailbox at a domain in its normal form, by which accounts, invitations and identity providers
-/// are compared; `None` for a text that is no such address. What is kept is in this form.
+/// Returns an email address in its normal form, in which addresses of accounts, invitations and identity providers
+/// are stored and compared. Returns `None` if the text is not the address of a mailbox at a domain.
 pub(crate) fn normal_email(text: &str) -> Option<String> {
     let address = Address::new(text.trim()).ok()?;
-    // `localhost` and names of the network inside reach no mailbox of a user.
+    // Mail to `localhost` and to names of an internal network reaches no user's mailbox.
     address.domain().contains('.').then(|| address.normal())
 }
 
-/// As [`normal_email`].
+/// Returns an email address in its normal form, like [`normal_email`].
 ///
 /// # Errors
 /// 422 that names the field `email`.
@@ -234,7 +235,8 @@ pub(crate) fn checked_email(text: &str) -> Result<String, Error> {
     Ok(normal_email(text).ok_or_else(|| http::Error::invalid([problem()]))?)
 }
 
-/// A name for addresses: up to 40 letters and digits of this one, and the end of the id, which makes it unique.
+/// Returns a slug for a tenant: up to 40 letters and digits of the name, and the end of the id, which makes it
+/// unique.
 pub(crate) fn slug(name: &str, id: TenantId) -> String {
     let mut slug = String::new();
     for letter in name.to_lowercase().chars() {
@@ -286,7 +288,7 @@ mod tests {
             ("ada@example.com, eve@example.com", None),
             ("ada <ada@example.com>", None),
             ("ada@eve@example.com", None),
-            // Letters before the `@` that look like others, or become others in lower case.
+            // Letters before the `@` that look like other letters, or become them in lower case.
             ("\u{212a}elvin@example.com", None),
             ("\u{430}da@example.com", None),
         ] {

@@ -1,4 +1,4 @@
-//! Showing once more who one is, and changing the password.
+//! Reauthentication by password, change of the password, and revocation of the caller's sessions.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -19,11 +19,12 @@ use crate::{
 };
 
 impl Accounts {
-    /// The caller's account, if they show that it is theirs: by its password, or, without one, by having signed in a short
-    /// while ago.
+    /// Returns the caller's account after reauthentication: with its password, or, for an account without one, by a
+    /// sign-in within the last ten minutes.
     ///
     /// # Errors
-    /// 422 for a wrong password; 429 `TOO_MANY_ATTEMPTS` after several of one session; 401 `REAUTHENTICATION_REQUIRED`.
+    /// 422 for a missing or wrong password; 429 `TOO_MANY_ATTEMPTS` after several wrong passwords in one session; 401
+    /// `REAUTHENTICATION_REQUIRED` if the account has no password and the sign-in is older.
     pub(super) async fn confirm(
         &self,
         caller: &Identity,
@@ -39,7 +40,7 @@ impl Accounts {
         let Some(password) = password else {
             return Err(http::Error::invalid([FieldProblem::new(field, "is required")]).into());
         };
-        // By itself, so that strangers who try to sign in keep no user from their own settings.
+        // Counted per session, so that strangers who try to sign in cannot lock users out of their own settings.
         let attempt = self.0.lockout.attempt_known(Known::Session(account.id, caller.session)).await?;
         let verified = self.0.passwords.verify(password, Some(kept)).await;
         let verified = self.judged(&attempt, verified).await?;
@@ -55,7 +56,8 @@ impl Accounts {
         Err(http::Error::invalid([FieldProblem::new(field, "is not your password")]).into())
     }
 
-    /// Changes the caller's password and ends their other sessions; returns the API keys that are left.
+    /// Changes the caller's password and revokes the caller's other sessions. Returns the API keys that remain. Fails
+    /// with 409 `PASSWORD_CHANGED` if another request has changed the password, and like `confirm`.
     pub(crate) async fn change_password(
         &self,
         caller: &Identity,
@@ -71,7 +73,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let now = store::lock(&mut tx, account.id).await?;
         if now.is_none_or(|now| now.password_hash != account.password_hash) {
-            let message = "the password was changed meanwhile";
+            let message = "the password was changed by another request; try again with the new password";
             return Err(http::Error::new(StatusCode::CONFLICT, "PASSWORD_CHANGED", message).into());
         }
         store::set_password(&mut tx, account.id, Some(&hash), self.0.clock.now()).await?;
@@ -86,7 +88,7 @@ impl Accounts {
         Ok(left)
     }
 
-    /// Ends a session of the caller; whether there was one.
+    /// Revokes a session of the caller. Returns whether the session existed.
     pub(crate) async fn end_session(&self, caller: &Identity, session: SessionId) -> Result<bool, Error> {
         let account = self.own(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -100,7 +102,8 @@ impl Accounts {
         Ok(ended)
     }
 
-    /// Ends every session of the caller but the one that asks; returns how many, and the API keys that are left.
+    /// Revokes every session of the caller except the current one. Returns their number, and the API keys that
+    /// remain.
     pub(crate) async fn end_others(&self, caller: &Identity, revoke_keys: bool) -> Result<(u64, KeysLeft), Error> {
         let account = self.own(caller).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;

@@ -1,4 +1,5 @@
-//! Leaving: a grace in which signing in is enough to stay, then for good. And taking one's data along.
+//! Account deletion after a grace period, in which signing in cancels the deletion, and the export of an account's
+//! data.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -24,33 +25,33 @@ use crate::{
     },
 };
 
-/// What the app knows of its user.
+/// The data that the app stores about a user.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AccountExport {
-    /// When it was put together.
+    /// The time of the export.
     exported_at: Timestamp,
-    /// The user.
+    /// The user's profile.
     user: User,
-    /// Where they are a member.
+    /// The user's memberships in tenants.
     memberships: Vec<ExportedMembership>,
-    /// Where they are signed in.
+    /// The user's sessions.
     sessions: Vec<SessionInfo>,
-    /// Their accounts elsewhere.
+    /// The user's linked identities.
     identities: Vec<ElsewhereIdentity>,
-    /// Their second factors.
+    /// The user's second factors.
     second_factors: SecondFactorState,
-    /// The number they get codes at, or have begun to add.
+    /// The phone number that receives the user's codes, also if it is not confirmed yet.
     #[cfg(feature = "sms")]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     phone: Option<String>,
-    /// Their passkeys.
+    /// The user's passkeys.
     #[cfg(feature = "passkeys")]
     passkeys: Vec<crate::passkey::Passkey>,
 }
 
 impl Accounts {
-    /// Puts together what is kept of the caller.
+    /// Collects the data stored about the caller, and records the export in the audit log.
     pub(crate) async fn export(&self, caller: &Identity) -> Result<AccountExport, Error> {
         let account = self.own(caller).await?;
         let user = user::find(&self.0.db, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
@@ -60,7 +61,7 @@ impl Accounts {
         let phone = crate::store::sms_code::look(&self.0.db, account.id).await?.map(|phone| phone.number);
         #[cfg(feature = "passkeys")]
         let passkeys = crate::store::passkey::of_user(&self.0.db, account.id).await?;
-        // The memberships are of many tenants.
+        // The memberships belong to many tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         let memberships = store::memberships(&mut tx, account.id).await?;
         let identities = store::elsewhere(&mut tx, account.id).await?;
@@ -80,12 +81,12 @@ impl Accounts {
         })
     }
 
-    /// Signs the caller out everywhere, and has the account deleted once the grace is over, and not before the teams that only
-    /// the caller owns and has deleted; returns when.
+    /// Revokes all sessions of the caller and schedules the account's deletion: after the grace period, and not
+    /// before the deletion of the teams that the caller alone owns and has deleted. Returns the time of the deletion.
     ///
     /// # Errors
-    /// 409 `LAST_OWNER` while a team would be left without an owner, `LAST_OPERATOR` while the app would be left without an
-    /// operator.
+    /// 409 `LAST_OWNER` if a team would be left without an owner, `LAST_OPERATOR` if the app would be left without an
+    /// operator; and like `confirm`.
     pub(crate) async fn delete(
         &self,
         caller: &Identity,
@@ -95,16 +96,16 @@ impl Accounts {
         let account = self.confirm(caller, "password", password, visitor).await?;
         let now = self.0.clock.now();
         let mut tx = self.0.db.all_tenants().begin().await?;
-        // Operators before users, as everywhere, so that no two transactions wait for each other.
+        // Operators are locked before users, as in all transactions, to avoid deadlocks.
         if admin::operators(&mut tx).await? == [account.id] {
-            let message = "you are the only operator of the app: make another user an operator first";
+            let message = "you are the only operator of the app; make another user an operator first";
             return Err(http::Error::conflict("LAST_OPERATOR", message).into());
         }
         let account = store::lock(&mut tx, account.id).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let owned = store::owned_alone(&mut tx, account.id, now).await?;
         let go_on: Vec<TenantId> = owned.iter().filter(|team| team.delete_at.is_none()).map(|team| team.id).collect();
         if !go_on.is_empty() {
-            let message = "you are the only owner of a team: make another member its owner, or delete it, first";
+            let message = "you are the only owner of a team; make another member an owner or delete the team first";
             return Err(http::Error::new(StatusCode::CONFLICT, "LAST_OWNER", message).detail("teams", go_on).into());
         }
         let grace = now + self.0.settings.deletion_grace;
@@ -120,7 +121,8 @@ impl Accounts {
         Ok(at)
     }
 
-    /// Deletes those whose grace is over. One who has become the last owner of a team meanwhile waits until that is no more.
+    /// Deletes the accounts whose grace period is over. The deletion of a user who has become the last owner of a
+    /// team is deferred until the team has another owner or is deleted.
     pub(super) async fn delete_due(&self, limit: i64) -> Result<(), Error> {
         let now = self.0.clock.now();
         loop {
@@ -138,7 +140,7 @@ impl Accounts {
                         let gone = TenantDeleted::new(tenant);
                         events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;
                     }
-                    // In the app's chain: the tenant is gone with its user.
+                    // Recorded in the app's chain, because the tenant is deleted with its user.
                     self.0.audit.record_in(&mut tx, AuditEntry::new("account.deleted").on("user", user)).await?;
                     let gone = UserDeleted::new(*user);
                     events.publish_in(&mut tx, &gone).await.map_err(http::Error::from)?;

@@ -1,8 +1,9 @@
-//! Accounts whose users sign in elsewhere: whose account it is, and which providers it is linked with.
+//! Sign-in with external identities, provisioning of their users, and linked identities.
 //!
-//! A subject is known together with its issuer. One nobody has seen is made a user; what the provider says of them is taken
-//! over then, and is theirs to change from that on. Nobody gets an account that is there by naming its address, but where
-//! the provider may do that and both sides have verified the address.
+//! An external identity is an issuer and a subject. The first sign-in of an unknown one creates a user from the
+//! provider's profile, which the user can change from then on. An external identity with the email address of an
+//! existing account is linked to that account only if the provider is trusted to do so and both sides have verified
+//! the address.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -27,10 +28,10 @@ use crate::{
     users::NewUser,
 };
 
-/// How often it is tried again when another was faster.
-const TRIES: usize = 4;
+/// The number of times that a sign-in is tried if another transaction conflicts with it.
+const MAX_SIGN_IN_TRIES: usize = 4;
 
-/// Who somebody is elsewhere.
+/// An external identity: what a provider asserts about a user.
 #[derive(Clone, Debug)]
 pub(crate) struct Person {
     pub(crate) issuer: String,
@@ -39,57 +40,61 @@ pub(crate) struct Person {
 }
 
 impl Person {
+    /// Returns the issuer and the subject.
     fn of(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }
 
-    /// For the audit log.
+    /// Returns the audit details of a change to the identity.
     fn source(&self, visitor: &Visitor) -> Value {
         super::from(visitor, json!({ "issuer": self.issuer, "subject": self.subject }))
     }
 }
 
-/// Whose account it is.
+/// The account that an external identity belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meant {
-    /// This user's, who has come before.
+    /// The user who is linked with the identity.
     Known(UserId),
-    /// This user's, whose address it is.
+    /// The user who has the identity's verified address and is to be linked with it.
     Linked(UserId),
+    /// No user; a new one is to be created.
     New,
 }
 
-/// A provider the account is linked with.
+/// A provider that the account is linked with.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LinkedIdentity {
-    /// The provider's name; none for one the app has no more.
+    /// The provider's name; `null` if the app has no such provider any more.
     #[schema(required)]
     pub(crate) provider: Option<String>,
-    /// What it calls itself.
+    /// The provider's issuer identifier.
     pub(crate) issuer: String,
-    /// Who the user is there.
+    /// The user's identifier at the provider.
     pub(crate) subject: String,
-    /// When they were first seen.
+    /// The time at which the identity was linked.
     pub(crate) created_at: Timestamp,
 }
 
 impl Accounts {
-    /// Whether a way to a provider is gone for the first time.
+    /// Returns whether the OAuth `state` has not been used before, and marks it as used.
     pub(crate) async fn is_first(&self, state: &str) -> Result<bool, Error> {
         self.0.one_time.first(Purpose::Social, state).await
     }
 
-    /// Signs in who is this elsewhere; `link` lets them have the account with their address.
+    /// Signs in the user of an external identity. `link` allows the identity to be linked to the account with the
+    /// same verified email address.
     ///
     /// # Errors
-    /// 409 `ACCOUNT_EXISTS`; 403 for an account that is locked, and where nobody may register.
+    /// 409 `ACCOUNT_EXISTS` if an account with the same address exists and may not be linked; 403 `ACCOUNT_DISABLED`,
+    /// and 403 for an unknown identity if registration is closed.
     pub(crate) async fn sign_in_elsewhere(
         &self,
         person: &Person,
         link: bool,
         visitor: &Visitor,
     ) -> Result<SignedIn, Error> {
-        for last in (0..TRIES).rev() {
+        for last in (0..MAX_SIGN_IN_TRIES).rev() {
             match self.try_elsewhere(person, link, visitor).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
@@ -100,7 +105,7 @@ impl Accounts {
         Err(Error::outrun())
     }
 
-    /// Nothing when another was faster.
+    /// Tries to sign in once. Returns `None` if another transaction conflicts.
     async fn try_elsewhere(&self, person: &Person, link: bool, visitor: &Visitor) -> Result<Option<SignedIn>, Error> {
         let mut tx = self.0.db.all_tenants().read().await?;
         let meant = self.meant(&mut tx, person, link).await?;
@@ -115,7 +120,7 @@ impl Accounts {
             Meant::New => self.0.users.create_in(&mut tx, new_user(&person.profile)).await?.user,
         };
         let Some(account) = store::lock(&mut tx, user).await? else { return Ok(None) };
-        // It may be another's by now; with the row held, it stays so.
+        // Another transaction may have linked the identity; the lock on the row prevents that from here on.
         if meant != Meant::New && self.meant(&mut tx, person, link).await? != meant {
             return Ok(None);
         }
@@ -138,6 +143,8 @@ impl Accounts {
         self.go_on(tx, account, own, login::How::Social, visitor).await.map(Some)
     }
 
+    /// Returns the account that an external identity belongs to. Fails with 403 if a new account would be needed and
+    /// registration is closed, and with 409 `ACCOUNT_EXISTS` if an account with the same address may not be linked.
     async fn meant(&self, tx: &mut Tx, person: &Person, link: bool) -> Result<Meant, Error> {
         if let Some(user) = identity::find(tx, &person.issuer, &person.subject).await? {
             return Ok(Meant::Known(user));
@@ -148,7 +155,7 @@ impl Accounts {
         };
         let Some(holder) = holder else {
             if !self.0.settings.registration {
-                return Err(http::Error::forbidden("accounts are made by invitation only").into());
+                return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
             }
             return Ok(Meant::New);
         };
@@ -157,16 +164,16 @@ impl Accounts {
         if link && holder.email_verified_at.is_some() && holder.disabled_at.is_none() && !another {
             return Ok(Meant::Linked(holder.id));
         }
-        let message = "there is an account with your address: sign in to it as you did before, then link it with the \
+        let message = "an account with your address exists; sign in to it as you did before, then link it with the \
                        provider";
         Err(http::Error::conflict("ACCOUNT_EXISTS", message).into())
     }
 
-    /// Links the account of a user whose session goes on with who they are elsewhere. `owns` knows the provider's issuers,
-    /// of which an account has one identity.
+    /// Links an external identity to the account of a user with a valid session. `owns` returns whether an issuer
+    /// belongs to the provider; an account has at most one identity of each provider.
     ///
     /// # Errors
-    /// 409 `IDENTITY_TAKEN` and `PROVIDER_LINKED`; 401 for a session that has ended.
+    /// 409 `IDENTITY_TAKEN` and `PROVIDER_LINKED`; 401 if the session has ended; 403 `ACCOUNT_DISABLED`.
     pub(crate) async fn link(
         &self,
         (user, session): (UserId, SessionId),
@@ -178,7 +185,7 @@ impl Accounts {
             return Err(http::Error::unauthorized("the session has ended; sign in, then link again").into());
         }
         let taken = || {
-            let message = "another account is linked with this one of the provider";
+            let message = "this identity is linked to another account; unlink it there first";
             http::Error::conflict("IDENTITY_TAKEN", message)
         };
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -190,7 +197,7 @@ impl Accounts {
             None => {}
         }
         if store::elsewhere(&mut tx, user).await?.iter().any(|other| owns(&other.issuer)) {
-            let message = "the account is linked with another one of this provider; unlink that first";
+            let message = "the account is linked to another identity of this provider; unlink that one first";
             return Err(http::Error::conflict("PROVIDER_LINKED", message).into());
         }
         let now = self.0.clock.now();
@@ -203,15 +210,16 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    /// The caller's own account and session, for who is to be linked.
+    /// Returns the caller's account and session, to which an identity is to be linked. Fails with 403 for a caller
+    /// without a session of this app.
     pub(crate) async fn linking(&self, caller: &Identity) -> Result<(UserId, SessionId), Error> {
         let account = self.own(caller).await?;
         let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only who has signed in here may do this"))?;
+            caller.session.ok_or_else(|| http::Error::forbidden("this needs a session of this app; sign in first"))?;
         Ok((account.id, session))
     }
 
-    /// Who the caller is elsewhere.
+    /// Returns the caller's linked identities.
     pub(crate) async fn identities(&self, caller: &Identity) -> Result<Vec<ElsewhereIdentity>, Error> {
         let mut tx = self.0.db.all_tenants().read().await?;
         let all = store::elsewhere(&mut tx, caller.user).await?;
@@ -219,11 +227,11 @@ impl Accounts {
         Ok(all)
     }
 
-    /// Unlinks the caller's account from a provider, and signs them out everywhere else. `owns` knows the provider's
-    /// issuers, `known` those of every provider there is.
+    /// Unlinks a provider from the caller's account and revokes the caller's other sessions. `owns` returns whether
+    /// an issuer belongs to the provider, `known` whether it belongs to any provider of the app.
     ///
     /// # Errors
-    /// 404 when they aren't linked; 409 `LAST_WAY_IN` when nothing would be left to sign in with.
+    /// 404 if the account is not linked with the provider; 409 `LAST_WAY_IN` if no sign-in method would be left.
     pub(crate) async fn unlink(
         &self,
         caller: &Identity,
@@ -239,14 +247,14 @@ impl Accounts {
         if gone.is_empty() {
             return Err(http::Error::not_found("identity").into());
         }
-        // With a password or without, a link can be sent to an address that is confirmed.
+        // An account with a verified address can always get a magic link, with or without a password.
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         let otherwise = by_mail || left.iter().any(|one| known(&one.issuer));
         #[cfg(feature = "passkeys")]
         let otherwise =
             otherwise || (self.0.passkeys.is_some() && crate::store::passkey::count(&mut tx, user).await? > 0);
         if !otherwise {
-            let message = "there would be no way left to sign in; confirm an address or link another provider first";
+            let message = "this is the last sign-in method; verify an email address or link another provider first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         for one in &gone {
@@ -265,7 +273,7 @@ impl Accounts {
 
 fn new_user(profile: &Profile) -> NewUser {
     let Profile { email, name, picture, locale } = profile.clone();
-    // None that isn't verified is in a profile.
+    // A profile contains only verified addresses.
     NewUser {
         email_verified: email.is_some(),
         email,
@@ -276,11 +284,12 @@ fn new_user(profile: &Profile) -> NewUser {
     }
 }
 
-/// Tells the user.
+/// Returns the email that notifies the user that an identity was linked or unlinked.
 fn changed(user: UserId, issuer: &str, linked: bool) -> AccountMail {
     AccountMail::IdentityChanged { user, issuer: issuer.to_owned(), linked }
 }
 
+/// Returns whether the error is a conflict with another transaction.
 fn outrun(error: &Error) -> bool {
     matches!(error.database_kind(), Some(ErrorKind::Unique | ErrorKind::Conflict))
 }

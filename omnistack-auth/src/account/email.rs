@@ -1,4 +1,4 @@
-//! Another address.
+//! Change of the email address.
 
 use ::http::StatusCode;
 use omnistack_core::{http, identity::Identity};
@@ -15,8 +15,9 @@ use crate::{
 };
 
 impl Accounts {
-    /// Asks whether a new address is the caller's. It takes the old one's place once it is confirmed; the old one is told
-    /// then. Nothing tells whether another account has it: its owner learns by mail.
+    /// Requests a change of the caller's email address and sends a verification link to the new address. The new
+    /// address replaces the old one when it is verified; the old address is notified then. The response does not
+    /// reveal whether another account has the new address; its owner gets an email.
     pub(crate) async fn change_email(
         &self,
         caller: &Identity,
@@ -36,16 +37,17 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    /// Confirms a new address with the token of the mail that was sent there. The caller is signed in to the account it is
-    /// for: a click in a mail that a stranger has caused gives no address to the stranger's account.
+    /// Verifies a new address with the token from the email sent to it. The caller must be signed in to the account
+    /// that the token belongs to, so that a click in an email that a stranger has caused gives no address to the
+    /// stranger's account.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 403 `LINK_OF_ANOTHER` for a caller with another account, when the token stays good; 409
-    /// `EMAIL_TAKEN`.
+    /// 400 `TOKEN_INVALID`; 403 `LINK_OF_ANOTHER` for a caller with another account, in which case the token stays
+    /// valid; 409 `EMAIL_TAKEN`.
     pub(crate) async fn confirm_new_email(&self, caller: &Identity, token: &str) -> Result<(), Error> {
         let user = self.own(caller).await?.id;
         if self.0.one_time.look(Purpose::ChangeEmail, token).await?.user_id != user {
-            let message = "this link is for another account: sign in to the one whose address is to change";
+            let message = "this link belongs to another account; sign in to the account whose address is to change";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "LINK_OF_ANOTHER", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -53,12 +55,14 @@ impl Accounts {
         let account = store::lock(&mut tx, user).await?.ok_or_else(one_time::invalid)?;
         let email = row.data.ok_or_else(one_time::invalid)?;
         if store::lock_by_email(&mut tx, &email).await?.is_some_and(|other| other.id != user) {
-            // Whoever holds the token reads that address's mail, so this tells them nothing new.
-            return Err(http::Error::conflict("EMAIL_TAKEN", "another account has this address by now").into());
+            // The holder of the token reads this address's mail, so the response reveals nothing new.
+            return Err(
+                http::Error::conflict("EMAIL_TAKEN", "another account has this address now; use another").into()
+            );
         }
         store::set_email(&mut tx, user, &email, self.0.clock.now()).await?;
         self.0.lockout.clear_in(&mut tx, &email).await?;
-        // Links in the old mailbox are good for nothing any more.
+        // Revokes the links in the old mailbox.
         self.0.one_time.revoke_all_in(&mut tx, user).await?;
         let details = json!({ "before": account.email, "after": email });
         self.record_in(&mut tx, "account.email_changed", &account, Some(user), Some(details)).await?;

@@ -1,4 +1,4 @@
-//! The seam to second factors: accounts ask whether a user has one, and hand over.
+//! The extension point for second factors: the trait that modules implement, and what accounts ask of it.
 
 use std::{fmt, sync::Arc};
 
@@ -8,14 +8,14 @@ use omnistack_core::{db::Tx, identity::UserId};
 use super::Accounts;
 use crate::Error;
 
-/// Knows which second factors users have.
+/// A source of second factors: reports which ones each user has.
 ///
 /// ```
 /// use omnistack_auth::{Error, account::SecondFactorSource};
 /// use omnistack_core::{async_trait, identity::UserId};
 /// use std::collections::HashSet;
 ///
-/// /// Who has a card that opens the doors.
+/// /// The users who have a card that opens the doors.
 /// struct Cards(HashSet<UserId>);
 ///
 /// #[async_trait]
@@ -36,15 +36,16 @@ use crate::Error;
 /// ```
 #[async_trait]
 pub trait SecondFactorSource: Send + Sync + 'static {
-    /// By which ways the user can show a second factor: `totp`, `card`. None for a user without one. At a sign-in it is
-    /// asked before the session's transaction begins, so whoever adds a factor ends the user's sessions afterwards.
+    /// Returns the names of the second factors that the user can present, such as `totp` or `card`; empty if the user
+    /// has none. A sign-in calls this before its own transaction begins, so code that adds a factor must revoke the
+    /// user's sessions afterwards.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error if the source cannot be read, for example if the database fails; the sign-in fails then.
     async fn of(&self, user: UserId) -> Result<Vec<String>, Error>;
 }
 
-/// Which second factors users have: codes of an app, and, where a module provides this, its own besides.
+/// The second factors that an app's modules provide, in addition to the built-in ones.
 ///
 /// ```
 /// use omnistack_auth::account::SecondFactors;
@@ -64,7 +65,7 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 ///     }
 ///
 ///     fn register(&self, registry: &mut Registry) {
-///         // From now on nobody who has a card signs in without it.
+///         // From now on, users who have a card cannot sign in without it.
 ///         registry.provide(SecondFactors::new(Cards));
 ///     }
 /// }
@@ -80,18 +81,19 @@ pub trait SecondFactorSource: Send + Sync + 'static {
 pub struct SecondFactors(Vec<Arc<dyn SecondFactorSource>>);
 
 impl SecondFactors {
-    /// As this source says.
+    /// Creates a set with one source.
     pub fn new(source: impl SecondFactorSource) -> Self {
         Self::default().and(source)
     }
 
-    /// And as this one says.
+    /// Adds another source.
     #[must_use]
     pub fn and(mut self, source: impl SecondFactorSource) -> Self {
         self.0.push(Arc::new(source));
         self
     }
 
+    /// Returns the second factors of a user from all sources.
     pub(crate) async fn of(&self, user: UserId) -> Result<Vec<String>, Error> {
         let mut ways = Vec::new();
         for source in &self.0 {
@@ -102,7 +104,7 @@ impl SecondFactors {
 }
 
 impl Accounts {
-    /// By which ways a user can show a second factor, as of now.
+    /// Returns the names of the second factors that a user has now.
     pub(super) async fn second_factors_of(&self, user: UserId) -> Result<Vec<String>, Error> {
         let own = self.0.factors.of(user).await?;
         let mut tx = self.0.db.all_tenants().read().await?;
@@ -111,8 +113,9 @@ impl Accounts {
         Ok(ways)
     }
 
-    /// By which ways a user whose row is held can show a second factor, until the transaction ends; `own` are those of the
-    /// app's own. A passkey is one where there is another: by itself it is a way in, and asked of nobody who has a password.
+    /// Returns the names of the second factors of a user whose row is locked, valid until the transaction ends. `own`
+    /// are those that the app's modules provide. A passkey counts as a second factor only if the user has another
+    /// one: by itself it is a sign-in method, and is not required after a password.
     pub(super) async fn second_factors_in(
         &self,
         tx: &mut Tx,

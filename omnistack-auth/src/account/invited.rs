@@ -1,4 +1,4 @@
-//! Registering with an invitation.
+//! Registration by an invitation.
 
 use omnistack_core::{db::ErrorKind, http};
 use serde_json::Value;
@@ -13,13 +13,15 @@ use crate::{
 };
 
 impl Accounts {
-    /// Makes the account of the address an invitation was sent to, lets it join, and signs it in. The token came by mail, so
-    /// the address is its holder's; what somebody else had registered with that address and never confirmed is theirs from
-    /// now on, with another password.
+    /// Creates the account of the address that an invitation was sent to, accepts the invitation and signs the user
+    /// in. The token came by email, so the address counts as verified. If the address was registered before and never
+    /// verified, the account is taken over: the credentials of that registration are deleted and the password is
+    /// replaced.
     ///
     /// # Errors
-    /// 404 `INVITATION_INVALID`; 409 `ACCOUNT_EXISTS` for an address whose account is confirmed: it signs in and accepts; 422
-    /// for a password that is not taken, when the invitation stays good; what [`Invitations::accept_in`] returns.
+    /// 404 `INVITATION_INVALID`; 409 `ACCOUNT_EXISTS` for an address with a verified account, whose user signs in and
+    /// accepts instead; 422 for a refused password, in which case the invitation stays valid; any error of
+    /// [`Invitations::accept_in`].
     pub(crate) async fn register_invited(
         &self,
         invitations: &Invitations,
@@ -27,7 +29,7 @@ impl Accounts {
         (name, password): (&str, &Password),
         visitor: &Visitor,
     ) -> Result<SignedIn, Error> {
-        // Nothing is hashed for a made-up token.
+        // The token is checked before anything is hashed.
         let invited = invitations.of_token(token).await?.ok_or_else(invitation::invalid)?;
         let known = store::by_email(&self.0.db, &invited.email).await?;
         if known.is_some_and(|account| account.email_verified_at.is_some()) {
@@ -36,7 +38,7 @@ impl Accounts {
         self.judge("password", password, Some(&invited.email), false).await?;
         let hash = self.0.passwords.hash(password).await?;
         match self.try_register_invited(invitations, token, (name, &hash), visitor).await {
-            // Two at once: one of them was first, and used the invitation up.
+            // Another transaction has registered the address and used up the invitation.
             Err(error) if error.database_kind() == Some(ErrorKind::Unique) => Err(invitation::invalid().into()),
             done => done,
         }
@@ -81,5 +83,5 @@ impl Accounts {
 }
 
 fn exists() -> http::Error {
-    http::Error::conflict("ACCOUNT_EXISTS", "there is an account of this address: sign in with it, and accept")
+    http::Error::conflict("ACCOUNT_EXISTS", "an account with this address exists; sign in to it, then accept")
 }

@@ -1,8 +1,9 @@
-//! Devices that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with Device Cookies").
+//! Known devices: browsers that have signed in to an account before (OWASP, "Slow Down Online Guessing Attacks with
+//! Device Cookies").
 //!
-//! A browser that has signed in keeps a cookie that says to which address. Wrong passwords of such a browser are counted by
-//! themselves, so a stranger who uses up the tries of an account delays no device of its user. The cookie is sealed, so
-//! it can only come from a sign-in, and it signs in no user by itself.
+//! A browser keeps a sealed cookie that contains the address of its last sign-in. Wrong passwords from such a browser
+//! are counted separately, so a stranger who causes a lockout of an account does not lock out its user's devices.
+//! Because the cookie is sealed, only a sign-in can create it; the cookie alone signs no user in.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::Accounts;
 use crate::Error;
 
-/// How long a device is known after its last sign-in.
+/// The time for which a device is known after its last sign-in.
 pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
 /// The content of the sealed cookie.
@@ -26,13 +27,13 @@ pub(crate) const KNOWN_DEVICE_TTL: Duration = Duration::from_secs(180 * 24 * 60 
 struct KnownDevice {
     /// The address that signed in, in its normal form.
     email: String,
-    /// Random, new at each sign-in: what wrong passwords are counted by.
+    /// A random id, new at each sign-in, under which wrong passwords are counted.
     id: String,
     expires: Timestamp,
 }
 
 impl Accounts {
-    /// Returns the cookie of a device that has just signed in to the account of this address.
+    /// Returns the known-device cookie for a device that has just signed in to the account with this address.
     pub(super) fn seal_known_device(&self, email: &str) -> Result<SecretString, Error> {
         let id = Token::random().expose().to_owned();
         let device = KnownDevice { email: email.to_owned(), id, expires: self.0.clock.now() + KNOWN_DEVICE_TTL };
@@ -40,7 +41,8 @@ impl Accounts {
         Ok(self.0.ring.seal(text, &place())?.into())
     }
 
-    /// Returns the id of the device whose cookie this is, if it has signed in to the account of this address.
+    /// Returns the id of a device from its cookie. Returns `None` if the cookie is invalid or expired, or is for
+    /// another address.
     pub(super) fn open_known_device(&self, cookie: &str, email: &str) -> Option<String> {
         let text = self.0.ring.open_text(cookie, &place()).ok()?;
         let device: KnownDevice = serde_json::from_str(text.expose_secret()).ok()?;

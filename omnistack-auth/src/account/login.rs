@@ -1,4 +1,4 @@
-//! Signing in and out.
+//! Sign-in by password or magic link, and its completion with a second factor.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     users::{checked_email, normal_email},
 };
 
-/// What came of a sign-in.
+/// The outcome of a sign-in.
 ///
 /// ```
 /// use omnistack_auth::{Error, account::{Accounts, SignedIn, Visitor}, password::Password};
@@ -38,13 +38,13 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub enum SignedIn {
-    /// A session has begun.
+    /// The session, if no second factor is needed.
     Tokens(Tokens),
-    /// A second factor is to be shown first.
+    /// The challenge, if a second factor is required first.
     SecondFactor(Challenge),
 }
 
-/// Half a sign-in: what came first was right.
+/// A sign-in that waits for its second factor; the first factor was right.
 ///
 /// ```
 /// use omnistack_auth::{Error, account::{Accounts, Challenge, Visitor}, session::Tokens};
@@ -55,7 +55,7 @@ pub enum SignedIn {
 /// async fn go_on(accounts: &Accounts, half: &Challenge, shown: &str, from: &Visitor) -> Result<Tokens, Error> {
 ///     let token = half.token.expose_secret();
 ///     if half.methods.iter().any(|way| way == "card") {
-///         // A factor of the app's own.
+///         // A second factor that the app provides.
 ///         return accounts.finish(token, from, async |user| Ok(number_of_card(user) == shown)).await;
 ///     }
 ///     accounts.finish_with_code(token, shown, from).await
@@ -63,23 +63,23 @@ pub enum SignedIn {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Challenge {
-    /// Good once, for [`finish`](Accounts::finish) with a second factor.
+    /// The one-time token of the challenge, for [`finish`](Accounts::finish).
     pub token: SecretString,
-    /// The ways its user has.
+    /// The second factors that the user can present, such as `totp`.
     pub methods: Vec<String>,
-    /// How long it is good.
+    /// The time until the challenge expires.
     pub expires_in: Duration,
 }
 
-/// How somebody has shown who they are.
+/// The sign-in method that a user has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum How {
     Password,
     MagicLink,
-    /// With a provider.
+    /// An identity provider.
     Social,
-    /// With a new account, by an invitation.
+    /// The registration of a new account by an invitation.
     Invitation,
     #[cfg(feature = "passkeys")]
     Passkey,
@@ -99,13 +99,13 @@ impl How {
 }
 
 impl Accounts {
-    /// Signs in with a password.
+    /// Signs a user in with an email address and a password.
     ///
     /// # Errors
-    /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and for no account; 429 `TOO_MANY_ATTEMPTS`; 503
+    /// 401 `CREDENTIALS_INVALID`, the same for a wrong password and an unknown account; 429 `TOO_MANY_ATTEMPTS`; 503
     /// `HASHING_BUSY`; and, only with the right password, 403 `EMAIL_NOT_VERIFIED` and `ACCOUNT_DISABLED`.
     pub async fn sign_in(&self, email: &str, password: &Password, visitor: &Visitor) -> Result<SignedIn, Error> {
-        // What is no address is counted and answered like one without an account.
+        // Malformed addresses are counted, and get the same response, as addresses without an account.
         let email = normal_email(email).unwrap_or_else(|| email.trim().to_lowercase());
         let device = visitor.known_device.as_deref().and_then(|device| self.open_known_device(device, &email));
         let attempt = match &device {
@@ -113,7 +113,7 @@ impl Accounts {
             None => self.0.lockout.attempt(&email, visitor.address).await?,
         };
         match self.try_password(&email, password, visitor, &attempt).await {
-            // It was not looked at.
+            // The password was not checked, so the attempt does not count.
             Err(error)
                 if !error.is_refusal_of(StatusCode::UNAUTHORIZED) && !error.is_refusal_of(StatusCode::FORBIDDEN) =>
             {
@@ -141,7 +141,7 @@ impl Accounts {
         let own = self.0.factors.of(account.id).await?;
         let again = if verified.outdated { Some(self.0.passwords.hash(password).await?) } else { None };
         let mut tx = self.0.db.all_tenants().begin().await?;
-        // It may have changed while it was verified.
+        // Another transaction may have changed the password during verification.
         let now = store::lock(&mut tx, account.id).await?.filter(|now| now.password_hash.as_deref() == Some(kept));
         let Some(account) = now else { return Err(refused().into()) };
         self.0.lockout.settle_in(&mut tx, attempt, true).await?;
@@ -153,16 +153,16 @@ impl Accounts {
                 self.mail_in(&mut tx, AccountMail::Verify { user: account.id }).await?;
             }
             tx.commit().await?;
-            let message = "confirm your address first: we have sent you a mail with a link";
+            let message = "your email address is not verified; open the link in the email that we have sent you";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         self.go_on(tx, account, own, How::Password, visitor).await
     }
 
-    /// Signs in with the token of a link from a mail.
+    /// Signs a user in with the token of a magic link.
     ///
-    /// An address that was not confirmed is confirmed by it, and what its registration had set is forgotten: the
-    /// registration did not prove who reads the address's mail.
+    /// The link also verifies an address that was not verified; the credentials that its registration had set are
+    /// deleted then, because the registration did not prove who reads the address's mail.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 403 `ACCOUNT_DISABLED`.
@@ -181,13 +181,14 @@ impl Accounts {
         self.go_on(tx, account, own, How::MagicLink, visitor).await
     }
 
-    /// Asks for a link that signs in. Nothing tells whether there is such a user.
+    /// Requests a magic link by email. Succeeds alike whether or not the address has an account. Fails with 422 for a
+    /// malformed address, and with 429 if the client's address has requested too many emails.
     pub(crate) async fn ask_for_link(&self, email: &str, visitor: &Visitor) -> Result<(), Error> {
         let email = checked_email(email)?;
         self.ask_in(Purpose::MagicLink, AccountMail::MagicLink { email: email.clone() }, &email, visitor).await
     }
 
-    /// The same work, whoever it is about.
+    /// Requests an email with a link. The work is the same whether or not the address has an account.
     pub(super) async fn ask_in(
         &self,
         link: Purpose,
@@ -203,12 +204,12 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    /// Finishes a sign-in whose user has shown a second factor. The challenge is used up first, and is so whatever comes
-    /// of it: who tries codes begins with the password each time.
+    /// Completes a sign-in for which the user has presented a second factor. The challenge is used up first, also if
+    /// the factor turns out to be wrong: a client that guesses codes starts with the password each time.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID` for a challenge that is not good; 401 `SECOND_FACTOR_INVALID` if nothing was shown; what `shown`
-    /// returns.
+    /// 400 `TOKEN_INVALID` for an invalid challenge; 401 `SECOND_FACTOR_INVALID` if `shown` returns `false`; 403
+    /// `ACCOUNT_DISABLED`; any error that `shown` returns.
     pub async fn finish<F: Future<Output = Result<bool, Error>>>(
         &self,
         challenge: &str,
@@ -228,7 +229,7 @@ impl Accounts {
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
             tx.commit().await?;
-            let message = "what was shown is not right, or was used before; sign in again";
+            let message = "the second factor is wrong or was used before; sign in again";
             return Err(http::Error::new(StatusCode::UNAUTHORIZED, "SECOND_FACTOR_INVALID", message).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -236,8 +237,10 @@ impl Accounts {
         self.begin(tx, account, how, true, visitor).await
     }
 
-    /// What was shown first was right. The row of the account is held, so that a factor that is added meanwhile is asked for,
-    /// or ends the session that begins here; `own` are the second factors of the app's own.
+    /// Continues a sign-in whose first factor was right: starts a session, or returns a challenge if the user has a
+    /// second factor. The account's row is locked, so a second factor that is added at the same time is either
+    /// required here or revokes the session that starts here. `own` are the second factors that the app's modules
+    /// provide.
     pub(super) async fn go_on(
         &self,
         mut tx: Tx,
@@ -258,6 +261,8 @@ impl Accounts {
         Ok(SignedIn::SecondFactor(Challenge { token: token.into_secret(), methods, expires_in }))
     }
 
+    /// Starts a session for an account whose row is locked, and commits. Signing in cancels a scheduled deletion.
+    /// Fails with 403 `ACCOUNT_DISABLED`.
     pub(super) async fn begin(
         &self,
         mut tx: Tx,
@@ -292,7 +297,8 @@ impl Accounts {
         Ok(tokens)
     }
 
-    /// Records a wrong password, of an account and of none alike; no more than a replica's share of them.
+    /// Records a wrong password, the same for known and unknown accounts, up to this process's rate limit for such
+    /// entries.
     async fn record_failure(
         &self,
         account: Option<&Account>,
@@ -301,7 +307,7 @@ impl Accounts {
     ) -> Result<(), Error> {
         if !self.0.recorded.check(&(), 1).allowed {
             tracing::warn!(target: "omnistack::auth", address = visitor.device.address,
-                "a sign-in failed; there are too many for the audit log");
+                "a sign-in failed; it is not in the audit log, because there were too many");
             return Ok(());
         }
         let details = super::from(visitor, json!({ "tries": attempt.counted }));
@@ -310,7 +316,7 @@ impl Accounts {
             Some(account) => {
                 self.record_in(&mut tx, "account.sign_in_failed", account, None, Some(details)).await?;
             }
-            // What was typed is not kept: people type passwords there.
+            // The typed address is not recorded, because users mistype passwords into that field.
             None => {
                 let entry = omnistack_core::audit::AuditEntry::new("account.sign_in_failed").with(details);
                 self.0.audit.record_in(&mut tx, entry).await?;
@@ -320,11 +326,12 @@ impl Accounts {
     }
 }
 
+/// Fails with 403 `ACCOUNT_DISABLED` if an operator has disabled the account.
 pub(super) fn enabled(account: &Account) -> Result<(), Error> {
     if account.disabled_at.is_none() {
         return Ok(());
     }
-    let message = "this account is locked; ask the operators of the app";
+    let message = "this account is disabled; contact the operators of the app";
     Err(http::Error::new(StatusCode::FORBIDDEN, "ACCOUNT_DISABLED", message).into())
 }
 
@@ -334,6 +341,6 @@ pub(super) fn challenge_invalid() -> http::Error {
 }
 
 fn refused() -> http::Error {
-    let message = "there is no such account, or this is not its password";
+    let message = "the email address or the password is wrong; try again or reset the password";
     http::Error::new(StatusCode::UNAUTHORIZED, "CREDENTIALS_INVALID", message)
 }

@@ -1,4 +1,4 @@
-//! Somebody who operates the app, when nobody does.
+//! The creation of the first operator.
 
 use std::{
     fmt,
@@ -25,15 +25,15 @@ use crate::{
     users::{NewUser, normal_email},
 };
 
-/// Who it is in development, where nobody says.
-const EMAIL: &str = "owner@example.com";
+/// The address of the first operator in development, if none is set.
+const DEVELOPMENT_EMAIL: &str = "owner@example.com";
 
-/// The account that was made at this start, if one was, and its password: for development.
+/// The account that was created at this start, if any, and its password. Used in development only.
 #[derive(Clone, Default)]
 pub(crate) struct FirstOwner(Arc<OnceLock<(String, SecretString)>>);
 
 impl FirstOwner {
-    /// What is printed at start; nothing when no account was made.
+    /// Returns the line that is printed at start; empty if no account was created.
     pub(crate) fn line(&self) -> String {
         let made = self.0.get();
         made.map(|(email, password)| format!("{email}, password {} (shown once)", password.expose_secret()))
@@ -48,14 +48,15 @@ impl fmt::Debug for FirstOwner {
 }
 
 impl Accounts {
-    /// Makes an operator if there is none: the user of `AUTH_OWNER_EMAIL`, or a new one. An account whose address is not
-    /// confirmed counts as none: anybody may have registered it, so everything that was set with it is forgotten. A user who
-    /// was made so, or anew, has no password and gets a link to choose one by mail. In development the address is
-    /// `owner@example.com` where none is set, and the password is shown.
+    /// Creates an operator if the app has none: makes the user with the address `AUTH_OWNER_EMAIL` an operator, or
+    /// creates that user. An account whose address is not verified is taken over, because its registration did not
+    /// prove who owns the address: all of its credentials are deleted. A user created or taken over has no password
+    /// and gets an email with a link to set one. In development, the address defaults to `owner@example.com` and the
+    /// password is printed.
     pub(crate) async fn make_first_owner(&self, shown: Option<&FirstOwner>) -> Result<(), Error> {
         let wanted = self.0.settings.owner.as_deref().and_then(normal_email);
-        let Some(email) = wanted.or_else(|| shown.map(|_| EMAIL.to_owned())) else { return Ok(()) };
-        // An account has a tenant of its own, which is made here.
+        let Some(email) = wanted.or_else(|| shown.map(|_| DEVELOPMENT_EMAIL.to_owned())) else { return Ok(()) };
+        // The user's own tenant is created here, so the transaction spans all tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         if !admin::operators(&mut tx).await?.is_empty() {
             return Ok(());
@@ -86,7 +87,7 @@ impl Accounts {
                 (new.email_verified, new.operator, new.password_hash) = (true, true, hash);
                 match self.0.users.create_in(&mut tx, new).await {
                     Ok(made) => made.user,
-                    // Another process was first.
+                    // Another process has created the user.
                     Err(error) if error.database_kind() == Some(ErrorKind::Unique) => return Ok(()),
                     Err(error) => return Err(error),
                 }

@@ -1,4 +1,4 @@
-//! Passkeys of an account: adding one, taking it away, and signing in with it.
+//! Passkeys of an account: adding, renaming and removing them, and sign-in with them.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -14,7 +14,7 @@ use crate::{
     Error,
     mail::FactorChange,
     one_time::Purpose,
-    passkey::{Ceremony, LONGEST_ID, MOST, Passkey, PasskeyId, Refusal, RelyingParty},
+    passkey::{Ceremony, MAX_CREDENTIAL_ID_BYTES, MAX_PASSKEYS_PER_USER, Passkey, PasskeyId, Refusal, RelyingParty},
     session::Tokens,
     store::{
         account::{self as store, Account},
@@ -22,27 +22,27 @@ use crate::{
     },
 };
 
-/// What a page brings back: its token, and what the device has signed.
+/// The page's token of a ceremony and the credential that the device has signed.
 pub(crate) struct Shown {
     pub(crate) ceremony: String,
     pub(crate) credential: PublicKeyCredential,
 }
 
 impl Accounts {
+    /// Returns the relying party. Fails with 404 if passkeys are disabled.
     fn party(&self) -> Result<&RelyingParty, Error> {
         Ok(self.0.passkeys.as_ref().ok_or_else(|| http::Error::not_found("passkey"))?)
     }
 
-    /// The caller's, the oldest first.
+    /// Returns the caller's passkeys, the oldest first.
     pub(crate) async fn passkeys(&self, caller: &Identity) -> Result<Vec<Passkey>, Error> {
         Ok(passkey::of_user(&self.0.db, self.own(caller).await?.id).await?)
     }
 
-    /// What makes a passkey of the caller's.
+    /// Starts the creation of a passkey for the caller. Returns the options for the browser.
     ///
     /// # Errors
-    /// 403 `EMAIL_NOT_VERIFIED`, as for other factors; 401 `SECOND_FACTOR_REQUIRED` for who has a second factor and has not
-    /// shown it: what is added is worth as much.
+    /// 403 `EMAIL_NOT_VERIFIED` and 401 `SECOND_FACTOR_REQUIRED`, as for all second factors.
     pub(crate) async fn begin_passkey(&self, caller: &Identity) -> Result<Ceremony, Error> {
         let account = self.own(caller).await?;
         self.may_add_factor(caller, &account).await?;
@@ -54,11 +54,11 @@ impl Accounts {
         Ok(Ceremony { token: token.into_secret(), options })
     }
 
-    /// Keeps the passkey a device has made.
+    /// Adds the passkey that a device has created.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 422 for what no device of the caller's has made for this site and now; 409 `PASSKEY_EXISTS` and
-    /// `TOO_MANY_PASSKEYS`.
+    /// 400 `TOKEN_INVALID`; 422 for a credential that was not created for this site in this ceremony with user
+    /// verification; 409 `PASSKEY_EXISTS` and `TOO_MANY_PASSKEYS`.
     pub(crate) async fn add_passkey(
         &self,
         caller: &Identity,
@@ -70,21 +70,21 @@ impl Accounts {
         let account = self.own(caller).await?;
         self.may_add_factor(caller, &account).await?;
         let state = self.take(Purpose::AddPasskey, ceremony, account.id).await?;
-        let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= LONGEST_ID);
+        let created = self.party()?.created(&state, made)?.ok().filter(|(id, _)| id.len() <= MAX_CREDENTIAL_ID_BYTES);
         let Some(created) = created else {
-            let message = "is no passkey made for this site and now, by a device that knows its user";
+            let message = "is not a passkey created for this site, now and with user verification; try again";
             return Err(http::Error::invalid([FieldProblem::new("credential", message)]).into());
         };
         let now = self.0.clock.now();
         let passkey = Passkey { id: PasskeyId::new(now), name, created_at: now, last_used_at: None };
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
-        if passkey::count(&mut tx, account.id).await? >= MOST {
-            let message = "you have as many passkeys as one may have: remove one first";
+        if passkey::count(&mut tx, account.id).await? >= MAX_PASSKEYS_PER_USER {
+            let message = "you have the maximum number of passkeys; remove one first";
             return Err(http::Error::conflict("TOO_MANY_PASSKEYS", message).into());
         }
         if !passkey::insert(&mut tx, account.id, &passkey, created).await? {
-            return Err(http::Error::conflict("PASSKEY_EXISTS", "this passkey is known already").into());
+            return Err(http::Error::conflict("PASSKEY_EXISTS", "this passkey is already registered").into());
         }
         self.passkey_changed_in(&mut tx, &account, FactorChange::PasskeyAdded, &passkey, visitor).await?;
         tx.commit().await?;
@@ -104,7 +104,7 @@ impl Accounts {
         self.mail_in(tx, crate::mail::AccountMail::SecondFactor { user: account.id, change }).await
     }
 
-    /// Calls a passkey of the caller's something else.
+    /// Renames a passkey of the caller. Fails with 404 if the caller has no such passkey.
     pub(crate) async fn rename_passkey(
         &self,
         caller: &Identity,
@@ -122,11 +122,11 @@ impl Accounts {
         Ok(renamed)
     }
 
-    /// Takes a passkey of the caller's away, and ends every other session. `offered` knows the issuers of the providers
-    /// there are.
+    /// Removes a passkey of the caller and revokes every other session. `offered` returns whether an issuer belongs
+    /// to a provider of the app.
     ///
     /// # Errors
-    /// 404 for none; 409 `LAST_WAY_IN` when nothing would be left to sign in with.
+    /// 404 for an unknown passkey; 409 `LAST_WAY_IN` if no sign-in method would be left.
     pub(crate) async fn remove_passkey(
         &self,
         caller: &Identity,
@@ -138,11 +138,11 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
         let name = passkey::remove(&mut tx, user, id).await?.ok_or_else(|| http::Error::not_found("passkey"))?;
-        // A link can be sent to an address that is confirmed, with a password or without.
+        // An account with a verified address can always get a magic link, with or without a password.
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         let elsewhere = store::elsewhere(&mut tx, user).await?;
         if !by_mail && !elsewhere.iter().any(|one| offered(&one.issuer)) && passkey::count(&mut tx, user).await? == 0 {
-            let message = "there would be no way left to sign in; confirm an address or add another passkey first";
+            let message = "this is the last sign-in method; verify an email address or add another passkey first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         let change = FactorChange::PasskeyRemoved;
@@ -156,7 +156,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// What has a device show whose it is. Anybody may ask: nothing in it is about anybody.
+    /// Starts a sign-in with a passkey. Returns options for the browser that are the same for every user.
     pub(crate) async fn ask_for_passkey(&self) -> Result<Ceremony, Error> {
         let (options, state) = self.party()?.ask(&[])?;
         let mut tx = self.0.db.begin().await?;
@@ -165,15 +165,15 @@ impl Accounts {
         Ok(Ceremony { token: token.into_secret(), options })
     }
 
-    /// Signs in who has shown a passkey. It counts as two factors.
+    /// Signs in the user who has presented a passkey. It counts as two factors.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 401 `PASSKEY_REFUSED`, whatever the reason; with a passkey that is good, 403
+    /// 400 `TOKEN_INVALID`; 401 `PASSKEY_REFUSED`, whatever the reason; and, only with a valid passkey, 403
     /// `ACCOUNT_DISABLED`.
     pub(crate) async fn sign_in_by_passkey(&self, shown: &Shown, visitor: &Visitor) -> Result<Tokens, Error> {
         let mut tx = self.0.db.begin().await?;
         let state = self.0.one_time.take_from_anybody_in(&mut tx, Purpose::Passkey, &shown.ceremony).await?;
-        // Used up, whatever comes of it.
+        // The ceremony is used up, also if the passkey is refused.
         tx.commit().await?;
         let state = state.ok_or_else(over)?;
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -187,7 +187,8 @@ impl Accounts {
         }
     }
 
-    /// Who has shown this passkey; the row of that user is held from here on.
+    /// Verifies a passkey. Returns the account it belongs to, with its row locked, or the reason for the refusal. If
+    /// `expected` is set, the passkey must belong to that user.
     async fn judge_in(
         &self,
         tx: &mut Tx,
@@ -199,7 +200,7 @@ impl Accounts {
         let unknown = || Ok(Err((None, Refusal::Unknown)));
         let user = match (party.whose(shown), expected) {
             (Some((user, _)), None) => UserId::from_uuid(user),
-            // A device may leave out whose it is where it was asked for one of its own.
+            // A device may leave out the user handle if it was asked for the credentials of one user.
             (whose, Some(user)) if whose.is_none_or(|(whose, _)| whose == user.uuid()) => user,
             _ => return unknown(),
         };
@@ -215,7 +216,7 @@ impl Accounts {
         }
     }
 
-    /// Records what was refused; no more than a replica's share of it.
+    /// Records a refused passkey, up to this process's rate limit for such entries.
     async fn refuse_in(
         &self,
         tx: &mut Tx,
@@ -226,7 +227,7 @@ impl Accounts {
         let reason = refusal.as_str();
         if refusal != Refusal::Counter && !self.0.recorded.check(&(), 1).allowed {
             tracing::warn!(target: "omnistack::auth", address = visitor.device.address, reason,
-                "a passkey was refused; there are too many for the audit log");
+                "a passkey was refused; it is not in the audit log, because there were too many");
             return Ok(());
         }
         let details = super::from(visitor, json!({ "how": "passkey", "reason": reason }));
@@ -239,11 +240,12 @@ impl Accounts {
         }
     }
 
-    /// What has a device show that it is this user's.
+    /// Starts a ceremony in which a user presents one of their passkeys. Fails with 409 `NO_PASSKEY` if the user has
+    /// none.
     async fn ask_user(&self, user: UserId) -> Result<Ceremony, Error> {
         let known = self.credentials(user).await?;
         if known.is_empty() {
-            return Err(http::Error::conflict("NO_PASSKEY", "there is no passkey to be shown").into());
+            return Err(http::Error::conflict("NO_PASSKEY", "there is no passkey; use another second factor").into());
         }
         let (options, state) = self.party()?.ask(&known)?;
         let mut tx = self.0.db.begin().await?;
@@ -252,7 +254,8 @@ impl Accounts {
         Ok(Ceremony { token: token.into_secret(), options })
     }
 
-    /// Whether this is a passkey of the user's.
+    /// Returns whether the credential is a valid passkey of the user. Fails with 400 `TOKEN_INVALID` for an invalid
+    /// ceremony.
     async fn shows_passkey(&self, user: UserId, shown: &Shown, visitor: &Visitor) -> Result<bool, Error> {
         let state = self.take(Purpose::ShowPasskey, &shown.ceremony, user).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
@@ -264,7 +267,7 @@ impl Accounts {
         Ok(judged.is_ok())
     }
 
-    /// What has a device show a passkey as the second factor of a sign-in. The challenge stays good.
+    /// Starts a ceremony for a passkey as the second factor of a sign-in. The challenge stays valid.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 409 `NO_PASSKEY`.
@@ -274,10 +277,10 @@ impl Accounts {
         self.ask_user(row.user_id).await
     }
 
-    /// Finishes a sign-in with a passkey as its second factor.
+    /// Completes a sign-in with a passkey as its second factor.
     ///
     /// # Errors
-    /// As of [`finish`](Self::finish).
+    /// Those of [`finish`](Self::finish).
     pub(crate) async fn finish_with_passkey(
         &self,
         challenge: &str,
@@ -287,15 +290,17 @@ impl Accounts {
         self.finish(challenge, visitor, |user| self.shows_passkey(user, shown, visitor)).await
     }
 
-    /// What has a device show a passkey of the caller's.
+    /// Starts a ceremony in which the caller presents a passkey. Fails with 409 `NO_PASSKEY` if the caller has none.
     pub(crate) async fn ask_caller(&self, caller: &Identity) -> Result<Ceremony, Error> {
         self.ask_user(self.own(caller).await?.id).await
     }
 
-    /// Notes that the caller's session has shown a second factor now.
+    /// Verifies a passkey of the caller and records that the caller's session has presented a second factor now
+    /// (step-up authentication).
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 422 for a passkey that is not theirs; 403 for a caller without a session of their own.
+    /// 400 `TOKEN_INVALID`; 422 for a passkey that does not belong to the caller; 403 for a caller without a session
+    /// of this app.
     pub(crate) async fn show_passkey(
         &self,
         caller: &Identity,
@@ -303,10 +308,11 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<Proof, Error> {
         let account = self.own(caller).await?;
-        let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a passkey"))?;
+        let session = caller
+            .session
+            .ok_or_else(|| http::Error::forbidden("a passkey needs a session of this app; sign in first"))?;
         if !self.shows_passkey(account.id, shown, visitor).await? {
-            return Err(http::Error::invalid([FieldProblem::new("credential", "is no passkey of yours")]).into());
+            return Err(http::Error::invalid([FieldProblem::new("credential", "is not one of your passkeys")]).into());
         }
         self.0.sessions.prove(session, true).await
     }
@@ -316,7 +322,8 @@ impl Accounts {
         Ok(rows.into_iter().map(|row| row.credential).collect())
     }
 
-    /// What is kept of a ceremony of this user's, which is used up.
+    /// Uses up a ceremony of the user and returns its stored state. Fails with 400 `TOKEN_INVALID` if the ceremony is
+    /// not valid.
     async fn take(&self, purpose: Purpose, ceremony: &str, user: UserId) -> Result<String, Error> {
         let mut tx = self.0.db.begin().await?;
         let row = self.0.one_time.take_in(&mut tx, purpose, ceremony).await?;
@@ -326,11 +333,11 @@ impl Accounts {
 }
 
 fn over() -> http::Error {
-    let message = "this was not begun here, was used or has expired; begin anew";
+    let message = "the ceremony is not valid, was used or has expired; start again";
     http::Error::bad_request("TOKEN_INVALID", message)
 }
 
 fn refused() -> http::Error {
-    let message = "this passkey does not sign in here";
+    let message = "the passkey was refused; use another sign-in method";
     http::Error::new(StatusCode::UNAUTHORIZED, "PASSKEY_REFUSED", message)
 }

@@ -1,4 +1,4 @@
-//! Registering, and confirming the address.
+//! Registration, and verification of the email address.
 
 use omnistack_core::{
     db::{ErrorKind, Tx},
@@ -19,10 +19,12 @@ use crate::{
 };
 
 impl Accounts {
-    /// Registers an address. Nothing tells whether it was new: its owner learns by mail.
+    /// Registers an email address. The response does not reveal whether the address was new; its owner gets an email.
     ///
-    /// Until an address is confirmed, the last registration sets its password and forgets what the one before had set:
-    /// [`verify_email`](Self::verify_email) makes none good that the reader of the mail does not know.
+    /// Until an address is verified, each registration replaces the password of the one before and deletes the
+    /// credentials that it had set. [`verify_email`](Self::verify_email) therefore accepts only a password that the
+    /// reader of the mail knows. Fails with 403 if registration is closed, and with 422 for a refused address or
+    /// password.
     pub(crate) async fn register(
         &self,
         email: &str,
@@ -31,13 +33,13 @@ impl Accounts {
         visitor: &Visitor,
     ) -> Result<(), Error> {
         if !self.0.settings.registration {
-            return Err(http::Error::forbidden("accounts are made by invitation only").into());
+            return Err(http::Error::forbidden("registration is closed; ask for an invitation").into());
         }
         let email = checked_email(email)?;
         self.judge("password", password, Some(&email), false).await?;
         let hash = self.0.passwords.hash(password).await?;
         match self.try_register(&email, &hash, name, visitor).await {
-            // Two at once: one of them was first.
+            // Of two simultaneous registrations the second finds the account of the first.
             Err(error) if error.database_kind() == Some(ErrorKind::Unique) => {
                 self.try_register(&email, &hash, name, visitor).await
             }
@@ -46,14 +48,15 @@ impl Accounts {
     }
 
     async fn try_register(&self, email: &str, hash: &str, name: &str, visitor: &Visitor) -> Result<(), Error> {
-        // The tenant of the new user is made here.
+        // This creates the new user's tenant, so the transaction spans all tenants.
         let mut tx = self.0.db.all_tenants().begin().await?;
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
-        // Counts of mails come after the row of the user, as they do at sign-in, so that no two wait for each other.
+        // The counters of emails are locked after the user's row, as at sign-in, to avoid deadlocks.
         let from = Some(super::from(visitor, Value::Null));
         let (mail, user) = match store::lock_by_email(&mut tx, email).await? {
             Some(account) if account.email_verified_at.is_some() => {
-                // As many statements as for one that is new, about nobody: the time of the answer tells nothing either.
+                // Executes as many statements as for a new address, on a user that does not exist, so that the
+                // response time reveals nothing.
                 let nobody = UserId::new(self.0.clock.now());
                 self.register_again_in(&mut tx, nobody, name, hash).await?;
                 self.record_in(&mut tx, "account.registered_again", &account, None, from).await?;
@@ -85,7 +88,7 @@ impl Accounts {
                 (AccountMail::Verify { user: made.user }, made.user)
             }
         };
-        // As many statements whether there is anything to forget or not.
+        // Runs in every case, so that the number of statements is the same.
         store::forget_credentials(&mut tx, user).await?;
         let may_mail = match &mail {
             AccountMail::Verify { .. } => self.0.lockout.may_mail_link_in(&mut tx, Purpose::VerifyEmail, email).await?,
@@ -99,7 +102,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// The password there is now, in place of the one before; sessions and links end.
+    /// Replaces the password and revokes the user's sessions and one-time tokens.
     async fn register_again_in(&self, tx: &mut Tx, user: UserId, name: &str, hash: &str) -> Result<(), Error> {
         store::register_again(tx, user, name, hash, self.0.clock.now()).await?;
         self.0.one_time.revoke_all_in(tx, user).await?;
@@ -107,9 +110,10 @@ impl Accounts {
         Ok(())
     }
 
-    /// Forgets everything by which an account could be signed in to that was registered and never confirmed: the password,
-    /// linked identities, passkeys, second factors, API keys, links and sessions. The registration did not prove
-    /// who reads the address's mail. The caller tells the sessions to forget the user once it is committed.
+    /// Deletes every credential of an account that was registered and never verified: the password, linked
+    /// identities, passkeys, second factors, API keys, one-time tokens and sessions. The registration did not prove
+    /// who reads the address's mail. The caller invalidates the user's cached sessions once the transaction is
+    /// committed.
     pub(super) async fn forget_registration_in(&self, tx: &mut Tx, user: UserId) -> Result<(), Error> {
         store::set_password(tx, user, None, self.0.clock.now()).await?;
         store::forget_credentials(tx, user).await?;
@@ -118,12 +122,13 @@ impl Accounts {
         Ok(())
     }
 
-    /// Confirms the address of a new account with the token of the mail and the password of the registration: the mail may
-    /// have come from a registration by another, and a click must not make that one's password good. The user signs in after
-    /// that. A reader of the mail without that password chooses one: [`choose_password`](Self::choose_password).
+    /// Verifies the address of a new account with the token from the email and the password of the registration. The
+    /// password is required because another person may have registered the address, and a click in the email must not
+    /// make that person's password valid. The user signs in afterwards. A reader of the email who does not know the
+    /// password sets a new one with [`choose_password`](Self::choose_password).
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 422 for another password, when the token stays good; 429 `TOO_MANY_ATTEMPTS`.
+    /// 400 `TOKEN_INVALID`; 422 for a wrong password, in which case the token stays valid; 429 `TOO_MANY_ATTEMPTS`.
     pub(crate) async fn verify_email(&self, token: &str, password: &Password, visitor: &Visitor) -> Result<(), Error> {
         let user = self.0.one_time.look(Purpose::VerifyEmail, token).await?.user_id;
         let account = store::by_id(&self.0.db, user).await?.ok_or_else(one_time::invalid)?;
@@ -134,7 +139,7 @@ impl Accounts {
             let details = Some(super::from(visitor, Value::Null));
             self.record_in(&mut tx, "account.password_refused", &account, None, details).await?;
             tx.commit().await?;
-            let message = "is not the password of the registration; type it again, or choose a new one";
+            let message = "is not the password of the registration; enter it again or set a new one";
             return Err(http::Error::invalid([FieldProblem::new("password", message)]).into());
         }
         let mut tx = self.0.db.all_tenants().begin().await?;

@@ -1,4 +1,4 @@
-//! A new password for who has forgotten it.
+//! Password reset.
 
 use serde_json::Value;
 
@@ -14,19 +14,19 @@ use crate::{
 };
 
 impl Accounts {
-    /// Asks for a link to choose a new password. Nothing tells whether there is such a user.
+    /// Requests a password-reset link by email. Succeeds alike whether or not the address has an account.
     pub(crate) async fn forgot_password(&self, email: &str, visitor: &Visitor) -> Result<(), Error> {
         let email = checked_email(email)?;
         self.ask_in(Purpose::ResetPassword, AccountMail::Reset { email: email.clone() }, &email, visitor).await
     }
 
-    /// Sets a new password with the token of a link that resets or confirms. It confirms the address, ends every session and
-    /// every other link, and the account's wait after wrong passwords. It signs nobody in, and returns the API keys that are
-    /// left. Of an account that was not confirmed everything is forgotten that a registration has set; `field` names the
-    /// password in the answer.
+    /// Sets a new password with the token of a password-reset or verification link. This verifies the address,
+    /// revokes every session and every other one-time token, and ends the account's lockout. It does not sign the
+    /// user in. If the address was not verified, all credentials that the registration had set are deleted. Returns
+    /// the API keys that remain. `field` is the name of the password's field in the response.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID`; 422 for a password that is not taken, when the token stays good.
+    /// 400 `TOKEN_INVALID`; 422 for a refused password, in which case the token stays valid.
     pub(crate) async fn choose_password(
         &self,
         purpose: Purpose,
@@ -35,7 +35,7 @@ impl Accounts {
         revoke_keys: bool,
         visitor: &Visitor,
     ) -> Result<KeysLeft, Error> {
-        // Nothing is hashed for a made-up token, and a token is not used up by a password that is not taken.
+        // The token is checked before anything is hashed, and a refused password does not use it up.
         let row = self.0.one_time.look(purpose, token).await?;
         let account = store::by_id(&self.0.db, row.user_id).await?.ok_or_else(one_time::invalid)?;
         let second_factor = !self.second_factors_of(account.id).await?.is_empty();

@@ -1,4 +1,4 @@
-//! Second factors and passkeys that an operator takes away: their user has lost them.
+//! The reset of a user's second factors and passkeys by an operator, for a user who has lost them.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -17,26 +17,26 @@ use crate::{
     store::{account as store, admin},
 };
 
-/// What was taken away.
+/// The second factors and sessions that were removed.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(crate) struct FactorsReset {
-    /// Whether there was an app for codes; the recovery codes are gone with it.
+    /// Whether an authenticator app was removed, and its recovery codes with it.
     pub(crate) totp: bool,
-    /// Whether there was a number for codes.
+    /// Whether a phone number for codes was removed.
     pub(crate) phone: bool,
-    /// How many passkeys there were.
+    /// The number of passkeys removed.
     pub(crate) passkeys: u64,
-    /// How many sessions have ended.
+    /// The number of sessions revoked.
     pub(crate) sessions: u64,
 }
 
 impl Accounts {
-    /// Takes a user's app for codes, recovery codes, number for codes and passkeys away, and signs them out everywhere.
-    /// What is left is the password, or a link from a mail.
+    /// Removes a user's authenticator app, recovery codes, phone number for codes and passkeys, and revokes all of
+    /// the user's sessions. The password, magic links and linked identities remain.
     ///
     /// # Errors
-    /// 403 for who is no operator by now; 404 for no user; 409 `OWN_ACCOUNT` for oneself, `NO_SECOND_FACTOR` when there is
-    /// nothing to take, `LAST_WAY_IN` when nothing would be left to sign in with.
+    /// 403 if the caller is not an operator any more; 404 for an unknown user; 409 `OWN_ACCOUNT` for the caller's own
+    /// account, `NO_SECOND_FACTOR` if there is nothing to remove, `LAST_WAY_IN` if no sign-in method would be left.
     pub(crate) async fn reset_factors(&self, caller: &Identity, user: UserId) -> Result<FactorsReset, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         if !admin::operators(&mut tx).await?.contains(&caller.user) {
@@ -44,7 +44,7 @@ impl Accounts {
         }
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
         if user == caller.user {
-            let message = "another operator has to do this for you";
+            let message = "this is your own account; ask another operator";
             return Err(http::Error::conflict("OWN_ACCOUNT", message).into());
         }
         let mut reset = FactorsReset { totp: self.0.codes.remove_in(&mut tx, user).await?, ..FactorsReset::default() };
@@ -57,12 +57,12 @@ impl Accounts {
             reset.phone = crate::store::sms_code::remove(&mut tx, user).await?;
         }
         if !reset.totp && !reset.phone && reset.passkeys == 0 {
-            let message = "there is neither an app for codes, nor a number for them, nor a passkey";
+            let message = "the user has no authenticator app, no phone number for codes and no passkey";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         }
         let by_mail = account.email.is_some() && account.email_verified_at.is_some();
         if reset.passkeys > 0 && !by_mail && store::elsewhere(&mut tx, user).await?.is_empty() {
-            let message = "there would be no way left to sign in: the user has no confirmed address";
+            let message = "the user would have no sign-in method left; the user must verify an email address first";
             return Err(http::Error::conflict("LAST_WAY_IN", message).into());
         }
         self.0.one_time.revoke_all_in(&mut tx, user).await?;

@@ -1,4 +1,4 @@
-//! Second factors of an account: adding one, taking it away, and showing it.
+//! Second factors with codes: adding, removing and presenting them.
 
 use std::fmt;
 
@@ -21,37 +21,41 @@ use crate::{
     store::account::{self as store, Account},
 };
 
-/// What codes of a second factor come from.
+/// The kinds of second factors that produce codes.
 #[derive(Clone, Copy)]
 pub(crate) enum CodeFactor {
+    /// An authenticator app.
     App,
     #[cfg(feature = "sms")]
+    /// A phone number that receives codes by SMS.
     Phone,
 }
 
 impl fmt::Display for CodeFactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::App => "app",
+            Self::App => "authenticator app",
             #[cfg(feature = "sms")]
-            Self::Phone => "number",
+            Self::Phone => "phone number",
         })
     }
 }
 
-/// What goes into an app, once.
+/// The secret of a new TOTP factor, shown once.
 pub(crate) struct NewTotp {
-    /// As it is typed.
+    /// The secret in base32, for typing.
     pub(crate) secret: SecretString,
-    /// As it is read from a QR code.
+    /// The `otpauth://` URL, for a QR code.
     pub(crate) url: SecretString,
 }
 
 impl Accounts {
+    /// Returns the caller's second factors.
     pub(crate) async fn second_factors(&self, caller: &Identity) -> Result<SecondFactorState, Error> {
         self.second_factors_as_shown(self.own(caller).await?.id).await
     }
 
+    /// Returns a user's second factors as the API shows them.
     pub(super) async fn second_factors_as_shown(&self, user: UserId) -> Result<SecondFactorState, Error> {
         let state = self.0.codes.state(user).await?;
         #[cfg(feature = "sms")]
@@ -61,15 +65,16 @@ impl Accounts {
         Ok(state)
     }
 
-    /// Whether the caller may add a second factor, a passkey among them.
+    /// Checks that the caller may add a second factor or a passkey.
     ///
     /// # Errors
-    /// 403 `EMAIL_NOT_VERIFIED`: whoever registered somebody else's address must not be able to keep its owner out with a
-    /// factor of their own. 401 `SECOND_FACTOR_REQUIRED` for who has one and has not shown it: what is added is worth as
-    /// much.
+    /// 403 `EMAIL_NOT_VERIFIED` for an unverified address: a person who registers another person's address must not
+    /// be able to lock its owner out with a second factor. 401 `SECOND_FACTOR_REQUIRED` for a caller with a second
+    /// factor whose session has not presented it within the last ten minutes, because the new factor is worth as much
+    /// as the existing one.
     pub(super) async fn may_add_factor(&self, caller: &Identity, account: &Account) -> Result<(), Error> {
         if account.email.is_some() && account.email_verified_at.is_none() {
-            let message = "confirm your address first";
+            let message = "verify your email address first";
             return Err(http::Error::new(StatusCode::FORBIDDEN, "EMAIL_NOT_VERIFIED", message).into());
         }
         if !self.second_factors_of(account.id).await?.is_empty() {
@@ -78,11 +83,11 @@ impl Accounts {
         Ok(())
     }
 
-    /// A secret for an app, which is no factor before it is [confirmed](Self::confirm_factor). It takes the place of one that
-    /// was never confirmed.
+    /// Creates a secret for an authenticator app. It replaces a secret that was never confirmed, and becomes a second
+    /// factor when it is [confirmed](Self::confirm_factor).
     ///
     /// # Errors
-    /// As [`may_add_factor`](Self::may_add_factor), and 409 `TOTP_EXISTS`.
+    /// Those of [`may_add_factor`](Self::may_add_factor), and 409 `TOTP_EXISTS`.
     pub(crate) async fn begin_totp(&self, caller: &Identity) -> Result<NewTotp, Error> {
         let account = self.own(caller).await?;
         self.may_add_factor(caller, &account).await?;
@@ -90,17 +95,19 @@ impl Accounts {
         let totp = self.0.codes.begin_in(&mut tx, account.id).await?;
         tx.commit().await?;
         let Some(totp) = totp else {
-            let message = "you have an app for codes already: remove it first";
+            let message = "you already have an authenticator app; remove it first";
             return Err(http::Error::new(StatusCode::CONFLICT, "TOTP_EXISTS", message).into());
         };
         let name = account.email.as_deref().unwrap_or(&account.name);
         Ok(NewTotp { secret: totp.text(), url: totp.url(&self.0.product, name) })
     }
 
-    /// Makes it a factor with its first code, and ends every other session. This one has shown it then.
+    /// Confirms a second factor with its first code and revokes every other session. The caller's session counts as
+    /// one with a second factor from then on.
     ///
     /// # Errors
-    /// 422 for a wrong code, counted as one at sign-in is; 409 `NOTHING_TO_CONFIRM`.
+    /// 422 for a wrong code, which counts towards the lockout as at sign-in; 409 `NOTHING_TO_CONFIRM`; 429
+    /// `TOO_MANY_ATTEMPTS`.
     pub(crate) async fn confirm_factor(
         &self,
         caller: &Identity,
@@ -115,7 +122,8 @@ impl Accounts {
             Confirmed::Right => {}
             Confirmed::Wrong => return self.refuse_code(&account, visitor).await,
             Confirmed::Nothing => {
-                let message = format!("no {factor} waits for its first code, or it has waited too long: begin anew");
+                let message =
+                    format!("no {factor} is waiting for its first code, or its time has passed; add it again");
                 return Err(http::Error::conflict("NOTHING_TO_CONFIRM", message).into());
             }
         }
@@ -148,14 +156,15 @@ impl Accounts {
                 self.factor_changed_in(&mut tx, caller, account, added, visitor).await?;
             }
             Confirmed::Nothing => self.0.lockout.settle_in(&mut tx, attempt, false).await?,
-            // Counted when the attempt began.
+            // The attempt was counted when it began.
             Confirmed::Wrong => {}
         }
         tx.commit().await?;
         Ok(done)
     }
 
-    /// Takes it away, an app with its recovery codes, and ends every other session. The caller has shown a second factor.
+    /// Removes a second factor, an authenticator app with its recovery codes, and revokes every other session. The
+    /// caller has presented a second factor. Fails with 404 if the user has no such factor.
     pub(crate) async fn remove_factor(
         &self,
         caller: &Identity,
@@ -181,7 +190,8 @@ impl Accounts {
         Ok(())
     }
 
-    /// New recovery codes in place of those before. The caller has shown a second factor.
+    /// Replaces the recovery codes and returns the new ones. The caller has presented a second factor. Fails with 409
+    /// `NO_SECOND_FACTOR` if the user has no authenticator app.
     pub(crate) async fn renew_recovery_codes(
         &self,
         caller: &Identity,
@@ -191,7 +201,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         store::lock(&mut tx, account.id).await?;
         let Some(codes) = self.0.codes.renew_in(&mut tx, account.id).await? else {
-            let message = "recovery codes stand in for the codes of an app: add one first";
+            let message = "recovery codes need an authenticator app; add one first";
             return Err(http::Error::new(StatusCode::CONFLICT, "NO_SECOND_FACTOR", message).into());
         };
         self.factor_changed_in(&mut tx, caller, &account, FactorChange::RecoveryCodesRenewed, visitor).await?;
@@ -200,30 +210,33 @@ impl Accounts {
         Ok(codes)
     }
 
-    /// Finishes a sign-in with a code: of an app, a recovery code, or one that was sent.
+    /// Completes a sign-in with a code: a TOTP code, a recovery code or an SMS code.
     ///
     /// # Errors
-    /// 400 `TOKEN_INVALID` for a challenge that is not good; 401 `SECOND_FACTOR_INVALID` for a wrong code; 429
+    /// 400 `TOKEN_INVALID` for an invalid challenge; 401 `SECOND_FACTOR_INVALID` for a wrong code; 429
     /// `TOO_MANY_ATTEMPTS`; 403 `ACCOUNT_DISABLED`.
     pub async fn finish_with_code(&self, challenge: &str, code: &str, visitor: &Visitor) -> Result<Tokens, Error> {
         self.finish(challenge, visitor, |user| self.shows(user, code, visitor)).await
     }
 
-    /// Notes that the caller's session has shown a second factor now: a code of an app, or a recovery code.
+    /// Verifies a code and records that the caller's session has presented a second factor now (step-up
+    /// authentication). The code is a TOTP code, a recovery code or an SMS code.
     ///
     /// # Errors
-    /// 422 for a wrong code; 429 `TOO_MANY_ATTEMPTS`; 403 for a caller without a session of their own.
+    /// 422 for a wrong code; 429 `TOO_MANY_ATTEMPTS`; 403 for API keys, during impersonation and for a caller without
+    /// a session of this app.
     pub async fn show_second_factor(&self, caller: &Identity, code: &str, visitor: &Visitor) -> Result<Proof, Error> {
         let account = self.own(caller).await?;
-        let session =
-            caller.session.ok_or_else(|| http::Error::forbidden("only a session of this app can show a code"))?;
+        let session = caller
+            .session
+            .ok_or_else(|| http::Error::forbidden("a code needs a session of this app; sign in first"))?;
         if !self.shows(account.id, code, visitor).await? {
             return self.refuse_code(&account, visitor).await;
         }
         self.0.sessions.prove(session, true).await
     }
 
-    /// Whether this is a code of the user's. It is used up.
+    /// Returns whether the code is valid for the user, and uses it up.
     async fn shows(&self, user: UserId, code: &str, visitor: &Visitor) -> Result<bool, Error> {
         let attempt = self.0.lockout.attempt_code(user, visitor.address).await?;
         let shown = self.try_code(user, code, &attempt, visitor).await;
@@ -234,7 +247,7 @@ impl Accounts {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let Some(account) = store::lock(&mut tx, user).await? else { return Ok(false) };
         let Some(shown) = self.use_code_in(&mut tx, user, code).await? else {
-            // Codes that were sent count their wrong guesses.
+            // The commit keeps the count of wrong guesses of a code that was sent.
             tx.commit().await?;
             return Ok(false);
         };
@@ -249,7 +262,7 @@ impl Accounts {
         Ok(true)
     }
 
-    /// Uses up a code of an app, a recovery code, or one that was sent.
+    /// Uses up a TOTP code, a recovery code or an SMS code. Returns `None` if the code is none of them.
     async fn use_code_in(&self, tx: &mut Tx, user: UserId, code: &str) -> Result<Option<Shown>, Error> {
         let shown = self.0.codes.use_in(tx, user, code).await?;
         #[cfg(feature = "sms")]
@@ -262,7 +275,7 @@ impl Accounts {
         Ok(shown)
     }
 
-    /// Takes a try back that could not be judged.
+    /// Passes a result on. If it is an error, the attempt could not be judged and does not count towards the lockout.
     pub(super) async fn judged<T>(&self, attempt: &Attempt, done: Result<T, Error>) -> Result<T, Error> {
         if done.is_err() {
             self.0.lockout.take_back(attempt).await?;
@@ -270,17 +283,19 @@ impl Accounts {
         done
     }
 
+    /// Records a wrong code and fails with 422.
     pub(super) async fn refuse_code<T>(&self, account: &Account, visitor: &Visitor) -> Result<T, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let details = Some(super::from(visitor, Value::Null));
         self.record_in(&mut tx, "account.code_refused", account, Some(account.id), details).await?;
         tx.commit().await?;
-        let message = "is not right, or was used before: wait for the next one";
+        let message = "is wrong or was used before; enter the next code";
         Err(http::Error::invalid([FieldProblem::new("code", message)]).into())
     }
 
-    /// What follows from every change: other sessions end, the user is told, and it is recorded. Tell the sessions to
-    /// forget the user once it is committed.
+    /// Applies the consequences of every change to second factors: revokes the other sessions, records the change and
+    /// notifies the user by email. The caller invalidates the user's cached sessions once the transaction is
+    /// committed.
     pub(super) async fn factor_changed_in(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,4 @@
-//! Codes by text message, of an account: adding a number, taking it away, and having a code sent.
+//! SMS codes of an account: adding a phone number, and sending codes to it.
 
 use ::http::StatusCode;
 use omnistack_core::{
@@ -17,7 +17,7 @@ use crate::{
     store::account::{self as store, Account},
 };
 
-/// What a code is sent for, as it is recorded.
+/// The reason for which a code is sent, as recorded in the audit log.
 #[derive(Clone, Copy)]
 enum For {
     NewNumber,
@@ -36,16 +36,18 @@ impl For {
 }
 
 impl Accounts {
+    /// Returns the SMS code service. Fails with 404 if SMS codes are disabled.
     pub(super) fn texts(&self) -> Result<&SmsCodes, Error> {
-        Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("number for codes"))?)
+        Ok(self.0.texts.as_ref().ok_or_else(|| http::Error::not_found("phone number for codes"))?)
     }
 
-    /// Sends a code to a number, which is no factor before it is [confirmed](Self::confirm_factor). It takes the place of one
-    /// that was never confirmed. Whether others have the same number is not told, and makes no difference.
+    /// Sends a code to a phone number. The number becomes a second factor when it is
+    /// [confirmed](Self::confirm_factor), and replaces one that was never confirmed. Several users may have the same
+    /// number, and the response does not reveal whether they do.
     ///
     /// # Errors
-    /// 403 `EMAIL_NOT_VERIFIED`, as for other factors; 401 `SECOND_FACTOR_REQUIRED` for who has a second factor and has not
-    /// shown it; 409 `PHONE_EXISTS`; 429 `TOO_MANY_MESSAGES`.
+    /// 403 `EMAIL_NOT_VERIFIED` and 401 `SECOND_FACTOR_REQUIRED`, as for all second factors; 409 `PHONE_EXISTS`; 429
+    /// `TOO_MANY_MESSAGES`, and 429 if the client's address has caused too many messages.
     pub(crate) async fn begin_phone(
         &self,
         caller: &Identity,
@@ -55,11 +57,11 @@ impl Accounts {
         let account = self.own(caller).await?;
         self.may_add_factor(caller, &account).await?;
         let mut tx = self.0.db.all_tenants().begin().await?;
-        // Whoever has many accounts has one address.
+        // The limit per client address also covers a client with many accounts.
         self.0.lockout.asking_in(&mut tx, visitor.address).await?;
         store::lock(&mut tx, account.id).await?;
         if !self.texts()?.begin_in(&mut tx, account.id, number).await? {
-            let message = "you have a number for codes already: remove it first";
+            let message = "you already have a phone number for codes; remove it first";
             return Err(http::Error::conflict("PHONE_EXISTS", message).into());
         }
         self.text_in(&mut tx, &account, number, For::NewNumber, visitor).await?;
@@ -67,7 +69,7 @@ impl Accounts {
         Ok(masked(number.as_str()))
     }
 
-    /// Sends a code, and records that.
+    /// Sends a code, and records that it was sent.
     async fn text_in(
         &self,
         tx: &mut Tx,
@@ -78,12 +80,13 @@ impl Accounts {
     ) -> Result<(), Error> {
         self.texts()?.send_in(tx, account.id, number).await?;
         let details = super::from(visitor, json!({ "for": what.as_str(), "phone": masked(number.as_str()) }));
-        // Who signs in has shown one factor of two.
+        // A user who signs in has presented only one of two factors, so the entry names no actor.
         let by = (!matches!(what, For::SignIn)).then_some(account.id);
         self.record_in(tx, "account.code_sent", account, by, Some(details)).await
     }
 
-    /// Sends a code to who has begun to sign in; the number it goes to, as it is shown. The challenge stays good.
+    /// Sends a code to a user whose sign-in waits for a second factor. Returns the masked phone number. The challenge
+    /// stays valid.
     ///
     /// # Errors
     /// 400 `TOKEN_INVALID`; 409 `NO_PHONE`; 429 `TOO_MANY_MESSAGES`; 403 `ACCOUNT_DISABLED`.
@@ -95,24 +98,26 @@ impl Accounts {
         self.text(row.user_id, For::SignIn, visitor).await
     }
 
-    /// Sends a code to the caller, to be shown by this session; the number it goes to, as it is shown.
+    /// Sends the caller a code for step-up authentication in the caller's session. Returns the masked phone number.
     ///
     /// # Errors
-    /// 409 `NO_PHONE`; 429 `TOO_MANY_MESSAGES`; 403 for a caller without a session of their own.
+    /// 409 `NO_PHONE`; 429 `TOO_MANY_MESSAGES`; 403 for a caller without a session of this app.
     pub(crate) async fn text_for_session(&self, caller: &Identity, visitor: &Visitor) -> Result<String, Error> {
         let user = self.own(caller).await?.id;
         if caller.session.is_none() {
-            return Err(http::Error::forbidden("only a session of this app can show a code").into());
+            return Err(http::Error::forbidden("a code needs a session of this app; sign in first").into());
         }
         self.text(user, For::Session, visitor).await
     }
 
+    /// Sends a code to a user's confirmed number. Returns the masked number. Fails with 409 `NO_PHONE` if the user
+    /// has none.
     async fn text(&self, user: UserId, what: For, visitor: &Visitor) -> Result<String, Error> {
         let mut tx = self.0.db.all_tenants().begin().await?;
         let account = store::lock(&mut tx, user).await?.ok_or_else(|| http::Error::not_found("user"))?;
         login::enabled(&account)?;
         let Some(number) = self.texts()?.confirmed_in(&mut tx, user).await? else {
-            return Err(http::Error::conflict("NO_PHONE", "there is no number a code could be sent to").into());
+            return Err(http::Error::conflict("NO_PHONE", "there is no confirmed phone number; add one first").into());
         };
         self.text_in(&mut tx, &account, &number, what, visitor).await?;
         tx.commit().await?;

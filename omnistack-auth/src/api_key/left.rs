@@ -1,5 +1,5 @@
-//! What is left of a user's API keys once the user is signed out everywhere: keys belong to no session, so they go on until
-//! they are revoked.
+//! The API keys that remain after all of a user's sessions are revoked: keys belong to no session, so they stay valid
+//! until they are revoked.
 
 use omnistack_core::{
     audit::{AuditEntry, AuditLog},
@@ -14,18 +14,19 @@ use utoipa::ToSchema;
 use super::ApiKey;
 use crate::{Error, store::api_key as store};
 
-/// The API keys of a user, in every tenant, after the user's sessions have ended.
+/// The API keys of a user, in all tenants, after the user's sessions were revoked.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ApiKeysLeft)]
 pub(crate) struct KeysLeft {
-    /// Those that still call in the user's name, the newest first, at most 200.
+    /// The keys that still act on behalf of the user, the newest first, at most 200.
     pub(crate) api_keys: Vec<ApiKey>,
-    /// How many were revoked.
+    /// The number of keys revoked.
     pub(crate) api_keys_revoked: usize,
 }
 
-/// Lists the API keys of a user, or revokes them and records each with this entry. The transaction is one of all tenants;
-/// once it is committed, tell [`Sessions::forget`](crate::session::Sessions::forget).
+/// Returns the API keys of a user, or, if `revoke` is set, revokes them and records each revocation with that entry.
+/// The transaction spans all tenants; call [`Sessions::forget`](crate::session::Sessions::forget) once it is
+/// committed.
 pub(crate) async fn keys_left(
     tx: &mut Tx,
     audit: &AuditLog,

@@ -1,4 +1,4 @@
-//! Recognising programs by their keys.
+//! Authentication of API keys.
 
 use std::{fmt, time::Duration};
 
@@ -16,24 +16,26 @@ use utoipa::openapi::security::{ApiKey as ApiKeyScheme, ApiKeyValue, SecuritySch
 use super::secret;
 use crate::{role, store::api_key as store, tenant::suspended};
 
+/// The header that carries an API key.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
-/// What each request with a key counts for.
-const METER: &str = "api_requests";
-/// How exact `last_used_at` is.
-const MINUTE: Duration = Duration::from_secs(60);
+/// The usage meter that counts requests with an API key.
+const REQUESTS_METER: &str = "api_requests";
+/// The precision of `last_used_at`.
+const LAST_USED_PRECISION: Duration = Duration::from_secs(60);
 
-/// Returns the description of the header.
+/// Returns the OpenAPI security scheme of the header.
 pub(crate) fn security_scheme() -> SecurityScheme {
     let value = ApiKeyValue::with_description("X-API-Key", "The secret of an API key.");
     SecurityScheme::ApiKey(ApiKeyScheme::Header(value))
 }
 
-/// Returns the key of `X-API-Key`, empty for a key that is not ASCII: it is refused, and no other credential is used.
+/// Returns the API key from the `X-API-Key` header. The result is empty for a value that is not ASCII, so that the
+/// request is refused instead of authenticated with another credential.
 pub(crate) fn presented(request: &Parts) -> Option<&str> {
     request.headers.get(HEADER).map(|key| credential_text(key.as_bytes()))
 }
 
-/// Recognises, limits and counts programs.
+/// Authenticates, rate-limits and meters API keys.
 #[derive(Clone)]
 pub(crate) struct Keys {
     db: Db,
@@ -48,7 +50,8 @@ impl Keys {
         Self { db, clock, limiter, usage }
     }
 
-    /// Who calls with this text, and until when that holds at the latest; nothing for a text that is no key at all.
+    /// Returns the identity of an API key, and the time until which it holds at the latest. Returns `None` for a text
+    /// that does not look like an API key. Fails with 401 for an invalid key, and with 403 `TENANT_SUSPENDED`.
     pub(crate) async fn recognize(&self, text: &str) -> Option<Result<(Identity, Timestamp), Error>> {
         if !secret::is_meant(text) {
             return None;
@@ -62,11 +65,11 @@ impl Keys {
         if holder.suspended_at.is_some() {
             return Err(suspended());
         }
-        // Asked once a minute at most, since who was recognised is remembered that long.
-        if holder.last_used_at.is_none_or(|last| now.since(last) >= MINUTE)
-            && let Err(error) = store::used(&self.db, &holder, now, now - MINUTE).await
+        // This runs once a minute at most, because an authenticated identity is cached that long.
+        if holder.last_used_at.is_none_or(|last| now.since(last) >= LAST_USED_PRECISION)
+            && let Err(error) = store::used(&self.db, &holder, now, now - LAST_USED_PRECISION).await
         {
-            tracing::warn!(target: "omnistack::auth", key = %holder.id, %error, "the use of a key was not noted");
+            tracing::warn!(target: "omnistack::auth", key = %holder.id, %error, "the last use of a key was not stored");
         }
         let scopes: Permissions = holder.scopes.parse().unwrap_or_default();
         let permissions = scopes.and(&role::permissions(&holder.role, holder.permissions.as_deref()));
@@ -76,7 +79,8 @@ impl Keys {
         Ok((identity, until.unwrap_or(Timestamp::from_micros(i64::MAX))))
     }
 
-    /// Lets a program on, and counts it; others are not its business.
+    /// Applies the rate limit to an API key and meters the request. Does nothing for other callers. Fails with 429 if
+    /// the limit is exceeded.
     pub(crate) async fn admit(&self, caller: &Identity) -> Result<(), Error> {
         let (Some(key), Some(tenant)) = (caller.key, caller.tenant) else { return Ok(()) };
         if let Some(limiter) = &self.limiter {
@@ -85,7 +89,7 @@ impl Keys {
                 return Err(limiter.refusal("key", "requests with this key", verdict));
             }
         }
-        self.usage.record(UsageEvent::new(tenant, METER, 1, self.clock.now())).await;
+        self.usage.record(UsageEvent::new(tenant, REQUESTS_METER, 1, self.clock.now())).await;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! The text of a key: a prefix that says what it is, 256 random bits, and a checksum.
+//! The text of an API key: a prefix that identifies it as a key, 256 random bits, and a checksum.
 //!
-//! The checksum is no protection. It lets a typing error, a shortened copy or the guess of a scanner be refused without
-//! asking the database, and lets whoever searches for leaked secrets know one when they see it.
+//! The checksum is no protection. It allows the app to refuse a typing error, a truncated copy or a scanner's guess
+//! without a database query, and helps secret scanners to recognise a leaked key.
 
 use std::fmt;
 
@@ -10,24 +10,25 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 const LIVE: &str = "omni_live_";
 const TEST: &str = "omni_test_";
-/// Digits of 256 bits, and of 32, to the base 62.
-const RANDOM: usize = 43;
-const CHECKSUM: usize = 6;
+/// The length of 256 bits in base 62.
+const RANDOM_CHARS: usize = 43;
+/// The length of the 32-bit checksum in base 62.
+const CHECKSUM_CHARS: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A new key's text.
+/// The text of a new API key.
 pub(crate) struct Secret(SecretString);
 
 impl Secret {
-    /// Of the operating system's randomness.
+    /// Creates a key from the operating system's random numbers.
     pub(crate) fn random(test: bool) -> Self {
         Self::of(test, rand::random())
     }
 
     fn of(test: bool, random: [u8; 32]) -> Self {
         let mut text = String::from(if test { TEST } else { LIVE });
-        text.push_str(&base62(&random, RANDOM));
-        let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM);
+        text.push_str(&base62(&random, RANDOM_CHARS));
+        let checksum = base62(&crc32fast::hash(text.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
         Self((text + &checksum).into())
     }
 
@@ -35,7 +36,7 @@ impl Secret {
         self.0
     }
 
-    /// How it begins: enough to know it by, too little to use it.
+    /// Returns the first characters of the key: enough for a user to identify it, too few to use it.
     pub(crate) fn hint(&self) -> String {
         self.0.expose_secret().chars().take(LIVE.len() + 4).collect()
     }
@@ -51,24 +52,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether it is meant as a key, good or not.
+/// Returns whether a text looks like an API key, valid or not.
 pub(crate) fn is_meant(text: &str) -> bool {
     text.starts_with("omni_")
 }
 
-/// What to look for, if it can be one.
+/// Returns the hash to look an API key up by, or `None` if the prefix, the length or the checksum is wrong.
 pub(crate) fn hash_of(text: &str) -> Option<Sha256> {
     let known = text.starts_with(LIVE) || text.starts_with(TEST);
-    let whole = text.len() == LIVE.len() + RANDOM + CHECKSUM && text.is_ascii();
+    let whole = text.len() == LIVE.len() + RANDOM_CHARS + CHECKSUM_CHARS && text.is_ascii();
     if !known || !whole {
         return None;
     }
-    let (body, checksum) = text.split_at(text.len() - CHECKSUM);
-    let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM);
+    let (body, checksum) = text.split_at(text.len() - CHECKSUM_CHARS);
+    let expected = base62(&crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_CHARS);
     (checksum == expected).then(|| Sha256::of(text))
 }
 
-/// A number, its first byte the highest, in so many digits.
+/// Returns a big-endian number in base 62, with a fixed number of digits.
 fn base62(bytes: &[u8], digits: usize) -> String {
     let mut number = bytes.to_vec();
     let mut text = vec![b'0'; digits];
@@ -99,8 +100,8 @@ mod tests {
             assert_eq!(base62(bytes, digits), text);
         }
         // The largest number of 256 bits fits, and uses every digit.
-        assert_eq!(base62(&[255; 32], RANDOM).len(), RANDOM);
-        assert_ne!(base62(&[255; 32], RANDOM).as_bytes()[0], b'0');
+        assert_eq!(base62(&[255; 32], RANDOM_CHARS).len(), RANDOM_CHARS);
+        assert_ne!(base62(&[255; 32], RANDOM_CHARS).as_bytes()[0], b'0');
     }
 
     #[test]

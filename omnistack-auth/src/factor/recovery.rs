@@ -1,20 +1,20 @@
-//! Recovery codes: 125 random bits each, so that a plain SHA-256 of them is enough. What has fewer than 112 would need a
-//! password's hash (ASVS 5.0.0, 6.5.2), and ten of those to be computed for each try.
+//! Recovery codes: 125 random bits each, so that a plain SHA-256 hash of them is safe. A code of fewer than 112 bits
+//! would need a password hash (ASVS 5.0.0, 6.5.2), and ten of those would have to be computed for each try.
 
 use omnistack_core::crypto::Sha256;
 use secrecy::SecretString;
 
-/// How many a user has at once.
-pub(crate) const MANY: usize = 10;
-/// Letters of a code, of five bits each.
-const LETTERS: usize = 25;
-/// Without I, L, O and U: nothing that looks like another.
+/// The number of recovery codes of a user.
+pub(crate) const CODES_PER_USER: usize = 10;
+/// The length of a code in characters, of five bits each.
+const CODE_CHARS: usize = 25;
+/// The characters of a code, without I, L, O and U, which look like other characters.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// A new one, in groups of five.
+/// Creates a code, in groups of five characters.
 pub(crate) fn random() -> SecretString {
-    let bytes: [u8; LETTERS] = rand::random();
-    let mut text = String::with_capacity(LETTERS + LETTERS / 5);
+    let bytes: [u8; CODE_CHARS] = rand::random();
+    let mut text = String::with_capacity(CODE_CHARS + CODE_CHARS / 5);
     for (number, byte) in bytes.into_iter().enumerate() {
         if number > 0 && number % 5 == 0 {
             text.push('-');
@@ -24,7 +24,8 @@ pub(crate) fn random() -> SecretString {
     text.into()
 }
 
-/// What is stored of a code, however it was typed; nothing for what is none.
+/// Returns the hash of a code, independent of case, separators and confused characters. Returns `None` if the text is
+/// not a code.
 pub(crate) fn hash(typed: &str) -> Option<Sha256> {
     let letters = typed.chars().filter(|letter| !letter.is_whitespace() && *letter != '-');
     let read = letters.map(|letter| match letter.to_ascii_uppercase() {
@@ -32,8 +33,8 @@ pub(crate) fn hash(typed: &str) -> Option<Sha256> {
         'I' | 'L' => '1',
         letter => letter,
     });
-    let plain: String = read.take(LETTERS + 1).collect();
-    let is_one = plain.len() == LETTERS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
+    let plain: String = read.take(CODE_CHARS + 1).collect();
+    let is_one = plain.len() == CODE_CHARS && plain.bytes().all(|letter| ALPHABET.contains(&letter));
     is_one.then(|| Sha256::of(plain))
 }
 

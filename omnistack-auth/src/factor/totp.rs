@@ -1,16 +1,16 @@
-//! Codes of an app (RFC 6238): SHA-1, six digits and 30 seconds, which is what every app reads.
+//! TOTP codes (RFC 6238) with SHA-1, six digits and a step of 30 seconds, which every authenticator app supports.
 
 use omnistack_core::clock::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use totp_rs::{Algorithm, Builder};
 
-/// Seconds a code is shown.
-const STEP: i64 = 30;
-/// Bytes of a secret, as many as SHA-1 has (RFC 4226, section 4).
-const SECRET: usize = 20;
+/// The step of a code, in seconds.
+const STEP_SECONDS: i64 = 30;
+/// The length of a secret, in bytes: the output length of SHA-1 (RFC 4226, section 4).
+const SECRET_BYTES: usize = 20;
 
-/// What codes are made of. Has no `Debug`.
+/// A TOTP secret. Has no `Debug`, so that it is not logged.
 pub(crate) struct Totp(totp_rs::Totp);
 
 impl Totp {
@@ -18,39 +18,48 @@ impl Totp {
         Self::of(rand::random())
     }
 
-    /// Of a secret as it was stored.
+    /// Creates it from a stored secret. Returns `None` if the length is wrong.
     pub(crate) fn from_secret(secret: &[u8]) -> Option<Self> {
         secret.try_into().ok().map(Self::of)
     }
 
-    fn of(secret: [u8; SECRET]) -> Self {
+    fn of(secret: [u8; SECRET_BYTES]) -> Self {
         let builder = Builder::new().with_algorithm(Algorithm::SHA1).with_digits(6);
-        // The window is ours, see `steps`. Without an account's name, which `build` asks for: the address is ours as well.
-        Self(builder.with_step_duration(STEP.unsigned_abs()).with_skew(0).with_secret(secret).build_noncompliant())
+        // The window of valid steps is checked by `steps`, and the URL is built by `url`, so no skew and no account
+        // name are set here.
+        Self(
+            builder
+                .with_step_duration(STEP_SECONDS.unsigned_abs())
+                .with_skew(0)
+                .with_secret(secret)
+                .build_noncompliant(),
+        )
     }
 
     pub(crate) fn secret(&self) -> &[u8] {
         self.0.secret().as_bytes()
     }
 
-    /// The steps whose code this is, of now's and the one before and after, the earliest first. Hardly ever more than one.
+    /// Returns the steps, among the current one and those before and after, that have this code, the earliest first.
+    /// It is rarely more than one.
     pub(crate) fn steps(&self, code: &str, now: Timestamp) -> Vec<i64> {
-        let now = now.as_seconds().div_euclid(STEP);
-        let is_of = |step: &i64| u64::try_from(step * STEP).is_ok_and(|time| self.0.check(code, time).is_some());
-        // All three, whichever it is.
+        let now = now.as_seconds().div_euclid(STEP_SECONDS);
+        let is_of =
+            |step: &i64| u64::try_from(step * STEP_SECONDS).is_ok_and(|time| self.0.check(code, time).is_some());
+        // All three are computed, so that the time taken does not depend on which one matches.
         (now - 1..=now + 1).filter(is_of).collect()
     }
 
-    /// As it is typed into an app: base32.
+    /// Returns the secret in base32, for typing into an authenticator app.
     pub(crate) fn text(&self) -> SecretString {
         self.0.secret().to_base32().into()
     }
 
-    /// As it is read by an app, from a QR code.
+    /// Returns the `otpauth://` URL of the secret, for a QR code.
     pub(crate) fn url(&self, product: &str, account: &str) -> SecretString {
         let encode = |text: &str| utf8_percent_encode(&text.replace(':', " "), NON_ALPHANUMERIC).to_string();
         let (product, account, secret) = (encode(product), encode(account), self.0.secret().to_base32());
-        let rest = format!("issuer={product}&algorithm=SHA1&digits=6&period={STEP}");
+        let rest = format!("issuer={product}&algorithm=SHA1&digits=6&period={STEP_SECONDS}");
         format!("otpauth://totp/{product}:{account}?secret={secret}&{rest}").into()
     }
 }
@@ -65,7 +74,7 @@ mod tests {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    /// Appendix B of RFC 6238; its codes have eight digits, of which the last six are ours.
+    /// Appendix B of RFC 6238; its codes have eight digits, of which the last six are compared.
     #[test]
     fn the_published_vectors() {
         let totp = Totp::from_secret(b"12345678901234567890").unwrap();
@@ -84,7 +93,7 @@ mod tests {
     #[test]
     fn a_code_is_good_one_step_early_and_late() {
         let totp = Totp::from_secret(b"12345678901234567890").unwrap();
-        // Of the step from 1,111,111,110 to 1,111,111,139.
+        // The code belongs to the step from 1,111,111,110 to 1,111,111,139.
         for (seconds, good) in [
             (1_111_111_079, false),
             (1_111_111_080, true),

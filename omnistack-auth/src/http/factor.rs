@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     account::{Accounts, CodeFactor, SignedIn},
-    factor::{SecondFactorState, TO_CONFIRM},
+    factor::{SecondFactorState, TOTP_CONFIRMATION_TTL},
     session::RECENT,
 };
 
@@ -134,7 +134,7 @@ async fn begin_totp(State(accounts): State<Accounts>, caller: Identity) -> Resul
     Ok(Json(TotpBody {
         secret: totp.secret.expose_secret().to_owned(),
         url: totp.url.expose_secret().to_owned(),
-        expires_in: TO_CONFIRM.as_secs(),
+        expires_in: TOTP_CONFIRMATION_TTL.as_secs(),
     }))
 }
 

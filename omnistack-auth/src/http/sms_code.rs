@@ -17,7 +17,7 @@ use super::visitor::Request;
 use crate::{
     account::{Accounts, CodeFactor},
     session::RECENT,
-    sms_code::GOOD_FOR,
+    sms_code::SMS_CODE_TTL,
 };
 
 /// Returns the route for a sign-in that needs a second factor.
@@ -44,7 +44,7 @@ struct CodeSent {
 }
 
 fn sent(phone: String) -> (StatusCode, Json<CodeSent>) {
-    (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: GOOD_FOR.as_secs() }))
+    (StatusCode::ACCEPTED, Json(CodeSent { phone, expires_in: SMS_CODE_TTL.as_secs() }))
 }
 
 /// The challenge of a sign-in.

@@ -1,4 +1,4 @@
-//! Accounts of the app's own.
+//! Registration of the built-in accounts.
 
 use omnistack_core::{
     app::{Api, Audience, Ctx, Missing, Mount, Registry, Slot},
@@ -27,17 +27,18 @@ use crate::{config::PasskeySettings, passkey::RelyingParty};
 #[cfg(feature = "sms")]
 use crate::{config::SmsCodeSettings, sms_code};
 
-/// What anybody may call who signs in, registers or has a link.
+/// Returns the public routes: sign-in, registration, and links from emails.
 fn public() -> Api<Accounts> {
     http::login::api().merge(http::account::api()).merge(http::factor::public())
 }
 
-/// What is the user's own: no API key and no operator who acts as the user gets there. Only `GET /users/me` is for them too.
+/// Returns a mount for a user's own account, which refuses API keys and impersonation. Of all routes of the account,
+/// only `GET /users/me` allows them.
 fn personal(path: &'static str) -> Mount {
     Mount::app(path).in_person()
 }
 
-/// Mounts routes in version 1, and in version 2 with its envelope.
+/// Registers routes in version 1 of the API, and in version 2 with its response envelope.
 fn both<S: Clone + Send + Sync + 'static>(
     registry: &mut Registry,
     mount: &Mount,
@@ -48,7 +49,7 @@ fn both<S: Clone + Send + Sync + 'static>(
 }
 
 impl Auth {
-    /// What only accounts of the app's own have: a way to sign in, sessions, credentials.
+    /// Registers what only built-in accounts have: sign-in, sessions and credentials.
     pub(super) fn sign_in_here(&self, registry: &mut Registry) {
         registry.require_public_url("links in mails, access tokens and cookies");
         if registry.environment() == Environment::Development {
@@ -73,7 +74,7 @@ impl Auth {
 }
 
 impl Auth {
-    /// Providers of the app's own accounts; their names.
+    /// Registers the identity providers of the built-in accounts. Returns their names.
     pub(super) fn sign_in_elsewhere(&self, registry: &mut Registry, built_in: bool) -> Vec<String> {
         let mut providers = self.providers.clone();
         if let Some(settings) = registry.config::<SocialSettings>().filter(|_| self.from_env) {
@@ -86,22 +87,22 @@ impl Auth {
             return Vec::new();
         }
         if !built_in {
-            let what = "signs in with a provider, and has no accounts of its own";
-            registry.problem(what, "begin with `Auth::accounts()`");
+            let what = "signs in with an identity provider, but has no built-in accounts";
+            registry.problem(what, "start with `Auth::accounts()`");
         }
         let mut checked: Vec<social::Checked> = Vec::new();
         for provider in &providers {
             match provider.check() {
                 Ok(provider) if checked.iter().any(|other| other.name() == provider.name()) => {
                     let what = format!("signs in with two providers called `{}`", provider.name());
-                    registry.problem(what, "give one another name: `.named(…)`");
+                    registry.problem(what, "give one of them another name with `.named(…)`");
                 }
                 Ok(provider) => checked.push(provider),
                 Err((what, fix)) => _ = registry.problem(what, fix),
             }
         }
         let names = checked.iter().map(|provider| provider.name().to_owned()).collect();
-        // Each way back may cost a request to the provider.
+        // Each callback may cause a request to the provider.
         let oauth = Mount::public("/auth/oauth").without_idempotency().rate_limit(Rate::per_minute(300));
         registry
             .require::<Client>()
@@ -114,14 +115,14 @@ impl Auth {
         names
     }
 
-    /// The pages mails link to, unless the app has its own.
+    /// Registers the pages that emails link to, unless the app serves its own.
     pub(super) fn pages(&self, registry: &mut Registry, parts: &AccountParts, providers: Vec<String>) {
         let Some(settings) = registry.config::<PageSettings>() else { return };
         if !settings.pages || self.no_pages {
             return;
         }
         if !settings.leads_somewhere() {
-            let what = format!("`AUTH_AFTER_SIGN_IN` is no path of the app: `{}`", settings.after_sign_in);
+            let what = format!("`AUTH_AFTER_SIGN_IN` is not a path of the app: `{}`", settings.after_sign_in);
             registry.problem(what, "set it to a path such as `/projects`");
         }
         #[cfg(feature = "passkeys")]
@@ -144,18 +145,22 @@ impl Auth {
         registry.routes(Mount::root("/auth", Audience::Public), pages.routes(), |_| Ok(pages));
     }
 
+    /// Returns the configuration of the built-in accounts, and reports problems with it. Returns `None` if it is
+    /// invalid.
     pub(super) fn accounts_of(&self, registry: &mut Registry) -> Option<AccountParts> {
         let settings: AccountSettings = registry.config()?;
         let product = registry.config::<MailSettings>()?.product.unwrap_or_else(|| registry.app_name().to_owned());
         if registry.environment().is_production() && !settings.is_costly() {
             registry.problem(
-                "password hashes cost less than they should: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
+                "password hashes are too cheap for production: `AUTH_ARGON2_MEMORY` and `AUTH_ARGON2_PASSES`",
                 "remove both, or set e.g. 19456 and 2, 47104 and 1, 12288 and 3",
             );
         }
         if settings.owner.as_deref().is_some_and(|email| normal_email(email).is_none()) {
-            registry
-                .problem("`AUTH_OWNER_EMAIL` is no address", "set it to one such as `ada@example.com`, or unset it");
+            registry.problem(
+                "`AUTH_OWNER_EMAIL` is not an email address",
+                "set it to one such as `ada@example.com`, or unset it",
+            );
         }
         let cores = || std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let hashing = Hashing {
@@ -182,14 +187,15 @@ impl Auth {
             }),
             Err(error) => {
                 registry
-                    .problem(format!("Argon2 can't be computed so: {error}"), "remove the settings `AUTH_ARGON2_…`");
+                    .problem(format!("Argon2 settings are invalid: {error}"), "remove the settings `AUTH_ARGON2_…`");
                 None
             }
         }
     }
 }
 
-/// What the app is to devices; nothing inside where it has no domain, and nothing at all where the settings are wrong.
+/// Returns the WebAuthn relying party. Returns `None` if the app's host is not a domain, or if the settings are
+/// wrong, which is reported.
 #[cfg(feature = "passkeys")]
 fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty> {
     let settings: PasskeySettings = registry.config()?;
@@ -199,37 +205,38 @@ fn relying_party(registry: &mut Registry, product: &str) -> Option<RelyingParty>
     })
 }
 
-/// Signing in without a password.
+/// Registers the routes of passkeys.
 #[cfg(feature = "passkeys")]
 pub(super) fn passkeys(registry: &mut Registry) {
-    // Whoever begins has a row kept for five minutes.
+    // Each started ceremony stores a row for five minutes.
     let public = Mount::public("/auth/passkeys").rate_limit(Rate::per_minute(300));
     let app = |ctx: &Ctx| Ok((ctx.get()?, ctx.get().ok()));
-    let with_body = |mount: Mount| mount.without_idempotency().body_limit(PASSKEY_BODY);
+    let with_body = |mount: Mount| mount.without_idempotency().body_limit(MAX_PASSKEY_BODY_BYTES);
     both(registry, &with_body(public), http::passkey::public, Ctx::get);
     both(registry, &with_body(Mount::public("/auth/mfa/passkey")), http::passkey::second_factor, Ctx::get);
     both(registry, &with_body(personal("/auth/passkeys")), http::passkey::app, app);
 }
 
-/// Codes by text message, as a second factor.
+/// Registers the routes of SMS codes.
 #[cfg(feature = "sms")]
 pub(super) fn sms_codes(registry: &mut Registry, product: &str) {
-    let what = "`AUTH_SMS_CODES` is on, and nothing sends text messages";
+    let what = "`AUTH_SMS_CODES` is on, but no module sends text messages";
     registry.require_or::<SmsOutbox>(what, "add the module `Sms`: `.with(Sms::default())`, or unset AUTH_SMS_CODES");
     let Some(texts) = registry.config::<SmsSettings>() else { return };
-    // No number is sent anything here.
+    // The number only completes an example message, which is not sent.
     let example = "+10000000".parse::<PhoneNumber>().map(|to| {
         let text = sms_code::text(product, registry.public_url().host(), "000000");
         SmsMessage::new(to, text).check(texts.max_segments)
     });
     if let Ok(Err(error)) = example {
-        let what = format!("codes by text message can't be sent: {error}");
+        let what = format!("SMS codes cannot be sent: {error}");
         registry.problem(what, "shorten the app's name, `EMAIL_PRODUCT`, or set `SMS_MAX_SEGMENTS` to 4");
     }
     both(registry, &Mount::public("/auth/mfa/sms").without_idempotency(), http::sms_code::second_factor, Ctx::get);
     both(registry, &personal("/auth/mfa/sms").without_idempotency(), http::sms_code::app, Ctx::get);
 }
 
-/// Largest body of what a device has signed; certificates of its maker are in it.
+/// The maximum size of a request with a signed credential, in bytes; it contains certificates of the device's
+/// manufacturer.
 #[cfg(feature = "passkeys")]
-const PASSKEY_BODY: u64 = 64 * 1024;
+const MAX_PASSKEY_BODY_BYTES: u64 = 64 * 1024;

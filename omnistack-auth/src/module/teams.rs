@@ -1,4 +1,4 @@
-//! Teams, and what operators look after.
+//! Registration of teams, and of the routes for operators.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::{
     upkeep::TeamUpkeep,
 };
 
-/// Tenants, teams, members, roles and invitations.
+/// Registers tenants, teams, members, roles, invitations and API keys.
 pub(super) fn teams(registry: &mut Registry, grace: Duration) {
     let keys = || Mount::app("/api-keys").permissions("api-keys").without_idempotency();
-    // Mails to others: as many as a team of ordinary size needs at once.
+    // Limits invitations, which send emails to strangers: enough to invite a team of ordinary size at once.
     let mails = Rate::new(100, Duration::from_secs(60 * 60));
     registry
         .permissions(role::KNOWN)
@@ -52,7 +52,7 @@ pub(super) fn teams(registry: &mut Registry, grace: Duration) {
         .routes(keys().in_person(), http::api_key::changing(), |ctx| Ok((ctx.get()?, ctx.get()?)));
 }
 
-/// Users, tenants and the audit log, for operators.
+/// Registers users, tenants and the audit log for operators.
 pub(super) fn operators(registry: &mut Registry) {
     let logs = AuditApi::routes();
     registry

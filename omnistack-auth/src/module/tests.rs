@@ -1,4 +1,4 @@
-//! What is printed at start, and what production asks for.
+//! Tests of what is printed at startup, and of what production requires.
 
 use omnistack_core::{app::App, config::Config};
 
@@ -36,7 +36,7 @@ async fn production_asks_for_the_address_users_reach_it_at() {
         ("production", Auth::accounts(), Some("http://app.example.com"), false),
         ("production", Auth::accounts(), Some("https://"), false),
         ("production", Auth::accounts(), Some("https://app.example.com"), true),
-        // Whose users sign in elsewhere has no links to reset a password by, and no cookies.
+        // Without built-in accounts there are no password-reset links and no cookies.
         ("production", Auth::hs256("https://id.example.com", "s".repeat(32)), None, true),
         ("development", Auth::accounts(), None, true),
     ] {

@@ -1,4 +1,4 @@
-//! Hashing: Argon2id (RFC 9106) in PHC strings, so many at once and no more.
+//! Password hashing: Argon2id (RFC 9106) in PHC strings, with limits on concurrency and on the queue.
 
 use std::{
     fmt,
@@ -18,20 +18,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Password;
 use crate::Error;
 
-/// What hashing costs, and how much of it there is at once.
+/// The cost of a hash, and the limits on concurrency.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hashing {
-    /// KiB.
+    /// The memory of one hash, in KiB.
     pub(crate) memory: u32,
     pub(crate) passes: u32,
     pub(crate) lanes: u32,
-    /// Run at once.
+    /// The maximum number of hashes computed at the same time.
     pub(crate) running: usize,
-    /// Wait.
+    /// The maximum number of hashes that wait.
     pub(crate) waiting: usize,
 }
 
-/// Hashes and verifies passwords. Cheap to clone; all clones share the places.
+/// Hashes and verifies passwords. Cheap to clone; all clones share the limits.
 ///
 /// ```
 /// use omnistack_auth::password::{Password, Passwords};
@@ -42,7 +42,7 @@ pub(crate) struct Hashing {
 /// # async fn main() -> omnistack_core::Result<()> {
 /// # let app = App::builder(Config::from_pairs([("DATABASE_URL", "sqlite::memory:")])).with(Auth::accounts()).build()?;
 /// # app.migrate().await?;
-/// // A secret of the app's own: what opens a vault. It takes its turn among those who sign in.
+/// // A secret of the app, such as the passphrase of a vault. It shares the queue with sign-ins.
 /// let passwords: Passwords = app.ctx().get()?;
 /// let secret = Password::new("between the two willows").ok_or("longer than any password")?;
 /// let kept = passwords.hash(&secret).await?;
@@ -56,27 +56,28 @@ pub struct Passwords(Arc<Inner>);
 
 struct Inner {
     argon2: Argon2<'static>,
-    /// Of no password, at today's cost: what is verified for a user who doesn't exist.
+    /// The hash of no password, at the current cost, verified for a user who does not exist.
     nobody: String,
     running: Arc<Semaphore>,
-    /// For those that run and those that wait.
+    /// One permit for each hash that runs or waits.
     places: Arc<Semaphore>,
     memory: Memory,
     operations: AtomicU64,
 }
 
-/// The memory hashes are computed in, kept from one to the next and wiped between them: allocated anew for each, 19 MiB at a
-/// time, it would stay with the allocator and add up. There is as much as hashes run at once.
+/// The memory in which hashes are computed, reused and wiped after each hash: memory allocated for each hash, 19 MiB
+/// at a time, would accumulate in the allocator. Holds one buffer for each hash that runs at the same time.
 #[derive(Default)]
 struct Memory(Mutex<Vec<Vec<Block>>>);
 
 impl Memory {
-    /// Computes a hash of the length of `out`. Fails where Argon2 does: on a salt or an output that is too short.
+    /// Computes a hash of the length of `out`. Fails if Argon2 fails, for example if the salt or the output is too
+    /// short.
     fn hash(&self, argon2: &Argon2<'_>, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
         let mut blocks = self.kept().pop().unwrap_or_default();
         let needed = argon2.params().block_count();
         if blocks.len() < needed {
-            // None is to be copied.
+            // Allocates a new buffer, because growing the old one would copy its contents.
             blocks = vec![Block::new(); needed];
         }
         let hashed = argon2.hash_password_into_with_memory(password, salt, out, &mut blocks);
@@ -90,7 +91,7 @@ impl Memory {
     }
 }
 
-/// What came of a verification.
+/// The result of a verification.
 ///
 /// ```
 /// use omnistack_auth::{Error, password::{Password, Passwords, Verified}};
@@ -114,7 +115,7 @@ impl Memory {
 /// # let (before, now) = (at("1")?, at("2")?);
 /// # let secret = Password::new("between the two willows").ok_or("too long")?;
 /// # let mut kept = before.hash(&secret).await?;
-/// // `kept` is from before `AUTH_ARGON2_PASSES` was raised to 2.
+/// // `kept` was computed before `AUTH_ARGON2_PASSES` was raised to 2.
 /// assert!(kept.contains("t=1"));
 /// assert!(opens(&now, &secret, &mut kept).await?);
 /// assert!(kept.contains("t=2"));
@@ -123,17 +124,17 @@ impl Memory {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Whether it is the password.
+    /// Whether the password is right.
     pub good: bool,
-    /// Whether it is, and is kept at another cost than new ones are: hash it again while it is at hand.
+    /// Whether the password is right and its stored hash has another cost than new hashes: store a new hash of it.
     pub outdated: bool,
 }
 
 impl Passwords {
-    /// With this cost.
+    /// Creates the service with a cost.
     ///
     /// # Errors
-    /// What Argon2 finds wrong with the cost.
+    /// Returns Argon2's message if the cost is invalid.
     pub(crate) fn new(hashing: Hashing) -> Result<Self, String> {
         let params =
             Params::new(hashing.memory, hashing.passes, hashing.lanes, None).map_err(|error| error.to_string())?;
@@ -149,10 +150,10 @@ impl Passwords {
         })))
     }
 
-    /// A PHC string of a password, with a new salt.
+    /// Returns the hash of a password as a PHC string, with a new salt.
     ///
     /// # Errors
-    /// 503 `HASHING_BUSY` when too many wait already.
+    /// 503 `HASHING_BUSY` if too many hashes are waiting.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let password = password.clone();
         let hashed = self.run(move |argon2, memory| {
@@ -163,10 +164,10 @@ impl Passwords {
         hashed.await?.map_err(|_| Error::key())
     }
 
-    /// Whether a password is the one kept. Takes as long when none is kept.
+    /// Verifies a password against a stored hash. Takes the same time if there is no stored hash.
     ///
     /// # Errors
-    /// As of [`hash`](Self::hash).
+    /// 503 `HASHING_BUSY` if too many hashes are waiting.
     pub async fn verify(&self, password: &Password, kept: Option<&str>) -> Result<Verified, Error> {
         let (password, somebody) = (password.clone(), kept.is_some());
         let kept = kept.unwrap_or(&self.0.nobody).to_owned();
@@ -182,21 +183,22 @@ impl Passwords {
         .await
     }
 
-    /// How many hashes were computed since the app began: for metrics, and for tests that count instead of measuring.
+    /// Returns the number of hashes computed since the app started, for metrics and tests.
     pub fn operations(&self) -> u64 {
         self.0.operations.load(Ordering::Relaxed)
     }
 
-    /// Holds a place as a hash does, until it is dropped: for tests of an app that is busy.
+    /// Occupies one place in the queue, as a hash does, until the result is dropped. For tests of an app under load.
     ///
     /// # Errors
-    /// As of [`hash`](Self::hash).
+    /// 503 `HASHING_BUSY` if too many hashes are waiting.
     pub fn occupy(&self) -> Result<Occupied, Error> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| busy())?;
         Ok(Occupied { _place: place })
     }
 
-    /// A hash whose caller goes away is finished, and holds its place until then.
+    /// Runs work on a blocking thread, within the limits. If the caller is cancelled, the work still finishes and
+    /// occupies its place until then. Fails with 503 `HASHING_BUSY`.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Argon2<'static>, &Memory) -> T + Send + 'static,
@@ -213,30 +215,30 @@ impl Passwords {
     }
 }
 
-/// A place that is taken.
+/// An occupied place in the queue of hashes.
 #[derive(Debug)]
-#[must_use = "the place is free again when this is dropped"]
+#[must_use = "the place is released when this is dropped"]
 pub struct Occupied {
     _place: OwnedSemaphorePermit,
 }
 
 fn busy() -> http::Error {
-    http::Error::unavailable("HASHING_BUSY", "too many are signing in at this moment; try again")
+    http::Error::unavailable("HASHING_BUSY", "too many sign-ins at this moment; try again later")
 }
 
-/// Bytes of a new hash.
+/// The length of a new hash, in bytes.
 const HASH_BYTES: usize = 32;
 
-/// What a PHC string says.
+/// The content of a PHC string.
 struct Kept {
-    /// With the cost it was computed at.
+    /// Argon2 with the cost at which the hash was computed.
     argon2: Argon2<'static>,
     salt: Vec<u8>,
     hash: Vec<u8>,
 }
 
 impl Kept {
-    /// Reads a PHC string; `None` for text that is none, or none of Argon2.
+    /// Reads a PHC string. Returns `None` if the text is not a PHC string of Argon2.
     fn read(text: &str) -> Option<Self> {
         let read = PasswordHash::new(text).ok()?;
         let (algorithm, params) = (Algorithm::try_from(read.algorithm.as_str()).ok()?, Params::try_from(&read).ok()?);
@@ -250,13 +252,13 @@ impl Kept {
     }
 }
 
-/// A PHC string nobody has the password of: its salt and its hash are random.
+/// Returns a PHC string that no password matches: its salt and its hash are random.
 fn nobody(params: &Params) -> String {
     let (salt, hash): ([u8; 16], [u8; HASH_BYTES]) = (rand::random(), rand::random());
     phc(params, &salt, &hash)
 }
 
-/// Writes a hash as a PHC string.
+/// Returns a hash as a PHC string.
 fn phc(params: &Params, salt: &[u8], hash: &[u8]) -> String {
     let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
     let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));

@@ -1,14 +1,15 @@
-//! Common passwords.
+//! The list of common passwords.
 //!
-//! The list is that of zxcvbn, whose licence is beside it. It is sorted text and is searched as it is.
+//! The list is that of zxcvbn, whose licence is stored beside it. It is sorted text, searched without parsing.
 
+/// The passwords in lower case, sorted, one on each line.
 const LIST: &str = include_str!("common.txt");
 
-/// Whether this, in lower case, is one of some 13,500 passwords that are tried first.
+/// Returns whether a password in lower case is one of some 13,500 passwords that attackers try first.
 pub(super) fn contains(password: &str) -> bool {
     let (mut from, mut to) = (0, LIST.len());
     while from < to {
-        // The line in the middle.
+        // Compare with the line around the middle.
         let middle = usize::midpoint(from, to);
         let start = LIST[..middle].rfind('\n').map_or(0, |end| end + 1);
         let end = LIST[middle..].find('\n').map_or(LIST.len(), |end| middle + end);

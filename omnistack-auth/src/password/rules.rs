@@ -1,45 +1,52 @@
-//! Which passwords are taken (NIST SP 800-63B-4, section 3.1.1.2; OWASP ASVS 5.0.0, section 6.2).
+//! The password policy (NIST SP 800-63B-4, section 3.1.1.2; OWASP ASVS 5.0.0, section 6.2).
 //!
-//! A password needs length, and must not be one that is guessed first: a common one, one made of the address or of the
-//! app's name, a repetition or a run. Nothing is asked about the kinds of characters in it.
+//! A password must be long, and must not be one that attackers guess first: a common one, one made of the user's
+//! address or the app's name, a repetition or a sequence. There are no rules about kinds of characters.
 
 use super::list;
 
-/// Longest password, in characters.
-pub const LONGEST: usize = 256;
-/// Characters that must be left of a password once a known word is taken from it.
-const REST: usize = 8;
-/// Shorter words than this are no known words: they are in any sentence.
-const SHORTEST_WORD: usize = 4;
+/// The maximum length of a password, in characters.
+pub const MAX_PASSWORD_CHARS: usize = 256;
+/// The minimum number of characters that a password must have besides a common or known word.
+const MIN_OTHER_CHARS: usize = 8;
+/// The minimum length of a known word, in characters. Shorter words occur in any sentence.
+const MIN_WORD_CHARS: usize = 4;
 
-/// Why a password is not taken.
+/// A reason for which a password is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
+    /// It has fewer characters than this minimum.
     Short(usize),
+    /// It has more than [`MAX_PASSWORD_CHARS`] characters.
     Long,
+    /// It is a common password.
     Common,
+    /// It is little more than the user's address or the app's name.
     Known,
+    /// It is a repetition or a sequence.
     Repetitive,
+    /// It is known from a data breach.
     Breached,
 }
 
 impl Problem {
-    /// To be read after the field's name.
+    /// Returns the message, to be read after the name of the field.
     pub(crate) fn message(self) -> String {
         match self {
             Self::Short(least) => {
-                format!("must have at least {least} characters; a few words that don't belong together will do")
+                format!("must have at least {least} characters; use a few unrelated words")
             }
-            Self::Long => format!("must have at most {LONGEST} characters"),
-            Self::Common => "is one of the passwords that are tried first".into(),
-            Self::Known => "is little more than your address or the name of this app".into(),
-            Self::Repetitive => "is a repetition or a run".into(),
-            Self::Breached => "was found in a breach elsewhere: others know it".into(),
+            Self::Long => format!("must have at most {MAX_PASSWORD_CHARS} characters"),
+            Self::Common => "is a common password; choose another one".into(),
+            Self::Known => "is little more than your email address or the name of this app; choose another one".into(),
+            Self::Repetitive => "is a repetition or a sequence; choose another one".into(),
+            Self::Breached => "is known from a data breach; choose another one".into(),
         }
     }
 }
 
-/// What is wrong with a password that must have so many characters, given words that are easily guessed of this user.
+/// Returns the first problem of a password with a minimum length of `least` characters, or `None` if it is accepted.
+/// `words` are words that an attacker would guess for this user.
 pub(crate) fn problem(password: &str, least: usize, words: &[String]) -> Option<Problem> {
     let letters: Vec<char> = password.to_lowercase().chars().collect();
     let lower: String = letters.iter().collect();
@@ -47,33 +54,37 @@ pub(crate) fn problem(password: &str, least: usize, words: &[String]) -> Option<
     if length < least {
         return Some(Problem::Short(least));
     }
-    if length > LONGEST {
+    if length > MAX_PASSWORD_CHARS {
         return Some(Problem::Long);
     }
     let unit = &letters[..period(&letters)];
     let word = lower.trim_matches(|letter: char| !letter.is_alphabetic());
-    let little_else = letters.len() - word.chars().count() < REST;
+    let little_else = letters.len() - word.chars().count() < MIN_OTHER_CHARS;
     if list::contains(&lower)
         || list::contains(&unit.iter().collect::<String>())
         || (little_else && list::contains(word))
     {
         return Some(Problem::Common);
     }
-    if (unit.len() < REST && unit.len() < letters.len()) || is_run(&letters) {
+    if (unit.len() < MIN_OTHER_CHARS && unit.len() < letters.len()) || is_run(&letters) {
         return Some(Problem::Repetitive);
     }
-    let mut known = words.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= SHORTEST_WORD);
-    known.any(|word| lower.contains(&word) && lower.replace(&word, "").chars().count() < REST).then_some(Problem::Known)
+    let mut known = words.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= MIN_WORD_CHARS);
+    known
+        .any(|word| lower.contains(&word) && lower.replace(&word, "").chars().count() < MIN_OTHER_CHARS)
+        .then_some(Problem::Known)
 }
 
-/// The length of the shortest beginning that, repeated, makes the whole; the last time it may be cut short.
+/// Returns the length of the shortest prefix whose repetition makes the whole text; the last repetition may be cut
+/// short.
 fn period(letters: &[char]) -> usize {
     (1..=letters.len() / 2)
         .find(|period| letters.iter().zip(&letters[*period..]).all(|(a, b)| a == b))
         .unwrap_or(letters.len())
 }
 
-/// `abcdefgh`, `87654321`, `7890123`: each letter is the next, or the one before.
+/// Returns whether each character is the successor, or each the predecessor, of the one before, as in `abcdefgh`,
+/// `87654321` and `7890123`.
 fn is_run(letters: &[char]) -> bool {
     let next = |a: char, b: char| u32::from(a) + 1 == u32::from(b) || (a == '9' && b == '0');
     let mut pairs = letters.windows(2).map(|pair| (pair[0], pair[1]));

@@ -1,9 +1,9 @@
-//! Refresh tokens: opaque, good once, each the next of the one before (RFC 9700, section 4.14).
+//! Refresh tokens: opaque, used once, rotated at each use (RFC 9700, section 4.14).
 //!
-//! A token is `omr_` and base64 of the session's id, a secret of 256 bits and a tag. The first secret is random; each
-//! next one is the HMAC of the one before with the session's own key, so that two tabs that refresh at once get the same
-//! successor though nothing but hashes is stored. The tag shows that a token was once given out: an old one that comes
-//! back means that somebody else has it, a made-up one means nothing.
+//! A token is `omr_` and the base64 of the session's id, a secret of 256 bits and a tag. The first secret is random;
+//! each next one is the HMAC of the one before with the session's own key, so that two tabs that refresh at once get
+//! the same successor although only hashes are stored. The tag proves that the app has issued the token: reuse of an
+//! old token means that another person has it, while a forged token means nothing.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use omnistack_core::{
@@ -13,23 +13,26 @@ use omnistack_core::{
 use secrecy::SecretString;
 use uuid::Uuid;
 
-/// What a token begins with.
+/// The prefix of a refresh token.
 pub(crate) const PREFIX: &str = "omr_";
-const SECRET: usize = 32;
-const TAG: usize = 16;
+/// The length of the secret, in bytes.
+const SECRET_BYTES: usize = 32;
+/// The length of the tag, in bytes.
+const TAG_BYTES: usize = 16;
 
-/// A token as it was presented. Nothing is known of it yet but its form.
+/// A refresh token from a request. Only its form has been checked.
 pub(crate) struct Presented {
     session: SessionId,
-    secret: [u8; SECRET],
-    tag: [u8; TAG],
+    secret: [u8; SECRET_BYTES],
+    tag: [u8; TAG_BYTES],
 }
 
 impl Presented {
+    /// Parses a token. Returns `None` if its form is wrong.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (session, rest) = bytes.split_first_chunk::<16>()?;
-        let (secret, tag) = rest.split_first_chunk::<SECRET>()?;
+        let (secret, tag) = rest.split_first_chunk::<SECRET_BYTES>()?;
         Some(Self {
             session: SessionId::from_uuid(Uuid::from_bytes(*session)),
             secret: *secret,
@@ -41,45 +44,46 @@ impl Presented {
         self.session
     }
 
-    /// Whether it was given out for this session.
+    /// Returns whether the token was issued for its session, whose key is `key`.
     pub(crate) fn is_ours(&self, key: &HmacKey) -> bool {
         omnistack_core::crypto::same(tag(key, self.session, &self.secret), self.tag)
     }
 
-    /// What is stored of it.
+    /// Returns the hash that is stored for the token.
     pub(crate) fn hash(&self) -> Sha256 {
         Sha256::of(self.secret)
     }
 
-    /// The one that follows it.
+    /// Returns the token that follows this one.
     pub(crate) fn next(&self, key: &HmacKey) -> Issued {
         let secret = *key.sign_parts([b"next".as_slice(), &self.secret]).as_bytes();
         Issued::of(key, self.session, secret)
     }
 }
 
-/// A token to be given out, and what to store of it.
+/// A token to be issued, and the hash to be stored for it.
 pub(crate) struct Issued {
     pub(crate) text: SecretString,
     pub(crate) hash: Sha256,
 }
 
 impl Issued {
-    /// A session's first.
+    /// Creates the first token of a session.
     pub(crate) fn first(key: &HmacKey, session: SessionId) -> Self {
         Self::of(key, session, rand::random())
     }
 
-    fn of(key: &HmacKey, session: SessionId, secret: [u8; SECRET]) -> Self {
+    fn of(key: &HmacKey, session: SessionId, secret: [u8; SECRET_BYTES]) -> Self {
         let bytes = [session.uuid().as_bytes().as_slice(), &secret, &tag(key, session, &secret)].concat();
         Self { text: format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into(), hash: Sha256::of(secret) }
     }
 }
 
-fn tag(key: &HmacKey, session: SessionId, secret: &[u8; SECRET]) -> [u8; TAG] {
+/// Returns the tag that proves that the app has issued the secret for the session.
+fn tag(key: &HmacKey, session: SessionId, secret: &[u8; SECRET_BYTES]) -> [u8; TAG_BYTES] {
     let mac = key.sign_parts([b"tag".as_slice(), session.uuid().as_bytes(), secret]);
-    let mut tag = [0; TAG];
-    tag.copy_from_slice(&mac.as_bytes()[..TAG]);
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&mac.as_bytes()[..TAG_BYTES]);
     tag
 }
 

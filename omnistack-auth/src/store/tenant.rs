@@ -116,7 +116,7 @@ pub(crate) async fn places(tx: &mut Tx, user: UserId, limit: i64) -> Result<Vec<
 pub(crate) async fn is_in_most(tx: &mut Tx, user: UserId) -> Result<bool, Error> {
     let sql = "select count(*) from members where user_id = $1";
     let (count,): (i64,) = tx.query(sql).bind(user).fetch_one().await?;
-    Ok(count >= crate::team::MOST)
+    Ok(count >= crate::team::MAX_TEAMS_PER_USER)
 }
 
 /// Locks a tenant, so that changes of the same tenant run one after another. On SQLite, a transaction that writes has

@@ -207,7 +207,7 @@ async fn what_can_not_be_right_is_a_problem_of_the_build() {
     let twice = Auth::accounts().sign_in_with(acme("https://a.example")).sign_in_with(acme("https://b.example"));
     assert!(problems(twice, &[]).unwrap().contains("two providers"));
     let elsewhere = Auth::jwks("https://id.example.com").sign_in_with(acme("https://a.example"));
-    assert!(problems(elsewhere, &[]).unwrap().contains("no accounts of its own"));
+    assert!(problems(elsewhere, &[]).unwrap().contains("no built-in accounts"));
     let half = problems(Auth::from_env(), &[("AUTH_GOOGLE_CLIENT_ID", "client")]).unwrap();
     assert!(half.contains("AUTH_GOOGLE_CLIENT_SECRET"), "{half}");
     let whole = [("AUTH_GITHUB_CLIENT_ID", "client"), ("AUTH_GITHUB_CLIENT_SECRET", "hidden-secret")];
