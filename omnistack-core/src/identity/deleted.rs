@@ -1,15 +1,16 @@
-//! What is told when somebody is gone for good.
+//! Events of the final deletion of tenants and users.
 
 use serde::{Deserialize, Serialize};
 
 use super::{TenantId, UserId};
 use crate::events::Event;
 
-/// A tenant is gone for good: its time to be restored is over. It is published in the transaction that deletes the tenant,
-/// by whoever keeps tenants, so that other modules can delete what is that tenant's.
+/// A tenant has been permanently deleted: the period in which it could be restored has ended. The module that
+/// owns tenants publishes the event in the transaction that deletes the tenant, so that other modules can delete
+/// the tenant's data.
 ///
-/// It belongs to no tenant: nobody of that one is left to read it. So a subscriber has a job made that works within the
-/// tenant.
+/// The event belongs to no tenant, since the tenant no longer exists. A subscriber therefore enqueues a job that
+/// works in the tenant's scope.
 ///
 /// ```
 /// use omnistack_core::{app::Registry, db::Db, events::Enqueue, identity::{TenantDeleted, TenantId}};
@@ -40,12 +41,12 @@ use crate::events::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantDeleted {
-    /// Which.
+    /// The deleted tenant.
     pub tenant: TenantId,
 }
 
 impl TenantDeleted {
-    /// This one is gone.
+    /// Creates the event.
     pub fn new(tenant: TenantId) -> Self {
         Self { tenant }
     }
@@ -59,13 +60,14 @@ impl Event for TenantDeleted {
     }
 }
 
-/// A user is gone for good. As [`TenantDeleted`], which is published of the tenant of their own as well.
+/// A user has been permanently deleted. Published like [`TenantDeleted`]; a separate [`TenantDeleted`] is
+/// published for the user's personal tenant.
 ///
 /// ```
 /// use omnistack_core::{async_trait, app::Registry, identity::UserDeleted, jobs::JobError};
 /// use omnistack_core::events::{Delivery, Subscriber};
 ///
-/// /// Preferences are a user's, in no tenant.
+/// /// Preferences belong to a user and to no tenant.
 /// struct ForgetPreferences;
 ///
 /// #[async_trait]
@@ -86,12 +88,12 @@ impl Event for TenantDeleted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserDeleted {
-    /// Who.
+    /// The deleted user.
     pub user: UserId,
 }
 
 impl UserDeleted {
-    /// This one is gone.
+    /// Creates the event.
     pub fn new(user: UserId) -> Self {
         Self { user }
     }
