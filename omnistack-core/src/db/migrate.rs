@@ -161,8 +161,8 @@ fn in_module(module: &str, error: MigrateError) -> Error {
             "migration {version} of module `{module}` was changed after it ran here; restore it and add a new migration"
         )),
         MigrateError::VersionMissing(version) => Error::configuration(format!(
-            "this database has migration {version} of module `{module}`, which this build does not have; \
-             deploy a newer build"
+            "this database has migration {version} of module `{module}`, which this build lacks: it is older than the \
+             database; deploy a newer build"
         )),
         MigrateError::Dirty(version) => Error::configuration(format!(
             "migration {version} of module `{module}` stopped halfway; repair the schema and delete its row from `{}`",
