@@ -23,9 +23,9 @@ use super::{DbSettings, Error, Record, query::send};
 
 /// Idle time after which a connection is tested before use: a restarted server then costs a reconnect instead of
 /// a failed request, and a busy pool has no extra cost.
-const TRY_AFTER_IDLE: Duration = Duration::from_secs(2);
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(2);
 /// How long the test of a connection may take.
-const TRY_LIMIT: Duration = Duration::from_secs(2);
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much longer than `DATABASE_STATEMENT_TIMEOUT`, after which the server ends a statement, the response may
 /// take.
 const RESPONSE_GRACE: Duration = Duration::from_secs(2);
@@ -78,8 +78,8 @@ impl PgDatabase {
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     // `false` closes the connection, and the pool opens another.
-                    Ok(meta.idle_for < TRY_AFTER_IDLE
-                        || matches!(timeout(TRY_LIMIT, connection.ping()).await, Ok(Ok(()))))
+                    Ok(meta.idle_for < TEST_AFTER_IDLE
+                        || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
                 })
             })
             .connect_lazy_with(options);

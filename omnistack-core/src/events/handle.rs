@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
-    jobs::{LARGEST_PAYLOAD, LONGEST_KEY, hex, json},
+    jobs::{LARGEST_PAYLOAD, MAX_KEY_BYTES, hex, json},
     relay,
     trace::TraceContext,
 };
@@ -39,7 +39,7 @@ pub enum PublishError {
         bytes: usize,
     },
     /// Its key is too long to be found by.
-    #[error("the key of an event `{name}` has {bytes} bytes, more than {LONGEST_KEY}; hash what is longer")]
+    #[error("the key of an event `{name}` has {bytes} bytes, more than {MAX_KEY_BYTES}; hash what is longer")]
     KeyTooLong {
         /// Its kind.
         name: &'static str,
@@ -136,7 +136,7 @@ impl Events {
             if payload.len() > LARGEST_PAYLOAD {
                 return Err(PublishError::TooLarge { name, bytes: payload.len() });
             }
-            if key.len() > LONGEST_KEY {
+            if key.len() > MAX_KEY_BYTES {
                 return Err(PublishError::KeyTooLong { name, bytes: key.len() });
             }
             let id = EventId::new(now);
