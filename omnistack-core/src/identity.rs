@@ -261,11 +261,7 @@ impl Identity {
     /// 403 `TENANT_REQUIRED` if the caller has selected no tenant.
     pub fn require_tenant(&self) -> Result<TenantId, Error> {
         self.tenant.ok_or_else(|| {
-            Error::new(
-                http::StatusCode::FORBIDDEN,
-                "TENANT_REQUIRED",
-                "this needs a tenant; select one",
-            )
+            Error::new(http::StatusCode::FORBIDDEN, "TENANT_REQUIRED", "this needs a tenant; select one")
         })
     }
 }

@@ -104,10 +104,7 @@ impl DeliverySelection {
     fn filter(self) -> Result<DeliveryFilter, Error> {
         let Self { subscriber, id, key, all } = self;
         if id.is_none() && key.is_none() && !all {
-            return Err(Error::invalid([FieldProblem::new(
-                "all",
-                "must be true if neither `id` nor `key` is set",
-            )]));
+            return Err(Error::invalid([FieldProblem::new("all", "must be true if neither `id` nor `key` is set")]));
         }
         Ok(DeliveryFilter { id, subscriber: Some(subscriber), key, state: None })
     }

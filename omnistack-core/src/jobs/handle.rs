@@ -55,9 +55,7 @@ pub enum EnqueueError {
         bytes: usize,
     },
     /// A batch can't be enqueued in a transaction of a tenant database.
-    #[error(
-        "a batch can't be enqueued in a transaction of a tenant database; enqueue a job that enqueues the batch"
-    )]
+    #[error("a batch can't be enqueued in a transaction of a tenant database; enqueue a job that enqueues the batch")]
     BatchElsewhere,
     /// The error of the database.
     #[error(transparent)]
