@@ -18,7 +18,7 @@
 //!         /// Name of the person to greet.
 //!         pub name: String = "GREETING_NAME", default "world";
 //!         /// Longest duration of a greeting.
-//!         pub patience: Duration = "GREETING_PATIENCE", default "5s", range "1s"..="1m";
+//!         pub timeout: Duration = "GREETING_TIMEOUT", default "5s", range "1s"..="1m";
 //!         /// Name of a person who gets a copy.
 //!         pub copy: Option<String> = "GREETING_COPY";
 //!     }
@@ -27,10 +27,10 @@
 //! let config = Config::from_pairs([("GREETING_NAME", "moon")]);
 //! let greeting = config.section::<GreetingSettings>().unwrap();
 //! assert_eq!(greeting.name, "moon");
-//! assert_eq!(greeting.patience, Duration::from_secs(5));
+//! assert_eq!(greeting.timeout, Duration::from_secs(5));
 //!
-//! let problems = Config::from_pairs([("GREETING_PATIENCE", "long")]).section::<GreetingSettings>().unwrap_err();
-//! assert!(problems[0].to_string().contains("GREETING_PATIENCE"));
+//! let problems = Config::from_pairs([("GREETING_TIMEOUT", "long")]).section::<GreetingSettings>().unwrap_err();
+//! assert!(problems[0].to_string().contains("GREETING_TIMEOUT"));
 //! ```
 //!
 //! A module reads its section with [`Registry::config`](crate::app::Registry::config), so that one report lists

@@ -1,6 +1,6 @@
 //! CRUD resources: rows that callers create, list, search, change, delete and restore, for one tenant.
 //!
-//! A resource is a struct, its table, and the columns that callers may sort, filter and search by. [`routes`]
+//! A resource is a struct, its table, and the columns that callers may sort, filter and search by. [`routes()`]
 //! adds its six routes with their OpenAPI description, cursor pages and numbered pages. Rows outside the caller's
 //! scope are reported as 404.
 //!

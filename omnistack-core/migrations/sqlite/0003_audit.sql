@@ -38,8 +38,8 @@ create index audit_entries_newest_of_resource on audit_entries (resource, at des
     where resource is not null;
 create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
 
--- Entries are never changed, and are only removed by retention, which moves the checkpoint first. `insert or
--- replace` fires no delete trigger, so an existing entry is refused before the insert.
+-- Entries are never changed, and are only removed by retention, which moves the checkpoint first.
+-- `insert or replace` fires no delete trigger, so an existing entry is refused before the insert.
 create trigger audit_entries_insert before insert on audit_entries
     when exists (select 1 from audit_entries where tenant_id = new.tenant_id and sequence = new.sequence) begin
     select raise(abort, 'audit entries are only ever added');

@@ -8,7 +8,7 @@ use crate::{
     http::{Error, FieldProblem, PageRequest, readable},
 };
 
-/// Which rows of a soft-deleting resource are listed.
+/// The rows that a list includes, for resources with soft delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Deleted {
     /// Rows that are not deleted.

@@ -33,8 +33,8 @@ pub struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    /// Creates a list of the rows of a table that meet the conditions, in an order such as `created_at desc, id
-    /// desc`. The function `conditions` is called once for each statement.
+    /// Creates a list of the rows of a table that meet the conditions, in an order such as
+    /// `created_at desc, id desc`. The function `conditions` is called once for each statement.
     pub fn new(
         table: &'a str,
         order: &'a str,

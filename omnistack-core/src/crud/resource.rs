@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{Column, Fields};
 use crate::{db::Record, id::Id};
 
-/// Who shares the rows of a resource.
+/// The scope of a resource: the callers that share its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All callers. No column.
@@ -26,7 +26,7 @@ pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
     const NAME: &'static str;
     /// Name of the table.
     const TABLE: &'static str;
-    /// Who shares the rows.
+    /// Scope of the rows.
     const SCOPE: Scope = Scope::Tenant;
     /// Whether a deleted row is kept and can be restored.
     const SOFT_DELETE: bool = true;

@@ -12,8 +12,8 @@ const MAX_TRIGRAMS: usize = 32;
 
 /// A text to search for in columns of a table, ignoring the case of letters (on SQLite, of ASCII letters).
 ///
-/// The migration of the table creates the index, see [`crud`](super): on PostgreSQL with `select
-/// omnistack_search('notes', 'title');`, on SQLite as a virtual table `notes_search`.
+/// The migration of the table creates the index, see [`crud`](super): on PostgreSQL with
+/// `select omnistack_search('notes', 'title');`, on SQLite as a virtual table `notes_search`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Search<'a> {

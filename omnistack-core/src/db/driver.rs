@@ -94,8 +94,8 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// Awaits the future that an expression creates for either database of a [`Bound`], e.g. `run!(bound, |executor,
-/// args| sqlx::query_with(sql, args).execute(executor))`.
+/// Awaits the future that an expression creates for either database of a [`Bound`], e.g.
+/// `run!(bound, |executor, args| sqlx::query_with(sql, args).execute(executor))`.
 macro_rules! run {
     ($bound:expr, |$executor:ident, $args:ident| $run:expr) => {
         match $bound {

@@ -141,15 +141,14 @@ impl FileIdentity {
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// Returns whether the `-shm` file can't be created or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or
-    /// `_SHMMAP`.
+    /// Returns `None`: an open file can't be deleted.
     #[cfg(not(unix))]
     fn of(_: &Path) -> Option<Self> {
         None
     }
 }
 
-/// Whether the `-shm` file can't be made or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or `_SHMMAP`.
+/// Returns whether the `-shm` file can't be created or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or `_SHMMAP`.
 fn lacks_shared_memory(error: &dyn sqlx::error::DatabaseError) -> bool {
     matches!(error.code().as_deref(), Some("4618" | "4874" | "5386"))
 }

@@ -88,7 +88,7 @@ impl<E, F> fmt::Debug for Enqueue<E, F> {
 /// ```
 /// # use omnistack_core::{app::Registry, events::{Event, Forward}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
-/// registry.on("tell-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// registry.on("notify-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
 /// # }
 /// ```
 pub struct Forward<E> {

@@ -18,11 +18,11 @@ use crate::events::Event;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
-/// struct ForgetNotes { tenant: TenantId }
+/// struct PurgeNotes { tenant: TenantId }
 ///
 /// #[async_trait::async_trait]
-/// impl Job for ForgetNotes {
-///     const NAME: &'static str = "notes.forget";
+/// impl Job for PurgeNotes {
+///     const NAME: &'static str = "notes.purge";
 ///     type State = Db;
 ///
 ///     async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
@@ -33,8 +33,8 @@ use crate::events::Event;
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.job::<ForgetNotes>(|ctx| ctx.get()).on("forget-notes", |ctx| {
-///         Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
+///     registry.job::<PurgeNotes>(|ctx| ctx.get()).on("purge-notes", |ctx| {
+///         Ok(Enqueue::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
 ///     });
 /// }
 /// ```
@@ -68,21 +68,21 @@ impl Event for TenantDeleted {
 /// use omnistack_core::events::{Delivery, Subscriber};
 ///
 /// /// Preferences belong to a user and to no tenant.
-/// struct ForgetPreferences;
+/// struct DeletePreferences;
 ///
 /// #[async_trait]
-/// impl Subscriber for ForgetPreferences {
+/// impl Subscriber for DeletePreferences {
 ///     type Event = UserDeleted;
 ///
-///     async fn handle(&self, gone: UserDeleted, delivery: &mut Delivery) -> Result<(), JobError> {
+///     async fn handle(&self, event: UserDeleted, delivery: &mut Delivery) -> Result<(), JobError> {
 ///         let tx = delivery.tx().await?;
-///         tx.query("delete from preferences where user_id = $1").bind(gone.user).execute().await?;
+///         tx.query("delete from preferences where user_id = $1").bind(event.user).execute().await?;
 ///         Ok(())
 ///     }
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.on("forget-preferences", |_| Ok(ForgetPreferences));
+///     registry.on("delete-preferences", |_| Ok(DeletePreferences));
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -102,19 +102,19 @@ impl<S> Layer<S> for GuardLayer {
 /// use omnistack_core::{app::Audience, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
 /// use tower::{Layer as _, ServiceExt as _, service_fn};
 /// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
-/// # struct Nobody;
+/// # struct Anonymous;
 /// # #[async_trait]
-/// # impl Authenticate for Nobody {
+/// # impl Authenticate for Anonymous {
 /// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> { Ok(None) }
 /// # }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let authenticator = Authenticator::new(Nobody);
+/// # let authenticator = Authenticator::new(Anonymous);
 /// let inner = service_fn(async |_: Request| Ok::<_, Infallible>(StatusCode::OK));
 /// let guarded: Guard<_> = GuardLayer::new(Audience::Admin, authenticator).layer(inner);
-/// let answer = guarded.oneshot(Request::default()).await?;
-/// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+/// let response = guarded.oneshot(Request::default()).await?;
+/// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 /// # Ok(())
 /// # }
 /// ```

@@ -39,8 +39,8 @@ impl std::fmt::Debug for Make {
 }
 
 impl Cron {
-    /// Creates a schedule in UTC. The pattern has minute, hour, day of month, month and day of week (`0 3 * *
-    /// *`); with six fields, the first one is seconds.
+    /// Creates a schedule in UTC. The pattern has minute, hour, day of month, month and day of week
+    /// (`0 3 * * *`); with six fields, the first one is seconds.
     pub fn new<J: Job + Clone>(pattern: impl Into<String>, job: J) -> Self {
         let draft = serde_json::to_string(&job).map(|_| Make(Arc::new(move || Draft::new(job.clone()))));
         Self { pattern: pattern.into(), zone: "UTC".into(), missed: Missed::default(), name: J::NAME, draft }
