@@ -274,7 +274,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     }
 }
 
-/// Authenticates callers.
+/// Authentication of callers, as implemented by a module.
 ///
 /// ```
 /// use http::request::Parts;

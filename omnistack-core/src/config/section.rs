@@ -39,7 +39,7 @@ pub trait Section: Sized {
     fn read(config: &Config) -> Result<Self, Vec<ConfigProblem>>;
 }
 
-/// Reads the settings of one section and collects their problems.
+/// A reader of the settings of one section. It collects their problems.
 #[derive(Debug)]
 pub struct Reader<'a> {
     config: &'a Config,

@@ -43,17 +43,17 @@ macro_rules! kinds {
 
 impl Column {
     kinds! {
-        /// A column of text.
+        /// Creates a column of text.
         text = Text;
-        /// A column of whole numbers.
+        /// Creates a column of whole numbers.
         integer = Integer;
-        /// A column of floating-point numbers.
+        /// Creates a column of floating-point numbers.
         real = Real;
-        /// A column of truth values.
+        /// Creates a column of truth values.
         boolean = Boolean;
-        /// A column of moments in time.
+        /// Creates a column of moments in time.
         timestamp = Timestamp;
-        /// A column of ids.
+        /// Creates a column of ids.
         id = Id;
     }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-/// A failed statement or connection.
+/// The error of a statement or a connection.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -19,7 +19,7 @@ pub enum ErrorKind {
     NotFound,
     /// A row with the same unique value exists.
     Unique,
-    /// A row it references does not exist, or rows still reference it.
+    /// A referenced row does not exist, or other rows still reference the row.
     ForeignKey,
     /// A `check` constraint refused the value.
     Check,

@@ -39,7 +39,7 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 /// How much longer a lease is than the timeout of an attempt: time to start the attempt and to store its result.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
-/// Delivers the events of an app to its subscribers. [`App`](crate::app::App) has a dispatcher.
+/// The dispatcher, which delivers an app's events to its subscribers. [`App`](crate::app::App) has one.
 #[derive(Clone)]
 pub struct Dispatcher {
     events: Events,

@@ -12,8 +12,8 @@ use crate::{
     pubsub::Publisher,
 };
 
-/// Enqueues a job for each event, exactly once: in the transaction that acknowledges the event. The job gets the
-/// event's trace and, unless its draft has a tenant, the event's tenant.
+/// A subscriber that enqueues a job for each event, exactly once: in the transaction that acknowledges the event.
+/// The job gets the event's trace and, unless its draft has a tenant, the event's tenant.
 ///
 /// ```
 /// # use omnistack_core::{app::{Module, Registry}, events::{Enqueue, Event}, jobs::{Job, JobCtx, JobError}};
@@ -76,8 +76,8 @@ impl<E, F> fmt::Debug for Enqueue<E, F> {
     }
 }
 
-/// Publishes each event to a topic of [`pubsub`](crate::pubsub), in order by key and at least once, for the
-/// topic's current listeners. The message is JSON:
+/// A subscriber that publishes each event to a topic of [`pubsub`](crate::pubsub), in order by key and at least
+/// once, for the topic's current listeners. The message is JSON:
 ///
 /// ```json
 /// {"id": "…", "event": "project.created", "key": "7", "sequence": 12, "published_at": "…", "data": {"project": 7}}

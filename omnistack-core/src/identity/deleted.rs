@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{TenantId, UserId};
 use crate::events::Event;
 
-/// A tenant has been permanently deleted: the period in which it could be restored has ended. The module that
-/// owns tenants publishes the event in the transaction that deletes the tenant, so that other modules can delete
-/// the tenant's data.
+/// The event that a tenant was permanently deleted: the period in which it could be restored has ended. The
+/// module that owns tenants publishes the event in the transaction that deletes the tenant, so that other modules
+/// can delete the tenant's data.
 ///
 /// The event belongs to no tenant, since the tenant no longer exists. A subscriber therefore enqueues a job that
 /// works in the tenant's scope.
@@ -60,8 +60,8 @@ impl Event for TenantDeleted {
     }
 }
 
-/// A user has been permanently deleted. Published like [`TenantDeleted`]; a separate [`TenantDeleted`] is
-/// published for the user's personal tenant.
+/// The event that a user was permanently deleted. Published like [`TenantDeleted`]; a separate [`TenantDeleted`]
+/// is published for the user's personal tenant.
 ///
 /// ```
 /// use omnistack_core::{async_trait, app::Registry, identity::UserDeleted, jobs::JobError};

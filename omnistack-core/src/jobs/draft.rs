@@ -160,7 +160,7 @@ impl Draft {
     }
 
     /// Returns the row to store. Fails if the payload, the queue's name or the unique key is too long, or the
-    /// payload is not JSON.
+    /// payload can't be serialized.
     pub(super) fn into_row(self, now: Timestamp, batch: Option<BatchId>) -> Result<Row, EnqueueError> {
         let payload = self.payload.map_err(EnqueueError::Payload)?;
         if payload.len() > LARGEST_PAYLOAD {

@@ -23,7 +23,7 @@ pub struct JobRequest {
 /// The handler of one type of job, which layers wrap.
 pub type JobService = BoxCloneSyncService<JobRequest, (), JobError>;
 
-/// Deserializes the payload of a job and runs the job.
+/// The service that deserializes the payload of a job and runs the job.
 struct Run<J: Job> {
     state: J::State,
 }
