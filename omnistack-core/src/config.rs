@@ -1,11 +1,12 @@
 //! Typed settings from `.env`, `omnistack.toml` and the environment.
 //!
-//! Every setting has one name, the one its environment variable has. In `omnistack.toml` the same name may be
-//! written as a path: `[http] body_limit = "2MiB"` is `HTTP_BODY_LIMIT`. Sources are read in rising order, so a later
-//! one wins: `.env`, then `omnistack.toml`, then the environment. An empty value counts as absent.
+//! Every setting has one name: that of its environment variable. In `omnistack.toml` the name may also be written
+//! as a path: `[http] body_limit = "2MiB"` sets `HTTP_BODY_LIMIT`. The sources are, in order, `.env`,
+//! `omnistack.toml` and the environment; a later source overrides an earlier one. An empty value counts as
+//! absent.
 //!
-//! Settings are declared where they are used, with [`section!`](crate::section), which also makes the
-//! configuration reference from the same lines:
+//! Settings are declared where they are used, with [`section!`](crate::section). The configuration reference is
+//! generated from the same declarations:
 //!
 //! ```
 //! use omnistack_core::config::Config;
@@ -14,11 +15,11 @@
 //! omnistack_core::section! {
 //!     /// Greetings.
 //!     pub struct GreetingSettings {
-//!         /// Who is greeted.
+//!         /// Name of the person to greet.
 //!         pub name: String = "GREETING_NAME", default "world";
-//!         /// How long a greeting may take.
-//!         pub patience: Duration = "GREETING_PATIENCE", default "5s", range "1s"..="1m";
-//!         /// Whom to copy, if anybody.
+//!         /// Longest duration of a greeting.
+//!         pub timeout: Duration = "GREETING_TIMEOUT", default "5s", range "1s"..="1m";
+//!         /// Name of a person who gets a copy.
 //!         pub copy: Option<String> = "GREETING_COPY";
 //!     }
 //! }
@@ -26,14 +27,14 @@
 //! let config = Config::from_pairs([("GREETING_NAME", "moon")]);
 //! let greeting = config.section::<GreetingSettings>().unwrap();
 //! assert_eq!(greeting.name, "moon");
-//! assert_eq!(greeting.patience, Duration::from_secs(5));
+//! assert_eq!(greeting.timeout, Duration::from_secs(5));
 //!
-//! let problems = Config::from_pairs([("GREETING_PATIENCE", "long")]).section::<GreetingSettings>().unwrap_err();
-//! assert!(problems[0].to_string().contains("GREETING_PATIENCE"));
+//! let problems = Config::from_pairs([("GREETING_TIMEOUT", "long")]).section::<GreetingSettings>().unwrap_err();
+//! assert!(problems[0].to_string().contains("GREETING_TIMEOUT"));
 //! ```
 //!
-//! A module reads its section with [`Registry::config`](crate::app::Registry::config), so that the problems of all
-//! modules come in one report.
+//! A module reads its section with [`Registry::config`](crate::app::Registry::config), so that one report lists
+//! the problems of all modules.
 
 mod form;
 mod public_url;
@@ -49,20 +50,20 @@ pub use source::{Config, Origin};
 
 use std::{fmt, str::FromStr};
 
-/// Where the app runs: `APP_ENV`.
+/// The environment the app runs in: `APP_ENV`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
-    /// Migrations run at start, development secrets are accepted, log lines are for people.
+    /// Migrations run at start, development secrets are accepted, and log lines are formatted as text.
     #[default]
     Development,
-    /// As development; for tests.
+    /// Like [`Development`](Self::Development); for automated tests.
     Test,
-    /// Nothing is assumed: secrets must be set and schema changes are run by hand.
+    /// Secrets must be set, and migrations are run by hand.
     Production,
 }
 
 impl Environment {
-    /// Whether development secrets and conveniences are refused.
+    /// Returns whether development secrets and conveniences are refused.
     pub fn is_production(self) -> bool {
         self == Self::Production
     }
@@ -91,25 +92,25 @@ impl fmt::Display for Environment {
     }
 }
 
-/// One thing wrong with one setting, in words that name it and what to write instead.
+/// A problem with one setting or one file. The message names it and says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}`{}: {message}", .origin.map(|origin| format!(" (from {origin})")).unwrap_or_default())]
 pub struct ConfigProblem {
-    /// The setting, or the file.
+    /// The name of the setting or the file.
     pub name: String,
-    /// Where its value was found, if anywhere.
+    /// The source of the value; `None` if the setting is absent.
     pub origin: Option<Origin>,
-    /// What is wrong and what would be right. Never holds the value of a secret.
+    /// What is wrong and what a correct value is. Never contains the value of a secret.
     pub message: String,
 }
 
 impl ConfigProblem {
-    /// A problem with a setting whose value reads well but can't be used.
+    /// Creates a problem without a source, such as for a value that can be parsed but not used.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self { name: name.into(), origin: None, message: message.into() }
     }
 
-    /// Whether a file is wrong as a whole, and not one setting.
+    /// Returns whether the problem concerns a file as a whole instead of one setting.
     pub(crate) fn is_file(&self) -> bool {
         [Origin::DotEnv, Origin::Toml].iter().any(|file| file.to_string() == self.name)
     }

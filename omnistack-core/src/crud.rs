@@ -1,7 +1,8 @@
-//! The ordinary resource: created, listed, searched, changed, deleted and restored, for one tenant.
+//! CRUD resources: rows that callers create, list, search, change, delete and restore, for one tenant.
 //!
-//! A resource is a struct, its table and the columns callers may sort, filter and search by. Everything else follows:
-//! six routes with their descriptions, cursors and pages, 404 for what is somebody else's.
+//! A resource is a struct, its table, and the columns that callers may sort, filter and search by. [`routes()`]
+//! adds its six routes with their OpenAPI description, cursor pages and numbered pages. Rows outside the caller's
+//! scope are reported as 404.
 //!
 //! ```
 //! use garde::Validate;
@@ -57,18 +58,19 @@
 //! }
 //! ```
 //!
-//! and, in a module's `register`:
+//! Its routes are added in a module's `register`:
 //!
 //! ```text
 //! registry.routes(Mount::app("/notes"), crud::routes::<Note>(), Crud::from_ctx);
 //! ```
 //!
-//! The table has, besides the columns named, `id`, `created_at` and `updated_at`; `tenant_id` and `owner_id` as its
-//! [`Scope`] says; and `deleted_at` unless [`Resource::SOFT_DELETE`] is off.
+//! Besides the named columns, the table has `id`, `created_at` and `updated_at`; `tenant_id` and `owner_id`,
+//! depending on its [`Scope`]; and `deleted_at`, unless [`Resource::SOFT_DELETE`] is `false`.
 //!
 //! # Indexes
 //!
-//! A list is as fast with a million rows as with ten if the migration has an index for what it offers. Of a tenant's notes:
+//! A list stays fast with a million rows if the migration has an index for each order and filter the resource
+//! offers. For notes that belong to a tenant:
 //!
 //! ```sql
 //! create index notes_by_creation on notes (tenant_id, created_at, id);   -- the default order, and filters by `created_at`
@@ -76,14 +78,15 @@
 //! create index notes_deleted on notes (tenant_id, created_at, id) where deleted_at is not null;  -- `?deleted=only`
 //! ```
 //!
-//! `?q=` has an index of the trigrams of all columns that `.searches()`. On PostgreSQL a function of the framework makes it,
-//! and the triggers that keep it; it needs no extension:
+//! `?q=` uses an index of the trigrams of all columns that `.searches()`. On PostgreSQL a function of the
+//! framework creates the index and the triggers that update it. It needs no extension:
 //!
 //! ```sql
 //! select omnistack_search('notes', 'title', 'text');
 //! ```
 //!
-//! On SQLite it is a virtual table of FTS5. Without a column `tenant_id` the value of `tenant` is `null`:
+//! On SQLite the index is a virtual table of FTS5. If the table has no column `tenant_id`, the value of `tenant`
+//! is `null`:
 //!
 //! ```sql
 //! create table notes_search_ids (number integer primary key, id blob not null unique) strict;
@@ -104,9 +107,10 @@
 //! end;
 //! ```
 //!
-//! What stays slow with many rows: a text of one or two characters that few rows contain, a text that many rows contain, none
-//! of them near the beginning of the list, several filters of which each holds for many rows and all for few, and a second
-//! key of `?sort=` where many rows have the same first one. A search is given up after three seconds.
+//! These lists stay slow with many rows: a search for one or two characters that few rows contain; a search for a
+//! text that many rows contain, but none near the start of the list; several filters that each match many rows
+//! and together match few; and a second key of `?sort=` if many rows have the same first key. A search ends with
+//! 503 `SEARCH_TIMEOUT` after three seconds.
 
 mod column;
 mod cursor;

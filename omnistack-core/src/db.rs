@@ -1,7 +1,8 @@
-//! One handle over PostgreSQL and SQLite, and one SQL text for both.
+//! PostgreSQL and SQLite behind one handle, with one SQL text for both.
 //!
-//! Both databases accept `$1` placeholders, `ON CONFLICT` and `RETURNING`, so a query is written once. Values are bound
-//! from Rust, times and ids included, never computed by the database, which is where dialects part.
+//! Both databases accept `$1` placeholders, `ON CONFLICT` and `RETURNING`, so a query is written once. Values,
+//! including times and ids, are bound from Rust and not computed by the database, because the dialects differ
+//! there.
 //!
 //! ```
 //! use omnistack_core::db::{Db, DbSettings};
@@ -26,13 +27,14 @@
 //! # }
 //! ```
 //!
-//! Where dialects truly differ the text is a pair, [`Sql`], beside its only use. Work for one tenant goes through
-//! [`Db::tenant`]: on PostgreSQL the tenant is set for the transaction and row-level security enforces it. With
-//! `TENANT_DATABASE_URL` each tenant has a database of its own, and `Db::tenant` begins in that one.
+//! Where the dialects differ, the text is a pair, [`Sql`], next to its only use. Work for one tenant goes through
+//! [`Db::tenant`]: on PostgreSQL it sets the tenant for the transaction, and row-level security enforces it. With
+//! `TENANT_DATABASE_URL` each tenant has a separate database, and `Db::tenant` begins transactions in it.
 //!
-//! **SQLite** runs in WAL mode with one writing connection and several reading ones. A statement that begins with
-//! `select` goes to a reader, any other to the writer, and [`Db::begin`] is a `BEGIN IMMEDIATE`. So inside a
-//! transaction use the transaction: a write through the `Db` beside it waits for itself until the acquire timeout.
+//! **SQLite** runs in WAL mode with one writing connection and several reading ones. A statement that starts with
+//! `select` uses a reader, any other statement the writer, and [`Db::begin`] is a `BEGIN IMMEDIATE`. While a
+//! transaction is open, use only the transaction: a write through the `Db` waits for that transaction until the
+//! acquire timeout.
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
 compile_error!("omnistack-core needs a database: enable the feature `sqlite` or `postgres`");
@@ -70,28 +72,31 @@ use driver::Pools;
 use observe::Observers;
 use tx::Scope;
 
-/// The app's database. Cheap to clone; every clone shares the same pools.
+/// The app's database. Cheap to clone; all clones share the same pools.
 #[derive(Clone)]
 pub struct Db {
     pools: Pools,
     observers: Arc<Observers>,
     tenants: Option<TenantDatabases>,
-    /// Whether tenants' work goes to their own databases.
+    /// Whether tenants' transactions begin in tenant databases.
     routed: bool,
 }
 
 impl Db {
-    /// Prepares the pools of a database. Connects when first used, so it does no I/O; must be called within a Tokio
-    /// runtime.
+    /// Creates the pools of a database. Does no I/O: connections are opened when first used. Must be called
+    /// within a Tokio runtime.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when the URL can't be read or names a database that is not compiled in.
+    /// [`ErrorKind::Configuration`] if the URL can't be parsed or names a database that is not compiled in.
     pub fn open(settings: &DbSettings, clock: Clock) -> Result<Self, Error> {
         let observers = Arc::new(Observers::new(clock, settings.slow_query));
         Ok(Self { pools: Pools::open(settings)?, observers, tenants: None, routed: false })
     }
 
-    /// A private SQLite database in memory that is gone with its last clone.
+    /// Creates a private SQLite database in memory. It is deleted with its last clone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] if the default settings can't be used.
     #[cfg(feature = "sqlite")]
     pub fn memory() -> Result<Self, Error> {
         let config = crate::config::Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
@@ -99,12 +104,12 @@ impl Db {
         Self::open(&settings, Clock::system())
     }
 
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         self.pools.dialect()
     }
 
-    /// A statement, run on its own.
+    /// Creates a statement that runs outside a transaction.
     pub fn query(&self, sql: impl IntoSql) -> Query<'_> {
         let sql = sql.into_sql(self.dialect());
         let bound = self.pools.bound(sql.as_str());
@@ -112,69 +117,84 @@ impl Db {
     }
 
     /// Begins a transaction that may write.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no connection is available in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Tx::begin(self, Scope::Unset, true).await
     }
 
-    /// Begins a transaction that only reads, and sees one state of the database throughout on SQLite.
+    /// Begins a transaction that only reads. On SQLite it sees one state of the database throughout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no connection is available in time.
     pub async fn begin_read(&self) -> Result<Tx, Error> {
         Tx::begin(self, Scope::Unset, false).await
     }
 
-    /// The database as one tenant sees it: its own, where each has one.
+    /// Returns the database as one tenant sees it. With tenant databases, it is the tenant's own.
     pub fn tenant(&self, tenant: TenantId) -> TenantDb<'_> {
         TenantDb::new(self, Scope::Tenant(tenant))
     }
 
-    /// The database with the rows of every tenant visible: for billing runs, exports and operators. Say why at the
-    /// call. Where tenants have databases of their own it has none of the rows there: go from one to the next by
-    /// [`tenant_databases`](Self::tenant_databases).
+    /// Returns the database with the rows of all tenants visible, for billing runs, exports and operators. State
+    /// the reason in a comment at the call. With tenant databases it has none of the rows in them: visit each
+    /// through [`tenant_databases`](Self::tenant_databases).
     pub fn all_tenants(&self) -> TenantDb<'_> {
         TenantDb::new(self, Scope::All)
     }
 
-    /// The pool of a PostgreSQL database, for what only PostgreSQL has (`LISTEN`, `COPY`). A connection of it has no tenant,
-    /// so row-level security hides tenants' rows, and its answers are waited for without a limit; none on SQLite.
+    /// Returns the pool of a PostgreSQL database, for what only PostgreSQL has (`LISTEN`, `COPY`), or `None` on
+    /// SQLite. Its connections have no tenant, so row-level security hides tenants' rows, and they wait for
+    /// responses without a limit.
     #[cfg(feature = "postgres")]
     pub fn postgres(&self) -> Option<&sqlx::PgPool> {
         self.pools.postgres()
     }
 
-    /// The reading connections of a SQLite database; none on PostgreSQL.
+    /// Returns the pool of reading connections of a SQLite database, or `None` on PostgreSQL.
     #[cfg(feature = "sqlite")]
     pub fn sqlite_readers(&self) -> Option<&sqlx::SqlitePool> {
         self.pools.sqlite_readers()
     }
 
-    /// Adds an observer of every statement, e.g. for metrics or traces.
+    /// Adds an observer of all statements, for metrics or traces.
     pub fn observe(&self, observer: impl QueryObserver) {
         self.observers.add(observer);
     }
 
-    /// Asks the database for an answer and returns how long it took.
+    /// Runs `select 1` and returns how long it took.
+    ///
+    /// # Errors
+    /// The error of the statement, such as [`ErrorKind::Unavailable`].
     pub async fn ping(&self) -> Result<Duration, Error> {
         let before = self.observers.clock.elapsed();
         self.query("select 1").execute().await?;
         Ok(self.observers.clock.elapsed().saturating_sub(before))
     }
 
-    /// Fails when the database takes no writes: a disk without room under SQLite, a PostgreSQL server that only reads. For the
-    /// check of readiness.
+    /// Checks that the database accepts writes, for readiness.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the disk is full (SQLite) or the server is read-only (PostgreSQL).
     pub async fn check_writes(&self) -> Result<(), Error> {
         match self.dialect() {
-            // Numbering a transaction is what a server that only reads refuses.
+            // A read-only server refuses to assign a transaction id.
             Dialect::Postgres => self.query("select pg_current_xact_id()::text").execute().await.map(drop),
             Dialect::Sqlite => {
                 let mut tx = self.begin().await?;
                 let (version,): (i64,) = tx.query("pragma user_version").fetch_one().await?;
-                // As it was: what counts is that the commit is written.
+                // The version does not change; only the commit matters.
                 tx.query(sqlx::AssertSqlSafe(format!("pragma user_version = {version}"))).execute().await?;
                 tx.commit().await
             }
         }
     }
 
-    /// The server's own name and version.
+    /// Returns the name and version of the server.
+    ///
+    /// # Errors
+    /// The error of the statement, such as [`ErrorKind::Unavailable`].
     pub async fn version(&self) -> Result<String, Error> {
         let (version,): (String,) = self
             .query(Sql { postgres: "select version()", sqlite: "select 'SQLite ' || sqlite_version()" })
@@ -183,7 +203,7 @@ impl Db {
         Ok(version.split(" on ").next().unwrap_or_default().to_owned())
     }
 
-    /// Waits for running statements and closes every connection, tenants' databases included.
+    /// Waits for running statements and closes all connections, including those to tenant databases.
     pub async fn close(&self) {
         if let Some(tenants) = &self.tenants {
             Box::pin(tenants.close()).await;

@@ -1,8 +1,9 @@
-//! What has happened, told to whoever subscribed: never lost, never invented, in order.
+//! Events: facts that were committed, delivered to subscribers at least once and in order.
 //!
-//! An [`Event`] is a serde struct with a key. [`Events::publish_in`] writes it in the caller's transaction, with one delivery
-//! for each subscriber, so that it is told exactly when what it tells of is true. A [`Subscriber`] is registered by a module
-//! and does its work in the transaction that acknowledges the delivery: its rows and the acknowledgement commit together.
+//! An [`Event`] is a serde struct with a key. [`Events::publish_in`] stores it in the caller's transaction, with
+//! one delivery for each subscriber, so that it is delivered exactly if the transaction commits. A module
+//! registers a [`Subscriber`]. It works in the transaction that acknowledges the delivery: its rows and the
+//! acknowledgement commit together.
 //!
 //! ```
 //! use omnistack_core::{
@@ -23,7 +24,7 @@
 //!     }
 //! }
 //!
-//! /// Counts projects: exactly once each.
+//! /// Counts each project exactly once.
 //! struct Count;
 //!
 //! #[async_trait::async_trait]
@@ -50,19 +51,21 @@
 //! }
 //! ```
 //!
-//! [`Enqueue`] makes a job of each event, [`Forward`] a message for [`pubsub`](crate::pubsub). [`Events::subscribe`] tells this
-//! process, at best.
+//! [`Enqueue`] enqueues a job for each event, [`Forward`] publishes it as a [`pubsub`](crate::pubsub) message.
+//! [`Events::subscribe`] delivers to listeners in this process, at most once.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **All or nothing.** An event exists when its transaction commits, and then for every subscriber the app had.
-//! - **At least once, and exactly once within the database.** A handler may run again after a crash or an error; what it wrote
-//!   through [`Delivery::tx`] is there once.
-//! - **In order.** A subscriber gets the events of one key in the order in which their transactions committed, one after another.
-//!   Different keys go side by side.
-//! - **A failure holds back its key alone,** and for that subscriber alone: until it succeeds, or an operator skips it.
+//! - **All or nothing.** An event exists if its transaction commits, and then for every subscriber the app had.
+//! - **At least once, and exactly once within the database.** A handler may run again after a crash or an error;
+//!   rows it wrote through [`Delivery::tx`] are stored once.
+//! - **In order.** A subscriber receives the events of one key one after another, in the order in which their
+//!   transactions committed. Events with different keys are delivered concurrently.
+//! - **A failure holds back only its key,** and only for that subscriber: until the delivery succeeds or an
+//!   operator skips it.
 //!
-//! An event nobody subscribes to is not stored. A subscriber gets what is published by processes that know it, from then on.
+//! An event without subscribers is not stored. A subscriber receives the events that are published by processes
+//! in which it is registered, from its registration on.
 
 mod dispatcher;
 mod event;

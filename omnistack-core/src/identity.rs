@@ -1,7 +1,7 @@
-//! Who is calling, and for which tenant.
+//! The identity of the caller of a request.
 //!
-//! Core knows no accounts. A module that does (`omnistack-auth`, or [`DevIdentity`] until there is one) provides an
-//! [`Authenticator`]; the guard of a mount asks it, and handlers extract the [`Identity`].
+//! Core does not store accounts. A module that does (`omnistack-auth`, or [`DevIdentity`] during development)
+//! provides an [`Authenticator`]. The guard of a mount calls it, and handlers extract the [`Identity`].
 
 mod deleted;
 mod dev;
@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// How a caller has shown who they are.
+/// When and how the caller signed in.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,19 +52,19 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// When: of a session, when its user last signed in or confirmed it.
+    /// When the user last signed in or re-authenticated in the session.
     pub at: Timestamp,
-    /// Whether with a second factor.
+    /// Whether a second factor was used.
     pub second_factor: bool,
 }
 
-/// Where a request came from, for what is recorded of it.
+/// The origin of a request, for audit entries.
 ///
 /// ```
 /// use http::request::Parts;
 /// use omnistack_core::{audit::AuditEntry, http::layer::ClientAddr, identity::Origin};
 ///
-/// // Where nobody is signed in yet, there is no `Identity` to take it from.
+/// // Before the sign-in there is no `Identity` that has the origin.
 /// fn refused(request: &Parts) -> AuditEntry {
 ///     let mut entry = AuditEntry::new("sign_in.refused");
 ///     entry.origin = Origin::of(request);
@@ -79,24 +79,24 @@ pub struct Proof {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {
-    /// The client's address.
+    /// The address of the client.
     pub address: Option<IpAddr>,
-    /// The request's id.
+    /// The id of the request.
     pub request: Option<RequestId>,
 }
 
 impl Origin {
-    /// Of a request.
+    /// Returns the origin of a request.
     pub fn of(request: &Parts) -> Self {
         let address = request.extensions.get::<ClientAddr>().map(|client| client.0);
         Self { address, request: request.extensions.get::<RequestId>().cloned() }
     }
 }
 
-/// A caller who has been recognised.
+/// The authenticated caller of a request.
 ///
-/// Extract it in a handler. On a public mount nobody is recognised, and extracting it answers 401: a route that wants to
-/// know its caller belongs under [`Mount::app`](crate::app::Mount::app).
+/// Extract it in a handler. On a public mount no caller is authenticated, and the extractor fails with 401
+/// `UNAUTHORIZED`: mount routes that need the caller with [`Mount::app`](crate::app::Mount::app).
 ///
 /// ```
 /// use omnistack_core::{http::{Error, StatusCode}, identity::Identity};
@@ -123,30 +123,30 @@ impl Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
-    /// The user, or the one a machine acts for.
+    /// The user. For a program, the user who owns its API key.
     pub user: UserId,
-    /// The tenant this request is for.
+    /// The tenant the request is for.
     pub tenant: Option<TenantId>,
-    /// Whether the caller operates the whole app.
+    /// Whether the caller is an operator of the app.
     pub admin: bool,
-    /// Whether a program calls, with an API key.
+    /// Whether the caller is a program with an API key.
     pub machine: bool,
-    /// What the caller may do in the tenant.
+    /// The permissions of the caller in the tenant.
     pub permissions: Permissions,
-    /// The session the request belongs to.
+    /// The session of the request.
     pub session: Option<SessionId>,
-    /// The key a program calls with.
+    /// The API key of a program.
     pub key: Option<ApiKeyId>,
-    /// The operator who acts as this user, when one does.
+    /// The operator who impersonates the user; `None` if the user signed in.
     pub actor: Option<UserId>,
-    /// How the caller has signed in; none for programs.
+    /// When and how the caller signed in; `None` for programs.
     pub proof: Option<Proof>,
-    /// Where this request came from; the guard of a mount fills it in.
+    /// The origin of the request, set by the guard of the mount.
     pub origin: Origin,
 }
 
 impl Identity {
-    /// A signed-in user without a tenant, who may do nothing in particular.
+    /// Creates the identity of a signed-in user without a tenant and without permissions.
     pub fn user(user: UserId) -> Self {
         Self {
             user,
@@ -162,60 +162,60 @@ impl Identity {
         }
     }
 
-    /// For this tenant.
+    /// Sets the tenant.
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// Who may do this in the tenant.
+    /// Sets the permissions in the tenant.
     pub fn with_permissions(mut self, permissions: Permissions) -> Self {
         self.permissions = permissions;
         self
     }
 
-    /// In this session.
+    /// Sets the session.
     pub fn with_session(mut self, session: SessionId) -> Self {
         self.session = Some(session);
         self
     }
 
-    /// With this key.
+    /// Sets the API key.
     pub fn with_key(mut self, key: ApiKeyId) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Whose user an operator acts as.
+    /// Sets the operator who impersonates the user.
     pub fn with_actor(mut self, actor: UserId) -> Self {
         self.actor = Some(actor);
         self
     }
 
-    /// Signed in like this.
+    /// Sets when and how the caller signed in.
     pub fn with_proof(mut self, proof: Proof) -> Self {
         self.proof = Some(proof);
         self
     }
 
-    /// With the right to operate the app.
+    /// Makes the caller an operator of the app.
     pub fn into_admin(mut self) -> Self {
         self.admin = true;
         self
     }
 
-    /// A program with an API key.
+    /// Marks the caller as a program with an API key.
     pub fn into_machine(mut self) -> Self {
         self.machine = true;
         self
     }
 
-    /// Whether the caller may do this in the tenant.
+    /// Returns whether the caller has the permission in the tenant.
     pub fn may(&self, permission: &str) -> bool {
         self.permissions.allows(permission)
     }
 
-    /// Goes on only if the caller may do this in the tenant.
+    /// Fails unless the caller has the permission in the tenant.
     ///
     /// # Errors
     /// 403 `PERMISSION_DENIED`, with the permission in its details.
@@ -227,44 +227,41 @@ impl Identity {
         Err(Error::new(http::StatusCode::FORBIDDEN, "PERMISSION_DENIED", message).detail("permission", permission))
     }
 
-    /// Goes on only if the user has signed in themselves: for sessions, credentials, the profile, exports and deletion, which
-    /// neither an API key nor an operator who acts as the user reaches. A whole mount asks it with
-    /// [`Mount::in_person`](crate::app::Mount::in_person).
+    /// Fails unless the user has signed in themselves. Use it for sessions, credentials, the profile, exports and
+    /// deletion, which are closed to API keys and to operators who impersonate the user.
+    /// [`Mount::in_person`](crate::app::Mount::in_person) applies it to a whole mount.
     ///
     /// # Errors
-    /// 403 `API_KEY_REFUSED` for an API key, 403 `IMPERSONATION_REFUSED` for an operator who acts as the user.
+    /// 403 `API_KEY_REFUSED` for an API key, 403 `IMPERSONATION_REFUSED` for an operator who impersonates the
+    /// user.
     pub fn require_in_person(&self) -> Result<(), Error> {
         if self.machine {
-            let message = "an API key can't do this: sign in as the user";
+            let message = "an API key can't be used for this; sign in as the user";
             return Err(Error::new(http::StatusCode::FORBIDDEN, "API_KEY_REFUSED", message));
         }
         self.refuse_impersonation()
     }
 
-    /// Goes on unless an operator acts as the user: for what outlives the impersonation, such as a role, an invitation or a
-    /// link. An API key passes, if it has the permission.
+    /// Fails if an operator impersonates the user. Use it for effects that outlast the impersonation, such as a
+    /// role, an invitation or a link. API keys with the permission pass.
     ///
     /// # Errors
-    /// 403 `IMPERSONATION_REFUSED`.
+    /// 403 `IMPERSONATION_REFUSED` for an operator who impersonates the user.
     pub fn refuse_impersonation(&self) -> Result<(), Error> {
         if self.actor.is_none() {
             return Ok(());
         }
-        let message = "an operator who acts as a user can't do this: the user has to sign in and do it";
+        let message = "an operator who impersonates a user can't do this; the user must sign in and do it";
         Err(Error::new(http::StatusCode::FORBIDDEN, "IMPERSONATION_REFUSED", message))
     }
 
-    /// The tenant.
+    /// Returns the tenant.
     ///
     /// # Errors
-    /// 403 `TENANT_REQUIRED` for a caller without one.
+    /// 403 `TENANT_REQUIRED` if the caller has selected no tenant.
     pub fn require_tenant(&self) -> Result<TenantId, Error> {
         self.tenant.ok_or_else(|| {
-            Error::new(
-                http::StatusCode::FORBIDDEN,
-                "TENANT_REQUIRED",
-                "this is done for a tenant, and you have chosen none",
-            )
+            Error::new(http::StatusCode::FORBIDDEN, "TENANT_REQUIRED", "this needs a tenant; select one")
         })
     }
 }
@@ -277,13 +274,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     }
 }
 
-/// Recognises callers.
+/// Authentication of callers, as implemented by a module.
 ///
 /// ```
 /// use http::request::Parts;
 /// use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
 ///
-/// /// A proxy in front signs users in; nobody reaches the app past it.
+/// /// Users are signed in by a proxy, and the app can be reached only through it.
 /// struct Proxy;
 ///
 /// #[async_trait]
@@ -307,14 +304,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
 /// ```
 #[async_trait]
 pub trait Authenticate: Send + Sync + 'static {
-    /// Who sent this request: `None` when it carries no credentials.
+    /// Returns the caller of a request, or `None` if the request carries no credentials.
     ///
     /// # Errors
-    /// 401 for credentials that are wrong or expired; 503 when that can't be told now.
+    /// 401 if the credentials are wrong or expired; 503 if they can't be checked now.
     async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error>;
 }
 
-/// The app's way to recognise callers. One module provides it; the guards of all mounts use it.
+/// The authenticator of the app. One module provides it, and the guards of all mounts use it.
 ///
 /// ```
 /// use omnistack_core::{app::{Module, Registry}, identity::{Authenticate, Authenticator, Identity}};
@@ -351,12 +348,15 @@ pub trait Authenticate: Send + Sync + 'static {
 pub struct Authenticator(Arc<dyn Authenticate>);
 
 impl Authenticator {
-    /// Recognises callers in this way.
+    /// Creates an authenticator.
     pub fn new(authenticate: impl Authenticate) -> Self {
         Self(Arc::new(authenticate))
     }
 
-    /// See [`Authenticate::authenticate`].
+    /// Calls [`Authenticate::authenticate`].
+    ///
+    /// # Errors
+    /// The errors of [`Authenticate::authenticate`].
     pub async fn authenticate(&self, request: &Parts) -> Result<Option<Identity>, Error> {
         self.0.authenticate(request).await
     }
@@ -368,16 +368,16 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// Returns the token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). A token that holds other bytes than ASCII is
-/// there and is none: the empty text, which no caller is recognised by.
+/// Returns the token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1), or `None` if the request has no
+/// such header. Returns the empty string, which authenticates no caller, if the token contains non-ASCII bytes.
 pub fn bearer_token(request: &Parts) -> Option<&str> {
     let value = request.headers.get(http::header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| credential_text(token))
 }
 
-/// Returns the text of a credential from a header, without the spaces around it; the empty text when it holds other bytes
-/// than ASCII.
+/// Returns the text of a credential from a header, without surrounding spaces. Returns the empty string if it
+/// contains non-ASCII bytes.
 pub fn credential_text(credential: &[u8]) -> &str {
     std::str::from_utf8(credential).ok().filter(|text| text.is_ascii()).unwrap_or_default().trim()
 }

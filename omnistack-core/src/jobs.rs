@@ -1,8 +1,8 @@
-//! Work done later, in the background, kept in the app's own database.
+//! Background jobs, stored in the app's own database.
 //!
-//! A [`Job`] is a serde struct that knows how to run. [`Jobs::enqueue_in`] writes it in the caller's transaction, so that the
-//! job exists exactly when the rows it is about do. Workers lease jobs that are due, run them, and store how each attempt
-//! ended.
+//! A [`Job`] is a serde struct with a `run` method. [`Jobs::enqueue_in`] stores it in the caller's transaction,
+//! so that the job exists exactly if the rows it refers to do. Workers lease jobs that are due, run them, and
+//! store the result of each attempt.
 //!
 //! ```
 //! use omnistack_core::{app::{Module, Registry}, jobs::{Cron, Job, JobCtx, JobError, Queue}};
@@ -39,17 +39,19 @@
 //! }
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **At least once.** What was enqueued runs, until it is done, cancelled or out of attempts. It may run twice: when its
-//!   process dies between the work and the acknowledgement, or freezes for longer than its lease.
-//! - **One lease at a time.** A lease has a number. Who comes back with an older one can't acknowledge, lengthen or fail what
-//!   another has taken over.
-//! - **A crash counts.** An attempt is counted when it begins, so a job that kills its worker ends among the dead letters.
-//! - **Nothing is in memory only.** Backoff, progress, errors and cron ticks are rows.
+//! - **At least once.** An enqueued job runs until it is done, is cancelled or has used up its attempts. It may
+//!   run twice: if its process dies between the work and the acknowledgement, or freezes for longer than its
+//!   lease.
+//! - **One lease at a time.** A lease has a number. A worker with an older lease can't acknowledge, extend or
+//!   fail a job that another worker has taken over.
+//! - **A crash counts.** An attempt is counted when it starts, so a job that crashes its worker becomes a dead
+//!   letter.
+//! - **Nothing is only in memory.** Backoff, progress, errors and ticks of schedules are rows.
 //!
-//! Jobs of a name this app has no handler for are left alone, for another version of it. A payload that can't be read is a
-//! dead letter at once, with the reason.
+//! Jobs whose name has no handler in this app are left for another version of it. A job with an unreadable
+//! payload becomes a dead letter at once, with the reason.
 
 mod context;
 mod cron;
@@ -76,7 +78,7 @@ pub use settings::JobSettings;
 pub use store::{FailureInfo, JobFilter, JobInfo, JobState, QueueInfo};
 
 pub(crate) use cron::CronSpec;
-pub(crate) use draft::LONGEST_KEY;
+pub(crate) use draft::MAX_KEY_BYTES;
 pub(crate) use job::{Kind, exponential};
 pub(crate) use listen::listen;
 pub(crate) use runner::{Trouble, is_due, storable};
@@ -88,7 +90,7 @@ use crate::id::Id;
 /// The id of a job.
 pub type JobId = Id<JobInfo>;
 
-/// Jobs that belong together.
+/// Marker type of batch ids: see [`BatchId`]. A batch is a set of jobs with one callback.
 #[derive(Clone, Copy, Debug)]
 pub enum Batch {}
 

@@ -1,5 +1,5 @@
--- Whether rows of a tenant are visible to this transaction: those of the tenant it was begun for (`Db::tenant`), or all
--- (`Db::all_tenants`). For the policies of tenant tables:
+-- Returns whether rows of a tenant are visible to this transaction: those of the tenant it was begun for
+-- (`Db::tenant`), or all (`Db::all_tenants`). For the policies of tenant tables:
 --
 --   alter table projects enable row level security;
 --   alter table projects force row level security;
@@ -12,7 +12,8 @@ create function omnistack_visible(tenant uuid) returns boolean
         else tenant = current_setting('omnistack.tenant', true)::uuid
     end;
 
--- The trigrams of a text in lower case, each hashed with its owner, so that the index keeps the tenants apart.
+-- Returns the trigrams of a text in lower case, each hashed with its owner, so that the index separates the
+-- tenants.
 create function omnistack_grams(words text, owner text) returns integer[]
     language sql immutable parallel safe
     return (
@@ -22,12 +23,12 @@ create function omnistack_grams(words text, owner text) returns integer[]
         ) as grams where three is not null
     );
 
--- Makes the search index of a table's columns, for `?q=`, and the trigger that keeps it:
+-- Creates the search index of a table's columns, for `?q=`, and the triggers that update it:
 --
 --   select omnistack_search('projects', 'name', 'description');
 --
--- It is a table of its own beside the one that is searched, `projects_search`, because row-level security lets no operator of
--- trigrams use an index. It holds ids and hashes; whose rows they are, the searched table's policy says.
+-- The index is a separate table, `projects_search`, because with row-level security operators of trigrams can't
+-- use an index. It holds ids and hashes. The policy of the searched table decides which rows are visible.
 create function omnistack_search(searched regclass, variadic columns name[]) returns void language plpgsql as $search$
 declare
     place text := (select format('%I.%I', nspname, relname || '_search') from pg_class
@@ -38,7 +39,7 @@ declare
     changed text := (select string_agg(format('%I', name), ', ') from unnest(columns) as name);
 begin
     execute format('create table %s (id uuid primary key, grams integer[] not null)', place);
-    -- Without a list of entries that wait: a search would read all of it.
+    -- Without a list of pending entries: a search would read all of it.
     execute format('create index on %s using gin (grams) with (fastupdate = off)', place);
     execute format('insert into %s select it.id, omnistack_grams(%s, %s) from %s as it', place, words, owner, searched);
     execute format($trigger$

@@ -6,12 +6,12 @@ create table jobs (
     payload      text not null,
     -- scheduled: not due yet; ready; running: leased; done, dead, cancelled: finished.
     state        text not null,
-    -- The order among ready jobs: when it was due, plus a minute for each step of priority. So waiting earns priority.
+    -- The order among ready jobs: the due time, plus a minute for each step of priority. So no job waits forever.
     rank         bigint not null,
     run_at       bigint not null,
     attempt      integer not null default 0,
     max_attempts integer not null,
-    -- Counts leases. Who holds an older one can't change the job any more.
+    -- Counts leases. A worker with an older lease can't change the job any more.
     lease        integer not null default 0,
     lease_until  bigint,
     worker       uuid,
@@ -30,7 +30,7 @@ create table jobs (
     finished_at  bigint
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
--- One index a question, of only the rows it is about: finished and scheduled jobs cost the claim nothing.
+-- One index for each query, with only the rows it needs: finished and scheduled jobs cost a claim nothing.
 create index jobs_ready on jobs (queue, rank) where state = 'ready';
 create index jobs_scheduled on jobs (run_at) where state = 'scheduled';
 create index jobs_running on jobs (lease_until) where state = 'running';
@@ -38,7 +38,7 @@ create index jobs_done on jobs (finished_at) where state = 'done';
 create index jobs_dead on jobs (finished_at) where state = 'dead';
 create index jobs_cancelled on jobs (finished_at) where state = 'cancelled';
 create index jobs_batch on jobs (batch) where batch is not null;
--- For operators: the newest that match, and how many there are.
+-- For operators: the newest jobs that match, and their number.
 create index jobs_of_name on jobs (name, state, id);
 create index jobs_of_queue on jobs (queue, state, id);
 create index jobs_of_tenant on jobs (tenant, state, id) where tenant is not null;
@@ -52,11 +52,11 @@ create table job_failures (
     primary key (job, attempt)
 );
 
--- Queues that are paused or kept to a rate; others have no row.
+-- Queues that are paused or have a rate; other queues have no row.
 create table job_queues (
     name   text primary key,
     paused boolean not null default false,
-    -- When everything taken so far is earned back, by the generic cell rate algorithm.
+    -- When all tokens used so far are refilled, by the generic cell rate algorithm.
     earned bigint not null default 0
 );
 
@@ -64,7 +64,7 @@ create table job_batches (
     id        uuid primary key,
     pending   integer not null,
     failed    integer not null default 0,
-    -- The job to enqueue when none is pending, as the engine's own JSON.
+    -- The job to enqueue when none is pending, as the JSON of its row.
     callback  text
 );
 

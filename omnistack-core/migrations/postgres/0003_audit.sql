@@ -1,17 +1,17 @@
--- One chain a tenant, and one of the app's own under the nil id. The head is written with each entry, so that those who
--- record in one chain wait for each other, and a rollback leaves no hole.
+-- One chain for each tenant, and one for the app under the nil id. The head is written with each entry, so that
+-- transactions that record in one chain wait for each other, and a rollback leaves no gap.
 create table audit_chains (
     tenant_id uuid primary key,
-    -- The last entry's number and hash, and the hash of the one before.
+    -- Number and hash of the last entry, and the hash of the entry before.
     sequence bigint not null check (sequence >= 0),
     previous bytea not null,
     hash bytea not null,
-    -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
+    -- Number of the last entry that retention removed, 0 if none was; verification starts after it.
     checkpoint bigint not null check (checkpoint >= 0 and checkpoint <= sequence),
     checkpoint_hash bytea not null
 );
 
--- The app's own chain is there from the first migration on: a database without it was emptied, and does not verify.
+-- The app's own chain exists from the first migration on: a database without it was emptied and does not verify.
 insert into audit_chains
 select '00000000-0000-0000-0000-000000000000'::uuid, 0, zeros, zeros, 0, zeros from decode(repeat('00', 32), 'hex') as zeros;
 
@@ -23,7 +23,7 @@ create table audit_entries (
     actor uuid,
     action text not null,
     resource text,
-    -- JSON as it was hashed: `jsonb` would write it anew.
+    -- JSON as it was hashed; `jsonb` would change its text.
     details text,
     previous bytea not null,
     hash bytea not null,
@@ -38,8 +38,8 @@ create index audit_entries_newest_of_resource on audit_entries (resource, at des
     where resource is not null;
 create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
 
--- Whether this transaction may record in a chain: one for a tenant in the tenant's and the app's own, one for all tenants
--- or for none in any.
+-- Returns whether this transaction may record in a chain. A transaction for a tenant may record in the tenant's
+-- and the app's chain, a transaction for all tenants or for none in any chain.
 create function omnistack_may_record(tenant uuid) returns boolean
     language sql stable parallel safe
     return case coalesce(current_setting('omnistack.tenant', true), '')
@@ -48,8 +48,8 @@ create function omnistack_may_record(tenant uuid) returns boolean
         else tenant in (current_setting('omnistack.tenant', true)::uuid, '00000000-0000-0000-0000-000000000000')
     end;
 
--- Entries are read as any rows of a tenant; recorded also by transactions that can't read them. A head says no more than
--- how many there are.
+-- Entries are visible like other rows of a tenant, but may also be recorded by transactions that can't read them.
+-- A head only reveals the number of entries.
 alter table audit_entries enable row level security;
 alter table audit_entries force row level security;
 create policy tenant on audit_entries using (omnistack_visible(tenant_id));
@@ -58,7 +58,7 @@ alter table audit_chains enable row level security;
 alter table audit_chains force row level security;
 create policy record on audit_chains using (omnistack_may_record(tenant_id));
 
--- Entries are never changed, and removed only by retention, which moves the checkpoint first.
+-- Entries are never changed, and are only removed by retention, which moves the checkpoint first.
 create function omnistack_audit_refuse() returns trigger language plpgsql as $$
 begin
     raise exception 'audit entries are only ever added' using errcode = 'restrict_violation';

@@ -1,16 +1,17 @@
--- Requests that carried an `Idempotency-Key`, until they are forgotten.
+-- Requests with an `Idempotency-Key`, until they expire.
 --
--- No tenant's table, so without a policy: a row is found by a hash of tenant, caller, method, path and key together, and
--- whoever does not know all five can't ask for it. Nothing of them is stored in plain.
+-- The table belongs to no tenant and has no policy: a row is found by a hash of tenant, caller, method, path and
+-- key together, and can't be requested without knowing all five. None of them is stored in plain text.
 create table idempotency_keys (
     scope bytea primary key,
     fingerprint bytea not null,
     owner uuid not null,
-    -- That of the owner, by which others of its machine know that it is dead. Null where it can't be known.
+    -- Process of the owner. Other processes on its machine can tell from it that the owner has ended. Null if
+    -- unknown.
     process text,
     locked_until timestamptz not null,
     expires_at timestamptz not null,
-    -- Null while the request is carried out. A status without a body: carried out, and the answer was not kept.
+    -- Null while the request is processed. A status without a body: processed, but the response was not stored.
     status integer,
     head jsonb,
     body bytea

@@ -1,14 +1,14 @@
--- Mails on their way, and what became of them. No tenant's table: a worker sends them all. The content is kept until the mail
--- is handed over, and no longer.
+-- Emails to send and their states. The table belongs to no tenant: a worker sends the emails of all tenants. The
+-- content is only kept until the provider has accepted the email.
 create table email_messages (
     id uuid primary key,
     tenant_id uuid,
     recipients text not null,
     subject text not null,
-    -- JSON, attachments included; null once it is sent or skipped.
+    -- JSON with attachments; null after the email was sent or skipped.
     content text,
     state text not null check (state in ('queued', 'sent', 'skipped', 'failed')),
-    -- Recipients left out, or why it was not sent.
+    -- Recipients that were left out, or why the email was not sent.
     reason text,
     provider text,
     provider_id text,
@@ -17,7 +17,7 @@ create table email_messages (
 );
 create index email_messages_finished_at_idx on email_messages (finished_at) where finished_at is not null;
 
--- Addresses no mail is sent to. An address is the same whoever writes to it, so these are no tenant's.
+-- Addresses to which no email is sent. They belong to no tenant, since an address is the same for all senders.
 create table email_suppressions (
     address text primary key,
     reason text not null check (reason in ('bounce', 'complaint', 'manual')),
@@ -26,7 +26,7 @@ create table email_suppressions (
 );
 create index email_suppressions_newest on email_suppressions (created_at desc, address desc);
 
--- Events of providers that were heeded, so that none is twice.
+-- Events of providers that were processed, so that none is processed twice.
 create table email_events (
     provider text not null,
     id text not null,
@@ -35,7 +35,7 @@ create table email_events (
 );
 create index email_events_received_at_idx on email_events (received_at);
 
--- How many mails strangers have caused to a mailbox, by its hash.
+-- Number of emails that requests without a sign-in have caused to a mailbox, by its hash.
 create table email_recipients (
     recipient bytea primary key,
     mails bigint not null,
@@ -43,7 +43,7 @@ create table email_recipients (
 );
 create index email_recipients_last_at_idx on email_recipients (last_at);
 
--- Tenants' own versions of templates.
+-- Templates that tenants have overridden.
 create table email_templates (
     tenant_id uuid not null,
     name text not null,

@@ -1,6 +1,6 @@
--- A mail says what a tenant's people are told, so a tenant's transaction sees and changes the mails of that tenant alone.
--- Put there also by transactions that can't read them: those for a tenant in their own name or the app's, others for any. The
--- worker sends with all tenants visible.
+-- An email contains data of its tenant, so a transaction of a tenant only sees and changes emails of that tenant.
+-- Emails may also be inserted by transactions that can't read them: those for a tenant by transactions of the
+-- tenant or of the app, others by any transaction. The worker sends with all tenants visible.
 alter table email_messages enable row level security;
 alter table email_messages force row level security;
 create policy tenant on email_messages using (omnistack_visible(tenant_id));

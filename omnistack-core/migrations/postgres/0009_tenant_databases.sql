@@ -1,17 +1,18 @@
--- For apps in which each tenant has a database of its own (`TENANT_DATABASE_URL`). Every database has these tables.
+-- For apps in which each tenant has a separate database (`TENANT_DATABASE_URL`). Every database has these tables.
 
--- In the app's database: which tenants have one.
+-- In the app's database: the tenants that have a database.
 create table tenant_databases (
     tenant_id uuid primary key,
     made_at timestamptz not null,
-    -- The tenant is gone: its database is to be removed, and never made again.
+    -- When the tenant was deleted: its database is to be removed and is never created again.
     left_at timestamptz,
     removed_at timestamptz
 );
 create index tenant_databases_leaving on tenant_databases (left_at) where removed_at is null;
 
--- In a tenant's database what belongs to the app's (jobs, events, mails), in the app's what belongs to a tenant's (audit
--- entries): written with the rows it is about, and carried over as soon as they are there.
+-- In a tenant database, rows that belong to the app (jobs, events, emails); in the app's database, rows that
+-- belong to a tenant (audit entries). They are written in the transaction they belong to, and relayed after its
+-- commit.
 create table tenant_outbox (
     seq bigint generated always as identity primary key,
     tenant_id uuid not null,
@@ -20,13 +21,13 @@ create table tenant_outbox (
     created_at timestamptz not null
 );
 create index tenant_outbox_of_tenant on tenant_outbox (tenant_id, seq);
--- Put there also by transactions that can't read it, as audit entries are.
+-- May also be inserted by transactions that can't read it, like audit entries.
 alter table tenant_outbox enable row level security;
 alter table tenant_outbox force row level security;
 create policy tenant on tenant_outbox using (omnistack_visible(tenant_id));
 create policy record on tenant_outbox for insert with check (omnistack_may_record(tenant_id));
 
--- In a tenant's database: what has come over and was done, so that it is done once.
+-- In a tenant database: the relayed rows that were processed, so that each is processed once.
 create table tenant_inbox (
     id uuid not null,
     receiver text not null,

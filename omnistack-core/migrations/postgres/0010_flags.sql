@@ -1,14 +1,14 @@
--- Feature flags. Definitions are JSON as the app reads it. No tenant's tables but the overrides.
+-- Feature flags. Definitions are JSON that the app parses. Only the overrides belong to tenants.
 create table flags (
     key text primary key,
     definition text not null,
-    -- That of `flag_state` when it was last changed.
+    -- Revision of `flag_state` at the last change.
     revision bigint not null,
     created_at timestamptz not null,
     updated_at timestamptz not null
 );
 
--- Constraints under a name.
+-- Named sets of constraints.
 create table flag_segments (
     name text primary key,
     definition text not null,
@@ -16,12 +16,12 @@ create table flag_segments (
     updated_at timestamptz not null
 );
 
--- What each change made of a flag.
+-- The definition of a flag after each change.
 create table flag_history (
     revision bigint not null,
     key text not null,
     action text not null,
-    -- Null when the flag was removed, or only a tenant's override changed.
+    -- Null if the flag was deleted, or if only a tenant's override changed.
     definition text,
     for_tenant uuid,
     actor uuid,
@@ -29,7 +29,7 @@ create table flag_history (
     primary key (key, revision)
 );
 
--- One row: the number of the last change. Who changes flags holds its lock, so changes are one after another.
+-- One row: the number of the last change. A transaction that changes flags locks it, so changes are sequential.
 create table flag_state (
     id bigint primary key check (id = 1),
     revision bigint not null

@@ -1,7 +1,7 @@
--- What visitors wrote by the contact form. No tenant's table: whoever writes belongs to none, and the operators answer.
+-- Messages from the contact form. The table belongs to no tenant: visitors belong to none, and operators reply.
 create table contact_messages (
     id uuid primary key,
-    -- What the sender is told, to name the message by.
+    -- The reference that the visitor is given for the message.
     reference text not null unique,
     name text not null,
     email text not null,
@@ -9,7 +9,7 @@ create table contact_messages (
     phone text,
     company text,
     message text not null,
-    -- A JSON object of texts, numbers and booleans.
+    -- A JSON object of strings, numbers and booleans.
     extra_fields text not null,
     source text,
     locale text not null,

@@ -1,10 +1,10 @@
--- Text messages on their way, and what became of them. The text is kept until the message is handed over or given up, and no
--- longer: it may be a code.
+-- SMS messages to send and their states. The text is only kept until the provider has accepted the message or it
+-- is given up, since it may be a code.
 create table sms_messages (
     id uuid primary key,
     tenant_id uuid,
     recipient text not null,
-    -- JSON; null once nothing is to be sent any more.
+    -- JSON; null after the message was sent or given up.
     content text,
     segments bigint not null,
     state text not null check (state in
@@ -20,11 +20,11 @@ create index sms_messages_finished_at_idx on sms_messages (finished_at) where fi
 alter table sms_messages enable row level security;
 alter table sms_messages force row level security;
 create policy tenant on sms_messages using (omnistack_visible(tenant_id));
--- As of mails: put there also by transactions that can't read them.
+-- Like emails: may also be inserted by transactions that can't read them.
 create policy record on sms_messages for insert
     with check (omnistack_may_record(coalesce(tenant_id, '00000000-0000-0000-0000-000000000000')));
 
--- Numbers no message is sent to. A number is the same whoever writes to it, so these are no tenant's.
+-- Numbers to which no message is sent. They belong to no tenant, since a number is the same for all senders.
 create table sms_suppressions (
     number text primary key,
     reason text not null check (reason in ('opt_out', 'manual')),

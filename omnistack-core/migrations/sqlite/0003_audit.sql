@@ -1,17 +1,18 @@
--- One chain a tenant, and one of the app's own under the nil id. The head is written with each entry; a rollback leaves
--- no hole. Without row ids, which `insert or replace` could meet in place of a primary key.
+-- One chain for each tenant, and one for the app under the nil id. The head is written with each entry; a
+-- rollback leaves no gap. Without row ids, which `insert or replace` could conflict with instead of the primary
+-- key.
 create table audit_chains (
     tenant_id blob primary key not null,
-    -- The last entry's number and hash, and the hash of the one before.
+    -- Number and hash of the last entry, and the hash of the entry before.
     sequence integer not null check (sequence >= 0),
     previous blob not null,
     hash blob not null,
-    -- The last entry that retention removed, 0 when all are there; verifying starts behind it.
+    -- Number of the last entry that retention removed, 0 if none was; verification starts after it.
     checkpoint integer not null check (checkpoint >= 0 and checkpoint <= sequence),
     checkpoint_hash blob not null
 ) strict, without rowid;
 
--- The app's own chain is there from the first migration on: a database without it was emptied, and does not verify.
+-- The app's own chain exists from the first migration on: a database without it was emptied and does not verify.
 insert into audit_chains values (zeroblob(16), 0, zeroblob(32), zeroblob(32), 0, zeroblob(32));
 
 create table audit_entries (
@@ -37,8 +38,8 @@ create index audit_entries_newest_of_resource on audit_entries (resource, at des
     where resource is not null;
 create index audit_entries_newest_of_actor on audit_entries (actor, at desc, tenant_id desc, sequence desc);
 
--- Entries are never changed, and removed only by retention, which moves the checkpoint first. `insert or replace` fires no
--- trigger of a deletion, so what is there is refused before it is inserted.
+-- Entries are never changed, and are only removed by retention, which moves the checkpoint first.
+-- `insert or replace` fires no delete trigger, so an existing entry is refused before the insert.
 create trigger audit_entries_insert before insert on audit_entries
     when exists (select 1 from audit_entries where tenant_id = new.tenant_id and sequence = new.sequence) begin
     select raise(abort, 'audit entries are only ever added');

@@ -1,13 +1,14 @@
--- Requests that carried an `Idempotency-Key`, until they are forgotten. See the same file for PostgreSQL.
+-- Requests with an `Idempotency-Key`, until they expire. See the same file for PostgreSQL.
 create table idempotency_keys (
     scope blob primary key,
     fingerprint blob not null,
     owner blob not null,
-    -- That of the owner, by which others of its machine know that it is dead. Null where it can't be known.
+    -- Process of the owner. Other processes on its machine can tell from it that the owner has ended. Null if
+    -- unknown.
     process text,
     locked_until text not null,
     expires_at text not null,
-    -- Null while the request is carried out. A status without a body: carried out, and the answer was not kept.
+    -- Null while the request is processed. A status without a body: processed, but the response was not stored.
     status integer,
     head text,
     body blob

@@ -1,4 +1,4 @@
--- Events, and how far each subscriber is with them. Times are microseconds since 1970 UTC, bound by the app.
+-- Events and their deliveries to subscribers. Times are microseconds since 1970 UTC, bound by the app.
 create table events (
     -- The order, which is that of the commits: there is one writer.
     seq          integer primary key autoincrement,
@@ -18,10 +18,10 @@ create table event_deliveries (
     seq        integer not null,
     subscriber text not null,
     key        text not null,
-    -- waiting; dead: failed for good, holds back its key; done, skipped: over.
+    -- waiting; dead: failed permanently, holds back its key; done, skipped: finished.
     state      text not null default 'waiting',
     attempt    integer not null default 0,
-    -- Counts claims. Who holds an older one can't change the delivery any more.
+    -- Counts claims. A dispatcher with an older one can't change the delivery any more.
     lease      integer not null default 0,
     error      text,
     ended_at   integer,
@@ -29,13 +29,12 @@ create table event_deliveries (
 ) strict;
 create index event_deliveries_open on event_deliveries (subscriber, key, seq) where state in ('waiting', 'dead');
 create index event_deliveries_dead on event_deliveries (seq) where state = 'dead';
--- For operators: the newest that match, and how many there are.
+-- For operators: the newest deliveries that match, and their number.
 create index event_deliveries_of_subscriber on event_deliveries (subscriber, state, seq);
 create index event_deliveries_of_key on event_deliveries (key, seq, subscriber);
 create index event_deliveries_ended on event_deliveries (ended_at) where ended_at is not null;
 
--- One key of one subscriber that has deliveries which are not over; when it may be looked at next, null while a dead letter
--- holds it back.
+-- A key of a subscriber with unfinished deliveries, and when it is due; null while a dead letter holds it back.
 create table event_lanes (
     subscriber text not null,
     key        text not null,

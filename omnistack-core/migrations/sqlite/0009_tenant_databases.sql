@@ -1,4 +1,4 @@
--- For apps in which each tenant has a database of its own. See the same file for PostgreSQL.
+-- For apps in which each tenant has a separate database. See the same file for PostgreSQL.
 create table tenant_databases (
     tenant_id blob primary key not null,
     made_at text not null,

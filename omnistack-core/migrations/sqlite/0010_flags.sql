@@ -2,13 +2,13 @@
 create table flags (
     key text primary key not null,
     definition text not null,
-    -- That of `flag_state` when it was last changed.
+    -- Revision of `flag_state` at the last change.
     revision integer not null,
     created_at text not null,
     updated_at text not null
 ) strict;
 
--- Constraints under a name.
+-- Named sets of constraints.
 create table flag_segments (
     name text primary key not null,
     definition text not null,
@@ -16,12 +16,12 @@ create table flag_segments (
     updated_at text not null
 ) strict;
 
--- What each change made of a flag.
+-- The definition of a flag after each change.
 create table flag_history (
     revision integer not null,
     key text not null,
     action text not null,
-    -- Null when the flag was removed, or only a tenant's override changed.
+    -- Null if the flag was deleted, or if only a tenant's override changed.
     definition text,
     for_tenant blob,
     actor blob,

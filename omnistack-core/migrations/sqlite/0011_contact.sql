@@ -1,7 +1,7 @@
 -- See the same file for PostgreSQL.
 create table contact_messages (
     id blob primary key not null,
-    -- What the sender is told, to name the message by.
+    -- The reference that the visitor is given for the message.
     reference text not null unique,
     name text not null,
     email text not null,
@@ -9,7 +9,7 @@ create table contact_messages (
     phone text,
     company text,
     message text not null,
-    -- A JSON object of texts, numbers and booleans.
+    -- A JSON object of strings, numbers and booleans.
     extra_fields text not null,
     source text,
     locale text not null,

@@ -3,7 +3,7 @@ create table sms_messages (
     id blob primary key not null,
     tenant_id blob,
     recipient text not null,
-    -- JSON; null once nothing is to be sent any more.
+    -- JSON; null after the message was sent or given up.
     content text,
     segments integer not null,
     state text not null check (state in
@@ -17,7 +17,7 @@ create table sms_messages (
 create index sms_messages_provider_id_idx on sms_messages (provider, provider_id) where provider_id is not null;
 create index sms_messages_finished_at_idx on sms_messages (finished_at) where finished_at is not null;
 
--- Numbers no message is sent to. A number is the same whoever writes to it, so these are no tenant's.
+-- Numbers to which no message is sent. They belong to no tenant, since a number is the same for all senders.
 create table sms_suppressions (
     number text primary key not null,
     reason text not null check (reason in ('opt_out', 'manual')),

@@ -1,4 +1,4 @@
-//! How the text of a setting becomes a value.
+//! Conversion of a setting's text to its value.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,24 +13,28 @@ use secrecy::SecretString;
 
 use super::Environment;
 
-/// A type a setting can have.
+/// A type that a setting can have.
 pub trait Form: Sized {
-    /// What to write, for messages and the reference: `duration, e.g. 30s`.
+    /// The expected text, for messages and the reference: `duration, e.g. 30s`.
     const FORM: &'static str;
     /// Whether the value must never be shown.
     const SECRET: bool = false;
-    /// Whether values have an order, so that a setting must declare its least and most value.
+    /// Whether values are ordered. A setting of such a type must declare its least and greatest value.
     const ORDERED: bool = false;
 
-    /// Reads the text, or says what is wrong with it.
+    /// Parses the text.
+    ///
+    /// # Errors
+    /// A message that says what is wrong with the text.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// The value of an absent setting without a default, if the type has one.
+    /// Returns the value of an absent setting that has no default, or `None` if the type has no such value.
     fn absent() -> Option<Self> {
         None
     }
 
-    /// Whether the value is at least `least` and at most `most`. Types without an order answer `true`.
+    /// Returns whether the value is between `least` and `most`, both included. Always `true` for types that are
+    /// not ordered.
     fn between(&self, _least: &Self, _most: &Self) -> bool {
         true
     }
@@ -161,7 +165,7 @@ impl<T: Form> Form for Option<T> {
     }
 }
 
-/// A comma-separated list; absent is empty.
+/// A comma-separated list. An absent setting is an empty list.
 impl<T: Form> Form for Vec<T> {
     const FORM: &'static str = T::FORM;
     const SECRET: bool = T::SECRET;

@@ -1,4 +1,4 @@
-//! Where users reach the app.
+//! The public address of the app.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use http::{Uri, uri::Scheme};
 
 use super::Form;
 
-/// Where users reach the app, `PUBLIC_URL`: what links in mails and to files begin with. It has no path and no slash at its
-/// end: the app's pages, links and redirects begin at the root of its host.
+/// The address at which users reach the app, `PUBLIC_URL`. Links in emails and to files start with it. It has no
+/// path and no trailing slash: the app is served at the root of its host.
 ///
 /// ```
 /// use omnistack_core::config::{Form, PublicUrl};
@@ -28,17 +28,17 @@ pub struct PublicUrl {
 impl PublicUrl {
     pub(crate) const DEFAULT: &str = "http://127.0.0.1:8080";
 
-    /// The address, without a slash at its end.
+    /// Returns the address without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The host, without a port.
+    /// Returns the host without its port.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether users reach it over TLS.
+    /// Returns whether users reach the app over TLS.
     pub fn is_https(&self) -> bool {
         self.text.starts_with("https://")
     }
@@ -56,7 +56,7 @@ impl Form for PublicUrl {
         let uri = text.parse::<Uri>().ok();
         let read = uri.as_ref().and_then(|uri| Some((root(uri)?, uri.host()?, uri.path().trim_end_matches('/'))));
         match read {
-            None => Err(format!("`{text}` is no {}", Self::FORM)),
+            None => Err(format!("`{text}` is not an {}", Self::FORM)),
             Some((root, host, "")) => Ok(Self { text: root, host: host.to_owned() }),
             Some((root, _, path)) => Err(format!(
                 "`{text}` has the path `{path}`, and the app is served at the root of its host; use `{root}`, or another host"

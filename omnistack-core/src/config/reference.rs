@@ -1,10 +1,10 @@
-//! The configuration reference, made from the declarations.
+//! The configuration reference, generated from the declarations.
 
 use std::fmt::Write as _;
 
 use super::Setting;
 
-/// Markdown: one heading a section, one entry a setting.
+/// Renders the reference as Markdown: a heading for each section, followed by a table of its settings.
 pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
     let mut text = String::new();
     for (title, settings) in sections {
@@ -17,7 +17,7 @@ pub fn reference(sections: &[(&'static str, Vec<Setting>)]) -> String {
             let default = match (setting.default, setting.development) {
                 (Some(""), _) => "empty".into(),
                 (Some(default), _) => format!("`{default}`"),
-                (None, Some(_)) => "in production required".into(),
+                (None, Some(_)) => "required in production".into(),
                 (None, None) if setting.required => "required".into(),
                 (None, None) => "none".into(),
             };

@@ -1,41 +1,45 @@
-//! The `section!` macro: a struct of settings that documents itself.
+//! The `section!` macro: declares a struct of settings and their documentation.
 
 use super::{Config, ConfigProblem, Form};
 
-/// What the reference and error messages know about one setting.
+/// The declaration of one setting, for the reference and error messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// The environment variable's name.
+    /// Name of the environment variable.
     pub name: &'static str,
-    /// The form its text has.
+    /// Expected text, such as `duration, e.g. 30s`.
     pub form: &'static str,
-    /// What it does.
+    /// Description.
     pub doc: &'static str,
-    /// Its value when absent.
+    /// Value if the setting is absent.
     pub default: Option<&'static str>,
-    /// Its value when absent outside production, where it must be set to something else.
+    /// Value if the setting is absent outside production. In production the setting is required and must have
+    /// another value.
     pub development: Option<&'static str>,
-    /// Its least and its most value, both allowed. Numbers, durations and sizes have them.
+    /// Least and greatest value, both included; set for numbers, durations and sizes.
     pub range: Option<(&'static str, &'static str)>,
-    /// Whether its value is never shown.
+    /// Whether the value is never shown.
     pub secret: bool,
-    /// Whether the app can't start without it.
+    /// Whether the setting has neither a default nor a natural empty value.
     pub required: bool,
 }
 
-/// A group of settings one module owns. Implemented by [`section!`](crate::section).
+/// A group of settings that one module owns. Implemented by [`section!`](crate::section).
 pub trait Section: Sized {
-    /// The heading in the reference.
+    /// Heading in the reference.
     const TITLE: &'static str;
 
-    /// Every setting, in order of declaration.
+    /// Returns all settings in the order of their declaration.
     fn settings() -> Vec<Setting>;
 
-    /// Reads every setting and reports every problem.
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// All problems found in the section.
     fn read(config: &Config) -> Result<Self, Vec<ConfigProblem>>;
 }
 
-/// Reads the settings of one section and keeps the problems.
+/// A reader of the settings of one section. It collects their problems.
 #[derive(Debug)]
 pub struct Reader<'a> {
     config: &'a Config,
@@ -43,12 +47,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Starts with no problems.
+    /// Creates a reader without problems.
     pub fn new(config: &'a Config) -> Self {
         Self { config, problems: Vec::new() }
     }
 
-    /// The value of a setting; `None` after noting a problem.
+    /// Reads the value of a setting. If the setting is missing or invalid, adds a problem and returns `None`.
     pub fn read<T: Form>(&mut self, setting: Setting) -> Option<T> {
         let found = self.config.get(setting.name);
         let production = self.config.environment().is_production();
@@ -77,7 +81,10 @@ impl<'a> Reader<'a> {
             .ok()
     }
 
-    /// Everything read, or everything wrong.
+    /// Returns the section.
+    ///
+    /// # Errors
+    /// All problems found, if there are any.
     pub fn finish<S>(self, section: Option<S>) -> Result<S, Vec<ConfigProblem>> {
         match section {
             Some(section) if self.problems.is_empty() => Ok(section),
@@ -86,7 +93,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns the value, or a message when it lies outside the range its setting declares.
+/// Returns the value if it is within the range its setting declares, otherwise a message.
 fn in_range<T: Form>(value: T, setting: Setting) -> Result<T, String> {
     let Some((least, most)) = setting.range else { return Ok(value) };
     if value.between(&T::parse(least)?, &T::parse(most)?) {
@@ -98,10 +105,10 @@ fn in_range<T: Form>(value: T, setting: Setting) -> Result<T, String> {
 
 /// Declares a struct of settings.
 ///
-/// Each field has the name of its variable and, unless its type has a natural empty value (`Option`, `Vec`), a `default`
-/// or a `development` value that production refuses. Without either it is required. A number, a duration or a size declares
-/// its least and most value as a `range`; without one the section does not compile. The first line of the struct's
-/// documentation is the section's title.
+/// A field names its environment variable and, unless its type has a natural empty value (`Option`, `Vec`), a
+/// `default` or a `development` value. In production the development value is refused. A setting with neither is
+/// required. Numbers, durations and sizes must declare their least and greatest value as a `range`; otherwise the
+/// section does not compile. The first line of the struct's documentation is the title of the section.
 ///
 /// See [`config`](crate::config) for an example.
 #[macro_export]

@@ -1,4 +1,4 @@
-//! Where settings come from.
+//! Sources of settings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,16 +9,16 @@ use std::{
 
 use super::{ConfigProblem, Environment, Section, Setting};
 
-/// Where a value was found.
+/// The source of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The file `.env` in the working directory.
     DotEnv,
     /// The file `omnistack.toml` in the working directory.
     Toml,
-    /// The process's environment.
+    /// The environment of the process.
     Environment,
-    /// The program itself.
+    /// The code of the program.
     Code,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// All settings as text, with the place each was found.
+/// All settings as text, each with its source.
 ///
 /// Cheap to clone. Its `Debug` output shows names only, never values.
 #[derive(Clone, Default)]
@@ -50,7 +50,8 @@ impl Config {
         Self::read(Path::new("."), environment())
     }
 
-    /// Exactly these values and no others: for tests and for programs that keep their settings elsewhere.
+    /// Creates a configuration with exactly these values, for tests and for programs that store their settings
+    /// differently.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         let values = pairs.into_iter().map(|(name, text)| (name.into(), (text.into(), Origin::Code)));
         Self { values: Arc::new(values.collect()), ..Self::default() }
@@ -69,28 +70,32 @@ impl Config {
         Self { values: Arc::new(values), problems: Arc::new(problems), sections: Arc::default() }
     }
 
-    /// The same settings with one changed.
+    /// Sets one setting.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.values).insert(name.into(), (value.into(), Origin::Code));
         self
     }
 
-    /// The text of a setting and its origin; `None` when absent or empty.
+    /// Returns the text of a setting and its source, or `None` if it is absent or empty.
     pub fn get(&self, name: &str) -> Option<(&str, Origin)> {
         self.values.get(name).map(|(text, origin)| (text.as_str(), *origin)).filter(|(text, _)| !text.is_empty())
     }
 
-    /// `APP_ENV`; development when it is absent, and production when it is misspelled, until the report says so.
+    /// Returns the value of `APP_ENV`: development if it is absent, production if it is invalid.
     pub fn environment(&self) -> Environment {
         match self.get("APP_ENV") {
-            // Misspelled is treated as the strictest, so that `APP_ENV=produciton` opens nothing before the report.
+            // An invalid value counts as production, so that `APP_ENV=produciton` enables nothing before the
+            // problem is reported.
             Some((text, _)) => text.parse().unwrap_or(Environment::Production),
             None => Environment::Development,
         }
     }
 
-    /// Reads a section, or reports everything wrong with it.
+    /// Reads a section.
+    ///
+    /// # Errors
+    /// All problems found in the section.
     pub fn section<S: Section>(&self) -> Result<S, Vec<ConfigProblem>> {
         let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
         if !sections.iter().any(|(title, _)| *title == S::TITLE) {
@@ -100,12 +105,13 @@ impl Config {
         S::read(self)
     }
 
-    /// The sections read so far, with their titles.
+    /// Returns the sections read so far, with their titles.
     pub fn sections(&self) -> Vec<(&'static str, Vec<Setting>)> {
         self.sections.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Problems with the files themselves, and settings in `omnistack.toml` that no section read so far knows.
+    /// Returns the problems with the files themselves, and a problem for each setting in `omnistack.toml` that no
+    /// section read so far declares.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let sections = self.sections();
         let known: BTreeSet<&str> =
@@ -117,7 +123,7 @@ impl Config {
                 known.iter().filter(|other| distance(name, other) <= 3).min_by_key(|other| distance(name, other));
             let message = match near {
                 Some(near) => format!("is not a setting; did you mean `{near}`?"),
-                None => "is not a setting of any module of this app; `config` lists them".into(),
+                None => "is not a setting of any module of this app; run `config` to list the settings".into(),
             };
             ConfigProblem { name: name.clone(), origin: Some(*origin), message }
         });
@@ -160,7 +166,7 @@ fn toml_file(path: &Path, values: &mut BTreeMap<String, (String, Origin)>) -> Re
     Ok(())
 }
 
-/// Reads a file without its byte order mark; `None` when it is absent.
+/// Reads a file without its byte order mark. Returns `None` if the file does not exist.
 fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))),
@@ -169,7 +175,8 @@ fn read_file(path: &Path, name: &str) -> Result<Option<String>, ConfigProblem> {
     }
 }
 
-/// Finds where the line of `.env` begins that dotenvy has refused: it names the whole line, or what stands after the `=`.
+/// Returns the offset of the line in `.env` that dotenvy refused. Its error contains the whole line or the part
+/// after `=`.
 fn start_of(text: &str, refused: &str) -> Option<usize> {
     let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1));
     starts.into_iter().find(|start| {
@@ -182,12 +189,12 @@ fn start_of(text: &str, refused: &str) -> Option<usize> {
     })
 }
 
-/// Names the file, the line and the setting of what a parser refused. Leaves the parser's own message out, because it
-/// quotes the line, and the line may hold a secret.
+/// Creates a problem that names the file, the line and the setting that could not be parsed. The parser's own
+/// message is left out: it quotes the line, which may contain a secret.
 fn unreadable_line(file: &str, text: &str, at: Option<usize>, fix: &str) -> ConfigProblem {
     let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
     let line = text[before.rfind('\n').map_or(0, |end| end + 1)..].lines().next().unwrap_or_default();
-    // Base64 that lost its quotes also has an `=`, with nothing or another `=` after it.
+    // Base64 that lost its quotes also contains `=`, followed by nothing or by another `=`.
     let named = line.split_once('=').filter(|(_, value)| !value.is_empty() && !value.starts_with('='));
     let name = named.map(|(name, _)| name.trim().trim_start_matches("export ").trim_start());
     let place = match (at, name.filter(|name| is_name(name))) {
@@ -203,7 +210,7 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
 }
 
-/// `[http] body_limit = "1MiB"` becomes `HTTP_BODY_LIMIT`; a list becomes comma-separated text.
+/// Converts `[http] body_limit = "1MiB"` to `HTTP_BODY_LIMIT`, and a list to comma-separated text.
 fn flatten(name: &str, value: &toml::Value, values: &mut BTreeMap<String, (String, Origin)>) {
     match value {
         toml::Value::Table(table) => {
@@ -224,7 +231,7 @@ fn scalar(value: &toml::Value) -> String {
     }
 }
 
-/// Edits needed to turn one name into the other (Levenshtein).
+/// Returns the number of edits that turn one name into the other (Levenshtein distance).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

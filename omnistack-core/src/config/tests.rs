@@ -1,4 +1,4 @@
-//! Order of sources, forms, and reports.
+//! Tests of sources, parsing and problem reports.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use super::*;
 crate::section! {
     /// Test settings.
     ///
-    /// What stands below the title is no part of it.
+    /// This text is not part of the title.
     struct Sample {
         /// A port.
         port: u16 = "SAMPLE_PORT", default "80", range "1"..="65535";
@@ -30,7 +30,7 @@ crate::section! {
     }
 }
 
-/// Reads a folder with these two files.
+/// Reads a folder that contains these two files.
 fn read(dot_env: &str, toml: &str, environment: &[(&str, &str)]) -> Config {
     static FOLDERS: AtomicUsize = AtomicUsize::new(0);
     let number = FOLDERS.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What callers may do with a column.
+//! Columns and what callers may do with them.
 
 use serde_json::Value as Json;
 
@@ -15,7 +15,7 @@ pub enum Kind {
     Real,
     /// True or false.
     Boolean,
-    /// Moments.
+    /// Moments in time.
     Timestamp,
     /// Ids.
     Id,
@@ -43,35 +43,36 @@ macro_rules! kinds {
 
 impl Column {
     kinds! {
-        /// A column of text.
+        /// Creates a column of text.
         text = Text;
-        /// A column of whole numbers.
+        /// Creates a column of whole numbers.
         integer = Integer;
-        /// A column of floating-point numbers.
+        /// Creates a column of floating-point numbers.
         real = Real;
-        /// A column of truth values.
+        /// Creates a column of truth values.
         boolean = Boolean;
-        /// A column of moments.
+        /// Creates a column of moments in time.
         timestamp = Timestamp;
-        /// A column of ids.
+        /// Creates a column of ids.
         id = Id;
     }
 
-    /// `?sort=name`, `?sort=-name`. The column must be `not null` and have an [index](super#indexes).
+    /// Allows `?sort=name` and `?sort=-name`. The column must be `not null` and have an [index](super#indexes).
     pub const fn sorts(mut self) -> Self {
         self.sorts = true;
         self
     }
 
-    /// `?status=open`, several values as `?status=open&status=closed` or separated by commas; of numbers and times also
-    /// `?size_gte=10`, `_gt`, `_lte` and `_lt`. The column has an [index](super#indexes).
+    /// Allows `?status=open`, and several values as `?status=open&status=closed` or `?status=open,closed`.
+    /// Columns of numbers and moments also allow `?size_gte=10`, `_gt`, `_lte` and `_lt`. The column needs an
+    /// [index](super#indexes).
     pub const fn filters(mut self) -> Self {
         self.filters = true;
         self
     }
 
-    /// `?q=words` looks into it, whatever the case of letters (on SQLite, of ASCII letters). The table has a search
-    /// [index](super#indexes) of all columns that search.
+    /// Includes the column in the search with `?q=words`, which ignores the case of letters (on SQLite, of ASCII
+    /// letters). The table needs a search [index](super#indexes) of all searched columns.
     pub const fn searches(mut self) -> Self {
         self.searches = true;
         self
@@ -83,7 +84,7 @@ impl Kind {
         matches!(self, Self::Integer | Self::Real | Self::Timestamp)
     }
 
-    /// What a value looks like, to be read after "must be".
+    /// Returns a description of the expected text that fits after "must be".
     pub(super) fn form(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -95,7 +96,7 @@ impl Kind {
         }
     }
 
-    /// Whether a parameter's text has its form.
+    /// Returns whether the text of a parameter is a value of this type.
     pub(super) fn reads(self, text: &str) -> bool {
         match self {
             Self::Text => true,
@@ -107,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// Binds a parameter's text; `None` when it has another form.
+    /// Binds the text of a parameter. Returns `None` if it is not a value of this type.
     pub(super) fn bind_text(self, text: &str, args: &mut Args) -> Option<usize> {
         Some(match self {
             Self::Text => args.push(text.to_owned()),
@@ -119,7 +120,8 @@ impl Kind {
         })
     }
 
-    /// Binds a value out of a cursor; `None` when it has another form or holds NUL, which PostgreSQL can't store.
+    /// Binds a value from a cursor. Returns `None` if it is not a value of this type or contains NUL, which
+    /// PostgreSQL can't store.
     pub(super) fn bind_json(self, value: &Json, args: &mut Args) -> Option<usize> {
         match (self, value) {
             (Self::Integer, Json::Number(number)) => Some(args.push(number.as_i64()?)),

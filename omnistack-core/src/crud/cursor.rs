@@ -1,4 +1,4 @@
-//! Where a list goes on.
+//! Cursors: the positions at which lists continue.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use serde_json::Value;
 use super::{Column, list::SortKey};
 use crate::http::{Error, FieldProblem};
 
-/// The sort and the last item's place in it. Not secret and not signed: whatever it holds, the rows it leads to are the
-/// caller's own.
+/// The sort of a list and the position of the last item in it. A cursor is neither secret nor signed: whatever it
+/// contains, the list only has rows of the caller.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Cursor {
-    /// The sort it belongs to: `-created_at`.
+    /// The sort the cursor belongs to: `-created_at`.
     s: String,
-    /// The values of its keys, then the id.
+    /// The values of the sort keys, followed by the id.
     pub(super) k: Vec<Value>,
 }
 
 impl Cursor {
-    /// The place after an item, as it was serialised.
+    /// Returns the position after a serialised item, or `None` if the item lacks a field of the sort.
     pub(super) fn after(item: &Value, sort: &[SortKey]) -> Option<Self> {
         let values = sort.iter().map(|key| key.column.name).chain(["id"]).map(|name| item.get(name).cloned());
         Some(Self { s: text(sort), k: values.collect::<Option<_>>()? })
@@ -28,8 +28,10 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
+    /// Decodes a cursor.
+    ///
     /// # Errors
-    /// 422 for text that is no cursor, or one of a list sorted otherwise.
+    /// 422 if the text is not a cursor, or if it belongs to a list with another sort.
     pub(super) fn decode(encoded: &str, sort: &[SortKey]) -> Result<Self, Error> {
         let cursor = URL_SAFE_NO_PAD.decode(encoded).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         let cursor = cursor.filter(|cursor| cursor.k.len() == sort.len() + 1).ok_or_else(refused)?;
@@ -41,10 +43,10 @@ impl Cursor {
 }
 
 pub(super) fn refused() -> Error {
-    Error::invalid([FieldProblem::new("cursor", "is not a cursor of this list; use `next_cursor` as it came")])
+    Error::invalid([FieldProblem::new("cursor", "is not a cursor of this list; use `next_cursor` unchanged")])
 }
 
-/// As in `?sort=`.
+/// Formats a sort as in `?sort=`.
 fn text(sort: &[SortKey]) -> String {
     let key = |key: &SortKey| format!("{}{}", if key.descending { "-" } else { "" }, key.column.name);
     sort.iter().map(key).collect::<Vec<_>>().join(",")

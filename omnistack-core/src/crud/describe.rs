@@ -21,33 +21,33 @@ pub(super) fn collection<R: Resource>() -> Paths {
         .response("422", error("A parameter is unknown or of the wrong form."));
     let create = operation(&format!("create_{}", R::NAME), &format!("Creates a {}.", R::NAME))
         .request_body(Some(body::<R::Create>()))
-        .response("201", json("It was created; `Location` is its address.", reference::<R>()))
-        .response("409", error("A value that must be unique is taken."))
-        .response("422", error("A field is missing or not acceptable."));
+        .response("201", json("Created. `Location` has its URL.", reference::<R>()))
+        .response("409", error("A value that must be unique is already in use."))
+        .response("422", error("A field is missing or invalid."));
     path("/", [(HttpMethod::Get, list.build()), (HttpMethod::Post, create.build())])
 }
 
 pub(super) fn item<R: Resource>() -> Paths {
-    let get = one::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("It.", reference::<R>()));
-    let update = one::<R>("update", &format!("Changes a {}: absent fields stay as they are.", R::NAME))
+    let get = one::<R>("get", &format!("Gets a {}.", R::NAME)).response("200", json("Found.", reference::<R>()));
+    let update = one::<R>("update", &format!("Updates a {}. Absent fields stay unchanged.", R::NAME))
         .request_body(Some(body::<R::Update>()))
-        .response("200", json("As it is now.", reference::<R>()))
-        .response("409", error("A value that must be unique is taken."));
+        .response("200", json("The updated state.", reference::<R>()))
+        .response("409", error("A value that must be unique is already in use."));
     let kept = if R::SOFT_DELETE { "; it can be restored" } else { "" };
     let delete = one::<R>("delete", &format!("Deletes a {}{kept}.", R::NAME))
-        .response("204", ResponseBuilder::new().description("It is deleted."));
+        .response("204", ResponseBuilder::new().description("Deleted."));
     let operations = [(HttpMethod::Get, get), (HttpMethod::Patch, update), (HttpMethod::Delete, delete)];
     path("/{id}", operations.map(|(method, operation)| (method, operation.build())))
 }
 
 pub(super) fn restore<R: Resource>() -> Paths {
     let restore = one::<R>("restore", &format!("Restores a deleted {}.", R::NAME))
-        .response("200", json("As it is now.", reference::<R>()))
-        .response("409", error("A value that must be unique is taken."));
+        .response("200", json("The restored state.", reference::<R>()))
+        .response("409", error("A value that must be unique is already in use."));
     path("/{id}/restore", [(HttpMethod::Post, restore.build())])
 }
 
-/// Every schema the routes refer to.
+/// Returns all schemas the routes refer to.
 pub(super) fn schemas<R: Resource>() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = Vec::new();
     add::<R>(&mut schemas);
@@ -76,7 +76,7 @@ fn operation(id: &str, summary: &str) -> OperationBuilder {
     OperationBuilder::new().operation_id(Some(id)).summary(Some(summary.trim_end_matches('.')))
 }
 
-/// An operation on one row.
+/// Returns the builder of an operation on one row.
 fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
     let id = ParameterBuilder::new()
         .name("id")
@@ -86,40 +86,41 @@ fn one<R: Resource>(verb: &str, summary: &str) -> OperationBuilder {
         .schema(Some(of_kind(Kind::Id)));
     operation(&format!("{verb}_{}", R::NAME), summary)
         .parameter(id)
-        .response("404", error("There is none with this id, or it is not the caller's."))
-        .response("422", error("The id or a field is not acceptable."))
+        .response("404", error("Not found, or not visible to the caller."))
+        .response("422", error("The id or a field is invalid."))
 }
 
 fn list_parameters<R: Resource>() -> Vec<Parameter> {
     let columns = columns::<R>();
-    // Defaults are told in words: those of a page by cursor can't be sent with those of a page by number.
+    // The defaults are part of the descriptions: as schema defaults, clients would send those of cursor pages
+    // together with those of numbered pages.
     let integer = |most: u32| ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(most));
     let size = PageRequest::DEFAULT_SIZE;
     let sorts: Vec<_> = columns.iter().filter(|column| column.sorts).map(|column| column.name).collect();
     let mut parameters = vec![
         query(
             "limit",
-            &format!("Items in the answer at most; {size} unless said. Not with `page` or `page_size`."),
+            &format!("Most items in the response; default {size}. Not with `page` or `page_size`."),
             integer(MAX_PAGE_SIZE),
         ),
         query(
             "cursor",
-            "`next_cursor` of the page before. Not with `page` or `page_size`.",
+            "The `next_cursor` of the previous page. Not with `page` or `page_size`.",
             text().pattern(Some("^[A-Za-z0-9_-]+$")),
         ),
         query(
             "page",
-            "Number of the page, counted from 1; answers with the total. It reaches the first 10,000 rows.",
+            "Number of the page, counted from 1; the response has the total. Only the first 10,000 rows have pages.",
             integer(MAX_COUNTED_ROWS),
         ),
         query(
             "page_size",
-            &format!("Items a page, of pages by number; {size} unless said. Not with `limit` or `cursor`."),
+            &format!("Items on a numbered page; default {size}. Not with `limit` or `cursor`."),
             integer(MAX_PAGE_SIZE),
         ),
         query(
             "sort",
-            &format!("Up to three of {}, separated by commas; `-` for descending.", sorts.join(", ")),
+            &format!("Up to three of {}, separated by commas; `-` before a name for descending.", sorts.join(", ")),
             text().pattern(Some(format!("^-?({0})(,-?({0})){{0,2}}$", sorts.join("|")))),
         ),
     ];
@@ -128,15 +129,15 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     }
     if R::SOFT_DELETE {
         let choice = text().enum_values(Some(["exclude", "include", "only"]));
-        parameters.push(query("deleted", "Whether deleted ones are listed.", choice));
+        parameters.push(query("deleted", "Whether deleted items are listed.", choice));
     }
     for column in columns.iter().filter(|column| column.filters) {
-        let doc = format!("Only with this {}, or one of several.", column.name);
+        let doc = format!("Only items with one of these values of `{}`.", column.name);
         let values = Array::builder().items(of_filter(column.kind)).max_items(Some(MAX_FILTER_VALUES));
         parameters.push(query(column.name, &doc, values));
         if column.kind.has_order() {
             for (operator, words) in [("gte", "at least"), ("gt", "above"), ("lte", "at most"), ("lt", "below")] {
-                let doc = format!("Only with {} {words} this.", column.name);
+                let doc = format!("Only items with `{}` {words} this value.", column.name);
                 parameters.push(query(&format!("{}_{operator}", column.name), &doc, of_kind(column.kind)));
             }
         }
@@ -144,22 +145,22 @@ fn list_parameters<R: Resource>() -> Vec<Parameter> {
     parameters
 }
 
-const SEARCH: &str = "Text to look for, whatever the case. With many rows, less than three characters take long; what takes more \
-    than three seconds is given up (503).";
+const SEARCH: &str = "Text to search for, ignoring case. With many rows, a search for fewer than three characters is \
+    slow. A search that takes more than three seconds fails with 503 `SEARCH_TIMEOUT`.";
 
 fn query(name: &str, doc: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
     parameter.description(Some(doc)).schema(Some(schema)).build()
 }
 
-/// PostgreSQL can't store NUL, so it is refused everywhere.
+/// PostgreSQL can't store NUL, so it is refused on every database.
 const WITHOUT_NUL: &str = "^[^\\x00]*$";
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// One of several values, which commas may separate.
+/// Returns the schema of one value of a filter. Commas separate several values.
 fn of_filter(kind: Kind) -> ObjectBuilder {
     if kind == Kind::Text { text().pattern(Some("^[^\\x00,]*$")) } else { of_kind(kind) }
 }
@@ -180,7 +181,7 @@ fn reference<T: ToSchema>() -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-/// As the schema of a [`Page`](crate::http::Page) is called.
+/// Returns the name of the schema of a [`Page`](crate::http::Page).
 fn page_name<R: Resource>() -> String {
     format!("Page_{}", R::name())
 }
@@ -194,8 +195,8 @@ fn page_schema<R: Resource>() -> RefOr<Schema> {
     let more = ObjectBuilder::new().schema_type(Type::Boolean);
     page.property("page", number())
         .property("page_size", number())
-        .property("total", number().description(Some("Only with `page`; counted up to 10,000.")))
-        .property("total_is_estimate", more.description(Some("Only with `page`: whether there are more than `total`.")))
+        .property("total", number().description(Some("Only with `page`: the number of items, up to 10,000.")))
+        .property("total_is_estimate", more.description(Some("Only with `page`: whether there are more items.")))
         .into()
 }
 
@@ -210,7 +211,7 @@ fn json(doc: &str, schema: RefOr<Schema>) -> ResponseBuilder {
     ResponseBuilder::new().description(doc).content("application/json", Content::new(Some(schema)))
 }
 
-/// The schema of every error is added to what has none.
+/// Returns a response without a schema. The common error schema is added to it later.
 fn error(doc: &str) -> ResponseBuilder {
     ResponseBuilder::new().description(doc)
 }

@@ -1,4 +1,4 @@
-//! What a caller wants to see of a list.
+//! List requests: page, order, filters and search.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -8,15 +8,15 @@ use crate::{
     http::{Error, FieldProblem, PageRequest, readable},
 };
 
-/// Which rows of a soft-deleting resource are listed.
+/// The rows that a list includes, for resources with soft delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Deleted {
-    /// Those that are not deleted.
+    /// Rows that are not deleted.
     #[default]
     Exclude,
-    /// All.
+    /// All rows.
     Include,
-    /// Those that are.
+    /// Rows that are deleted.
     Only,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Filter {
     values: Vec<String>,
 }
 
-/// A list as asked for: page, order, filters, search.
+/// A request for a list: its page, order, filters and search.
 #[derive(Clone, Debug)]
 pub struct ListRequest {
     pub(super) page: PageRequest,
@@ -45,15 +45,15 @@ pub struct ListRequest {
 }
 
 const OPERATORS: [(&str, &str); 4] = [("_gte", ">="), ("_gt", ">"), ("_lte", "<="), ("_lt", "<")];
-/// Keys of one sort at most.
-const MOST_KEYS: usize = 3;
+/// Most keys of a sort.
+const MAX_SORT_KEYS: usize = 3;
 pub(super) const MAX_FILTER_VALUES: usize = 50;
 
 impl ListRequest {
-    /// Reads a query string.
+    /// Parses a query string.
     ///
     /// # Errors
-    /// 422 naming each parameter that is unknown, repeated or of the wrong form.
+    /// 422 with a problem for each parameter that is unknown, repeated or invalid.
     pub fn parse<R: Resource>(query: &str) -> Result<Self, Error> {
         readable(query)?;
         let columns = columns::<R>();
@@ -102,7 +102,7 @@ impl ListRequest {
         Ok(Self { page, sort, filters, search, deleted })
     }
 
-    /// The conditions of filters, with their values.
+    /// Returns the conditions of the filters and binds their values.
     pub(super) fn conditions(&self, columns: &[Column], args: &mut Args) -> Vec<String> {
         let mut conditions: Vec<_> = self.filters.iter().map(|filter| filter.condition(args)).collect();
         match self.deleted {
@@ -119,7 +119,7 @@ impl ListRequest {
 impl Filter {
     fn condition(&self, args: &mut Args) -> String {
         let name = self.column.name;
-        // Every value has been read once already, when the request was parsed.
+        // All values were checked when the request was parsed.
         let numbers: Vec<_> = self.values.iter().filter_map(|text| self.column.kind.bind_text(text, args)).collect();
         match numbers.as_slice() {
             [number] => format!("{name} {} ${number}", self.operator),
@@ -141,8 +141,8 @@ fn read_sort(text: &str, columns: &[Column]) -> Result<Vec<SortKey>, FieldProble
                 format!("must be one of {}, with `-` for descending", known.join(", ")),
             ));
         };
-        if sort.iter().any(|other| other.column.name == name) || sort.len() == MOST_KEYS {
-            return Err(FieldProblem::new("sort", format!("names at most {MOST_KEYS} columns, each once")));
+        if sort.iter().any(|other| other.column.name == name) || sort.len() == MAX_SORT_KEYS {
+            return Err(FieldProblem::new("sort", format!("names at most {MAX_SORT_KEYS} columns, each once")));
         }
         sort.push(SortKey { column: *column, descending });
     }
@@ -163,7 +163,7 @@ fn read_deleted<R: Resource>(text: Option<&str>) -> Result<Deleted, FieldProblem
 fn read_filter(name: &str, text: &str, columns: &[Column]) -> Result<Filter, FieldProblem> {
     let declared = |name: &str| columns.iter().find(|column| column.filters && column.name == name);
     let range = |(suffix, operator): &(&str, &'static str)| Some((declared(name.strip_suffix(suffix)?)?, *operator));
-    // A column that is called like the range of another goes first.
+    // A column whose name looks like a range of another column takes precedence.
     let known = declared(name).map(|column| (column, "=")).or_else(|| OPERATORS.iter().find_map(range));
     let Some((column, operator)) = known.filter(|(column, operator)| *operator == "=" || column.kind.has_order())
     else {

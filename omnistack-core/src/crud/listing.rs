@@ -1,4 +1,4 @@
-//! Lists in SQL that read a bounded number of rows.
+//! SQL lists that read a bounded number of rows.
 
 use std::{fmt, time::Duration};
 
@@ -10,18 +10,20 @@ use crate::{
     http::{Error, MAX_COUNTED_ROWS, NumberedPage},
 };
 
-/// How long one statement of a list with a search may take.
+/// Longest duration of a statement of a list with a search.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many rows, in the list's order, are looked through for a text before its index is asked. A common text is found among
-/// them, and its index would give too many rows to sort.
+/// Most rows that are read in the order of the list to find a text before the search index is used. A common text
+/// is found among these rows, and the index would return too many rows to sort.
 const MAX_PROBED_ROWS: u32 = 2_000;
 
 type Conditions<'a> = Box<dyn Fn(&mut Args) -> Result<Vec<String>, Error> + Send + Sync + 'a>;
 
-/// A list in SQL that reads a bounded number of rows, whatever the table holds: given an index on the columns of its
-/// conditions and order, and one for its [`Search`]. [`Crud`](super::Crud) makes its lists so.
+/// An SQL list that reads a bounded number of rows however many the table has, if there is an index on the
+/// columns of its conditions and order, and an index for its [`Search`]. [`Crud`](super::Crud) uses it for its
+/// lists.
 ///
-/// The table has a column `id`. The parts of the SQL come from the program, values from callers go into [`Args`].
+/// The table must have a column `id`. The SQL parts must come from the program; values from callers go into
+/// [`Args`].
 #[must_use]
 pub struct Listing<'a> {
     table: &'a str,
@@ -31,8 +33,8 @@ pub struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    /// Lists rows of a table that meet conditions, in an order: `created_at desc, id desc`. The conditions are asked for once
-    /// for each statement.
+    /// Creates a list of the rows of a table that meet the conditions, in an order such as
+    /// `created_at desc, id desc`. The function `conditions` is called once for each statement.
     pub fn new(
         table: &'a str,
         order: &'a str,
@@ -41,26 +43,26 @@ impl<'a> Listing<'a> {
         Self { table, order, conditions: Box::new(conditions), search: None }
     }
 
-    /// Lists only rows that contain a text.
+    /// Limits the list to rows that contain a text.
     pub fn search(mut self, search: Option<Search<'a>>) -> Self {
         self.search = search;
         self
     }
 
-    /// Returns the first rows, at most `limit`.
+    /// Returns the first rows of the list, at most `limit`.
     ///
     /// # Errors
-    /// 503 `SEARCH_TIMEOUT` when a search takes more than three seconds, and the database's.
+    /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
     pub async fn first<T: Record>(&self, tx: &mut Tx, columns: &str, limit: u32) -> Result<Vec<T>, Error> {
         let by_index = self.by_index(tx, MAX_PROBED_ROWS, limit).await?;
         self.rows(tx, by_index, columns, limit, 0).await
     }
 
-    /// Returns a page by its number, counted from 1, with the total: the number of rows, counted up to
+    /// Returns a page by its number, counted from 1, and the total number of rows, counted up to
     /// [`MAX_COUNTED_ROWS`].
     ///
     /// # Errors
-    /// As [`first`](Self::first).
+    /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds; the errors of the database.
     pub async fn numbered<T: Record>(
         &self,
         tx: &mut Tx,
@@ -68,7 +70,7 @@ impl<'a> Listing<'a> {
         page: u32,
         page_size: u32,
     ) -> Result<NumberedPage<T>, Error> {
-        // Of one row in three, all that are counted are among 30,000.
+        // If one row in three matches, all rows that are counted are among the first 30,000.
         let by_index = self.by_index(tx, MAX_COUNTED_ROWS, MAX_COUNTED_ROWS / 3).await?;
         let mut args = Args::new(tx.dialect());
         let counted = self.select(tx, by_index, "1", &mut args)?;
@@ -78,7 +80,8 @@ impl<'a> Listing<'a> {
         Ok(NumberedPage::new(items, page, page_size, counted.unsigned_abs()))
     }
 
-    /// Whether rows are found by the index of the search: a text is too rare for going through the rows in order.
+    /// Returns whether to find rows by the search index: the text is too rare to be found by reading the rows in
+    /// order.
     async fn by_index(&self, tx: &mut Tx, probed: u32, enough: u32) -> Result<bool, Error> {
         let Some(search) = &self.search else { return Ok(false) };
         tx.set_statement_timeout(SEARCH_TIMEOUT).await?;
@@ -108,10 +111,10 @@ impl<'a> Listing<'a> {
     ) -> Result<Vec<T>, Error> {
         let mut args = Args::new(tx.dialect());
         let Self { table, order, .. } = self;
-        // Rows that are passed over are read from the index alone, where it has all that is asked for.
+        // Rows before the offset are read from the index alone, if it has all columns of the conditions.
         let passes_over = offset > 0;
         let select = self.select(tx, by_index, if passes_over { "id" } else { columns }, &mut args)?;
-        // In the text: a planner that doesn't know the limit expects a tenth of all rows.
+        // The limit is part of the text: a planner that doesn't know it expects a tenth of all rows.
         let mut sql = format!("{select} order by {order} limit {limit}");
         if passes_over {
             let offset = args.push(i64::from(offset));
@@ -131,11 +134,11 @@ impl<'a> Listing<'a> {
         Ok(format!("select {columns} from {from}{}", filter(&conditions)))
     }
 
-    /// Tells a search that took too long from a database that did.
+    /// Converts a database error. A timeout of a search becomes 503 `SEARCH_TIMEOUT`.
     fn ask<T>(&self, answer: Result<T, db::Error>) -> Result<T, Error> {
         answer.map_err(|error| match error.kind() {
             db::ErrorKind::Timeout if self.search.is_some() => {
-                let message = "the search took too long: look for more characters, or add a filter";
+                let message = "the search took too long; search for more characters or add a filter";
                 Error::unavailable("SEARCH_TIMEOUT", message).cause(error)
             }
             _ => error.into(),

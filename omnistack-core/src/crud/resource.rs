@@ -1,4 +1,4 @@
-//! What an app says about a resource.
+//! The definition of a resource.
 
 use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
@@ -7,49 +7,49 @@ use utoipa::ToSchema;
 use super::{Column, Fields};
 use crate::{db::Record, id::Id};
 
-/// Who shares a resource's rows.
+/// The scope of a resource: the callers that share its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All callers: no column.
+    /// All callers. No column.
     Everyone,
-    /// The members of a tenant: `tenant_id`.
+    /// The members of a tenant. Column `tenant_id`.
     Tenant,
-    /// One user within a tenant: `tenant_id` and `owner_id`.
+    /// One user within a tenant. Columns `tenant_id` and `owner_id`.
     Owner,
 }
 
-/// A struct kept in a table. See [`crud`](super) for an example.
+/// A struct whose rows are stored in a table. See [`crud`](super) for an example.
 ///
-/// The struct's fields bear the columns' names, in Rust and in JSON.
+/// The struct's fields have the names of the columns, in Rust and in JSON.
 pub trait Resource: Record + Serialize + ToSchema + Send + Sync + 'static {
-    /// What one is called: `project`. It names operations and appears in messages.
+    /// Name of one item, such as `project`; used in operation ids and messages.
     const NAME: &'static str;
-    /// The table.
+    /// Name of the table.
     const TABLE: &'static str;
-    /// Who shares the rows.
+    /// Scope of the rows.
     const SCOPE: Scope = Scope::Tenant;
-    /// Whether deleting keeps the row, to be restored.
+    /// Whether a deleted row is kept and can be restored.
     const SOFT_DELETE: bool = true;
-    /// The columns beside those every table has. `created_at` sorts and filters; `updated_at` does neither, unless it is named
-    /// here. What sorts, filters or searches has an [index](super#indexes).
+    /// The columns besides those every table has. `created_at` can be sorted and filtered by; `updated_at` can't,
+    /// unless it is declared here. Columns that callers sort, filter or search by need an [index](super#indexes).
     const COLUMNS: &'static [Column];
 
-    /// The body of a create.
+    /// Request body of a create.
     type Create: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
-    /// The body of a change: absent fields stay as they are.
+    /// Request body of an update. Absent fields stay unchanged.
     type Update: DeserializeOwned + Validate<Context: Default> + ToSchema + Send + 'static;
 
-    /// Its id.
+    /// Returns the id of the row.
     fn id(&self) -> Id<Self>;
 
-    /// The columns of a new row.
+    /// Sets the columns of a new row.
     fn create(new: Self::Create, fields: &mut Fields);
 
-    /// The columns a change sets.
+    /// Sets the columns that an update changes.
     fn update(change: Self::Update, fields: &mut Fields);
 }
 
-/// The columns callers see, in the order they are selected.
+/// Returns the columns that callers see, in the order they are selected.
 pub(super) fn columns<R: Resource>() -> Vec<Column> {
     let own = R::COLUMNS.iter().copied();
     let declared = R::COLUMNS.iter().any(|column| column.name == "updated_at");

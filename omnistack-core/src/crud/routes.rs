@@ -16,10 +16,11 @@ use crate::{
     identity::Identity,
 };
 
-/// `GET` and `POST /`, `GET`, `PATCH` and `DELETE /{id}`, and `POST /{id}/restore` where deleting keeps the row.
+/// Creates the routes of a resource: `GET` and `POST /`, `GET`, `PATCH` and `DELETE /{id}`, and, with soft
+/// delete, `POST /{id}/restore`.
 ///
-/// Mount them under [`Mount::app`](crate::app::Mount::app) or [`Mount::admin`](crate::app::Mount::admin): the scope comes
-/// from the caller.
+/// Mount them with [`Mount::app`](crate::app::Mount::app) or [`Mount::admin`](crate::app::Mount::admin), since
+/// the scope of the rows depends on the caller.
 pub fn routes<R: Resource>() -> Api<Crud<R>> {
     let mut api = Api::new()
         .routes(described::<R>(describe::collection::<R>(), get(list::<R>).post(create::<R>)))
@@ -56,7 +57,7 @@ async fn list<R: Resource>(
     Ok(response)
 }
 
-/// RFC 8288: the same address with another cursor.
+/// Returns the `Link` header of the next page (RFC 8288): the request's URL with another cursor.
 fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).filter(|(name, _)| name != "cursor");
     let mut query = form_urlencoded::Serializer::new(String::new());

@@ -1,4 +1,4 @@
-//! `?q=`: text that occurs in declared columns, found by trigrams.
+//! Searches with `?q=`: finds rows by the trigrams of a text in declared columns.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use crate::{
     identity::TenantId,
 };
 
-/// How many trigrams of the text SQLite looks up. The columns themselves are compared with the whole text.
+/// Most trigrams that are looked up in SQLite's index. The columns themselves are compared with the whole text.
 const MAX_TRIGRAMS: usize = 32;
 
-/// Text to look for in columns of a table, whatever the case of letters (on SQLite, of ASCII letters).
+/// A text to search for in columns of a table, ignoring the case of letters (on SQLite, of ASCII letters).
 ///
-/// The table's migration makes the index, see [`crud`](super): on PostgreSQL by `select omnistack_search('notes', 'title');`, on
-/// SQLite as a virtual table `notes_search`.
+/// The migration of the table creates the index, see [`crud`](super): on PostgreSQL with
+/// `select omnistack_search('notes', 'title');`, on SQLite as a virtual table `notes_search`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Search<'a> {
@@ -24,14 +24,15 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Looks for a text in columns of a table. Returns `None` when the text is blank.
+    /// Creates a search for a text in columns of a table. Returns `None` if the text is blank or there are no
+    /// columns.
     pub fn new(table: &'a str, columns: impl IntoIterator<Item = &'a str>, text: &'a str) -> Option<Self> {
         let text = text.trim();
         let columns: Vec<_> = columns.into_iter().collect();
         (!text.is_empty() && !columns.is_empty()).then_some(Self { table, columns, text, tenant: None })
     }
 
-    /// Looks for it among the rows of one tenant, for a table with a column `tenant_id`.
+    /// Limits the search to rows of one tenant. The table must have a column `tenant_id`.
     pub fn of_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
@@ -41,12 +42,12 @@ impl<'a> Search<'a> {
         self.columns.join(", ")
     }
 
-    /// Whether the index can find the text: it has no part shorter than three characters.
+    /// Returns whether the index can find the text: it must have at least three characters.
     pub(super) fn is_indexed(&self) -> bool {
         self.text.chars().nth(2).is_some()
     }
 
-    /// The condition that a column contains the text, every character taken as itself.
+    /// Returns the condition that a column contains the text. No character of the text is a wildcard.
     pub(super) fn contains(&self, dialect: Dialect, args: &mut Args) -> String {
         let escaped = self.text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let number = args.push(format!("%{escaped}%"));
@@ -55,10 +56,12 @@ impl<'a> Search<'a> {
         format!("({})", any.collect::<Vec<_>>().join(" or "))
     }
 
-    /// Narrows a statement to the rows whose trigrams the index has: those that contain the text, and few others.
+    /// Narrows a statement to rows that the index returns for the text's trigrams: those that contain the text,
+    /// and few other rows.
     ///
-    /// PostgreSQL uses an operator as a condition of an index beside row-level security only if the operator is `leakproof`, and
-    /// those of trigrams are not. So the index is on a table beside, and its ids are found before the rows.
+    /// With row-level security PostgreSQL evaluates an operator in an index condition only if the operator is
+    /// `leakproof`, and the operators of trigrams are not. So the index is on a separate table, and its ids are
+    /// looked up before the rows.
     pub(super) fn narrow(&self, dialect: Dialect, from: &mut String, conditions: &mut Vec<String>, args: &mut Args) {
         let table = self.table;
         match dialect {
@@ -68,7 +71,7 @@ impl<'a> Search<'a> {
                     "id = any(array(select id from {table}_search where grams @> omnistack_grams(${text}, ${tenant})))"
                 ));
             }
-            // `cross join` keeps the order of the loops.
+            // `cross join` fixes the order of the loops.
             Dialect::Sqlite => {
                 let text = args.push(self.trigrams());
                 *from = format!(
@@ -80,7 +83,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// As FTS5 reads it. Of the tenant the index has the last three digits, which are random.
+    /// Returns the query for FTS5. Of the tenant id the index has the last three hex digits, which are random.
     fn trigrams(&self) -> String {
         let letters: Vec<_> = self.text.chars().collect();
         let trigrams: BTreeSet<String> = letters.windows(3).map(|three| three.iter().collect()).collect();

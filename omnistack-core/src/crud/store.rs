@@ -1,4 +1,4 @@
-//! The SQL of a resource.
+//! The SQL statements of a resource.
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -20,10 +20,10 @@ use crate::{
     jobs::{Draft, Job, Jobs},
 };
 
-/// A resource's rows, for one caller at a time. Cheap to clone.
+/// The rows of a resource, read and written for one caller at a time. Cheap to clone.
 ///
-/// Each method is one transaction; the `_in` forms take part in the caller's, so that a job, an audit entry and a row
-/// are written together.
+/// Each method is one transaction. The `_in` methods use the caller's transaction, so that a job, an audit entry
+/// and a row are written together.
 pub struct Crud<R> {
     db: Db,
     clock: Clock,
@@ -31,21 +31,24 @@ pub struct Crud<R> {
     resource: PhantomData<fn() -> R>,
 }
 
-/// The job a new row brings along.
+/// Creates the job that is enqueued with a new row.
 type OnCreate<R> = (Jobs, Arc<dyn Fn(&R) -> Draft + Send + Sync>);
 
 impl<R: Resource> Crud<R> {
-    /// In this database.
+    /// Creates a repository on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock, on_create: None, resource: PhantomData }
     }
 
-    /// With the app's database and clock.
+    /// Creates a repository with the app's database and clock.
+    ///
+    /// # Errors
+    /// [`Missing`] if the app provides no database or no clock.
     pub fn from_ctx(ctx: &Ctx) -> Result<Self, Missing> {
         Ok(Self::new(ctx.get()?, ctx.get()?))
     }
 
-    /// Enqueues a job with every new row, in the same transaction: there is one exactly when there is the other. The job
+    /// Enqueues a job with every new row, in the same transaction: either both are stored or neither. The job
     /// belongs to the caller's tenant.
     #[must_use]
     pub fn enqueue_on_create<J: Job>(mut self, jobs: Jobs, job: impl Fn(&R) -> J + Send + Sync + 'static) -> Self {
@@ -53,7 +56,11 @@ impl<R: Resource> Crud<R> {
         self
     }
 
-    /// One row. 404 when there is none, it is deleted or it is somebody else's.
+    /// Returns a row.
+    ///
+    /// # Errors
+    /// 404 if the row does not exist, is deleted or is outside the caller's scope; 403 `TENANT_REQUIRED` if the
+    /// resource belongs to tenants and the caller has selected none; the errors of the database.
     pub async fn get(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut tx = self.read(caller).await?;
         let item = self.get_in(&mut tx, caller, id).await?;
@@ -61,7 +68,10 @@ impl<R: Resource> Crud<R> {
         Ok(item)
     }
 
-    /// See [`get`](Self::get).
+    /// Like [`get`](Self::get), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`get`](Self::get).
     pub async fn get_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut args = Args::new(tx.dialect());
         let mut conditions = scope::<R>(caller, &mut args)?;
@@ -73,15 +83,20 @@ impl<R: Resource> Crud<R> {
         tx.query(AssertSqlSafe(sql)).args(args).fetch_optional().await?.ok_or_else(not_found::<R>)
     }
 
-    /// A list by cursor.
+    /// Returns a cursor page of the list.
+    ///
+    /// # Errors
+    /// 422 if the cursor is invalid, 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the
+    /// request is for a numbered page, 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the
+    /// database.
     pub async fn list(&self, caller: &Identity, request: &ListRequest) -> Result<Page<R>, Error> {
         let PageRequest::Cursor { limit, cursor } = &request.page else {
-            return Err(Error::internal("a numbered page was asked of `list`; use `numbered`"));
+            return Err(Error::internal("`list` can't return a numbered page; use `numbered`"));
         };
         let cursor = cursor.as_deref().map(|cursor| Cursor::decode(cursor, &request.sort)).transpose()?;
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
-        // One more than asked for tells whether there is a next page.
+        // One row more than requested shows whether there is a next page.
         let listing = listing::<R>(caller, request, cursor.as_ref(), &order);
         let mut items: Vec<R> = listing.first(&mut tx, &names::<R>(), limit + 1).await?;
         tx.commit().await?;
@@ -94,7 +109,7 @@ impl<R: Resource> Crud<R> {
                 let cursor = Cursor::after(&last, &request.sort);
                 Some(
                     cursor
-                        .ok_or_else(|| Error::internal("a field of the resource does not bear its column's name"))?
+                        .ok_or_else(|| Error::internal("a field of the resource does not have its column's name"))?
                         .encode(),
                 )
             }
@@ -103,10 +118,14 @@ impl<R: Resource> Crud<R> {
         Ok(Page { items, next_cursor })
     }
 
-    /// A list by page number, with the total.
+    /// Returns a numbered page of the list, with the total.
+    ///
+    /// # Errors
+    /// 503 `SEARCH_TIMEOUT` if a search takes more than three seconds, 500 if the request is for a cursor page,
+    /// 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
     pub async fn numbered(&self, caller: &Identity, request: &ListRequest) -> Result<NumberedPage<R>, Error> {
         let PageRequest::Numbered { page, page_size } = request.page else {
-            return Err(Error::internal("a page by cursor was asked of `numbered`; use `list`"));
+            return Err(Error::internal("`numbered` can't return a cursor page; use `list`"));
         };
         let mut tx = self.read(caller).await?;
         let order = order(&request.sort);
@@ -116,7 +135,11 @@ impl<R: Resource> Crud<R> {
         Ok(page)
     }
 
-    /// A new row.
+    /// Creates a row and returns it.
+    ///
+    /// # Errors
+    /// 409 `ALREADY_EXISTS` if a value that must be unique is in use, 403 `TENANT_REQUIRED` as for
+    /// [`get`](Self::get), and the errors of the database.
     pub async fn create(&self, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let mut tx = self.write(caller).await?;
         let item = self.create_in(&mut tx, caller, new).await?;
@@ -124,7 +147,10 @@ impl<R: Resource> Crud<R> {
         Ok(item)
     }
 
-    /// See [`create`](Self::create).
+    /// Like [`create`](Self::create), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`create`](Self::create).
     pub async fn create_in(&self, tx: &mut Tx, caller: &Identity, new: R::Create) -> Result<R, Error> {
         let now = self.clock.now();
         let mut fields = Fields::new(tx.dialect());
@@ -147,7 +173,11 @@ impl<R: Resource> Crud<R> {
         Ok(row)
     }
 
-    /// A changed row. 404 as for [`get`](Self::get).
+    /// Updates a row and returns it.
+    ///
+    /// # Errors
+    /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be
+    /// unique is in use, and the errors of the database.
     pub async fn update(&self, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
         let mut tx = self.write(caller).await?;
         let item = self.update_in(&mut tx, caller, id, change).await?;
@@ -155,7 +185,10 @@ impl<R: Resource> Crud<R> {
         Ok(item)
     }
 
-    /// See [`update`](Self::update).
+    /// Like [`update`](Self::update), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`update`](Self::update).
     pub async fn update_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>, change: R::Update) -> Result<R, Error> {
         let mut fields = Fields::new(tx.dialect());
         R::update(change, &mut fields);
@@ -166,14 +199,20 @@ impl<R: Resource> Crud<R> {
         self.set(tx, caller, id, fields, R::SOFT_DELETE.then_some("deleted_at is null")).await
     }
 
-    /// Deletes a row; one that soft-deletes can be restored. 404 as for [`get`](Self::get).
+    /// Deletes a row. With soft delete it can be restored.
+    ///
+    /// # Errors
+    /// 404 and 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
     pub async fn delete(&self, caller: &Identity, id: Id<R>) -> Result<(), Error> {
         let mut tx = self.write(caller).await?;
         self.delete_in(&mut tx, caller, id).await?;
         Ok(tx.commit().await?)
     }
 
-    /// See [`delete`](Self::delete).
+    /// Like [`delete`](Self::delete), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`delete`](Self::delete).
     pub async fn delete_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<(), Error> {
         if R::SOFT_DELETE {
             let now = self.clock.now();
@@ -191,7 +230,12 @@ impl<R: Resource> Crud<R> {
         }
     }
 
-    /// Brings a deleted row back; one that is not deleted stays as it is. 404 when there is none of the caller's.
+    /// Restores a deleted row and returns it. A row that is not deleted is returned unchanged.
+    ///
+    /// # Errors
+    /// 404 if the row does not exist or is outside the caller's scope, 403 `TENANT_REQUIRED` as for
+    /// [`get`](Self::get), 409 `ALREADY_EXISTS` if a value that must be unique is in use, and the errors of the
+    /// database.
     pub async fn restore(&self, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut tx = self.write(caller).await?;
         let item = self.restore_in(&mut tx, caller, id).await?;
@@ -199,7 +243,10 @@ impl<R: Resource> Crud<R> {
         Ok(item)
     }
 
-    /// See [`restore`](Self::restore).
+    /// Like [`restore`](Self::restore), in the caller's transaction.
+    ///
+    /// # Errors
+    /// The errors of [`restore`](Self::restore).
     pub async fn restore_in(&self, tx: &mut Tx, caller: &Identity, id: Id<R>) -> Result<R, Error> {
         let mut fields = Fields::new(tx.dialect());
         fields.set("deleted_at", None::<crate::clock::Timestamp>).set("updated_at", self.clock.now());
@@ -235,7 +282,10 @@ impl<R: Resource> Crud<R> {
         })
     }
 
-    /// Begins a transaction that may write the caller's rows, for the `_in` forms.
+    /// Begins a transaction that may write the caller's rows, for the `_in` methods.
+    ///
+    /// # Errors
+    /// 403 `TENANT_REQUIRED` as for [`get`](Self::get), and the errors of the database.
     pub async fn write(&self, caller: &Identity) -> Result<Tx, Error> {
         Ok(match R::SCOPE {
             Scope::Everyone => self.db.begin().await?,
@@ -244,7 +294,8 @@ impl<R: Resource> Crud<R> {
     }
 }
 
-/// Whose rows: never left to the database alone, which on SQLite has no policies.
+/// Returns the conditions for the rows in the caller's scope. They are part of every statement, since SQLite has
+/// no row-level security.
 fn scope<R: Resource>(caller: &Identity, args: &mut Args) -> Result<Vec<String>, Error> {
     let mut conditions = Vec::new();
     if R::SCOPE != Scope::Everyone {
@@ -281,7 +332,8 @@ fn listing<'a, R: Resource>(
     Listing::new(R::TABLE, order, conditions).search(search)
 }
 
-/// The id comes last and makes the order total; it follows the direction of the key before it.
+/// Returns the sort keys with the id as the last one, which makes the order total. The id has the direction of
+/// the key before it.
 fn keys(sort: &[SortKey]) -> Vec<SortKey> {
     let descending = sort.last().is_some_and(|key| key.descending);
     sort.iter().copied().chain([SortKey { column: ID, descending }]).collect()
@@ -292,8 +344,9 @@ fn order(sort: &[SortKey]) -> String {
     keys(sort).into_iter().map(key).collect::<Vec<_>>().join(", ")
 }
 
-/// The condition for rows after a place: a row comparison when all keys go one way, which an index serves; else one
-/// alternative a key, beside a bound on the first, from which the index is read.
+/// Returns the condition for the rows after a cursor. If all keys have the same direction it is a row comparison,
+/// which an index serves. Otherwise it is one alternative for each key, and a bound on the first key, from which
+/// the index is read.
 fn after(cursor: &Cursor, sort: &[SortKey], args: &mut Args) -> Result<String, Error> {
     let keys = keys(sort);
     let mut numbers = Vec::new();
@@ -321,7 +374,7 @@ fn not_found<R: Resource>() -> Error {
     Error::not_found(format_args!("this {}", R::NAME))
 }
 
-/// A unique value that is taken is named by its column.
+/// Converts a database error. A violated unique constraint becomes 409 `ALREADY_EXISTS` that names the columns.
 fn refusal<R: Resource>(error: db::Error) -> Error {
     if error.kind() != db::ErrorKind::Unique {
         return error.into();
@@ -331,7 +384,7 @@ fn refusal<R: Resource>(error: db::Error) -> Error {
     let taken: Vec<_> =
         R::COLUMNS.iter().filter(named).map(|column| FieldProblem::new(column.name, "is taken")).collect();
     let error =
-        Error::conflict("ALREADY_EXISTS", format!("there is another {} with the same value", R::NAME)).cause(error);
+        Error::conflict("ALREADY_EXISTS", format!("another {} with the same value exists", R::NAME)).cause(error);
     if taken.is_empty() { error } else { error.detail("fields", taken) }
 }
 

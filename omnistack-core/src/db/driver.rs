@@ -1,4 +1,4 @@
-//! The two databases. Everything that knows there are two is in this file and `error.rs`.
+//! The pools of the two databases. Only this file and `error.rs` distinguish between the databases.
 
 #[cfg(feature = "sqlite")]
 use std::time::Instant;
@@ -22,11 +22,12 @@ use super::postgres::{PgDatabase, PgLease};
 use super::sqlite::SqliteDatabase;
 use super::{DbSettings, Error};
 
-/// Steps of SQLite's virtual machine, less than a millisecond, after which a limit of time is looked at.
+/// Steps of SQLite's virtual machine between two checks of the statement timeout. They take less than a
+/// millisecond.
 #[cfg(feature = "sqlite")]
-const STEPS_BETWEEN_LOOKS: i32 = 10_000;
+const STEPS_BETWEEN_TIMEOUT_CHECKS: i32 = 10_000;
 
-/// Which SQL a database speaks.
+/// The SQL dialect of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// PostgreSQL.
@@ -51,7 +52,8 @@ pub(super) enum Open {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
 }
 
-/// A limit of time that holds until it is dropped. SQLite keeps it with the connection, which outlives the transaction.
+/// A statement timeout that is in force until it is dropped. SQLite stores it with the connection, which outlives
+/// the transaction.
 #[derive(Default)]
 pub(super) struct Limit {
     over: Arc<AtomicBool>,
@@ -63,7 +65,7 @@ impl Drop for Limit {
     }
 }
 
-/// Where a statement runs, with its arguments in that database's form.
+/// The pool or connection a statement runs on, with its arguments in the form of that database.
 pub(super) enum Bound<'a> {
     #[cfg(feature = "postgres")]
     PostgresPool(&'a PgDatabase, PgArguments),
@@ -75,7 +77,7 @@ pub(super) enum Bound<'a> {
     SqliteConnection(&'a mut SqliteConnection, SqliteArguments),
 }
 
-/// Evaluates one expression on the arguments of whichever database a [`Bound`] is of.
+/// Evaluates an expression on the arguments of a [`Bound`], for either database.
 macro_rules! arguments {
     ($bound:expr, |$args:ident| $run:expr) => {
         match $bound {
@@ -92,7 +94,7 @@ macro_rules! arguments {
 }
 pub(super) use arguments;
 
-/// Waits for the future that one expression makes for whichever database a [`Bound`] is of, e.g.
+/// Awaits the future that an expression creates for either database of a [`Bound`], e.g.
 /// `run!(bound, |executor, args| sqlx::query_with(sql, args).execute(executor))`.
 macro_rules! run {
     ($bound:expr, |$executor:ident, $args:ident| $run:expr) => {
@@ -169,7 +171,7 @@ impl Pools {
         }
     }
 
-    /// No arguments yet, on the pool this statement belongs to.
+    /// Returns the pool a statement runs on, without arguments.
     pub(super) fn bound(&self, sql: &str) -> Bound<'_> {
         #[cfg(not(feature = "sqlite"))]
         let _ = sql;
@@ -185,7 +187,7 @@ impl Pools {
         }
     }
 
-    /// Begins a transaction; `settings` is SQL that PostgreSQL runs in the same round trip.
+    /// Begins a transaction. PostgreSQL runs the SQL of `settings` in the same round trip.
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> Result<Open, Error> {
         #[cfg(not(feature = "postgres"))]
         let _ = settings;
@@ -226,7 +228,7 @@ impl Open {
         }
     }
 
-    /// Limits how long statements may take, until the transaction ends; zero is for ever.
+    /// Limits the duration of statements until the transaction ends. Zero means no limit.
     pub(super) async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<Limit, Error> {
         let limit = Limit::default();
         match self {
@@ -245,7 +247,7 @@ impl Open {
                     reason = "SQLite's thread is stopped in real time, as PostgreSQL is"
                 )]
                 let goes_on = move || timeout.is_zero() || over.load(Ordering::Relaxed) || Instant::now() < end;
-                tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, goes_on);
+                tx.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_TIMEOUT_CHECKS, goes_on);
             }
         }
         Ok(limit)
@@ -274,5 +276,5 @@ impl Open {
 
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 fn not_compiled_in(feature: &str) -> Error {
-    Error::configuration(format!("this build can't open such a URL; enable the cargo feature `{feature}`"))
+    Error::configuration(format!("this build can't open the URL; enable the cargo feature `{feature}`"))
 }

@@ -1,8 +1,8 @@
-//! What went wrong, in terms a caller can act on.
+//! Database errors, by what a caller can do about them.
 
 use std::{error::Error as StdError, fmt};
 
-/// A failed statement or connection.
+/// The error of a statement or a connection.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -11,7 +11,7 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
 }
 
-/// What a database error means.
+/// The kind of a database error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -19,25 +19,25 @@ pub enum ErrorKind {
     NotFound,
     /// A row with the same unique value exists.
     Unique,
-    /// A row it refers to does not exist, or rows still refer to it.
+    /// A referenced row does not exist, or other rows still reference the row.
     ForeignKey,
     /// A `check` constraint refused the value.
     Check,
-    /// A value that must be there is missing.
+    /// A required value is missing.
     NotNull,
-    /// A value the database can't hold: NUL in text, a number out of range.
+    /// A value that the database can't store, such as NUL in text or a number out of range.
     InvalidValue,
-    /// Another transaction was faster; the whole transaction may be run again.
+    /// Conflict with another transaction. The whole transaction may be run again.
     Conflict,
-    /// The statement ran longer than allowed.
+    /// The statement took longer than allowed.
     Timeout,
-    /// Not to be reached, restarting, out of connections, disk full.
+    /// The database can't be reached, is restarting, is read-only or has no free connection or disk space.
     Unavailable,
     /// A table or column is missing: migrations have not run.
     Schema,
-    /// The settings can't be used.
+    /// The settings are invalid.
     Configuration,
-    /// Anything else; a bug.
+    /// Any other error; a bug.
     Other,
 }
 
@@ -46,10 +46,10 @@ impl Error {
         Self::new(ErrorKind::Configuration, message.into().into())
     }
 
-    /// Returns the error of an address that sqlx refuses. Leaves sqlx's own message out, because it quotes the address.
+    /// Returns the error for a URL that sqlx refuses. sqlx's own message is left out because it quotes the URL.
     pub(crate) fn unreadable_url(_: sqlx::Error) -> Self {
         Self::configuration(
-            "can't be read as an address; percent-encode special characters of the password, and correct the parameters after `?`",
+            "is not a valid URL; percent-encode special characters in the password, and check the parameters after `?`",
         )
     }
 
@@ -57,17 +57,18 @@ impl Error {
         Self(Box::new(Inner { kind, constraint: None, source }))
     }
 
-    /// What it means.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same work may succeed if tried again.
+    /// Returns whether the same work may succeed if it is tried again.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind(), ErrorKind::Conflict | ErrorKind::Unavailable)
     }
 
-    /// The constraint that refused, by PostgreSQL's naming on both databases: `projects_tenant_id_name_key`.
+    /// Returns the name of the violated constraint in PostgreSQL's convention, on both databases:
+    /// `projects_tenant_id_name_key`.
     pub fn constraint(&self) -> Option<&str> {
         self.0.constraint.as_deref()
     }
@@ -82,7 +83,7 @@ impl From<sqlx::Error> for Error {
             E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
                 ErrorKind::Unavailable
             }
-            // A server that goes away in the middle of a message.
+            // The server closed the connection in the middle of a message.
             E::Protocol(_) => ErrorKind::Unavailable,
             E::Encode(_) | E::InvalidArgument(_) => ErrorKind::InvalidValue,
             E::Configuration(_) => ErrorKind::Configuration,
@@ -113,15 +114,15 @@ fn of_database(error: &dyn sqlx::error::DatabaseError) -> ErrorKind {
     of_postgres(&code)
 }
 
-/// PostgreSQL manual, appendix A.
+/// Maps an SQLSTATE code (PostgreSQL manual, appendix A).
 fn of_postgres(code: &str) -> ErrorKind {
     match code {
         "57014" => ErrorKind::Timeout,
-        // A number of values that is not the statement's.
+        // The number of values differs from that of the placeholders.
         "08P01" => ErrorKind::Other,
         "40001" | "40P01" | "55P03" => ErrorKind::Conflict,
         "42P01" | "42703" | "3F000" | "42883" => ErrorKind::Schema,
-        // Starting up, shutting down, killed by an operator, idle too long in a transaction.
+        // Starting up, shutting down, terminated by an operator, idle too long in a transaction.
         "57P01" | "57P02" | "57P03" | "25P03" | "58030" | "25006" => ErrorKind::Unavailable,
         _ => match code.get(..2) {
             Some("22") => ErrorKind::InvalidValue,
@@ -132,7 +133,7 @@ fn of_postgres(code: &str) -> ErrorKind {
     }
 }
 
-/// <https://www.sqlite.org/rescode.html>: the low byte is the primary code.
+/// Maps a result code (<https://www.sqlite.org/rescode.html>). The low byte is the primary code.
 #[cfg(feature = "sqlite")]
 fn of_sqlite(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {

@@ -1,4 +1,4 @@
-//! Schema changes, one history a module.
+//! Migrations; each module has its own history.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,24 @@ use sqlx::{
 
 use super::{Db, Dialect, Error, ErrorKind, Sql, driver::Pools};
 
-/// One schema change in both dialects. Made by [`migrations!`](crate::migrations).
+/// One schema change in both dialects. Created by [`migrations!`](crate::migrations).
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
-    /// File name without its extension: a number and what it does, `0001_projects`.
+    /// File name without its extension: a number and a description, as in `0001_projects`.
     pub name: &'static str,
-    /// For PostgreSQL.
+    /// SQL for PostgreSQL.
     pub postgres: &'static str,
-    /// For SQLite.
+    /// SQL for SQLite.
     pub sqlite: &'static str,
 }
 
-/// The schema changes of one module, in order. Each module has a history of its own (`_migrations_billing`), so modules
-/// evolve alone.
+/// The migrations of one module, in order. Each module has its own history table (`_migrations_billing`), so that
+/// modules evolve independently.
 pub type Migrations = &'static [Migration];
 
-/// Names the migrations of a module; the files are `migrations/postgres/NAME.sql` and `migrations/sqlite/NAME.sql`
-/// beside its `Cargo.toml`. A migration that has been released is never edited: its checksum is stored.
+/// Lists the migrations of a module. The files are `migrations/postgres/NAME.sql` and
+/// `migrations/sqlite/NAME.sql` next to its `Cargo.toml`. Never edit a migration after its release: its checksum
+/// is stored.
 ///
 /// ```text
 /// registry.migrations(omnistack_core::migrations!["0001_projects", "0002_archive"]);
@@ -41,23 +42,24 @@ macro_rules! migrations {
     };
 }
 
-/// Whether a migration has run.
+/// The state of a migration in a database.
 #[derive(Clone, Debug)]
 pub struct MigrationState {
     /// The module it belongs to.
     pub module: &'static str,
-    /// Its name.
+    /// Name of the migration.
     pub name: &'static str,
-    /// Whether this database has it.
+    /// Whether the migration has run in this database.
     pub applied: bool,
 }
 
 impl Db {
-    /// Runs what is missing of a module's migrations and returns the names of those that were missing. Several processes
-    /// may call it at once: a lock lets one through at a time.
+    /// Runs the missing migrations of a module and returns their names. Several processes may call it at once: a
+    /// lock makes them run one after the other.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when a migration was changed after it ran, or this build is older than the database.
+    /// [`ErrorKind::Configuration`] if a migration was changed after it ran, or if this build is older than the
+    /// database; the error of a migration that failed.
     pub async fn migrate(&self, module: &'static str, migrations: Migrations) -> Result<Vec<&'static str>, Error> {
         let applied = self.history(module).await?;
         let migrator = migrator(module, migrations, self.dialect());
@@ -78,7 +80,7 @@ impl Db {
             #[cfg(feature = "postgres")]
             Pools::Postgres(database) => {
                 let mut connection = database.pool().acquire().await?;
-                // The lock and the setting end with the connection, whatever happens.
+                // The lock and the setting end with the connection in any case.
                 connection.close_on_drop();
                 sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
                 migrator.run(&mut *connection).await
@@ -96,7 +98,10 @@ impl Db {
         Ok(missing)
     }
 
-    /// Which of a module's migrations this database has.
+    /// Returns which of a module's migrations have run in this database.
+    ///
+    /// # Errors
+    /// The errors of the database.
     pub async fn migration_states(
         &self,
         module: &'static str,
@@ -111,7 +116,7 @@ impl Db {
         Ok(migrations.iter().map(state).collect())
     }
 
-    /// Version and checksum of every migration that has run; changes nothing.
+    /// Returns version and checksum of all migrations that have run. Only reads.
     async fn history(&self, module: &str) -> Result<Vec<(i64, Vec<u8>)>, Error> {
         let table = table(module);
         let exists = Sql {
@@ -143,7 +148,8 @@ fn table(module: &str) -> String {
     format!("_migrations_{}", module.replace('-', "_"))
 }
 
-/// The number a name begins with; [`Registry::migrations`](crate::app::Registry::migrations) refuses a name without.
+/// Returns the number a name starts with. [`Registry::migrations`](crate::app::Registry::migrations) refuses a
+/// name without a number.
 pub(crate) fn version(name: &str) -> i64 {
     name.split('_').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
@@ -152,14 +158,14 @@ fn in_module(module: &str, error: MigrateError) -> Error {
     match error {
         MigrateError::Execute(error) => error.into(),
         MigrateError::VersionMismatch(version) => Error::configuration(format!(
-            "migration {version} of module `{module}` was changed after it ran here; restore its text and add a new migration"
+            "migration {version} of module `{module}` was changed after it ran here; restore it and add a new migration"
         )),
         MigrateError::VersionMissing(version) => Error::configuration(format!(
-            "this database has migration {version} of module `{module}`, which this build does not: it is older than the \
-             database"
+            "this database has migration {version} of module `{module}`, which this build lacks: it is older than the \
+             database; deploy a newer build"
         )),
         MigrateError::Dirty(version) => Error::configuration(format!(
-            "migration {version} of module `{module}` stopped halfway; repair the schema, then delete its row from `{}`",
+            "migration {version} of module `{module}` stopped halfway; repair the schema and delete its row from `{}`",
             table(module)
         )),
         other => Error::new(ErrorKind::Other, Box::new(other)),

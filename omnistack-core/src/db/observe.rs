@@ -1,4 +1,4 @@
-//! Watching statements.
+//! Observation of statements: the slow-query log and observers.
 
 use std::{
     fmt,
@@ -13,24 +13,24 @@ use crate::clock::Clock;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueryEvent<'a> {
-    /// Its text; values are never part of it.
+    /// Text of the statement. It never contains values.
     pub sql: &'a str,
-    /// From asking for a connection to the last row.
+    /// Time from the request for a connection to the last row.
     pub elapsed: Duration,
-    /// Why it failed, if it did.
+    /// The error, if the statement failed.
     pub error: Option<&'a Error>,
 }
 
-/// Sees every statement when it has ended. Called on the task that ran it, so it must be quick.
+/// An observer of all finished statements. It is called on the task that ran the statement, so it must be quick.
 pub trait QueryObserver: Send + Sync + 'static {
-    /// One statement has ended.
+    /// Receives one finished statement.
     fn observe(&self, event: QueryEvent<'_>);
 }
 
 pub(super) struct Observers {
     pub(super) clock: Clock,
     slow: Duration,
-    /// Empty in most apps: then a statement costs no lock.
+    /// Empty if there are no observers, so that statements need no lock.
     added: OnceLock<RwLock<Vec<Arc<dyn QueryObserver>>>>,
 }
 
@@ -44,20 +44,20 @@ impl Observers {
         added.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(observer));
     }
 
-    /// Begins to time a statement.
+    /// Starts to measure a statement.
     pub(super) fn watch(&self) -> Watch<'_> {
         Watch { observers: self, before: self.clock.elapsed() }
     }
 }
 
-/// A statement being timed.
+/// A statement whose duration is measured.
 pub(super) struct Watch<'a> {
     observers: &'a Observers,
     before: Duration,
 }
 
 impl Watch<'_> {
-    /// Logs it when it was slow, and tells the observers.
+    /// Logs the statement if it was slow, and calls the observers.
     pub(super) fn ended<T>(self, sql: &str, result: Result<T, Error>) -> Result<T, Error> {
         let Self { observers, before } = self;
         let elapsed = observers.clock.elapsed().saturating_sub(before);

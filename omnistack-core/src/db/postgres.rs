@@ -1,9 +1,10 @@
-//! Connections to PostgreSQL, with a limit on every wait for an answer.
+//! Connections to PostgreSQL, with a limit on every wait for a response.
 //!
-//! A device on the way that takes bytes and loses them leaves both ends waiting for each other for ever, and TCP sees nothing
-//! wrong: keepalive and a user timeout of the socket, which sqlx can't set, would see nothing either. So an answer has as
-//! long as the server lets a statement run, and [`ANSWER_GRACE`]. A connection whose answer stayed out is closed, and so is
-//! one that is not ready for the next statement [`RELEASE_LIMIT`] after its caller has let go of it.
+//! A network device that accepts bytes and loses them leaves both ends waiting for each other forever. TCP does
+//! not notice: neither keepalive nor a user timeout of the socket, which sqlx can't set, would detect it. So a
+//! response may take as long as the server lets a statement run, plus [`RESPONSE_GRACE`]. A connection without a
+//! response in that time is closed, and so is a connection that is not ready for the next statement
+//! [`RELEASE_LIMIT`] after its caller dropped it.
 
 use std::{io, time::Duration};
 
@@ -20,17 +21,19 @@ use tokio::{
 
 use super::{DbSettings, Error, Record, query::send};
 
-/// Idle longer than this, a connection is tried before it is handed out: a server that was restarted costs one reconnect
-/// instead of one failed request, and a busy pool pays nothing.
-const TRY_AFTER_IDLE: Duration = Duration::from_secs(2);
-/// How long a connection that is tried has to answer.
-const TRY_LIMIT: Duration = Duration::from_secs(2);
-/// How much longer than `DATABASE_STATEMENT_TIMEOUT`, at which the server ends a statement, its answer may take.
-const ANSWER_GRACE: Duration = Duration::from_secs(2);
-/// How long a connection has to end what its caller dropped: the rest of a statement, and the rollback of a transaction.
+/// Idle time after which a connection is tested before use: a restarted server then costs a reconnect instead of
+/// a failed request, and a busy pool has no extra cost.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(2);
+/// How long the test of a connection may take.
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much longer than `DATABASE_STATEMENT_TIMEOUT`, after which the server ends a statement, the response may
+/// take.
+const RESPONSE_GRACE: Duration = Duration::from_secs(2);
+/// How long a dropped connection may take to finish: the rest of its statement, and the rollback of its
+/// transaction.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Waits for the future an expression makes of the connection of a [`PgLease`], within its limit.
+/// Awaits the future that an expression creates from the connection of a [`PgLease`], within its limit.
 macro_rules! answer {
     ($lease:expr, |$executor:ident| $run:expr) => {{
         let limit = $lease.limit();
@@ -60,7 +63,8 @@ impl PgDatabase {
             .options([
                 ("statement_timeout", timeout_ms.as_str()),
                 ("idle_in_transaction_session_timeout", "60000"),
-                // The server's own socket: it ends the session of an app whose machine is gone within a minute.
+                // For the server's socket: if the app's machine is gone, the server ends its session within a
+                // minute.
                 ("tcp_keepalives_idle", "30"),
                 ("tcp_keepalives_interval", "10"),
                 ("tcp_keepalives_count", "3"),
@@ -73,9 +77,9 @@ impl PgDatabase {
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    // `false` closes it, and the pool opens another.
-                    Ok(meta.idle_for < TRY_AFTER_IDLE
-                        || matches!(timeout(TRY_LIMIT, connection.ping()).await, Ok(Ok(()))))
+                    // `false` closes the connection, and the pool opens another.
+                    Ok(meta.idle_for < TEST_AFTER_IDLE
+                        || matches!(timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(()))))
                 })
             })
             .connect_lazy_with(options);
@@ -86,45 +90,45 @@ impl PgDatabase {
         &self.pool
     }
 
-    /// Takes a connection, within `DATABASE_ACQUIRE_TIMEOUT`.
+    /// Takes a connection from the pool, within `DATABASE_ACQUIRE_TIMEOUT`.
     pub(super) async fn acquire(&self) -> sqlx::Result<PgLease> {
         let connection = self.pool.acquire().await?;
         let limit = answer_limit(self.statement_timeout);
         Ok(PgLease { connection: Some(connection), limit, is_in_transaction: false, is_broken: false })
     }
 
-    /// Begins a transaction; `settings` is SQL that is run in the same round trip.
+    /// Begins a transaction and runs the SQL of `settings` in the same round trip.
     pub(super) async fn begin(&self, writes: bool, settings: &str) -> sqlx::Result<PgLease> {
         let begin = if writes { "begin" } else { "begin read only" };
         let mut lease = self.acquire().await?;
-        // Before the answer: a caller that is gone by then leaves a transaction to roll back.
+        // Set before the response: if the caller is dropped while it waits, the transaction must be rolled back.
         lease.is_in_transaction = true;
         lease.run(AssertSqlSafe(format!("{begin};{settings}"))).await?;
         Ok(lease)
     }
 }
 
-/// Returns how long an answer may take; `None` where the server lets statements run for ever.
+/// Returns how long a response may take, or `None` if the server lets statements run without a limit.
 fn answer_limit(statement_timeout: Duration) -> Option<Duration> {
-    (!statement_timeout.is_zero()).then(|| statement_timeout + ANSWER_GRACE)
+    (!statement_timeout.is_zero()).then(|| statement_timeout + RESPONSE_GRACE)
 }
 
-/// A connection that is given back to its pool when dropped, or closed if it is not ready within [`RELEASE_LIMIT`].
+/// A connection that returns to its pool when dropped. It is closed if it is not ready within [`RELEASE_LIMIT`].
 pub(super) struct PgLease {
-    /// There until it is dropped.
+    /// `None` only while it is dropped.
     connection: Option<PoolConnection<Postgres>>,
     limit: Option<Duration>,
     is_in_transaction: bool,
-    /// Whether an answer stayed out or could not be read: what comes next on it may be the answer of another statement.
+    /// Whether a response did not arrive or could not be read: the next response may belong to another statement.
     is_broken: bool,
 }
 
 impl PgLease {
-    /// The connection, unless it is broken.
+    /// Returns the connection, or an error if it is broken.
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
         match &mut self.connection {
             Some(connection) if !self.is_broken => Ok(connection),
-            _ => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "the connection was lost before"))),
+            _ => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, "the connection was lost"))),
         }
     }
 
@@ -132,28 +136,28 @@ impl PgLease {
         self.limit
     }
 
-    /// Notes what a result says about the connection, and returns it.
+    /// Marks the connection as broken if the result says so, and returns the result.
     pub(super) fn note<T>(&mut self, result: sqlx::Result<T>) -> sqlx::Result<T> {
         use sqlx::Error as E;
         self.is_broken |= matches!(result, Err(E::Io(_) | E::Tls(_) | E::Protocol(_)));
         result
     }
 
-    /// Ends the transaction, by `commit` or `rollback`.
+    /// Ends the transaction with `commit` or `rollback`.
     pub(super) async fn end(mut self, sql: &'static str) -> sqlx::Result<()> {
         self.run(sql).await?;
         self.is_in_transaction = false;
         Ok(())
     }
 
-    /// Lets the statements of the transaction run for so long; zero is for ever.
+    /// Sets the timeout of the transaction's statements. Zero means no limit.
     pub(super) async fn set_statement_timeout(&mut self, limit: Duration) -> sqlx::Result<()> {
         self.run(AssertSqlSafe(format!("set local statement_timeout = {}", limit.as_millis()))).await?;
         self.limit = answer_limit(limit);
         Ok(())
     }
 
-    /// Passes the rows of a statement on as they come.
+    /// Sends the rows of a statement to a channel as they arrive.
     pub(super) async fn stream<T: Record>(
         &mut self,
         sql: SqlStr,
@@ -180,8 +184,8 @@ impl Drop for PgLease {
     }
 }
 
-/// Gives a connection back to its pool. sqlx would wait for it without a limit, and rolls back only what it knows to have
-/// begun: not a `begin` that was dropped before its answer came.
+/// Returns a connection to its pool. sqlx waits for the connection without a limit, and rolls back only
+/// transactions it knows of: not one whose `begin` was dropped before its response arrived.
 async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bool) {
     let deadline = Instant::now() + RELEASE_LIMIT;
     if is_in_transaction {
@@ -190,14 +194,14 @@ async fn release(mut connection: PoolConnection<Postgres>, is_in_transaction: bo
             return close(connection);
         }
     }
-    // What is still under way when time is up is closed with the future that has it.
+    // On a timeout the connection is closed together with the dropped future.
     if timeout_at(deadline, connection.return_to_pool()).await.is_err() {
         tracing::warn!(target: "omnistack::db", limit = ?RELEASE_LIMIT,
-            "a connection was not ready again in time after its statement was dropped, and is closed");
+            "a connection was closed because it was not ready in time after its statement was dropped");
     }
 }
 
-/// Closes a connection without a word to the server. Its place in the pool is free at once.
+/// Closes a connection without notifying the server. Its place in the pool is free at once.
 fn close(connection: PoolConnection<Postgres>) {
     drop(connection.detach());
 }

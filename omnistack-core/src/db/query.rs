@@ -1,4 +1,4 @@
-//! One statement and its arguments.
+//! Statements and their arguments.
 
 use std::{fmt, future::ready, io, sync::Arc, time::Duration};
 
@@ -12,19 +12,19 @@ use super::{
     observe::Observers,
 };
 
-/// The same statement in both dialects, for the few that differ.
+/// A statement in both dialects, for the few that differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Sql {
-    /// For PostgreSQL.
+    /// Text for PostgreSQL.
     pub postgres: &'static str,
-    /// For SQLite.
+    /// Text for SQLite.
     pub sqlite: &'static str,
 }
 
-/// What [`Db::query`](super::Db::query) accepts: a literal for both dialects, a pair, or composed text wrapped in
-/// [`AssertSqlSafe`] by whoever made sure that no input became part of it.
+/// SQL that [`Db::query`](super::Db::query) accepts: a literal for both dialects, a pair, or composed text in
+/// [`AssertSqlSafe`]. The caller that wraps it ensures that no input is part of the text.
 pub trait IntoSql {
-    /// The text for this dialect.
+    /// Returns the text for a dialect.
     fn into_sql(self, dialect: Dialect) -> SqlStr;
 }
 
@@ -49,7 +49,7 @@ impl IntoSql for AssertSqlSafe<String> {
     }
 }
 
-/// A statement being prepared: bind its values in order, then run it.
+/// A statement that is being prepared: bind its values in order, then run it.
 #[must_use = "a query does nothing until it is run"]
 pub struct Query<'a> {
     sql: SqlStr,
@@ -63,7 +63,8 @@ impl<'a> Query<'a> {
         Self { sql, bound, observers, refused: None }
     }
 
-    /// Binds the value of the next placeholder.
+    /// Binds the value of the next placeholder. A value that can't be encoded makes the statement fail when it
+    /// runs.
     pub fn bind<T: Value>(mut self, value: T) -> Self {
         let added = arguments!(&mut self.bound, |args| sqlx::Arguments::add(args, value));
         if let Err(error) = added {
@@ -72,7 +73,7 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// Takes all values at once, in place of those bound so far.
+    /// Sets all values at once, replacing those bound so far.
     pub fn args(mut self, args: Args) -> Self {
         if let Some(error) = args.give_to(&mut self.bound) {
             self.refused.get_or_insert(error);
@@ -80,7 +81,10 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// Runs it and returns how many rows it changed.
+    /// Runs the statement and returns the number of rows it changed.
+    ///
+    /// # Errors
+    /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn execute(self) -> Result<u64, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
@@ -91,7 +95,10 @@ impl<'a> Query<'a> {
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
-    /// Every row.
+    /// Returns all rows.
+    ///
+    /// # Errors
+    /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn fetch_all<T: Record>(self) -> Result<Vec<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
@@ -100,7 +107,10 @@ impl<'a> Query<'a> {
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, or `None` if there is no row.
+    ///
+    /// # Errors
+    /// The error of the database, by [`ErrorKind`]; [`ErrorKind::InvalidValue`] if a value can't be encoded.
     pub async fn fetch_optional<T: Record>(self) -> Result<Option<T>, Error> {
         let Self { sql, bound, observers, refused } = self;
         complete(&sql, &bound, refused)?;
@@ -109,15 +119,17 @@ impl<'a> Query<'a> {
         watch.ended(text.as_str(), result.map_err(Error::from))
     }
 
-    /// The first row.
+    /// Returns the first row.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) when there is none.
+    /// [`ErrorKind::NotFound`](super::ErrorKind::NotFound) if there is no row; otherwise those of
+    /// [`fetch_optional`](Self::fetch_optional).
     pub async fn fetch_one<T: Record>(self) -> Result<T, Error> {
         self.fetch_optional().await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
     }
 
-    /// The rows as they come, for results too large to hold. Observers don't see it: its time is the reader's.
+    /// Returns a stream of the rows as they arrive, for results too large for memory. Observers don't receive it,
+    /// since its duration depends on the reader.
     pub fn stream<T: Record + 'a>(self) -> impl Stream<Item = Result<T, Error>> + Send + 'a {
         let Self { sql, bound, refused, .. } = self;
         if let Err(refused) = complete(&sql, &bound, refused) {
@@ -144,7 +156,7 @@ impl<'a> Query<'a> {
                 }
             };
             if let Err(error) = read {
-                // Unless the stream was dropped.
+                // Fails if the stream was dropped.
                 _ = rows.send(Err(error)).await;
             }
         };
@@ -153,7 +165,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Passes rows on as they come, each within a limit, until there are no more or the stream they are for is dropped.
+/// Sends rows as they arrive, each within a limit, until there are no more or the receiver is dropped.
 pub(super) async fn send<T>(
     mut found: impl Stream<Item = sqlx::Result<T>> + Unpin,
     limit: Option<Duration>,
@@ -167,20 +179,20 @@ pub(super) async fn send<T>(
     Ok(())
 }
 
-/// Waits for an answer as long as it may take.
+/// Waits for a response within a limit.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     answer: impl Future<Output = sqlx::Result<T>>,
 ) -> sqlx::Result<T> {
     let Some(limit) = limit else { return answer.await };
     timeout(limit, answer).await.unwrap_or_else(|_| {
-        let message = format!("the database has not answered within {limit:?}: the answer was lost on the way");
+        let message = format!("the database did not respond within {limit:?}; the response was lost");
         Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)))
     })
 }
 
-/// Refuses a statement whose values could not be encoded, or are not as many as its placeholders: SQLite would take those
-/// that are missing for null, and those that are left over for nothing.
+/// Returns an error if a value could not be encoded, or if the number of values differs from that of the
+/// placeholders. SQLite would treat missing values as null and ignore superfluous ones.
 fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(), Error> {
     let given = arguments!(bound, |args| sqlx::Arguments::len(args));
     match refused {
@@ -192,7 +204,7 @@ fn complete(sql: &SqlStr, bound: &Bound<'_>, refused: Option<Error>) -> Result<(
     }
 }
 
-/// The highest `$n` outside of quotes.
+/// Returns the highest `$n` outside of quotes.
 fn placeholders(sql: &str) -> usize {
     let (mut highest, mut number, mut quoted) = (0, None, false);
     for byte in sql.bytes() {

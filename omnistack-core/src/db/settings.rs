@@ -7,25 +7,26 @@ use secrecy::ExposeSecret;
 crate::section! {
     /// Database.
     pub struct DbSettings {
-        /// `postgres://user:password@host/name` or `sqlite:path/to/file.db`. A SQLite file is made when it is not there.
+        /// `postgres://user:password@host/name` or `sqlite:path/to/file.db`. A SQLite file that does not exist is
+        /// created.
         pub url: secrecy::SecretString = "DATABASE_URL", default "sqlite:data/omnistack.db";
-        /// Connections at most: all of PostgreSQL's, or the readers of SQLite beside its one writer.
+        /// Most connections: all connections to PostgreSQL, or the readers of SQLite besides its one writer.
         pub max_connections: u32 = "DATABASE_MAX_CONNECTIONS", default "10", range "1"..="10000";
-        /// How long a request waits for a free connection before it is answered 503.
+        /// How long a request waits for a free connection before it fails with 503.
         pub acquire_timeout: Duration = "DATABASE_ACQUIRE_TIMEOUT", default "5s", range "1ms"..="10m";
-        /// PostgreSQL ends a statement that runs longer, and its answer is waited for two seconds more; keep it below
-        /// `HTTP_TIMEOUT`. SQLite: how long a write waits for another process's lock.
+        /// PostgreSQL ends a statement that runs longer, and the app waits two more seconds for the response;
+        /// keep it below `HTTP_TIMEOUT`. SQLite: how long a write waits for the lock of another process.
         pub statement_timeout: Duration = "DATABASE_STATEMENT_TIMEOUT", default "25s", range "1ms"..="1d";
         /// Statements that take longer are logged as warnings.
         pub slow_query: Duration = "DATABASE_SLOW_QUERY", default "250ms", range "0s"..="1d";
-        /// SQLite: `full` survives a power cut without losing a commit; `normal` is faster and may lose the last ones,
-        /// `off` is for throwaway data.
+        /// SQLite: `full` loses no commit in a power failure; `normal` is faster and may lose the last commits;
+        /// `off` is for temporary data.
         pub synchronous: String = "DATABASE_SYNCHRONOUS", default "full";
     }
 }
 
 impl DbSettings {
-    /// The folder a SQLite file lives in; `None` for other databases and for memory.
+    /// Returns the folder of the SQLite file, or `None` for other databases and a database in memory.
     pub fn sqlite_folder(&self) -> Option<PathBuf> {
         let path = self.url.expose_secret().strip_prefix("sqlite:")?;
         let path = path.trim_start_matches("//").split('?').next().unwrap_or_default();
@@ -39,13 +40,13 @@ impl DbSettings {
         )
     }
 
-    /// The URL without its password.
+    /// Returns the URL without its password.
     pub fn display_url(&self) -> String {
         without_password(self.url.expose_secret())
     }
 }
 
-/// A URL without its password.
+/// Returns a URL without its password.
 pub(super) fn without_password(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {

@@ -1,4 +1,4 @@
-//! A SQLite file: one connection that writes, and several that read.
+//! SQLite files, each with one writing connection and several reading ones.
 
 use std::{io, path::Path, str::FromStr as _, sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ use super::{DbSettings, Error};
 pub(super) struct SqliteDatabase {
     pub(super) read: SqlitePool,
     pub(super) write: SqlitePool,
-    /// `None` of a database in memory.
+    /// `None` for a database in memory.
     path: Option<Arc<Path>>,
-    /// The file that was opened first.
+    /// The file that was first opened.
     opened: Arc<OnceCell<Option<FileIdentity>>>,
 }
 
@@ -28,7 +28,7 @@ impl SqliteDatabase {
             "normal" => SqliteSynchronous::Normal,
             "off" => SqliteSynchronous::Off,
             _ => {
-                return Err(Error::configuration("DATABASE_SYNCHRONOUS is `full`, `normal` or `off`"));
+                return Err(Error::configuration("DATABASE_SYNCHRONOUS must be `full`, `normal` or `off`"));
             }
         };
         let options = SqliteConnectOptions::from_str(url)
@@ -42,26 +42,28 @@ impl SqliteDatabase {
         let in_memory = url.contains(":memory:") || url.contains("mode=memory");
         let path = (!in_memory).then(|| Arc::from(options.get_filename()));
         let pool = SqlitePoolOptions::new().acquire_timeout(settings.acquire_timeout).test_before_acquire(false);
-        // A connection opens in about a millisecond; a database in memory lives as long as its only connection.
+        // A connection opens in about a millisecond. A database in memory exists as long as its only connection.
         let writer = pool
             .clone()
             .max_connections(1)
             .min_connections(u32::from(in_memory))
             .idle_timeout(None)
             .max_lifetime(None)
-            // When the disk is full SQLite ends the transaction by itself. sqlx goes on believing in it and would refuse every
-            // one after it on this connection, so another is opened; one in memory can't be, for it is the database.
+            // If the disk is full, SQLite ends the transaction itself. sqlx does not notice and would refuse
+            // every later transaction on the connection, so it is replaced. A database in memory can't be
+            // replaced, since the connection is the database.
             .before_acquire(move |connection, _| {
                 Box::pin(async move { Ok(in_memory || !connection.is_in_transaction()) })
             })
             .after_connect(|connection, _| Box::pin(write_ahead(connection, "off")));
-        // Negative, it is in KiB. Taken as pages are read: with SQLite's own 2 MiB, a large table's indexes would be read from
-        // the file again for each batch of writes.
+        // A negative size is in KiB. Memory is allocated as pages are read. With SQLite's default of 2 MiB, the
+        // indexes of a large table would be read from the file again for each batch of writes.
         let write = writer.connect_lazy_with(options.clone().pragma("cache_size", "-16384"));
         let read = if in_memory {
             write.clone()
         } else {
-            // Not opened read-only: a reader may be the first to find the WAL files of a crash and has to recover them.
+            // Not opened read-only: a reader may be the first to find the WAL files of a crash, and must recover
+            // them.
             let readers = pool.max_connections(settings.max_connections.max(1)).max_lifetime(None);
             let readers = readers.after_connect(|connection, _| Box::pin(write_ahead(connection, "on")));
             readers.idle_timeout(Duration::from_mins(10)).connect_lazy_with(options)
@@ -79,8 +81,8 @@ impl SqliteDatabase {
         self.write.close().await;
     }
 
-    /// Opens the file when it is first used. From then on, fails when another file or none is at its path: what is written to
-    /// a file that was deleted is gone with the process, and a connection opened now would make a new, empty one.
+    /// Opens the file on first use. Later calls fail if the file at the path was deleted or replaced: writes to a
+    /// deleted file would be lost when the process ends, and a new connection would create an empty file.
     pub(super) async fn ready(&self) -> sqlx::Result<()> {
         let opened = self.opened.get_or_try_init(|| self.open_file()).await?;
         let Some(path) = &self.path else { return Ok(()) };
@@ -89,15 +91,15 @@ impl SqliteDatabase {
         }
         let path = path.display();
         let message =
-            format!("the database {path} was deleted or replaced while the app runs: stop it, restore the file");
+            format!("the database {path} was deleted or replaced while the app runs; stop it and restore the file");
         Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::NotFound, message)))
     }
 
     async fn open_file(&self) -> sqlx::Result<Option<FileIdentity>> {
         match self.read.acquire().await {
             Err(sqlx::Error::Database(error)) if cfg!(unix) && lacks_shared_memory(error.as_ref()) => {
-                tracing::warn!(target: "omnistack::db", %error, "there is no room for the database's `-shm` file, which \
-                    processes share: this process opens the database for itself alone, until it ends");
+                tracing::warn!(target: "omnistack::db", %error, "no space for the database's `-shm` file, which \
+                    processes share: no other process can open the database until this one ends");
                 for pool in [&self.read, &self.write] {
                     pool.set_connect_options(pool.connect_options().as_ref().clone().vfs("unix-excl"));
                 }
@@ -108,8 +110,8 @@ impl SqliteDatabase {
         Ok(self.path.as_deref().and_then(FileIdentity::of))
     }
 
-    /// Opens the file without a `-shm` file, once the connection that could not make one is closed, which a thread of its own
-    /// does.
+    /// Opens the file without a `-shm` file. Retries until the connection that could not create one is closed,
+    /// which happens on its own thread.
     async fn open_alone(&self) -> sqlx::Result<()> {
         for attempt in 1.. {
             match self.read.acquire().await {
@@ -123,7 +125,7 @@ impl SqliteDatabase {
     }
 }
 
-/// Which file is at a path, whatever its name.
+/// The device and inode of a file, which identify it regardless of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -139,20 +141,20 @@ impl FileIdentity {
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// A file that is open can't be deleted.
+    /// Returns `None`: an open file can't be deleted.
     #[cfg(not(unix))]
     fn of(_: &Path) -> Option<Self> {
         None
     }
 }
 
-/// Whether the `-shm` file can't be made or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or `_SHMMAP`.
+/// Returns whether the `-shm` file can't be created or extended: `SQLITE_IOERR_SHMOPEN`, `_SHMSIZE` or `_SHMMAP`.
 fn lacks_shared_memory(error: &dyn sqlx::error::DatabaseError) -> bool {
     matches!(error.code().as_deref(), Some("4618" | "4874" | "5386"))
 }
 
-/// Turns to WAL mode, for which SQLite needs the file alone and doesn't wait: of two that open a new database at once, one is
-/// refused and has to ask again.
+/// Switches to WAL mode. SQLite needs exclusive access for that and doesn't wait: if two connections open a new
+/// database at once, one is refused and must retry.
 async fn write_ahead(connection: &mut SqliteConnection, query_only: &'static str) -> sqlx::Result<()> {
     for attempt in 1.. {
         match sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await {

@@ -1,8 +1,8 @@
-//! A database for each tenant, beside the one of the app.
+//! Tenant databases: a separate database for each tenant, besides the app's own.
 //!
-//! With `TENANT_DATABASE_URL`, [`Db::tenant`] begins its transactions in a database of that tenant's own. It is made and
-//! migrated when it is first asked for, kept open while it is used, and closed when others need the place. Every database
-//! has the whole schema, so that modules know nothing of it.
+//! With `TENANT_DATABASE_URL`, [`Db::tenant`] begins its transactions in the tenant's own database. The database
+//! is created and migrated on first use, stays open while it is used, and is closed when the limit of open
+//! databases is reached. Every database has the whole schema, so that modules need no special code.
 
 mod names;
 mod open;
@@ -26,35 +26,36 @@ use crate::identity::TenantId;
 use names::Standing;
 use place::Place;
 
-/// The databases of the tenants. Cheap to clone; [`Db::tenant_databases`] has them.
+/// The databases of the tenants. Returned by [`Db::tenant_databases`]. Cheap to clone.
 #[derive(Clone)]
 pub struct TenantDatabases(Arc<Inner>);
 
 struct Inner {
-    /// Where the tenants' names are. Not routed.
+    /// The app's own database, which has the catalog of tenant databases. Not routed.
     main: Db,
     place: Place,
-    /// Of one of them.
+    /// Settings of each tenant database.
     database: DbSettings,
     most: usize,
     idle: Duration,
     sweep: Duration,
     migrations: OnceLock<Vec<(&'static str, Migrations)>>,
     open: Mutex<HashMap<TenantId, Arc<open::Home>>>,
-    /// Told when one of them is used by nobody.
+    /// Notified when an open database is no longer in use.
     freed: Notify,
-    /// Tenants of which something waits to be carried to where it belongs.
+    /// Tenants whose outbox has rows to relay.
     waiting: Mutex<BTreeSet<TenantId>>,
     told: Notify,
-    /// Tenants whose database could not be used when it was last asked for.
+    /// Tenants whose database could not be used at the last attempt.
     away: Mutex<BTreeSet<TenantId>>,
 }
 
 impl Db {
-    /// This database, with one beside it for each tenant: its [`tenant`](Self::tenant) begins in that. No I/O.
+    /// Adds tenant databases: [`tenant`](Self::tenant) then begins transactions in them. Does no I/O.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when `TENANT_DATABASE_URL` names no place for each tenant, or another kind of database.
+    /// [`ErrorKind::Configuration`] if `TENANT_DATABASE_URL` has no placeholder for the tenant or names another
+    /// kind of database.
     pub fn with_tenant_databases(mut self, own: &DbSettings, settings: &TenantDatabaseSettings) -> Result<Self, Error> {
         self.tenants = None;
         self.tenants = TenantDatabases::new(self.clone(), own, settings)?;
@@ -62,24 +63,26 @@ impl Db {
         Ok(self)
     }
 
-    /// The app's own database alone: [`tenant`](Self::tenant) then begins in it, whether or not tenants have databases. For
-    /// what is about tenants and belongs to the app, as who is a member of which.
+    /// Returns the app's own database without routing: [`tenant`](Self::tenant) then begins transactions in it,
+    /// even if there are tenant databases. Use it for data about tenants that belongs to the app, such as
+    /// memberships.
     pub fn main(&self) -> Self {
         Self { routed: false, ..self.clone() }
     }
 
-    /// The tenants' own databases; none when they share this one.
+    /// Returns the tenant databases, or `None` if tenants share this database.
     pub fn tenant_databases(&self) -> Option<&TenantDatabases> {
         self.tenants.as_ref()
     }
 
-    /// Removes a tenant's database, if it has its own, once this transaction of the app's own database has committed: with every
-    /// row, for good. Nothing begins in it from then on. Without databases of tenants it does nothing.
+    /// Removes a tenant's database and all its rows after this transaction of the app's own database has
+    /// committed. From then on, no transaction can begin in it. Does nothing if there are no tenant databases.
     ///
-    /// It is removed by the app's background work; when that fails, as when the server is away, it is tried again.
+    /// The app's background work removes the database, and retries if that fails, such as while the server is
+    /// unavailable.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn drop_tenant_in(&self, tx: &mut Tx, tenant: TenantId) -> Result<(), Error> {
         let Some(databases) = self.tenants.clone() else { return Ok(()) };
         names::drop_in(tx, tenant, self.observers.clock.now()).await?;
@@ -95,7 +98,7 @@ impl TenantDatabases {
     fn new(main: Db, own: &DbSettings, settings: &TenantDatabaseSettings) -> Result<Option<Self>, Error> {
         let Some(place) = Place::new(main.dialect(), own, settings)? else { return Ok(None) };
         let mut database = own.clone();
-        // One for what carries rows elsewhere, beside a request's.
+        // One connection relays the outbox, besides that of a request.
         database.max_connections = settings.max_connections.max(2);
         Ok(Some(Self(Arc::new(Inner {
             main,
@@ -113,52 +116,52 @@ impl TenantDatabases {
         }))))
     }
 
-    /// What every database is to have; said once, when every module has registered.
+    /// Sets the migrations of all modules. Called once, after all modules have registered.
     pub(crate) fn know(&self, migrations: &[(&'static str, Migrations)]) {
         _ = self.0.migrations.set(migrations.to_vec());
     }
 
-    /// Every tenant that has a database, by id.
+    /// Returns all tenants that have a database, ordered by id.
     ///
     /// # Errors
-    /// The app's database's.
+    /// The errors of the app's database.
     pub async fn all(&self) -> Result<Vec<TenantId>, Error> {
         names::all(&self.0.main).await
     }
 
-    /// How many are open in this process.
+    /// Returns the number of databases that are open in this process.
     pub fn open_count(&self) -> usize {
         self.open().len()
     }
 
-    /// Those that could not be used when they were last asked for, by this process.
+    /// Returns the tenants whose database could not be used by this process at the last attempt.
     pub fn away(&self) -> Vec<TenantId> {
         lock(&self.0.away).iter().copied().collect()
     }
 
-    /// Where they are, without a password: `postgres://app:…@host/app_{tenant}`.
+    /// Returns the URL template without its password: `postgres://app:…@host/app_{tenant}`.
     pub fn display_url(&self) -> String {
         self.0.place.display_url()
     }
 
-    /// Whether a tenant has a database now.
+    /// Returns whether a tenant has a database.
     ///
     /// # Errors
-    /// The app's database's.
+    /// The errors of the app's database.
     pub async fn has(&self, tenant: TenantId) -> Result<bool, Error> {
         Ok(names::standing(&self.0.main, tenant).await? == Standing::Known)
     }
 
-    /// Whether a tenant is gone, so that it gets no database any more.
+    /// Returns whether a tenant was deleted, so that no database is created for it any more.
     pub(crate) async fn is_gone(&self, tenant: TenantId) -> Result<bool, Error> {
         Ok(names::standing(&self.0.main, tenant).await? == Standing::Gone)
     }
 
-    /// Runs what is missing of every module's migrations in a tenant's database, and returns how many there were. It is what
-    /// opening it does as well.
+    /// Runs the missing migrations of all modules in a tenant's database and returns their number. Opening the
+    /// database does the same.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn migrate(&self, tenant: TenantId) -> Result<usize, Error> {
         let visit = self.visit(tenant).await?;
         let ran = self.migrate_in(visit.db()).await;
@@ -166,10 +169,10 @@ impl TenantDatabases {
         ran
     }
 
-    /// Which migrations a tenant's database has; changes nothing.
+    /// Returns the states of all migrations in a tenant's database. Only reads.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn migration_states(&self, tenant: TenantId) -> Result<Vec<MigrationState>, Error> {
         let visit = self.visit(tenant).await?;
         let mut states = Vec::new();
@@ -192,7 +195,7 @@ impl TenantDatabases {
         Ok(ran)
     }
 
-    /// Removes the databases of tenants that are gone; returns how many.
+    /// Removes the databases of deleted tenants and returns their number.
     pub(crate) async fn drop_gone(&self) -> Result<usize, Error> {
         let mut dropped = 0;
         for tenant in names::leaving(&self.0.main).await? {
@@ -201,23 +204,24 @@ impl TenantDatabases {
                 Ok(()) => {
                     names::left(&self.0.main, tenant, self.0.main.observers.clock.now()).await?;
                     dropped += 1;
-                    tracing::info!(target: "omnistack::db", %tenant, "a tenant's database is removed");
+                    tracing::info!(target: "omnistack::db", %tenant, "removed a tenant's database");
                 }
                 Err(error) => {
-                    tracing::error!(target: "omnistack::db", %tenant, %error, "a tenant's database could not be removed; it is tried again");
+                    tracing::error!(target: "omnistack::db", %tenant, %error,
+                        "a tenant's database could not be removed; will retry");
                 }
             }
         }
         Ok(dropped)
     }
 
-    /// Something of a tenant's waits to be carried.
+    /// Marks a tenant's outbox as having rows to relay.
     pub(crate) fn tell(&self, tenant: TenantId) {
         lock(&self.0.waiting).insert(tenant);
         self.0.told.notify_one();
     }
 
-    /// Those something waits of; waits until there is one.
+    /// Waits for and returns the tenants whose outbox has rows to relay.
     pub(crate) async fn told(&self) -> BTreeSet<TenantId> {
         loop {
             let told = self.0.told.notified();
@@ -261,5 +265,5 @@ fn unavailable(tenant: TenantId, what: &str) -> Error {
 }
 
 fn gone(tenant: TenantId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("tenant {tenant} is gone, and its database with it").into())
+    Error::new(ErrorKind::NotFound, format!("tenant {tenant} was deleted, and so was its database").into())
 }

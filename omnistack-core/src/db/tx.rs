@@ -10,28 +10,28 @@ use super::{
 };
 use crate::identity::TenantId;
 
-/// Whose rows a transaction sees.
+/// The rows a transaction sees.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scope {
-    /// No tenant's: tables without one only.
+    /// Only tables without tenants.
     Unset,
     Tenant(TenantId),
     All,
 }
 
-/// A transaction. Dropped without [`commit`](Self::commit), it is rolled back.
+/// A transaction. It is rolled back if it is dropped without [`commit`](Self::commit).
 pub struct Tx {
     open: Open,
     observers: Arc<Observers>,
     tenant: Option<TenantId>,
     committed: Vec<Box<dyn FnOnce() + Send>>,
-    /// Why it must not commit.
+    /// The reason why it must not commit.
     doomed: Option<&'static str>,
-    /// Whether tenants have databases of their own.
+    /// Whether there are tenant databases.
     split: bool,
-    /// The tenant's own database, if it is in that; kept open until the end.
+    /// The tenant database the transaction is in, if any; kept open until the transaction ends.
     lease: Option<Lease>,
-    /// Ends with the transaction, before the connection serves another.
+    /// Ends with the transaction, before the connection is used again.
     limit: Option<Limit>,
 }
 
@@ -48,7 +48,7 @@ impl Tx {
     async fn begin_here(db: &Db, scope: Scope, writes: bool) -> Result<Self, Error> {
         let settings = match scope {
             Scope::Unset => String::new(),
-            // A UUID's text needs no quoting.
+            // The text of a UUID needs no quoting.
             Scope::Tenant(tenant) => format!("set local omnistack.tenant = '{tenant}'"),
             Scope::All => "set local omnistack.tenant = '*'".into(),
         };
@@ -63,33 +63,38 @@ impl Tx {
         Ok(Self { open, observers, tenant, committed: Vec::new(), doomed: None, split, lease: None, limit: None })
     }
 
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         self.open.dialect()
     }
 
-    /// Whose rows it sees, if it is one tenant's.
+    /// Returns the tenant whose rows the transaction sees, or `None` if it is not limited to one.
     pub fn tenant(&self) -> Option<TenantId> {
         self.tenant
     }
 
-    /// A statement in this transaction.
+    /// Creates a statement in this transaction.
     pub fn query(&mut self, sql: impl IntoSql) -> Query<'_> {
         Query::new(sql.into_sql(self.open.dialect()), self.open.bound(), &self.observers)
     }
 
-    /// Sets how long its statements may take from now on, in place of `DATABASE_STATEMENT_TIMEOUT`: on PostgreSQL each, on
-    /// SQLite all together. Zero is for ever. A statement that takes longer fails with [`ErrorKind::Timeout`]. A
-    /// `set local statement_timeout` that is longer would be cut short by the limit on the wait for its answer.
+    /// Sets the statement timeout from now on, in place of `DATABASE_STATEMENT_TIMEOUT`: on PostgreSQL for each
+    /// statement, on SQLite for all statements together. Zero means no limit. A statement that takes longer fails
+    /// with [`ErrorKind::Timeout`]. Do not use a longer `set local statement_timeout` instead: the limit on the
+    /// wait for the response would end the statement earlier.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn set_statement_timeout(&mut self, timeout: Duration) -> Result<(), Error> {
         self.limit = Some(self.open.set_statement_timeout(timeout).await?);
         Ok(())
     }
 
-    /// Makes its changes durable and visible.
+    /// Makes the changes durable and visible, and calls the [`on_commit`](Self::on_commit) functions.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the transaction is marked as rollback-only or conflicts with another
+    /// transaction; the errors of the database.
     pub async fn commit(self) -> Result<(), Error> {
         if let Some(reason) = self.doomed {
             self.rollback().await?;
@@ -101,22 +106,24 @@ impl Tx {
         Ok(())
     }
 
-    /// Calls this when the changes are durable and visible; never when they are not. For waking whoever waits for them.
+    /// Registers a function that is called after the changes are durable and visible, and never otherwise. Use it
+    /// to notify tasks that wait for the changes.
     pub fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
         self.committed.push(Box::new(then));
     }
 
-    /// Whether it is in a tenant's own database. What belongs to the app is put into the outbox there then, and carried over.
+    /// Returns whether the transaction is in a tenant database. Rows that belong to the app are then written to
+    /// that database's outbox, and relayed.
     pub(crate) fn is_apart(&self) -> bool {
         self.lease.is_some()
     }
 
-    /// Whether it is in the app's own database while tenants have others.
+    /// Returns whether the transaction is in the app's own database while there are tenant databases.
     pub(crate) fn is_main(&self) -> bool {
         self.split && self.lease.is_none()
     }
 
-    /// Once it has committed, what is in the tenant's outbox is carried over.
+    /// Relays the tenant's outbox after the commit.
     pub(crate) fn carry_on_commit(&mut self) {
         if let (Some(lease), Some(tenant)) = (&self.lease, self.tenant) {
             let databases = lease.databases().clone();
@@ -124,13 +131,16 @@ impl Tx {
         }
     }
 
-    /// From here on it can only be rolled back: [`commit`](Self::commit) does that and fails. For what must not be durable
-    /// even when a caller overlooks the error that said so.
+    /// Marks the transaction as rollback-only: [`commit`](Self::commit) rolls it back and fails. Use it for
+    /// changes that must not become durable even if a caller ignores the error.
     pub(crate) fn doom(&mut self, reason: &'static str) {
         self.doomed = Some(reason);
     }
 
-    /// Forgets its changes.
+    /// Rolls back the changes.
+    ///
+    /// # Errors
+    /// The errors of the database.
     pub async fn rollback(self) -> Result<(), Error> {
         let watch = self.observers.watch();
         watch.ended("rollback", self.open.rollback().await)
@@ -143,12 +153,12 @@ impl fmt::Debug for Tx {
     }
 }
 
-/// The database as one tenant, or an operator, sees it. Made by [`Db::tenant`].
+/// The database as one tenant, or an operator, sees it. Created by [`Db::tenant`] and [`Db::all_tenants`].
 ///
-/// On PostgreSQL the tenant rides with `BEGIN` in one round trip and lasts until the transaction ends; the policies
-/// of the tables (`omnistack_visible(tenant_id)`) use it, so a query that forgets its `where` returns nothing of
-/// others'. SQLite has no such policies: there the `where` alone isolates, which is why every query has one. Where each
-/// tenant has a database of its own, the transaction is in that, and nobody else's rows are there.
+/// On PostgreSQL the tenant is set in the same round trip as `BEGIN`, until the transaction ends. The tables'
+/// policies (`omnistack_visible(tenant_id)`) use it, so a query without a `where` clause returns no rows of other
+/// tenants. SQLite has no policies: only the `where` clause isolates tenants there, which is why every query has
+/// one. With tenant databases the transaction is in the tenant's database, which has no rows of other tenants.
 #[derive(Debug)]
 pub struct TenantDb<'a> {
     db: &'a Db,
@@ -161,11 +171,18 @@ impl<'a> TenantDb<'a> {
     }
 
     /// Begins a transaction that may write.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no connection is available in time or the tenant database can't be opened;
+    /// [`ErrorKind::NotFound`] if the tenant's database was removed.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Tx::begin(self.db, self.scope, true).await
     }
 
-    /// Begins a transaction that only reads; on SQLite it does not wait for the writer.
+    /// Begins a transaction that only reads. On SQLite it does not wait for the writer.
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin).
     pub async fn read(&self) -> Result<Tx, Error> {
         Tx::begin(self.db, self.scope, false).await
     }

@@ -1,4 +1,4 @@
-//! What can be bound and what can be read, on every database compiled in.
+//! Values that can be bound and rows that can be read, on all databases compiled in.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use super::{Dialect, Error, driver::Bound};
 use crate::{clock::Timestamp, id::Id};
 
 /// A value that can be bound: text, numbers, booleans, bytes, [`Timestamp`], [`Id`], `sqlx::types::Json`, and an
-/// `Option` of each. Anything that both drivers can encode.
+/// `Option` of each. Implemented for all types that both drivers can encode.
 pub trait Value: driver::PostgresValue + driver::SqliteValue + Send {}
 
 impl<T: driver::PostgresValue + driver::SqliteValue + Send> Value for T {}
 
-/// A row: any `#[derive(sqlx::FromRow)]` struct, or a tuple.
+/// A row: a `#[derive(sqlx::FromRow)]` struct or a tuple.
 pub trait Record: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin {}
 
 impl<T: driver::PostgresRecord + driver::SqliteRecord + Send + Unpin> Record for T {}
 
-/// One trait a driver and purpose, empty when the driver is not compiled in.
+/// One trait for each driver and purpose; empty if the driver is not compiled in.
 mod driver {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     use super::*;
@@ -46,7 +46,7 @@ mod driver {
     requires!("sqlite", SqliteRecord, for<'r> sqlx::FromRow<'r, SqliteRow>);
 }
 
-/// Values collected before the statement is known, for composed SQL.
+/// Values that are collected before the statement is complete, for composed SQL.
 pub struct Args {
     inner: Inner,
     count: usize,
@@ -61,10 +61,10 @@ enum Inner {
 }
 
 impl Args {
-    /// None yet.
+    /// Creates an empty list of values.
     ///
     /// # Panics
-    /// Never: a [`Dialect`] whose driver is not compiled in can't be had from a [`Db`](super::Db).
+    /// Never: a [`Db`](super::Db) does not return a [`Dialect`] whose driver is not compiled in.
     pub fn new(dialect: Dialect) -> Self {
         let inner = match dialect {
             #[cfg(feature = "postgres")]
@@ -77,7 +77,7 @@ impl Args {
         Self { inner, count: 0, refused: None }
     }
 
-    /// Adds a value and returns its placeholder's number, counted from 1.
+    /// Adds a value and returns the number of its placeholder, counted from 1.
     pub fn push<T: Value>(&mut self, value: T) -> usize {
         let added = match &mut self.inner {
             #[cfg(feature = "postgres")]
@@ -92,7 +92,7 @@ impl Args {
         self.count
     }
 
-    /// Replaces the arguments of a statement; returns a value that could not be encoded.
+    /// Sets the values as the arguments of a statement. Returns the error of a value that could not be encoded.
     pub(super) fn give_to(self, bound: &mut Bound<'_>) -> Option<Error> {
         match (self.inner, bound) {
             #[cfg(feature = "postgres")]
@@ -153,7 +153,7 @@ mod timestamptz {
 
     use super::*;
 
-    /// 2000-01-01T00:00:00Z, from which PostgreSQL counts microseconds.
+    /// 2000-01-01T00:00:00Z, the start of PostgreSQL's timestamps, in microseconds.
     const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
     impl Type<Postgres> for Timestamp {
@@ -187,7 +187,7 @@ mod timestamptz {
             }
             let micros = <i64 as Decode<Postgres>>::decode(value)?.saturating_add(EPOCH_MICROS);
             let moment = Self::from_micros(micros);
-            if moment.as_micros() == micros { Ok(moment) } else { Err("a moment beyond the years 1 to 9999".into()) }
+            if moment.as_micros() == micros { Ok(moment) } else { Err("a time outside the years 1 to 9999".into()) }
         }
     }
 }

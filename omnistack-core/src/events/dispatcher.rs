@@ -1,7 +1,8 @@
-//! The dispatcher: takes what is due to its subscribers.
+//! The dispatcher: delivers due events to their subscribers.
 //!
-//! It looks which subscribers have something to do, claims as many of their lanes as it has places, and makes each delivery on
-//! a task of its own. When one ends it looks again, so what comes next with the same key is not kept waiting.
+//! It looks for subscribers with due deliveries, claims as many of their lanes as it has places, and makes each
+//! delivery in a separate task. When a task ends it looks again, so that the next delivery of the same key starts
+//! at once.
 
 mod attempt;
 
@@ -29,16 +30,16 @@ use crate::{
 };
 use attempt::attempt;
 
-/// Where the statement that publishes announces it.
+/// The channel on which the statement that publishes events announces them.
 const CHANNEL: &str = "omnistack_events";
 
-/// How often deliveries that are over are forgotten.
-const FORGET: Duration = Duration::from_secs(60);
+/// How often finished deliveries are deleted.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a lease lasts longer than an attempt may take: time to begin it, and to store how it ended.
-const SPARE: Duration = Duration::from_secs(15);
+/// How much longer a lease is than the timeout of an attempt: time to start the attempt and to store its result.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
 
-/// Delivers the events of an app to its subscribers. [`App`](crate::app::App) has one.
+/// The dispatcher, which delivers an app's events to its subscribers. [`App`](crate::app::App) has one.
 #[derive(Clone)]
 pub struct Dispatcher {
     events: Events,
@@ -60,17 +61,17 @@ impl Dispatcher {
         Self { events, handlers: Arc::new(handlers), names, settings: Arc::new(settings), relay: None }
     }
 
-    /// What brings events from tenants' own databases.
+    /// Sets the relay that moves events from tenant databases to the app's database.
     pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
         self.relay = relay;
         self
     }
 
-    /// Delivers events until told to end, then lets deliveries under way finish within `EVENTS_DRAIN` and gives back the others,
-    /// their attempts not counted.
+    /// Delivers events until shutdown. Then running deliveries have `EVENTS_DRAIN` to finish. The remaining ones
+    /// are released, and their attempts are not counted.
     ///
     /// # Errors
-    /// None that time might mend: a database that is away is waited for.
+    /// None: while the database is unavailable, the dispatcher waits.
     pub async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
         if self.handlers.is_empty() {
             shutdown.cancelled().await;
@@ -84,11 +85,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Delivers what is due, and what that publishes, until nothing is. For tests and one-off commands: returns how many attempts
-    /// were made.
+    /// Delivers all due events and the events their subscribers publish, until none is due. Returns the number of
+    /// attempts. For tests and one-off commands.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let mut round = Round::new(self);
         let mut attempts = 0;
@@ -107,11 +108,11 @@ impl Dispatcher {
         }
     }
 
-    /// Forgets what every subscriber has been done with for `EVENTS_KEEP`, as it does by itself once a minute; returns how many
-    /// deliveries.
+    /// Deletes deliveries and events that all subscribers finished longer than `EVENTS_KEEP` ago, and returns the
+    /// number of deliveries. The dispatcher does this once a minute.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn forget(&self) -> Result<u64, Error> {
         self.events.store.forget(self.settings.keep).await
     }
@@ -123,7 +124,7 @@ impl std::fmt::Debug for Dispatcher {
     }
 }
 
-/// A delivery being made.
+/// A delivery that is being made.
 struct Running {
     claimed: Claimed,
     task: AbortHandle,
@@ -134,7 +135,7 @@ struct Round {
     dispatcher: Dispatcher,
     running: JoinSet<()>,
     known: HashMap<tokio::task::Id, Running>,
-    /// By subscriber: deliveries being made.
+    /// Number of running deliveries by subscriber.
     load: HashMap<&'static str, usize>,
     trouble: Trouble,
     forgot: Option<Instant>,
@@ -157,17 +158,18 @@ impl Round {
         let poll = self.dispatcher.settings.poll;
         while !shutdown.is_cancelled() {
             let wait = match self.keep().await {
-                // Trouble takes its time, whatever ends or is announced meanwhile.
+                // During an outage it waits, regardless of ended deliveries and notifications.
                 None => poll,
                 Some(Ok(wait)) => {
                     if self.trouble.end() {
-                        tracing::info!(target: "omnistack::events", "the dispatcher's database is back");
+                        tracing::info!(target: "omnistack::events", "the dispatcher can reach its database again");
                     }
                     wait.min(poll)
                 }
                 Some(Err(error)) => {
                     if self.trouble.begin() {
-                        tracing::error!(target: "omnistack::events", %error, "the dispatcher can't reach its database; going on when it is back");
+                        tracing::error!(target: "omnistack::events", %error,
+                            "the dispatcher can't reach its database; will retry");
                     }
                     poll
                 }
@@ -188,14 +190,15 @@ impl Round {
         self.drain().await;
     }
 
-    /// Looks, unless the database is in trouble, and forgets now and then.
+    /// Looks for due deliveries, and once a minute deletes finished ones. Returns `None` during a pause of an
+    /// outage.
     async fn keep(&mut self) -> Option<Result<Duration, Error>> {
         if self.trouble.holds() {
             return None;
         }
         let wait = self.look().await;
         if wait.is_ok()
-            && is_due(&mut self.forgot, FORGET)
+            && is_due(&mut self.forgot, PURGE_INTERVAL)
             && let Err(error) = self.dispatcher.forget().await
         {
             return Some(Err(error));
@@ -203,11 +206,11 @@ impl Round {
         Some(wait)
     }
 
-    /// Claims what is due for as many as there are places; returns how long until there may be more.
+    /// Claims due deliveries for the free places. Returns the time until there may be more.
     async fn look(&mut self) -> Result<Duration, Error> {
         let Dispatcher { events, handlers, names, settings, .. } = self.dispatcher.clone();
         let places = usize::try_from(settings.concurrency).unwrap_or(usize::MAX).max(1);
-        // So that one that is slow does not keep the others back.
+        // Leaves places for the other subscribers if one is slow.
         let most = if handlers.len() > 1 { places.div_ceil(2) } else { places };
         let mut wait = settings.poll;
         if self.running.len() >= places {
@@ -227,11 +230,11 @@ impl Round {
             if limit == 0 {
                 continue;
             }
-            let lease = handler.timeout.saturating_add(SPARE);
+            let lease = handler.timeout.saturating_add(LEASE_MARGIN);
             let claim = Claim { subscriber: handler.name, event: handler.event, limit, lease };
             let found = events.store.claim(claim).await?;
             if found.claimed.len() < limit && found.lanes == limit {
-                // Some lanes had nothing: there may be more behind them.
+                // Some lanes had no delivery to make: there may be more lanes behind them.
                 wait = Duration::ZERO;
             }
             wait = found.again.map_or(wait, |again| wait.min(again));
@@ -256,7 +259,7 @@ impl Round {
         }
     }
 
-    /// Lets what is under way finish, for a while, and gives back the rest.
+    /// Waits for running deliveries, up to `EVENTS_DRAIN`, and releases the rest.
     async fn drain(mut self) {
         let until = Instant::now() + self.dispatcher.settings.drain;
         while let Ok(Some(ended)) = timeout_at(until, self.running.join_next_with_id()).await {
@@ -268,12 +271,14 @@ impl Round {
         }
         while self.running.join_next().await.is_some() {}
         if !self.known.is_empty() {
-            tracing::warn!(target: "omnistack::events", deliveries = self.known.len(), "given back, since the app ends");
+            tracing::warn!(target: "omnistack::events", deliveries = self.known.len(),
+                "released because the app is shutting down");
         }
         for Running { claimed, .. } in self.known.values() {
             let at = store.clock.now().as_micros();
             if let Err(error) = store.not_done(claimed, &Outcome::Again { at }).await {
-                tracing::warn!(target: "omnistack::events", %error, "a delivery could not be given back; it waits for its lease to end");
+                tracing::warn!(target: "omnistack::events", %error,
+                    "a delivery could not be released; it will be retried after its lease expires");
             }
         }
     }

@@ -1,19 +1,20 @@
-//! What an event is.
+//! The trait of events.
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::id::Id;
 
-/// Whose ids are [`EventId`]s.
+/// Marker type of event ids: see [`EventId`].
 #[derive(Clone, Copy, Debug)]
 pub enum Published {}
 
-/// The id of a published event: the same for each of its subscribers and in each attempt.
+/// The id of a published event. It is the same for all subscribers and in all attempts.
 pub type EventId = Id<Published>;
 
-/// Something that has happened: a serde struct or enum, named in the past tense.
+/// A fact, as a serde struct or enum, named in the past tense.
 ///
-/// Events of one name and one key are in order. For an order across kinds, make the kinds one enum:
+/// Events with the same name and key are ordered. To order events of several types, make them variants of one
+/// enum:
 ///
 /// ```
 /// use omnistack_core::events::Event;
@@ -37,12 +38,13 @@ pub type EventId = Id<Published>;
 /// }
 /// ```
 ///
-/// It is stored as JSON, so new fields need `#[serde(default)]`.
+/// Events are stored as JSON, so new fields need `#[serde(default)]`.
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Unique among the app's events, and stable: it is stored with each.
+    /// Stable name, unique among the app's events; stored with each event.
     const NAME: &'static str;
 
-    /// What it is about: an id, up to 500 bytes. Those of one key are delivered one after another, in order. While a
-    /// transaction that has published is open, others wait to publish with the same key.
+    /// Returns the key: the id of what the event is about, up to 500 bytes. Events with the same key are
+    /// delivered one after another, in order. While a transaction that has published an event is open, other
+    /// transactions wait before they publish with the same key.
     fn key(&self) -> String;
 }

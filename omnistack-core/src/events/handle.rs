@@ -1,4 +1,4 @@
-//! The app's handle on its events.
+//! The handle of the app's events.
 
 use std::{
     collections::HashMap,
@@ -16,43 +16,44 @@ use super::{
 use crate::{
     clock::Clock,
     db::{self, Db, Tx},
-    jobs::{LARGEST_PAYLOAD, LONGEST_KEY, hex, json},
+    jobs::{LARGEST_PAYLOAD, MAX_KEY_BYTES, hex, json},
     relay,
     trace::TraceContext,
 };
 
-/// An event was not published.
+/// An error that kept an event from being published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// It can't be written as JSON.
-    #[error("the event can't be written as JSON")]
+    /// The event can't be serialized as JSON.
+    #[error("the event can't be serialized as JSON")]
     Payload(#[source] serde_json::Error),
-    /// It is too large.
+    /// The payload is too large.
     #[error(
-        "an event `{name}` has {bytes} bytes, more than {LARGEST_PAYLOAD}; keep what is large in a table and its id in the event"
+        "the payload of event `{name}` has {bytes} bytes, more than the limit of {LARGEST_PAYLOAD}; store large data \
+         in a table and its id in the event"
     )]
     TooLarge {
-        /// Its kind.
+        /// Name of the event.
         name: &'static str,
-        /// Its size.
+        /// Size of the payload, in bytes.
         bytes: usize,
     },
-    /// Its key is too long to be found by.
-    #[error("the key of an event `{name}` has {bytes} bytes, more than {LONGEST_KEY}; hash what is longer")]
+    /// The key is too long to be indexed.
+    #[error("the key of event `{name}` has {bytes} bytes, more than the limit of {MAX_KEY_BYTES}; use a hash of it")]
     KeyTooLong {
-        /// Its kind.
+        /// Name of the event.
         name: &'static str,
-        /// The length.
+        /// Length of the key, in bytes.
         bytes: usize,
     },
-    /// The database refused it.
+    /// The error of the database.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl PublishError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
@@ -67,17 +68,17 @@ impl From<PublishError> for crate::http::Error {
     }
 }
 
-/// The names of those who subscribed, by the name of their event.
+/// The names of the subscribers by the name of their event.
 pub(crate) type Subscriptions = HashMap<&'static str, Vec<&'static str>>;
 
-/// The app's events. Cheap to clone.
+/// The events of the app. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     pub(super) store: Store,
-    /// Wakes this process's dispatcher.
+    /// Notifies the dispatcher of this process.
     pub(super) wake: Arc<Notify>,
     listeners: Arc<Listeners>,
-    /// Known when every module has registered.
+    /// Set after all modules have registered.
     subscriptions: Arc<OnceLock<Subscriptions>>,
 }
 
@@ -91,26 +92,27 @@ impl Events {
         _ = self.subscriptions.set(subscriptions);
     }
 
-    /// Publishes an event in the caller's transaction: it is told when that commits. It belongs to the transaction's tenant,
-    /// and to the [trace](TraceContext::current) it is published in.
+    /// Publishes an event in the caller's transaction. It is delivered after the commit. It belongs to the
+    /// transaction's tenant and to the [current trace](TraceContext::current).
     ///
-    /// On PostgreSQL it waits for other transactions that have published with the same key, until they end: otherwise the order
-    /// of the events could be another than that of what they tell of. Two transactions that publish with two keys in
-    /// opposite order may wait for each other; PostgreSQL then ends one with an error that
-    /// [is retryable](PublishError::is_retryable). Publish what you can at once, with [`publish_all_in`](Self::publish_all_in),
-    /// which goes by an order of its own, and publish late.
+    /// On PostgreSQL it waits until other transactions that have published with the same key end. Without that,
+    /// the order of the events could differ from the order of the changes they describe. Two transactions that
+    /// publish with two keys in opposite order may wait for each other; PostgreSQL then fails one of them with an
+    /// error that [is retryable](PublishError::is_retryable). To avoid that, publish several events together with
+    /// [`publish_all_in`](Self::publish_all_in), which takes their locks in a fixed order, and publish late in
+    /// the transaction.
     ///
     /// # Errors
-    /// See [`PublishError`]. After a database error the transaction is best rolled back.
+    /// See [`PublishError`]. Roll back the transaction after a database error.
     pub async fn publish_in<E: Event>(&self, tx: &mut Tx, event: &E) -> Result<EventId, PublishError> {
         let mut all = self.publish_all_in(tx, [event]).await?;
         Ok(all.swap_remove(0))
     }
 
-    /// Publishes an event on its own.
+    /// Publishes an event in a transaction of its own.
     ///
     /// # Errors
-    /// See [`PublishError`]; nothing is published then.
+    /// See [`PublishError`]. Nothing is published then.
     pub async fn publish<E: Event>(&self, event: &E) -> Result<EventId, PublishError> {
         let mut tx = self.store.db.begin().await?;
         let id = self.publish_in(&mut tx, event).await?;
@@ -118,8 +120,9 @@ impl Events {
         Ok(id)
     }
 
-    /// Publishes many events of a kind in the caller's transaction, in this order. On PostgreSQL each key is a lock until the
-    /// transaction ends; a server has room for some thousands (`max_locks_per_transaction` × `max_connections`).
+    /// Publishes several events of one type in the caller's transaction, in this order. On PostgreSQL each key
+    /// takes a lock until the transaction ends; a server can hold some thousands (`max_locks_per_transaction` ×
+    /// `max_connections`).
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -136,7 +139,7 @@ impl Events {
             if payload.len() > LARGEST_PAYLOAD {
                 return Err(PublishError::TooLarge { name, bytes: payload.len() });
             }
-            if key.len() > LONGEST_KEY {
+            if key.len() > MAX_KEY_BYTES {
                 return Err(PublishError::KeyTooLong { name, bytes: key.len() });
             }
             let id = EventId::new(now);
@@ -158,7 +161,7 @@ impl Events {
             match tx.tenant().filter(|_| tx.is_apart()) {
                 None => self.store_in(tx, &publish).await?,
                 Some(tenant) => {
-                    // So that the order in the outbox is that of the commits.
+                    // So that the order in the outbox is the order of the commits.
                     store::lock_keys(tx, &publish.rows).await?;
                     relay::put(tx, tenant, relay::Kind::Events, &publish, now).await?;
                 }
@@ -168,7 +171,7 @@ impl Events {
         if let Some(listeners) = self.listeners.of::<E>() {
             tx.on_commit(move || {
                 for row in rows {
-                    // As a subscriber would read it. An error means that nobody listens any more.
+                    // Parsed as a subscriber would parse it. An error means that there are no listeners any more.
                     _ = serde_json::from_str(&row.payload).map(|event| listeners.send(Arc::new(event)));
                 }
             });
@@ -183,7 +186,7 @@ impl Events {
         Ok(())
     }
 
-    /// Stores what was put into the outbox of a tenant's database, unless it was before.
+    /// Stores events from the outbox of a tenant database, unless they were stored before.
     pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
         let mut publish: store::Publish =
             serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
@@ -193,8 +196,10 @@ impl Events {
         self.store_in(tx, &publish).await
     }
 
-    /// Listens to events of a kind that this process publishes from now on, told when they are committed: at best, for what may
-    /// be missed, as a cache that is dropped sooner. One who falls 1,024 behind is told how many were missed.
+    /// Returns a receiver of the events of one type that this process publishes from now on, after their
+    /// transactions commit. Delivery is at most once, so use it only where a missed event is harmless, such as
+    /// for invalidating a cache early. A receiver that falls 1,024 events behind gets an error with the number of
+    /// missed events.
     ///
     /// ```
     /// # use omnistack_core::events::{Event, Events};
@@ -209,11 +214,11 @@ impl Events {
         self.listeners.subscribe()
     }
 
-    /// The newest deliveries that match, at most `limit` of them, in falling order of sequence and subscriber, from before these
-    /// on.
+    /// Returns the newest deliveries that match, at most `limit`, in descending order of sequence and subscriber.
+    /// With `before`, only deliveries before that sequence and subscriber.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn deliveries(
         &self,
         filter: &DeliveryFilter,
@@ -223,29 +228,29 @@ impl Events {
         self.store.list(filter, before, limit).await
     }
 
-    /// How each subscriber stands that has, or lately had, something to do.
+    /// Returns the state of each subscriber that has deliveries, including recently finished ones.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn subscribers(&self) -> Result<Vec<SubscriberInfo>, db::Error> {
         self.store.subscribers().await
     }
 
-    /// Delivers dead letters that match again, with all their attempts; returns how many there were.
+    /// Makes dead letters that match due again, with all their attempts. Returns their number.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn retry(&self, filter: &DeliveryFilter) -> Result<u64, db::Error> {
         let retried = self.store.retry(filter).await?;
         self.wake.notify_one();
         Ok(retried)
     }
 
-    /// Gives up deliveries that match and are dead or waiting, so that what comes after them in their keys goes on; returns how
-    /// many there were.
+    /// Skips deliveries that match and are dead or waiting, so that the next deliveries of their keys continue.
+    /// Returns their number.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn skip(&self, filter: &DeliveryFilter) -> Result<u64, db::Error> {
         let skipped = self.store.skip(filter).await?;
         self.wake.notify_one();

@@ -10,12 +10,12 @@ use tokio::sync::broadcast;
 
 use super::Event;
 
-/// Events a listener may lag behind before it misses some.
-const BACKLOG: usize = 1024;
+/// Most events that a listener may fall behind before it misses some.
+const MAX_LAG: usize = 1024;
 
 type Sender = Box<dyn Any + Send + Sync>;
 
-/// By kind of event: those who listen, each a `broadcast::Sender<Arc<E>>`.
+/// The listeners by type of event. Each value is a `broadcast::Sender<Arc<E>>`.
 #[derive(Default)]
 pub(super) struct Listeners(Mutex<HashMap<TypeId, Sender>>);
 
@@ -27,15 +27,15 @@ impl Listeners {
     pub(super) fn subscribe<E: Event>(&self) -> broadcast::Receiver<Arc<E>> {
         let mut senders = self.senders();
         let sender =
-            senders.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(broadcast::channel::<Arc<E>>(BACKLOG).0));
+            senders.entry(TypeId::of::<E>()).or_insert_with(|| Box::new(broadcast::channel::<Arc<E>>(MAX_LAG).0));
         match sender.downcast_ref::<broadcast::Sender<Arc<E>>>() {
             Some(sender) => sender.subscribe(),
-            // Never: it was made for this type.
+            // Unreachable: the sender was created for this type.
             None => broadcast::channel(1).1,
         }
     }
 
-    /// Who listens to events of a kind; none if nobody does.
+    /// Returns the sender to the listeners of a type of event, or `None` if there are none.
     pub(super) fn of<E: Event>(&self) -> Option<broadcast::Sender<Arc<E>>> {
         let senders = self.senders();
         let sender = senders.get(&TypeId::of::<E>())?.downcast_ref::<broadcast::Sender<Arc<E>>>()?;

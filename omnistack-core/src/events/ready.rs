@@ -1,4 +1,4 @@
-//! Subscribers that are ready to use.
+//! Ready-made subscribers.
 
 use std::{fmt, marker::PhantomData};
 
@@ -12,8 +12,8 @@ use crate::{
     pubsub::Publisher,
 };
 
-/// Makes a job of each event, exactly once: it is enqueued in the transaction that acknowledges the event. The job gets the
-/// event's tenant, unless its draft has its own, and to its trace.
+/// A subscriber that enqueues a job for each event, exactly once: in the transaction that acknowledges the event.
+/// The job gets the event's trace and, unless its draft has a tenant, the event's tenant.
 ///
 /// ```
 /// # use omnistack_core::{app::{Module, Registry}, events::{Enqueue, Event}, jobs::{Job, JobCtx, JobError}};
@@ -48,7 +48,7 @@ impl<E: Event, F, D: Into<Draft>> Enqueue<E, F>
 where
     F: Fn(E) -> D + Send + Sync + 'static,
 {
-    /// The job, or [`Draft`] of one, that `make` makes.
+    /// Creates a subscriber that enqueues the jobs (or [`Draft`]s) that `make` returns.
     pub fn new(jobs: Jobs, make: F) -> Self {
         Self { jobs, make, event: PhantomData }
     }
@@ -76,19 +76,19 @@ impl<E, F> fmt::Debug for Enqueue<E, F> {
     }
 }
 
-/// Publishes each event to a topic of [`pubsub`](crate::pubsub), in order by key, at least once: for those who listen then. The
-/// message is JSON:
+/// A subscriber that publishes each event to a topic of [`pubsub`](crate::pubsub), in order by key and at least
+/// once, for the topic's current listeners. The message is JSON:
 ///
 /// ```json
 /// {"id": "…", "event": "project.created", "key": "7", "sequence": 12, "published_at": "…", "data": {"project": 7}}
 /// ```
 ///
-/// A message sent twice has the same `id`. `sequence` rises within a key.
+/// A message that is sent twice has the same `id`. `sequence` increases within a key.
 ///
 /// ```
 /// # use omnistack_core::{app::Registry, events::{Event, Forward}};
 /// # fn register<ProjectCreated: Event>(registry: &mut Registry) {
-/// registry.on("tell-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
+/// registry.on("notify-browsers", |ctx| Ok(Forward::<ProjectCreated>::to(ctx.get()?, "projects")));
 /// # }
 /// ```
 pub struct Forward<E> {
@@ -98,7 +98,7 @@ pub struct Forward<E> {
 }
 
 impl<E: Event> Forward<E> {
-    /// To this topic.
+    /// Creates a subscriber that publishes to a topic.
     pub fn to(publisher: Publisher, topic: impl Into<String>) -> Self {
         Self { publisher, topic: topic.into(), event: PhantomData }
     }

@@ -1,9 +1,10 @@
-//! All SQL of events.
+//! The SQL statements of events.
 //!
-//! A delivery is one event for one subscriber. A lane is one key of one subscriber with deliveries that are not over: it is what
-//! dispatchers claim, so that a claim costs nothing for what is held back, and no delivery is looked at before the one ahead of it
-//! is over. A lane without deliveries is removed. Lest that happens while a publisher is about to commit one more, both take
-//! the key's lock: the publisher until it ends, the claim only if it gets it at once.
+//! A delivery is one event for one subscriber. A lane is the unfinished deliveries of one subscriber with the
+//! same key. Dispatchers claim lanes, so that deliveries that are held back cost a claim nothing, and a delivery
+//! starts only after the one before it is finished. A lane without deliveries is removed. So that this does not
+//! happen while a publisher is about to commit another delivery, both take the lock of the key: the publisher
+//! until its transaction ends, the claim only if the lock is free.
 
 mod change;
 mod claim;

@@ -1,4 +1,4 @@
-//! Who gets events.
+//! Subscribers and deliveries.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     trace::TraceContext,
 };
 
-/// Does something about each event of a kind, in the transaction that acknowledges it.
+/// A subscriber: handles each event of a type in the transaction that acknowledges it.
 ///
 /// ```
 /// use omnistack_core::{events::{Delivery, Event, Subscriber}, jobs::JobError};
@@ -43,35 +43,38 @@ use crate::{
 /// }
 /// ```
 ///
-/// What it does elsewhere, such as a call to somebody's API, may happen more than once: [`Delivery::id`] is the same each time.
-/// Do that before asking for the transaction, which is better short: on SQLite nobody else can write meanwhile.
+/// Effects outside the transaction, such as a call to a provider, may happen more than once: [`Delivery::id`] is
+/// the same each time. Complete them before requesting the transaction, which should be short: on SQLite no other
+/// transaction can write meanwhile.
 ///
-/// It fails as a job does: with [`JobError`], by a panic or by taking too long. Then nothing it wrote is there, and it is tried
-/// again, later; the events after it with the same key wait.
+/// A subscriber fails like a job: with [`JobError`], by a panic or by a timeout. Then its rows are rolled back
+/// and the delivery is retried later. Later events with the same key wait.
 #[async_trait]
 pub trait Subscriber: Send + Sync + 'static {
-    /// What it is told.
+    /// Type of the events.
     type Event: Event;
-    /// How often a delivery is begun at most, crashes counted; then it is a dead letter.
+    /// Most attempts of a delivery, including those that crashed; then it becomes a dead letter.
     const MAX_ATTEMPTS: u32 = 10;
-    /// How long an attempt may take.
+    /// Longest duration of an attempt.
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Does the work. Without an error the delivery is over, together with what was written through [`Delivery::tx`].
+    /// Handles an event. If it returns `Ok`, the delivery is acknowledged together with the rows written through
+    /// [`Delivery::tx`].
     ///
     /// # Errors
-    /// Any error is tried again later, by [`backoff`](Self::backoff), until the attempts are used up; [`JobError::fatal`] is not,
-    /// and [`JobError::snooze`] is tried again without counting.
+    /// After any error the delivery is retried, after the [`backoff`](Self::backoff), until its attempts are used
+    /// up. After [`JobError::fatal`] it is not retried; after [`JobError::snooze`] it is retried without counting
+    /// the attempt.
     async fn handle(&self, event: Self::Event, delivery: &mut Delivery) -> Result<(), JobError>;
 
-    /// How long to wait after a failed attempt, counted from 1; a fifth more or less is added. By default 2 s, 4 s, 8 s … to an
-    /// hour.
+    /// Returns the delay after a failed attempt, counted from 1. Up to a fifth is added or subtracted. The
+    /// default is 2 s, 4 s, 8 s and so on, up to an hour.
     fn backoff(attempt: u32) -> Duration {
         exponential(attempt)
     }
 }
 
-/// An event on its way to a subscriber.
+/// The delivery of an event to a subscriber.
 pub struct Delivery {
     claimed: Claimed,
     store: Store,
@@ -79,15 +82,15 @@ pub struct Delivery {
     pub(super) standing: Standing,
 }
 
-/// Whether a delivery is still to be made.
+/// The state of a delivery during an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     Open,
-    /// The database could not be asked.
+    /// The database could not be reached.
     Unknown,
-    /// Somebody else's by now, or given up.
+    /// Another process has taken it over, or an operator has skipped it.
     Lost,
-    /// Its rows are in the tenant's own database since an attempt before this one.
+    /// An earlier attempt has committed the subscriber's rows in the tenant database.
     Handled,
 }
 
@@ -96,60 +99,63 @@ impl Delivery {
         Self { claimed, store, tx: None, standing: Standing::Open }
     }
 
-    /// The event's id: the same in each attempt, and so an idempotency key for what is called.
+    /// Returns the id of the event. It is the same in all attempts, so it can serve as an idempotency key for
+    /// calls to providers.
     pub fn id(&self) -> EventId {
         self.claimed.id
     }
 
-    /// The event's place: larger than that of each event before it with the same key.
+    /// Returns the sequence number of the event. It is greater than that of all earlier events with the same key.
     pub fn sequence(&self) -> i64 {
         self.claimed.seq
     }
 
-    /// The event's key.
+    /// Returns the key of the event.
     pub fn key(&self) -> &str {
         &self.claimed.key
     }
 
-    /// Who is being told.
+    /// Returns the name of the subscriber.
     pub fn subscriber(&self) -> &str {
         &self.claimed.subscriber
     }
 
-    /// Which attempt this is, counted from 1.
+    /// Returns the number of the attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.claimed.attempt.unsigned_abs()
     }
 
-    /// The tenant of the transaction it was published in.
+    /// Returns the tenant of the transaction that published the event.
     pub fn tenant(&self) -> Option<TenantId> {
         self.claimed.tenant
     }
 
-    /// The trace it was published in; [current](TraceContext::current) while it is handled.
+    /// Returns the trace the event was published in. It is the [current](TraceContext::current) trace while the
+    /// event is handled.
     pub fn trace(&self) -> Option<TraceContext> {
         self.claimed.trace()
     }
 
-    /// When it was published.
+    /// Returns when the event was published.
     pub fn published_at(&self) -> Timestamp {
         Timestamp::from_micros(self.claimed.published_at)
     }
 
-    /// The transaction that acknowledges the event, begun when it is first asked for. It sees the rows of the event's
-    /// [tenant](Self::tenant), and commits when the handler is done.
+    /// Returns the transaction that acknowledges the event. It begins at the first call, sees the rows of the
+    /// event's [tenant](Self::tenant), and commits after the handler has returned `Ok`.
     ///
-    /// Where tenants have databases of their own, it is one of the tenant's, which remembers that it was told: its rows are there
-    /// once, and the event is acknowledged after it.
+    /// With tenant databases it is a transaction of the tenant's database, which records that the event was
+    /// handled: its rows are stored once, and the event is acknowledged afterwards.
     ///
     /// # Errors
-    /// The database's; and [`ErrorKind::Conflict`] when an earlier attempt has committed already, or the delivery is somebody else's by now, because this attempt outlived its
-    /// lease, or was given up. Nothing is acknowledged then, whatever the handler returns.
+    /// The errors of the database. [`ErrorKind::Conflict`] if an earlier attempt has committed, if another
+    /// process has taken over the delivery because this attempt outlived its lease, or if the delivery was
+    /// skipped. Nothing is acknowledged then, regardless of what the handler returns.
     pub async fn tx(&mut self) -> Result<&mut Tx, db::Error> {
         if self.tx.is_none() {
             self.tx = Some(self.begin().await?);
         }
-        // There is one.
+        // `tx` is always set here.
         self.tx.as_mut().ok_or_else(|| lost(&self.claimed))
     }
 
@@ -163,7 +169,7 @@ impl Delivery {
             Some(tenant) => db.tenant(tenant).begin().await?,
             None => db.begin().await?,
         };
-        // First of all, so that of two only one gets any further.
+        // Acknowledges first, so that of two concurrent attempts only one continues.
         if self.store.done(&mut tx, &self.claimed).await? {
             self.standing = Standing::Open;
             return Ok(tx);
@@ -173,7 +179,7 @@ impl Delivery {
         Err(lost(&self.claimed))
     }
 
-    /// In the tenant's own database, where it is remembered under the event's id.
+    /// Begins the transaction in the tenant database, which records the event's id.
     async fn begin_apart(&mut self, tenant: TenantId) -> Result<Tx, db::Error> {
         if !self.store.holds(&self.claimed).await? {
             self.standing = Standing::Lost;
@@ -181,7 +187,7 @@ impl Delivery {
         }
         let mut tx = self.store.db.tenant(tenant).begin().await?;
         let (id, subscriber) = (self.claimed.id.uuid(), &self.claimed.subscriber);
-        // First of all, so that of two only one gets any further.
+        // Records it first, so that of two concurrent attempts only one continues.
         if relay::received(&mut tx, id, subscriber, self.store.clock.now()).await? {
             self.standing = Standing::Open;
             return Ok(tx);
@@ -192,7 +198,7 @@ impl Delivery {
         Err(db::Error::new(ErrorKind::Conflict, message.into()))
     }
 
-    /// Acknowledges, with what was written.
+    /// Acknowledges the delivery and commits the subscriber's rows.
     pub(super) async fn commit(mut self) -> Result<(), db::Error> {
         if self.claimed.tenant.is_some() && self.store.db.tenant_databases().is_some() {
             if let Some(tx) = self.tx.take() {
@@ -210,20 +216,20 @@ impl Delivery {
 }
 
 impl Delivery {
-    /// Acknowledges alone, what was written being there already.
+    /// Acknowledges the delivery only; the subscriber's rows are already committed.
     pub(super) async fn acknowledge(self) -> Result<(), db::Error> {
         let mut tx = self.store.db.begin().await?;
         if self.store.done(&mut tx, &self.claimed).await? {
             self.store.free(&mut tx, &self.claimed).await?;
         }
-        // If not, it is somebody else's by now, who finds that it was handled.
+        // Otherwise another process has taken over the delivery. It will find that it was handled.
         tx.commit().await
     }
 }
 
 fn lost(delivery: &Claimed) -> db::Error {
     let Claimed { id, subscriber, .. } = delivery;
-    let message = format!("event {id} is delivered to `{subscriber}` by somebody else by now, or was given up");
+    let message = format!("the delivery of event {id} to `{subscriber}` was taken over by another process or skipped");
     db::Error::new(ErrorKind::Conflict, message.into())
 }
 
@@ -239,7 +245,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// What the dispatcher knows of a subscriber.
+/// The registered handler of a subscriber.
 #[derive(Clone)]
 pub(crate) struct Handler {
     pub(crate) name: &'static str,
@@ -263,10 +269,10 @@ impl Handler {
     }
 }
 
-/// A subscriber of any kind of event.
+/// A subscriber without its event type.
 #[async_trait]
 pub(super) trait Handle: Send + Sync {
-    /// Reads the event and hands it over.
+    /// Deserializes the event and handles it.
     async fn handle(&self, payload: &str, delivery: &mut Delivery) -> Result<(), JobError>;
 }
 
@@ -276,7 +282,7 @@ struct Typed<S>(S);
 impl<S: Subscriber> Handle for Typed<S> {
     async fn handle(&self, payload: &str, delivery: &mut Delivery) -> Result<(), JobError> {
         let event = serde_json::from_str(payload)
-            .map_err(|error| JobError::fatal(format!("the payload is no `{}` any more: {error}", S::Event::NAME)))?;
+            .map_err(|error| JobError::fatal(format!("the payload can't be read as `{}`: {error}", S::Event::NAME)))?;
         self.0.handle(event, delivery).await
     }
 }

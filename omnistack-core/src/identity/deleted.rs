@@ -1,15 +1,16 @@
-//! What is told when somebody is gone for good.
+//! Events of the final deletion of tenants and users.
 
 use serde::{Deserialize, Serialize};
 
 use super::{TenantId, UserId};
 use crate::events::Event;
 
-/// A tenant is gone for good: its time to be restored is over. It is published in the transaction that deletes the tenant,
-/// by whoever keeps tenants, so that other modules can delete what is that tenant's.
+/// The event that a tenant was permanently deleted: the period in which it could be restored has ended. The
+/// module that owns tenants publishes the event in the transaction that deletes the tenant, so that other modules
+/// can delete the tenant's data.
 ///
-/// It belongs to no tenant: nobody of that one is left to read it. So a subscriber has a job made that works within the
-/// tenant.
+/// The event belongs to no tenant, since the tenant no longer exists. A subscriber therefore enqueues a job that
+/// works in the tenant's scope.
 ///
 /// ```
 /// use omnistack_core::{app::Registry, db::Db, events::Enqueue, identity::{TenantDeleted, TenantId}};
@@ -17,11 +18,11 @@ use crate::events::Event;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
-/// struct ForgetNotes { tenant: TenantId }
+/// struct PurgeNotes { tenant: TenantId }
 ///
 /// #[async_trait::async_trait]
-/// impl Job for ForgetNotes {
-///     const NAME: &'static str = "notes.forget";
+/// impl Job for PurgeNotes {
+///     const NAME: &'static str = "notes.purge";
 ///     type State = Db;
 ///
 ///     async fn run(self, db: &Db, _: &JobCtx) -> Result<(), JobError> {
@@ -32,20 +33,20 @@ use crate::events::Event;
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.job::<ForgetNotes>(|ctx| ctx.get()).on("forget-notes", |ctx| {
-///         Ok(Enqueue::new(ctx.get()?, |gone: TenantDeleted| ForgetNotes { tenant: gone.tenant }))
+///     registry.job::<PurgeNotes>(|ctx| ctx.get()).on("purge-notes", |ctx| {
+///         Ok(Enqueue::new(ctx.get()?, |event: TenantDeleted| PurgeNotes { tenant: event.tenant }))
 ///     });
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TenantDeleted {
-    /// Which.
+    /// The deleted tenant.
     pub tenant: TenantId,
 }
 
 impl TenantDeleted {
-    /// This one is gone.
+    /// Creates the event.
     pub fn new(tenant: TenantId) -> Self {
         Self { tenant }
     }
@@ -59,39 +60,40 @@ impl Event for TenantDeleted {
     }
 }
 
-/// A user is gone for good. As [`TenantDeleted`], which is published of the tenant of their own as well.
+/// The event that a user was permanently deleted. Published like [`TenantDeleted`]; a separate [`TenantDeleted`]
+/// is published for the user's personal tenant.
 ///
 /// ```
 /// use omnistack_core::{async_trait, app::Registry, identity::UserDeleted, jobs::JobError};
 /// use omnistack_core::events::{Delivery, Subscriber};
 ///
-/// /// Preferences are a user's, in no tenant.
-/// struct ForgetPreferences;
+/// /// Preferences belong to a user and to no tenant.
+/// struct DeletePreferences;
 ///
 /// #[async_trait]
-/// impl Subscriber for ForgetPreferences {
+/// impl Subscriber for DeletePreferences {
 ///     type Event = UserDeleted;
 ///
-///     async fn handle(&self, gone: UserDeleted, delivery: &mut Delivery) -> Result<(), JobError> {
+///     async fn handle(&self, event: UserDeleted, delivery: &mut Delivery) -> Result<(), JobError> {
 ///         let tx = delivery.tx().await?;
-///         tx.query("delete from preferences where user_id = $1").bind(gone.user).execute().await?;
+///         tx.query("delete from preferences where user_id = $1").bind(event.user).execute().await?;
 ///         Ok(())
 ///     }
 /// }
 ///
 /// fn register(registry: &mut Registry) {
-///     registry.on("forget-preferences", |_| Ok(ForgetPreferences));
+///     registry.on("delete-preferences", |_| Ok(DeletePreferences));
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserDeleted {
-    /// Who.
+    /// The deleted user.
     pub user: UserId,
 }
 
 impl UserDeleted {
-    /// This one is gone.
+    /// Creates the event.
     pub fn new(user: UserId) -> Self {
         Self { user }
     }

@@ -1,4 +1,4 @@
-//! One caller for development, until the app has accounts.
+//! A fixed identity for development, until the app has accounts.
 
 use std::{
     fmt,
@@ -20,10 +20,10 @@ use crate::{
     id::Id,
 };
 
-/// Signs in whoever presents the development token, as the operator of one tenant.
+/// A module that authenticates requests with the development token as the operator and member of one tenant.
 ///
-/// The token is printed at start. It is made once and kept in `data/dev-token`, or set in `DEV_TOKEN`. With
-/// `APP_ENV=production` the app refuses to build with this module.
+/// The token is printed at start. It is read from `DEV_TOKEN`, or generated once and stored in `data/dev-token`.
+/// With `APP_ENV=production` the app does not build with this module.
 ///
 /// ```
 /// use omnistack_core::{app::App, config::Config, identity::{Authenticator, DevIdentity}};
@@ -56,7 +56,8 @@ crate::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct DevIdentitySettings {
-        /// The bearer token of the development identity; made and kept in `data/dev-token` when absent.
+        /// Bearer token of the development identity. If unset, a token is generated and stored in
+        /// `data/dev-token`.
         pub token: Option<SecretString> = "DEV_TOKEN";
     }
 }
@@ -71,8 +72,8 @@ impl Module for DevIdentity {
         let settings = registry.config::<DevIdentitySettings>();
         if registry.environment().is_production() {
             registry.problem(
-                "`APP_ENV` is production, and the development identity lets in anybody who reads its token",
-                "replace `DevIdentity` by a module that knows your users, or unset `APP_ENV`",
+                "`APP_ENV` is production, and the development identity admits every caller who has its token",
+                "replace `DevIdentity` with a module that authenticates your users, or unset `APP_ENV`",
             );
         }
         let token = self.token.clone();
@@ -91,14 +92,15 @@ impl Module for DevIdentity {
             _ = self
                 .token
                 .0
-                .set(kept.map_err(|error| format!("can't keep a token in data/dev-token ({error}); set DEV_TOKEN"))?);
+                .set(kept.map_err(|error| format!("can't store a token in data/dev-token ({error}); set DEV_TOKEN"))?);
         }
         Ok(())
     }
 }
 
 impl DevIdentity {
-    /// Whom the token signs in: fixed ids, so that what was stored yesterday is there today.
+    /// Returns the identity the token authenticates. Its ids are fixed, so that stored data belongs to it after a
+    /// restart.
     pub fn identity() -> Identity {
         let user = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
         let tenant = Id::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002));
@@ -106,11 +108,11 @@ impl DevIdentity {
     }
 }
 
-/// Known once the module has started.
+/// The development token; set once the module has started.
 #[derive(Clone, Default)]
 struct Token(Arc<OnceLock<SecretString>>);
 
-/// The token of this file; a new one if there is none.
+/// Reads the token from the file. Generates and stores a token if the file does not exist or is empty.
 fn kept_token(path: &Path) -> std::io::Result<SecretString> {
     match std::fs::read_to_string(path) {
         Ok(token) if !token.trim().is_empty() => return Ok(token.trim().into()),
@@ -152,7 +154,7 @@ impl Authenticate for Token {
             None => Ok(None),
             Some(token) if !own.is_empty() && same(token, own) => Ok(Some(DevIdentity::identity())),
             Some(_) => {
-                Err(Error::unauthorized("this is not the development token; it was printed when the app started"))
+                Err(Error::unauthorized("this is not the development token; use the one printed when the app started"))
             }
         }
     }

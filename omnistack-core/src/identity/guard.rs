@@ -1,4 +1,4 @@
-//! The guard in front of a mount.
+//! The guard of a mount.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,8 @@ use crate::{
     http::{Error, Request, Response},
 };
 
-/// Lets only its audience through, and leaves their [`Identity`] in the request's extensions.
+/// A layer that passes only requests of its access level and puts their [`Identity`] into the request's
+/// extensions.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -37,12 +38,12 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let caller = Identity::user(Id::new(Clock::system().now())).with_permissions("*:read".parse()?);
 /// # let authenticator = Authenticator::new(Known(caller));
-/// // In a plain axum app; an `App` guards its mounts by itself.
+/// // For a plain axum app; an `App` adds the guards of its mounts itself.
 /// let guard = GuardLayer::new(Audience::App, authenticator).permissions("projects");
 /// let list = |caller: Identity| async move { format!("the projects of {}", caller.user) };
 /// let app = Router::new().route("/projects", get(list).post(list)).layer(guard);
 ///
-/// // The caller has `*:read` alone.
+/// // The caller only has `*:read`.
 /// let look = app.clone().oneshot(Request::get("/projects").body(Body::empty())?).await?;
 /// let change = app.oneshot(Request::post("/projects").body(Body::empty())?).await?;
 /// assert_eq!((look.status(), change.status()), (StatusCode::OK, StatusCode::FORBIDDEN));
@@ -57,7 +58,7 @@ pub struct GuardLayer {
     in_person: bool,
 }
 
-/// The permissions to look and to change.
+/// The permissions for reading and for writing.
 #[derive(Debug)]
 struct Needed {
     read: String,
@@ -65,12 +66,12 @@ struct Needed {
 }
 
 impl GuardLayer {
-    /// Guards for an audience other than the public.
+    /// Creates a guard for an access level. A public guard does not require an identity.
     pub fn new(audience: Audience, authenticator: Authenticator) -> Self {
         Self { audience, authenticator, permissions: None, in_person: false }
     }
 
-    /// Asks for `RESOURCE:read` of those who look (GET, HEAD) and for `RESOURCE:write` of all others.
+    /// Requires `RESOURCE:read` for GET and HEAD and `RESOURCE:write` for all other methods.
     #[must_use]
     pub fn permissions(mut self, resource: &str) -> Self {
         self.permissions =
@@ -78,7 +79,7 @@ impl GuardLayer {
         self
     }
 
-    /// Refuses API keys, and operators who act as a user: see [`Identity::require_in_person`].
+    /// Refuses API keys and operators who impersonate a user: see [`Identity::require_in_person`].
     #[must_use]
     pub fn in_person(mut self) -> Self {
         self.in_person = true;
@@ -101,19 +102,19 @@ impl<S> Layer<S> for GuardLayer {
 /// use omnistack_core::{app::Audience, http::{Request, StatusCode}, identity::{Authenticator, Guard, GuardLayer}};
 /// use tower::{Layer as _, ServiceExt as _, service_fn};
 /// # use omnistack_core::{async_trait, http::Error, identity::{Authenticate, Identity}};
-/// # struct Nobody;
+/// # struct Anonymous;
 /// # #[async_trait]
-/// # impl Authenticate for Nobody {
+/// # impl Authenticate for Anonymous {
 /// #     async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<Identity>, Error> { Ok(None) }
 /// # }
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let authenticator = Authenticator::new(Nobody);
+/// # let authenticator = Authenticator::new(Anonymous);
 /// let inner = service_fn(async |_: Request| Ok::<_, Infallible>(StatusCode::OK));
 /// let guarded: Guard<_> = GuardLayer::new(Audience::Admin, authenticator).layer(inner);
-/// let answer = guarded.oneshot(Request::default()).await?;
-/// assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+/// let response = guarded.oneshot(Request::default()).await?;
+/// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 /// # Ok(())
 /// # }
 /// ```
@@ -168,7 +169,8 @@ impl Needed {
     }
 }
 
-/// The rule: who may enter where.
+/// Returns the identity if the access level and the permissions allow it. Fails with 401 without an identity, and
+/// with 403 for an identity that is not allowed.
 fn admit(
     audience: Audience,
     identity: Option<Identity>,

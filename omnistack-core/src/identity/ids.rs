@@ -1,8 +1,8 @@
-//! The ids of who calls, and for which tenant.
+//! The ids in an [`Identity`](super::Identity).
 
 use crate::id::Id;
 
-/// Whose ids are [`UserId`]s.
+/// Marker type of user ids: see [`UserId`].
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, id::Id, identity::User};
@@ -13,7 +13,7 @@ use crate::id::Id;
 #[derive(Debug)]
 pub enum User {}
 
-/// Whose ids are [`TenantId`]s.
+/// Marker type of tenant ids: see [`TenantId`].
 ///
 /// ```
 /// use omnistack_core::{id::Id, identity::Tenant};
@@ -25,7 +25,7 @@ pub enum User {}
 #[derive(Debug)]
 pub enum Tenant {}
 
-/// Whose ids are [`SessionId`]s.
+/// Marker type of session ids: see [`SessionId`].
 ///
 /// ```
 /// use omnistack_core::{clock::MockClock, id::Id, identity::Session};
@@ -39,7 +39,7 @@ pub enum Tenant {}
 #[derive(Debug)]
 pub enum Session {}
 
-/// Whose ids are [`ApiKeyId`]s.
+/// Marker type of API key ids: see [`ApiKeyId`].
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, id::Id, identity::ApiKey};
@@ -51,7 +51,7 @@ pub enum Session {}
 #[derive(Debug)]
 pub enum ApiKey {}
 
-/// A user.
+/// The id of a user.
 ///
 /// ```
 /// use omnistack_core::identity::UserId;
@@ -67,7 +67,7 @@ pub enum ApiKey {}
 /// ```
 pub type UserId = Id<User>;
 
-/// A tenant: the boundary of data and of billing.
+/// The id of a tenant. A tenant owns data, is isolated from other tenants, and is billed.
 ///
 /// ```
 /// use omnistack_core::{db::{self, Db}, identity::TenantId};
@@ -82,14 +82,14 @@ pub type UserId = Id<User>;
 /// ```
 pub type TenantId = Id<Tenant>;
 
-/// One sign-in of a user on one device.
+/// The id of a session: one sign-in of a user on one device.
 ///
 /// ```
 /// use omnistack_core::{http::Error, identity::{Identity, SessionId}};
 ///
 /// fn may_end(caller: &Identity, session: SessionId) -> Result<(), Error> {
 ///     if caller.session == Some(session) {
-///         return Err(Error::conflict("SESSION_IN_USE", "this is the session you are in: sign out instead"));
+///         return Err(Error::conflict("SESSION_IN_USE", "this is your current session; sign out instead"));
 ///     }
 ///     Ok(())
 /// }
@@ -103,7 +103,7 @@ pub type TenantId = Id<Tenant>;
 /// ```
 pub type SessionId = Id<Session>;
 
-/// A key a program calls with.
+/// The id of an API key.
 ///
 /// ```
 /// use std::collections::BTreeMap;

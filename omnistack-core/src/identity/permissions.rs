@@ -1,13 +1,13 @@
-//! What a caller may do.
+//! Permissions of callers.
 
 use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A set of permissions, each written `resource:action`: `projects:write`. `*` stands for any resource or any action, and
-/// alone for everything.
+/// A set of permissions of the form `resource:action`, such as `projects:write`. `*` matches every resource or
+/// every action; on its own it matches everything.
 ///
-/// Empty unless somebody grants: what is not allowed is denied. Cheap to clone.
+/// Permissions are only granted: what is not allowed is denied. Cheap to clone.
 ///
 /// ```
 /// use omnistack_core::identity::Permissions;
@@ -15,15 +15,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// let developer: Permissions = "*:read projects:*".parse()?;
 /// assert!(developer.allows("projects:write") && developer.allows("members:read"));
 /// assert!(!developer.allows("members:write"));
-/// // Nobody hands on what they don't have.
+/// // A caller can only grant permissions they have.
 /// assert!(developer.covers(&"projects:write".parse()?) && !developer.covers(&Permissions::all()));
 /// # Ok::<_, omnistack_core::identity::PermissionError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Permissions(Arc<[Cow<'static, str>]>);
 
-/// Every permission that some route of the app asks for, in order. In the wiring's context, for whoever shows or checks
-/// them.
+/// All permissions the routes of the app require, sorted. The app provides them in its [`Ctx`](crate::app::Ctx).
 ///
 /// ```
 /// use omnistack_core::{app::{App, Module, Registry}, config::Config, identity::KnownPermissions};
@@ -51,7 +50,7 @@ pub struct Permissions(Arc<[Cow<'static, str>]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPermissions(pub Arc<[String]>);
 
-/// This is no permission.
+/// An error for text that is not a permission. Contains the text.
 ///
 /// ```
 /// use omnistack_core::{http::{Error, FieldProblem}, identity::{PermissionError, Permissions}};
@@ -65,25 +64,25 @@ pub struct KnownPermissions(pub Arc<[String]>);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no permission: write `resource:action` in lower case, e.g. `projects:write`, `projects:*` or `*:read`"
+    "`{0}` is not a permission; write `resource:action` in lower case, e.g. `projects:write`, `projects:*` or `*:read`"
 )]
 pub struct PermissionError(pub String);
 
 impl Permissions {
-    /// None.
+    /// Creates an empty set.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Every one there is, and those to come.
+    /// Creates a set that allows every permission, including future ones.
     pub fn all() -> Self {
         Self(Arc::new([Cow::Borrowed("*")]))
     }
 
-    /// These.
+    /// Creates a set of these permissions.
     ///
     /// # Errors
-    /// One of them is no permission.
+    /// [`PermissionError`] with the first text that is not a permission.
     pub fn of<T: Into<Cow<'static, str>>>(permissions: impl IntoIterator<Item = T>) -> Result<Self, PermissionError> {
         let checked = |permission: T| {
             let permission = permission.into();
@@ -92,7 +91,7 @@ impl Permissions {
         permissions.into_iter().map(checked).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether it includes one.
+    /// Returns whether the set includes a permission.
     pub fn allows(&self, permission: &str) -> bool {
         let (resource, action) = halves(permission);
         self.0
@@ -101,12 +100,13 @@ impl Permissions {
             .any(|(on, may)| (on == "*" || on == resource) && (may == "*" || may == action))
     }
 
-    /// Whether it includes each of the others.
+    /// Returns whether the set includes every permission of the other set.
     pub fn covers(&self, others: &Self) -> bool {
         others.0.iter().all(|other| self.allows(other))
     }
 
-    /// Those that both include: what a key with scopes may do in the name of somebody.
+    /// Returns the permissions that both sets include. An API key with scopes has the intersection of its scopes
+    /// and its owner's permissions.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let narrower = |(one, two): (&Cow<'static, str>, &Cow<'static, str>)| {
@@ -127,13 +127,13 @@ impl Permissions {
         Self(both.into())
     }
 
-    /// Each, as it was written.
+    /// Returns the permissions as they were written.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(AsRef::as_ref)
     }
 }
 
-/// `*` is `*:*`.
+/// Splits a permission into resource and action. `*` is the same as `*:*`.
 fn halves(permission: &str) -> (&str, &str) {
     permission.split_once(':').unwrap_or((permission, permission))
 }
@@ -146,7 +146,7 @@ fn is_permission(text: &str) -> bool {
     text == "*" || text.split_once(':').is_some_and(|(resource, action)| word(resource) && word(action))
 }
 
-/// Separated by spaces, as scopes are (RFC 6749, section 3.3).
+/// Parses permissions separated by spaces, like OAuth scopes (RFC 6749, section 3.3).
 impl FromStr for Permissions {
     type Err = PermissionError;
 
@@ -167,7 +167,7 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A list of strings.
+/// Serialized as a list of strings.
 impl Serialize for Permissions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
@@ -201,7 +201,7 @@ mod tests {
             ("*:read", "projects:read", true),
             ("*:read", "projects:write", false),
             ("*:read members:write", "members:write", true),
-            // A pattern is allowed by one that is as wide.
+            // A pattern is allowed only by a pattern at least as wide.
             ("projects:read", "projects:*", false),
             ("projects:*", "projects:*", true),
             ("*:read", "*", false),

@@ -1,4 +1,4 @@
-//! What a tenant may use.
+//! The plans of tenants.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::TenantId;
 use crate::http::Error;
 
-/// A tenant's plan: its features and limits by key.
+/// The plan of a tenant: its features, and its limits by meter.
 ///
 /// ```
 /// use omnistack_core::identity::Plan;
@@ -20,45 +20,45 @@ use crate::http::Error;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Stable name: `free`, `pro`.
+    /// Stable name, such as `free` or `pro`.
     pub key: String,
-    /// What it includes: `sso`, `export`.
+    /// Included features, such as `sso` or `export`. `*` includes all.
     pub features: Vec<String>,
-    /// How much of what, by meter: `projects`. A meter not named is unlimited.
+    /// Limits by meter, such as `projects`. A meter without a limit is unlimited.
     pub limits: BTreeMap<String, u64>,
 }
 
 impl Plan {
-    /// A plan without features or limits yet.
+    /// Creates a plan without features and without limits.
     pub fn new(key: impl Into<String>) -> Self {
         Self { key: key.into(), ..Self::default() }
     }
 
-    /// Includes a feature.
+    /// Adds a feature.
     pub fn feature(mut self, feature: impl Into<String>) -> Self {
         self.features.push(feature.into());
         self
     }
 
-    /// Limits a meter.
+    /// Sets the limit of a meter.
     pub fn limit(mut self, meter: impl Into<String>, most: u64) -> Self {
         self.limits.insert(meter.into(), most);
         self
     }
 
-    /// Whether it includes a feature.
+    /// Returns whether the plan includes a feature.
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|included| included == feature || included == "*")
     }
 }
 
-/// Knows each tenant's plan. Provided by billing.
+/// A source of tenants' plans, provided by billing.
 ///
 /// ```
 /// use omnistack_core::{async_trait, clock::{Clock, Timestamp}, http::Error};
 /// use omnistack_core::identity::{Plan, PlanSource, TenantId};
 ///
-/// /// Everything for two weeks, then a little.
+/// /// All features until the trial ends, then a plan with few features.
 /// struct Trial { ends: Timestamp, clock: Clock }
 ///
 /// #[async_trait]
@@ -83,11 +83,14 @@ impl Plan {
 /// ```
 #[async_trait]
 pub trait PlanSource: Send + Sync + 'static {
-    /// The plan in force now.
+    /// Returns the current plan of a tenant.
+    ///
+    /// # Errors
+    /// An error if the plan can't be determined.
     async fn plan(&self, tenant: TenantId) -> Result<Plan, Error>;
 }
 
-/// What tenants may use. Without billing, everybody has a plan `unlimited` with every feature.
+/// The entitlements of tenants. Without billing, every tenant has the plan `unlimited` with every feature.
 ///
 /// ```
 /// use omnistack_core::{http::Error, identity::{Entitlements, Identity}};
@@ -113,12 +116,15 @@ pub trait PlanSource: Send + Sync + 'static {
 pub struct Entitlements(Arc<dyn PlanSource>);
 
 impl Entitlements {
-    /// As this source says.
+    /// Creates entitlements from a plan source.
     pub fn new(source: impl PlanSource) -> Self {
         Self(Arc::new(source))
     }
 
-    /// The plan in force for a tenant.
+    /// Returns the current plan of a tenant.
+    ///
+    /// # Errors
+    /// The errors of the [`PlanSource`].
     pub async fn plan(&self, tenant: TenantId) -> Result<Plan, Error> {
         self.0.plan(tenant).await
     }

@@ -1,4 +1,4 @@
-//! What a route asks of its caller beyond being signed in.
+//! Requirements of a route on its caller beyond being signed in.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What a route asks of its caller: a permission, a recent sign-in, a second factor.
+/// Requirements of a route on its caller: a permission, a fresh sign-in, a second factor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,75 +32,76 @@ pub struct Require {
 }
 
 impl Require {
-    /// A flag that is on for the caller; see [`flag`](crate::flags::flag).
+    /// Requires a flag that is on for the caller; see [`flag`](crate::flags::flag).
     #[cfg(feature = "flags")]
     pub fn flag(key: impl Into<Cow<'static, str>>) -> Self {
         Self::default().and_flag(key)
     }
 
-    /// And a flag that is on for the caller. To others the route is not there, whatever else it asks.
+    /// Also requires a flag that is on for the caller. For all other callers the route does not exist, whatever
+    /// else it requires.
     #[cfg(feature = "flags")]
     pub fn and_flag(mut self, key: impl Into<Cow<'static, str>>) -> Self {
         self.flag = Some(key.into());
         self
     }
 
-    /// A permission in the caller's tenant.
+    /// Requires a permission in the caller's tenant.
     pub fn permission(permission: impl Into<Cow<'static, str>>) -> Self {
         Self { permission: Some(permission.into()), ..Self::default() }
     }
 
-    /// A caller whose sign-in is no older than this.
+    /// Requires a sign-in no older than `within`.
     pub fn recent(within: Duration) -> Self {
         Self::default().signed_in_within(within)
     }
 
-    /// And a sign-in no older than this.
+    /// Also requires a sign-in no older than `within`.
     pub fn signed_in_within(mut self, within: Duration) -> Self {
         self.within = Some(within);
         self
     }
 
-    /// And a sign-in with a second factor.
+    /// Also requires a sign-in with a second factor.
     pub fn second_factor(mut self) -> Self {
         self.second_factor = true;
         self
     }
 
-    /// Whether it asks for more than a flag, which is looked at elsewhere.
+    /// Returns whether there are requirements besides a flag. The flag is checked by a separate layer.
     pub(crate) fn asks_of_caller(&self) -> bool {
         self.permission.is_some() || self.within.is_some() || self.second_factor
     }
 
-    /// The flag it asks for.
+    /// Returns the required flag.
     #[cfg(feature = "flags")]
     pub(crate) fn asked_flag(&self) -> Option<Cow<'static, str>> {
         self.flag.clone()
     }
 
-    /// The permission it asks for.
+    /// Returns the required permission.
     pub fn asked(&self) -> Option<&str> {
         self.permission.as_deref()
     }
 
-    /// Whether a caller has what it asks.
+    /// Checks that a caller meets the requirements.
     ///
     /// # Errors
-    /// 403 `PERMISSION_DENIED` names the permission; 401 `REAUTHENTICATION_REQUIRED` and `SECOND_FACTOR_REQUIRED` say so in
-    /// `WWW-Authenticate` as well (RFC 9470, section 3).
+    /// 403 `PERMISSION_DENIED` with the permission in its details; 401 `REAUTHENTICATION_REQUIRED` or
+    /// `SECOND_FACTOR_REQUIRED`, with a challenge in `WWW-Authenticate` (RFC 9470, section 3).
     pub fn check(&self, caller: &Identity, clock: &Clock) -> Result<(), Error> {
         if let Some(permission) = &self.permission {
             caller.require(permission)?;
         }
         if self.second_factor && !caller.proof.is_some_and(|proof| proof.second_factor) {
-            let message = "this needs a sign-in with a second factor";
+            let message = "sign in with a second factor";
             return Err(step_up("SECOND_FACTOR_REQUIRED", message.into(), "acr_values=\"mfa\""));
         }
         if let Some(within) = self.within {
             let old = caller.proof.is_none_or(|proof| clock.now().since(proof.at) > within);
             if old {
                 let seconds = within.as_secs();
-                let message = format!("this needs a sign-in of the last {seconds} seconds: sign in again");
+                let message = format!("the sign-in is older than {seconds} seconds; sign in again");
                 return Err(step_up("REAUTHENTICATION_REQUIRED", message, &format!("max_age=\"{seconds}\"")));
             }
         }
@@ -118,7 +119,7 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
     }
 }
 
-/// Asks something of each caller, behind a [`Guard`](super::Guard).
+/// A layer that applies a [`Require`] to every request, behind a [`Guard`](super::Guard).
 ///
 /// ```
 /// use axum::{Extension, Router, routing::post};
@@ -130,14 +131,14 @@ fn step_up(code: &'static str, message: String, how: &str) -> Error {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let caller = Identity::user(Id::new(Clock::system().now()));
-/// // In a plain axum app; in an `App`, `Api::guarded` does it.
+/// // For a plain axum app; in an `App`, use `Api::guarded`.
 /// let layer = RequireLayer::new(Require::permission("tenant:transfer"), Clock::system());
 /// let app = Router::new().route("/transfer", post(StatusCode::NO_CONTENT)).layer(layer);
 /// # let request = || Request::post("/transfer").body(Body::empty());
 ///
 /// let anonymous = app.clone().oneshot(request()?).await?;
 /// assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
-/// // As a guard around it leaves the caller there.
+/// // A guard puts the caller into the extensions.
 /// let known = app.layer(Extension(caller)).oneshot(request()?).await?;
 /// assert_eq!(known.status(), StatusCode::FORBIDDEN);
 /// # Ok(())
@@ -150,7 +151,7 @@ pub struct RequireLayer {
 }
 
 impl RequireLayer {
-    /// Asks this.
+    /// Creates a layer that checks these requirements against the clock.
     pub fn new(require: Require, clock: Clock) -> Self {
         Self { require, clock }
     }

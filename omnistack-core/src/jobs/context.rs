@@ -1,9 +1,9 @@
-//! What a running job knows of itself.
+//! The context of a running job.
 
 use super::{JobId, store::Store};
 use crate::{identity::TenantId, trace::TraceContext};
 
-/// The attempt a job is in.
+/// The current attempt of a job.
 #[derive(Clone, Debug)]
 pub struct JobCtx {
     pub(super) id: JobId,
@@ -17,38 +17,41 @@ pub struct JobCtx {
 }
 
 impl JobCtx {
-    /// The job's id: the same in each attempt, and so an idempotency key for what it calls.
+    /// Returns the id of the job. It is the same in all attempts, so it can serve as an idempotency key for calls
+    /// to providers.
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// The job's name.
+    /// Returns the name of the job.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Which attempt this is, counted from 1.
+    /// Returns the number of the attempt, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Whether a failure of this attempt ends the job.
+    /// Returns whether the job becomes a dead letter if this attempt fails.
     pub fn is_last_attempt(&self) -> bool {
         self.attempt >= self.max_attempts
     }
 
-    /// The tenant it was enqueued for.
+    /// Returns the tenant the job was enqueued for.
     pub fn tenant(&self) -> Option<TenantId> {
         self.tenant
     }
 
-    /// The trace it was enqueued in; [current](TraceContext::current) while it runs.
+    /// Returns the trace the job was enqueued in. It is the [current](TraceContext::current) trace while the job
+    /// runs.
     pub fn trace(&self) -> Option<&TraceContext> {
         self.trace.as_ref()
     }
 
-    /// Says how far it is: percent, and a note for people. False when the lease is another's by now and the work is better
-    /// given up; a database that can't be reached is no reason to.
+    /// Stores the progress of the job: a percentage up to 100, and a note for operators. Returns `false` if
+    /// another worker has taken over the job, so that this attempt should stop. Returns `true` if the database
+    /// can't be reached.
     pub async fn progress(&self, percent: u8, note: &str) -> bool {
         self.store.progress(self.id, self.lease, percent, note).await.unwrap_or(true)
     }

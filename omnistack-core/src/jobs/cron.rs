@@ -1,4 +1,4 @@
-//! Jobs by the clock.
+//! Schedules of jobs.
 
 use std::{str::FromStr as _, sync::Arc};
 
@@ -7,17 +7,17 @@ use jiff::tz::TimeZone;
 use super::{Draft, Job, Jobs, store::Store};
 use crate::{clock::Timestamp, db};
 
-/// What happens with a tick nobody was there for.
+/// What happens to ticks that no worker was running for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missed {
-    /// Nothing: the next one is in time.
+    /// Missed ticks are skipped.
     #[default]
     Skip,
-    /// The last of those missed is made up for, once, when a worker is there again.
+    /// A worker makes up for the last missed tick, once, when it starts.
     RunOnce,
 }
 
-/// A job enqueued by a cron pattern: once a tick, however many replicas there are.
+/// A schedule that enqueues a job at each tick, once for all replicas together.
 #[derive(Debug)]
 #[must_use]
 pub struct Cron {
@@ -28,7 +28,7 @@ pub struct Cron {
     draft: Result<Make, serde_json::Error>,
 }
 
-/// Makes the tick's job anew.
+/// Creates the job of a tick.
 #[derive(Clone)]
 struct Make(Arc<dyn Fn() -> Draft + Send + Sync>);
 
@@ -39,55 +39,57 @@ impl std::fmt::Debug for Make {
 }
 
 impl Cron {
-    /// Minute, hour, day of month, month, day of week (`0 3 * * *`), and seconds before them if there are six; in UTC.
+    /// Creates a schedule in UTC. The pattern has minute, hour, day of month, month and day of week
+    /// (`0 3 * * *`); with six fields, the first one is seconds.
     pub fn new<J: Job + Clone>(pattern: impl Into<String>, job: J) -> Self {
         let draft = serde_json::to_string(&job).map(|_| Make(Arc::new(move || Draft::new(job.clone()))));
         Self { pattern: pattern.into(), zone: "UTC".into(), missed: Missed::default(), name: J::NAME, draft }
     }
 
-    /// By the clocks of a place, e.g. `Europe/Berlin`. One minute of one hour is a time of day, which comes once a day: at the
-    /// moment of the change when the clocks skip it, and the first time when they repeat it. Any other pattern, `*/30 * * * *`
-    /// or `15,45 2 * * *`, takes the hours as they pass: none of one that is skipped, and those of one that is repeated twice.
+    /// Sets the time zone, e.g. `Europe/Berlin`. A pattern with one minute and one hour is due once a day: if
+    /// daylight saving skips that time, at the moment of the change; if it repeats that time, only the first
+    /// time. Any other pattern, such as `*/30 * * * *` or `15,45 2 * * *`, follows the clock: it is not due in a
+    /// skipped hour, and due twice in a repeated one.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = zone.into();
         self
     }
 
-    /// What happens with missed ticks.
+    /// Sets what happens to missed ticks.
     pub fn missed(mut self, missed: Missed) -> Self {
         self.missed = missed;
         self
     }
 
-    /// Ready to tick, or what is wrong with it.
+    /// Parses the pattern and the time zone. Fails with a message if either is invalid.
     pub(crate) fn compile(self) -> Result<CronSpec, String> {
         let pattern = croner::Cron::from_str(&self.pattern);
         let pattern = pattern.map_err(|error| format!("cron `{}` of `{}`: {error}", self.pattern, self.name))?;
         let zone = TimeZone::get(&self.zone);
-        let zone = zone.map_err(|_| format!("cron of `{}`: there is no time zone `{}`", self.name, self.zone))?;
+        let zone = zone.map_err(|_| format!("cron of `{}`: the time zone `{}` is unknown", self.name, self.zone))?;
         let Make(make) = self.draft.map_err(|error| format!("cron of `{}`: {error}", self.name))?;
         let id = format!("{} {} {}", self.name, self.pattern, self.zone);
         Ok(CronSpec { id, name: self.name, pattern, zone, missed: self.missed, make })
     }
 }
 
-/// A cron, as it is listed.
+/// A schedule, for lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronInfo {
-    /// The name of its job.
+    /// Name of the job.
     pub name: &'static str,
-    /// When it ticks.
+    /// Cron pattern.
     pub pattern: String,
-    /// By the clocks of which place.
+    /// Time zone.
     pub zone: String,
-    /// Its next tick; none if there is no more.
+    /// Time of the next tick; `None` if there is none.
     pub next: Option<Timestamp>,
 }
 
-/// A cron that ticks.
+/// A schedule with parsed pattern and time zone.
 #[derive(Clone)]
 pub(crate) struct CronSpec {
-    /// What replicas know it by.
+    /// Identifies the schedule across replicas.
     pub(crate) id: String,
     name: &'static str,
     pattern: croner::Cron,
@@ -102,13 +104,14 @@ impl CronSpec {
         CronInfo { name: self.name, pattern: self.pattern.as_str().to_owned(), zone, next: self.after(now) }
     }
 
-    /// The first tick after a moment; none if there is no more.
+    /// Returns the first tick after a moment, or `None` if there is none.
     pub(super) fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let next = self.pattern.find_next_occurrence(&moment.to_jiff().to_zoned(self.zone.clone()), false).ok()?;
         Some(Timestamp::from_micros(next.timestamp().as_microsecond()))
     }
 
-    /// Where to count from at start: now, or the last tick anybody claimed, or when the cron was first seen.
+    /// Returns the moment after which ticks are due at start: now, or with [`Missed::RunOnce`] the last tick
+    /// claimed by any replica (for a new schedule, the time it was first stored).
     pub(super) async fn begin(&self, store: &Store) -> Result<Timestamp, db::Error> {
         let now = store.clock.now();
         Ok(match self.missed {
@@ -117,7 +120,8 @@ impl CronSpec {
         })
     }
 
-    /// Enqueues the job of the last tick between a moment and now, unless another replica has. Returns where to go on.
+    /// Enqueues the job of the last tick between a moment and now, unless another replica has. Returns the moment
+    /// to continue from.
     pub(super) async fn tick(&self, jobs: &Jobs, since: Timestamp) -> Result<Timestamp, db::Error> {
         let now = jobs.store.clock.now().to_jiff().to_zoned(self.zone.clone());
         let Ok(due) = self.pattern.find_previous_occurrence(&now, true) else { return Ok(since) };
@@ -130,7 +134,8 @@ impl CronSpec {
             match jobs.enqueue_in(&mut tx, (self.make)()).await {
                 Ok(_) => tx.commit().await?,
                 Err(super::EnqueueError::Database(error)) => return Err(error),
-                Err(error) => tracing::error!(target: "omnistack::jobs", cron = self.id, %error, "a tick was lost"),
+                Err(error) => tracing::error!(target: "omnistack::jobs", cron = self.id, %error,
+                    "the job of a tick could not be enqueued"),
             }
         }
         Ok(due)

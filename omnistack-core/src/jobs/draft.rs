@@ -1,4 +1,4 @@
-//! A job that is not enqueued yet, and how it is to be.
+//! Jobs that are not enqueued yet, with their options.
 
 use std::time::Duration;
 
@@ -7,21 +7,22 @@ use serde::{Deserialize, Serialize};
 use super::{BatchId, EnqueueError, Job, JobId, store::hex};
 use crate::{clock::Timestamp, id::Id, identity::TenantId, trace::TraceContext};
 
-/// Which of two jobs that are due goes first. Each step is worth a minute: one of low priority that has waited two minutes
-/// longer goes before one of high priority, so nothing waits for ever.
+/// The priority of a job. It decides which of several due jobs starts first. Each step is worth a minute: a job
+/// of low priority that is due more than two minutes earlier starts before one of high priority, so no job waits
+/// forever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Before all others.
+    /// Starts as if it were due a minute earlier.
     High,
-    /// As it comes.
+    /// Starts in the order of due times.
     #[default]
     Normal,
-    /// After others.
+    /// Starts as if it were due a minute later.
     Low,
 }
 
 impl Priority {
-    /// Microseconds added to the time it is due.
+    /// Returns the microseconds to add to the due time for the order.
     fn delay(self) -> i64 {
         const STEP: i64 = 60_000_000;
         match self {
@@ -32,7 +33,7 @@ impl Priority {
     }
 }
 
-/// When it is due.
+/// When a job is due.
 #[derive(Clone, Copy, Debug)]
 enum Due {
     Now,
@@ -40,7 +41,7 @@ enum Due {
     After(Duration),
 }
 
-/// A job to be enqueued, with options. Any [`Job`] is one without options.
+/// A job to enqueue, with options. Every [`Job`] converts to one without options.
 ///
 /// ```
 /// # use omnistack_core::jobs::{Draft, Job, JobCtx, JobError, Priority};
@@ -75,7 +76,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Due now, in the job's own queue.
+    /// Creates a job that is due now, in the queue of its type.
     pub fn new<J: Job>(job: J) -> Self {
         Self {
             name: J::NAME,
@@ -91,80 +92,82 @@ impl Draft {
         }
     }
 
-    /// In another queue.
+    /// Sets the queue.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = queue.into();
         self
     }
 
-    /// Not before this moment.
+    /// Sets the earliest time at which the job starts.
     pub fn at(mut self, due: Timestamp) -> Self {
         self.due = Due::At(due);
         self
     }
 
-    /// Not before this time has passed.
+    /// Sets the delay after which the job starts, counted from when it is enqueued.
     pub fn after(mut self, delay: Duration) -> Self {
         self.due = Due::After(delay);
         self
     }
 
-    /// Before or after others.
+    /// Sets the priority.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Begun this often at most, at least once.
+    /// Sets the largest number of attempts; at least 1.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
         self
     }
 
-    /// Each attempt may take this long.
+    /// Sets the longest duration of an attempt.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// At most one job of this name with this key that is not finished: while there is one, enqueuing gives back its id.
+    /// Allows only one unfinished job with this name and key. While there is one, enqueuing returns its id.
     pub fn unique(mut self, key: impl Into<String>) -> Self {
         self.unique = Some((key.into(), None));
         self
     }
 
-    /// As [`unique`](Self::unique), and for this long from now even when it is finished.
+    /// Like [`unique`](Self::unique), and also for this duration from now even if the job is finished.
     pub fn unique_for(mut self, key: impl Into<String>, window: Duration) -> Self {
         self.unique = Some((key.into(), Some(window)));
         self
     }
 
-    /// On behalf of a tenant; the job can be found by it, and [`JobCtx::tenant`](super::JobCtx::tenant) says it.
+    /// Sets the tenant of the job. Jobs can be filtered by it, and [`JobCtx::tenant`](super::JobCtx::tenant)
+    /// returns it.
     pub fn tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// The trace it belongs to, in place of the [current](TraceContext::current) one.
+    /// Sets the trace of the job, in place of the [current](TraceContext::current) one.
     pub fn trace(mut self, trace: TraceContext) -> Self {
         self.trace = Some(trace);
         self
     }
 
-    /// With the tenant of what it comes from, unless it has its own.
+    /// Sets the tenant of the event or transaction that causes the job, unless the job has a tenant.
     pub(crate) fn inherit(mut self, tenant: Option<TenantId>) -> Self {
         self.tenant = self.tenant.or(tenant);
         self
     }
 
-    /// As it is stored.
+    /// Returns the row to store. Fails if the payload, the queue's name or the unique key is too long, or the
+    /// payload can't be serialized.
     pub(super) fn into_row(self, now: Timestamp, batch: Option<BatchId>) -> Result<Row, EnqueueError> {
         let payload = self.payload.map_err(EnqueueError::Payload)?;
         if payload.len() > LARGEST_PAYLOAD {
             return Err(EnqueueError::TooLarge { name: self.name, bytes: payload.len() });
         }
         let unique = self.unique.as_ref().map_or("", |(key, _)| key);
-        if let Some(long) = [&self.queue, unique].into_iter().find(|key| key.len() > LONGEST_KEY) {
+        if let Some(long) = [&self.queue, unique].into_iter().find(|key| key.len() > MAX_KEY_BYTES) {
             return Err(EnqueueError::KeyTooLong { name: self.name, bytes: long.len() });
         }
         let micros = |wait: Duration| i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
@@ -205,13 +208,14 @@ impl<J: Job> From<J> for Draft {
     }
 }
 
-/// A payload may have this many bytes. What is larger belongs into a file or a table, with its id in the job.
+/// Most bytes of a payload. Store larger data in a file or a table, and its id in the job.
 pub const LARGEST_PAYLOAD: usize = 256 * 1024;
 
-/// Bytes of a queue's name or a unique key, which are indexed.
-pub(crate) const LONGEST_KEY: usize = 500;
+/// Most bytes of a queue's name or a unique key, which are indexed.
+pub(crate) const MAX_KEY_BYTES: usize = 500;
 
-/// A job's first row, in the JSON both databases insert from. Ids are 32 hex digits, which both read.
+/// The first row of a job, in the JSON that both databases insert from. Ids are 32 hex digits, which both
+/// databases can read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Row {
     #[serde(skip, default = "nobody")]
@@ -239,7 +243,7 @@ fn nobody() -> JobId {
 }
 
 impl Row {
-    /// Due now, whatever it was: for the callback of a batch.
+    /// Makes the job due now, for the callback of a batch.
     pub(super) fn due(mut self, now: Timestamp) -> Self {
         let now = now.as_micros();
         self.rank = now + (self.rank - self.run_at);

@@ -1,4 +1,4 @@
-//! The app's handle on the queue.
+//! The handle of the job queue.
 
 use std::sync::Arc;
 
@@ -15,57 +15,55 @@ use crate::{
     relay,
 };
 
-/// A job that was enqueued, or that was there already.
+/// A job that was enqueued, or an existing one with the same unique key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueued {
-    /// Its id.
+    /// Id of the job.
     pub id: JobId,
-    /// Whether a job with the same unique key was there and this one was not added.
+    /// Whether a job with the same unique key existed, so that no job was added.
     pub duplicate: bool,
 }
 
-/// A job was not enqueued.
+/// An error that kept a job from being enqueued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// It can't be written as JSON.
-    #[error("the job can't be written as JSON")]
+    /// The job can't be serialized as JSON.
+    #[error("the job can't be serialized as JSON")]
     Payload(#[source] serde_json::Error),
-    /// It is too large.
+    /// The payload is too large.
     #[error(
-        "the payload of `{name}` has {bytes} bytes, more than the {} a job may have; keep what is large in a file or a table \
+        "the payload of `{name}` has {bytes} bytes, more than the limit of {}; store large data in a file or a table \
          and its id in the job",
         super::LARGEST_PAYLOAD
     )]
     TooLarge {
-        /// Its kind.
+        /// Name of the job.
         name: &'static str,
-        /// Its size.
+        /// Size of the payload, in bytes.
         bytes: usize,
     },
-    /// Its queue or its unique key is too long to be found by.
+    /// The name of the queue or the unique key is too long to be indexed.
     #[error(
-        "a queue or a unique key of `{name}` has {bytes} bytes, more than {}; hash what is longer",
-        super::draft::LONGEST_KEY
+        "the queue or unique key of `{name}` has {bytes} bytes, more than the limit of {}; use a hash of it",
+        super::draft::MAX_KEY_BYTES
     )]
     KeyTooLong {
-        /// Its kind.
+        /// Name of the job.
         name: &'static str,
-        /// The length.
+        /// Length of the queue's name or the key, in bytes.
         bytes: usize,
     },
-    /// A batch can't be enqueued in a transaction of a tenant's own database.
-    #[error(
-        "a batch can't be enqueued in a transaction of a tenant's own database; enqueue one job there, and let it enqueue the batch"
-    )]
+    /// A batch can't be enqueued in a transaction of a tenant database.
+    #[error("a batch can't be enqueued in a transaction of a tenant database; enqueue a job that enqueues the batch")]
     BatchElsewhere,
-    /// The database refused it.
+    /// The error of the database.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
 
 impl EnqueueError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
@@ -80,42 +78,42 @@ impl From<EnqueueError> for crate::http::Error {
     }
 }
 
-/// The queue. Cheap to clone.
+/// The job queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     pub(super) store: Store,
-    /// Wakes this process's worker.
+    /// Notifies the worker of this process.
     pub(super) wake: Arc<Notify>,
 }
 
 impl Jobs {
-    /// The queue in this database, whose core migrations have run.
+    /// Creates the queue in a database in which core's migrations have run.
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { store: Store { db, clock }, wake: Arc::default() }
     }
 
-    /// Enqueues a job, or a [`Draft`] of one.
+    /// Enqueues a job or a [`Draft`].
     ///
     /// # Errors
-    /// See [`EnqueueError`]; nothing is enqueued then.
+    /// See [`EnqueueError`]. Nothing is enqueued then.
     pub async fn enqueue(&self, job: impl Into<Draft>) -> Result<Enqueued, EnqueueError> {
         let mut all = self.enqueue_all([job]).await?;
         Ok(all.swap_remove(0))
     }
 
-    /// Enqueues a job in the caller's transaction: it exists when that commits.
+    /// Enqueues a job in the caller's transaction. The job exists when the transaction commits.
     ///
-    /// From a tenant's own database it is carried into the queue right after. There, what has its unique key is known then and
-    /// not before: what is [`Enqueued`] says nothing of a duplicate.
+    /// From a transaction of a tenant database the job is relayed to the queue after the commit. Jobs with the
+    /// same unique key are only detected then, so [`Enqueued::duplicate`] is always `false`.
     ///
     /// # Errors
-    /// See [`EnqueueError`]. After a database error the transaction is best rolled back.
+    /// See [`EnqueueError`]. Roll back the transaction after a database error.
     pub async fn enqueue_in(&self, tx: &mut Tx, job: impl Into<Draft>) -> Result<Enqueued, EnqueueError> {
         let mut all = self.enqueue_all_in(tx, [job]).await?;
         Ok(all.swap_remove(0))
     }
 
-    /// Enqueues many jobs in one statement: all or none.
+    /// Enqueues several jobs in one statement: either all or none.
     ///
     /// # Errors
     /// See [`EnqueueError`].
@@ -130,7 +128,7 @@ impl Jobs {
         Ok(enqueued)
     }
 
-    /// As [`enqueue_all`](Self::enqueue_all), in the caller's transaction.
+    /// Like [`enqueue_all`](Self::enqueue_all), in the caller's transaction.
     ///
     /// # Errors
     /// See [`EnqueueError`].
@@ -143,11 +141,11 @@ impl Jobs {
         self.insert(tx, &rows).await
     }
 
-    /// Enqueues jobs that belong together, and `then` when each of them is done, dead or cancelled, due at that moment. Without
-    /// any job that is new, `then` is enqueued at once.
+    /// Enqueues a batch of jobs. When each of them is done, dead or cancelled, `then` is enqueued and due at
+    /// once. If no job of the batch is new, `then` is enqueued immediately.
     ///
     /// # Errors
-    /// See [`EnqueueError`]; [`EnqueueError::BatchElsewhere`] in a transaction of a tenant's own database.
+    /// See [`EnqueueError`]. [`EnqueueError::BatchElsewhere`] in a transaction of a tenant database.
     pub async fn enqueue_batch_in<D: Into<Draft>>(
         &self,
         tx: &mut Tx,
@@ -195,7 +193,7 @@ impl Jobs {
         Ok(enqueued)
     }
 
-    /// Inserts what was put into the outbox of a tenant's database, unless it was before.
+    /// Inserts jobs from the outbox of a tenant database, unless they were inserted before.
     pub(crate) async fn carry_in(&self, tx: &mut Tx, content: &str) -> Result<(), db::Error> {
         let rows: Vec<Row> = serde_json::from_str(content).map_err(|error| relay::unreadable(&error.to_string()))?;
         store::carry(tx, &rows, self.store.clock.now().as_micros()).await?;
@@ -204,18 +202,18 @@ impl Jobs {
         Ok(())
     }
 
-    /// The newest jobs that match, at most `limit` of them, older than `before`.
+    /// Returns the newest jobs that match, at most `limit`. With `before`, only jobs older than that one.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn list(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<JobInfo>, db::Error> {
         self.store.list(filter, before, limit).await
     }
 
-    /// One job with its failed attempts; none when there is no such job, or no more.
+    /// Returns a job with its failed attempts, or `None` if the job does not exist or was deleted.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn get(&self, id: JobId) -> Result<Option<(JobInfo, Vec<FailureInfo>)>, db::Error> {
         match self.list(&JobFilter::id(id), None, 1).await?.pop() {
             None => Ok(None),
@@ -223,55 +221,57 @@ impl Jobs {
         }
     }
 
-    /// Every queue, with its jobs by state.
+    /// Returns all queues, with their jobs counted by state.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn queues(&self) -> Result<Vec<QueueInfo>, db::Error> {
         self.store.queues().await
     }
 
-    /// Lets no more jobs of a queue begin, in any process; those that run go on.
+    /// Pauses a queue in all processes: no more of its jobs start. Running jobs continue.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn pause(&self, queue: &str) -> Result<(), db::Error> {
         self.store.pause(queue, true).await
     }
 
-    /// Lets jobs of a queue begin again.
+    /// Resumes a queue: its jobs start again.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn resume(&self, queue: &str) -> Result<(), db::Error> {
         self.store.pause(queue, false).await?;
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Runs dead, cancelled and scheduled jobs that match now, with at least one attempt left; returns how many.
+    /// Makes dead, cancelled and scheduled jobs that match due now, with at least one attempt left. Returns their
+    /// number.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn retry(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         let retried = self.store.retry(filter).await?;
         self.wake.notify_one();
         Ok(retried)
     }
 
-    /// Gives up jobs that match and are not finished; returns how many. One that runs is stopped within a third of its lease.
+    /// Cancels jobs that match and are not finished, and returns their number. A running job is stopped within a
+    /// third of its lease.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn cancel(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         self.store.cancel(filter).await
     }
 
-    /// Deletes jobs that match and are finished, dead letters too; returns how many. Works in transactions of 500 jobs: cut off in
-    /// between, the rest is still there.
+    /// Deletes jobs that match and are finished, including dead letters, and returns their number. Works in
+    /// transactions of 500 jobs: if it is interrupted, the remaining jobs are kept.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn discard(&self, filter: &JobFilter) -> Result<u64, db::Error> {
         self.store.discard(filter).await
     }

@@ -1,4 +1,4 @@
-//! What a job is.
+//! The trait of jobs and the errors they return.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::JobCtx;
 use crate::app::BoxError;
 
-/// Work to be done later, kept in the database until it is: a serde struct that knows how to run.
+/// Work that runs in the background: a serde struct that is stored in the database until it is done.
 ///
 /// ```
 /// use omnistack_core::jobs::{Job, JobCtx, JobError};
@@ -29,42 +29,42 @@ use crate::app::BoxError;
 /// }
 /// ```
 ///
-/// A job may run more than once: when its process dies after the work and before the acknowledgement. So it must bear being
-/// run again.
+/// A job may run more than once: for example, if its process dies after the work and before the acknowledgement.
+/// So running it again must be harmless.
 #[async_trait]
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Unique among the app's jobs, and stable: it is stored with each.
+    /// Stable name, unique among the app's jobs; stored with each job.
     const NAME: &'static str;
-    /// Where it waits, unless told otherwise when it is enqueued.
+    /// Queue of the job, unless another one is set when it is enqueued.
     const QUEUE: &'static str = "default";
-    /// How often it is begun at most, crashes counted.
+    /// Most attempts, including those that crashed.
     const MAX_ATTEMPTS: u32 = 10;
-    /// How long an attempt may take.
+    /// Longest duration of an attempt.
     const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-    /// What it needs, made once while the app is wired.
+    /// Dependencies of the job, created once when the app is built.
     type State: Clone + Send + Sync + 'static;
 
     /// Does the work.
     ///
     /// # Errors
-    /// Any error is tried again later, by [`backoff`](Self::backoff), until the attempts are used up;
-    /// [`JobError::fatal`] is not.
+    /// After any error the job is retried, after the [`backoff`](Self::backoff), until its attempts are used up.
+    /// After [`JobError::fatal`] it is not retried.
     async fn run(self, state: &Self::State, ctx: &JobCtx) -> Result<(), JobError>;
 
-    /// How long to wait after a failed attempt, counted from 1; a fifth more or less is added, so that what failed together
-    /// does not come back together.
+    /// Returns the delay after a failed attempt, counted from 1. Up to a fifth is added or subtracted, so that
+    /// jobs that failed together are not retried together.
     fn backoff(attempt: u32) -> Duration {
         exponential(attempt)
     }
 }
 
-/// 2 s, 4 s, 8 s … to an hour.
+/// Returns 2 s, 4 s, 8 s and so on, up to an hour.
 pub(crate) fn exponential(attempt: u32) -> Duration {
     Duration::from_secs(1 << attempt.min(12)).min(Duration::from_hours(1))
 }
 
-/// Why an attempt failed, and what is to happen.
+/// The error of an attempt, and whether the job is retried.
 #[derive(Debug)]
 pub struct JobError {
     pub(crate) kind: Kind,
@@ -79,22 +79,22 @@ pub(crate) enum Kind {
 }
 
 impl JobError {
-    /// Tried again, as any other error is.
+    /// Creates an error after which the job is retried, like any other error.
     pub fn retry(error: impl Into<BoxError>) -> Self {
         Self { kind: Kind::Retry, source: error.into() }
     }
 
-    /// Not tried again: the job goes to the dead letters.
+    /// Creates an error after which the job is not retried: it becomes a dead letter.
     pub fn fatal(error: impl Into<BoxError>) -> Self {
         Self { kind: Kind::Fatal, source: error.into() }
     }
 
-    /// Not failed, only too early: run again after this time, without counting the attempt.
+    /// Postpones the job without failing: it runs again after this time, and the attempt is not counted.
     pub fn snooze(after: Duration) -> Self {
         Self { kind: Kind::Snooze(after), source: "too early".into() }
     }
 
-    /// Whether the job is tried again.
+    /// Returns whether the job is retried.
     pub fn is_retryable(&self) -> bool {
         self.kind != Kind::Fatal
     }
@@ -112,7 +112,8 @@ impl fmt::Display for JobError {
     }
 }
 
-/// So that `?` works in a job; not an [`Error`](std::error::Error) itself, for the same reason.
+/// Lets `?` convert errors in a job. For this reason, [`JobError`] does not implement
+/// [`Error`](std::error::Error) itself.
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
     fn from(error: E) -> Self {
         Self::retry(error)

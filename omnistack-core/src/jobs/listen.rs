@@ -1,4 +1,4 @@
-//! PostgreSQL says when there is something to do.
+//! Notifications from PostgreSQL (`LISTEN`) that wake workers.
 
 use std::sync::Arc;
 #[cfg(feature = "postgres")]
@@ -12,15 +12,15 @@ use tokio::time::timeout;
 
 use crate::{app::Shutdown, db::Db};
 
-/// How often a connection on which nothing is announced is tried: one that was lost on the way would stay silent for ever.
+/// How often a connection without notifications is tested: a lost connection would stay silent forever.
 #[cfg(feature = "postgres")]
-const TRY_AFTER: Duration = Duration::from_secs(10);
-/// How long it has to answer, and another to be opened.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the test may take, and the opening of a new connection.
 #[cfg(feature = "postgres")]
-const TRY_LIMIT: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Wakes a worker whenever something is announced on its channel. Without it, and while the database is away, the worker
-/// polls.
+/// Wakes a worker whenever its channel is notified. Without PostgreSQL, and while the database is unavailable,
+/// the worker polls.
 #[cfg(feature = "postgres")]
 pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shutdown: Shutdown) {
     let Some(pool) = db.postgres() else { return };
@@ -36,28 +36,28 @@ pub(crate) async fn listen(db: Db, channel: &'static str, wake: Arc<Notify>, shu
     }
 }
 
-/// Why a connection is no longer listened to.
+/// Why listening on a connection ended.
 #[cfg(feature = "postgres")]
 enum Heard {
     Closed,
     NoAnswer,
 }
 
-/// Wakes the worker until the connection is lost.
+/// Wakes the worker on each notification, until the connection is lost.
 #[cfg(feature = "postgres")]
 async fn hear(listener: &mut PgListener, channel: &str, wake: &Notify) -> Heard {
-    match timeout(TRY_LIMIT, listener.listen(channel)).await {
+    match timeout(PING_TIMEOUT, listener.listen(channel)).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => return Heard::Closed,
         Err(_) => return Heard::NoAnswer,
     }
-    // What was announced before anybody listened.
+    // There may have been notifications before the connection listened.
     wake.notify_one();
     loop {
-        match timeout(TRY_AFTER, listener.try_recv()).await {
+        match timeout(PING_INTERVAL, listener.try_recv()).await {
             Ok(Ok(Some(_))) => wake.notify_one(),
             Ok(Ok(None) | Err(_)) => return Heard::Closed,
-            Err(_) => match timeout(TRY_LIMIT, listener.execute("select 1")).await {
+            Err(_) => match timeout(PING_TIMEOUT, listener.execute("select 1")).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return Heard::Closed,
                 Err(_) => return Heard::NoAnswer,
@@ -66,8 +66,8 @@ async fn hear(listener: &mut PgListener, channel: &str, wake: &Notify) -> Heard 
     }
 }
 
-/// Puts a new connection in the place of one that does not answer, and closes that: sqlx would wait for its answer for ever
-/// before it gives the place back to the pool.
+/// Replaces a connection that does not respond by a new one, and closes it: sqlx would wait for its response
+/// without a limit before it returns the connection's place to the pool.
 #[cfg(feature = "postgres")]
 async fn replace(listener: &mut PgListener, pool: &PgPool) {
     loop {
@@ -76,13 +76,13 @@ async fn replace(listener: &mut PgListener, pool: &PgPool) {
             std::mem::swap(listener.acquire().await?, &mut connection);
             Ok::<_, sqlx::Error>(())
         };
-        if matches!(timeout(TRY_LIMIT, opening).await, Ok(Ok(()))) {
+        if matches!(timeout(PING_TIMEOUT, opening).await, Ok(Ok(()))) {
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// SQLite has nothing to say.
+/// Does nothing: SQLite has no notifications.
 #[cfg(not(feature = "postgres"))]
 pub(crate) async fn listen(_: Db, _: &'static str, _: Arc<Notify>, _: Shutdown) {}

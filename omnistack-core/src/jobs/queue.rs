@@ -1,8 +1,8 @@
-//! Where jobs wait.
+//! Queues of jobs and their limits.
 
 use crate::http::Rate;
 
-/// A queue and its limits. One nobody describes has those of the settings.
+/// A queue and its limits. A queue that is not registered has the limits of the settings.
 ///
 /// ```
 /// use omnistack_core::{http::Rate, jobs::Queue};
@@ -19,18 +19,18 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// With the limits of the settings.
+    /// Creates a queue with the limits of the settings.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), concurrency: None, rate: None }
     }
 
-    /// Jobs each process runs at once.
+    /// Sets the number of jobs each process runs at once; at least 1.
     pub fn concurrency(mut self, jobs: u32) -> Self {
         self.concurrency = Some(jobs.max(1));
         self
     }
 
-    /// Jobs begun in a time, by all replicas together. Always counted as a token bucket.
+    /// Limits how many jobs start in a period, in all replicas together. Always counted as a token bucket.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self

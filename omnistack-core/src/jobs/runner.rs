@@ -1,7 +1,7 @@
-//! The worker: leases jobs, runs them, stores how they ended.
+//! The worker: leases jobs, runs them, and stores their results.
 //!
-//! One task does all of it. Of each kind of conversation with the database at most one is under way, so that claims and
-//! acknowledgements gather into batches by themselves: the busier the worker, the larger they are.
+//! One task does all of it. At most one database call of each kind is in progress at a time, so that claims and
+//! acknowledgements form batches: the busier the worker, the larger they are.
 
 mod attempt;
 mod silent;
@@ -21,12 +21,12 @@ use crate::{
 };
 pub(crate) use attempt::storable;
 pub(crate) use wake::{Trouble, is_due};
-use worker::{BATCH, Worker};
+use worker::{MAX_BATCH, Worker};
 
-/// Where the statement that inserts jobs announces their queues.
+/// The channel on which the statement that inserts jobs announces their queues.
 const CHANNEL: &str = "omnistack_jobs";
 
-/// Runs the jobs of an app. [`App`](crate::app::App) has one; a program of its own may run another.
+/// The runner of an app's jobs. [`App`](crate::app::App) has one; a separate program may run another.
 #[derive(Clone)]
 pub struct Runner {
     jobs: Jobs,
@@ -38,7 +38,7 @@ pub struct Runner {
     relay: Option<Relay>,
 }
 
-/// A queue this worker serves.
+/// A queue this worker serves, with its limits.
 #[derive(Clone, Debug)]
 struct Lane {
     queue: String,
@@ -78,17 +78,17 @@ impl Runner {
         }
     }
 
-    /// What brings jobs from tenants' own databases.
+    /// Sets the relay that moves jobs from tenant databases to the queue.
     pub(crate) fn relayed_by(mut self, relay: Option<Relay>) -> Self {
         self.relay = relay;
         self
     }
 
-    /// Runs jobs until told to end, then lets those that run finish within `JOBS_DRAIN` and gives back the others, their
-    /// attempts not counted.
+    /// Runs jobs until shutdown. Then running jobs have `JOBS_DRAIN` to finish. The remaining ones are released
+    /// for other workers, and their attempts are not counted.
     ///
     /// # Errors
-    /// None that time might mend: a database that is away is waited for.
+    /// None: while the database is unavailable, the runner waits.
     pub async fn run(&self, shutdown: Shutdown) -> Result<(), BoxError> {
         if self.handlers.is_empty() && self.crons.is_empty() {
             shutdown.cancelled().await;
@@ -101,11 +101,12 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes over what silent workers had, by the clock alone, and runs what is due, and what that enqueues, until nothing is;
-    /// crons are left out. For tests and one-off commands: returns how many attempts were made.
+    /// Takes over jobs with expired leases, judged by the clock alone, and runs all due jobs and the jobs they
+    /// enqueue until none is due. Ignores schedules. Returns the number of attempts. For tests and one-off
+    /// commands.
     ///
     /// # Errors
-    /// The database's.
+    /// The errors of the database.
     pub async fn run_until_idle(&self) -> Result<usize, Error> {
         let mut attempts = 0;
         let silent = self.jobs.store.silent(Duration::ZERO).await?;
@@ -117,7 +118,7 @@ impl Runner {
             self.jobs.store.promote().await?;
             let mut worker = Worker::new(self);
             for lane in 0..self.lanes.len() {
-                let jobs = worker.claim(lane, self.lanes[lane].concurrency.min(BATCH)).await?;
+                let jobs = worker.claim(lane, self.lanes[lane].concurrency.min(MAX_BATCH)).await?;
                 worker.start(lane, jobs);
             }
             let mut finished = Vec::new();
@@ -132,13 +133,13 @@ impl Runner {
         }
     }
 
-    /// What is enqueued by the clock.
+    /// Returns the schedules.
     pub fn crons(&self) -> Vec<CronInfo> {
         let now = self.jobs.store.clock.now();
         self.crons.iter().map(|cron| cron.info(now)).collect()
     }
 
-    /// Takes over jobs that were silent a moment ago, and still are.
+    /// Takes over jobs whose leases were stalled at the last check and still are.
     async fn rescue(&self, silent: &[Silent]) -> Result<usize, Error> {
         self.jobs.store.rescue(silent, |name, attempt, id| self.wait(name, attempt, id)).await
     }

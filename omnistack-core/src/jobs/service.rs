@@ -1,4 +1,4 @@
-//! Jobs as tower services, so that layers apply to them.
+//! Jobs as tower services, so that layers can wrap them.
 
 use std::{
     collections::HashMap,
@@ -11,19 +11,19 @@ use tower::{Service, util::BoxCloneSyncService};
 
 use super::{Job, JobCtx, JobError, JobId};
 
-/// A leased job, as its handler gets it.
+/// A leased job, as passed to its handler.
 #[derive(Clone, Debug)]
 pub struct JobRequest {
-    /// What it is to do, as JSON.
+    /// Payload as JSON.
     pub payload: String,
-    /// The attempt.
+    /// Context of the attempt.
     pub ctx: JobCtx,
 }
 
-/// The handler of one kind of job; what layers are put around.
+/// The handler of one type of job, which layers wrap.
 pub type JobService = BoxCloneSyncService<JobRequest, (), JobError>;
 
-/// Reads a job's payload and runs it.
+/// The service that deserializes the payload of a job and runs the job.
 struct Run<J: Job> {
     state: J::State,
 }
@@ -47,13 +47,13 @@ impl<J: Job> Service<JobRequest> for Run<J> {
         let state = self.state.clone();
         Box::pin(async move {
             let job: J = serde_json::from_str(&request.payload)
-                .map_err(|error| JobError::fatal(format!("the payload is no `{}` any more: {error}", J::NAME)))?;
+                .map_err(|error| JobError::fatal(format!("the payload can't be read as `{}`: {error}", J::NAME)))?;
             job.run(&state, &request.ctx).await
         })
     }
 }
 
-/// What the runner knows of one kind of job.
+/// The registered handler of one type of job.
 #[derive(Clone)]
 pub(crate) struct Handler {
     pub(crate) name: &'static str,
@@ -76,20 +76,21 @@ impl Handler {
 }
 
 impl Handler {
-    /// How long a failed attempt's job waits.
+    /// Returns the delay after a failed attempt, with jitter.
     pub(super) fn wait(&self, attempt: u32, id: JobId) -> Duration {
         wait(self.backoff, attempt, id.uuid().as_u128())
     }
 }
 
-/// How long something waits after a failed attempt, by what it says itself; that can't end the worker.
+/// Returns the delay after a failed attempt, with jitter: that of `backoff`, at most a year. If `backoff` panics,
+/// it is 60 seconds.
 pub(crate) fn wait(backoff: fn(u32) -> Duration, attempt: u32, seed: u128) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let wait = std::panic::catch_unwind(move || backoff(attempt)).unwrap_or(Duration::from_secs(60));
-    jittered(wait.min(LONGEST), seed, attempt)
+    jittered(wait.min(MAX_WAIT), seed, attempt)
 }
 
-/// A fifth more or less, by an id, whose low bits are random: nothing else need be drawn.
+/// Adds or subtracts up to a fifth, derived from an id, whose low bits are random.
 fn jittered(wait: Duration, seed: u128, attempt: u32) -> Duration {
     let drawn = seed.wrapping_mul(u128::from(attempt) | 1).rotate_right(attempt) % 401;
     wait * (800 + u32::try_from(drawn).unwrap_or(200)) / 1000

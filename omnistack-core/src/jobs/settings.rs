@@ -5,15 +5,17 @@ use std::time::Duration;
 crate::section! {
     /// Background jobs.
     pub struct JobSettings {
-        /// Whether `serve` runs jobs too. Off where `worker` processes do.
+        /// Whether `serve` also runs jobs. Turn it off if there are `worker` processes.
         pub serve: bool = "JOBS_IN_SERVE", default "true";
-        /// Jobs of one queue a process runs at once, unless the queue says otherwise.
+        /// Jobs of one queue that a process runs at once, unless the queue has a limit of its own.
         pub concurrency: u32 = "JOBS_CONCURRENCY", default "50", range "1"..="10000";
-        /// How long a worker may be silent before others take its jobs. It speaks three times as often.
+        /// How long a lease lasts without a heartbeat before other workers take over its job. Workers send
+        /// heartbeats three times as often.
         pub lease: Duration = "JOBS_LEASE", default "30s", range "10ms"..="1h";
-        /// How often a worker looks for jobs nobody told it about.
+        /// How often a worker looks for jobs that it was not notified of.
         pub poll: Duration = "JOBS_POLL", default "1s", range "1ms"..="1h";
-        /// How long running jobs may go on after SIGTERM; then they are given back. Shorter than `SHUTDOWN_GRACE`.
+        /// How long running jobs may continue after SIGTERM; then they are released for other workers. Must be
+        /// shorter than `SHUTDOWN_GRACE`.
         pub drain: Duration = "JOBS_DRAIN", default "20s", range "0s"..="1h";
         /// How long finished jobs are kept.
         pub keep_done: Duration = "JOBS_KEEP_DONE", default "1d", range "0s"..="3650d";

@@ -1,4 +1,4 @@
-//! All SQL of the queue's daily work: insert, claim, finish. Each method is one statement or one transaction, in batches.
+//! The SQL statements of the queue. Each method is one statement or one transaction, and works in batches.
 
 mod change;
 mod claim;
@@ -23,12 +23,12 @@ pub(super) struct Store {
     pub(super) clock: Clock,
 }
 
-/// JSON of what can't fail to be JSON: lists of our own structs.
+/// Serializes values that can always be serialized as JSON, such as lists of plain structs.
 pub(crate) fn json<T: serde::Serialize>(values: &T) -> String {
     serde_json::to_string(values).unwrap_or_else(|_| "[]".into())
 }
 
-/// An id as both databases read it from JSON.
+/// Returns an id in the form that both databases can read from JSON.
 pub(crate) fn hex(id: uuid::Uuid) -> String {
     id.simple().to_string()
 }

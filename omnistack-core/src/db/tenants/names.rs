@@ -1,4 +1,4 @@
-//! Which tenants have databases: rows of the app's own.
+//! The catalog of tenant databases: rows in the app's own database.
 
 use crate::{
     clock::Timestamp,
@@ -6,14 +6,14 @@ use crate::{
     identity::TenantId,
 };
 
-/// How a tenant stands.
+/// The state of a tenant in the catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It never had a database.
+    /// The tenant never had a database.
     New,
-    /// It has one.
+    /// The tenant has a database.
     Known,
-    /// It had one, and gets none any more.
+    /// The tenant was deleted. It gets no database any more.
     Gone,
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn standing(main: &Db, tenant: TenantId) -> Result<Standing, Er
     })
 }
 
-/// It has one now; unless it has left meanwhile.
+/// Adds a tenant to the catalog, unless the tenant was deleted meanwhile. Returns the new state.
 pub(super) async fn add(main: &Db, tenant: TenantId) -> Result<Standing, Error> {
     let now = main.observers.clock.now();
     let add = main.query("insert into tenant_databases (tenant_id, made_at) values ($1, $2) on conflict do nothing");
@@ -39,7 +39,7 @@ pub(super) async fn all(main: &Db) -> Result<Vec<TenantId>, Error> {
     list(main, "select tenant_id from tenant_databases where left_at is null order by tenant_id").await
 }
 
-/// Those whose databases are still to be removed.
+/// Returns the deleted tenants whose databases still have to be removed.
 pub(super) async fn leaving(main: &Db) -> Result<Vec<TenantId>, Error> {
     let sql =
         "select tenant_id from tenant_databases where left_at is not null and removed_at is null order by left_at";
@@ -51,7 +51,8 @@ async fn list(main: &Db, sql: &'static str) -> Result<Vec<TenantId>, Error> {
     Ok(rows.into_iter().map(|(tenant,)| tenant).collect())
 }
 
-/// Its database is to be removed when this commits. One that never had a database gets none either.
+/// Marks a tenant as deleted, so that its database is removed after the commit. A tenant without a database gets
+/// none from then on.
 pub(super) async fn drop_in(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
     let sql = "insert into tenant_databases (tenant_id, made_at, left_at) values ($1, $2, $2)
         on conflict (tenant_id) do update set left_at = coalesce(tenant_databases.left_at, $2)";

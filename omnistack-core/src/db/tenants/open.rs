@@ -1,4 +1,4 @@
-//! Those that are open: as many as may be, none closed while it is used.
+//! The pool of open tenant databases. Their number is limited, and none is closed while it is used.
 
 use std::{
     collections::HashMap,
@@ -16,38 +16,39 @@ use crate::{
     identity::TenantId,
 };
 
-/// A tenant's database that is open, or is being opened.
+/// A tenant database that is open or being opened.
 pub(super) struct Home {
     tenant: TenantId,
     db: OnceCell<Db>,
-    /// The one it takes the place of, to be closed first.
+    /// The database that is closed to make room for this one.
     before: Mutex<Option<Arc<Home>>>,
-    /// How many use it.
+    /// Number of current users.
     users: AtomicUsize,
-    /// When it was last asked for, in milliseconds of the clock.
+    /// Time of the last use, in milliseconds of the clock.
     used: AtomicU64,
 }
 
-/// Keeps a home from being closed.
+/// A guard that keeps a database from being closed.
 struct Ticket {
     home: Arc<Home>,
     databases: TenantDatabases,
 }
 
-/// A tenant's database in use: it is not closed.
+/// A tenant database in use. It is not closed while this exists.
 pub(crate) struct Lease {
     db: Db,
     ticket: Ticket,
 }
 
-/// A tenant's database for a moment.
+/// A tenant database that is opened for a short time.
 pub(crate) struct Visit {
     db: Db,
     lease: Option<Lease>,
 }
 
 impl TenantDatabases {
-    /// Closes those nobody has asked for in `TENANT_DATABASE_IDLE`, as the app does by itself; returns how many.
+    /// Closes the databases that have not been used for `TENANT_DATABASE_IDLE`, and returns their number. The app
+    /// calls it regularly.
     pub async fn close_idle(&self) -> usize {
         let before = self.now().saturating_sub(millis(self.0.idle));
         let mut idle = Vec::new();
@@ -71,19 +72,20 @@ impl TenantDatabases {
         }
     }
 
-    /// A tenant's database, opened if it is not, for as long as it is used.
+    /// Opens a tenant's database, if it is not open, and keeps it open while the lease exists. Fails if that
+    /// takes longer than the acquire timeout, or if the tenant was deleted.
     pub(crate) async fn lease(&self, tenant: TenantId) -> Result<Lease, Error> {
         let within = self.0.database.acquire_timeout;
         let leased = tokio::time::timeout(within, self.open_for(tenant)).await;
         let leased = leased.unwrap_or_else(|_| {
-            let text = "did not open in time; is it up, and TENANT_DATABASES_OPEN enough for those in use at once?";
+            let text = "did not open in time; check that the server is up and TENANT_DATABASES_OPEN is high enough";
             Err(unavailable(tenant, text))
         });
         self.note(tenant, leased.as_ref().err());
         leased
     }
 
-    /// Remembers whether it could be used.
+    /// Records whether a tenant's database could be used.
     fn note(&self, tenant: TenantId, error: Option<&Error>) {
         let mut away = lock(&self.0.away);
         match error {
@@ -105,18 +107,19 @@ impl TenantDatabases {
         if let Some(db) = ticket.home.db.get().cloned() {
             return Ok(Lease { db, ticket });
         }
-        // On its own: migrations go on when who asked has given up. One opens, the others wait for it. On a thread, since the
-        // future of a migration can't change threads.
+        // Runs separately, so that migrations continue if the caller gives up. One task opens the database, and
+        // the other tasks wait for it. It uses a thread of its own, since the future of a migration can't move
+        // between threads.
         let runtime = tokio::runtime::Handle::current();
         let opened = tokio::task::spawn_blocking(move || {
             let home = Arc::clone(&ticket.home);
             let db = runtime.block_on(home.db.get_or_try_init(|| ticket.databases.prepare(&home)))?.clone();
             Ok(Lease { db, ticket })
         });
-        opened.await.map_err(|_| unavailable(tenant, "was not opened, since the app ends"))?
+        opened.await.map_err(|_| unavailable(tenant, "was not opened because the app is shutting down"))?
     }
 
-    /// A place among those that may be open; none while all are in use.
+    /// Reserves a place among the open databases. Returns `None` while all places are in use.
     fn place(&self, tenant: TenantId) -> Option<Ticket> {
         let mut open = self.open();
         let mut before = None;
@@ -127,12 +130,12 @@ impl TenantDatabases {
         }
         let home = open.entry(tenant).or_insert_with(|| Arc::new(Home::new(tenant, before)));
         home.used.store(self.now(), Ordering::SeqCst);
-        // From none only under the lock.
+        // Only increased from zero while the lock is held.
         home.users.fetch_add(1, Ordering::SeqCst);
         Some(Ticket { home: Arc::clone(home), databases: self.clone() })
     }
 
-    /// Opens it; makes it, if the tenant never had one.
+    /// Opens the database and migrates it. Creates it if the tenant never had one.
     async fn prepare(&self, home: &Home) -> Result<Db, Error> {
         let tenant = home.tenant;
         let before = lock(&home.before).take();
@@ -160,7 +163,7 @@ impl TenantDatabases {
         let Err(error) = opened.await else { return Ok(db) };
         db.close().await;
         if !known && error.kind() == ErrorKind::NotFound {
-            // Whoever removed it may have been here before it was made.
+            // The removal of the tenant may have run before the database was created.
             self.0.place.drop(tenant).await?;
         }
         Err(error)
@@ -172,7 +175,8 @@ impl TenantDatabases {
         Ok(Db { pools, observers: Arc::clone(&self.0.main.observers), tenants: None, routed: false })
     }
 
-    /// A tenant's database for a moment, as it is: nothing is migrated and no other is closed for it.
+    /// Opens a tenant's database for a short time, unless it is already open. Does not migrate it and closes no
+    /// other database.
     pub(crate) async fn visit(&self, tenant: TenantId) -> Result<Visit, Error> {
         let open = self.open().get(&tenant).is_some_and(|home| home.db.initialized());
         if open {
@@ -190,7 +194,7 @@ impl TenantDatabases {
         }
     }
 
-    /// Closes it, whoever uses it.
+    /// Closes a tenant's database even if it is in use.
     pub(super) fn forget(&self, tenant: TenantId) {
         lock(&self.0.away).remove(&tenant);
         let home = self.open().remove(&tenant);
@@ -222,7 +226,7 @@ impl Lease {
         &self.db
     }
 
-    /// Told when a transaction has put something there that belongs elsewhere.
+    /// Returns the databases, which are notified when a transaction has written to the tenant's outbox.
     pub(in crate::db) fn databases(&self) -> &TenantDatabases {
         &self.ticket.databases
     }
@@ -247,11 +251,12 @@ impl Visit {
     }
 }
 
-/// One there should be: a new one in its place would be empty.
+/// Converts the error for a database that should exist, but doesn't. It is not created again, since it would be
+/// empty.
 fn missing(tenant: TenantId, error: Error) -> Error {
     match error.kind() {
         ErrorKind::Configuration => {
-            unavailable(tenant, &format!("can't be opened ({error}); restore it, or make it anew if it may be empty"))
+            unavailable(tenant, &format!("can't be opened ({error}); restore it, or create it if it may be empty"))
         }
         _ => error,
     }

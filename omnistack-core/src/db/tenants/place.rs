@@ -1,4 +1,4 @@
-//! Where tenants' databases are, and how one is made and removed.
+//! URLs of tenant databases, and their creation and removal.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use crate::{
     identity::TenantId,
 };
 
-/// Stands for the tenant's id, 32 hex digits.
+/// Placeholder for the tenant's id, 32 hex digits.
 const TENANT: &str = "{tenant}";
 
-/// Bytes of a database's name in PostgreSQL.
-const LONGEST_NAME: usize = 63;
+/// Most bytes of the name of a PostgreSQL database.
+const MAX_DATABASE_NAME_BYTES: usize = 63;
 
 pub(super) struct Place {
     url: SecretString,
-    /// Of who makes and removes databases. In SQLite they are files.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a database that is a file needs nobody"))]
+    /// URL for creating and removing databases. SQLite databases are files and need none.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite databases are files"))]
     admin: SecretString,
     dialect: Dialect,
 }
 
 impl Place {
-    /// None where tenants share one database.
+    /// Creates the provisioner. Returns `None` if tenants share one database.
     pub(super) fn new(
         dialect: Dialect,
         own: &DbSettings,
@@ -38,21 +38,22 @@ impl Place {
             Dialect::Sqlite => text.starts_with("sqlite:"),
         };
         if !same {
-            return Err(Error::configuration("TENANT_DATABASE_URL and DATABASE_URL are of one kind"));
+            return Err(Error::configuration("TENANT_DATABASE_URL and DATABASE_URL must be of the same kind"));
         }
         let database =
             text.split('?').next().and_then(|text| text.rsplit_once(['/', ':'])).map_or("", |(_, name)| name);
         if !database.contains(TENANT) || text.contains("mode=memory") {
             return Err(Error::configuration(
-                "the database TENANT_DATABASE_URL names has `{tenant}` in its name: postgres://…/app_{tenant} or \
+                "the name of the database in TENANT_DATABASE_URL must have `{tenant}`: postgres://…/app_{tenant} or \
                  sqlite:data/tenants/{tenant}.db",
             ));
         }
-        // PostgreSQL cuts longer names short, so that two would be one.
+        // PostgreSQL truncates longer names, so that two databases would have the same name.
         let name = database.replace(TENANT, &"0".repeat(32));
-        if dialect == Dialect::Postgres && name.len() > LONGEST_NAME {
+        if dialect == Dialect::Postgres && name.len() > MAX_DATABASE_NAME_BYTES {
             let text = format!(
-                "the name in TENANT_DATABASE_URL has {} bytes with an id; PostgreSQL has {LONGEST_NAME}",
+                "the name in TENANT_DATABASE_URL has {} bytes with a tenant's id; at most \
+                 {MAX_DATABASE_NAME_BYTES} are allowed",
                 name.len()
             );
             return Err(Error::configuration(text));
@@ -61,7 +62,7 @@ impl Place {
         Ok(Some(Self { url, admin, dialect }))
     }
 
-    /// A tenant's.
+    /// Returns the URL of a tenant's database.
     pub(super) fn url(&self, tenant: TenantId) -> SecretString {
         self.url.expose_secret().replace(TENANT, &tenant.uuid().simple().to_string()).into()
     }
@@ -70,7 +71,7 @@ impl Place {
         crate::db::settings::without_password(self.url.expose_secret())
     }
 
-    /// Makes an empty one; one that is there already, of somebody who came to no end with it, will do.
+    /// Creates an empty database. Uses an existing one, which an interrupted attempt may have left.
     pub(super) async fn create(&self, tenant: TenantId) -> Result<(), Error> {
         match self.dialect {
             #[cfg(feature = "postgres")]
@@ -80,7 +81,7 @@ impl Place {
                 let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
                 tokio::fs::create_dir_all(folder).await.map_err(|error| {
                     Error::configuration(format!(
-                        "can't make the folder {} of TENANT_DATABASE_URL: {error}",
+                        "can't create the folder {} of TENANT_DATABASE_URL: {error}",
                         folder.display()
                     ))
                 })
@@ -90,7 +91,7 @@ impl Place {
         }
     }
 
-    /// Refuses a SQLite file that is not there: opening it would make an empty one.
+    /// Fails if the SQLite file does not exist: opening it would create an empty one.
     pub(super) fn exists(&self, tenant: TenantId) -> Result<(), Error> {
         match self.dialect {
             Dialect::Sqlite if !self.file(tenant).is_file() => {
@@ -101,7 +102,7 @@ impl Place {
         }
     }
 
-    /// Removes it, if it is there.
+    /// Removes the database if it exists.
     pub(super) async fn drop(&self, tenant: TenantId) -> Result<(), Error> {
         match self.dialect {
             #[cfg(feature = "postgres")]
@@ -110,7 +111,7 @@ impl Place {
             Dialect::Postgres => Ok(()),
             Dialect::Sqlite => {
                 let file = self.file(tenant);
-                // The file last: as long as it is there, there is something to remove.
+                // The main file is removed last: while it exists, there is something to remove.
                 for end in ["-wal", "-shm", "-journal", ""] {
                     let mut name = file.clone().into_os_string();
                     name.push(end);
@@ -145,14 +146,14 @@ mod postgres {
 
     use crate::db::Error;
 
-    const WITHIN: Duration = Duration::from_secs(60);
+    const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 
     pub(super) async fn create(url: &SecretString, admin: &SecretString) -> Result<(), Error> {
         let wanted: PgConnectOptions = url.expose_secret().parse().map_err(Error::unreadable_url)?;
         let name = wanted.get_database().unwrap_or_default().to_owned();
-        // One an administrator has made, or that was made a moment ago.
+        // The database may have been created by an administrator or by another process a moment ago.
         let connecting = wanted.clone().disable_statement_logging();
-        if let Ok(Ok(connection)) = tokio::time::timeout(WITHIN, connecting.connect()).await {
+        if let Ok(Ok(connection)) = tokio::time::timeout(ADMIN_TIMEOUT, connecting.connect()).await {
             return Ok(connection.close().await?);
         }
         let sql = format!("create database {} owner {}", quoted(&name), quoted(wanted.get_username()));
@@ -164,8 +165,8 @@ mod postgres {
             }
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
                 Err(Error::configuration(format!(
-                    "the database {name} can't be made ({error}); make it yourself with the owner {}, or set \
-                     TENANT_DATABASE_ADMIN_URL to a role with CREATEDB that may act as that one",
+                    "the database {name} can't be created ({error}); create it with the owner {}, or set \
+                     TENANT_DATABASE_ADMIN_URL to a role with CREATEDB that may act as the owner",
                     wanted.get_username()
                 )))
             }
@@ -186,7 +187,7 @@ mod postgres {
             connection.execute(AssertSqlSafe(sql)).await?;
             connection.close().await
         };
-        tokio::time::timeout(WITHIN, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        tokio::time::timeout(ADMIN_TIMEOUT, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     fn quoted(name: &str) -> String {

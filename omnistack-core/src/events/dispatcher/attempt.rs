@@ -1,4 +1,4 @@
-//! One attempt to deliver, to its end.
+//! One attempt of a delivery.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -16,30 +16,32 @@ use crate::{
     trace::within,
 };
 
-/// What a delivery waits that the database did not let happen.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long a delivery is postponed after an error of the database.
+const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Delivers once and stores how that ended. Nothing the subscriber does can end the dispatcher.
+/// Makes a delivery once and stores the result. A panic or timeout of the subscriber does not end the dispatcher.
 pub(super) async fn attempt(handler: Handler, claimed: Claimed, store: Store) {
     let span = tracing::info_span!(target: "omnistack::events", "event", subscriber = handler.name, id = %claimed.id,
         key = claimed.key, attempt = claimed.attempt, trace = claimed.trace);
     async {
         let Some(outcome) = deliver(&handler, &claimed, &store).await else { return };
         if let Err(error) = store.not_done(&claimed, &outcome).await {
-            tracing::error!(target: "omnistack::events", %error, "how it ended could not be stored; it is tried again when its lease ends");
+            tracing::error!(target: "omnistack::events", %error,
+                "the result could not be stored; it will be retried after its lease expires");
         }
     }
     .instrument(span)
     .await;
 }
 
-/// What is to be stored; nothing when it succeeded, or is somebody else's by now.
+/// Makes the delivery. Returns the result to store, or `None` if it is stored already or the delivery was taken
+/// over.
 async fn deliver(handler: &Handler, claimed: &Claimed, store: &Store) -> Option<Outcome> {
     let number = claimed.attempt.unsigned_abs();
     if number > handler.max_attempts {
         let error =
-            format!("attempt {} ended without a word: its process crashed, or froze past its lease", number - 1);
-        tracing::error!(target: "omnistack::events", error, "failed for good; its key is held back");
+            format!("attempt {} ended without a result: its process crashed or froze past its lease", number - 1);
+        tracing::error!(target: "omnistack::events", error, "failed permanently; its key is held back");
         return Some(Outcome::Dead { error });
     }
     let mut delivery = Delivery::new(claimed.clone(), store.clone());
@@ -53,28 +55,29 @@ async fn deliver(handler: &Handler, claimed: &Claimed, store: &Store) -> Option<
     let now = store.clock.now().as_micros();
     let error = match (delivery.standing, result) {
         (Standing::Lost, _) => {
-            tracing::warn!(target: "omnistack::events", "is somebody else's by now, or was given up; nothing is acknowledged");
+            tracing::warn!(target: "omnistack::events", "taken over by another process, or skipped; not acknowledged");
             return None;
         }
         (Standing::Handled, _) => match delivery.acknowledge().await {
             Ok(()) => return None,
             Err(error) => {
-                tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will be tried again");
-                return Some(Outcome::Again { at: now + micros(PAUSE) });
+                tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will retry");
+                return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) });
             }
         },
-        (Standing::Unknown, _) => return Some(Outcome::Again { at: now + micros(PAUSE) }),
+        (Standing::Unknown, _) => return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) }),
         (Standing::Open, Err(error)) => {
-            // What it wrote is rolled back before anything else is done.
+            // The transaction is rolled back before anything else is done.
             drop(delivery);
             error
         }
         (Standing::Open, Ok(())) => match delivery.commit().await {
             Ok(()) => return None,
-            // Whoever has it by now keeps it: this is stored for the newest lease only.
+            // If another process has taken the delivery over, it keeps it: the result is only stored for the
+            // newest lease.
             Err(error) if error.is_retryable() => {
-                tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will be tried again");
-                return Some(Outcome::Again { at: now + micros(PAUSE) });
+                tracing::warn!(target: "omnistack::events", %error, "could not be acknowledged; will retry");
+                return Some(Outcome::Again { at: now + micros(DATABASE_RETRY_DELAY) });
             }
             Err(error) => JobError::retry(error),
         },
@@ -88,11 +91,11 @@ fn judge(error: &JobError, handler: &Handler, claimed: &Claimed, now: i64) -> Ou
         Kind::Snooze(pause) => Outcome::Again { at: now.saturating_add(micros(pause)) },
         Kind::Retry if number < handler.max_attempts => {
             let wait = wait(handler.backoff, number, claimed.id.uuid().as_u128());
-            tracing::warn!(target: "omnistack::events", %error, ?wait, "failed; will be tried again");
+            tracing::warn!(target: "omnistack::events", %error, ?wait, "failed; will retry");
             Outcome::Retry { at: now.saturating_add(micros(wait)), error: storable(error) }
         }
         Kind::Retry | Kind::Fatal => {
-            tracing::error!(target: "omnistack::events", %error, "failed for good; its key is held back");
+            tracing::error!(target: "omnistack::events", %error, "failed permanently; its key is held back");
             Outcome::Dead { error: storable(error) }
         }
     }

@@ -1,27 +1,27 @@
-//! Changing deliveries' fate by hand.
+//! Changes of deliveries by operators: retry and skip.
 
 use super::{DeliveryFilter, DeliveryState, Store};
 use crate::db::{Args, Dialect, Error};
 
-/// Deliveries changed in one transaction at most.
-const AT_ONCE: i64 = 500;
+/// Most deliveries changed in one transaction.
+const MAX_DELIVERIES_PER_TRANSACTION: i64 = 500;
 
-/// Lets a lane be looked at, if the delivery changed was its first: another one may be under way.
+/// Makes a lane due if the changed delivery was its first. Otherwise another delivery may be running.
 const OPEN: &str = "update event_lanes set run_at = $4 where subscriber = $1 and key = $2 and not exists (
     select 1 from event_deliveries as other where other.subscriber = $1 and other.key = $2
     and other.state in ('waiting', 'dead') and other.seq < $3)";
 
 impl Store {
-    /// Makes dead letters wait again, with all their attempts before them.
+    /// Makes dead letters wait again, with all their attempts.
     pub(in crate::events) async fn retry(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
         if filter.state.is_some_and(|state| state != DeliveryState::Dead) {
             return Ok(0);
         }
-        // The time is bound all the same: `each` binds it for every change.
+        // Uses the time only because `each` binds it for every change.
         self.each(filter, "dead", "state = 'waiting', attempt = 0, ended_at = case when $1 < 0 then $1 end").await
     }
 
-    /// Gives up dead letters and deliveries that wait.
+    /// Skips dead letters and waiting deliveries.
     pub(in crate::events) async fn skip(&self, filter: &DeliveryFilter) -> Result<u64, Error> {
         let mut all = 0;
         for state in [DeliveryState::Dead, DeliveryState::Waiting] {
@@ -32,7 +32,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Changes deliveries in a state that match, some at a time, the first first.
+    /// Changes deliveries in a state that match, oldest first, in several transactions.
     async fn each(&self, filter: &DeliveryFilter, state: &str, set: &str) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
@@ -41,8 +41,8 @@ impl Store {
             let mut args = Args::new(self.db.dialect());
             args.push(now);
             let condition = filter.sql(&mut args);
-            let limit = args.push(AT_ONCE);
-            // Waits for a delivery that is just being acknowledged; then it is over, and left alone.
+            let limit = args.push(MAX_DELIVERIES_PER_TRANSACTION);
+            // Waits for a delivery that is being acknowledged. It is then finished and not changed.
             let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
             let sql = format!(
                 "update event_deliveries set {set} where (seq, subscriber) in (select seq, subscriber
@@ -59,7 +59,7 @@ impl Store {
             }
             tx.commit().await?;
             all += u64::try_from(changed.len()).unwrap_or(0);
-            if i64::try_from(changed.len()).unwrap_or(i64::MAX) < AT_ONCE {
+            if i64::try_from(changed.len()).unwrap_or(i64::MAX) < MAX_DELIVERIES_PER_TRANSACTION {
                 return Ok(all);
             }
         }

@@ -1,4 +1,4 @@
-//! Dispatchers take what is due.
+//! Claims of deliveries by dispatchers.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,10 +13,11 @@ use crate::{
     trace::TraceContext,
 };
 
-/// A lane that had nothing to deliver, while somebody is about to publish or to finish, is looked at again after this long.
-const AGAIN: Duration = Duration::from_millis(50);
+/// Delay before a lane without a due delivery is checked again, while another transaction is publishing to it or
+/// finishing its delivery.
+const RECHECK_DELAY: Duration = Duration::from_millis(50);
 
-/// A delivery to be made, with its event.
+/// A claimed delivery with its event.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(in crate::events) struct Claimed {
     pub(in crate::events) seq: i64,
@@ -33,13 +34,13 @@ pub(in crate::events) struct Claimed {
 }
 
 impl Claimed {
-    /// The trace the event was published in.
+    /// Returns the trace the event was published in.
     pub(in crate::events) fn trace(&self) -> Option<TraceContext> {
         TraceContext::stored(self.trace.as_deref()?, self.trace_state.as_deref())
     }
 }
 
-/// When each subscriber's next lane may be looked at.
+/// Returns when the next lane of each subscriber is due.
 const NEXT: Sql = Sql {
     postgres: "select name, (select min(run_at) from event_lanes where subscriber = name)
 from json_array_elements_text($1::json) as name",
@@ -54,8 +55,8 @@ update event_lanes as lanes set run_at = $4 from due where lanes.subscriber = $1
     select key from event_lanes where subscriber = $1 and run_at <= $2 order by run_at limit $3) returning key",
 };
 
-/// The first delivery of each lane that is not over. One that is locked is being finished right now, by somebody whose lease is
-/// over, and is left alone.
+/// Claims the first unfinished delivery of each lane. A locked delivery is skipped: a dispatcher whose lease has
+/// expired is finishing it.
 const HEADS: Sql = Sql {
     postgres: "with heads as materialized (
     select (select min(seq) from event_deliveries
@@ -80,7 +81,7 @@ returning seq, (select id from events where events.seq = event_deliveries.seq) a
     (select published_at from events where events.seq = event_deliveries.seq) as published_at",
 };
 
-/// Keys nobody is publishing with, locked.
+/// Returns the keys that no other transaction is publishing with, and locks them.
 const QUIET: &str = "select key from (
     select value ->> 'key' as key, pg_try_advisory_xact_lock((value ->> 'lock')::bigint) as mine
     from json_array_elements($1::json) as value offset 0) as keys where mine";
@@ -103,17 +104,17 @@ const LOOK_AGAIN: Sql = Sql {
     sqlite: "update event_lanes set run_at = $3 where subscriber = $1 and key in (select value from json_each($2))",
 };
 
-/// What one claim found.
+/// The result of a claim.
 #[derive(Debug)]
 pub(in crate::events) struct Found {
     pub(in crate::events) claimed: Vec<Claimed>,
-    /// Lanes that were due.
+    /// Number of lanes that were due.
     pub(in crate::events) lanes: usize,
-    /// How soon one of them is to be looked at again.
+    /// Delay before one of the lanes must be checked again.
     pub(in crate::events) again: Option<Duration>,
 }
 
-/// What one claim takes.
+/// The parameters of a claim.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::events) struct Claim<'a> {
     pub(in crate::events) subscriber: &'a str,
@@ -123,16 +124,16 @@ pub(in crate::events) struct Claim<'a> {
 }
 
 impl Store {
-    /// When each of these subscribers may have something to do, of those that have something.
+    /// Returns when the next lane of each of these subscribers is due. Subscribers without lanes are left out.
     pub(in crate::events) async fn next(&self, names: &str) -> Result<Vec<(String, i64)>, Error> {
         let next: Vec<(String, Option<i64>)> = self.db.query(NEXT).bind(names.to_owned()).fetch_all().await?;
         Ok(next.into_iter().filter_map(|(name, next)| Some((name, next?))).collect())
     }
 
-    /// Leases lanes that are due and gives the first delivery of each.
+    /// Leases lanes that are due and returns the first delivery of each.
     pub(in crate::events) async fn claim(&self, claim: Claim<'_>) -> Result<Found, Error> {
         let now = self.clock.now();
-        let (until, again) = (now + claim.lease, now + AGAIN);
+        let (until, again) = (now + claim.lease, now + RECHECK_DELAY);
         let mut tx = self.db.begin().await?;
         let lanes = tx.query(LEASE_LANES).bind(claim.subscriber.to_owned()).bind(now.as_micros());
         let lanes = lanes.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX)).bind(until.as_micros());
@@ -148,11 +149,12 @@ impl Store {
         let empty: Vec<_> = keys.iter().map(String::as_str).filter(|key| !found.contains(key)).collect();
         let removed = empty.is_empty() || remove(&mut tx, claim, empty, again.as_micros()).await?;
         tx.commit().await?;
-        Ok(Found { claimed, lanes: keys.len(), again: (!removed).then_some(AGAIN) })
+        Ok(Found { claimed, lanes: keys.len(), again: (!removed).then_some(RECHECK_DELAY) })
     }
 }
 
-/// Removes lanes that have nothing to deliver, unless somebody is just publishing; says whether all are gone.
+/// Removes lanes without deliveries, unless another transaction is publishing to them. Returns whether all were
+/// removed.
 async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64) -> Result<bool, Error> {
     #[derive(Serialize)]
     struct Key<'a> {
@@ -166,7 +168,7 @@ async fn remove(tx: &mut Tx, claim: Claim<'_>, mut empty: Vec<&str>, again: i64)
     } else {
         json(&empty)
     };
-    // Looks with the locks held: what others have published until then is there to be seen.
+    // Runs with the locks held: deliveries committed before are visible.
     let removed: Vec<(String,)> = tx.query(REMOVE).bind(claim.subscriber.to_owned()).bind(quiet).fetch_all().await?;
     empty.retain(|key| !removed.iter().any(|(gone,)| gone == key));
     if !empty.is_empty() {

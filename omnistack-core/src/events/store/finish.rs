@@ -1,4 +1,4 @@
-//! Deliveries end.
+//! Results of deliveries.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use crate::{
     jobs::json,
 };
 
-/// Rows one statement touches at most, so that nobody waits long for it.
-const AT_ONCE: i64 = 1000;
+/// Most rows that one statement changes, so that no other transaction waits long for it.
+const MAX_ROWS_PER_STATEMENT: i64 = 1000;
 
-/// How an attempt ended that did not succeed.
+/// The result of an attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::events) enum Outcome {
     Retry {
         at: i64,
         error: String,
     },
-    /// Not its fault: the attempt is not counted.
+    /// Not a failure of the subscriber: the attempt is not counted.
     Again {
         at: i64,
     },
@@ -27,7 +27,7 @@ pub(in crate::events) enum Outcome {
     },
 }
 
-/// Only for who has the newest lease, and locks the delivery until the transaction ends.
+/// Only if the lease is the newest. Locks the delivery until the transaction ends.
 const DONE: &str = "update event_deliveries set state = 'done', error = null, ended_at = $4
 where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
 
@@ -44,7 +44,8 @@ delete from event_deliveries as the using old where the.seq = old.seq and the.su
     select rowid from event_deliveries where ended_at < $1 order by ended_at limit $2) returning seq",
 };
 
-/// So that of two who forget an event's last deliveries at once, the second finds none left.
+/// Makes concurrent deletions of an event's last deliveries wait for each other, so that the later one also
+/// deletes the event.
 const LOCK_EVENTS: &str =
     "select seq from events where seq in (select json_array_elements_text($1::json)::bigint) order by seq for update";
 
@@ -56,14 +57,15 @@ and not exists (select 1 from event_deliveries where event_deliveries.seq = even
 };
 
 impl Store {
-    /// Acknowledges a delivery within a transaction; false when somebody else has it by now, or it was given up.
+    /// Acknowledges a delivery within a transaction. Returns `false` if another process has taken it over or it
+    /// was skipped.
     pub(in crate::events) async fn done(&self, tx: &mut Tx, delivery: &Claimed) -> Result<bool, Error> {
         let now = self.clock.now().as_micros();
         let done = tx.query(DONE).bind(delivery.seq).bind(delivery.subscriber.clone()).bind(delivery.lease).bind(now);
         Ok(done.execute().await? == 1)
     }
 
-    /// Whether nobody else has it by now, and it was not given up.
+    /// Returns whether the delivery is still leased by this attempt and was not skipped.
     pub(in crate::events) async fn holds(&self, delivery: &Claimed) -> Result<bool, Error> {
         let sql = "select seq from event_deliveries
             where seq = $1 and subscriber = $2 and lease = $3 and state = 'waiting'";
@@ -71,7 +73,7 @@ impl Store {
         Ok(held.fetch_optional::<(i64,)>().await?.is_some())
     }
 
-    /// Lets the next delivery of its key be made once this transaction commits.
+    /// Makes the next delivery of the key due when this transaction commits.
     pub(in crate::events) async fn free(&self, tx: &mut Tx, delivery: &Claimed) -> Result<(), Error> {
         self.look_at(tx, delivery, Some(self.clock.now().as_micros())).await
     }
@@ -81,7 +83,7 @@ impl Store {
         lane.execute().await.map(drop)
     }
 
-    /// Stores how an attempt ended; nothing when somebody else has the delivery by now.
+    /// Stores the result of an attempt, unless another process has taken over the delivery.
     pub(in crate::events) async fn not_done(&self, delivery: &Claimed, outcome: &Outcome) -> Result<(), Error> {
         let (state, error, back, at) = match outcome {
             Outcome::Retry { at, error } => ("waiting", Some(error.clone()), 0, Some(*at)),
@@ -96,13 +98,14 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets deliveries that ended longer ago than this, and events that have no other; returns how many deliveries.
+    /// Deletes deliveries that ended longer ago than `keep`, and events without other deliveries. Returns the
+    /// number of deliveries.
     pub(in crate::events) async fn forget(&self, keep: Duration) -> Result<u64, Error> {
         let before = self.clock.now().as_micros().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let mut all = 0;
         loop {
             let mut tx = self.db.begin().await?;
-            let old: Vec<(i64,)> = tx.query(FORGET).bind(before).bind(AT_ONCE).fetch_all().await?;
+            let old: Vec<(i64,)> = tx.query(FORGET).bind(before).bind(MAX_ROWS_PER_STATEMENT).fetch_all().await?;
             let forgotten = i64::try_from(old.len()).unwrap_or(i64::MAX);
             if forgotten > 0 {
                 let events = json(&old.into_iter().map(|(seq,)| seq).collect::<Vec<_>>());
@@ -113,7 +116,7 @@ impl Store {
             }
             tx.commit().await?;
             all += forgotten.unsigned_abs();
-            if forgotten < AT_ONCE {
+            if forgotten < MAX_ROWS_PER_STATEMENT {
                 return Ok(all);
             }
         }

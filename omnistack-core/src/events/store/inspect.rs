@@ -1,4 +1,4 @@
-//! Looking at deliveries.
+//! Queries about deliveries.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -13,25 +13,25 @@ use crate::{
     identity::TenantId,
 };
 
-/// Where a delivery is in its life.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
-    /// Not made yet, or being made.
+    /// Not finished yet.
     Waiting,
-    /// A dead letter: failed for good, and holds back what comes after it in its key.
+    /// A dead letter: failed permanently. It holds back later deliveries of its key.
     Dead,
-    /// Made.
+    /// Acknowledged.
     Done,
-    /// Given up by hand.
+    /// Skipped by an operator or the app.
     Skipped,
 }
 
 impl DeliveryState {
-    /// Every state, in the order of a life.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Waiting, Self::Dead, Self::Done, Self::Skipped];
 
-    /// As in JSON.
+    /// Returns the name of the state as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -46,38 +46,38 @@ impl DeliveryState {
     }
 }
 
-/// One event for one subscriber, as it is now.
+/// The current state of the delivery of one event to one subscriber.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeliveryInfo {
-    /// The event.
+    /// Id of the event.
     pub id: EventId,
-    /// Its place in the order.
+    /// Sequence number of the event. It increases within a key.
     pub sequence: i64,
-    /// Its kind.
+    /// Name of the event.
     pub event: String,
-    /// What it is about.
+    /// Key of the event.
     pub key: String,
-    /// What it says, as JSON.
+    /// Payload of the event, as JSON.
     #[schema(value_type = Object)]
     pub payload: serde_json::Value,
-    /// The tenant it belongs to.
+    /// Tenant of the event.
     #[schema(required)]
     pub tenant: Option<TenantId>,
-    /// The trace it belongs to.
+    /// Trace of the event, as a W3C `traceparent`.
     #[schema(required)]
     pub trace: Option<String>,
-    /// When it was published.
+    /// When the event was published.
     pub published_at: Timestamp,
-    /// Who is to be told.
+    /// Name of the subscriber.
     pub subscriber: String,
-    /// Where the delivery is in its life.
+    /// State of the delivery.
     pub state: DeliveryState,
-    /// Attempts begun.
+    /// Number of attempts that have started.
     pub attempt: u32,
-    /// Why the last failed attempt did.
+    /// The error of the last failed attempt.
     #[schema(required)]
     pub error: Option<String>,
-    /// When it was over.
+    /// When the delivery was finished or skipped.
     #[schema(required)]
     pub ended_at: Option<Timestamp>,
 }
@@ -119,59 +119,60 @@ impl From<Stored> for DeliveryInfo {
     }
 }
 
-/// How a subscriber stands.
+/// The state of a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SubscriberInfo {
-    /// Its name.
+    /// Name of the subscriber.
     pub subscriber: String,
-    /// Deliveries by state, of each state counted up to 10,000.
+    /// Number of deliveries by state; each is counted up to 10,000.
     pub deliveries: BTreeMap<DeliveryState, u64>,
-    /// When the oldest event was published that it has still to be told.
+    /// When the oldest event with an unfinished delivery to the subscriber was published.
     #[schema(required)]
     pub behind_since: Option<Timestamp>,
 }
 
-/// Which deliveries are meant. Empty, it means all.
+/// A filter of deliveries. A delivery matches if it matches all fields that are set; an empty filter matches all
+/// deliveries.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
-    /// Of this event.
+    /// Id of the event.
     pub id: Option<EventId>,
-    /// For this subscriber.
+    /// Name of the subscriber.
     pub subscriber: Option<String>,
-    /// With this key.
+    /// Key of the event.
     pub key: Option<String>,
-    /// In this state.
+    /// State of the delivery.
     pub state: Option<DeliveryState>,
 }
 
 impl DeliveryFilter {
-    /// All for a subscriber.
+    /// Creates a filter that matches all deliveries to a subscriber.
     pub fn subscriber(name: impl Into<String>) -> Self {
         Self { subscriber: Some(name.into()), ..Self::default() }
     }
 
-    /// Of this event.
+    /// Limits the filter to an event.
     #[must_use]
     pub fn id(mut self, event: EventId) -> Self {
         self.id = Some(event);
         self
     }
 
-    /// With this key.
+    /// Limits the filter to a key.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// In this state.
+    /// Limits the filter to a state.
     #[must_use]
     pub fn state(mut self, state: DeliveryState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// As conditions on `the`, each after an `and`.
+    /// Returns conditions on `the`, each preceded by `and`, and binds their values.
     pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
         if let Some(id) = self.id {
@@ -190,10 +191,10 @@ impl DeliveryFilter {
     }
 }
 
-/// How many deliveries of one subscriber and state are counted.
+/// Most deliveries that are counted for one subscriber and state.
 const MAX_COUNTED_DELIVERIES: i64 = 10_000;
 
-/// One step of an index for each subscriber, and a bounded count for each of its states.
+/// Reads one entry of an index for each subscriber, and a limited count for each of its states.
 const COUNTS: &str = "with recursive subscribers (subscriber) as (
     select min(subscriber) from event_deliveries
     union all
@@ -207,7 +208,7 @@ select subscriber, state, (select count(*) from (select 1 from event_deliveries 
 from subscribers cross join states where subscriber is not null order by subscriber, state";
 
 impl Store {
-    /// The newest deliveries that match, before one.
+    /// Returns the newest deliveries that match, before a sequence and subscriber.
     pub(in crate::events) async fn list(
         &self,
         filter: &DeliveryFilter,
@@ -228,7 +229,7 @@ impl Store {
         let newest = if filter.subscriber.is_none() || filter.state.is_some() {
             newest(&condition)
         } else {
-            // The newest of each state are read from an index, and of those the newest.
+            // Reads the newest deliveries of each state from an index, and sorts them.
             let states = DeliveryState::ALL.map(DeliveryState::as_str).map(|state| {
                 format!("select * from ({}) as {state}", newest(&format!("{condition} and the.state = '{state}'")))
             });
@@ -243,7 +244,7 @@ impl Store {
         Ok(stored.into_iter().map(DeliveryInfo::from).collect())
     }
 
-    /// Every subscriber that has deliveries, with how many in each state.
+    /// Returns all subscribers that have deliveries, counted by state.
     pub(in crate::events) async fn subscribers(&self) -> Result<Vec<SubscriberInfo>, Error> {
         let counts = self.db.query(COUNTS).bind(MAX_COUNTED_DELIVERIES);
         let counts: Vec<(String, String, i64, Option<i64>)> = counts.fetch_all().await?;

@@ -1,4 +1,4 @@
-//! Events come in.
+//! Inserts of events.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,43 +9,44 @@ use crate::{
     jobs::json,
 };
 
-/// An event's row, in the JSON both databases insert from.
+/// The row of an event, in the JSON that both databases insert from.
 #[derive(Serialize, Deserialize)]
 pub(in crate::events) struct Row {
     pub(in crate::events) id: String,
     pub(in crate::events) key: String,
     pub(in crate::events) payload: String,
-    /// Who publishes with its key, on PostgreSQL.
+    /// Number of the key's lock, on PostgreSQL.
     #[serde(skip)]
     pub(in crate::events) lock: i64,
 }
 
-/// Events of one kind, and who is to get them.
+/// Events of one type, with the subscribers that receive them.
 #[derive(Serialize, Deserialize)]
 pub(in crate::events) struct Publish {
     pub(in crate::events) name: String,
     pub(in crate::events) rows: Vec<Row>,
-    /// JSON: their names.
+    /// JSON array of the subscribers' names.
     pub(in crate::events) subscribers: String,
     pub(in crate::events) trace: Option<String>,
     pub(in crate::events) trace_state: Option<String>,
-    /// Of the transaction it was published in.
+    /// Tenant of the transaction that published the events.
     pub(in crate::events) tenant: Option<TenantId>,
-    /// When it was published.
+    /// When the events were published, in microseconds.
     pub(in crate::events) now: i64,
 }
 
-/// The number of a key's lock. That of another key only by a rare chance, which costs no more than waiting.
+/// Returns the number of a key's lock. Two keys rarely have the same number; they then only wait for each other.
 pub(in crate::events) fn lock(name: &str, key: &str) -> i64 {
     let digest = Sha256::of_list([b"omnistack events".as_slice(), name.as_bytes(), key.as_bytes()]);
     digest.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
-/// Taken one after another, in an order everybody goes by.
+/// Takes the locks one after another, in a fixed order.
 const LOCK: &str = "select pg_advisory_xact_lock(lock)::text
 from (select value::bigint as lock from json_array_elements_text($1::json) as value order by 1 offset 0) as locks";
 
-/// Numbers are drawn under the locks, in the order of the list. Announced when it commits.
+/// Sequence numbers are assigned under the locks, in the order of the list. The channel is notified at the
+/// commit.
 const INSERT: &str = "with stored as (
     insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
     select (value ->> 'id')::uuid, $2, value ->> 'key', value ->> 'payload', $4, $5, $6, $7
@@ -61,7 +62,7 @@ lanes as (
     on conflict (subscriber, key) do nothing returning 1)
 select pg_notify('omnistack_events', '')::text";
 
-/// On SQLite, where the transaction is the only one that writes.
+/// For SQLite, where the transaction is the only one that writes.
 const INSERT_EVENTS: &str = "insert into events (id, name, key, payload, tenant, trace, trace_state, published_at)
 select unhex(value ->> 'id'), $2, value ->> 'key', value ->> 'payload', $3, $4, $5, $6 from json_each($1) where true order by json_each.key
 on conflict (id) do nothing returning seq";
@@ -71,7 +72,8 @@ const INSERT_LANES: &str = "insert into event_lanes (subscriber, key, run_at)
 select distinct subscribers.value, events.key, $3 from json_each($1) as stored, json_each($2) as subscribers, events where seq = stored.value
 on conflict (subscriber, key) do nothing";
 
-/// Nobody else publishes with their keys until this transaction ends. On SQLite it is the only one that writes anyway.
+/// Locks the keys until the transaction ends, so that no other transaction publishes with them. Not needed on
+/// SQLite, where it is the only one that writes.
 pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<(), Error> {
     if tx.dialect() == Dialect::Postgres {
         let mut locks: Vec<i64> = rows.iter().map(|row| row.lock).collect();
@@ -82,7 +84,7 @@ pub(in crate::events) async fn lock_keys(tx: &mut Tx, rows: &[Row]) -> Result<()
     Ok(())
 }
 
-/// Stores events, unless they are there already.
+/// Stores events, unless they exist already.
 pub(in crate::events) async fn publish(tx: &mut Tx, publish: &Publish) -> Result<(), Error> {
     let Publish { name, rows, subscribers, trace, trace_state, tenant, now } = publish;
     let (list, subscribers, tenant, now) = (json(rows), subscribers.clone(), *tenant, *now);

@@ -1,4 +1,4 @@
-//! One attempt, from its lease to its end.
+//! One attempt, from its lease to its result.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     trace::{TraceContext, within},
 };
 
-/// Runs a job once and says how that ended. Nothing it does can end the worker.
+/// Runs a job once and returns the result. A panic or timeout of the job does not end the worker.
 pub(super) async fn attempt(handler: Handler, job: Claimed, store: Store) -> Finished {
     let (clock, trace) = (store.clock.clone(), job.trace());
     let ctx = JobCtx {
@@ -60,18 +60,19 @@ fn judge(error: &JobError, last: bool, wait: impl FnOnce() -> Duration, clock: &
         Kind::Snooze(wait) => Outcome::Snooze { at: at(wait) },
         Kind::Retry if !last => {
             let wait = wait();
-            tracing::warn!(target: "omnistack::jobs", %error, ?wait, "failed; will be tried again");
+            tracing::warn!(target: "omnistack::jobs", %error, ?wait, "failed; will retry");
             Outcome::Retry { at: at(wait), error: storable(error) }
         }
         Kind::Retry | Kind::Fatal => {
-            tracing::error!(target: "omnistack::jobs", %error, "failed for good");
+            tracing::error!(target: "omnistack::jobs", %error, "failed permanently");
             Outcome::Dead { error: storable(error) }
         }
     }
 }
 
-/// What the database keeps of it: PostgreSQL has no NUL in text, and nobody reads more than a page.
+/// Returns the text of an error to store, without NUL, which PostgreSQL can't store, and at most 4,000 characters
+/// long.
 pub(crate) fn storable(error: &JobError) -> String {
-    const LONGEST: usize = 4000;
-    error.to_string().replace('\0', "\u{fffd}").chars().take(LONGEST).collect()
+    const MAX_ERROR_CHARS: usize = 4000;
+    error.to_string().replace('\0', "\u{fffd}").chars().take(MAX_ERROR_CHARS).collect()
 }

@@ -1,4 +1,4 @@
-//! Who has not been heard of.
+//! Detection of stalled leases.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 use crate::jobs::store::Silent;
 
-/// Leases that are over by the clock, or soon will be, and since when this worker has known them as they are.
+/// Leases that have expired or expire soon, with the time since when this worker has seen them unchanged.
 ///
-/// Clocks jump: that a lease is over is believed only when nobody has lengthened it while this process looked on, by a timer
-/// that knows nothing of the time of day. Who lives speaks every third of a lease.
+/// Clocks can jump. So a lease only counts as expired if it was not extended while this process watched it,
+/// measured by a monotonic timer. A live worker extends its leases every third of their duration.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listening(HashMap<Uuid, (i32, i64, Instant)>);
 
 impl Listening {
-    /// Takes note of the leases that end soon; gives back those that have been as they are for this long.
+    /// Records the leases that expire soon. Returns those that have not changed for `patience`.
     pub(super) fn note(&mut self, silent: Vec<Silent>, patience: Duration) -> Vec<Silent> {
         let now = Instant::now();
         let known = std::mem::take(&mut self.0);

@@ -1,4 +1,4 @@
-//! What a worker does by the clock, and when it can't reach the database.
+//! Periodic maintenance of the worker, and its pauses while the database is unavailable.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 use super::{Runner, silent::Listening};
 use crate::{clock::Timestamp, db::Error};
 
-/// How often leases are looked at, and finished jobs forgotten.
-const RESCUE: Duration = Duration::from_secs(5);
-const FORGET: Duration = Duration::from_secs(60);
+/// How often leases are checked, and finished jobs deleted.
+const RESCUE_INTERVAL: Duration = Duration::from_secs(5);
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The worker's round.
+/// The state of the worker's periodic maintenance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upkeep {
-    /// By cron: up to when its ticks are dealt with.
+    /// For each schedule, the moment up to which its ticks are handled.
     crons: Vec<Timestamp>,
     looked: Option<Instant>,
     listening: Listening,
@@ -23,7 +23,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Does what is due; returns what is known for the next round.
+    /// Does the maintenance that is due and returns the state for the next round.
     pub(super) async fn keep(mut self, runner: &Runner) -> Result<Self, Error> {
         let store = &runner.jobs.store;
         if self.crons.len() < runner.crons.len() {
@@ -31,13 +31,14 @@ impl Upkeep {
                 self.crons.push(cron.begin(store).await?);
             }
         }
-        // Healthy leases have two thirds of their time left.
+        // Healthy leases have two thirds of their duration left.
         let half = runner.settings.lease / 2;
-        if is_due(&mut self.looked, RESCUE.min(half)) {
+        if is_due(&mut self.looked, RESCUE_INTERVAL.min(half)) {
             let silent = self.listening.note(store.silent(half).await?, half);
             let rescued = if silent.is_empty() { 0 } else { runner.rescue(&silent).await? };
             if rescued > 0 {
-                tracing::warn!(target: "omnistack::jobs", jobs = rescued, "taken from workers that went silent");
+                tracing::warn!(target: "omnistack::jobs", jobs = rescued,
+                    "taken over from workers that stopped responding");
             }
         }
         store.promote().await?;
@@ -45,7 +46,7 @@ impl Upkeep {
             *since = cron.tick(&runner.jobs, *since).await?;
         }
         self.next = store.next_due().await?;
-        if is_due(&mut self.forgot, FORGET) {
+        if is_due(&mut self.forgot, PURGE_INTERVAL) {
             store.forget(runner.settings.keep_done, runner.settings.keep_dead).await?;
         }
         let now = store.clock.now();
@@ -56,7 +57,7 @@ impl Upkeep {
         Ok(self)
     }
 
-    /// How long until the next round.
+    /// Returns the time until the next round.
     pub(super) fn wait(&self, poll: Duration) -> Duration {
         self.next.map_or(poll, |next| next.clamp(Duration::from_millis(1), poll))
     }
@@ -71,7 +72,7 @@ pub(crate) fn is_due(last: &mut Option<Instant>, every: Duration) -> bool {
     due
 }
 
-/// A database that can't be reached: to be said once, and asked again after pauses that grow to ten seconds.
+/// An outage of the database. It is reported once, and retried after pauses that grow to ten seconds.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble {
     pauses: u32,
@@ -79,7 +80,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// It could not be reached; whether that is news.
+    /// Records a failure. Returns whether it is the first one of the outage.
     pub(crate) fn begin(&mut self) -> bool {
         let news = self.pauses == 0;
         let pause = Duration::from_millis(250) * 2_u32.pow(self.pauses.min(6));
@@ -88,17 +89,17 @@ impl Trouble {
         news
     }
 
-    /// It answered; whether that is news.
+    /// Records a success. Returns whether it ends an outage.
     pub(crate) fn end(&mut self) -> bool {
         std::mem::take(self).pauses > 0
     }
 
-    /// Whether to leave the database alone for now.
+    /// Returns whether the current pause continues.
     pub(crate) fn holds(&self) -> bool {
         self.until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Waits until it is time to ask again.
+    /// Waits until the current pause is over.
     pub(crate) fn over(&self) -> impl Future<Output = ()> + use<> {
         let until = self.until;
         async move {

@@ -1,4 +1,4 @@
-//! One run of the worker: what it runs, and how it ends.
+//! One run of the worker: its running jobs and its shutdown.
 
 mod talk;
 
@@ -22,7 +22,7 @@ use crate::{
         store::{Claimed, Finished, Outcome},
     },
 };
-pub(super) use talk::BATCH;
+pub(super) use talk::MAX_BATCH;
 use talk::{Saying, on};
 
 /// One run of the worker.
@@ -31,13 +31,13 @@ pub(super) struct Worker {
     id: Uuid,
     running: JoinSet<Finished>,
     known: HashMap<Uuid, Running>,
-    /// By lane: jobs running, and whether there may be more to claim.
+    /// For each queue: the number of running jobs, and whether there may be more to claim.
     load: Vec<usize>,
     wanted: Vec<bool>,
-    /// By lane: whether the last claim got all it asked for.
+    /// For each queue: whether the last claim returned as many jobs as requested.
     backlog: Vec<bool>,
     finished: Vec<Finished>,
-    /// Something among those finished can't be stored, and is looked for.
+    /// Whether results are stored one by one, to find the one that can't be stored.
     one_by_one: bool,
     upkeep: Upkeep,
     trouble: Trouble,
@@ -90,7 +90,7 @@ impl Worker {
                 said = on(&mut keeping) => {
                     keeping = None;
                     self.hear(said);
-                    // What it knows of the next time is of no use when it failed.
+                    // After a failure, the next due time is not known.
                     let wait = if self.trouble.holds() { settings.poll } else { self.upkeep.wait(settings.poll) };
                     poll = Instant::now() + wait;
                 }
@@ -134,12 +134,13 @@ impl Worker {
         }
     }
 
-    /// How the next attempt ended, for who keeps the books; none when nothing runs.
+    /// Waits for the next attempt to end and returns its result. Returns `None` if nothing runs.
     pub(super) async fn next_end(&mut self) -> Option<Option<Finished>> {
         self.running.join_next().await.map(Result::ok)
     }
 
-    /// An attempt has ended; without a word if it was stopped, by whoever keeps its books then.
+    /// Records the result of an attempt. A job that was stopped has none; it is recorded by the method that
+    /// stopped it.
     fn ended(&mut self, job: Option<Finished>) {
         let Some(job) = job else { return };
         if let Some(running) = self.known.remove(&job.id.uuid()) {
@@ -148,7 +149,7 @@ impl Worker {
         }
     }
 
-    /// Stops jobs that are cancelled, and those whose lease is another's.
+    /// Stops jobs that were cancelled or taken over by another worker.
     fn stop_lost(&mut self, asked: &[JobId], held: &[(JobId, bool)]) {
         let held: HashMap<_, _> = held.iter().map(|(id, cancel)| (id.uuid(), *cancel)).collect();
         for id in asked {
@@ -166,7 +167,7 @@ impl Worker {
         }
     }
 
-    /// Stops everything and gives it back to other workers.
+    /// Stops all running jobs and releases them for other workers.
     fn give_back_all(&mut self) {
         for (id, running) in std::mem::take(&mut self.known) {
             running.task.abort();
@@ -174,7 +175,8 @@ impl Worker {
             self.finished.push(running.claimed.release(JobId::from_uuid(id), running.lease));
         }
         if !self.finished.is_empty() {
-            tracing::warn!(target: "omnistack::jobs", jobs = self.finished.len(), "given back, since the app ends");
+            tracing::warn!(target: "omnistack::jobs", jobs = self.finished.len(),
+                "released because the app is shutting down");
         }
     }
 }
@@ -187,7 +189,7 @@ struct Running {
     claimed: Released,
 }
 
-/// What is needed to give a job back.
+/// The data needed to release a job.
 #[derive(Clone, Copy)]
 struct Released {
     attempt: i32,
@@ -196,7 +198,7 @@ struct Released {
 }
 
 impl Released {
-    /// Due as it was, its attempt not counted.
+    /// Releases the job with its due time unchanged and its attempt not counted.
     fn release(self, id: JobId, lease: i32) -> Finished {
         let outcome = Outcome::Snooze { at: self.run_at };
         Finished { id, lease, attempt: self.attempt, batch: self.batch, outcome }

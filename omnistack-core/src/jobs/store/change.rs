@@ -1,4 +1,4 @@
-//! Changing jobs' fate by hand.
+//! Changes of jobs by operators: pause, retry, cancel, delete.
 
 use uuid::Uuid;
 
@@ -9,8 +9,8 @@ use crate::{
     jobs::{BatchId, JobId},
 };
 
-/// Jobs one call changes at most in one transaction.
-const AT_ONCE: i64 = 500;
+/// Most jobs changed in one transaction.
+const MAX_JOBS_PER_TRANSACTION: i64 = 500;
 
 const FAILURES: Sql = Sql {
     postgres: "delete from job_failures using json_array_elements_text($1::json) as gone(id) where job = gone.id::uuid",
@@ -24,7 +24,8 @@ impl Store {
         self.db.query(sql).bind(queue.to_owned()).bind(paused).execute().await.map(drop)
     }
 
-    /// Makes dead and cancelled jobs that match ready, with one attempt more than they have had; scheduled ones due at once.
+    /// Makes dead and cancelled jobs that match ready, with at least one attempt left, and scheduled jobs due
+    /// now.
     pub(in crate::jobs) async fn retry(&self, filter: &JobFilter) -> Result<u64, Error> {
         let set = "state = 'ready', rank = $1 + (rank - run_at), run_at = $1, finished_at = null,
             max_attempts = case when attempt >= max_attempts then attempt + 1 else max_attempts end";
@@ -32,7 +33,7 @@ impl Store {
         Ok(finished + self.each(filter, &["scheduled"], set, 0).await?)
     }
 
-    /// Gives up jobs that match: those that wait at once, those that run as soon as their worker hears of it.
+    /// Cancels jobs that match: waiting jobs at once, running jobs at the next heartbeat of their worker.
     pub(in crate::jobs) async fn cancel(&self, filter: &JobFilter) -> Result<u64, Error> {
         let waiting = self.each(
             filter,
@@ -41,14 +42,14 @@ impl Store {
             1,
         );
         let waiting = waiting.await?;
-        // The time is bound all the same: `each` binds it for every change.
+        // Uses the time only because `each` binds it for every change.
         let running = self.each(filter, &["running"], "cancel = ($1 > 0)", 0).await?;
         Ok(waiting + running)
     }
 
-    /// Deletes finished jobs that match, dead letters too, with their failures; some at a time.
+    /// Deletes finished jobs that match, including dead letters, and their failures, in several transactions.
     pub(in crate::jobs) async fn discard(&self, filter: &JobFilter) -> Result<u64, Error> {
-        // Of those there are now, so that it ends while others come in.
+        // Only jobs that exist now, so that it ends even if more jobs are added meanwhile.
         let newest = self.db.query("select id from jobs order by id desc limit 1").fetch_optional().await?;
         let Some((newest,)) = newest else { return Ok(0) };
         let mut all = 0;
@@ -65,7 +66,7 @@ impl Store {
         Ok(all)
     }
 
-    /// The last one deleted, and how many; none when there was none.
+    /// Deletes some jobs. Returns the last id and the number of deleted jobs, or `None` if there were none.
     async fn discard_some(
         &self,
         filter: &JobFilter,
@@ -75,7 +76,7 @@ impl Store {
     ) -> Result<Option<(JobId, u64)>, Error> {
         let mut args = Args::new(self.db.dialect());
         let condition = filter.sql(&mut args);
-        let (from, to, limit) = (args.push(after), args.push(newest), args.push(AT_ONCE));
+        let (from, to, limit) = (args.push(after), args.push(newest), args.push(MAX_JOBS_PER_TRANSACTION));
         let lock = if self.db.dialect() == Dialect::Postgres { " for update" } else { "" };
         let sql = format!(
             "delete from jobs where state = '{state}' and id in (select id from jobs where state = '{state}'{condition}
@@ -90,8 +91,8 @@ impl Store {
         Ok(Some((last, u64::try_from(deleted.len()).unwrap_or(0))))
     }
 
-    /// Changes jobs in these states that match, some at a time. For its batch each ends (1), comes back (-1) or stays what it
-    /// was (0).
+    /// Changes jobs in these states that match, in several transactions. `ends` is the effect on the pending jobs
+    /// of their batch: a job ends (1), is pending again (-1) or does not change (0).
     async fn each(&self, filter: &JobFilter, states: &[&str], set: &str, ends: i32) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
@@ -99,14 +100,14 @@ impl Store {
             if filter.state.is_some_and(|wanted| wanted.as_str() != *state) {
                 continue;
             }
-            // Where a change leaves the state as it was, ids keep it from coming round again.
+            // If a change keeps the state, the ids ensure that no job is changed twice.
             let mut after = Id::from_uuid(Uuid::nil());
             loop {
                 let mut tx = self.db.begin().await?;
                 let mut args = Args::new(self.db.dialect());
                 args.push(now);
                 let condition = filter.sql(&mut args);
-                let (from, limit) = (args.push(after), args.push(AT_ONCE));
+                let (from, limit) = (args.push(after), args.push(MAX_JOBS_PER_TRANSACTION));
                 let select = format!(
                     "select id from jobs where state = '{state}'{condition} and id > ${from} order by id limit ${limit}"
                 );
@@ -115,7 +116,7 @@ impl Store {
                         "update jobs set {set} where id in ({select}{lock}) and state = '{state}' returning id, batch"
                     )
                 };
-                // Waits for a row a worker is just writing: skipped, it would stay as it is.
+                // Waits for rows that a worker is updating. If they were skipped, they would not be changed.
                 let sql = match self.db.dialect() {
                     Dialect::Postgres => pair(" for update"),
                     Dialect::Sqlite => pair(""),

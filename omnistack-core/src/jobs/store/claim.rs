@@ -1,4 +1,4 @@
-//! Workers take jobs.
+//! Claims of jobs by workers.
 
 use std::time::Duration;
 
@@ -37,11 +37,12 @@ impl Claimed {
     }
 }
 
-/// What a worker wants.
+/// The parameters of a claim.
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct Claim<'a> {
     pub(in crate::jobs) queue: &'a str,
-    /// A JSON array of the names it has handlers for: others are left to other versions of the app.
+    /// JSON array of the names the worker has handlers for. Jobs with other names are left for other versions of
+    /// the app.
     pub(in crate::jobs) names: &'a str,
     pub(in crate::jobs) worker: Uuid,
     pub(in crate::jobs) limit: usize,
@@ -67,7 +68,7 @@ returning id, name, payload, attempt, max_attempts, lease, timeout, batch, tenan
 };
 
 impl Store {
-    /// Leases jobs that are due, the first first.
+    /// Leases jobs that are due, ordered by due time and priority.
     pub(in crate::jobs) async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Claimed>, Error> {
         let now = self.clock.now().as_micros();
         let lease = i64::try_from(claim.lease.as_micros()).unwrap_or(i64::MAX);
@@ -103,7 +104,8 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Lengthens leases; gives back those still held, and whether each is asked to stop.
+    /// Extends leases. Returns the jobs that are still leased to the worker, each with whether it is to be
+    /// cancelled.
     pub(in crate::jobs) async fn heartbeat(
         &self,
         held: &[(JobId, i32)],
@@ -129,7 +131,8 @@ where jobs.id = unhex(held.value ->> 'id') and jobs.lease = held.value ->> 'leas
 returning jobs.id, cancel",
 };
 
-/// The queue's row, locked until the transaction ends: one replica at a time takes from a queue with a rate.
+/// Locks the row of a queue until the transaction ends, so that only one replica at a time claims from a queue
+/// with a rate. Returns the time up to which its tokens are used.
 async fn locked(tx: &mut crate::db::Tx, queue: &str) -> Result<i64, Error> {
     let lock = "insert into job_queues (name) values ($1) on conflict (name) do update set name = excluded.name
         returning earned";

@@ -1,4 +1,4 @@
-//! Jobs end: done, tried again, dead, cancelled, or given back.
+//! Results of attempts: done, retried, dead, cancelled or released.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,16 +10,16 @@ use crate::{
     jobs::{BatchId, JobId, draft::Row},
 };
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::jobs) enum Outcome {
     Done,
-    /// Failed, to be tried at this time (microseconds).
+    /// Failed; to be retried at this time (microseconds).
     Retry {
         at: i64,
         error: String,
     },
-    /// Not failed: to be run at this time, the attempt not counted.
+    /// Not failed; to be run at this time (microseconds). The attempt is not counted.
     Snooze {
         at: i64,
     },
@@ -29,7 +29,7 @@ pub(in crate::jobs) enum Outcome {
     Cancelled,
 }
 
-/// The end of one attempt, under one lease.
+/// The result of one attempt under one lease.
 #[derive(Clone, Debug)]
 pub(in crate::jobs) struct Finished {
     pub(in crate::jobs) id: JobId,
@@ -39,19 +39,19 @@ pub(in crate::jobs) struct Finished {
     pub(in crate::jobs) outcome: Outcome,
 }
 
-/// Attempts whose lease was taken by another meanwhile: their ends were not stored.
+/// Jobs that another worker has taken over meanwhile. Their results were not stored.
 pub(in crate::jobs) type Lost = Vec<JobId>;
 
-/// What the statement needs to know of each.
+/// The parameters of one result in the statement.
 #[derive(Serialize)]
 struct End<'a> {
     id: String,
     lease: i32,
     state: &'static str,
-    /// When it is due again, of those that are.
+    /// When the job is due again, if it is.
     run_at: Option<i64>,
     error: Option<&'a str>,
-    /// Attempts given back.
+    /// Number of attempts that are not counted.
     back: i32,
 }
 
@@ -89,10 +89,10 @@ on conflict do nothing",
 };
 
 impl Store {
-    /// Stores how attempts ended, those whose lease still holds; gives back the others.
+    /// Stores the results of attempts whose lease is still valid. Returns the other jobs.
     pub(in crate::jobs) async fn finish(&self, finished: &[Finished]) -> Result<Lost, Error> {
         let now = self.clock.now().as_micros();
-        // The common case needs no transaction of its own: one statement.
+        // The common case is a single statement and needs no transaction.
         if finished.iter().all(|job| job.outcome == Outcome::Done && job.batch.is_none()) {
             let stored = update(self.db.query(FINISH), finished, now).await?;
             return Ok(lost(finished, &stored));
@@ -104,7 +104,7 @@ impl Store {
     }
 }
 
-/// As [`Store::finish`], in a transaction that is open.
+/// Like [`Store::finish`], in an open transaction.
 pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> Result<Lost, Error> {
     #[derive(Serialize)]
     struct Failed<'a> {
@@ -142,20 +142,20 @@ pub(super) async fn finish_in(tx: &mut Tx, finished: &[Finished], now: i64) -> R
     Ok(lost(finished, &stored))
 }
 
-/// Counts jobs of a batch that have ended; the last enqueues what comes after it.
+/// Counts jobs of a batch that have ended. Enqueues the callback after the last one.
 pub(super) async fn end_in_batch(tx: &mut Tx, batch: BatchId, ended: i32, failed: i32, now: i64) -> Result<(), Error> {
     let count =
         "update job_batches set pending = pending - $2, failed = failed + $3 where id = $1 returning pending, callback";
     let left: Option<(i32, Option<String>)> =
         tx.query(count).bind(batch).bind(ended).bind(failed).fetch_optional().await?;
     let Some((0, Some(callback))) = left else { return Ok(()) };
-    // Once, even when a member is retried by hand and ends again.
+    // Only once, even if a job of the batch is retried by an operator and ends again.
     tx.query("update job_batches set callback = null where id = $1").bind(batch).execute().await?;
     let row: Result<Row, _> = serde_json::from_str(&callback);
     match row {
         Ok(row) => _ = super::insert(tx, &[row.due(crate::clock::Timestamp::from_micros(now))], now).await?,
         Err(error) => {
-            tracing::error!(target: "omnistack::jobs", %batch, %error, "the callback of a batch can't be read");
+            tracing::error!(target: "omnistack::jobs", %batch, %error, "the callback of a batch can't be parsed");
         }
     }
     Ok(())

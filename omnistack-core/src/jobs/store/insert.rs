@@ -1,4 +1,4 @@
-//! Jobs come in.
+//! Inserts of jobs.
 
 use std::collections::HashSet;
 
@@ -8,8 +8,8 @@ use crate::{
     jobs::{Enqueued, JobId, draft::Row},
 };
 
-/// One statement for any number of jobs. On PostgreSQL it announces each queue that got a ready one, when it commits, on the
-/// channel the workers listen to.
+/// One statement for any number of jobs. On PostgreSQL it notifies the channel of the workers, when it commits,
+/// of each queue that has a new ready job.
 const INSERT: Sql = Sql {
     postgres: "with inserted as (
     insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, timeout, unique_key, unique_until,
@@ -34,13 +34,13 @@ on conflict do nothing
 returning id, null",
 };
 
-/// A finished job keeps its key until its window is over.
+/// Frees the key of a finished job whose window is over.
 const FREE_KEY: &str = "update jobs set unique_key = null where name = $1 and unique_key = $2
     and state in ('done', 'dead', 'cancelled') and (unique_until is null or unique_until <= $3)";
 
 const HOLDER: &str = "select id from jobs where name = $1 and unique_key = $2";
 
-/// Inserts jobs that come from a tenant's database, unless they have come before, or while others have their keys.
+/// Inserts jobs from a tenant database, unless they were inserted before or their unique keys are in use.
 pub(in crate::jobs) async fn carry(tx: &mut Tx, rows: &[Row], now: i64) -> Result<(), Error> {
     for (row, key) in rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key))) {
         tx.query(FREE_KEY).bind(row.name.clone()).bind(key.clone()).bind(now).execute().await?;
@@ -48,7 +48,7 @@ pub(in crate::jobs) async fn carry(tx: &mut Tx, rows: &[Row], now: i64) -> Resul
     tx.query(INSERT).bind(super::json(&rows)).execute().await.map(drop)
 }
 
-/// Inserts jobs; one whose unique key is taken gives back the id of the job that has it.
+/// Inserts jobs. For a job whose unique key is in use, returns the id of the existing job.
 pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Result<Vec<Enqueued>, Error> {
     let keyed = || rows.iter().filter_map(|row| row.unique_key.as_ref().map(|key| (row, key)));
     for (row, key) in keyed() {
@@ -68,7 +68,7 @@ pub(in crate::jobs) async fn insert(tx: &mut Tx, rows: &[Row], now: i64) -> Resu
                 let holder = tx.query(HOLDER).bind(row.name.clone()).bind(key.clone());
                 let holder: Option<(Id<_>,)> = holder.fetch_optional().await?;
                 let Some((id,)) = holder else {
-                    // It has just finished, so the key is free.
+                    // The existing job has just finished, so the key is free.
                     all.append(&mut Box::pin(insert(tx, std::slice::from_ref(row), now)).await?);
                     continue;
                 };

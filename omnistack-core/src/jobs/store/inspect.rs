@@ -1,4 +1,4 @@
-//! Looking at jobs.
+//! Queries about jobs.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -13,29 +13,29 @@ use crate::{
     jobs::JobId,
 };
 
-/// Where a job is in its life.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Not due yet.
+    /// Waiting for its due time.
     Scheduled,
-    /// Waits for a worker.
+    /// Due and waiting for a worker.
     Ready,
-    /// A worker has it.
+    /// Leased by a worker.
     Running,
-    /// Finished well.
+    /// Finished successfully.
     Done,
-    /// A dead letter: failed for good.
+    /// A dead letter: failed permanently.
     Dead,
-    /// Given up by hand.
+    /// Cancelled by an operator or the app.
     Cancelled,
 }
 
 impl JobState {
-    /// Every state, in the order of a life.
+    /// All states, in the order in which a job reaches them.
     pub const ALL: [Self; 6] = [Self::Scheduled, Self::Ready, Self::Running, Self::Done, Self::Dead, Self::Cancelled];
 
-    /// As in JSON.
+    /// Returns the name of the state as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
@@ -63,51 +63,51 @@ impl std::str::FromStr for JobState {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let state = Self::ALL.into_iter().find(|state| state.as_str() == text);
-        state.ok_or_else(|| format!("`{text}` is none of scheduled, ready, running, done, dead, cancelled"))
+        state.ok_or_else(|| format!("`{text}` is not one of scheduled, ready, running, done, dead, cancelled"))
     }
 }
 
-/// A job, as it is now.
+/// The current state of a job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JobInfo {
-    /// Its id.
+    /// Id of the job.
     pub id: JobId,
-    /// Its kind.
+    /// Name of the job.
     pub name: String,
-    /// Where it waits.
+    /// Queue of the job.
     pub queue: String,
-    /// Where it is in its life.
+    /// State of the job.
     pub state: JobState,
-    /// What it is to do, as JSON.
+    /// Payload of the job, as JSON.
     #[schema(value_type = Object)]
     pub payload: serde_json::Value,
-    /// Attempts begun.
+    /// Number of attempts that have started.
     pub attempt: u32,
-    /// Attempts there are at most.
+    /// Most attempts.
     pub max_attempts: u32,
-    /// Percent done, if it says so.
+    /// Progress in percent, if the job reports it.
     #[schema(required)]
     pub progress: Option<u8>,
-    /// What it says about itself.
+    /// The note last reported by the job.
     #[schema(required)]
     pub note: Option<String>,
-    /// Why the last failed attempt did.
+    /// The error of the last failed attempt.
     #[schema(required)]
     pub error: Option<String>,
-    /// The tenant it works for.
+    /// Tenant of the job.
     #[schema(required)]
     pub tenant: Option<TenantId>,
-    /// The trace it belongs to, as a W3C `traceparent`.
+    /// Trace of the job, as a W3C `traceparent`.
     #[schema(required)]
     pub trace: Option<String>,
-    /// When it is or was due.
+    /// When the job is or was due.
     pub run_at: Timestamp,
-    /// When it was enqueued.
+    /// When the job was enqueued.
     pub created_at: Timestamp,
-    /// When its last attempt began.
+    /// When the last attempt started.
     #[schema(required)]
     pub started_at: Option<Timestamp>,
-    /// When it finished.
+    /// When the job finished.
     #[schema(required)]
     pub finished_at: Option<Timestamp>,
 }
@@ -155,66 +155,66 @@ impl From<Stored> for JobInfo {
     }
 }
 
-/// One failed attempt.
+/// A failed attempt.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FailureInfo {
-    /// Which, counted from 1.
+    /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// When it failed.
+    /// When the attempt failed.
     pub at: Timestamp,
-    /// Why.
+    /// The error of the attempt.
     pub error: String,
 }
 
-/// How a queue stands.
+/// The state of a queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QueueInfo {
-    /// Its name.
+    /// Name of the queue.
     pub queue: String,
-    /// Whether it is paused.
+    /// Whether the queue is paused.
     pub paused: bool,
-    /// Jobs by state, of each state counted up to 10,000.
+    /// Number of jobs by state; each is counted up to 10,000.
     pub jobs: BTreeMap<JobState, u64>,
 }
 
-/// Which jobs are meant. Empty, it means all.
+/// A filter of jobs. A job matches if it matches all fields that are set; an empty filter matches all jobs.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
-    /// In this state.
+    /// State of the jobs.
     pub state: Option<JobState>,
-    /// Of this queue.
+    /// Queue of the jobs.
     pub queue: Option<String>,
-    /// Of this name.
+    /// Name of the jobs.
     pub name: Option<String>,
-    /// Of this tenant.
+    /// Tenant of the jobs.
     pub tenant: Option<TenantId>,
-    /// This one.
+    /// Id of a single job.
     pub id: Option<JobId>,
 }
 
 impl JobFilter {
-    /// In this state.
+    /// Limits the filter to a state.
     #[must_use]
     pub fn state(mut self, state: JobState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// Just this job.
+    /// Creates a filter that matches one job.
     pub fn id(id: JobId) -> Self {
         Self { id: Some(id), ..Self::default() }
     }
 
-    /// Whether an index has what it names together with the state.
+    /// Returns whether an index covers a filtered column together with the state.
     fn is_indexed_by_state(&self) -> bool {
         self.queue.is_some() || self.name.is_some() || self.tenant.is_some()
     }
 
-    /// Adds its conditions, each after an `and`.
+    /// Returns the conditions, each preceded by `and`, and binds their values.
     pub(super) fn sql(&self, args: &mut Args) -> String {
         let mut sql = String::new();
         if let Some(state) = self.state {
-            // In the text, so that the state's own index can be used.
+            // The state is part of the text, so that its own index can be used.
             _ = write!(sql, " and state = '{state}'");
         }
         let mut and = |column: &str, number: usize| _ = write!(sql, " and {column} = ${number}");
@@ -234,10 +234,10 @@ impl JobFilter {
     }
 }
 
-/// How many jobs of one queue and state are counted.
+/// Most jobs that are counted for one queue and state.
 const MAX_COUNTED_JOBS: i64 = 10_000;
 
-/// One step of an index for each queue, and a bounded count for each of its states.
+/// Reads one entry of an index for each queue, and a limited count for each of its states.
 const COUNTS: &str = "with recursive queues (queue) as (
     select min(queue) from jobs
     union all
@@ -252,7 +252,7 @@ const COLUMNS: &str =
     created_at, started_at, finished_at";
 
 impl Store {
-    /// The newest jobs that match, those before `before` when it is given.
+    /// Returns the newest jobs that match; with `before`, only jobs older than that one.
     pub(in crate::jobs) async fn list(
         &self,
         filter: &JobFilter,
@@ -271,7 +271,7 @@ impl Store {
         let sql = if filter.state.is_some() || !filter.is_indexed_by_state() {
             newest(&condition)
         } else {
-            // The newest of each state are read from an index, and of those the newest.
+            // Reads the newest jobs of each state from an index, and sorts them.
             let states = JobState::ALL.map(|state| {
                 format!("select * from ({}) as {state}", newest(&format!("{condition} and state = '{state}'")))
             });
@@ -281,7 +281,7 @@ impl Store {
         Ok(stored.into_iter().map(JobInfo::from).collect())
     }
 
-    /// Its failed attempts, the first first.
+    /// Returns the failed attempts of a job, oldest first.
     pub(in crate::jobs) async fn failures(&self, job: JobId) -> Result<Vec<FailureInfo>, Error> {
         let query = self.db.query("select attempt, at, error from job_failures where job = $1 order by attempt");
         let failures: Vec<(i32, i64, String)> = query.bind(job).fetch_all().await?;
@@ -293,7 +293,7 @@ impl Store {
         Ok(failures.into_iter().map(info).collect())
     }
 
-    /// Counts by queue and state, each up to [`MAX_COUNTED_JOBS`].
+    /// Counts jobs by queue and state, each up to [`MAX_COUNTED_JOBS`].
     pub(in crate::jobs) async fn queues(&self) -> Result<Vec<QueueInfo>, Error> {
         let counts = self.db.query(COUNTS).bind(MAX_COUNTED_JOBS);
         let counts: Vec<(String, String, i64)> = counts.fetch_all().await?;

@@ -1,4 +1,4 @@
-//! What time does to jobs: scheduled ones come due, leases end, finished ones are forgotten.
+//! Maintenance of jobs: scheduled jobs become due, leases expire, finished jobs are deleted.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::{
     jobs::{BatchId, JobId},
 };
 
-/// Rows one statement touches at most, so that nobody waits long for it.
-const AT_ONCE: i64 = 1000;
+/// Most rows that one statement changes, so that no other transaction waits long for it.
+const MAX_ROWS_PER_STATEMENT: i64 = 1000;
 
 const PROMOTE: Sql = Sql {
     postgres: "with due as (
@@ -23,10 +23,10 @@ update jobs set state = 'ready' from due where jobs.id = due.id",
 where id in (select id from jobs where state = 'scheduled' and run_at <= $1 order by run_at limit $2)",
 };
 
-/// Leases that end before a moment.
+/// Selects leases that end before a moment.
 const SILENT: &str = "select id, lease, lease_until from jobs where state = 'running' and lease_until < $1 order by lease_until limit $2";
 
-/// Of those, the ones nobody has lengthened since.
+/// Selects those of the leases that have not been extended since.
 const EXPIRED: Sql = Sql {
     postgres: "select jobs.id, name, jobs.lease, attempt, max_attempts, batch, cancel
 from json_to_recordset($1::json) as silent(id text, lease integer, until bigint)
@@ -39,7 +39,8 @@ where state = 'running' and lease = silent.value ->> 'lease' and lease_until = s
     and lease_until < $2",
 };
 
-/// Of one state, which stands in the text: a value that is bound would keep both databases from using a partial index.
+/// Deletes jobs of one state. The state is part of the text: a bound value would keep both databases from using a
+/// partial index.
 macro_rules! forget {
     ($state:literal) => {
         Sql {
@@ -59,12 +60,12 @@ delete from jobs using old where jobs.id = old.id"
     };
 }
 
-/// A lease that is over, or soon will be.
+/// A lease that has expired or expires soon.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(in crate::jobs) struct Silent {
     pub(in crate::jobs) id: JobId,
     pub(in crate::jobs) lease: i32,
-    /// When it ends, by the clock of its worker.
+    /// When the lease expires, by the clock of its worker.
     #[sqlx(rename = "lease_until")]
     pub(in crate::jobs) until: i64,
 }
@@ -81,20 +82,20 @@ struct Expired {
 }
 
 impl Store {
-    /// Makes scheduled jobs ready whose time has come; returns how many.
+    /// Makes scheduled jobs ready that are due, and returns their number.
     pub(in crate::jobs) async fn promote(&self) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
         loop {
-            let promoted = self.db.query(PROMOTE).bind(now).bind(AT_ONCE).execute().await?;
+            let promoted = self.db.query(PROMOTE).bind(now).bind(MAX_ROWS_PER_STATEMENT).execute().await?;
             all += promoted;
-            if promoted < AT_ONCE.unsigned_abs() {
+            if promoted < MAX_ROWS_PER_STATEMENT.unsigned_abs() {
                 return Ok(all);
             }
         }
     }
 
-    /// How long until the next scheduled job is due.
+    /// Returns the time until the next scheduled job is due, or `None` if there is none.
     pub(in crate::jobs) async fn next_due(&self) -> Result<Option<Duration>, Error> {
         let next = self.db.query("select min(run_at) from jobs where state = 'scheduled'");
         let (next,): (Option<i64>,) = next.fetch_one().await?;
@@ -102,14 +103,14 @@ impl Store {
         Ok(next.map(|next| Duration::from_micros(u64::try_from(next - now).unwrap_or(0))))
     }
 
-    /// Jobs whose leases end within this time, or have ended.
+    /// Returns the jobs whose leases have expired or expire within this time.
     pub(in crate::jobs) async fn silent(&self, within: Duration) -> Result<Vec<Silent>, Error> {
         let until = self.clock.now().as_micros().saturating_add(i64::try_from(within.as_micros()).unwrap_or(i64::MAX));
-        self.db.query(SILENT).bind(until).bind(10 * AT_ONCE).fetch_all().await
+        self.db.query(SILENT).bind(until).bind(10 * MAX_ROWS_PER_STATEMENT).fetch_all().await
     }
 
-    /// Takes jobs from workers that let these leases end: crashed, frozen or cut off. The attempt counts. What has been
-    /// heard of since is left alone.
+    /// Takes over jobs from workers that did not extend these leases because they crashed, froze or lost their
+    /// connection. The attempts count. Leases that were extended since are skipped.
     pub(in crate::jobs) async fn rescue(
         &self,
         silent: &[Silent],
@@ -123,7 +124,7 @@ impl Store {
         }
         let now = self.clock.now().as_micros();
         let mut all = 0;
-        for silent in silent.chunks(usize::try_from(AT_ONCE).unwrap_or(usize::MAX)) {
+        for silent in silent.chunks(usize::try_from(MAX_ROWS_PER_STATEMENT).unwrap_or(usize::MAX)) {
             let named = |silent: &Silent| Named { id: hex(silent.id.uuid()), lease: silent.lease, until: silent.until };
             let named: Vec<_> = silent.iter().map(named).collect();
             let mut tx = self.db.begin().await?;
@@ -138,16 +139,16 @@ impl Store {
         Ok(all)
     }
 
-    /// Forgets finished jobs older than these; returns how many.
+    /// Deletes finished jobs older than these durations, and returns their number.
     pub(in crate::jobs) async fn forget(&self, done: Duration, dead: Duration) -> Result<u64, Error> {
         let now = self.clock.now().as_micros();
         let mut all = 0;
         for (forget, after) in [(forget!("done"), done), (forget!("cancelled"), done), (forget!("dead"), dead)] {
             let before = now.saturating_sub(i64::try_from(after.as_micros()).unwrap_or(i64::MAX));
             loop {
-                let forgotten = self.db.query(forget).bind(before).bind(AT_ONCE).execute().await?;
+                let forgotten = self.db.query(forget).bind(before).bind(MAX_ROWS_PER_STATEMENT).execute().await?;
                 all += forgotten;
-                if forgotten < AT_ONCE.unsigned_abs() {
+                if forgotten < MAX_ROWS_PER_STATEMENT.unsigned_abs() {
                     break;
                 }
             }
@@ -165,7 +166,7 @@ impl Store {
 }
 
 fn judge(job: Expired, now: i64, wait: &impl Fn(&str, u32, JobId) -> Duration) -> Finished {
-    let error = format!("attempt {} ended without a word: its worker crashed, or froze past its lease", job.attempt);
+    let error = format!("attempt {} ended without a result: its worker crashed or froze past its lease", job.attempt);
     let outcome = if job.cancel {
         Outcome::Cancelled
     } else if job.attempt >= job.max_attempts {

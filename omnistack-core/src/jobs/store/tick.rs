@@ -1,4 +1,4 @@
-//! What a job says while it runs, batches that open, and ticks of crons.
+//! Progress of jobs, creation of batches, and ticks of schedules.
 
 use super::Store;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Store {
-    /// What a running job says of itself, under its lease.
+    /// Stores the progress of a running job. Returns `false` if another worker has taken over the job.
     pub(in crate::jobs) async fn progress(
         &self,
         id: JobId,
@@ -20,7 +20,7 @@ impl Store {
         Ok(query.execute().await? == 1)
     }
 
-    /// Opens a batch of so many jobs.
+    /// Creates a batch with this number of jobs.
     pub(in crate::jobs) async fn open_batch(
         tx: &mut Tx,
         batch: BatchId,
@@ -31,14 +31,15 @@ impl Store {
         tx.query(sql).bind(batch).bind(i32::try_from(jobs).unwrap_or(i32::MAX)).bind(callback).execute().await.map(drop)
     }
 
-    /// Claims a tick of a cron for this process: true for exactly one of all replicas.
+    /// Claims a tick of a schedule for this process. Returns `true` in exactly one of all replicas.
     pub(in crate::jobs) async fn claim_tick(tx: &mut Tx, cron: &str, tick: i64) -> Result<bool, Error> {
         let sql = "insert into job_crons (name, last_tick) values ($1, $2)
             on conflict (name) do update set last_tick = excluded.last_tick where job_crons.last_tick < excluded.last_tick";
         Ok(tx.query(sql).bind(cron.to_owned()).bind(tick).execute().await? == 1)
     }
 
-    /// The last tick any replica has claimed; of a cron nobody has seen before, now.
+    /// Returns the last tick that any replica has claimed. Stores and returns the current time for a new
+    /// schedule.
     pub(in crate::jobs) async fn last_tick(&self, cron: &str) -> Result<i64, Error> {
         let sql = "insert into job_crons (name, last_tick) values ($1, $2)
             on conflict (name) do update set last_tick = job_crons.last_tick returning last_tick";

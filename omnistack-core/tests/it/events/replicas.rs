@@ -155,7 +155,7 @@ on_each_database! {
         assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);
         assert_eq!(delivery.state, DeliveryState::Dead);
-        assert!(delivery.error.unwrap().contains("ended without a word"));
+        assert!(delivery.error.unwrap().contains("ended without a result"));
     }
 
     async fn what_a_drain_cuts_short_is_given_back_uncounted(database: TestDatabase) {

@@ -151,8 +151,8 @@ async fn the_development_identity_is_refused_in_production() {
         let built = builder(&[("APP_ENV", environment), ("DEV_TOKEN", "x")]).with(DevIdentity::default()).build();
         let text = built.err().map(|error| error.to_string()).unwrap_or_default();
         let expected = "the app can't be built: 1 problem\n\n  - dev-identity: `APP_ENV` is production, and the development \
-                        identity lets in anybody who reads its token\n      fix: replace `DevIdentity` by a module that knows \
-                        your users, or unset `APP_ENV`";
+                        identity admits every caller who has its token\n      fix: replace `DevIdentity` with a module that \
+                        authenticates your users, or unset `APP_ENV`";
         assert_eq!(text, if refused { expected } else { "" }, "{environment}");
     }
 }

@@ -119,7 +119,7 @@ on_each_database! {
         assert_eq!(run(&app).await, 1);
         let job = state(&jobs, id).await;
         assert_eq!(job.state, JobState::Dead);
-        assert!(job.error.unwrap().starts_with("the payload is no `act` any more: "));
+        assert!(job.error.unwrap().starts_with("the payload can't be read as `act`: "));
         assert_eq!(state(&jobs, stranger).await.state, JobState::Ready);
     }
 

@@ -1,4 +1,4 @@
-//! What the worker says to the database, and hears from it.
+//! The worker's calls to the database and their results.
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Jobs one claim leases, and one acknowledgement stores, at most.
-pub(in crate::jobs::runner) const BATCH: usize = 1000;
+/// Most jobs that one claim leases or one acknowledgement stores.
+pub(in crate::jobs::runner) const MAX_BATCH: usize = 1000;
 
-/// A finished conversation with the database.
+/// The result of a database call.
 pub(super) enum Said {
     Claimed(usize, usize, Result<Vec<Claimed>, Error>),
     Stored(Vec<Finished>, Result<Lost, Error>),
@@ -26,7 +26,7 @@ pub(super) enum Said {
 
 pub(super) type Saying = Option<BoxFuture<'static, Said>>;
 
-/// The end of a conversation, if one is under way.
+/// Waits for the result of a call. Never returns if no call is in progress.
 pub(super) async fn on(saying: &mut Saying) -> Said {
     match saying {
         Some(saying) => saying.await,
@@ -35,17 +35,18 @@ pub(super) async fn on(saying: &mut Saying) -> Said {
 }
 
 impl Worker {
-    /// The next claim worth making: for a lane that may have jobs and room for one; with a backlog, for a fair number, so that
-    /// claims stay large, and at each poll for as many as there is room.
+    /// Returns the next claim, if there is one worth making: for a queue that may have jobs and has room for
+    /// some. If there is a backlog, it waits until there is room for a quarter of the queue's concurrency, so
+    /// that claims stay large. At each poll it claims as many jobs as there is room for.
     pub(super) fn next_claim(&mut self) -> Saying {
         let lanes = &self.runner.lanes;
         let room = |lane: usize| lanes[lane].concurrency.saturating_sub(self.load[lane]);
         let worth = |lane: &usize| {
-            let enough = if self.backlog[*lane] { lanes[*lane].concurrency.min(BATCH).div_ceil(4) } else { 1 };
+            let enough = if self.backlog[*lane] { lanes[*lane].concurrency.min(MAX_BATCH).div_ceil(4) } else { 1 };
             self.wanted[*lane] && room(*lane) >= enough
         };
         let lane = (0..lanes.len()).find(worth)?;
-        let limit = room(lane).min(BATCH);
+        let limit = room(lane).min(MAX_BATCH);
         self.wanted[lane] = false;
         let claim = self.claim(lane, limit);
         Some(async move { Said::Claimed(lane, limit, claim.await) }.boxed())
@@ -64,7 +65,7 @@ impl Worker {
         }
     }
 
-    /// What is to be written next: leases to be lengthened, or ends of attempts.
+    /// Returns the next write: an extension of leases or the results of attempts.
     pub(super) fn next_store(&mut self, beat: &mut Instant) -> Saying {
         let store = self.runner.jobs.store.clone();
         let lease = self.runner.settings.lease;
@@ -80,7 +81,7 @@ impl Worker {
             self.one_by_one = false;
             return None;
         }
-        let most = if self.one_by_one { 1 } else { BATCH };
+        let most = if self.one_by_one { 1 } else { MAX_BATCH };
         let rest = self.finished.split_off(self.finished.len().min(most));
         let batch = std::mem::replace(&mut self.finished, rest);
         Some(
@@ -92,7 +93,7 @@ impl Worker {
         )
     }
 
-    /// Promotes, rescues, forgets and ticks.
+    /// Starts the periodic maintenance.
     pub(super) fn keep(&self) -> BoxFuture<'static, Said> {
         let (runner, upkeep) = (self.runner.clone(), self.upkeep.clone());
         async move { Said::Kept(upkeep.keep(&runner).await) }.boxed()
@@ -112,13 +113,15 @@ impl Worker {
             }
             Said::Stored(_, Ok(lost)) => {
                 for job in lost {
-                    tracing::warn!(target: "omnistack::jobs", %job, "ended after its lease was another's; not stored");
+                    tracing::warn!(target: "omnistack::jobs", %job,
+                        "ended after another worker took over its lease; not stored");
                 }
                 None
             }
             Said::Stored(batch, Err(error)) if !error.is_retryable() && batch.len() == 1 => {
-                // Its lease will end, and another attempt may end in a way that can be stored.
-                tracing::error!(target: "omnistack::jobs", job = %batch[0].id, %error, "the end of an attempt can't be stored");
+                // The lease will expire, and the result of another attempt may be storable.
+                tracing::error!(target: "omnistack::jobs", job = %batch[0].id, %error,
+                    "the result of an attempt can't be stored");
                 None
             }
             Said::Stored(batch, Err(error)) => {
@@ -131,7 +134,7 @@ impl Worker {
                 None
             }
             Said::Kept(Ok(upkeep)) => {
-                // Whatever came due.
+                // Jobs may have become due.
                 self.wanted.fill(true);
                 self.upkeep = upkeep;
                 None
@@ -141,12 +144,13 @@ impl Worker {
         match trouble {
             Some(error) => {
                 if self.trouble.begin() {
-                    tracing::error!(target: "omnistack::jobs", %error, "the worker can't reach its database; going on when it is back");
+                    tracing::error!(target: "omnistack::jobs", %error,
+                        "the worker can't reach its database; will retry");
                 }
             }
             None => {
                 if self.trouble.end() {
-                    tracing::info!(target: "omnistack::jobs", "the worker's database is back");
+                    tracing::info!(target: "omnistack::jobs", "the worker can reach its database again");
                 }
             }
         }
