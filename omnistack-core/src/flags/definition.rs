@@ -209,15 +209,15 @@ pub struct Variant {
     pub name: String,
     /// Weight of the variant, relative to the sum of all weights.
     pub weight: u32,
-    /// What code is to do with it.
-    XX Value that comes with the variant.
+    /// Value that comes with the variant.
+    #[serde(default)]
     pub payload: Option<Payload>,
-    /// As of a rollout. That of the first variant counts for all; without one, the rule's.
-    XX Attribute that assigns a caller to a variant, as in a rollout. Only that of the first variant counts;
-    XX without it, the stickiness of the rule's rollout applies, or else `default`.
+    /// Attribute that assigns a caller to a variant, as in a rollout. Only that of the first variant counts;
+    /// without it, the stickiness of the rule's rollout applies, or else `default`.
+    #[serde(default)]
     pub stickiness: Option<String>,
-    /// Who gets it in any case.
-    XX Callers who always get this variant.
+    /// Callers who always get this variant.
+    #[serde(default)]
     pub overrides: Vec<VariantOverride>,
 }
 
