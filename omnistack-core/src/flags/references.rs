@@ -61,7 +61,8 @@ impl<'a> References<'a> {
         for (number, rule) in flag.rules.iter().enumerate() {
             for (place, name) in rule.segments.iter().enumerate() {
                 if self.segment(name).is_none() {
-                    problems.push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "must name a segment"));
+                    problems
+                        .push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "must name a segment"));
                 }
             }
         }
