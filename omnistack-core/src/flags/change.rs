@@ -26,7 +26,7 @@ impl Known {
 #[derive(Debug)]
 pub(super) enum Change {
     Create(Box<Definition>),
-    /// With the revision that the flag must still have.
+    /// The definition, and the revision that the flag must still have.
     Replace(Box<Definition>, Option<i64>),
     Remove(String),
     Kill(String, bool),

@@ -54,8 +54,8 @@ pub struct Evaluation {
 /// let flags = FlagSet::new([Definition::new("new-ui").rule(Rule::users(["7"]))]);
 /// let clock = Clock::system();
 /// assert!(flags.is_on("new-ui", &Context::now(&clock).user("7")));
-/// let answer = flags.evaluate("new-ui", &Context::now(&clock).user("8"));
-/// assert_eq!((answer.enabled, answer.reason), (false, Reason::NoRule));
+/// let evaluation = flags.evaluate("new-ui", &Context::now(&clock).user("8"));
+/// assert_eq!((evaluation.enabled, evaluation.reason), (false, Reason::NoRule));
 /// assert_eq!(flags.evaluate("unheard-of", &Context::now(&clock)).reason, Reason::Unknown);
 /// ```
 #[derive(Debug, Default)]

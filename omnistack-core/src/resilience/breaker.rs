@@ -44,7 +44,7 @@ impl fmt::Display for State {
     }
 }
 
-/// How a result counts for the health of the called service.
+/// Effect of a result on the measured health of the called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// The service is healthy.
@@ -79,14 +79,14 @@ pub struct BreakerSettings {
     /// Share of failures at which the breaker opens, between 0 and 1; at 0 a single failure opens it. Default:
     /// 0.5.
     pub failure_ratio: f64,
-    /// How long the breaker stays open. A probe that takes longer than this is given up, and another one is
+    /// Time for which the breaker stays open. A probe that takes longer than this is given up, and another one is
     /// admitted. Default: 30 seconds.
     pub open_for: Duration,
     /// Number of concurrent calls while the breaker is half-open, at least 1. Default: 1.
     pub probes: u32,
     /// Number of successes that close a half-open breaker, at least 1. Default: 1.
     pub close_after: u32,
-    /// How a class counts. Default: [`Count::of`].
+    /// Function that counts a class. Default: [`Count::of`].
     pub counts: fn(&Class) -> Count,
 }
 

@@ -62,8 +62,8 @@ use super::{
 /// # async fn main() {
 /// At most 3 attempts within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
-/// let mut answers = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
-/// let mut send = move || std::future::ready(answers.next().unwrap());
+/// let mut responses = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
+/// let mut send = move || std::future::ready(responses.next().unwrap());
 ///
 /// A mail that may have been sent is not sent again.
 /// assert!(matches!(retry.run(&mut send).await, Err(MailError::Lost)));
