@@ -245,8 +245,8 @@ impl AuditStore {
         Ok(row.map(|row| row.shown().into_record(chain)))
     }
 
-    /// Returns the head of a chain, or `None` before its first entry. Keep it where no user with
-    /// access to the database has access.
+    /// Returns the head of a chain, or `None` before its first entry. Keep it in a place that no user with access to
+    /// the database can reach.
     ///
     /// # Errors
     ///
