@@ -152,8 +152,8 @@ impl AuditLog {
     ///
     /// # Errors
     ///
-    /// Fails if the database fails. On PostgreSQL it also fails if the transaction is of another tenant than
-    /// the entry, and in a tenant database if the entry is not of the tenant that the database belongs to.
+    /// Fails if the database fails. On PostgreSQL it also fails if the transaction is of another tenant than the entry. In
+    /// a tenant database it fails, on SQLite too, if the entry is not of the tenant that the database belongs to.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         self.0.record(tx, entry).await
     }
