@@ -1,6 +1,7 @@
-//! Who did what, in chains that show tampering.
+//! Audit log: who did what, recorded in hash chains that reveal tampering.
 //!
-//! An entry is recorded in the transaction that does what it records: both are there afterwards, or neither.
+//! An entry is recorded in the transaction of the action that it records, so either both are committed or
+//! neither.
 //!
 //! ```
 //! use omnistack_core::audit::{AuditEntry, AuditFilter, AuditLog, AuditStore};
@@ -26,13 +27,14 @@
 //! # }
 //! ```
 //!
-//! Each tenant has a [`Chain`], and the app one of its own. Entries of a chain are numbered without holes, and each holds
-//! the hash of the one before, so [`AuditStore::verify`] finds a row that was changed, removed, added or moved, and a
-//! tail that was cut off. Those who record in one chain wait for each other until they commit: record last, and commit
-//! soon.
+//! Each tenant has a [`Chain`], and so has the app. The entries of a chain are numbered without gaps, and each
+//! holds the hash of the entry before it, so [`AuditStore::verify`] detects rows that were changed, deleted,
+//! added or moved, and the deletion of the last rows. Transactions that record in the same chain wait for each
+//! other until they commit: record the entry last, and commit soon.
 //!
-//! **What it does not show.** The hashes have no key. Who may rewrite the whole database may also compute a whole new
-//! chain; keep [`heads`](AuditStore::head) or [exports](AuditStore::export) where that person can't reach, and compare.
+//! **Limits.** The hashes have no key: a person who can rewrite the whole database can also compute a new
+//! chain. Keep [`heads`](AuditStore::head) or [exports](AuditStore::export) in a place to which that person has
+//! no access, and compare.
 
 mod chain;
 mod chains;
@@ -68,12 +70,12 @@ use async_trait::async_trait;
 
 use crate::{clock::Clock, db};
 
-/// Keeps audit entries.
+/// Destination of audit entries.
 ///
 /// ```
 /// use omnistack_core::{async_trait, audit::{AuditEntry, AuditLog, AuditSink}, db::{self, Db, Tx}};
 ///
-/// /// A table of one's own, without chains.
+/// Table of the app, without chains.
 /// struct Trail;
 ///
 /// #[async_trait]
@@ -100,11 +102,16 @@ use crate::{clock::Clock, db};
 /// ```
 #[async_trait]
 pub trait AuditSink: Send + Sync + 'static {
-    /// Keeps an entry within the transaction that did what it records.
+    /// Stores an entry in the transaction of the action that it records.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database fails.
     async fn record(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error>;
 }
 
-/// The app's audit log. Entries are rows of the app's database, in [chains](Chain), unless a module provides another.
+/// The app's audit log. Entries are rows of the app's database, in [chains](Chain), unless a module provides
+/// another [`AuditSink`].
 ///
 /// ```
 /// use omnistack_core::{audit::{AuditEntry, AuditLog}, db::Db, http::Error, identity::Identity};
@@ -123,33 +130,36 @@ pub trait AuditSink: Send + Sync + 'static {
 pub struct AuditLog(Arc<dyn AuditSink>);
 
 impl AuditLog {
-    /// Kept in this way.
+    /// Creates a log that stores its entries in `sink`.
     pub fn new(sink: impl AuditSink) -> Self {
         Self(Arc::new(sink))
     }
 
-    /// Kept in the database of the transaction that records, with the time of this clock. [`AuditStore`] reads it.
+    /// Creates a log that stores its entries in the database of the recording transaction, with the time of
+    /// `clock`. [`AuditStore`] reads them.
     pub fn stored(clock: Clock) -> Self {
         Self::new(Stored(clock))
     }
 
-    /// Written to the log only, as `omnistack::audit`, whether or not the transaction commits. For programs without the
-    /// tables.
+    /// Creates a log that writes its entries only to the program's log, with the target `omnistack::audit`,
+    /// whether or not the transaction commits. For programs whose database has no audit tables.
     pub fn logged() -> Self {
         Self::new(Logged)
     }
 
-    /// Records an entry in the same transaction as what it records: one of the entry's tenant, of all tenants or of none.
+    /// Records an entry in the transaction of the action that it records. The transaction must be one of the
+    /// entry's tenant, of all tenants, or of no tenant.
     ///
     /// # Errors
-    /// The database's. On PostgreSQL also for an entry of another tenant than the transaction's; in a tenant's own database
-    /// for any entry that is not that tenant's, wherever.
+    ///
+    /// Fails if the database fails. On PostgreSQL it also fails if the transaction is of another tenant than the entry. In
+    /// a tenant database it fails, on SQLite too, if the entry is not of the tenant that the database belongs to.
     pub async fn record_in(&self, tx: &mut db::Tx, entry: AuditEntry) -> Result<(), db::Error> {
         self.0.record(tx, entry).await
     }
 }
 
-/// Stored, with the machine's clock.
+/// A log in the database, with the system's clock.
 impl Default for AuditLog {
     fn default() -> Self {
         Self::stored(Clock::system())

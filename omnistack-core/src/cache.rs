@@ -1,7 +1,8 @@
-//! Keeping what is costly to get.
+//! Cache and distributed locks.
 //!
-//! A [`Cache`] keeps values for a while, in this process or, with `REDIS_URL`, in Redis for every replica. What it holds may go
-//! at any moment: for room, for age, or because Redis is away. So reading is a hit or a miss and never an error, and what
+//! A [`Cache`] stores values for a limited time, in this process or, if `REDIS_URL` is set, in Redis for all
+//! replicas. Every value may disappear at any time: because the cache is full, because the value is too old, or
+//! because Redis is unavailable. Reading therefore returns a hit or a miss and never an error, and data that
 //! must not be lost belongs in the database.
 //!
 //! ```
@@ -16,7 +17,7 @@
 //! cache.set("user:1", &"Alice", ttl).tags(["users"]).await;
 //! assert_eq!(cache.get::<String>("user:1").await.as_deref(), Some("Alice"));
 //!
-//! // Computed by one caller, whoever else asks meanwhile.
+//! Computed by one caller, even if several ask at the same time.
 //! let moons: u32 = cache.get_or_insert_with("moons:mars", ttl, || async { Ok::<_, Infallible>(2) }).await.unwrap();
 //! assert_eq!(moons, 2);
 //!
@@ -25,17 +26,18 @@
 //! # }
 //! ```
 //!
-//! Values are any serde types, kept as JSON. A value that can't be read as the type asked for, because an older version of
-//! the app stored it, is a miss. Keys are the app's own, in one space for all modules: begin them with the module's name.
+//! Values are of any serde type, and stored as JSON. A value that can't be read as the requested type, because
+//! an older version of the app stored it, is a miss. All modules share one space of keys: begin a key with the
+//! module's name.
 //!
 //! # Time
 //!
-//! Everything has a time to live, from a millisecond to a year; a longer or shorter one is taken as these. In the process it
-//! passes by the app's [`Clock`], on Redis by the server's.
+//! Every entry has a time to live from 1 millisecond to 1 year; durations outside of that range are clamped. In
+//! the process it is measured by the app's [`Clock`], in Redis by the server's clock.
 //!
 //! # Locks
 //!
-//! [`Cache::lock`] lets one of all replicas do something, for as long as it said or until it is done:
+//! [`Cache::lock`] gives one of all replicas a lock, until it is released or its time has passed:
 //!
 //! ```
 //! # use omnistack_core::{cache::Cache, clock::Clock};
@@ -44,9 +46,9 @@
 //! # async fn main() -> Result<(), omnistack_core::cache::Error> {
 //! # let cache = Cache::in_process(1 << 20, Clock::system());
 //! let Some(lock) = cache.lock("reports:nightly", Duration::from_secs(30)).await? else {
-//!     return Ok(()); // another replica is at it
+//! another replica holds the lock
 //! };
-//! // … work that hands `lock.fence()` to what it writes to …
+//! … work that passes `lock.fence()` to the systems it writes to …
 //! lock.release().await?;
 //! # Ok(())
 //! # }
@@ -84,33 +86,34 @@ use flight::Flights;
 crate::section! {
     /// Cache.
     pub struct CacheSettings {
-        /// How much the cache of this process may hold, about. With `REDIS_URL` it is not used.
+        /// Approximate size of the cache in this process. Not used if `REDIS_URL` is set.
         pub size: ByteSize = "CACHE_SIZE", default "64MiB", range "1KiB"..="1TiB";
     }
 }
 
-/// The app's cache. Cheap to clone. See the [module](self) for the whole picture.
+/// The app's cache. Cheap to clone. See the [module](self) for an overview.
 #[derive(Clone)]
 pub struct Cache {
     store: Arc<dyn CacheStore>,
-    /// The same store where it is this process's own: it is read without a boxed future.
+    /// The same store, if it is in this process: reading it needs no boxed future.
     own: Option<InProcess>,
     flights: Arc<Flights>,
 }
 
 impl Cache {
-    /// Kept in this way. Clones compute a value together; two caches on one store do so by the store's leases.
+    /// Creates a cache on a store. Clones share computations that are under way; separate caches on one store
+    /// coordinate by the store's leases.
     pub fn new(store: impl CacheStore) -> Self {
         Self { store: Arc::new(store), own: None, flights: Arc::default() }
     }
 
-    /// Within this process, of at most so many bytes, about.
+    /// Creates a cache within this process, of approximately this many bytes.
     pub fn in_process(size: u64, clock: Clock) -> Self {
         let own = InProcess::new(size, clock);
         Self { own: Some(own.clone()), ..Self::new(own) }
     }
 
-    /// The value of a key.
+    /// Returns the value of a key, or `None` if there is none or the store is unavailable.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         if self.own.is_some() {
             return self.get_own(key);
@@ -119,103 +122,108 @@ impl Cache {
         decode(key, &bytes)
     }
 
-    /// As [`get`](Self::get), of a store of this process: nothing when there is none.
+    /// Returns the value of a key from the store in this process, or `None` if the cache has no such store.
     fn get_own<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         report(key, self.own.as_ref()?.read(key, |bytes| decode(key, bytes))).flatten().flatten()
     }
 
-    /// Stores a value for this long, in place of what the key holds. Dropped when the store is away.
+    /// Stores a value for `ttl`, replacing the key's content. The value is dropped if the store is unavailable.
     pub fn set<'a, T: Serialize + ?Sized>(&'a self, key: &'a str, value: &T, ttl: Duration) -> Set<'a> {
         Set { cache: self, key, value: encode(key, value), ttl: bounded(ttl), tags: Vec::new() }
     }
 
-    /// Removes whatever the key holds; tells whether it held something.
+    /// Deletes the key, whatever it contains. Returns whether it existed.
     pub async fn delete(&self, key: &str) -> bool {
         report(key, self.store.delete(key).await).unwrap_or_default()
     }
 
-    /// How long the key has left; `None` when it holds nothing.
+    /// Returns the remaining time to live, or `None` if the key does not exist.
     pub async fn ttl(&self, key: &str) -> Option<Duration> {
         report(key, self.store.ttl(key).await).flatten()
     }
 
-    /// Gives the key this long from now; tells whether it held something.
+    /// Sets the remaining time to live. Returns whether the key exists.
     pub async fn expire(&self, key: &str, ttl: Duration) -> bool {
         report(key, self.store.expire(key, bounded(ttl)).await).unwrap_or_default()
     }
 
-    /// Counts one more, and returns how many that makes. The count begins with the first, and ends this long after it.
+    /// Adds 1 to a counter and returns its value. The counter starts at 0 and expires `ttl` after the first
+    /// addition.
     ///
     /// # Errors
-    /// The store is away, or did not answer in time: then it may have been counted. `WrongType` when the key holds
-    /// something else.
+    ///
+    /// Fails if the store is unavailable. If the store did not respond in time ([`ErrorKind::Unknown`]), the
+    /// addition may have taken effect. Fails with [`ErrorKind::WrongType`] if the key contains something else.
     pub async fn incr(&self, key: &str, ttl: Duration) -> Result<i64, Error> {
         self.incr_by(key, 1, ttl).await
     }
 
-    /// As [`incr`](Self::incr), by so many.
+    /// Adds `by` to a counter and returns its value, like [`incr`](Self::incr).
     ///
     /// # Errors
-    /// As [`incr`](Self::incr).
+    ///
+    /// Fails as [`incr`](Self::incr) does.
     pub async fn incr_by(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error> {
         self.store.increment(key, by, bounded(ttl)).await
     }
 
-    /// One field of a hash.
+    /// Returns a field of a hash.
     pub async fn hget<T: DeserializeOwned>(&self, key: &str, field: &str) -> Option<T> {
         let bytes = report(key, self.store.hash_get(key, field).await).flatten()?;
         decode(key, &bytes)
     }
 
-    /// Sets one field, and gives the whole hash this long from now. Dropped when the store is away.
+    /// Sets a field, and the time to live of the whole hash. The value is dropped if the store is unavailable.
     pub async fn hset<T: Serialize + ?Sized>(&self, key: &str, field: &str, value: &T, ttl: Duration) {
         if let Some(value) = encode(key, value) {
             report(key, self.store.hash_set(key, field, value, bounded(ttl)).await);
         }
     }
 
-    /// Every field that can be read as a `T`; none when the key holds nothing.
+    /// Returns all fields that can be read as a `T`; none if the key does not exist.
     pub async fn hgetall<T: DeserializeOwned>(&self, key: &str) -> HashMap<String, T> {
         let fields = report(key, self.store.hash_all(key).await).unwrap_or_default();
         fields.into_iter().filter_map(|(field, bytes)| Some((field, decode(key, &bytes)?))).collect()
     }
 
-    /// Removes one field; tells whether it was there.
+    /// Deletes a field. Returns whether it existed.
     pub async fn hdel(&self, key: &str, field: &str) -> bool {
         report(key, self.store.hash_delete(key, field).await).unwrap_or_default()
     }
 
-    /// Adds a member to a set, and gives the whole set this long from now; tells whether it is new. Dropped when the
-    /// store is away.
+    /// Adds a member to a set, and sets the time to live of the whole set. Returns whether the member is new.
+    /// The member is dropped if the store is unavailable.
     pub async fn sadd(&self, key: &str, member: &str, ttl: Duration) -> bool {
         report(key, self.store.set_add(key, member, bounded(ttl)).await).unwrap_or_default()
     }
 
-    /// Removes a member; tells whether it was there.
+    /// Removes a member. Returns whether it existed.
     pub async fn srem(&self, key: &str, member: &str) -> bool {
         report(key, self.store.set_remove(key, member).await).unwrap_or_default()
     }
 
-    /// Every member; none when the key holds nothing.
+    /// Returns all members; none if the key does not exist.
     pub async fn smembers(&self, key: &str) -> HashSet<String> {
         report(key, self.store.set_members(key).await).unwrap_or_default()
     }
 
-    /// Whether it is a member.
+    /// Returns whether the set contains a member.
     pub async fn sismember(&self, key: &str, member: &str) -> bool {
         report(key, self.store.set_contains(key, member).await).unwrap_or_default()
     }
 
-    /// Drops every value stored under a tag, in all replicas, however many there are.
+    /// Drops all values stored with a tag, in all replicas. The cost does not depend on their number.
     pub async fn invalidate_tag(&self, tag: &str) {
         report(tag, self.store.invalidate(tag).await);
     }
 
-    /// Takes a lock for this long; `None` when somebody has it. Locks have a space of names of their own.
+    /// Acquires a lock for `ttl`. Returns `None` if it is held already. The names of locks are separate from
+    /// other keys.
     ///
     /// # Errors
-    /// The store is away: nobody gets the lock. When it did not answer in time the lock may have been taken, for nobody,
-    /// and is free when its time is over.
+    ///
+    /// Fails if the store is unavailable; the lock is then not acquired. If the store did not respond in time
+    /// ([`ErrorKind::Unknown`]), the lock may have been taken without a holder; it is free again after `ttl`.
     pub async fn lock(&self, key: &str, ttl: Duration) -> Result<Option<Lock>, Error> {
         let owner = owner();
         let fence = self.store.lock(key, &owner, bounded(ttl)).await?;
@@ -225,23 +233,24 @@ impl Cache {
         }))
     }
 
-    /// The value of a key, or else what `compute` gives, stored for this long. While one caller computes, whoever else asks
-    /// for the key, in this replica or another, waits for the same value.
+    /// Returns the value of a key, or else the value that `compute` returns, which is stored for `ttl`. While
+    /// one caller computes, all other callers that ask for the key, in this replica or another, wait for that
+    /// value.
     ///
-    /// - A failure is not stored. It reaches everybody in this process who waited, hence the `Arc`; another replica tries by
-    ///   itself.
-    /// - When the caller that computes is dropped, one that waits goes on. When its process dies, another does after the
-    ///   [lease](GetOrInsert::lease).
-    /// - What was deleted, set or invalidated by tag meanwhile is returned, and not stored.
-    /// - With the store away it is computed once in each process, for as long as it is away, and not stored.
+    /// - An error is not stored. All callers in this process that wait get it, hence the `Arc`; another replica
+    ///   computes the value itself.
+    /// - If the computing caller is dropped, one of the waiting callers computes. If its process ends, another
+    ///   replica computes after the [lease](GetOrInsert::lease).
+    /// - If the key is deleted, set or invalidated by tag meanwhile, the value is returned but not stored.
+    /// - While the store is unavailable, each process computes the value once, and does not store it.
     ///
-    /// Don't ask for a key from within its own `compute`: it would wait for itself.
+    /// Do not request a key within its own `compute`: it would wait for itself.
     pub fn get_or_insert_with<'a, F>(&'a self, key: &'a str, ttl: Duration, compute: F) -> GetOrInsert<'a, F> {
         GetOrInsert::new(self, key, ttl, compute)
     }
 }
 
-/// A value to be stored: await it. Made by [`Cache::set`].
+/// Future that stores a value when it is awaited. Created by [`Cache::set`].
 #[must_use = "nothing is stored until it is awaited"]
 pub struct Set<'a> {
     cache: &'a Cache,
@@ -252,7 +261,7 @@ pub struct Set<'a> {
 }
 
 impl Set<'_> {
-    /// Stores it under tags: [`Cache::invalidate_tag`] of any of them drops it.
+    /// Stores the value with tags: [`Cache::invalidate_tag`] of any of them drops it.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
@@ -272,13 +281,14 @@ impl<'a> IntoFuture for Set<'a> {
     }
 }
 
-/// What the store did; nothing when it is away, which is for the store to tell.
+/// Returns the store's result, or `None` if it failed. Failures other than an outage are logged here; outages
+/// are logged by the store.
 fn report<T>(key: &str, result: Result<T, Error>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
             if !error.is_outage() {
-                tracing::error!(target: "omnistack::cache", key, %error, "the cache was used in a wrong way");
+                tracing::error!(target: "omnistack::cache", key, %error, "a cache operation failed");
             }
             None
         }
@@ -295,14 +305,14 @@ fn owner() -> String {
 
 fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Option<Bytes> {
     serde_json::to_vec(value)
-        .map_err(|error| tracing::error!(target: "omnistack::cache", key, %error, "a value can't be kept as JSON"))
+        .map_err(|error| tracing::error!(target: "omnistack::cache", key, %error, "can't serialize a value as JSON"))
         .ok()
         .map(Bytes::from)
 }
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes)
-        .map_err(|error| tracing::debug!(target: "omnistack::cache", key, %error, "a value of another type: a miss"))
+        .map_err(|error| tracing::debug!(target: "omnistack::cache", key, %error, "a value of another type is a miss"))
         .ok()
 }
 

@@ -1,13 +1,13 @@
-//! Secrets: made, compared, signed with and kept.
+//! Cryptography: tokens, constant-time comparison, signatures and sealed secrets.
 //!
-//! Four small things, each a thin layer over the RustCrypto crates:
+//! Four small tools, each a thin layer over the RustCrypto crates:
 //!
-//! | for | there is |
+//! | purpose | type or function |
 //! |---|---|
-//! | API keys, session and reset tokens | [`Token`]: 256 bits from the operating system, stored as its [`Sha256`] only |
-//! | comparing what a caller presents with what is known | [`same`], whose time does not depend on the contents |
+//! | API keys, session tokens and reset tokens | [`Token`]: 256 random bits; only its [`Sha256`] is stored |
+//! | comparing a value sent by a caller with an expected one | [`same`], whose time does not depend on the contents |
 //! | signatures of webhooks and links | [`HmacKey`]: HMAC-SHA-256 (RFC 2104), in hexadecimal and base64 |
-//! | secrets of customers in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with keys that rotate |
+//! | secrets in the database | [`KeyRing`]: AES-256-GCM, bound to the row they belong to, with key rotation |
 //!
 //! ```
 //! use omnistack_core::crypto::{Context, KeyRing, Token};
@@ -26,7 +26,8 @@
 //! # Ok::<_, omnistack_core::crypto::Error>(())
 //! ```
 //!
-//! Passwords are none of these: they are guessable, so they need a slow hash (argon2), which the accounts module has.
+//! Passwords need something else: they can be guessed, so they need a slow hash (argon2), which the accounts
+//! module provides.
 
 mod context;
 mod error;
@@ -45,16 +46,17 @@ pub use settings::SecretSettings;
 pub(crate) use settings::register;
 pub use token::Token;
 
-/// Whether two byte strings are the same, in a time that depends on their lengths only. For anything a caller must not
-/// guess byte by byte.
+/// Returns whether two byte strings are equal, in a time that depends only on their lengths. Use it for all
+/// values that a caller must not be able to guess byte by byte.
 pub fn same(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
     subtle::ConstantTimeEq::ct_eq(a.as_ref(), b.as_ref()).into()
 }
 
-/// Random bytes of the operating system.
+/// Returns random bytes from the operating system.
 ///
 /// # Panics
-/// When the operating system has no randomness, without which nothing here may go on.
+///
+/// Panics if the operating system provides no random bytes, because nothing here is secure without them.
 fn random<const N: usize>() -> [u8; N] {
     use rand::Rng as _;
     let mut bytes = [0; N];

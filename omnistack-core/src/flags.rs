@@ -1,4 +1,4 @@
-//! Feature flags: what is on for whom, decided in this process.
+//! Feature flags, evaluated in memory in this process.
 //!
 //! ```
 //! use omnistack_core::{clock::Clock, flags::{Constraint, Context, Definition, FlagSet, Operator, Rule, Variant}};
@@ -16,12 +16,12 @@
 //! assert!(!flags.is_on("prices", &Context::now(&clock).user("7")));
 //! ```
 //!
-//! With [`FeatureFlags`] among the app's modules, flags are rows of its database that operators change at
-//! `/api/v1/admin/feature-flags`, and [`Flags`] holds all of them in memory. Evaluating one asks nobody: it is a lookup, and
-//! what its rules need. A change reaches every replica over [`Publisher`](crate::pubsub::Publisher) at once, or with the next
-//! poll; while the database is away the last state stays in force.
+//! With [`FeatureFlags`] among the app's modules, flags are rows of the app's database that operators change at
+//! `/api/v1/admin/feature-flags`. [`Flags`] holds all of them in memory, so evaluating a flag does no I/O. A
+//! change reaches every replica over [`Publisher`](crate::pubsub::Publisher) immediately, or with the next
+//! poll. While the database is unavailable, the last state that was read stays in force.
 //!
-//! A handler asks with the extractor [`CallerFlags`]; a route that exists only for those who have a flag says so:
+//! A handler evaluates flags for its caller with the extractor [`CallerFlags`]. A route can require a flag:
 //!
 //! ```
 //! use omnistack_core::{app::Api, flags::flag};
@@ -34,9 +34,10 @@
 //! let api: Api<()> = Api::new().guarded(flag("new-ui"), routes!(new_page));
 //! ```
 //!
-//! What decides, in this order: a kill switch, the date a flag expires, a tenant's override, the switch, its schedule, its
-//! parents, its rules. Shares and variants are dealt out as Unleash does it, to the last bit, or as GrowthBook does
-//! ([`Hashing`]); [`UnleashImport`] takes over flags of Unleash.
+//! A flag is decided by these, in this order: its kill switch, its expiry date, the tenant's override, the
+//! switch `enabled`, its schedule, its prerequisites, its rules. Rollouts and variants are assigned with the
+//! hash of Unleash, bit for bit, or with that of GrowthBook ([`Hashing`]). [`UnleashImport`] reads flags of
+//! Unleash.
 
 mod bucket;
 mod caller;
@@ -84,42 +85,42 @@ use utoipa::ToSchema;
 
 use crate::identity::Require;
 
-/// Asks of a route that a flag is on for its caller: `Api::new().guarded(flag("new-ui"), routes!(…))`.
+/// Requires that a flag is on for the caller of a route: `Api::new().guarded(flag("new-ui"), routes!(…))`.
 ///
-/// To others the route is not there: they get 404, so that nobody learns of what is not released. Without
-/// [`FeatureFlags`] among its modules the app is not built.
+/// Other callers get the same 404 response as for an unknown path, so that the route stays hidden. The app is
+/// not built if [`FeatureFlags`] is not among its modules.
 pub fn flag(key: impl Into<Cow<'static, str>>) -> Require {
     Require::flag(key)
 }
 
-/// Why a flag is on or off.
+/// Reason why a flag is on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagReason)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reason {
-    /// There is no such flag: off.
+    /// The flag does not exist: off.
     Unknown,
-    /// It can't be carried out, as one that depends on itself: off.
+    /// The flag can't be evaluated, for example because its prerequisites form a cycle: off.
     Broken,
-    /// Its kill switch: off.
+    /// The kill switch is set: off.
     Killed,
-    /// Its time is over for good: off.
+    /// The date in `expires_at` has passed: off.
     Expired,
-    /// The caller's tenant has an override.
+    /// The caller's tenant has an override, which decides.
     Override,
-    /// Its switch: off.
+    /// The flag is not `enabled`: off.
     Off,
-    /// Its schedule has not begun: off.
+    /// The date in `from` has not been reached: off.
     NotYet,
-    /// Its schedule has ended: off.
+    /// The date in `until` has passed: off.
     Over,
-    /// A parent is not as it must be: off.
+    /// A prerequisite is not met: off.
     Parent,
-    /// It has no rules: on.
+    /// The flag has no rules: on.
     On,
-    /// A rule holds: on.
+    /// A rule matches: on.
     Rule,
-    /// No rule holds: off.
+    /// No rule matches: off.
     NoRule,
 }

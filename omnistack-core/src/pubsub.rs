@@ -1,4 +1,4 @@
-//! Telling whoever listens now.
+//! Publish/subscribe: messages to the current subscribers of a topic.
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,21 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-/// Messages a subscriber may lag behind before it misses some.
-const BACKLOG: usize = 1024;
+/// Messages buffered for a subscriber, at most; a slower subscriber misses messages.
+const MAX_BUFFERED_MESSAGES: usize = 1024;
 
-/// Carries messages to subscribers.
+/// Transport of messages from publishers to subscribers.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Gives a message to those who listen to a topic now.
+    /// Sends a message to the current subscribers of a topic.
     async fn publish(&self, topic: &str, message: Bytes);
 
-    /// Listens to a topic from now on.
+    /// Subscribes to a topic, for messages published from now on.
     async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes>;
 }
 
-/// The app's messages: at most once, to those who listen now. Through Redis to every replica with `REDIS_URL`, within this
-/// process without.
+/// The app's publish/subscribe. Messages are delivered at most once, to the current subscribers: in all
+/// replicas through Redis if `REDIS_URL` is set, otherwise within this process.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -41,17 +41,18 @@ pub trait Broker: Send + Sync + 'static {
 pub struct Publisher(Arc<dyn Broker>);
 
 impl Publisher {
-    /// Through this broker.
+    /// Creates a publisher that uses this broker.
     pub fn new(broker: impl Broker) -> Self {
         Self(Arc::new(broker))
     }
 
-    /// Gives a message to those who listen to a topic now.
+    /// Sends a message to the current subscribers of a topic.
     pub async fn publish(&self, topic: &str, message: impl Into<Bytes>) {
         self.0.publish(topic, message.into()).await;
     }
 
-    /// Listens to a topic from now on. One who falls 1,024 messages behind is told how many were missed.
+    /// Subscribes to a topic, for messages published from now on. A subscriber that falls behind by more than
+    /// 1,024 messages gets an error with the number of missed messages.
     pub async fn subscribe(&self, topic: &str) -> broadcast::Receiver<Bytes> {
         self.0.subscribe(topic).await
     }
@@ -84,14 +85,14 @@ impl Broker for InProcess {
     }
 }
 
-/// Those who listen in this process.
+/// Topics and their subscribers in this process.
 #[derive(Default)]
 pub(crate) struct Topics(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
     topics: HashMap<String, broadcast::Sender<Bytes>>,
-    /// How many may be there before those nobody listens to are looked for.
+    /// Number of topics from which on topics without subscribers are removed.
     sweep_at: usize,
 }
 
@@ -102,23 +103,23 @@ impl Topics {
 
     pub(crate) fn send(&self, topic: &str, message: Bytes) {
         if let Some(sender) = self.table().topics.get(topic) {
-            // An error means that nobody listens.
+            // `send` fails if there are no subscribers.
             _ = sender.send(message);
         }
     }
 
-    /// Listens; with the sender when the topic is new.
+    /// Subscribes to a topic. Also returns the sender if the topic is new.
     pub(crate) fn listen(&self, topic: &str) -> (broadcast::Receiver<Bytes>, Option<broadcast::Sender<Bytes>>) {
         let mut table = self.table();
         if let Some(sender) = table.topics.get(topic) {
             return (sender.subscribe(), None);
         }
-        let (sender, receiver) = broadcast::channel(BACKLOG);
+        let (sender, receiver) = broadcast::channel(MAX_BUFFERED_MESSAGES);
         table.topics.insert(topic.to_owned(), sender.clone());
         (receiver, Some(sender))
     }
 
-    /// Forgets topics nobody listens to, when there are twice as many as there were after the last time.
+    /// Removes topics without subscribers if their number has doubled since the last time.
     fn sweep(&self) {
         let mut table = self.table();
         if table.topics.len() >= table.sweep_at.max(64) {
@@ -130,7 +131,7 @@ impl Topics {
 
 #[cfg(feature = "redis")]
 impl Topics {
-    /// Forgets a topic nobody listens to; tells whether it did.
+    /// Removes a topic if it has no subscribers. Returns whether it has none.
     pub(crate) fn forget(&self, topic: &str) -> bool {
         let mut table = self.table();
         let silent = table.topics.get(topic).is_none_or(|sender| sender.receiver_count() == 0);
@@ -140,7 +141,7 @@ impl Topics {
         silent
     }
 
-    /// Looks at every topic while none is added or forgotten.
+    /// Calls a function with all topics, while none can be added or removed.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&HashMap<String, broadcast::Sender<Bytes>>) -> T) -> T {
         look(&self.table().topics)
     }

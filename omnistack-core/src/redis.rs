@@ -1,13 +1,15 @@
-//! Redis, for what several replicas share: the only room that knows the client.
+//! Redis, for state that replicas share: the only module that uses the Redis client.
 //!
-//! One connection serves every command and another hears messages; both are opened with their first use and again whenever
-//! they are lost. Redis 6 or newer, one primary (scripts use several keys at once, so no Redis Cluster).
+//! One connection is used for all commands and another one for subscriptions. They are opened when they are
+//! first used, and again whenever they are lost. Redis 6 or newer is required, with one primary: scripts use
+//! several keys at once, so Redis Cluster is not supported.
 //!
-//! # Away
+//! # Outages
 //!
-//! Redis is away when there is no connection, or when it does not answer within `REDIS_COMMAND_TIMEOUT`. From then on
-//! nobody waits: every use is refused at once, until a look in the background, every half second at most, finds it
-//! answering. The log has one line when it goes and one when it is back.
+//! Redis is unavailable if there is no connection, or if it does not respond within `REDIS_COMMAND_TIMEOUT`.
+//! From then on no caller waits: every use fails immediately, until a check in the background, at least every
+//! half second, gets a response. If Redis becomes unavailable again within 30 seconds, checks are less
+//! frequent, up to 5 seconds apart. The beginning and the end of an outage are logged once each.
 
 mod absence;
 mod broker;
@@ -42,19 +44,21 @@ use link::Link;
 crate::section! {
     /// Redis.
     pub struct RedisSettings {
-        /// `redis://host:6379` or `rediss://…` with TLS. Absent, everything stays in this process: for one replica.
+        /// URL of Redis: `redis://host:6379`, or `rediss://…` for TLS. If unset, cache, messages and rate
+        /// limits are kept in this process, which supports one replica only.
         pub url: Option<SecretString> = "REDIS_URL";
-        /// How long a command may take. One that takes longer may still run: its outcome is unknown, not failed.
+        /// Time limit of a command. A command that takes longer may still run, so its outcome is unknown rather
+        /// than failed.
         pub command_timeout: Duration = "REDIS_COMMAND_TIMEOUT", default "2s", range "1ms"..="1m";
-        /// How long a request may wait to be counted. If that is not enough, rates are counted in this process until Redis
-        /// answers in that time.
+        /// Time that a request waits for its rate limit to be counted. If that is exceeded, rate limits are
+        /// counted in this process until Redis responds within this time again.
         pub rate_limit_timeout: Duration = "REDIS_RATE_LIMIT_TIMEOUT", default "100ms", range "1ms"..="1m";
-        /// What the names of all keys and channels begin with. Apps that share a Redis need different ones.
+        /// Prefix of all keys and channels. Apps that share a Redis need different prefixes.
         pub prefix: String = "REDIS_PREFIX", default "omnistack";
     }
 }
 
-/// The app's connection to Redis. Cheap to clone; reconnects by itself.
+/// The app's connection to Redis. Cheap to clone; reconnects automatically.
 ///
 /// ```no_run
 /// # use omnistack_core::{clock::Clock, redis::Redis};
@@ -66,24 +70,26 @@ crate::section! {
 #[derive(Clone)]
 pub struct Redis(Arc<Link>, Arc<Origin>);
 
-/// Where it is, and whose names it uses.
+/// Configuration of the connections, and the prefix of names.
 struct Origin {
     builder: Builder,
     prefix: String,
 }
 
 impl Redis {
-    /// Prepares connections, opened when they are first used. `prefix` begins the name of every key and channel.
+    /// Prepares connections, which are opened when they are first used. `prefix` is the beginning of all keys
+    /// and channels.
     ///
     /// # Errors
-    /// The URL can't be used.
+    ///
+    /// Fails if the URL is invalid.
     pub fn new(url: &str, prefix: &str, command_timeout: Duration, clock: Clock) -> Result<Self, BoxError> {
         const EXPECTED: &str = "expected redis://host:port or rediss://host:port";
         if !["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(EXPECTED.into());
         }
         let mut config = FredConfig::from_url(url).map_err(|_| EXPECTED)?;
-        // Commands are answered, and the connection asked whether it is alive, while it listens to channels.
+        // RESP3 allows commands, and pings that check the connection, on a connection with subscriptions.
         config.version = RespVersion::RESP3;
         let mut builder = Builder::from_config(config);
         builder
@@ -94,59 +100,64 @@ impl Redis {
             .with_connection_config(|connection| {
                 connection.connection_timeout = Duration::from_secs(5);
                 connection.internal_command_timeout = Duration::from_secs(5);
-                // Nothing is kept for later while Redis is away: whoever asks has a way to go on without it.
+                // No commands are queued while Redis is unavailable: all callers can continue without it.
                 connection.max_command_attempts = 1;
-                // A peer that vanished without a word.
+                // Detects a server that vanished without closing the connection.
                 connection.unresponsive = UnresponsiveConfig {
                     max_timeout: Some(command_timeout.max(Duration::from_secs(1)) * 5),
                     interval: Duration::from_secs(1),
                 };
             })
-            // For ever, from 100 ms to 2 s between attempts.
+            // Reconnects without a limit, with 100 ms to 2 s between attempts.
             .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2));
         let link = Link::new(builder.build()?, command_timeout, clock);
         Ok(Self(link, Arc::new(Origin { builder, prefix: prefix.into() })))
     }
 
-    /// Opens the connection now, not with the first use.
+    /// Opens the connection now instead of at the first use.
     ///
     /// # Errors
-    /// Redis is away. It is connected to as soon as it is there.
+    ///
+    /// Fails if Redis is unavailable. The connection is then opened as soon as Redis is available.
     pub async fn connect(&self) -> Result<(), BoxError> {
         Ok(Box::pin(self.0.ready()).await?)
     }
 
-    /// Asks for an answer and returns how long it took.
+    /// Sends a ping and returns how long the response took.
     ///
     /// # Errors
-    /// Redis is away.
+    ///
+    /// Fails if Redis is unavailable.
     pub async fn ping(&self) -> Result<Duration, BoxError> {
         let before = self.0.clock().elapsed();
         self.0.run(Box::pin(self.0.commands().ping::<()>(None))).await?;
         Ok(self.0.clock().elapsed().saturating_sub(before))
     }
 
-    /// A cache in Redis, for all replicas. Its clones compute a value together without asking Redis who does: make one.
+    /// Creates a cache in Redis, shared by all replicas. Clones of one cache share computations without asking
+    /// Redis, so create only one per process.
     pub fn cache(&self) -> Cache {
         Cache::new(RedisStore::new(self.clone()))
     }
 
-    /// Messages through Redis, to all replicas. Each has a connection of its own to listen with: make one.
+    /// Creates a publisher that sends messages through Redis to all replicas. Each one opens its own connection
+    /// for subscriptions, so create only one per process.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    ///
+    /// Fails if the client can't be built from the URL.
     pub fn publisher(&self) -> Result<Publisher, BoxError> {
         Ok(Publisher::new(RedisBroker::new(self.clone(), self.1.builder.build_subscriber_client()?)))
     }
 
-    /// Rates counted for all replicas, by Redis' own clock. Who waits for longer than `timeout` is counted in this process,
-    /// and so is everybody after until Redis answers in that time. With a [`MockClock`](crate::clock::MockClock) rates go by
-    /// that.
+    /// Creates rate limits that are counted for all replicas, by the clock of Redis. If counting takes longer
+    /// than `timeout`, requests are counted in this process until Redis responds within that time again. With a
+    /// [`MockClock`](crate::clock::MockClock), that clock is used instead.
     pub fn rate_limits(&self, timeout: Duration) -> RateLimits {
         RateLimits::shared(RedisLimits::new(self.clone(), timeout), self.0.clock().clone())
     }
 
-    /// The name of a key or channel of a kind.
+    /// Returns the full name of a key or channel of a kind.
     fn name(&self, kind: &str, name: &str) -> String {
         let prefix = &self.1.prefix;
         let mut full = String::with_capacity(prefix.len() + kind.len() + name.len() + 2);
@@ -163,8 +174,8 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// With `REDIS_URL`: the connection for every module, and a health check; and what the app's cache, messages and
-/// rates go through.
+/// Provides the connection to all modules and adds a health check, if `REDIS_URL` is set. Returns the cache,
+/// publisher and rate limits of the app.
 pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, RateLimits)> {
     let settings = registry.config::<RedisSettings>()?;
     let Some(url) = settings.url else {
@@ -186,14 +197,14 @@ pub(crate) fn register(registry: &mut Registry) -> Option<(Cache, Publisher, Rat
             let checked = redis.clone();
             registry
                 .provide(redis.clone())
-                .banner("redis", || "as REDIS_URL says".into())
+                .banner("redis", || "configured by REDIS_URL".into())
                 .health_optional("redis", move |_| {
                     Ok(move || {
                         let redis = checked.clone();
                         async move { redis.ping().await.map(drop) }
                     })
                 })
-                // Connected before the first request needs it; whether it succeeds is for the health check to say.
+                // Connects before the first request needs it. A failure is reported by the health check.
                 .service("redis", move |_| {
                     Ok(move |_: crate::app::Shutdown| {
                         let redis = redis.clone();

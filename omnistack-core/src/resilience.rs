@@ -1,23 +1,25 @@
-//! Calls to those who sometimes don't answer.
+//! Policies for calls to services that can fail or stop responding: timeout, retry, circuit breaker, bulkhead
+//! and fallback.
 //!
-//! A call to somebody else's service ends in one of three ways, the [`Outcome`]: it happened, it did not happen, or nobody
-//! knows. The third is what loses money: a charge whose answer was lost may have been made, so it must be neither repeated
-//! nor sent elsewhere as if it had failed. Every policy here speaks of outcomes, and none repeats what may have happened
-//! unless the caller says that twice is once.
+//! A call to another service ends in one of three ways, the [`Outcome`]: it took effect, it did not take
+//! effect, or the outcome is unknown. An unknown outcome is the dangerous one: a charge whose response was lost
+//! may have been made, so it must neither be repeated nor be sent to another provider as if it had failed.
+//! Every policy here decides by outcomes, and none repeats a call that may have taken effect, unless the caller
+//! declares the call idempotent.
 //!
-//! | policy | does | when it answers itself |
+//! | policy | effect | outcome of its own errors |
 //! |---|---|---|
-//! | [`Fallback`] | makes another call when one failed | |
-//! | [`Retry`] | tries again: attempts, deadline, backoff, budget | unknown, when the deadline cuts an attempt |
-//! | [`Breaker`] | refuses while the other side fails too often | failed, may be tried again |
-//! | [`Bulkhead`] | lets so many run at once, and so many wait | failed, may be tried again |
-//! | [`Timeout`] | gives up what takes too long | unknown |
+//! | [`Fallback`] | makes another call if one failed | |
+//! | [`Retry`] | retries, limited by attempts, deadline, backoff and budget | unknown, if an attempt hits the deadline |
+//! | [`Breaker`] | rejects calls while too many of them fail | failed, retryable |
+//! | [`Bulkhead`] | limits the calls that run and the calls that wait | failed, retryable |
+//! | [`Timeout`] | gives up a call that takes too long | unknown |
 //!
-//! What a result means is its [`Class`], given by the error itself ([`Classify`]) or by a closure of the call's result. What
-//! a policy answers in place of the call is an [`Error`], and becomes an error of the call's own type by `From`. So a
-//! provider behind policies is still a provider, with the same errors.
+//! A result is classified by a [`Class`], which either the error provides ([`Classify`]) or a closure derives
+//! from the call's result. A policy that ends a call itself returns an [`Error`], converted to the call's error
+//! type by `From`. A provider behind policies therefore is a provider with the same error type.
 //!
-//! Each policy is a handle with `run`, and a [`tower::Layer`]:
+//! Each policy has a method `run` and is a [`tower::Layer`]:
 //!
 //! ```
 //! use omnistack_core::{
@@ -38,7 +40,7 @@
 //!     }
 //! }
 //!
-//! // From the outside in.
+//! From the outermost to the innermost.
 //! let mut rates = ServiceBuilder::new()
 //!     .layer(Retry::new(3, Duration::from_secs(10)).read_only())
 //!     .layer(Breaker::new("rates", BreakerSettings::default(), Clock::system()))
@@ -54,20 +56,20 @@
 //!
 //! # Order
 //!
-//! From the outside in: fallback, retry, breaker, bulkhead, timeout. Each place has its reason:
+//! From the outermost to the innermost: fallback, retry, breaker, bulkhead, timeout. Reasons for the order:
 //!
-//! - The **timeout** is next to the call and bounds one attempt, so the breaker counts an attempt that hangs. A timeout
-//!   outside of the breaker drops the call before the breaker learns anything.
-//! - The **bulkhead** is outside of the timeout: waiting for a place is not waiting for an answer, and to be refused there is
-//!   a failure, not an unknown outcome.
-//! - The **breaker** is outside of the bulkhead, so that nobody queues for a peer that is down. It does not count what the
-//!   bulkhead refuses.
-//! - The **retry** is outside of both: what they refuse was not sent and is tried again, after the breaker's open time if the
-//!   deadline allows it. Its deadline bounds the whole.
-//! - The **fallback** is outermost: it asks somebody else when this one has been tried enough.
+//! - The **timeout** is directly around the call and limits one attempt, so the breaker counts an attempt that
+//!   hangs. A timeout outside of the breaker would drop the call before the breaker sees its result.
+//! - The **bulkhead** is outside of the timeout: waiting for a permit is not waiting for a response, and a
+//!   rejection by the bulkhead is a failure, not an unknown outcome.
+//! - The **breaker** is outside of the bulkhead, so that no calls queue for a service that is down. It does not
+//!   count rejections by the bulkhead.
+//! - The **retry** is outside of both: calls that they reject were not sent and are retried, after the
+//!   breaker's open time if the deadline allows it. Its deadline limits the whole call.
+//! - The **fallback** is outermost: it makes the other call when the retries have failed.
 //!
-//! Timers are tokio's; how long a breaker has been open is the [`Clock`](crate::clock::Clock)'s; chance is a [`Jitter`]. Tests
-//! pause the first, move the second and seed the third.
+//! Timers are tokio's, the open time of a breaker is measured by the [`Clock`](crate::clock::Clock), and random
+//! delays come from a [`Jitter`]. Tests pause the first, advance the second and seed the third.
 
 mod breaker;
 mod bulkhead;

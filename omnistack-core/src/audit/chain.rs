@@ -1,4 +1,4 @@
-//! The rules of a chain: numbers without holes, each entry on the hash of the one before. No I/O.
+//! Rules of an audit chain: numbers without gaps, and each entry holds the hash of the previous one. No I/O.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::{Break, Broken, encoding::Link};
 use crate::{crypto::Sha256, id::Id, identity::TenantId};
 
-/// The action of the entry that says retention removed others.
-pub(super) const RETAINED: &str = "audit.retained";
+/// Action of the entry that records a deletion by retention.
+pub(super) const RETAINED_ACTION: &str = "audit.retained";
 
-/// Whose entries follow one another.
+/// Audit chain: that of the app, or of a tenant.
 ///
 /// ```
 /// use omnistack_core::{audit::{AuditEntry, Chain}, clock::Clock, id::Id, identity::Identity};
@@ -26,14 +26,14 @@ pub(super) const RETAINED: &str = "audit.retained";
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Chain {
-    /// The app's own: what belongs to no tenant.
+    /// The app's chain, for entries that belong to no tenant.
     App,
-    /// A tenant's.
+    /// A tenant's chain.
     Tenant(TenantId),
 }
 
 impl Chain {
-    /// As the tables name it: the app's own is the nil id.
+    /// Returns the chain's id in the tables; that of the app's chain is the nil id.
     pub(super) fn id(self) -> Uuid {
         match self {
             Self::App => Uuid::nil(),
@@ -45,7 +45,7 @@ impl Chain {
         if id.is_nil() { Self::App } else { Self::Tenant(Id::from_uuid(id)) }
     }
 
-    /// Whose it is; nobody's is the app's own.
+    /// Returns the tenant of the chain, or `None` for the app's chain.
     pub fn tenant(self) -> Option<TenantId> {
         match self {
             Self::App => None,
@@ -79,7 +79,7 @@ impl fmt::Display for Chain {
     }
 }
 
-/// An entry's number and hash: with the hash, all that came before it is fixed.
+/// Head of a chain: the number and hash of its last entry. The hash fixes all entries before it.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditStore, Chain, Error, Head};
@@ -99,18 +99,18 @@ impl fmt::Display for Chain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// The number; 0 before the first entry.
+    /// Number of the last entry; 0 before the first entry.
     pub sequence: i64,
-    /// The hash; zeros before the first entry.
+    /// Hash of the last entry; zeros before the first entry.
     pub hash: Sha256,
 }
 
 impl Head {
-    /// Before the first entry.
+    /// Head of an empty chain.
     pub(super) const START: Self = Self { sequence: 0, hash: Sha256::ZERO };
 }
 
-/// A chain that is as it was recorded.
+/// Result of verifying an intact chain.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditStore, Chain};
@@ -134,24 +134,25 @@ impl Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// How many entries were checked: all that retention left.
+    /// Number of verified entries: all that retention has not deleted.
     pub entries: u64,
-    /// The last of them. Keep it elsewhere: a later chain whose entry of this number has another hash was rewritten.
+    /// Head of the chain. Keep it outside the database: if a later chain has another hash for this number, the
+    /// chain was rewritten.
     pub head: Head,
 }
 
-/// Follows a chain entry by entry.
+/// Verification of a chain, entry by entry.
 pub(super) struct Walk {
     chain: Chain,
     start: Head,
     last: Head,
     entries: u64,
-    /// Whether an entry says that retention removed everything up to the start.
+    /// Whether an entry records that retention deleted everything up to the start.
     explained: bool,
 }
 
 impl Walk {
-    /// Behind this entry, the last that is gone.
+    /// Starts after `start`, the last deleted entry.
     pub(super) fn after(chain: Chain, start: Head) -> Self {
         Self { chain, start, last: start, entries: 0, explained: start == Head::START }
     }
@@ -173,13 +174,14 @@ impl Walk {
         if link.hash != link.computed(self.chain) {
             return Err(self.chain.broken(expected, Break::Changed));
         }
-        self.explained |= link.action == RETAINED && link.explains(self.start);
+        self.explained |= link.action == RETAINED_ACTION && link.explains(self.start);
         self.last = Head { sequence: expected, hash: link.hash };
         self.entries += 1;
         Ok(())
     }
 
-    /// At the end: whether this is the chain's head.
+    /// Ends the verification. Fails if the last entry is not the chain's head, or the deletion of earlier
+    /// entries is not recorded.
     pub(super) fn end(self, head: Head) -> Result<Verified, Broken> {
         let last = self.last;
         if last.sequence < head.sequence {

@@ -1,4 +1,4 @@
-//! Every chain there is, checked one after the other.
+//! State of all chains.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{AuditStore, Chain, Error};
 use crate::{crypto::Sha256, identity::TenantId};
 
-/// A chain, and whether it is as it was recorded.
+/// State of a chain: whether it is intact.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditStore, Error};
@@ -38,38 +38,39 @@ use crate::{crypto::Sha256, identity::TenantId};
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(description = "A chain, and whether it is as it was recorded.")]
+#[schema(description = "State of a chain: whether it is intact.")]
 #[non_exhaustive]
 pub struct ChainState {
-    /// Whose; none for the app's own.
+    /// Tenant of the chain; `null` for the app's chain.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
-    /// Whether it is whole.
+    /// Whether the chain is intact.
     pub intact: bool,
-    /// How many entries were checked; none when it isn't whole.
+    /// Number of verified entries; `null` if the chain is broken.
     #[schema(required)]
     pub entries: Option<u64>,
-    /// The hash of its last entry: keep it elsewhere, to compare.
+    /// Hash of the chain's last entry; `null` if the chain is broken. Keep it outside the database, to compare.
     #[schema(required, value_type = Option<String>)]
     pub head: Option<Sha256>,
-    /// What is wrong with it, and where.
+    /// Description of the break and the number of the entry; `null` if the chain is intact.
     #[schema(required)]
     pub problem: Option<String>,
 }
 
 impl ChainState {
-    /// Whose it is.
+    /// Returns the chain.
     pub fn chain(&self) -> Chain {
         self.tenant.into()
     }
 }
 
 impl AuditStore {
-    /// Every chain that has a head or an entry; the app's own first, in any case. With them, those of tenants with databases of
-    /// their own, entries or none.
+    /// Returns every chain that has a head or an entry, and the chains of all tenants with a tenant database,
+    /// whether or not they have entries. The app's chain is always included, and first.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`Error::Database`].
     pub async fn chains(&self) -> Result<Vec<Chain>, Error> {
         let mut tx = self.db.all_tenants().read().await?;
         // A chain whose head was deleted still has entries.
@@ -88,10 +89,11 @@ impl AuditStore {
         Ok(chains)
     }
 
-    /// Checks a chain, and says what is wrong with it in place of an error.
+    /// Verifies a chain and returns its state. A broken chain is part of the state, not an error.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`Error::Database`].
     pub async fn state(&self, chain: impl Into<Chain>) -> Result<ChainState, Error> {
         let chain = chain.into();
         let (tenant, unknown) = (chain.tenant(), (None, None));

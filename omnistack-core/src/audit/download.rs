@@ -1,4 +1,4 @@
-//! Entries as a file: CSV for tables, JSON lines for programs.
+//! Audit entries as a file: CSV for spreadsheets, JSON lines for programs.
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use super::{AuditFilter, AuditRecord, AuditStore, Error};
 use crate::http::MAX_PAGE_SIZE;
 
-/// How entries are written.
+/// Format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Csv,
@@ -16,7 +16,8 @@ pub(super) enum Form {
 const HEADER: &str = "at,tenant,sequence,actor,on_behalf_of,action,resource,address,request_id,details,hash\r\n";
 
 impl AuditStore {
-    /// The entries a filter finds, the newest first, written in portions. No transaction is held between them.
+    /// Returns the entries that match a filter, newest first, as chunks of a file. No transaction is held
+    /// between chunks.
     pub(super) fn download(
         &self,
         filter: AuditFilter,
@@ -24,7 +25,7 @@ impl AuditStore {
     ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         let store = self.clone();
         let first = (form == Form::Csv).then(|| Bytes::from_static(HEADER.as_bytes()));
-        // Some(None): from the beginning.
+        // `Some(None)` is the start, `None` the end.
         let portions = stream::try_unfold(Some(None::<String>), move |after| {
             let (store, filter) = (store.clone(), filter.clone());
             async move {
@@ -68,7 +69,8 @@ fn line(record: &AuditRecord, form: Form) -> String {
     }
 }
 
-/// A cell (RFC 4180, section 2). Text that a spreadsheet would take for a formula gets a `'` in front.
+/// Returns a cell (RFC 4180, section 2). Text that a spreadsheet would interpret as a formula is prefixed with
+/// `'`.
 fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula { format!("'{text}") } else { text.to_owned() };

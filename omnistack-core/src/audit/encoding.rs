@@ -1,11 +1,12 @@
-//! The bytes an entry's hash is of.
+//! Encoding of the bytes that an entry's hash is computed from.
 //!
-//! `hash = SHA-256(previous hash (32 bytes) ‖ sequence (8) ‖ content)`, and `content` is `omnistack.audit.1` followed by
-//! tenant, id, time, actor, action, resource and details, in this order. Each of them is one byte 0 if it is absent, else
-//! one byte 1, its length (8 bytes) and its bytes: ids as 16, the time as 8 of microseconds since 1970, text as UTF-8.
-//! Numbers are big-endian. So no two entries have the same bytes.
+//! `hash = SHA-256(previous hash (32 bytes) ‖ sequence (8 bytes) ‖ content)`. `content` is `omnistack.audit.1`
+//! followed by the tenant, id, time, actor, action, resource and details, in this order. Each of them is a byte
+//! 0 if it is absent; otherwise it is a byte 1, the length (8 bytes) and the value: ids as 16 bytes, the time
+//! as 8 bytes of microseconds since 1970, text as UTF-8. Numbers are big-endian. Different entries therefore
+//! never have the same bytes.
 //!
-//! PostgreSQL computes the outer hash itself, in the statement that takes the number.
+//! PostgreSQL computes the outer hash itself, in the statement that assigns the number.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::{AuditRecord, Chain, Head};
 use crate::{clock::Timestamp, crypto::Sha256, id::Id, identity::UserId};
 
-/// An entry as it is hashed and exported, without its chain.
+/// Entry as it is hashed and exported, without its chain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Link {
@@ -23,7 +24,7 @@ pub(super) struct Link {
     pub(super) actor: Option<UserId>,
     pub(super) action: String,
     pub(super) resource: Option<String>,
-    /// JSON, to the byte.
+    /// JSON text, exactly as it was hashed.
     pub(super) details: Option<String>,
     pub(super) previous: Sha256,
     pub(super) hash: Sha256,
@@ -44,12 +45,12 @@ impl Link {
         bytes
     }
 
-    /// The hash it must have.
+    /// Returns the hash computed from the entry's content.
     pub(super) fn computed(&self, chain: Chain) -> Sha256 {
         hash(self.previous, self.sequence, &self.content(chain))
     }
 
-    /// Whether it says that retention removed everything up to here.
+    /// Returns whether the entry records that retention deleted everything up to the checkpoint.
     pub(super) fn explains(&self, checkpoint: Head) -> bool {
         let details = self.details.as_deref().and_then(|details| serde_json::from_str::<Value>(details).ok());
         details.is_some_and(|details| {
@@ -59,13 +60,13 @@ impl Link {
 
     pub(super) fn into_record(self, chain: Chain) -> AuditRecord {
         let Self { sequence, id, at, actor, action, resource, details, previous, hash } = self;
-        // Text that is no JSON was put there by somebody else; it is shown all the same.
+        // Text that is not JSON was not written by this module; it is returned as a string.
         let details = details.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
         AuditRecord { id, tenant: chain.tenant(), sequence, at, actor, action, resource, details, previous, hash }
     }
 }
 
-/// What an entry says that [explains](Link::explains) a checkpoint.
+/// Returns the details of an entry that [explains](Link::explains) a checkpoint.
 pub(super) fn explanation(checkpoint: Head, before: Timestamp) -> Value {
     json!({ "through": checkpoint.sequence, "hash": checkpoint.hash, "before": before })
 }

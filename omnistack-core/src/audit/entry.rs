@@ -1,4 +1,4 @@
-//! What is recorded, and what is read back.
+//! Audit entries, as recorded and as read.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::{
     identity::{Origin, TenantId, UserId},
 };
 
-/// One thing somebody did.
+/// Audit entry to record: an action, with its actor, tenant and resource.
 ///
 /// ```
 /// use omnistack_core::{audit::AuditEntry, clock::Clock, id::Id, identity::Identity};
@@ -31,24 +31,24 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditEntry {
-    /// What was done: `project.deleted`.
+    /// Name of the action: `project.deleted`.
     pub action: String,
-    /// Who did it; nobody for the app itself. Of an operator who acts as a user, the operator.
+    /// User who acted; `None` for the app itself. During an impersonation it is the operator.
     pub actor: Option<UserId>,
-    /// The user an operator acted as. Kept as `on_behalf_of` in the details.
+    /// User who was impersonated by the operator. Stored as `on_behalf_of` in the details.
     pub on_behalf_of: Option<UserId>,
-    /// In which tenant.
+    /// Tenant in which the action took place.
     pub tenant: Option<TenantId>,
-    /// To what: `project:0190…`.
+    /// Resource that was acted on: `project:0190…`.
     pub resource: Option<String>,
-    /// What else is worth knowing. No secrets.
+    /// Further details. Must not contain secrets.
     pub details: Option<Value>,
-    /// Where the request came from. Kept as `address` and `request_id` in the details.
+    /// Origin of the request. Stored as `address` and `request_id` in the details.
     pub origin: Origin,
 }
 
 impl AuditEntry {
-    /// Of an action. `audit.` is for the audit log's own.
+    /// Creates an entry for an action. The prefix `audit.` is reserved for the audit log itself.
     pub fn new(action: impl Into<String>) -> Self {
         Self {
             action: action.into(),
@@ -61,7 +61,8 @@ impl AuditEntry {
         }
     }
 
-    /// Done by a caller, in the caller's tenant. An operator who acts as a user is named with that user.
+    /// Sets the caller as the actor, with the caller's tenant and origin. During an impersonation, the operator
+    /// is the actor and the user is recorded as well.
     pub fn by(mut self, caller: &crate::identity::Identity) -> Self {
         self.actor = Some(caller.actor.unwrap_or(caller.user));
         self.on_behalf_of = caller.actor.map(|_| caller.user);
@@ -70,26 +71,26 @@ impl AuditEntry {
         self
     }
 
-    /// Done by an operator to the app: in its own chain, whichever tenant the operator has chosen.
+    /// Removes the tenant: the entry is recorded in the app's chain, whichever tenant the caller has chosen.
     pub fn for_app(mut self) -> Self {
         self.tenant = None;
         self
     }
 
-    /// Done in a tenant, by the app itself or by an operator who belongs to none.
+    /// Sets the tenant, for actions of the app itself or of an operator who is not a member.
     pub fn for_tenant(mut self, tenant: TenantId) -> Self {
         self.tenant = Some(tenant);
         self
     }
 
-    /// Done to something.
+    /// Sets the resource, from its kind and id.
     pub fn on(mut self, kind: &str, id: impl fmt::Display) -> Self {
         self.resource = Some(format!("{kind}:{id}"));
         self
     }
 
-    /// The details as they are kept: with who was acted as, and where the request came from. What the entry says of these
-    /// itself stays.
+    /// Takes the details to store: those of the entry, with the impersonated user and the origin of the request
+    /// added. Fields that the details contain already are kept.
     pub(super) fn take_details(&mut self) -> Option<Value> {
         let text = |text: String| Value::String(text);
         let more = [
@@ -112,14 +113,14 @@ impl AuditEntry {
         Some(Value::Object(details))
     }
 
-    /// With more to know.
+    /// Sets further details.
     pub fn with(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
     }
 }
 
-/// An entry as it is kept.
+/// Audit entry as it is stored.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditEntry, AuditLog, AuditRecord, AuditStore, Chain};
@@ -144,33 +145,33 @@ impl AuditEntry {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(description = "An entry as it is kept.")]
+#[schema(description = "Audit entry as it is stored.")]
 #[non_exhaustive]
 pub struct AuditRecord {
-    /// Its id.
+    /// Id of the entry.
     pub id: Id<Self>,
-    /// The tenant whose chain it is in; none for the app's own.
+    /// Tenant whose chain the entry belongs to; `null` for the app's chain.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
-    /// Its number in the chain, from 1.
+    /// Number of the entry in its chain, from 1.
     pub sequence: i64,
-    /// When it was recorded.
+    /// Time when the entry was recorded.
     pub at: Timestamp,
-    /// Who did it; nobody for the app itself.
+    /// User who acted; `null` for the app itself.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub actor: Option<UserId>,
-    /// What was done.
+    /// Name of the action.
     pub action: String,
-    /// To what.
+    /// Resource that was acted on.
     #[schema(required)]
     pub resource: Option<String>,
-    /// What else is worth knowing.
+    /// Further details.
     #[schema(required, value_type = Option<Object>)]
     pub details: Option<Value>,
-    /// The hash of the entry before, 64 hexadecimal digits.
+    /// Hash of the previous entry, 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub previous: Sha256,
-    /// Its own hash.
+    /// Hash of this entry, 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub hash: Sha256,
 }

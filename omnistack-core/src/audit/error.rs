@@ -1,4 +1,4 @@
-//! What can be wrong with a chain, and with asking.
+//! Errors of the audit log.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     http::{self, FieldProblem},
 };
 
-/// Why entries could not be listed, verified, exported or retained.
+/// Error of listing, verifying, exporting or deleting audit entries.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditFilter, AuditStore, Error};
@@ -33,34 +33,34 @@ pub enum Error {
     /// The chain was tampered with.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// The database's.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
-    /// Not a `next_cursor` of a list of entries.
-    #[error("this is not a cursor of a list of audit entries")]
+    /// The cursor is not a `next_cursor` of a list of entries.
+    #[error("the cursor is not the `next_cursor` of a list of audit entries")]
     Cursor,
-    /// Retention removed entries while they were exported; export again.
-    #[error("retention removed entries of the {0} during the export")]
+    /// Retention deleted entries while they were exported; export again.
+    #[error("retention deleted entries of the {0} during the export: export again")]
     Retained(Chain),
-    /// The text is not a whole export.
+    /// The text is not a complete export.
     #[error("line {line} of the export {problem}")]
     Export {
-        /// The line, counted from 1.
+        /// Number of the line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Description of the problem, as the predicate of a sentence about the line.
         problem: String,
     },
 }
 
-/// What an [`Error`] means.
+/// Kind of an [`Error`].
 ///
 /// ```
 /// use omnistack_core::audit::{Chain, Error, ErrorKind};
 ///
-/// /// What a nightly check does about it.
+/// Reaction of a nightly check.
 /// fn then(error: &Error) -> &'static str {
 ///     match error.kind() {
-///         ErrorKind::Broken => "wake somebody",
+///         ErrorKind::Broken => "alert an operator",
 ///         ErrorKind::Export => "fetch the file again",
 ///         _ if error.is_retryable() => "try again in a minute",
 ///         _ => "write it to the log",
@@ -73,18 +73,18 @@ pub enum Error {
 pub enum ErrorKind {
     /// The chain was tampered with.
     Broken,
-    /// The database's, of this kind.
+    /// The database failed with this kind of error.
     Database(db::ErrorKind),
-    /// The caller's cursor is no cursor.
+    /// The cursor is invalid.
     Cursor,
-    /// Retention came between.
+    /// Retention deleted entries during the export.
     Retained,
-    /// The text is not a whole export.
+    /// The text is not a complete export.
     Export,
 }
 
 impl Error {
-    /// What it means.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Broken(_) => ErrorKind::Broken,
@@ -95,7 +95,7 @@ impl Error {
         }
     }
 
-    /// Whether the same work may succeed if tried again.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Database(error) => error.is_retryable(),
@@ -108,13 +108,12 @@ impl Error {
 impl From<Error> for http::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Cursor => Self::invalid([FieldProblem::new(
-                "cursor",
-                "is not a cursor of this list; use `next_cursor` as it came",
-            )]),
+            Error::Cursor => {
+                Self::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")])
+            }
             Error::Database(error) => error.into(),
             Error::Retained(_) => {
-                Self::unavailable("CONCURRENT_UPDATE", "old entries were removed at the same moment; try again")
+                Self::unavailable("CONCURRENT_UPDATE", "old entries were deleted at the same time: try again")
                     .cause(error)
             }
             Error::Broken(_) | Error::Export { .. } => Self::internal(error),
@@ -122,7 +121,7 @@ impl From<Error> for http::Error {
     }
 }
 
-/// The first place where a chain is not as it was recorded.
+/// First place where a chain differs from what was recorded.
 ///
 /// ```
 /// use omnistack_core::audit::{AuditStore, Chain, Error};
@@ -137,7 +136,7 @@ impl From<Error> for http::Error {
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # log.record_in(&mut tx, AuditEntry::new("backup.removed")).await?;
 /// # tx.commit().await?;
-/// // Whoever owns the database can take away the trigger that keeps entries.
+/// The owner of the database can drop the trigger that protects entries.
 /// app.db().query("drop trigger audit_entries_delete").execute().await?;
 /// app.db().query("delete from audit_entries where sequence = 1").execute().await?;
 /// match store.verify(Chain::App).await {
@@ -154,15 +153,15 @@ impl From<Error> for http::Error {
 #[error("the audit chain of the {chain} is broken at entry {sequence}: {why}")]
 #[non_exhaustive]
 pub struct Broken {
-    /// Which chain.
+    /// The chain.
     pub chain: Chain,
-    /// The number of the entry.
+    /// Number of the entry.
     pub sequence: i64,
-    /// What is wrong with it.
+    /// Kind of the break.
     pub why: Break,
 }
 
-/// What is wrong at the first broken entry of a chain.
+/// Kind of the first break of a chain.
 ///
 /// ```
 /// use omnistack_core::audit::{Break, Error, verify_export};
@@ -196,21 +195,21 @@ pub struct Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Break {
-    /// The entry is missing, and later ones are there.
+    /// The entry is missing, and later entries exist.
     Gap,
-    /// Its columns don't give its hash: one of them was changed.
+    /// The entry's hash does not match its columns: one of them was changed.
     Changed,
-    /// It does not hold the hash of the entry before: that one was replaced, or this one moved.
+    /// The entry does not hold the hash of the previous entry: that entry was replaced, or this one was moved.
     Previous,
-    /// It can't be read at all.
+    /// The entry can't be read.
     Unreadable,
-    /// It and all later ones are missing: the tail was cut off.
+    /// The entry and all later ones are missing.
     Truncated,
-    /// It should not be there: behind the head, or before what retention removed.
+    /// The entry should not exist: it is after the head, or before the entries that retention deleted.
     Unexpected,
     /// The chain's head is missing, or is not the last entry.
     Head,
-    /// Entries up to this one were removed, and no entry of the chain says that retention did.
+    /// Entries up to this one were deleted, and no entry of the chain records a deletion by retention.
     Checkpoint,
 }
 
@@ -222,9 +221,9 @@ impl fmt::Display for Break {
             Self::Previous => "it does not follow the entry before it",
             Self::Unreadable => "it can't be read",
             Self::Truncated => "it and all later entries are missing",
-            Self::Unexpected => "it should not be there",
+            Self::Unexpected => "it should not exist",
             Self::Head => "the head of the chain is missing, or is not the last entry",
-            Self::Checkpoint => "entries up to it were removed, not by retention",
+            Self::Checkpoint => "entries up to it were deleted, but not by retention",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A chain as lines of JSON, to be kept and checked elsewhere.
+//! Export of a chain as lines of JSON, to be stored and verified outside the database.
 
 use futures_util::{Stream, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,19 @@ use super::{
     chain::Walk,
     encoding::Link,
     store::{self, Ends},
-    verify::{PAGE, link},
+    verify::{ENTRIES_PER_PAGE, link},
 };
 use crate::identity::TenantId;
 
-/// One line.
+/// Line of an export.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
-    /// The first: whose chain it is, and the last entry that retention removed.
+    /// First line: the chain, and the last entry that retention deleted.
     Chain { version: u32, tenant: Option<TenantId>, after: Head },
-    /// One entry.
+    /// Audit entry.
     Entry(Link),
-    /// The last: with which entry the chain ended when the export began.
+    /// Last line: the head of the chain when the export began.
     Head(Head),
 }
 
@@ -28,21 +28,24 @@ const VERSION: u32 = 1;
 
 enum State {
     Begin,
-    /// After this number.
+    /// Entries after this number follow, up to the head.
     Entries(Ends, i64),
     Done,
 }
 
 impl AuditStore {
-    /// A chain as lines of JSON (NDJSON), each with its `\n`: one that says whose it is and where it begins, one an entry,
-    /// one that says where it ended when the export began. Every entry has the fields of an
-    /// [`AuditRecord`](super::AuditRecord), with `details` as the text that was hashed. [`verify_export`] checks it.
+    /// Exports a chain as lines of JSON (NDJSON), each ending in `\n`: one line that names the chain and its
+    /// start, one per entry, and one with the head of the chain when the export began. Every entry has the
+    /// fields of an [`AuditRecord`](super::AuditRecord), with `details` as the text that was hashed.
+    /// [`verify_export`] verifies an export.
     ///
-    /// Nothing is checked on the way, so that a broken chain can be exported as well. No transaction is held between
-    /// portions of 500 lines, so a slow reader is no burden.
+    /// The export does not verify the chain, so a broken chain can be exported as well. No transaction is held
+    /// between pages of 500 lines, so a slow reader blocks nothing.
     ///
     /// # Errors
-    /// [`Error::Retained`] when retention removes entries that were still to come; else the database's.
+    ///
+    /// Fails with [`Error::Retained`] if retention deletes entries that were not exported yet, or with
+    /// [`Error::Database`].
     pub fn export(&self, chain: impl Into<Chain>) -> impl Stream<Item = Result<String, Error>> + Send + 'static {
         let (store, chain) = (self.clone(), chain.into());
         let portions = stream::try_unfold(State::Begin, move |state| {
@@ -66,8 +69,8 @@ impl AuditStore {
             }
             State::Entries(ends, after) => (ends, after),
         };
-        let rows = store::page(&mut tx, chain, after, ends.head.sequence, PAGE).await?;
-        // Read again: it may have moved between the two statements.
+        let rows = store::page(&mut tx, chain, after, ends.head.sequence, ENTRIES_PER_PAGE).await?;
+        // Read again, because retention may have run between the two statements.
         let now = store::ends(&mut tx, chain).await?.unwrap_or(now);
         tx.commit().await?;
         if now.checkpoint.sequence > after {
@@ -81,7 +84,7 @@ impl AuditStore {
     }
 }
 
-/// Checks an export without the database: that it is whole, and that every entry is as it was recorded.
+/// Verifies an export without the database: that it is complete, and that every entry is as it was recorded.
 ///
 /// ```
 /// use omnistack_core::audit::{ErrorKind, verify_export};
@@ -90,11 +93,12 @@ impl AuditStore {
 /// assert_eq!(error.kind(), ErrorKind::Export);
 /// ```
 ///
-/// Compare the [head](Verified::head) with one that was kept elsewhere to know that it is the chain of that time.
+/// To verify that it is the chain of a given time, compare the [head](Verified::head) with one that was kept.
 ///
 /// # Errors
-/// [`Error::Broken`] with the first entry that is not as it was recorded; [`Error::Export`] for text that is not a whole
-/// export.
+///
+/// Fails with [`Error::Broken`] for the first entry that differs from what was recorded, and with
+/// [`Error::Export`] if the text is not a complete export.
 pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Result<Verified, Error> {
     let mut walk: Option<Walk> = None;
     let mut head = None;
@@ -108,22 +112,22 @@ pub fn verify_export<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) -> Resul
         }
         let parsed = serde_json::from_str(line).map_err(|error| refused(&format!("can't be read: {error}")))?;
         match (parsed, &mut walk) {
-            _ if head.is_some() => return Err(refused("comes after the end")),
+            _ if head.is_some() => return Err(refused("follows the last line of the export")),
             (Line::Chain { version: VERSION, tenant, after }, None) => {
                 walk = Some(Walk::after(Chain::from(tenant), after));
             }
             (Line::Chain { version, .. }, None) => {
-                return Err(refused(&format!("says version {version}; only {VERSION} is known here")));
+                return Err(refused(&format!("has version {version}; only version {VERSION} is supported")));
             }
-            (Line::Chain { .. }, Some(_)) => return Err(refused("begins another chain")),
-            (_, None) => return Err(refused("is not the first of an export")),
+            (Line::Chain { .. }, Some(_)) => return Err(refused("starts a second chain")),
+            (_, None) => return Err(refused("comes before the first line of an export")),
             (Line::Entry(link), Some(walk)) => walk.step(&link)?,
             (Line::Head(last), Some(_)) => head = Some(last),
         }
     }
     let missing = |problem: &str| Error::Export { line: number + 1, problem: problem.into() };
-    let walk = walk.ok_or_else(|| missing("is missing: there is nothing"))?;
-    Ok(walk.end(head.ok_or_else(|| missing("is missing: it says where the chain ends"))?)?)
+    let walk = walk.ok_or_else(|| missing("is missing: the export is empty"))?;
+    Ok(walk.end(head.ok_or_else(|| missing("is missing: it contains the head"))?)?)
 }
 
 fn text(line: &Line) -> Result<String, Error> {

@@ -1,4 +1,4 @@
-//! Which entries are wanted.
+//! Filters for audit entries.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Chain, Error};
 use crate::{clock::Timestamp, db::Args, identity::UserId};
 
-/// Which entries a list holds. It names its chain, or says that it wants every tenant's.
+/// Filter for audit entries, of one chain or of all chains.
 ///
 /// ```
 /// use omnistack_core::{audit::{AuditFilter, AuditRecord, AuditStore, Error}, clock::Timestamp, identity::UserId};
@@ -34,47 +34,48 @@ pub struct AuditFilter {
 }
 
 impl AuditFilter {
-    /// Of a tenant, or of the app's own chain.
+    /// Creates a filter for the chain of a tenant or of the app.
     pub fn of(chain: impl Into<Chain>) -> Self {
         Self { chain: Some(chain.into()), ..Self::all_chains() }
     }
 
-    /// Of every tenant and of the app: for operators.
+    /// Creates a filter for all chains, those of the tenants and that of the app: for operators.
     pub fn all_chains() -> Self {
         Self { chain: None, actor: None, action: None, resource: None, since: None, until: None }
     }
 
-    /// Of what this user did.
+    /// Selects entries whose actor is this user.
     pub fn actor(mut self, actor: UserId) -> Self {
         self.actor = Some(actor);
         self
     }
 
-    /// Of actions that begin so: `project.`.
+    /// Selects actions with this prefix: `project.`.
     pub fn action(mut self, prefix: impl Into<String>) -> Self {
         self.action = Some(prefix.into());
         self
     }
 
-    /// Of what was done to exactly this: `project:0190…`.
+    /// Selects entries with exactly this resource: `project:0190…`.
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
         self
     }
 
-    /// Recorded at this moment or later.
+    /// Selects entries recorded at this time or later.
     pub fn since(mut self, since: Timestamp) -> Self {
         self.since = Some(since);
         self
     }
 
-    /// Recorded before this moment.
+    /// Selects entries recorded before this time.
     pub fn until(mut self, until: Timestamp) -> Self {
         self.until = Some(until);
         self
     }
 
-    /// The condition that an action begins as is wanted; none when any is. Not `like`: SQLite's takes upper for lower case.
+    /// Returns the condition on the prefix of the action, or `None` if the filter has none. It does not use
+    /// `like`, which ignores case in SQLite.
     pub(super) fn begins(&self, args: &mut Args) -> Option<String> {
         let prefix = self.action.as_ref()?;
         let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
@@ -82,7 +83,7 @@ impl AuditFilter {
         Some(format!("substr(action, 1, ${length}) = ${prefix}"))
     }
 
-    /// The conditions but that on the action, with their values.
+    /// Returns all conditions except that on the action, and adds their values to `args`.
     pub(super) fn conditions(&self, after: Option<&Place>, args: &mut Args) -> String {
         let mut conditions = Vec::new();
         if let Some(chain) = self.chain {
@@ -108,8 +109,8 @@ impl AuditFilter {
     }
 }
 
-/// An entry's place in a list, newest first. A cursor is neither secret nor signed: whatever it holds, the filter decides
-/// what is seen.
+/// Position of an entry in a list, newest first. A cursor is neither secret nor signed: the filter decides
+/// which entries are visible, whatever the cursor contains.
 pub(super) struct Place(pub(super) Timestamp, pub(super) Uuid, pub(super) i64);
 
 impl Place {

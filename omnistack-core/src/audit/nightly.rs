@@ -1,4 +1,4 @@
-//! Removing what is old, every night.
+//! Nightly deletion of old entries.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     jobs::{Cron, Job, JobCtx, JobError, Missed},
 };
 
-/// With `AUDIT_RETENTION`, enqueues [`RetainAudit`] every night; without it, nothing is registered.
+/// Enqueues [`RetainAudit`] every night if `AUDIT_RETENTION` is set; otherwise registers nothing.
 pub(crate) fn register(registry: &mut Registry) {
     let Some(keep) = registry.config::<AuditSettings>().and_then(|settings| settings.retention) else { return };
     registry
@@ -20,14 +20,14 @@ pub(crate) fn register(registry: &mut Registry) {
         .cron(Cron::new("0 3 * * *", RetainAudit {}).missed(Missed::RunOnce));
 }
 
-/// Removes entries older than the setting says when it runs.
+/// Job that deletes entries older than `AUDIT_RETENTION` at the time it runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct RetainAudit {}
 
 #[async_trait]
 impl Job for RetainAudit {
     const NAME: &'static str = "retain_audit";
-    // Cut off, it goes on where it was.
+    // After a timeout, the next attempt continues where this one stopped.
     const TIMEOUT: Duration = Duration::from_secs(60 * 60);
     type State = (AuditStore, Duration);
 
@@ -35,10 +35,11 @@ impl Job for RetainAudit {
         let before = (store.clock.now() - *keep).max(Timestamp::from_micros(0));
         match store.retain(before).await {
             Ok(removed) => {
-                tracing::info!(target: "omnistack::audit", removed, "old entries are removed");
+                tracing::info!(target: "omnistack::audit", removed, "deleted old audit entries");
                 Ok(())
             }
-            // Somebody must look at it: what was tampered with stays, and so does this dead letter.
+            // An operator must investigate: the entries that were tampered with are kept, and so is this dead
+            // letter.
             Err(error @ Error::Broken(_)) => Err(JobError::fatal(error)),
             Err(error) => Err(error.into()),
         }

@@ -1,23 +1,26 @@
-//! Removing what is old.
+//! Deletion of old entries.
 
 use super::{
     AuditEntry, AuditStore, Chain, Error,
-    chain::{RETAINED, Walk},
+    chain::{RETAINED_ACTION, Walk},
     encoding,
     store::{self, Ends, RawEnds},
-    verify::{PAGE, link},
+    verify::{ENTRIES_PER_PAGE, link},
 };
 use crate::{clock::Timestamp, db::Tx};
 
-/// Entries one transaction removes at most, so that nobody who records waits for long.
-const AT_ONCE: u64 = 5_000;
+/// Largest number of entries that one transaction deletes, so that transactions that record don't wait for
+/// long.
+const MAX_DELETIONS_PER_TRANSACTION: u64 = 5_000;
 
 impl AuditStore {
-    /// Removes the entries recorded before a moment, of every chain, and returns how many. See
+    /// Deletes the entries of all chains that were recorded before `before`, and returns their number. See
     /// [`retain_chain`](Self::retain_chain).
     ///
     /// # Errors
-    /// [`Error::Broken`] for the first chain that was tampered with, after the others are done; the database's at once.
+    ///
+    /// Fails with [`Error::Broken`] for the first chain that was tampered with, after all other chains are
+    /// processed, and immediately with [`Error::Database`].
     pub async fn retain(&self, before: Timestamp) -> Result<u64, Error> {
         let mut tx = self.read(None).await?;
         let chains = tx.query("select distinct tenant_id from audit_entries where at < $1").bind(before);
@@ -32,7 +35,7 @@ impl AuditStore {
             match self.retain_chain(chain, before).await {
                 Ok(count) => removed += count,
                 Err(Error::Broken(first)) => {
-                    tracing::error!(target: "omnistack::audit", error = %first, "old entries are kept");
+                    tracing::error!(target: "omnistack::audit", error = %first, "kept old entries of a broken chain");
                     broken = broken.or(Some(first));
                 }
                 Err(error) => return Err(error),
@@ -41,22 +44,28 @@ impl AuditStore {
         broken.map_or(Ok(removed), |broken| Err(broken.into()))
     }
 
-    /// Removes the oldest entries of a chain, up to the first that was recorded at this moment or later, and returns how
-    /// many. What it removes is verified first, so that it hides no tampering; number and hash of the last one removed
-    /// stay as the checkpoint from which the rest is verified; and an entry `audit.retained` says so in the chain itself.
+    /// Deletes the oldest entries of a chain, up to the first that was recorded at `before` or later, and
+    /// returns their number.
     ///
-    /// Works in transactions of 5,000 entries: cut off in between, the chain is whole, and the next call goes on.
+    /// The entries are verified before they are deleted, so that no tampering is hidden. The number and hash of
+    /// the last deleted entry are stored as the checkpoint from which the remaining entries are verified, and
+    /// an entry `audit.retained` records the deletion in the chain.
+    ///
+    /// It works in transactions of 5,000 entries. If it is interrupted, the chain is intact and the next call
+    /// continues.
     ///
     /// # Errors
-    /// [`Error::Broken`] when what should be removed was tampered with: it is kept as evidence.
+    ///
+    /// Fails with [`Error::Broken`] if entries to delete were tampered with; they are kept as evidence. Fails
+    /// with [`Error::Database`] if the database fails.
     pub async fn retain_chain(&self, chain: impl Into<Chain>, before: Timestamp) -> Result<u64, Error> {
         let (chain, mut removed) = (chain.into(), 0);
-        // What is recorded from now on, its own entries included, stays.
+        // Entries recorded from now on, including those of this method, are kept.
         let before = before.min(self.clock.now());
         loop {
             let count = self.retain_some(chain, before).await?;
             removed += count;
-            if count < AT_ONCE {
+            if count < MAX_DELETIONS_PER_TRANSACTION {
                 return Ok(removed);
             }
         }
@@ -65,15 +74,15 @@ impl AuditStore {
     async fn retain_some(&self, chain: Chain, before: Timestamp) -> Result<u64, Error> {
         let mut tx = match chain.tenant() {
             Some(tenant) => self.of(tenant).await?.tenant(tenant).begin().await?,
-            // The app's own chain is no tenant's.
+            // The app's chain belongs to no tenant.
             None => self.db.all_tenants().begin().await?,
         };
         let Some(ends) = lock(&mut tx, chain).await? else { return Ok(0) };
         let mut walk = Walk::after(chain, ends.checkpoint);
         let mut count: u64 = 0;
-        'pages: while count < AT_ONCE {
+        'pages: while count < MAX_DELETIONS_PER_TRANSACTION {
             let after = walk.last().sequence;
-            for row in store::page(&mut tx, chain, after, i64::MAX, PAGE).await? {
+            for row in store::page(&mut tx, chain, after, i64::MAX, ENTRIES_PER_PAGE).await? {
                 if row.at >= before {
                     break 'pages;
                 }
@@ -99,7 +108,7 @@ impl AuditStore {
             .bind(checkpoint.sequence)
             .execute()
             .await?;
-        let mut entry = AuditEntry::new(RETAINED).with(encoding::explanation(checkpoint, before));
+        let mut entry = AuditEntry::new(RETAINED_ACTION).with(encoding::explanation(checkpoint, before));
         entry.tenant = chain.tenant();
         store::append(&mut tx, self.clock.now(), entry).await?;
         tx.commit().await?;
@@ -107,7 +116,8 @@ impl AuditStore {
     }
 }
 
-/// The ends of a chain nobody records in until this transaction is over.
+/// Returns the ends of a chain, which stays locked until this transaction ends: no other transaction records in
+/// it.
 async fn lock(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Error> {
     let ends = tx
         .query(

@@ -1,4 +1,4 @@
-//! The entries for operators.
+//! Routes of audit entries, for operators.
 
 use axum::{body::Body, extract::State, response::IntoResponse as _};
 use garde::Validate;
@@ -14,9 +14,9 @@ use crate::{
     identity::UserId,
 };
 
-/// `/api/v1/admin/audit`: the entries of every tenant and of the app, for operators.
+/// Module with the routes `/api/v1/admin/audit`: the entries of all tenants and of the app, for operators.
 ///
-/// A module of its own, because not every app has operators: `.with(AuditApi)`.
+/// It is a module of its own, because not every app has operators: `.with(AuditApi)`.
 ///
 /// ```
 /// use omnistack_core::{app::App, audit::AuditApi, config::Config, identity::DevIdentity};
@@ -43,95 +43,95 @@ impl Module for AuditApi {
 }
 
 impl AuditApi {
-    /// The routes alone, to be mounted elsewhere: a list, `/export` and `/verify`. Mount them for operators only, and without
-    /// a timeout, since both may take long.
+    /// Returns the routes alone, to be mounted elsewhere: the list, `/export` and `/verify`. Mount them for
+    /// operators only, and without a timeout, because `/export` and `/verify` may take long.
     pub fn routes() -> Api<AuditStore> {
         Api::new().routes(routes!(list)).routes(routes!(export)).routes(routes!(verify))
     }
 }
 
-/// Which entries, and how they are written.
+/// Query parameters of an export.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ExportQuery {
-    /// Only of this tenant, by its id; `app` for the app's own.
+    /// Only entries of this tenant, by id; `app` for entries of the app.
     #[garde(skip)]
     tenant: Option<String>,
-    /// Only of what this user did.
+    /// Only entries whose actor is this user.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = Uuid)]
     actor: Option<UserId>,
-    /// Only of actions that begin so: `project.`.
+    /// Only actions with this prefix: `project.`.
     #[garde(skip)]
     action: Option<String>,
-    /// Only of what was done to exactly this: `project:0190…`.
+    /// Only entries with exactly this resource: `project:0190…`.
     #[garde(skip)]
     resource: Option<String>,
-    /// Only what was recorded at this moment or later.
+    /// Only entries recorded at this time or later.
     #[garde(skip)]
     since: Option<Timestamp>,
-    /// Only what was recorded before this moment.
+    /// Only entries recorded before this time.
     #[garde(skip)]
     until: Option<Timestamp>,
-    /// `csv` or `jsonl`.
+    /// Format of the file: `csv` or `jsonl`.
     #[garde(skip)]
     format: String,
 }
 
-/// Which chain.
+/// Query parameters of a verification.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
-    /// Only this tenant's, by its id; `app` for the app's own.
+    /// Only the chain of this tenant, by id; `app` for the app's chain.
     #[garde(skip)]
     tenant: Option<String>,
 }
 
-/// The chains that were checked.
+/// Result of a verification.
 #[derive(Serialize, ToSchema)]
 struct ChainStates {
-    /// Whether every one of them is whole.
+    /// Whether all chains are intact.
     intact: bool,
-    /// Each; the app's own first.
+    /// Verified chains; the app's chain is first.
     items: Vec<ChainState>,
 }
 
-/// `app`, or a tenant's id.
+/// Parses a chain: `app`, or a tenant's id.
 fn chain_of(text: &str) -> Result<Chain, Error> {
     if text == "app" {
         return Ok(Chain::App);
     }
-    let wrong = |_| Error::invalid([FieldProblem::new("tenant", "must be a UUID, or `app`")]);
+    let wrong = |_| Error::invalid([FieldProblem::new("tenant", "must be a UUID or `app`")]);
     text.parse().map(Chain::Tenant).map_err(wrong)
 }
 
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// Only of this tenant, by its id; `app` for the app's own.
+    /// Only entries of this tenant, by id; `app` for entries of the app.
     #[garde(skip)]
     tenant: Option<String>,
-    /// Only of what this user did.
+    /// Only entries whose actor is this user.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = Uuid)]
     actor: Option<UserId>,
-    /// Only of actions that begin so: `project.`.
+    /// Only actions with this prefix: `project.`.
     #[garde(skip)]
     action: Option<String>,
-    /// Only of what was done to exactly this: `project:0190…`.
+    /// Only entries with exactly this resource: `project:0190…`.
     #[garde(skip)]
     resource: Option<String>,
-    /// Only what was recorded at this moment or later.
+    /// Only entries recorded at this time or later.
     #[garde(skip)]
     since: Option<Timestamp>,
-    /// Only what was recorded before this moment.
+    /// Only entries recorded before this time.
     #[garde(skip)]
     until: Option<Timestamp>,
-    /// Entries at most.
+    /// Largest number of entries to return, from 1 to 100. Defaults to 20.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[garde(skip)]
     cursor: Option<String>,
 }
@@ -161,10 +161,12 @@ impl ListQuery {
     }
 }
 
-/// Lists audit entries, newest first.
+/// List audit entries
+///
+/// Newest first.
 #[utoipa::path(get, path = "/", operation_id = "list_audit_entries", params(ListQuery), responses(
     (status = 200, body = Page<AuditRecord>),
-    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
+    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or invalid."),
 ))]
 async fn list(
     State(store): State<AuditStore>,
@@ -174,10 +176,12 @@ async fn list(
     Ok(Json(store.list(&query.filter()?, limit, query.cursor.as_deref()).await?))
 }
 
-/// Exports audit entries as a file, newest first: CSV for tables, JSON lines for programs.
+/// Export audit entries
+///
+/// Newest first, as a file: CSV for spreadsheets, JSON lines for programs.
 #[utoipa::path(get, path = "/export", operation_id = "export_audit_entries", params(ExportQuery), responses(
     (status = 200, description = "The entries.", body = String, content_type = "text/csv"),
-    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
+    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or invalid."),
 ))]
 async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery>) -> Result<Response, Error> {
     let (form, kind, name) = match query.format.as_str() {
@@ -192,10 +196,12 @@ async fn export(State(store): State<AuditStore>, Query(query): Query<ExportQuery
     Ok((headers, Body::from_stream(store.download(filter, form))).into_response())
 }
 
-/// Verifies the chains of audit entries.
+/// Verify audit chains
+///
+/// Verifies all chains, or that of one tenant or of the app.
 #[utoipa::path(get, path = "/verify", operation_id = "verify_audit_chains", params(VerifyQuery), responses(
     (status = 200, body = ChainStates),
-    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or of the wrong form."),
+    (status = 422, body = ErrorEnvelope, description = "A parameter is unknown or invalid."),
 ))]
 async fn verify(State(store): State<AuditStore>, Query(query): Query<VerifyQuery>) -> Result<Json<ChainStates>, Error> {
     let chains = match query.tenant {

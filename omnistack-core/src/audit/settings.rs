@@ -14,8 +14,8 @@ crate::section! {
     /// # Ok::<_, Vec<omnistack_core::config::ConfigProblem>>(())
     /// ```
     pub struct AuditSettings {
-        /// How long entries are kept, e.g. `365d`: older ones are removed every night, at 3:00 UTC. Unset, they are kept for
-        /// ever.
+        /// Time for which audit entries are kept, such as `365d`. Older entries are deleted every night at 3:00 UTC.
+        /// If unset, entries are kept forever.
         pub retention: Option<Duration> = "AUDIT_RETENTION", range "1h"..="36500d";
     }
 }

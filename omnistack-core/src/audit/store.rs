@@ -1,4 +1,4 @@
-//! The SQL of audit entries.
+//! Storage of audit entries: all SQL of this module.
 
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
@@ -23,10 +23,12 @@ pub(super) const COLUMNS: &str = "sequence, id, at, actor, action, resource, det
 
 const NEWEST_FIRST: &str = "order by at desc, tenant_id desc, sequence desc";
 
-/// How many actions a filter may mean for each to be looked up; beyond that the entries are gone through, newest first.
+/// Largest number of actions that are looked up one by one for a filter on a prefix; for more, all entries are
+/// scanned, newest first.
 const MAX_ACTIONS: usize = 100;
 
-/// Takes the next number, chains and inserts in one round trip: the head's row is locked until the caller commits.
+/// Assigns the next number, computes the hash and inserts the entry in one round trip. The row of the chain's
+/// head is locked until the caller commits.
 const APPEND_POSTGRES: &str = "with head as (
     insert into audit_chains as chain (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
     values ($1, 1, $2, sha256($2 || int8send(1) || $3), 0, $2)
@@ -36,21 +38,22 @@ const APPEND_POSTGRES: &str = "with head as (
 ) insert into audit_entries (tenant_id, id, at, actor, action, resource, details, sequence, previous, hash)
 select $1, $4, $5, $6, $7, $8, $9, sequence, previous, hash from head";
 
-/// Takes the next number; a transaction that writes has the database alone.
+/// Assigns the next number. A write transaction has the SQLite database alone.
 const NEXT_SQLITE: &str = "update audit_chains set sequence = sequence + 1, previous = hash where tenant_id = $1 returning sequence, previous";
 
-/// Begins a chain that is not there. No `on conflict`: the trigger that refuses a chain that is there comes before it. It runs
-/// for every entry, so that the number of statements tells nothing about the chain.
+/// Creates a chain if it does not exist. `on conflict` is not possible: the trigger that rejects an existing
+/// chain fires before it. The statement runs for every entry, so that the number of statements does not reveal
+/// whether the chain existed.
 const BEGIN_SQLITE: &str = "insert into audit_chains (tenant_id, sequence, previous, hash, checkpoint, checkpoint_hash)
     select $1, 0, $2, $2, 0, $2 where not exists (select 1 from audit_chains where tenant_id = $1)";
 
-/// Adds an entry to its chain.
+/// Appends an entry to its chain.
 pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -> Result<(), db::Error> {
     let details = entry.take_details();
     let AuditEntry { action, actor, tenant, resource, .. } = entry;
     let chain = Chain::from(tenant);
     if tenant.is_some_and(|tenant| tenant.uuid().is_nil()) {
-        let refused = "the nil id is no tenant's: the app's own entries are kept under it";
+        let refused = "the nil id is not a tenant's id: it stands for the app's chain";
         return Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()));
     }
     let details = details.map(|details| details.to_string());
@@ -70,15 +73,15 @@ pub(super) async fn append(tx: &mut Tx, now: Timestamp, mut entry: AuditEntry) -
             relay::put(tx, tenant, relay::Kind::Audit, &Carried { tenant, link }, now).await
         }
         _ if tx.is_apart() && tx.tenant() != tenant => {
-            let refused = "a transaction of a tenant's own database records that tenant's entries only: record the app's own, \
-                           and another tenant's, in one of `db.main()`";
+            let refused = "a transaction of a tenant database records entries of that tenant only: record entries of \
+                           the app and of other tenants in a transaction of `db.main()`";
             Err(db::Error::new(db::ErrorKind::InvalidValue, refused.into()))
         }
         _ => chain_on(tx, chain, link).await,
     }
 }
 
-/// An entry that was recorded in the app's database, on its way into the chain of a tenant with its own.
+/// Entry recorded in the app's database that is to be appended to the chain in a tenant database.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Carried {
     tenant: TenantId,
@@ -135,8 +138,8 @@ async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::E
     .map(drop)
 }
 
-/// Reads, verifies, exports and retains the entries that [`AuditLog::stored`](super::AuditLog::stored) keeps. Cheap to
-/// clone; every [`Ctx`](crate::app::Ctx) has one.
+/// Reads, verifies, exports and deletes the entries stored by [`AuditLog::stored`](super::AuditLog::stored).
+/// Cheap to clone; every [`Ctx`](crate::app::Ctx) provides one.
 ///
 /// ```
 /// use futures_util::TryStreamExt as _;
@@ -152,7 +155,7 @@ async fn chain_on(tx: &mut Tx, chain: Chain, mut link: Link) -> Result<(), db::E
 /// # log.record_in(&mut tx, AuditEntry::new("backup.made")).await?;
 /// # tx.commit().await?;
 /// let lines: Vec<String> = store.export(Chain::App).try_collect().await?;
-/// // … elsewhere, without the database …
+/// … later, without the database …
 /// assert_eq!(Some(verify_export(&lines)?.head), store.head(Chain::App).await?);
 /// # Ok(())
 /// # }
@@ -164,15 +167,18 @@ pub struct AuditStore {
 }
 
 impl AuditStore {
-    /// Of this database.
+    /// Creates a store on a database.
     pub fn new(db: Db, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Entries by time, newest first, at most `limit` of them (1 to 100); `next_cursor` goes on behind the last.
+    /// Returns at most `limit` entries (1 to 100) that match `filter`, newest first. `next_cursor` continues
+    /// after the last one.
     ///
     /// # Errors
-    /// [`Error::Cursor`] for text that is no cursor, and the database's.
+    ///
+    /// Fails with [`Error::Cursor`] if `cursor` is not the `next_cursor` of a list, or with
+    /// [`Error::Database`].
     pub async fn list(
         &self,
         filter: &AuditFilter,
@@ -194,7 +200,8 @@ impl AuditStore {
         let sql = match actions {
             None => newest(""),
             Some(actions) if actions.len() <= MAX_ACTIONS => {
-                // The newest of each action are read from an index, and of those the newest. Without any there is nothing.
+                // Reads the newest entries of each action from an index, and returns the newest of those.
+                // Without actions, nothing is returned.
                 let mut equal = |action| format!(" and action = ${}", args.push(action));
                 let each = actions.into_iter().map(&mut equal).collect::<Vec<_>>();
                 let none = each.is_empty().then(|| " and 1 = 0".to_owned());
@@ -207,7 +214,7 @@ impl AuditStore {
                 newest(&format!(" and {begins}"))
             }
         };
-        // Composed of column names and numbers.
+        // The SQL consists of column names and parameter numbers only.
         let sql = AssertSqlSafe(sql);
         let mut rows: Vec<(Uuid, Row)> =
             tx.query(sql).args(args).fetch_all::<Listed>().await?.into_iter().map(Listed::split).collect();
@@ -220,7 +227,11 @@ impl AuditStore {
         Ok(Page { items: items.collect(), next_cursor })
     }
 
-    /// One entry by its number; nothing if it was never recorded, or was removed.
+    /// Returns an entry by its number, or `None` if it was never recorded or has been deleted.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Database`].
     pub async fn get(&self, chain: impl Into<Chain>, sequence: i64) -> Result<Option<AuditRecord>, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
@@ -234,7 +245,12 @@ impl AuditStore {
         Ok(row.map(|row| row.shown().into_record(chain)))
     }
 
-    /// The last entry's number and hash, to be kept where nobody who reaches the database does; nothing before the first.
+    /// Returns the head of a chain, or `None` before its first entry. Keep it in a place that no user with access to
+    /// the database can reach.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Broken`] if the stored head is not readable, or with [`Error::Database`].
     pub async fn head(&self, chain: impl Into<Chain>) -> Result<Option<Head>, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
@@ -243,8 +259,8 @@ impl AuditStore {
         Ok(ends.map(|ends| ends.head).filter(|head| *head != Head::START))
     }
 
-    /// Where a tenant's chain is, with everything recorded so far. One that has no database, and of which nothing is recorded,
-    /// gets none by being asked for.
+    /// Returns the database that holds a tenant's chain, after delivering the entries that wait for it. Does
+    /// not create a tenant database for a tenant that has none and for which nothing is recorded.
     pub(super) async fn of(&self, tenant: TenantId) -> Result<Db, db::Error> {
         let Some(databases) = self.db.tenant_databases() else { return Ok(self.db.clone()) };
         let waits = relay::waits(databases.main(), tenant).await?;
@@ -257,17 +273,17 @@ impl AuditStore {
         Ok(self.db.clone())
     }
 
-    /// A transaction that reads one chain, or all.
+    /// Begins a read transaction for one chain, or for all.
     pub(super) async fn read(&self, chain: Option<Chain>) -> Result<Tx, db::Error> {
         match chain.and_then(Chain::tenant) {
             Some(tenant) => self.of(tenant).await?.tenant(tenant).read().await,
-            // The app's own entries are no tenant's, and operators see everybody's.
+            // The app's entries belong to no tenant, and operators see the entries of all tenants.
             None => self.db.all_tenants().read().await,
         }
     }
 }
 
-/// Where a chain ends, and where what is left of it begins.
+/// Head and checkpoint of a chain: its last entry, and the last entry that retention deleted.
 #[derive(Clone, Copy)]
 pub(super) struct Ends {
     pub(super) head: Head,
@@ -277,8 +293,7 @@ pub(super) struct Ends {
 pub(super) type RawEnds = (i64, Vec<u8>, i64, Vec<u8>);
 
 impl Ends {
-    /// # Errors
-    /// A hash that is none.
+    /// Converts a row. Fails if a hash is not 32 bytes long.
     pub(super) fn of(chain: Chain, (sequence, hash, checkpoint, checkpoint_hash): RawEnds) -> Result<Self, Error> {
         let hash = Sha256::from_bytes(&hash).ok_or_else(|| chain.broken(sequence, Break::Head))?;
         let head = Head { sequence, hash };
@@ -287,7 +302,8 @@ impl Ends {
     }
 }
 
-/// The actions that begin as is wanted, found by one step of an index for each action there is; none when any is wanted.
+/// Returns the actions with the filter's prefix, or `None` if the filter has no prefix. It takes one index
+/// lookup per existing action.
 async fn actions(tx: &mut Tx, filter: &AuditFilter) -> Result<Option<Vec<String>>, db::Error> {
     let mut args = Args::new(tx.dialect());
     let Some(begins) = filter.begins(&mut args) else { return Ok(None) };
@@ -314,7 +330,7 @@ pub(super) async fn ends(tx: &mut Tx, chain: Chain) -> Result<Option<Ends>, Erro
     ends.map(|ends| Ends::of(chain, ends)).transpose()
 }
 
-/// The entries behind a number, up to another.
+/// Returns at most `limit` entries after one number, up to and including another.
 pub(super) async fn page(
     tx: &mut Tx,
     chain: Chain,
@@ -348,13 +364,13 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Nothing when a hash is none.
+    /// Converts the row to a link. Returns `None` if a hash is not 32 bytes long.
     pub(super) fn link(self) -> Option<Link> {
         let hashes = (Sha256::from_bytes(&self.previous)?, Sha256::from_bytes(&self.hash)?);
         Some(self.with(hashes))
     }
 
-    /// With zeros for a hash that is none.
+    /// Converts the row to a link, with zeros in place of a hash that is not 32 bytes long.
     pub(super) fn shown(self) -> Link {
         let hash = |bytes: &[u8]| Sha256::from_bytes(bytes).unwrap_or(Sha256::ZERO);
         let hashes = (hash(&self.previous), hash(&self.hash));

@@ -1,4 +1,4 @@
-//! Checking a chain in the database.
+//! Verification of a chain in the database.
 
 use super::{
     AuditStore, Break, Chain, Error, Head, Verified,
@@ -8,20 +8,23 @@ use super::{
 };
 use crate::db::{self, Sql, Tx};
 
-/// Entries read at once.
-pub(super) const PAGE: i64 = 500;
+/// Number of entries read by one query.
+pub(super) const ENTRIES_PER_PAGE: i64 = 500;
 
-/// One state of the database throughout; a reading transaction of SQLite always has that.
+/// Gives all reads of the transaction the same snapshot; a read transaction of SQLite always has one.
 const ONE_STATE: Sql = Sql { postgres: "set transaction isolation level repeatable read", sqlite: "select 1" };
 
 impl AuditStore {
-    /// Checks every entry that retention left of a chain, and that the last is the one recorded last. A tenant's chain that
-    /// has no entry yet is whole and empty; so is the app's own, as long as it is there: the first migration begins it.
+    /// Verifies all entries of a chain that retention has not deleted, and that the last entry is the one that
+    /// was recorded last. A tenant's chain without entries is valid. The app's chain must exist, because the
+    /// first migration creates it.
     ///
-    /// Reads the whole chain in one reading transaction, in portions.
+    /// The whole chain is read in pages, within one read transaction.
     ///
     /// # Errors
-    /// [`Error::Broken`] with the first entry that is not as it was recorded, and why; else the database's.
+    ///
+    /// Fails with [`Error::Broken`] for the first entry that differs from what was recorded, or with
+    /// [`Error::Database`].
     pub async fn verify(&self, chain: impl Into<Chain>) -> Result<Verified, Error> {
         let chain = chain.into();
         let mut tx = self.read(Some(chain)).await?;
@@ -49,16 +52,16 @@ impl AuditStore {
     }
 }
 
-/// # Errors
-/// A hash that is none.
+/// Converts a row to a link. Fails if a hash is not 32 bytes long.
 pub(super) fn link(chain: Chain, row: Row) -> Result<Link, Error> {
     let sequence = row.sequence;
     row.link().ok_or_else(|| chain.broken(sequence, Break::Changed).into())
 }
 
-/// The next rows; or, when a value of one can't be read as what its column holds, which it is.
+/// Returns the next rows. If a value can't be read as the type of its column, fails for the entry that holds
+/// it.
 async fn readable(tx: &mut Tx, chain: Chain, after: i64) -> Result<Vec<Row>, Error> {
-    let unreadable = match store::page(tx, chain, after, i64::MAX, PAGE).await {
+    let unreadable = match store::page(tx, chain, after, i64::MAX, ENTRIES_PER_PAGE).await {
         Err(error) if error.kind() == db::ErrorKind::Other => error,
         rows => return Ok(rows?),
     };
@@ -66,14 +69,14 @@ async fn readable(tx: &mut Tx, chain: Chain, after: i64) -> Result<Vec<Row>, Err
         .query("select sequence from audit_entries where tenant_id = $1 and sequence > $2 order by sequence limit $3")
         .bind(chain.id())
         .bind(after)
-        .bind(PAGE)
+        .bind(ENTRIES_PER_PAGE)
         .fetch_all()
         .await?;
     let mut before = Vec::new();
     for (sequence,) in numbers {
         match store::page(tx, chain, sequence - 1, sequence, 1).await {
             Ok(row) => before.extend(row),
-            // What comes before it is looked at first.
+            // Entries before the unreadable one are verified first.
             Err(_) if !before.is_empty() => return Ok(before),
             Err(_) => return Err(chain.broken(sequence, Break::Unreadable).into()),
         }

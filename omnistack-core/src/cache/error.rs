@@ -1,44 +1,45 @@
-//! What went wrong, in terms a caller can act on.
+//! Errors of the cache.
 
 use std::{error::Error as StdError, fmt};
 
-/// A cache operation that was not carried out, or may not have been.
+/// Error of a cache operation that failed, or whose outcome is unknown.
 pub struct Error {
     kind: ErrorKind,
     source: Box<dyn StdError + Send + Sync>,
 }
 
-/// What a cache error means.
+/// Kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store is away. Nothing was done.
+    /// The store is unavailable. The operation had no effect.
     Unavailable,
-    /// No answer came in time, or the connection was lost before it came: it may have been done, or may be done later.
+    /// No response arrived in time, or the connection was lost before it arrived. The operation may have taken
+    /// effect, or may still take effect.
     Unknown,
-    /// The key holds something else: a hash where a value is asked for, text where a number is counted.
+    /// The key contains something else: a hash in place of a value, or a text in place of a number.
     WrongType,
-    /// Anything else; a bug.
+    /// All other errors. They are bugs.
     Other,
 }
 
 impl Error {
-    /// Of a kind, with what caused it: for implementors of [`CacheStore`](super::CacheStore).
+    /// Creates an error of a kind with its source, for implementations of [`CacheStore`](super::CacheStore).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { kind, source: source.into() }
     }
 
-    /// What it means.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the same operation may be tried again without being done twice.
+    /// Returns whether the same operation may be repeated without a second effect.
     pub fn is_retryable(&self) -> bool {
         self.kind == ErrorKind::Unavailable
     }
 
-    /// Whether the store is to blame rather than the caller.
+    /// Returns whether the store caused the error, rather than the caller.
     pub(super) fn is_outage(&self) -> bool {
         matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Unknown)
     }
@@ -47,9 +48,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let means = match self.kind {
-            ErrorKind::Unavailable => "the cache is not available",
-            ErrorKind::Unknown => "the cache did not answer, so the outcome is unknown",
-            ErrorKind::WrongType => "the key holds a value of another kind",
+            ErrorKind::Unavailable => "the cache is unavailable",
+            ErrorKind::Unknown => "the cache did not respond, so the outcome is unknown",
+            ErrorKind::WrongType => "the key contains a value of another type",
             ErrorKind::Other => "the cache failed",
         };
         write!(f, "{means}: {}", self.source)

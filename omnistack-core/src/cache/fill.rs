@@ -1,4 +1,4 @@
-//! Computing what isn't there, once.
+//! Computing missing values once.
 
 use std::{
     any::Any,
@@ -18,12 +18,12 @@ use super::{
     report,
 };
 
-/// How long others wait for one that computed and died, unless said otherwise.
-const LEASE: Duration = Duration::from_secs(5);
-/// Between two looks at a value another replica computes: first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(100));
+/// Default of [`GetOrInsert::lease`].
+const DEFAULT_LEASE: Duration = Duration::from_secs(5);
+/// First and longest delay between two checks for a value that another replica computes.
+const POLL_DELAYS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(100));
 
-/// A value to be read, or computed: await it. Made by [`Cache::get_or_insert_with`].
+/// Future that reads a value, or computes and stores it. Created by [`Cache::get_or_insert_with`].
 #[must_use = "nothing is read until it is awaited"]
 pub struct GetOrInsert<'a, F> {
     wanted: Wanted<'a>,
@@ -40,17 +40,18 @@ struct Wanted<'a> {
 
 impl<'a, F> GetOrInsert<'a, F> {
     pub(super) fn new(cache: &'a Cache, key: &'a str, ttl: Duration, compute: F) -> Self {
-        Self { wanted: Wanted { cache, key, ttl: bounded(ttl), lease: LEASE, tags: Vec::new() }, compute }
+        Self { wanted: Wanted { cache, key, ttl: bounded(ttl), lease: DEFAULT_LEASE, tags: Vec::new() }, compute }
     }
 
-    /// Stores it under tags. One that is invalidated while the value is computed keeps it from being stored.
+    /// Stores the value with tags. If one of them is invalidated during the computation, the value is not
+    /// stored.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.wanted.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// How long other replicas wait for one that began to compute and died: 5 seconds unless said here. One that is
-    /// alive may take as long as it needs.
+    /// Sets how long other replicas wait for a replica that began to compute and then ended. Default: 5
+    /// seconds. The lease is renewed while the computation runs, so it does not limit its duration.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.wanted.lease = bounded(lease);
         self
@@ -68,7 +69,7 @@ where
     type IntoFuture = Either<Ready<Self::Output>, BoxFuture<'a, Self::Output>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        // What this process has needs no boxed future.
+        // A value in this process needs no boxed future.
         match self.wanted.cache.get_own(self.wanted.key) {
             Some(value) => Either::Left(ready(Ok(value))),
             None => Either::Right(Box::pin(self.run())),
@@ -96,7 +97,7 @@ impl<F> GetOrInsert<'_, F> {
                 Seat::Follow(result) => result,
             };
             match outcome(result).await {
-                // Whoever computed was dropped in the middle: somebody else does.
+                // The caller that computed was dropped: this or another caller takes over.
                 None => {}
                 Some(Outcome::Value(bytes)) => match decode(key, &bytes) {
                     Some(value) => return Ok(value),
@@ -109,11 +110,11 @@ impl<F> GetOrInsert<'_, F> {
                 Some(Outcome::Unshared) => break,
             }
         }
-        // Another call computes something else under this key: nothing of it is shared.
+        // The computation of another caller has another type, so its result can't be shared.
         (self.compute)().await.map_err(Arc::new)
     }
 
-    /// Computes for everybody in this process, and in others.
+    /// Computes the value for all callers in this process and in other replicas.
     async fn lead<Computing, T, E>(self, flight: Flight) -> Result<T, Arc<E>>
     where
         F: FnOnce() -> Computing + Send,
@@ -137,7 +138,8 @@ impl<F> GetOrInsert<'_, F> {
                     biased;
                     computed = &mut computing => break computed,
                     () = tokio::time::sleep(wanted.lease / 3), if held.is_some() => {
-                        // Lost or not, whoever asked wants the value. Beside it, so that a store that hangs delays nothing.
+                        // The value is wanted even if the lease is lost. The renewal runs in its own task, so
+                        // that a slow store delays nothing.
                         if let Some(held) = &held {
                             let (store, key, owner) = (Arc::clone(&held.store), held.key.clone(), held.owner.clone());
                             let lease = wanted.lease;
@@ -170,18 +172,18 @@ impl<F> GetOrInsert<'_, F> {
 }
 
 impl Wanted<'_> {
-    /// Waits until the value is there or is this process' to compute.
+    /// Waits until the value is stored or this process gets the lease to compute it.
     async fn value_or_lease<T: DeserializeOwned>(&self) -> Right<T> {
         let owner = super::owner();
         let store = &self.cache.store;
-        let (mut pause, longest) = PAUSES;
+        let (mut pause, longest) = POLL_DELAYS;
         let mut unreadable = false;
         loop {
             match store.lease(self.key, &owner, self.lease, self.ttl, &self.tags).await {
                 Ok(Lease::Value(bytes)) => match decode(self.key, &bytes) {
                     Some(value) => return Right::Known(bytes, value),
                     None if unreadable => return Right::Alone,
-                    // Of another version of the app, say.
+                    // For example a value of another version of the app.
                     None => {
                         unreadable = true;
                         report(self.key, store.delete(self.key).await);
@@ -207,7 +209,7 @@ impl Wanted<'_> {
 enum Right<T> {
     Known(Bytes, T),
     Leased(Held),
-    /// Without the store.
+    /// The store is unavailable: compute without a lease.
     Alone,
 }
 

@@ -1,4 +1,4 @@
-//! One computation a key in this process.
+//! Single flight: one computation per key in this process.
 
 use std::{
     any::Any,
@@ -9,24 +9,24 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// What became of a computation.
+/// Result of a computation.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    /// The value, encoded.
+    /// The encoded value.
     Value(Bytes),
-    /// Its error, shared.
+    /// The shared error.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// A value that can't be encoded, and so not be shared.
+    /// The value can't be encoded, so it is not shared.
     Unshared,
 }
 
 type Result = watch::Receiver<Option<Outcome>>;
 
-/// The computations under way.
+/// Computations under way, by key.
 #[derive(Default)]
 pub(super) struct Flights(Mutex<HashMap<String, Result>>);
 
-/// Whether to compute or to wait.
+/// Role of a caller: computing, or waiting for the result.
 pub(super) enum Seat {
     Lead(Flight),
     Follow(Result),
@@ -48,7 +48,7 @@ impl Flights {
     }
 }
 
-/// A computation under way, over when this is dropped.
+/// Computation under way; it ends when this is dropped.
 pub(super) struct Flight {
     flights: Arc<Flights>,
     key: String,
@@ -56,7 +56,7 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Tells those who wait.
+    /// Sends the result to the waiting callers.
     pub(super) fn land(&self, outcome: Outcome) {
         self.sender.send_replace(Some(outcome));
     }
@@ -68,7 +68,7 @@ impl Drop for Flight {
     }
 }
 
-/// Waits for the outcome; `None` when whoever computed was dropped in the middle.
+/// Waits for the result. Returns `None` if the computation was dropped before it ended.
 pub(super) async fn outcome(mut result: Result) -> Option<Outcome> {
     result.wait_for(Option::is_some).await.ok()?.clone()
 }

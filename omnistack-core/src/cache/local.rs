@@ -1,4 +1,4 @@
-//! The cache of one process.
+//! Cache store in this process.
 
 mod claims;
 mod tags;
@@ -23,13 +23,13 @@ use crate::clock::Clock;
 use claims::Claims;
 use tags::{TagTable, Tags};
 
-/// What an entry costs beside its key and value, about.
-const OVERHEAD: usize = 160;
-/// And a field of a hash or a member of a set.
-const ITEM_OVERHEAD: usize = 48;
+/// Approximate size of an entry in addition to its key and value, in bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 160;
+/// Approximate additional size of a field of a hash or a member of a set, in bytes.
+const ITEM_OVERHEAD_BYTES: usize = 48;
 
-/// Keeps everything in this process, within a size. The entries used longest ago go first; by use alone, not by how often, so
-/// that what was just stored is there.
+/// Cache store in this process, limited in size. The least recently used entries are evicted first; the
+/// frequency of use is not considered, so that a value that was just stored is not evicted.
 #[derive(Clone)]
 pub struct InProcess(Arc<Inner>);
 
@@ -63,24 +63,24 @@ struct Items<T> {
     bytes: usize,
 }
 
-/// What to do with an entry, and what to answer.
+/// Operation on an entry, and the result to return.
 type Change<T> = (Op<Entry>, Result<T, Error>);
 
 impl InProcess {
-    /// An empty one of at most so many bytes.
+    /// Creates an empty store of approximately this many bytes.
     pub fn new(size: u64, clock: Clock) -> Self {
         let entries = moka::sync::Cache::builder()
             .max_capacity(size)
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|key: &String, entry: &Arc<Entry>| {
-                u32::try_from(key.len() + entry.value.size() + OVERHEAD).unwrap_or(u32::MAX)
+                u32::try_from(key.len() + entry.value.size() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
             })
             .build_with_hasher(RandomState::default());
         let (tags, locks, leases) = (TagTable::default(), Claims::default(), Claims::default());
         Self(Arc::new(Inner { entries, tags, locks, leases, fence: AtomicU64::new(0), clock }))
     }
 
-    /// What a key holds, read in place.
+    /// Reads the value of a key without copying it.
     pub(super) fn read<T>(&self, key: &str, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Error> {
         match self.live(key).as_deref() {
             None => Ok(None),
@@ -94,12 +94,13 @@ impl InProcess {
         if entry.is_live(self.0.clock.elapsed()) {
             return Some(entry);
         }
-        // What is over makes room.
+        // An expired entry is removed.
         self.change(key, |entry, _| (if entry.is_none() { Op::Remove } else { Op::Nop }, Ok(()))).ok();
         None
     }
 
-    /// Changes an entry, one caller at a time a key. The closure sees a live one only.
+    /// Changes an entry; changes of one key run one after another. The closure gets only entries that are not
+    /// expired.
     fn change<T>(&self, key: &str, change: impl FnOnce(Option<Entry>, Duration) -> Change<T>) -> Result<T, Error> {
         let mut answer = None;
         self.0.entries.entry_by_ref(key).and_compute_with(|entry| {
@@ -113,7 +114,7 @@ impl InProcess {
                 Op::Nop => Op::Nop,
             }
         });
-        answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "nothing was changed")))
+        answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Other, "the entry was not changed")))
     }
 
     fn hash(&self, key: &str) -> Result<Option<Arc<Mutex<Items<HashMap<String, Bytes>>>>>, Error> {
@@ -198,7 +199,7 @@ impl CacheStore for InProcess {
             items.bytes += value.len();
             match items.items.insert(field.to_owned(), value) {
                 Some(before) => items.bytes -= before.len(),
-                None => items.bytes += field.len() + ITEM_OVERHEAD,
+                None => items.bytes += field.len() + ITEM_OVERHEAD_BYTES,
             }
             drop(items);
             (Op::Put(Entry { value: Value::Hash(hash), until: now + ttl, tags: Tags::default() }), Ok(()))
@@ -215,7 +216,7 @@ impl CacheStore for InProcess {
             let Value::Hash(hash) = &entry.value else { return (Op::Nop, Err(wrong_type("not a hash"))) };
             let mut items = open(hash);
             let Some(before) = items.items.remove(field) else { return (Op::Nop, Ok(false)) };
-            items.bytes -= before.len() + field.len() + ITEM_OVERHEAD;
+            items.bytes -= before.len() + field.len() + ITEM_OVERHEAD_BYTES;
             let empty = items.items.is_empty();
             drop(items);
             (if empty { Op::Remove } else { Op::Put(entry) }, Ok(true))
@@ -232,7 +233,7 @@ impl CacheStore for InProcess {
             let mut items = open(&set);
             let new = items.items.insert(member.to_owned());
             if new {
-                items.bytes += member.len() + ITEM_OVERHEAD;
+                items.bytes += member.len() + ITEM_OVERHEAD_BYTES;
             }
             drop(items);
             (Op::Put(Entry { value: Value::Set(set), until: now + ttl, tags: Tags::default() }), Ok(new))
@@ -247,7 +248,7 @@ impl CacheStore for InProcess {
             if !items.items.remove(member) {
                 return (Op::Nop, Ok(false));
             }
-            items.bytes -= member.len() + ITEM_OVERHEAD;
+            items.bytes -= member.len() + ITEM_OVERHEAD_BYTES;
             let empty = items.items.is_empty();
             drop(items);
             (if empty { Op::Remove } else { Op::Put(entry) }, Ok(true))
@@ -271,7 +272,7 @@ impl CacheStore for InProcess {
         if !self.0.locks.take(key, owner, self.0.clock.elapsed(), ttl, Tags::default()) {
             return Ok(None);
         }
-        // Microseconds since 1970, so that tokens grow across restarts too.
+        // At least the number of microseconds since 1970, so that tokens also grow across restarts.
         let now = u64::try_from(self.0.clock.now().as_micros()).unwrap_or(0);
         let next = |last: u64| Some(now.max(last + 1));
         let last = self.0.fence.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).unwrap_or_default();
@@ -286,7 +287,8 @@ impl CacheStore for InProcess {
         _: Duration,
         tags: &[String],
     ) -> Result<Lease, Error> {
-        // The tags as they are before anybody computes: one that is invalidated meanwhile makes the value stillborn.
+        // The tags are read before the computation begins: a value with a tag that is invalidated meanwhile is
+        // never valid.
         let tags = self.0.tags.get(tags);
         if let Some(value) = self.get(key).await? {
             return Ok(Lease::Value(value));

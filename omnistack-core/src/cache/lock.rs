@@ -1,14 +1,15 @@
-//! A lock somebody holds.
+//! Locks.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{CacheStore, Claim, Error, bounded};
 
-/// A lock, held until it is released or its time is over. Dropped, it is released in the background.
+/// Lock that is held until it is released or its time has passed. If it is dropped, it is released in the
+/// background.
 ///
-/// A process that is suspended for longer than the time it asked for holds the lock no more, and doesn't know. So what
-/// the lock protects must refuse whoever comes with a smaller [`fence`](Self::fence) than it has seen:
-/// `update jobs set …, fence = $1 where id = $2 and fence < $1`.
+/// A process that is suspended for longer than the lock's time loses the lock without noticing. The protected
+/// resource must therefore reject a caller whose [`fence`](Self::fence) is smaller than one it has already
+/// seen: `update jobs set …, fence = $1 where id = $2 and fence < $1`.
 #[must_use = "a lock that is dropped is released"]
 pub struct Lock {
     claim: Held,
@@ -20,23 +21,25 @@ impl Lock {
         Self { claim, fence }
     }
 
-    /// A number larger than that of any lock before, whatever its key: the fencing token.
+    /// Returns the fencing token: a number larger than that of all locks acquired before, of any key.
     pub fn fence(&self) -> u64 {
         self.fence
     }
 
-    /// Holds it for this long from now; false when it was lost already, and may be somebody else's.
+    /// Sets the remaining time of the lock. Returns `false` if the lock was lost; another process may hold it.
     ///
     /// # Errors
-    /// The store is away: whether the lock is held longer is not known.
+    ///
+    /// Fails if the store is unavailable; it is then unknown whether the lock was extended.
     pub async fn extend(&self, ttl: Duration) -> Result<bool, Error> {
         self.claim.store.extend(Claim::Lock(&self.claim.key), &self.claim.owner, bounded(ttl)).await
     }
 
-    /// Releases it; false when it was lost before.
+    /// Releases the lock. Returns `false` if it was lost before.
     ///
     /// # Errors
-    /// The store is away: the lock ends with its time.
+    ///
+    /// Fails if the store is unavailable; the lock then ends when its time has passed.
     pub async fn release(mut self) -> Result<bool, Error> {
         self.claim.ended = true;
         self.claim.store.release(Claim::Lock(&self.claim.key), &self.claim.owner).await
@@ -49,19 +52,19 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// A claim that is given back when dropped.
+/// Lock or lease that is released when dropped.
 pub(super) struct Held {
     pub(super) store: Arc<dyn CacheStore>,
     pub(super) key: String,
     pub(super) owner: String,
-    /// A lease, not a lock.
+    /// Whether it is a lease rather than a lock.
     pub(super) lease: bool,
     pub(super) ended: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Without a runtime it ends with its time.
+        // Without a runtime, it ends when its time has passed.
         let (false, Ok(runtime)) = (self.ended, tokio::runtime::Handle::try_current()) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! What a store of the cache must do.
+//! Contract of cache stores.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,68 +10,75 @@ use bytes::Bytes;
 
 use super::Error;
 
-/// Keeps values for [`Cache`](super::Cache). This is the implementor's contract; everybody else calls the handle.
+/// Store of a [`Cache`](super::Cache). Only implementations need this trait; apps call the handle.
 ///
 /// - Each method is atomic for its key and, on a server, one round trip.
-/// - A `ttl` is at least a millisecond and at most a year. Nothing is seen once it has passed.
-/// - A value stored under tags is gone as soon as one of them is invalidated.
-/// - `set`, `delete` and the invalidation of a tag of a lease end the [lease](Self::lease) of the key, so that what was
-///   computed from older data can't replace what is newer.
-/// - A key of a value, of a hash, of a set, of a lock and of a lease never meet where they are different methods'
-///   business: locks and leases have names of their own; a value, a hash and a set share theirs, and to use one as
-///   another is [`WrongType`](super::ErrorKind::WrongType), except that `set` replaces and `delete` removes either.
+/// - A `ttl` is at least 1 millisecond and at most 1 year. An entry is not returned once its time has passed.
+/// - A value stored with tags disappears as soon as one of them is invalidated.
+/// - `set`, `delete` and the invalidation of a tag of a lease end the [lease](Self::lease) of the key, so that
+///   a value computed from older data can't replace a newer one.
+/// - Locks, leases and entries have separate names. Values, hashes and sets share one space of keys: using one
+///   as another fails with [`WrongType`](super::ErrorKind::WrongType), except that `set` replaces and `delete`
+///   deletes all of them.
+///
+/// # Errors
+///
+/// All methods fail with [`Unavailable`](super::ErrorKind::Unavailable) if the store is unavailable and the operation had
+/// no effect, and with [`Unknown`](super::ErrorKind::Unknown) if the operation may have taken effect.
 #[async_trait]
 pub trait CacheStore: Send + Sync + 'static {
-    /// The value of a key.
+    /// Returns the value of a key.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Error>;
 
-    /// Stores a value under tags, in place of what the key holds.
+    /// Stores a value with tags, replacing the key's content.
     async fn set(&self, key: &str, value: Bytes, ttl: Duration, tags: &[String]) -> Result<(), Error>;
 
-    /// Removes whatever the key holds; tells whether it held something.
+    /// Deletes the key, whatever it contains. Returns whether it existed.
     async fn delete(&self, key: &str) -> Result<bool, Error>;
 
-    /// How long the key has left.
+    /// Returns the remaining time to live.
     async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error>;
 
-    /// Gives the key this long from now; tells whether it held something.
+    /// Sets the remaining time to live. Returns whether the key exists.
     async fn expire(&self, key: &str, ttl: Duration) -> Result<bool, Error>;
 
-    /// Adds to a number, which begins at zero and then has this long to live, and returns the sum.
+    /// Adds to a counter and returns the sum. The counter starts at 0, and gets the time to live when it is
+    /// created.
     async fn increment(&self, key: &str, by: i64, ttl: Duration) -> Result<i64, Error>;
 
-    /// One field of a hash.
+    /// Returns a field of a hash.
     async fn hash_get(&self, key: &str, field: &str) -> Result<Option<Bytes>, Error>;
 
-    /// Sets one field, and gives the whole hash this long from now.
+    /// Sets a field, and the time to live of the whole hash.
     async fn hash_set(&self, key: &str, field: &str, value: Bytes, ttl: Duration) -> Result<(), Error>;
 
-    /// Every field.
+    /// Returns all fields.
     async fn hash_all(&self, key: &str) -> Result<HashMap<String, Bytes>, Error>;
 
-    /// Removes one field; tells whether it was there.
+    /// Deletes a field. Returns whether it existed.
     async fn hash_delete(&self, key: &str, field: &str) -> Result<bool, Error>;
 
-    /// Adds a member to a set, and gives the whole set this long from now; tells whether it is new.
+    /// Adds a member to a set, and sets the time to live of the whole set. Returns whether the member is new.
     async fn set_add(&self, key: &str, member: &str, ttl: Duration) -> Result<bool, Error>;
 
-    /// Removes a member; tells whether it was there.
+    /// Removes a member. Returns whether it existed.
     async fn set_remove(&self, key: &str, member: &str) -> Result<bool, Error>;
 
-    /// Every member.
+    /// Returns all members.
     async fn set_members(&self, key: &str) -> Result<HashSet<String>, Error>;
 
-    /// Whether it is a member.
+    /// Returns whether the set contains a member.
     async fn set_contains(&self, key: &str, member: &str) -> Result<bool, Error>;
 
-    /// Drops every value stored under a tag.
+    /// Drops all values stored with a tag.
     async fn invalidate(&self, tag: &str) -> Result<(), Error>;
 
-    /// Takes a lock for `owner`: the fencing token, larger than any given before, or `None` when somebody has it.
+    /// Acquires a lock for `owner`. Returns the fencing token, which is larger than all before, or `None` if
+    /// the lock is held.
     async fn lock(&self, key: &str, owner: &str, ttl: Duration) -> Result<Option<u64>, Error>;
 
-    /// The value of a key, or else the right to compute it, for as long as `lease`. `ttl` is how long the value will live,
-    /// and `tags` are what it will be stored under.
+    /// Returns the value of a key, or else grants the lease to compute it for the duration `lease`. `ttl` is
+    /// the time to live of the value, and `tags` are those with which it will be stored.
     async fn lease(
         &self,
         key: &str,
@@ -81,31 +88,32 @@ pub trait CacheStore: Send + Sync + 'static {
         tags: &[String],
     ) -> Result<Lease, Error>;
 
-    /// Ends the owner's lease and stores what was computed, unless the lease has ended before; tells whether it did.
+    /// Ends the owner's lease and stores the computed value, unless the lease had ended before. Returns whether
+    /// the lease was held.
     async fn fill(&self, key: &str, owner: &str, value: Bytes, ttl: Duration) -> Result<bool, Error>;
 
-    /// Gives the owner's lock or lease this long from now; false when it is the owner's no more.
+    /// Sets the remaining time of the owner's lock or lease. Returns `false` if the owner no longer holds it.
     async fn extend(&self, claim: Claim<'_>, owner: &str, ttl: Duration) -> Result<bool, Error>;
 
-    /// Ends the owner's lock or lease; false when it is the owner's no more.
+    /// Ends the owner's lock or lease. Returns `false` if the owner no longer holds it.
     async fn release(&self, claim: Claim<'_>, owner: &str) -> Result<bool, Error>;
 }
 
-/// The answer to who wants a value.
+/// Result of requesting a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// Here it is.
+    /// The stored value.
     Value(Bytes),
-    /// It isn't there; the owner computes it.
+    /// There is no value, and the owner has the lease to compute it.
     Granted,
-    /// Somebody else computes it.
+    /// There is no value, and another owner has the lease.
     Busy,
 }
 
-/// What an owner has for a while.
+/// Kind and key of a time-limited claim of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim<'a> {
-    /// The lock of this name.
+    /// The lock with this name.
     Lock(&'a str),
     /// The lease to compute the value of this key.
     Lease(&'a str),

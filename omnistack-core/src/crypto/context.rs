@@ -1,9 +1,10 @@
-//! Where a sealed value belongs.
+//! Contexts of sealed values.
 
 use std::fmt;
 
-/// The place of a sealed value. It is not stored: whoever opens the value says where it was found, and a value that was
-/// moved there from another row, column or table does not open.
+/// Context of a sealed value: the place to which it belongs. It is authenticated but not stored (additional
+/// authenticated data): the caller that opens a value passes the context in which it was found, and a value
+/// that was moved from another row, column or table can't be opened.
 ///
 /// ```
 /// use omnistack_core::crypto::Context;
@@ -14,24 +15,25 @@ use std::fmt;
 pub struct Context(Vec<u8>);
 
 impl Context {
-    /// A column of one row. The names stay as they were when the table is renamed: they are part of what was sealed.
+    /// Creates the context of a column of one row. Keep the names even if the table is renamed, because they
+    /// are part of the sealed value.
     pub fn row(table: &str, column: &str, row: impl fmt::Display) -> Self {
         Self(Vec::new()).part(table).part(column).part(&row.to_string())
     }
 
-    /// And of something more, e.g. the tenant.
+    /// Adds a further name and value, such as the tenant.
     pub fn and(self, name: &str, value: impl fmt::Display) -> Self {
         self.part(name).part(&value.to_string())
     }
 
-    /// Each part after its length, so that no two places have the same bytes.
+    /// Appends a part with its length, so that different contexts never have the same bytes.
     fn part(mut self, text: &str) -> Self {
         self.0.extend_from_slice(&(text.len() as u64).to_be_bytes());
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
-    /// What AES-GCM authenticates beside the value: form, key and place.
+    /// Returns the additional authenticated data for AES-GCM: version, key id and context.
     pub(super) fn authenticated(&self, version: &str, key_id: &str) -> Vec<u8> {
         let mut bytes = Self(Vec::new()).part("omnistack.sealed").part(version).part(key_id).0;
         bytes.extend_from_slice(&self.0);

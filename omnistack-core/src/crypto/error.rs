@@ -1,47 +1,48 @@
-//! What can go wrong with secrets.
+//! Errors of cryptography.
 
 use crate::http;
 
-/// Why something could not be sealed, opened or read.
+/// Error of sealing, opening or parsing.
 ///
-/// None is worth trying again, and none says more than an attacker may know.
+/// No error is worth a retry, and none reveals more than an attacker may know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The text is not a sealed value, or of a version this build does not know.
-    #[error("this is not a sealed value of a version known here")]
+    /// The text is not a sealed value, or has a version that this build does not support.
+    #[error("the text is not a sealed value of a supported version")]
     Malformed,
-    /// Sealed with a key the ring does not have.
-    #[error("it is sealed with the key `{0}`, which SECRET_KEYS does not have")]
+    /// The value is sealed with a key that is not in the ring.
+    #[error("the value is sealed with the key `{0}`, which is not in SECRET_KEYS")]
     UnknownKey(String),
-    /// It does not open: it was changed, moved to another place, or sealed with another key of the same id.
-    #[error("it does not open: changed, moved to another place, or sealed with another key of the same id")]
+    /// The value can't be opened: it was changed, moved to another context, or sealed with another key of the
+    /// same id.
+    #[error("the value can't be opened: it was changed, moved, or sealed with another key of the same id")]
     Refused,
-    /// It opens, and is not text.
-    #[error("what was sealed is not text")]
+    /// The opened secret is not UTF-8.
+    #[error("the sealed secret is not text")]
     NotText,
-    /// More than AES-GCM seals at once (64 GiB).
-    #[error("too much to seal at once")]
+    /// The secret is larger than AES-GCM can seal (64 GiB).
+    #[error("the secret is too large to seal")]
     TooLarge,
-    /// The keys of a ring, or a key for signing, can't be used. Holds no key.
+    /// The keys of a ring, or a signing key, are unusable. The message contains no key.
     #[error("{0}")]
     Keys(String),
 }
 
-/// What an [`Error`] means.
+/// Kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The value itself is wrong: not sealed, changed, or moved.
+    /// The value itself is wrong: it is not sealed, or was changed or moved.
     Value,
-    /// The key for it is missing.
+    /// The key of the value is missing.
     UnknownKey,
-    /// The settings can't be used.
+    /// The configured keys are unusable.
     Configuration,
 }
 
 impl Error {
-    /// What it means.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Malformed | Self::Refused | Self::NotText | Self::TooLarge => ErrorKind::Value,
@@ -50,7 +51,7 @@ impl Error {
         }
     }
 
-    /// Whether the same work may succeed if tried again: never, until somebody changes something.
+    /// Returns whether the same call may succeed later, which is always `false`.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Value | ErrorKind::UnknownKey | ErrorKind::Configuration => false,
@@ -58,7 +59,7 @@ impl Error {
     }
 }
 
-/// 500: whoever asked can't help it.
+/// 500, because the client can't solve the problem.
 impl From<Error> for http::Error {
     fn from(error: Error) -> Self {
         Self::internal(error)

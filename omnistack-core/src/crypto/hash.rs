@@ -7,27 +7,29 @@ use sha2::Digest as _;
 
 use super::{Error, same};
 
-/// A SHA-256 (FIPS 180-4). In text and JSON it is 64 hexadecimal digits, in the database its 32 bytes
+/// SHA-256 hash (FIPS 180-4). In text and JSON it is 64 hexadecimal digits, in the database its 32 bytes
 /// (`as_bytes().to_vec()`) or that text.
 ///
-/// Two are compared in constant time.
+/// Hashes are compared in constant time.
 #[derive(Clone, Copy)]
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {
-    /// The hash of some bytes.
+    /// Returns the hash of a byte string.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self::of_parts([bytes.as_ref()])
     }
 
-    /// The hash of several byte strings, one after another. It knows no borders: `["ab", "c"]` is `["a", "bc"]`.
+    /// Returns the hash of the concatenation of several byte strings. There are no separators: `["ab", "c"]`
+    /// has the same hash as `["a", "bc"]`.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = sha2::Sha256::new();
         parts.into_iter().for_each(|part| hash.update(part));
         Self(hash.finalize().into())
     }
 
-    /// The hash of a list: each part with its length before it, so that no two lists run into the same bytes.
+    /// Returns the hash of a list. Each part is preceded by its length, so that different lists have different
+    /// bytes.
     pub(crate) fn of_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = sha2::Sha256::new();
         for part in parts {
@@ -37,22 +39,22 @@ impl Sha256 {
         Self(hash.finalize().into())
     }
 
-    /// The hash these bytes are; nothing if they are not 32.
+    /// Creates a hash from its 32 bytes. Returns `None` if the length differs.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// Its 32 bytes.
+    /// Returns the 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether it is the hash of this, e.g. of a token somebody presents. In constant time.
+    /// Returns whether this is the hash of `bytes`, such as a presented token, in constant time.
     pub fn is_of(&self, bytes: impl AsRef<[u8]>) -> bool {
         *self == Self::of(bytes)
     }
 
-    /// 32 zero bytes, the hash of nothing: what a chain begins with.
+    /// 32 zero bytes, with which an audit chain begins.
     pub(crate) const ZERO: Self = Self([0; 32]);
 }
 

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use super::{Error, same};
 
-/// A key for HMAC-SHA-256 (RFC 2104, FIPS 198-1): whoever has it can sign, and tell what was signed with it.
+/// Key for HMAC-SHA-256 (RFC 2104, FIPS 198-1), which signs messages and verifies signatures.
 ///
 /// ```
 /// use omnistack_core::crypto::HmacKey;
@@ -23,46 +23,49 @@ use super::{Error, same};
 /// # Ok::<_, omnistack_core::crypto::Error>(())
 /// ```
 ///
-/// Sign parts only with a border between them that none can hold, as `{id}.{timestamp}.{body}`: `sign_parts(["1", "23"])`
-/// is `sign_parts(["12", "3"])`.
+/// Parts are concatenated without a separator: `sign_parts(["1", "23"])` equals `sign_parts(["12", "3"])`.
+/// Separate them by a character that none of them can contain, as in `{id}.{timestamp}.{body}`.
 #[derive(Clone)]
 pub struct HmacKey(Hmac<sha2::Sha256>);
 
 impl HmacKey {
-    /// With this key; 32 random bytes are as strong as it gets.
+    /// Creates a key; 32 random bytes give the full strength.
     ///
     /// # Errors
-    /// [`Error::Keys`] for an empty key, which everybody has.
+    ///
+    /// Fails with [`Error::Keys`] if the key is empty.
     pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
         let empty = || Error::Keys("a key for signing is empty".into());
         let key = Some(key.as_ref()).filter(|key| !key.is_empty()).ok_or_else(empty)?;
-        // Of any length: RFC 2104 hashes a long one.
+        // Keys of any length are accepted: RFC 2104 hashes a long key.
         Hmac::new_from_slice(key).map(Self).map_err(|_| empty())
     }
 
-    /// The signature of a message.
+    /// Returns the signature of a message.
     pub fn sign(&self, message: impl AsRef<[u8]>) -> Mac {
         self.sign_parts([message.as_ref()])
     }
 
-    /// The signature of several byte strings, one after another.
+    /// Returns the signature of the concatenation of several byte strings.
     pub fn sign_parts<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Mac {
         let mut mac = self.0.clone();
         parts.into_iter().for_each(|part| mac.update(part));
         Mac(mac.finalize().into_bytes().into())
     }
 
-    /// Whether these 32 bytes are the signature of the message. In constant time; never for a shortened signature.
+    /// Returns whether `signature` is the signature of the message, in constant time. It must have all 32
+    /// bytes.
     pub fn verify(&self, message: impl AsRef<[u8]>, signature: impl AsRef<[u8]>) -> bool {
         self.sign(message).is(signature)
     }
 
-    /// As [`verify`](Self::verify), of hexadecimal digits in either case.
+    /// Verifies a signature in hexadecimal digits of either case, like [`verify`](Self::verify).
     pub fn verify_hex(&self, message: impl AsRef<[u8]>, signature: &str) -> bool {
         hex::decode(signature).is_ok_and(|signature| self.verify(message, signature))
     }
 
-    /// As [`verify`](Self::verify), of base64: the standard alphabet with padding, or the url-safe one without.
+    /// Verifies a signature in base64, either in the standard alphabet with padding or in the URL-safe alphabet
+    /// without, like [`verify`](Self::verify).
     pub fn verify_base64(&self, message: impl AsRef<[u8]>, signature: &str) -> bool {
         let decoded = STANDARD.decode(signature).or_else(|_| URL_SAFE_NO_PAD.decode(signature));
         decoded.is_ok_and(|signature| self.verify(message, signature))
@@ -75,32 +78,32 @@ impl fmt::Debug for HmacKey {
     }
 }
 
-/// A signature made by an [`HmacKey`]. There is no `==`: it is compared in constant time only.
+/// Signature created by an [`HmacKey`]. It does not implement `==`: it can only be compared in constant time.
 #[derive(Clone, Copy)]
 pub struct Mac([u8; 32]);
 
 impl Mac {
-    /// Its 32 bytes.
+    /// Returns the 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// In 64 lower-case hexadecimal digits.
+    /// Returns the signature as 64 lower-case hexadecimal digits.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }
 
-    /// In standard base64 (RFC 4648, section 4), with padding.
+    /// Returns the signature in standard base64 (RFC 4648, section 4), with padding.
     pub fn to_base64(self) -> String {
         STANDARD.encode(self.0)
     }
 
-    /// In url-safe base64 (RFC 4648, section 5), without padding, for links.
+    /// Returns the signature in URL-safe base64 (RFC 4648, section 5), without padding, for links.
     pub fn to_base64_url(self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Whether it is the signature presented. In constant time.
+    /// Returns whether the presented signature equals this one, in constant time.
     pub fn is(&self, presented: impl AsRef<[u8]>) -> bool {
         same(self.0, presented)
     }

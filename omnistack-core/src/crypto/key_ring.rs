@@ -1,4 +1,4 @@
-//! Values sealed at rest.
+//! Encryption of secrets at rest.
 
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
@@ -15,21 +15,23 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 
 use super::{Context, Error, random, same, settings::DEVELOPMENT_KEY};
 
-/// The form this build seals in; it opens no other yet.
+/// Version of the format in which values are sealed. No other version can be opened.
 const VERSION: &str = "v1";
 const KEY_LENGTH: usize = 32;
 const NONCE_LENGTH: usize = 12;
 const TAG_LENGTH: usize = 16;
-const LONGEST_ID: usize = 32;
+const MAX_KEY_ID_BYTES: usize = 32;
 
-/// The keys that seal secrets at rest: one seals, the others still open what was sealed before.
+/// Key ring that seals secrets at rest: the primary key seals, and all keys open what they sealed before.
 ///
-/// A sealed value is text, `v1.KEYID.DATA`, where `DATA` is url-safe base64 of a random nonce of 96 bits, the ciphertext
-/// and its tag of 128 bits (AES-256-GCM, NIST SP 800-38D). It opens only with its key and in its place, the [`Context`].
-/// It is 28 bytes longer than the secret, a third more for base64, and tells the secret's length.
+/// A sealed value is a text `v1.KEYID.DATA`, in which `DATA` is URL-safe base64 of a random 96-bit nonce, the
+/// ciphertext and its 128-bit tag (AES-256-GCM, NIST SP 800-38D). It can be opened only with its key and its
+/// [`Context`]. It is 28 bytes longer than the secret, plus a third for base64, and therefore reveals the
+/// length of the secret.
 ///
-/// One key seals up to 2³² values (SP 800-38D, section 8.3); rotate it before. To rotate, put a new key before the others
-/// in `SECRET_KEYS`; [`reseal`](Self::reseal) what [`needs_reseal`](Self::needs_reseal); then remove the old one.
+/// A key seals up to 2³² values (SP 800-38D, section 8.3); rotate it before. To rotate, put a new key before
+/// the others in `SECRET_KEYS`, [`reseal`](Self::reseal) all values for which
+/// [`needs_reseal`](Self::needs_reseal) is `true`, and then remove the old key.
 ///
 /// ```
 /// use omnistack_core::crypto::{Context, KeyRing};
@@ -50,28 +52,31 @@ pub struct KeyRing(Arc<[Key]>);
 struct Key {
     id: String,
     cipher: Aes256Gcm,
-    /// Why it could be guessed, if it could.
+    /// Reason why the key could be guessed, if it could.
     weakness: Option<&'static str>,
 }
 
 impl KeyRing {
-    /// A new key in the form of `SECRET_KEYS`, `id:base64`. It is a secret: print it for an operator, never to a log.
+    /// Creates a new key in the format of `SECRET_KEYS`, `id:base64`. It is a secret: print it for an operator,
+    /// and never log it.
     ///
     /// # Panics
-    /// When the operating system has no randomness.
+    ///
+    /// Panics if the operating system provides no random bytes.
     pub fn new_key(id: &str) -> String {
         format!("{id}:{}", base64::engine::general_purpose::STANDARD.encode(random::<KEY_LENGTH>()))
     }
 
-    /// The id of the key that seals.
+    /// Returns the id of the primary key, which seals.
     pub fn primary(&self) -> &str {
         self.0.first().map_or("", |key| &key.id)
     }
 
-    /// Seals a secret for its place.
+    /// Seals a secret for its context.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for more than 64 GiB.
+    ///
+    /// Fails with [`Error::TooLarge`] for more than 64 GiB.
     pub fn seal(&self, secret: impl AsRef<[u8]>, place: &Context) -> Result<String, Error> {
         let primary = self.0.first().ok_or_else(no_key)?;
         let nonce = random::<NONCE_LENGTH>();
@@ -81,32 +86,36 @@ impl KeyRing {
         Ok(format!("{VERSION}.{}.{}", primary.id, URL_SAFE_NO_PAD.encode(data)))
     }
 
-    /// Opens a value found at this place.
+    /// Opens a sealed value in its context.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for text that was never sealed, [`Error::UnknownKey`] when its key is gone, and
-    /// [`Error::Refused`] when it was changed or belongs elsewhere.
+    ///
+    /// Fails with [`Error::Malformed`] if the text is not a sealed value, [`Error::UnknownKey`] if its key is
+    /// not in the ring, and [`Error::Refused`] if the value was changed or belongs to another context.
     pub fn open(&self, sealed: &str, place: &Context) -> Result<SecretSlice<u8>, Error> {
         self.opened(sealed, place).map(SecretSlice::from)
     }
 
-    /// As [`open`](Self::open), of text.
+    /// Opens a sealed text in its context.
     ///
     /// # Errors
-    /// Also [`Error::NotText`].
+    ///
+    /// Fails as [`open`](Self::open) does, and with [`Error::NotText`] if the secret is not UTF-8.
     pub fn open_text(&self, sealed: &str, place: &Context) -> Result<SecretString, Error> {
         String::from_utf8(self.opened(sealed, place)?).map(SecretString::from).map_err(|_| Error::NotText)
     }
 
-    /// Whether a value is sealed by another key than the primary one, or not in today's form. Looks at its text only.
+    /// Returns whether a value is not sealed with the primary key in the current format. The value is not
+    /// opened.
     pub fn needs_reseal(&self, sealed: &str) -> bool {
         !Parts::of(sealed).is_ok_and(|parts| parts.key_id == self.primary())
     }
 
-    /// The value sealed anew with the primary key; nothing if it is already.
+    /// Seals a value again with the primary key. Returns `None` if it is sealed with it already.
     ///
     /// # Errors
-    /// As of [`open`](Self::open).
+    ///
+    /// Fails as [`open`](Self::open) does.
     pub fn reseal(&self, sealed: &str, place: &Context) -> Result<Option<String>, Error> {
         if !self.needs_reseal(sealed) {
             return Ok(None);
@@ -114,7 +123,7 @@ impl KeyRing {
         self.seal(self.open(sealed, place)?.expose_secret(), place).map(Some)
     }
 
-    /// The first key that could be guessed: its id, and why.
+    /// Returns the id of the first key that could be guessed, with the reason.
     pub(super) fn weak_key(&self) -> Option<(&str, &'static str)> {
         self.0.iter().find_map(|key| Some((key.id.as_str(), key.weakness?)))
     }
@@ -127,7 +136,7 @@ impl KeyRing {
     }
 }
 
-/// Opens ciphertext and tag.
+/// Decrypts the ciphertext and verifies its tag.
 pub(super) fn open(
     cipher: &Aes256Gcm,
     nonce: [u8; NONCE_LENGTH],
@@ -137,7 +146,7 @@ pub(super) fn open(
     cipher.decrypt(&nonce.into(), Payload { msg: data, aad: authenticated }).map_err(|_| Error::Refused)
 }
 
-/// What a sealed text says.
+/// Parts of a sealed text.
 struct Parts<'a> {
     key_id: &'a str,
     nonce: [u8; NONCE_LENGTH],
@@ -163,21 +172,21 @@ impl<'a> Parts<'a> {
 impl FromStr for KeyRing {
     type Err = Error;
 
-    /// Reads `id:base64key,id2:base64key2`; the first is the primary one.
+    /// Parses `id:base64key,id2:base64key2`; the first key is the primary one.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, item) in text.split(',').map(str::trim).filter(|item| !item.is_empty()).enumerate() {
             let wrong = |what: &str| Error::Keys(format!("key {} {what}", index + 1));
             let (id, key) = item.split_once(':').ok_or_else(|| wrong("is not of the form `id:base64`"))?;
             if !is_id(id) {
-                return Err(wrong("has an id that is not 1 to 32 of the characters a-z A-Z 0-9 - _"));
+                return Err(wrong("has an invalid id: it must be 1 to 32 of the characters a-z A-Z 0-9 - _"));
             }
             if keys.iter().any(|other| other.id == id) {
-                return Err(wrong("has the id of another"));
+                return Err(wrong("has the same id as another key"));
             }
             let key = SecretSlice::from(decode(key).ok_or_else(|| wrong("is not base64"))?);
             let bytes = key.expose_secret();
-            let length = || wrong(&format!("has {} bytes; {KEY_LENGTH} are needed", bytes.len()));
+            let length = || wrong(&format!("has {} bytes: it must have {KEY_LENGTH}", bytes.len()));
             let cipher = Aes256Gcm::new_from_slice(bytes).map_err(|_| length())?;
             keys.push(Key { id: id.into(), cipher, weakness: weakness(bytes) });
         }
@@ -185,7 +194,7 @@ impl FromStr for KeyRing {
     }
 }
 
-/// Shows ids only.
+/// Shows the ids of the keys only.
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|key| &key.id)).finish()
@@ -193,24 +202,25 @@ impl fmt::Debug for KeyRing {
 }
 
 fn no_key() -> Error {
-    Error::Keys("there is no key".into())
+    Error::Keys("no key is given".into())
 }
 
-/// Nothing that means something in a sealed text or in `SECRET_KEYS`.
+/// Returns whether an id has a valid length and no characters that are separators in a sealed text or in
+/// `SECRET_KEYS`.
 fn is_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(allowed)
+    (1..=MAX_KEY_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-/// Why the bytes of a key could be guessed. What the system's randomness gives passes: it has fewer than 16 different bytes of
-/// 32, only those of printable ASCII, or a pattern, less often than once in 10^12 keys.
+/// Returns the reason why a key could be guessed. Keys from a random generator pass: fewer than once in 10^12
+/// keys, 32 random bytes have fewer than 16 different values, only printable ASCII characters, or a pattern.
 fn weakness(bytes: &[u8]) -> Option<&'static str> {
     const MIN_DIFFERENT_BYTES: usize = 16;
     let different: BTreeSet<u8> = bytes.iter().copied().collect();
     let step = |pair: &[u8]| pair[1].wrapping_sub(pair[0]);
     let is_repeated = (1..=bytes.len() / 2).any(|length| bytes[length..] == bytes[..bytes.len() - length]);
     if same(bytes, DEVELOPMENT_KEY) {
-        Some("is the development key, which everybody knows")
+        Some("is the development key, which is public")
     } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         Some("is not random: it is a text")
     } else if different.len() < MIN_DIFFERENT_BYTES || is_repeated {
@@ -222,7 +232,7 @@ fn weakness(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Either alphabet, with padding or without: whatever an operator's tool printed.
+/// Decodes base64 in either alphabet, with or without padding, as different tools print it.
 fn decode(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);

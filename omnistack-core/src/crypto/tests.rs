@@ -1,4 +1,4 @@
-//! Published vectors.
+//! Published test vectors.
 
 use aes_gcm::{Aes256Gcm, KeyInit as _};
 
@@ -37,7 +37,7 @@ fn hmac_sha_256() {
         ),
         (&[0xaa; 20], &[0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
         (&numbers, &[0xcd; 50], "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"),
-        // The RFC shows the first 128 bits.
+        // The RFC lists only the first 128 bits.
         (&[0x0c; 20], b"Test With Truncation", "a3b6167473100ee06e0c796c2955552b"),
         (
             &large_key,
@@ -64,8 +64,8 @@ fn hmac_sha_256() {
     }
 }
 
-/// "The Galois/Counter Mode of Operation", McGrew and Viega, appendix B: the cases of 256 bits with a nonce of 96, which
-/// are also those of NIST's and Wycheproof's suites.
+/// "The Galois/Counter Mode of Operation", McGrew and Viega, appendix B: the cases with 256-bit keys and 96-bit
+/// nonces, which are also in the suites of NIST and Wycheproof.
 #[test]
 fn aes_256_gcm() {
     const KEY: &str = "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308";
@@ -74,7 +74,7 @@ fn aes_256_gcm() {
     const CIPHER: &str = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838\
                           c5f61e6393ba7a0abcc9f662898015ad";
     let zero = "00".repeat(32);
-    // Key, nonce, authenticated, plain, cipher, tag.
+    // Key, nonce, additional authenticated data, plaintext, ciphertext, tag.
     let cases: [[&str; 6]; 4] = [
         [&zero, "000000000000000000000000", "", "", "", "530f8afbc74536b9a963b4f1c4cb738b"],
         [

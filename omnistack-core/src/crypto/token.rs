@@ -1,4 +1,4 @@
-//! Tokens nobody guesses.
+//! Random tokens.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Sha256, random};
 
-/// A random token: 256 bits of the operating system as 43 characters of `A-Z a-z 0-9 - _`, with a prefix if it should
-/// say what it is. For API keys, sessions, invitations and password resets.
+/// Random token: 256 bits from the operating system as 43 characters of `A-Z a-z 0-9 - _`, with an optional
+/// prefix that names its purpose. For API keys, sessions, invitations and password resets.
 ///
-/// Whoever holds it is let in, so it is shown once and only its [`hash`](Self::hash) is stored: a plain SHA-256 is
-/// enough, for 256 random bits can't be guessed. Look it up by the hash of what was presented; comparing hashes tells
-/// nothing about the token. Its `Debug` shows the prefix only.
+/// A token grants access to its holder, so it is shown once, and only its [`hash`](Self::hash) is stored. A
+/// plain SHA-256 is sufficient, because 256 random bits can't be guessed. Look a presented token up by its
+/// hash: comparing hashes reveals nothing about the token. `Debug` shows the prefix only.
 ///
 /// ```
 /// use omnistack_core::crypto::{Sha256, Token};
@@ -29,19 +29,21 @@ pub struct Token {
 }
 
 impl Token {
-    /// Random, without a prefix.
+    /// Creates a random token without a prefix.
     ///
     /// # Panics
-    /// When the operating system has no randomness.
+    ///
+    /// Panics if the operating system provides no random bytes.
     pub fn random() -> Self {
         Self::with_prefix("")
     }
 
-    /// Random, after a prefix of url-safe characters, by which people and scanners for leaked secrets know it:
-    /// `sk_live_`.
+    /// Creates a random token with a prefix of URL-safe characters, such as `sk_live_`, by which people and
+    /// scanners for leaked secrets recognise it.
     ///
     /// # Panics
-    /// When the operating system has no randomness.
+    ///
+    /// Panics if the operating system provides no random bytes.
     pub fn with_prefix(prefix: &'static str) -> Self {
         let mut text = String::with_capacity(prefix.len() + 43);
         text.push_str(prefix);
@@ -49,17 +51,17 @@ impl Token {
         Self { prefix, text: text.into() }
     }
 
-    /// Its text, to be shown to its holder and to nobody else.
+    /// Returns the token's text. Show it only to the holder of the token.
     pub fn expose(&self) -> &str {
         self.text.expose_secret()
     }
 
-    /// Its text as a secret.
+    /// Returns the token's text as a secret.
     pub fn into_secret(self) -> SecretString {
         self.text
     }
 
-    /// What to store in its place.
+    /// Returns the hash to store in place of the token.
     pub fn hash(&self) -> Sha256 {
         Sha256::of(self.expose())
     }

@@ -1,26 +1,27 @@
-//! Who is in which share: stable numbers from names.
+//! Stable assignment of ids to rollouts and variants by hashing.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Where an id stands in a group, which decides shares and variants. It is the same in every process and release.
+/// Hash that gives an id its position in a group, which decides rollouts and variants. It is the same in every
+/// process and release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Hashing {
-    /// As Unleash does it: `murmur3_32(group:id) % 100 + 1`. Shares are whole percents.
+    /// The hash of Unleash, `murmur3_32(group:id) % 100 + 1`. Rollouts are whole percents.
     #[default]
     Murmur3,
-    /// As GrowthBook's first version: FNV-1a in thousandths. Shares are tenths of a percent.
+    /// The first version of GrowthBook's hash: FNV-1a, in thousandths. Rollouts are tenths of a percent.
     GrowthbookV1,
-    /// As GrowthBook's second version, without the first one's bias: FNV-1a twice, in ten-thousandths. Shares are
-    /// hundredths of a percent.
+    /// The second version of GrowthBook's hash, without the bias of the first: FNV-1a applied twice, in
+    /// ten-thousandths. Rollouts are hundredths of a percent.
     GrowthbookV2,
 }
 
-/// The seed with which Unleash chooses variants, so that they are independent of shares.
+/// Seed with which Unleash assigns variants, so that they are independent of rollouts.
 const VARIANT_SEED: u32 = 86_028_157;
 
-/// Where an id stands in a group for a rollout: 1 to 100.
+/// Returns the position of an id in a group for a rollout: 1 to 100.
 ///
 /// ```
 /// use omnistack_core::flags::unleash_share;
@@ -31,16 +32,17 @@ pub fn unleash_share(group: &str, id: &str) -> u32 {
     Murmur3::of_group(group, 0).position(id, 100)
 }
 
-/// Where an id stands in a group for variants of this total weight: 1 to `total`, and 0 without a weight.
+/// Returns the position of an id in a group for variants of this total weight: 1 to `total`, or 0 if `total` is
+/// 0.
 pub fn unleash_variant(group: &str, id: &str, total: u32) -> u32 {
     Murmur3::of_group(group, VARIANT_SEED).position(id, total)
 }
 
-/// MurmurHash3, 32 bits for x86, of a text that comes in parts: what is the same for everybody is hashed once.
+/// MurmurHash3, 32 bits for x86, of a text that is fed in parts, so that a common prefix is hashed once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Murmur3 {
     hash: u32,
-    /// Up to three bytes that are no word yet, the first one lowest.
+    /// Up to three bytes that do not fill a word yet, the first one lowest.
     rest: u32,
     length: u32,
 }
@@ -57,12 +59,12 @@ impl Murmur3 {
         Self::new(seed).and(group.as_bytes()).and(b":")
     }
 
-    /// For the share of ids in a group.
+    /// Creates a hasher for the position of ids in the rollouts of a group.
     pub(super) fn for_shares(group: &str) -> Self {
         Self::of_group(group, 0)
     }
 
-    /// For the variant of ids in a group.
+    /// Creates a hasher for the position of ids among the variants of a group.
     pub(super) fn for_variants(group: &str) -> Self {
         Self::of_group(group, VARIANT_SEED)
     }
@@ -109,14 +111,14 @@ impl Murmur3 {
         hash ^ (hash >> 16)
     }
 
-    /// 1 to `most`; 0 when that is none.
+    /// Returns a position from 1 to `most`, or 0 if `most` is 0.
     #[inline]
     pub(super) fn position(self, id: &str, most: u32) -> u32 {
         self.and(id.as_bytes()).end().checked_rem(most).map_or(0, |rest| rest + 1)
     }
 }
 
-/// GrowthBook's number for a value, from 0 to less than 1; `version` is 1 or 2, and there is no other.
+/// Returns GrowthBook's hash of a value, from 0 to less than 1. Returns `None` if `version` is neither 1 nor 2.
 ///
 /// ```
 /// use omnistack_core::flags::growthbook_hash;
@@ -138,13 +140,15 @@ pub fn growthbook_hash(seed: &str, value: &str, version: u8) -> Option<f64> {
 
 const FNV_BASIS: u32 = 0x811c_9dc5;
 
-/// FNV-1a of 32 bits over the text's UTF-16 units, as GrowthBook's reference implementation reads text.
+/// Returns the 32-bit FNV-1a hash of the text's UTF-16 units, as GrowthBook's reference implementation reads
+/// text.
 fn fnv1a(hash: u32, text: &str) -> u32 {
     text.encode_utf16().fold(hash, |hash, unit| (hash ^ u32::from(unit)).wrapping_mul(0x0100_0193))
 }
 
-/// GrowthBook's ranges for variations, each from a start to less than its end. `coverage` is the share that takes part at
-/// all. Weights that are not as many as the variations, or don't add up to 1, count as equal ones.
+/// Returns GrowthBook's ranges of variations, each from a start to less than its end. `coverage` is the share
+/// of callers that takes part. Weights whose number differs from `variations`, or whose sum is not 1, are
+/// replaced by equal weights.
 pub fn growthbook_ranges(variations: usize, coverage: f64, weights: Option<&[f64]>) -> Vec<(f64, f64)> {
     let coverage = coverage.clamp(0.0, 1.0);
     let even = 1.0 / variations.max(1) as f64;
@@ -165,7 +169,7 @@ pub fn growthbook_ranges(variations: usize, coverage: f64, weights: Option<&[f64
 mod tests {
     use super::*;
 
-    /// Those of the specification of Unleash's clients, and the algorithm's own.
+    /// Values from the specification of Unleash's clients and from the publication of the algorithm.
     #[test]
     fn murmur_is_the_published_one() {
         for (text, seed, hash) in [
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!(unleash_variant("g", "x", 0), 0);
     }
 
-    /// `hash` of GrowthBook's packages/sdk-js/test/cases.json (version 0.5.4, MIT).
+    /// Values of `hash` in GrowthBook's packages/sdk-js/test/cases.json (version 0.5.4, MIT).
     #[test]
     fn growthbook_hashes_are_the_published_ones() {
         for (seed, value, version, expected) in [
@@ -210,7 +214,7 @@ mod tests {
         }
     }
 
-    /// `getBucketRange` of the same file.
+    /// Values of `getBucketRange` in the same file.
     #[test]
     fn growthbook_ranges_are_the_published_ones() {
         type Case = (usize, f64, Option<&'static [f64]>, &'static [(f64, f64)]);

@@ -1,4 +1,4 @@
-//! Flags for the caller of a request.
+//! Flags evaluated for the caller of a request.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -11,14 +11,14 @@ use crate::{
     identity::{Identity, Plan},
 };
 
-/// Reads attributes of the app's own from a request.
+/// Function that reads the app's attributes from a request.
 pub(super) type Attributes = Arc<dyn Fn(&Parts) -> Vec<(String, String)> + Send + Sync>;
 
-/// The app's flags, for the caller of this request: their user, session, tenant, the tenant's plan, the client's address
-/// and the app's own attributes. On public mounts nobody is known but the address.
+/// The app's flags, evaluated for the caller of a request: its user, session, tenant, the tenant's plan, the
+/// client's address and the app's attributes. On public mounts only the address is set.
 ///
-/// A state that holds [`Flags`] extracts it (`FromRef`). All answers are of one state of the flags. What is asked of a flag
-/// with `exposures` is noted.
+/// It is an extractor for every state that holds [`Flags`] (`FromRef`). All evaluations of one value use the
+/// same state of the flags. Evaluations of flags with `exposures` are recorded.
 ///
 /// ```
 /// use omnistack_core::{flags::CallerFlags, http::Json};
@@ -41,8 +41,8 @@ pub struct CallerFlags {
 }
 
 impl CallerFlags {
-    /// Of this request. The tenant's plan is asked for only if some rule looks at it; while it can't be told the caller has
-    /// none.
+    /// Creates the caller's flags of a request. The tenant's plan is read only if some rule depends on it; if
+    /// reading it fails, flags are evaluated without a plan.
     pub async fn of(flags: &Flags, request: &Parts) -> Self {
         let attributes = flags.attributes().map(|read| read(request).into_iter().collect()).unwrap_or_default();
         let identity = request.extensions.get::<Identity>().cloned();
@@ -54,7 +54,7 @@ impl CallerFlags {
             Some(tenant) => match flags.entitlements().plan(tenant).await {
                 Ok(plan) => Some(plan),
                 Err(error) => {
-                    tracing::warn!(target: "omnistack::flags", %tenant, %error, "a tenant's plan can't be told; flags see none");
+                    tracing::warn!(target: "omnistack::flags", %tenant, %error, "can't read a tenant's plan; using none");
                     None
                 }
             },
@@ -72,14 +72,14 @@ impl CallerFlags {
         }
     }
 
-    /// With another attribute of the app's own.
+    /// Sets an attribute of the app.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(name.into(), value.into());
         self
     }
 
-    /// The caller, as flags see them.
+    /// Returns the caller's evaluation context.
     pub fn context(&self) -> Context<'_> {
         let environment = self.flags.environment();
         Context::now(self.flags.clock())
@@ -92,7 +92,7 @@ impl CallerFlags {
             .attribute_map(&self.attributes)
     }
 
-    /// Whether a flag is on; an unknown one is off.
+    /// Returns whether a flag is on; an unknown flag is off.
     pub fn is_on(&self, key: &str) -> bool {
         if self.set.noted(key).is_some() {
             return self.evaluate(key).enabled;
@@ -100,7 +100,7 @@ impl CallerFlags {
         self.set.is_on(key, &self.context())
     }
 
-    /// Whether a flag is on, which variant the caller gets, and why.
+    /// Returns whether a flag is on, which variant the caller gets, and why.
     pub fn evaluate(&self, key: &str) -> Evaluation {
         let evaluation = self.set.evaluate(key, &self.context());
         if let Some(key) = self.set.noted(key) {
@@ -109,7 +109,7 @@ impl CallerFlags {
         evaluation
     }
 
-    /// Every flag that callers may be told of, which is not noted.
+    /// Evaluates every flag that is visible to callers, without recording exposures.
     pub(super) fn all(&self) -> Vec<(String, Evaluation)> {
         let context = self.context();
         let told = self.set.keys().filter(|key| self.set.is_told(key));

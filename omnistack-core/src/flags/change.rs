@@ -1,4 +1,4 @@
-//! What a change does, given what there is: rules without I/O.
+//! Validation of changes: computes the steps of a change from the current state, without I/O.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Definition, FlagError, Segment, TenantOverride, UnleashImport, check, references::References};
 use crate::{http::FieldProblem, identity::TenantId};
 
-/// Everything there is.
+/// Current flags, segments, overrides and revisions.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) flags: Vec<Definition>,
@@ -22,11 +22,11 @@ impl Known {
     }
 }
 
-/// What an operator asks for.
+/// Change requested by an operator.
 #[derive(Debug)]
 pub(super) enum Change {
     Create(Box<Definition>),
-    /// With the revision it is to replace.
+    /// The definition, and the revision that the flag must still have.
     Replace(Box<Definition>, Option<i64>),
     Remove(String),
     Kill(String, bool),
@@ -36,7 +36,7 @@ pub(super) enum Change {
     Import(Box<UnleashImport>),
 }
 
-/// What is written for it.
+/// Write that is part of a change.
 #[derive(Debug)]
 pub(super) enum Step {
     Save { flag: Box<Definition>, action: &'static str },
@@ -47,24 +47,26 @@ pub(super) enum Step {
 }
 
 impl Change {
-    /// Checks each flag and segment by itself. It compiles every pattern, so it is done before a transaction is begun.
+    /// Validates each flag and segment on its own. This compiles every pattern, so it is done before the
+    /// transaction begins.
     ///
     /// # Errors
-    /// [`FlagError::Invalid`] names each field that is not acceptable.
+    ///
+    /// Fails with [`FlagError::Invalid`], which names each invalid field.
     pub(super) fn check(&self) -> Result<(), FlagError> {
         let (flags, segments) = self.saved();
         let mut problems: Vec<_> = segments.iter().flat_map(check::segment).collect();
         let (mut names, mut keys) = (HashSet::new(), HashSet::new());
         let twice = segments.iter().filter(|segment| !names.insert(&segment.name));
-        problems.extend(twice.map(|segment| FieldProblem::new("segments", format!("has `{}` twice", segment.name))));
+        problems.extend(twice.map(|segment| FieldProblem::new("segments", format!("repeats `{}`", segment.name))));
         for flag in flags {
-            let twice = (!keys.insert(&flag.key)).then(|| FieldProblem::new("key", "is there twice"));
+            let twice = (!keys.insert(&flag.key)).then(|| FieldProblem::new("key", "must occur only once"));
             problems.extend(check::definition(flag).into_iter().chain(twice).map(|one| self.placed(flag, one)));
         }
         acceptable(problems)
     }
 
-    /// The flags and segments it writes whole.
+    /// Returns the flags and segments that the change writes as a whole.
     fn saved(&self) -> (&[Definition], &[Segment]) {
         match self {
             Self::Create(flag) | Self::Replace(flag, _) => (std::slice::from_ref(flag), &[]),
@@ -74,7 +76,7 @@ impl Change {
         }
     }
 
-    /// A problem of a flag, at its place in what the caller sent.
+    /// Prefixes a problem of a flag with the flag's position in the request.
     fn placed(&self, flag: &Definition, problem: FieldProblem) -> FieldProblem {
         match self {
             Self::Import(_) => FieldProblem::new(format!("features.{}.{}", flag.key, problem.field), problem.message),
@@ -82,7 +84,8 @@ impl Change {
         }
     }
 
-    /// Checks that the flags it writes name parents and segments that are there, beside those it leaves as they are.
+    /// Checks that the prerequisites and segments of the flags to write exist, either stored or as part of the
+    /// change.
     fn refer(&self, known: &Known) -> Result<(), FlagError> {
         let (flags, segments) = self.saved();
         let written: HashSet<_> = flags.iter().map(|flag| flag.key.as_str()).collect();
@@ -92,7 +95,8 @@ impl Change {
         acceptable(flags.iter().flat_map(problems).collect())
     }
 
-    /// What is to be written, or why the change is refused. What it writes has been [checked](Self::check) by itself.
+    /// Returns the steps of the change. Fails if the change conflicts with the current state. The change must
+    /// have been [checked](Self::check).
     pub(super) fn steps(self, known: &Known) -> Result<Vec<Step>, FlagError> {
         self.refer(known)?;
         let there = |key: &str| known.flag(key).ok_or_else(|| FlagError::NotFound(format!("the flag `{key}`")));
@@ -121,7 +125,7 @@ impl Change {
             Self::Kill(key, killed) => {
                 let mut flag = there(&key)?.clone();
                 flag.killed = killed;
-                // As it is otherwise: one that a later release would refuse can be killed.
+                // The definition is not checked, so that a flag that this release would reject can be killed.
                 Ok(vec![Step::Save { flag: Box::new(flag), action: if killed { "killed" } else { "revived" } }])
             }
             Self::Override(key, tenant, given) => {
@@ -135,7 +139,7 @@ impl Change {
                 {
                     return Err(FlagError::Invalid(vec![FieldProblem::new(
                         "variant",
-                        "is none of the flag's variants",
+                        "must be one of the flag's variants",
                     )]));
                 }
                 Ok(vec![Step::Override { key, tenant, given }])
@@ -168,7 +172,7 @@ fn acceptable(problems: Vec<FieldProblem>) -> Result<(), FlagError> {
 }
 
 impl Step {
-    /// As the history has it.
+    /// Returns the action as it is stored in the history.
     pub(super) fn action(&self) -> &'static str {
         match self {
             Self::Save { action, .. } => action,
@@ -198,7 +202,7 @@ impl Step {
         }
     }
 
-    /// What the audit entry says of it; what it was made to be is in the history.
+    /// Returns the details of the audit entry. The definition itself is in the history.
     pub(super) fn details(&self, revision: i64) -> Value {
         match self {
             Self::Save { flag, .. } => json!({ "revision": revision, "enabled": flag.enabled, "killed": flag.killed }),

@@ -1,19 +1,19 @@
-//! What keeps a definition from being accepted, field by field.
+//! Validation of definitions, field by field.
 
 use super::{Constraint, Definition, Hashing, Rollout, Segment, Variant, matcher::Matcher};
 use crate::http::FieldProblem;
 
-/// Keys that are paths of the routes for operators.
+/// Keys that would collide with paths of the operator routes.
 const RESERVED: [&str; 2] = ["import", "segments"];
 
-/// How many parents, rules, constraints of a rule or segment, and variants a definition may have.
+/// Largest number of prerequisites, rules, variants, and constraints of a rule or segment.
 pub(super) const MAX_PARTS: usize = 100;
-/// Most values of one list.
-const MOST_VALUES: usize = 10_000;
-/// Longest text of one value, in bytes.
-const LONGEST: usize = 1000;
+/// Largest number of values in one list.
+const MAX_VALUES_PER_LIST: usize = 10_000;
+/// Longest value, in bytes.
+const MAX_VALUE_BYTES: usize = 1000;
 /// Largest payload of a variant, in bytes.
-const LARGEST_PAYLOAD: usize = 64 * 1024;
+const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 struct Problems(Vec<FieldProblem>);
 
@@ -24,21 +24,21 @@ impl Problems {
 
     fn at_most(&mut self, field: &str, count: usize, most: usize) {
         if count > most {
-            self.add(field, format!("must be at most {most}"));
+            self.add(field, format!("must have at most {most} entries"));
         }
     }
 
-    /// The parts to look at: those beyond the limit are refused unseen.
+    /// Returns the entries to check: entries beyond the limit are rejected without being checked.
     fn parts<'a, T>(&mut self, field: &str, parts: &'a [T]) -> &'a [T] {
         self.at_most(field, parts.len(), MAX_PARTS);
         &parts[..parts.len().min(MAX_PARTS)]
     }
 
     fn values(&mut self, field: &str, values: &[String]) {
-        self.at_most(field, values.len(), MOST_VALUES);
-        for (index, value) in values.iter().enumerate().take(MOST_VALUES) {
-            if value.len() > LONGEST {
-                self.add(format!("{field}[{index}]"), format!("must be at most {LONGEST} bytes"));
+        self.at_most(field, values.len(), MAX_VALUES_PER_LIST);
+        for (index, value) in values.iter().enumerate().take(MAX_VALUES_PER_LIST) {
+            if value.len() > MAX_VALUE_BYTES {
+                self.add(format!("{field}[{index}]"), format!("must be at most {MAX_VALUE_BYTES} bytes"));
             }
         }
     }
@@ -64,7 +64,7 @@ impl Problems {
         if !(0.0..=100.0).contains(&rollout.percent) {
             self.add(field, "must be from 0 to 100");
         } else if (scaled - scaled.round()).abs() > 1e-6 {
-            self.add(field, format!("must be a multiple of {} with this hashing", 1.0 / steps));
+            self.add(field, format!("must be a multiple of {} with this `hashing`", 1.0 / steps));
         }
         if rollout.stickiness.is_empty() {
             self.add(format!("{at}.stickiness"), "must be `default`, `random` or an attribute");
@@ -82,14 +82,14 @@ impl Problems {
             if variant.name.is_empty() || variant.name.len() > 100 {
                 self.add(format!("{at}.name"), "must be 1 to 100 bytes");
             } else if variants[..index].iter().any(|other| other.name == variant.name) {
-                self.add(format!("{at}.name"), "must be another than those before");
+                self.add(format!("{at}.name"), "must differ from those of the variants before it");
             } else if variant.name == "disabled" {
-                self.add(format!("{at}.name"), "must not be `disabled`, which means none");
+                self.add(format!("{at}.name"), "must not be `disabled`, which stands for no variant");
             }
             if let Some(payload) = &variant.payload {
                 let field = format!("{at}.payload.value");
-                if payload.value.len() > LARGEST_PAYLOAD {
-                    self.add(&field, format!("must be at most {LARGEST_PAYLOAD} bytes"));
+                if payload.value.len() > MAX_PAYLOAD_BYTES {
+                    self.add(&field, format!("must be at most {MAX_PAYLOAD_BYTES} bytes"));
                 }
                 let read = match payload.kind {
                     super::PayloadKind::Json => serde_json::from_str::<serde_json::Value>(&payload.value).is_ok(),
@@ -97,7 +97,7 @@ impl Problems {
                     super::PayloadKind::String | super::PayloadKind::Csv => true,
                 };
                 if !read {
-                    self.add(field, "is not of its type");
+                    self.add(field, "must be a value of its `type`");
                 }
             }
             for (number, given) in variant.overrides.iter().enumerate() {
@@ -107,16 +107,16 @@ impl Problems {
     }
 }
 
-/// Everything wrong with a definition by itself.
+/// Returns the problems of a definition on its own.
 pub(super) fn definition(definition: &Definition) -> Vec<FieldProblem> {
     let mut problems = Problems(Vec::new());
     let Definition { key, description, from, until, parents, rules, variants, hashing, .. } = definition;
     if key.is_empty() || key.chars().count() > 100 || key.len() > 400 {
         problems.add("key", "must be 1 to 100 characters");
     } else if key.chars().any(|char| char.is_whitespace() || char.is_control() || char == '/') || key.starts_with('.') {
-        problems.add("key", "must not begin with a dot, nor hold spaces, control characters or slashes");
+        problems.add("key", "must not start with a dot or contain spaces, control characters or slashes");
     } else if RESERVED.contains(&key.as_str()) {
-        problems.add("key", "is a path of these routes: choose another");
+        problems.add("key", "is reserved: choose another key");
     }
     if description.len() > 4000 {
         problems.add("description", "must be at most 4000 bytes");
@@ -153,12 +153,12 @@ pub(super) fn definition(definition: &Definition) -> Vec<FieldProblem> {
     problems.0
 }
 
-/// Everything wrong with a segment.
+/// Returns the problems of a segment.
 pub(super) fn segment(segment: &Segment) -> Vec<FieldProblem> {
     let mut problems = Problems(Vec::new());
     let bad = |char: char| char.is_whitespace() || char.is_control() || char == '/';
     if segment.name.is_empty() || segment.name.len() > 100 || segment.name.contains(bad) {
-        problems.add("name", "must be 1 to 100 bytes without spaces and slashes");
+        problems.add("name", "must be 1 to 100 bytes without spaces, control characters and slashes");
     }
     problems.constraints("constraints", &segment.constraints);
     problems.0

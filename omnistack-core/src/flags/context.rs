@@ -1,4 +1,4 @@
-//! For whom a flag is evaluated.
+//! The evaluation context of flags.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use crate::{
     identity::Plan,
 };
 
-/// Who asks, when, and what is known of them. Borrowed throughout: making one allocates nothing.
+/// Evaluation context: the user, tenant, time and attributes that a flag is evaluated for. All values are
+/// borrowed, so creating one allocates nothing.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, flags::Context};
@@ -36,7 +37,7 @@ enum Attributes<'a> {
     Map(&'a BTreeMap<String, String>),
 }
 
-/// When: asked only if something depends on it.
+/// Time of the evaluation; the clock is read only if the flag depends on it.
 #[derive(Clone, Copy, Debug)]
 enum Moment<'a> {
     Fixed(Timestamp),
@@ -44,12 +45,12 @@ enum Moment<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Nobody in particular, at the time of this clock.
+    /// Creates a context without a user, at the clock's time.
     pub fn now(clock: &'a Clock) -> Self {
         Self::new(Moment::Clock(clock))
     }
 
-    /// Nobody in particular, at this moment.
+    /// Creates a context without a user, at a fixed time.
     pub fn at(moment: Timestamp) -> Self {
         Self::new(Moment::Fixed(moment))
     }
@@ -69,61 +70,61 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// This user: `userId`.
+    /// Sets the user: `userId`, the targeting key.
     pub fn user(mut self, user: impl Into<Option<&'a str>>) -> Self {
         self.user = user.into();
         self
     }
 
-    /// In this session: `sessionId`.
+    /// Sets the session: `sessionId`.
     pub fn session(mut self, session: impl Into<Option<&'a str>>) -> Self {
         self.session = session.into();
         self
     }
 
-    /// In this tenant: `tenantId`, a UUID in lower case.
+    /// Sets the tenant: `tenantId`, a UUID in lower case.
     pub fn tenant(mut self, tenant: impl Into<Option<&'a str>>) -> Self {
         self.tenant = tenant.into();
         self
     }
 
-    /// From this address: `remoteAddress`.
+    /// Sets the client's address: `remoteAddress`.
     pub fn address(mut self, address: impl Into<Option<&'a str>>) -> Self {
         self.address = address.into();
         self
     }
 
-    /// Where the app runs: `environment`.
+    /// Sets the app's environment: `environment`.
     pub fn environment(mut self, environment: impl Into<Option<&'a str>>) -> Self {
         self.environment = environment.into();
         self
     }
 
-    /// Which app: `appName`.
+    /// Sets the app's name: `appName`.
     pub fn app(mut self, app: impl Into<Option<&'a str>>) -> Self {
         self.app = app.into();
         self
     }
 
-    /// With this plan: `plan` is its key.
+    /// Sets the plan of the caller's tenant; `plan` is its key.
     pub fn plan(mut self, plan: impl Into<Option<&'a Plan>>) -> Self {
         self.plan = plan.into();
         self
     }
 
-    /// With these attributes of the app's own.
+    /// Sets the app's attributes, replacing those set before.
     pub fn attributes(mut self, attributes: &'a [(&'a str, &'a str)]) -> Self {
         self.attributes = Attributes::Pairs(attributes);
         self
     }
 
-    /// With these attributes of the app's own, in place of others.
+    /// Sets the app's attributes from a map, replacing those set before.
     pub fn attribute_map(mut self, attributes: &'a BTreeMap<String, String>) -> Self {
         self.attributes = Attributes::Map(attributes);
         self
     }
 
-    /// Draws what is left to chance from here.
+    /// Sets the source of random numbers, used where no id assigns the caller.
     pub fn draw(mut self, draw: fn() -> u32) -> Self {
         self.draw = draw;
         self
@@ -147,7 +148,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The value of a field; the current time has none as text.
+    /// Returns the value of an attribute. The current time has no text, so it is `None`.
     #[inline]
     pub(super) fn value(&self, field: &Field) -> Option<&'a str> {
         match field {
@@ -164,7 +165,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// An attribute, found without comparing names where it is one that every caller may have.
+/// Attribute of a context. Built-in attributes are resolved once, so that evaluation compares no names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     User,

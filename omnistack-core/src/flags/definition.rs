@@ -1,4 +1,4 @@
-//! What a flag is, as operators write it.
+//! Flag definitions, as operators write them.
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -7,74 +7,78 @@ use utoipa::ToSchema;
 use super::Hashing;
 use crate::clock::Timestamp;
 
-/// A flag, as operators write it and as it is stored.
+/// Definition of a feature flag, as operators write it and as it is stored.
 ///
-/// It is on for a caller when nothing stops it and one of its rules holds; without rules it is on for everybody.
+/// A flag is on for a caller if nothing turns it off and at least one of its rules matches. Without rules it is
+/// on for every caller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate, ToSchema)]
 #[schema(as = FlagDefinition)]
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Definition {
-    /// Its name in code: 1 to 100 characters without spaces and slashes.
+    /// Key of the flag in code: 1 to 100 characters, without whitespace, control characters and slashes, and
+    /// not starting with a dot.
     pub key: String,
-    /// What it is for, for other operators.
+    /// Purpose of the flag, for operators. At most 4000 bytes.
     #[serde(default)]
     pub description: String,
-    /// The switch: off is off for everybody but tenants with an override.
+    /// The switch. If `false`, the flag is off for every caller, except in tenants with an override.
     #[serde(default = "on")]
     pub enabled: bool,
-    /// The kill switch: off for everybody, overrides included, until it is taken back.
+    /// The kill switch. If `true`, the flag is off for every caller, including tenants with an override.
     #[serde(default)]
     pub killed: bool,
-    /// Not told to callers of `/api/v1/app/feature-flags`.
+    /// Whether the flag is hidden from `/api/v1/app/feature-flags`.
     #[serde(default)]
     pub server_only: bool,
-    /// Whether it is noted who was shown what.
+    /// Whether evaluations are recorded as exposures.
     #[serde(default)]
     pub exposures: bool,
-    /// Off before this moment.
+    /// The flag is off before this time.
     #[serde(default)]
     pub from: Option<Timestamp>,
-    /// Off from this moment on.
+    /// The flag is off from this time on.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// Off from this moment on, overrides included: the flag is to be removed.
+    /// The flag is off from this time on, including for tenants with an override; it should then be deleted.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// Flags that decide whether this one can be on: each must hold.
+    /// Prerequisites: flags that must have a given state for this flag to be on. All of them must be met. At
+    /// most 100.
     #[serde(default)]
     pub parents: Vec<Parent>,
-    /// Who gets it: one that holds is enough. None: everybody.
+    /// Rules that select callers. One that matches is enough; without rules the flag is on for every caller. At
+    /// most 100.
     #[serde(default)]
     pub rules: Vec<Rule>,
-    /// What callers get, unless the rule has variants of its own.
+    /// Variants that callers get, unless the rule that matches has variants of its own. At most 100.
     #[serde(default)]
     pub variants: Vec<Variant>,
-    /// How shares and variants are dealt out.
+    /// Hash that assigns callers to rollouts and variants.
     #[serde(default)]
     pub hashing: Hashing,
 }
 
 impl Definition {
-    /// A flag that is on for everybody.
+    /// Creates a definition that is on for every caller.
     pub fn new(key: impl Into<String>) -> Self {
         Self { key: key.into(), enabled: true, ..Self::default() }
     }
 
-    /// On for whom this holds, too.
+    /// Adds a rule: the flag is also on for callers whom the rule matches.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// With another variant.
+    /// Adds a variant.
     pub fn variant(mut self, variant: Variant) -> Self {
         self.variants.push(variant);
         self
     }
 
-    /// Only where this flag is on.
+    /// Adds a prerequisite: the flag is on only where the flag `key` is on.
     pub fn parent(mut self, key: impl Into<String>) -> Self {
         self.parents.push(Parent { key: key.into(), enabled: true, variants: Vec::new() });
         self
@@ -85,104 +89,108 @@ fn on() -> bool {
     true
 }
 
-/// Another flag that must be on, or off.
+/// Prerequisite of a flag: another flag that must be on, or off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagParent)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    /// Which.
+    /// Key of the other flag.
     pub key: String,
-    /// Whether it must be on.
+    /// Whether the other flag must be on (`true`) or off (`false`).
     #[serde(default = "on")]
     pub enabled: bool,
-    /// When it must be on: one of these variants, `disabled` for none at all. Empty: any.
+    /// Variants of the other flag, one of which the caller must get; `disabled` stands for no variant. If
+    /// empty, any variant will do.
     #[serde(default)]
     pub variants: Vec<String>,
 }
 
-/// Who gets a flag: everybody for whom everything it says holds.
+/// Rule that selects the callers for whom a flag is on. All conditions of a rule must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagRule)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// For other operators.
+    /// Name of the rule, for operators.
     #[serde(default)]
     pub name: String,
-    /// One of these users, by id.
+    /// User ids, one of which must be the caller's. Empty: any user.
     #[serde(default)]
     pub users: Vec<String>,
-    /// Somebody of one of these tenants, by id.
+    /// Tenant ids, one of which must be the caller's: UUIDs in lower case. Empty: any tenant.
     #[serde(default)]
     pub tenants: Vec<String>,
-    /// Somebody whose tenant has one of these plans.
+    /// Plan keys, one of which must be that of the tenant's plan. Empty: any plan.
     #[serde(default)]
     pub plans: Vec<String>,
-    /// Somebody whose tenant's plan includes this.
+    /// Feature that the tenant's plan must include.
     #[serde(default)]
     pub plan_feature: Option<String>,
-    /// What must hold of the caller's attributes.
+    /// Conditions on attributes, all of which must hold. At most 100.
     #[serde(default)]
     pub constraints: Vec<Constraint>,
-    /// The constraints of these segments must hold too.
+    /// Names of segments, all of whose constraints must hold.
     #[serde(default)]
     pub segments: Vec<String>,
-    /// A share of them.
+    /// Share of the callers for whom the rule matches.
     #[serde(default)]
     pub rollout: Option<Rollout>,
-    /// What they get, in place of the flag's own.
+    /// Variants that callers get in place of the flag's variants. At most 100.
     #[serde(default)]
     pub variants: Vec<Variant>,
-    /// Why it holds for nobody: an import found something here that can't be carried out.
+    /// Reason why the rule matches no caller: an import found a part that OmniStack does not support.
     #[serde(default)]
     pub unsupported: Option<String>,
 }
 
 impl Rule {
-    /// These users.
+    /// Creates a rule that matches these users, by id.
     pub fn users<T: Into<String>>(users: impl IntoIterator<Item = T>) -> Self {
         Self { users: users.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// Everybody in these tenants.
+    /// Creates a rule that matches all users of these tenants, by id: UUIDs in lower case.
     pub fn tenants<T: Into<String>>(tenants: impl IntoIterator<Item = T>) -> Self {
         Self { tenants: tenants.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// Everybody whose tenant has one of these plans.
+    /// Creates a rule that matches all users whose tenant has one of these plans, by key.
     pub fn plans<T: Into<String>>(plans: impl IntoIterator<Item = T>) -> Self {
         Self { plans: plans.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
-    /// This share of everybody: the same callers each time.
+    /// Creates a rule that matches a share of all callers, from 0 to 100 percent. The same callers match each
+    /// time.
     pub fn percent(percent: f64) -> Self {
         Self { rollout: Some(Rollout::percent(percent)), ..Self::default() }
     }
 
-    /// For whom this holds, too.
+    /// Adds a constraint that must hold too.
     pub fn and(mut self, constraint: Constraint) -> Self {
         self.constraints.push(constraint);
         self
     }
 }
 
-/// A share of callers.
+/// Share of the callers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagRollout)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
-    /// From 0 to 100.
+    /// Share in percent, from 0 to 100. Its smallest step depends on the flag's hash.
     pub percent: f64,
-    /// By what a caller is recognised: `default` (the user, else the session, else by chance), `random`, or the name of an
-    /// attribute, such as `tenantId`. Callers without that attribute are not among the share.
+    /// Attribute that assigns a caller to the rollout: `default` (the user, otherwise the session, otherwise at
+    /// random), `random`, or the name of an attribute such as `tenantId`. A caller without that attribute is
+    /// not in the rollout.
     #[serde(default = "by_default")]
     pub stickiness: String,
-    /// Callers stand at the same place in all flags of one group. The flag's key, unless it is said.
+    /// Group of the rollout: in all rollouts of the same group, a caller has the same position. Defaults to the
+    /// flag's key.
     #[serde(default)]
     pub group: Option<String>,
 }
 
 impl Rollout {
-    /// A share of users.
+    /// Creates a rollout to a share of users, from 0 to 100 percent.
     pub fn percent(percent: f64) -> Self {
         Self { percent, stickiness: by_default(), group: None }
     }
@@ -192,118 +200,120 @@ fn by_default() -> String {
     "default".into()
 }
 
-/// Something a caller may get where a flag is on.
+/// Variant of a flag that is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagVariant)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// Its name.
+    /// Name of the variant, unique within its list: 1 to 100 bytes, other than `disabled`.
     pub name: String,
-    /// How large its part is, beside the weights of the others.
+    /// Weight of the variant, relative to the sum of all weights.
     pub weight: u32,
-    /// What code is to do with it.
+    /// Value that comes with the variant.
     #[serde(default)]
     pub payload: Option<Payload>,
-    /// As of a rollout. That of the first variant counts for all; without one, the rule's.
+    /// Attribute that assigns a caller to a variant, as in a rollout. Only that of the first variant counts;
+    /// without it, the stickiness of the rule's rollout applies, or else `default`.
     #[serde(default)]
     pub stickiness: Option<String>,
-    /// Who gets it in any case.
+    /// Callers who always get this variant.
     #[serde(default)]
     pub overrides: Vec<VariantOverride>,
 }
 
 impl Variant {
-    /// With a part of this weight.
+    /// Creates a variant with a weight.
     pub fn new(name: impl Into<String>, weight: u32) -> Self {
         Self { name: name.into(), weight, payload: None, stickiness: None, overrides: Vec::new() }
     }
 
-    /// With a text.
+    /// Sets the payload to a text.
     pub fn text(mut self, value: impl Into<String>) -> Self {
         self.payload = Some(Payload { kind: PayloadKind::String, value: value.into() });
         self
     }
 
-    /// With JSON.
+    /// Sets the payload to JSON.
     pub fn json(mut self, value: &serde_json::Value) -> Self {
         self.payload = Some(Payload { kind: PayloadKind::Json, value: value.to_string() });
         self
     }
 }
 
-/// Callers who get a variant, whatever their place.
+/// Callers who always get a variant, whatever the weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagVariantOverride)]
 #[serde(deny_unknown_fields)]
 pub struct VariantOverride {
-    /// The attribute.
+    /// Name of the attribute.
     pub attribute: String,
-    /// Its values.
+    /// Values of the attribute that select the variant.
     pub values: Vec<String>,
 }
 
-/// What comes with a variant.
+/// Payload of a variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagPayload)]
 #[serde(deny_unknown_fields)]
 pub struct Payload {
-    /// How to read it.
+    /// Type of the value.
     #[serde(rename = "type")]
     pub kind: PayloadKind,
-    /// It, as text.
+    /// The value, as text. At most 65,536 bytes.
     pub value: String,
 }
 
-/// How a payload is read.
+/// Type of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagPayloadKind)]
 #[serde(rename_all = "snake_case")]
 pub enum PayloadKind {
-    /// As it is.
+    /// A text.
     String,
-    /// As JSON.
+    /// A JSON value.
     Json,
-    /// As a number.
+    /// A number.
     Number,
-    /// As values separated by commas.
+    /// Values separated by commas.
     Csv,
 }
 
-/// Constraints under a name, for rules of several flags.
+/// Named constraints, for use in rules of several flags.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate, ToSchema)]
 #[schema(as = FlagSegment)]
 #[serde(deny_unknown_fields)]
 #[garde(allow_unvalidated)]
 pub struct Segment {
-    /// What rules call it.
+    /// Name of the segment: 1 to 100 bytes, without whitespace, control characters and slashes.
     pub name: String,
-    /// Each must hold.
+    /// Constraints, all of which must hold. At most 100.
     pub constraints: Vec<Constraint>,
 }
 
-/// What must hold of an attribute.
+/// Condition on an attribute of the evaluation context.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagConstraint)]
 #[serde(deny_unknown_fields)]
 pub struct Constraint {
-    /// Whose value is looked at: `userId`, `sessionId`, `tenantId`, `plan`, `remoteAddress`, `environment`, `appName`,
-    /// `currentTime`, or one of the app's own.
+    /// Name of the attribute: `userId`, `sessionId`, `tenantId`, `plan`, `remoteAddress`, `environment`,
+    /// `appName`, `currentTime`, or an attribute of the app.
     pub attribute: String,
-    /// How.
+    /// Comparison.
     pub operator: Operator,
-    /// Beside what. Operators that order take exactly one.
+    /// Values to compare with. `matches` and the operators on numbers, dates and versions take exactly one.
     #[serde(default)]
     pub values: Vec<String>,
-    /// For operators on text: `É` is `é`.
+    /// Whether case is ignored, so that `É` equals `é`. Only for `contains`, `starts_with`, `ends_with` and
+    /// `matches`.
     #[serde(default)]
     pub case_insensitive: bool,
-    /// It must not hold.
+    /// Whether the result is negated.
     #[serde(default)]
     pub inverted: bool,
 }
 
 impl Constraint {
-    /// Of an attribute.
+    /// Creates a constraint on an attribute.
     pub fn new<T: Into<String>>(
         attribute: impl Into<String>,
         operator: Operator,
@@ -313,61 +323,62 @@ impl Constraint {
         Self { attribute: attribute.into(), operator, values, case_insensitive: false, inverted: false }
     }
 
-    /// It must not hold.
+    /// Negates the constraint.
     pub fn inverted(mut self) -> Self {
         self.inverted = true;
         self
     }
 
-    /// Whatever the case of letters.
+    /// Ignores case.
     pub fn case_insensitive(mut self) -> Self {
         self.case_insensitive = true;
         self
     }
 }
 
-/// How an attribute is compared. A caller without the attribute meets none of them but `not_in`.
+/// Comparison of an attribute with values. Before negation, a caller without the attribute matches no operator
+/// except `not_in`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagOperator)]
 #[serde(rename_all = "snake_case")]
 pub enum Operator {
-    /// Exactly one of the values.
+    /// Equals one of the values.
     In,
-    /// None of the values.
+    /// Equals none of the values.
     NotIn,
-    /// Holds one of the values.
+    /// Contains one of the values.
     Contains,
-    /// Begins with one of the values.
+    /// Starts with one of the values.
     StartsWith,
     /// Ends with one of the values.
     EndsWith,
-    /// Matches a regular expression, somewhere. It takes time in proportion to the text: no look-around, no
-    /// back-references.
+    /// Contains a match of a regular expression. The time is linear in the length of the text: look-around and
+    /// back-references are not supported.
     Matches,
-    /// The same number.
+    /// Is equal to the number.
     NumberEquals,
-    /// A larger number.
+    /// Is greater than the number.
     NumberGreater,
-    /// A number as large or larger.
+    /// Is greater than or equal to the number.
     NumberAtLeast,
-    /// A smaller number.
+    /// Is less than the number.
     NumberLess,
-    /// A number as small or smaller.
+    /// Is less than or equal to the number.
     NumberAtMost,
-    /// A later moment (RFC 3339).
+    /// Is later than the time (RFC 3339).
     DateAfter,
-    /// An earlier moment.
+    /// Is earlier than the time (RFC 3339).
     DateBefore,
-    /// The same version (Semantic Versioning 2.0), whatever its build.
+    /// Is the same version (Semantic Versioning 2.0), ignoring build metadata.
     VersionEquals,
-    /// A later version.
+    /// Is a later version.
     VersionGreater,
-    /// The version or a later one.
+    /// Is the version or a later one.
     VersionAtLeast,
-    /// An earlier version.
+    /// Is an earlier version.
     VersionLess,
-    /// The version or an earlier one.
+    /// Is the version or an earlier one.
     VersionAtMost,
-    /// An address in one of these networks: `10.0.0.0/8`, `2001:db8::1`.
+    /// Is an address in one of the networks, such as `10.0.0.0/8` or `2001:db8::1`.
     InNetwork,
 }

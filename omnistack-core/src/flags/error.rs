@@ -1,4 +1,4 @@
-//! Why a flag was not changed.
+//! Errors of flags.
 
 use http::StatusCode;
 
@@ -7,42 +7,42 @@ use crate::{
     http::{Error, FieldProblem},
 };
 
-/// Why a flag was not changed, or could not be read. Evaluating one never fails.
+/// Error of changing or reading flags. Evaluating a flag never fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlagError {
-    /// The definition is not acceptable; each problem names a field.
-    #[error("the definition is not acceptable: {}", described(.0))]
+    /// The definition is invalid; each problem names a field.
+    #[error("the definition is invalid: {}", described(.0))]
     Invalid(Vec<FieldProblem>),
-    /// There is no such flag, segment or override.
+    /// The flag, segment or override does not exist.
     #[error("{0} was not found")]
     NotFound(String),
-    /// A flag of this key is there already.
-    #[error("a flag `{0}` exists")]
+    /// A flag with this key exists.
+    #[error("a flag `{0}` already exists")]
     Exists(String),
-    /// Somebody else changed it since it was read.
-    #[error("`{key}` has changed since: it is at revision {revision}")]
+    /// The flag was changed since the revision that the caller read.
+    #[error("the flag `{key}` was changed: it is now at revision {revision}")]
     Changed {
-        /// Which.
+        /// Key of the flag.
         key: String,
-        /// Its revision now.
+        /// Its current revision.
         revision: i64,
     },
-    /// Flags depend on it.
+    /// Other flags depend on the flag or segment.
     #[error("`{what}` is used by {}", .by.join(", "))]
     InUse {
-        /// The flag or segment.
+        /// Name of the flag or segment.
         what: String,
-        /// The flags.
+        /// Keys of the flags that use it.
         by: Vec<String>,
     },
-    /// These flags are not kept in a database.
-    #[error("these flags are fixed")]
+    /// The flags are not stored in a database, so they cannot be changed.
+    #[error("these flags are fixed and can't be changed")]
     Fixed,
-    /// It can't be written as JSON.
-    #[error("the definition can't be written as JSON")]
+    /// The definition can't be serialized as JSON.
+    #[error("the definition can't be serialized as JSON")]
     Written(#[source] serde_json::Error),
-    /// The database's.
+    /// The database failed.
     #[error(transparent)]
     Database(#[from] db::Error),
 }
@@ -52,7 +52,7 @@ fn described(problems: &[FieldProblem]) -> String {
 }
 
 impl FlagError {
-    /// Whether the same call may succeed later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_retryable())
     }
@@ -63,13 +63,13 @@ impl From<FlagError> for Error {
         match error {
             FlagError::Invalid(problems) => Self::invalid(problems),
             FlagError::NotFound(what) => Self::not_found(what),
-            FlagError::Exists(key) => Self::conflict("ALREADY_EXISTS", format!("a flag `{key}` exists")),
+            FlagError::Exists(key) => Self::conflict("ALREADY_EXISTS", format!("a flag `{key}` already exists")),
             FlagError::Changed { key, revision } => {
-                let message = format!("somebody else has changed `{key}` since: read it again");
+                let message = format!("the flag `{key}` was changed since it was read: read it again");
                 Self::new(StatusCode::CONFLICT, "FLAG_CHANGED", message).detail("revision", revision)
             }
             FlagError::InUse { what, by } => {
-                let message = format!("flags use `{what}`: change them first");
+                let message = format!("other flags use `{what}`: change those flags first");
                 Self::conflict("FLAG_IN_USE", message).detail("used_by", by)
             }
             FlagError::Fixed => Self::conflict("FLAGS_FIXED", "these flags are fixed and can't be changed"),

@@ -1,4 +1,4 @@
-//! Who was shown what, for whoever analyses it.
+//! Exposures: which user was shown which flag and variant, for analytics.
 
 use std::{
     collections::HashSet,
@@ -24,32 +24,33 @@ use crate::{
     identity::{Identity, TenantId, UserId},
 };
 
-/// Exposures that wait to be published; more are not noted.
-const WAITING: usize = 4096;
-/// Most exposures published at once.
-const BATCH: usize = 256;
-/// Most exposures remembered to leave out repetitions.
-const REMEMBERED: usize = 100_000;
+/// Exposures that wait to be published, at most; further ones are dropped.
+const MAX_QUEUED_EXPOSURES: usize = 4096;
+/// Exposures published in one transaction, at most.
+const MAX_EXPOSURES_PER_BATCH: usize = 256;
+/// Recent exposures remembered to skip repetitions, at most.
+const MAX_RECENT_EXPOSURES: usize = 100_000;
 
-/// A caller was shown a flag. Subscribe to it for analytics; without a subscriber nothing is stored.
+/// Event: a flag was evaluated for a user. Subscribe to it for analytics; without a subscriber nothing is
+/// stored.
 ///
-/// It is told once for each flag, variant and user in a while (`FLAGS_EXPOSURE_WINDOW`) and process, for a share of users
-/// (`FLAGS_EXPOSURE_SAMPLE`), and at best: under more than can be stored some are left out, and those that wait when the
-/// process ends may be lost.
+/// It is published at most once per flag, variant and user within `FLAGS_EXPOSURE_WINDOW` and process, for
+/// `FLAGS_EXPOSURE_SAMPLE` percent of the users. Delivery is best effort: exposures are dropped when the queue
+/// is full, and those still queued when the process ends may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FlagExposed {
-    /// Which flag.
+    /// Key of the flag.
     pub flag: String,
-    /// Whether it was on.
+    /// Whether the flag was on.
     pub enabled: bool,
-    /// Which variant.
+    /// Name of the variant.
     pub variant: Option<String>,
-    /// Who.
+    /// Id of the user.
     pub user: UserId,
-    /// In which tenant.
+    /// Id of the user's tenant.
     pub tenant: Option<TenantId>,
-    /// When.
+    /// Time of the evaluation.
     pub at: Timestamp,
 }
 
@@ -61,7 +62,7 @@ impl Event for FlagExposed {
     }
 }
 
-/// What is kept of an exposure on the way: nothing is allocated but a place in the queue.
+/// Queued form of an exposure. Creating it copies no text.
 #[derive(Debug)]
 struct Seen {
     flag: Arc<str>,
@@ -72,7 +73,7 @@ struct Seen {
     at: Timestamp,
 }
 
-/// Takes exposures where they happen, and publishes them elsewhere.
+/// Records exposures where flags are evaluated, and publishes them in the background.
 #[derive(Clone, Default)]
 pub(super) struct Recorder(Option<Arc<Queue>>);
 
@@ -85,9 +86,9 @@ struct Queue {
 }
 
 impl Recorder {
-    /// Notes each once in this while, for this share of users in percent.
+    /// Creates a recorder that publishes each exposure once per window, for a sample of users in percent.
     pub(super) fn new(window: Duration, sample: u32) -> Self {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_EXPOSURES);
         let receiver = Mutex::new(receiver);
         Self(Some(Arc::new(Queue { sender, receiver, left_out: AtomicU64::new(0), window, sample })))
     }
@@ -102,17 +103,17 @@ impl Recorder {
         }
     }
 
-    /// Publishes what is noted, until it is told to end.
+    /// Publishes recorded exposures until `shutdown` is cancelled.
     pub(super) async fn publish(&self, db: &Db, events: &Events, shutdown: Shutdown) -> Result<(), BoxError> {
         let Some(queue) = &self.0 else { return Ok(()) };
         let mut receiver = queue.receiver.lock().await;
         let mut recent = Recent::default();
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(MAX_EXPOSURES_PER_BATCH);
         loop {
             let ending = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => true,
-                _ = receiver.recv_many(&mut batch, BATCH) => false,
+                _ = receiver.recv_many(&mut batch, MAX_EXPOSURES_PER_BATCH) => false,
             };
             if ending {
                 return Ok(());
@@ -123,11 +124,11 @@ impl Recorder {
             if !told.is_empty()
                 && let Err(error) = publish(db, events, &told).await
             {
-                tracing::warn!(target: "omnistack::flags", %error, exposures = told.len(), "exposures are not stored");
+                tracing::warn!(target: "omnistack::flags", %error, exposures = told.len(), "exposures can't be stored");
             }
             let left_out = queue.left_out.swap(0, Ordering::Relaxed);
             if left_out > 0 {
-                tracing::warn!(target: "omnistack::flags", left_out, "more exposures than can be stored");
+                tracing::warn!(target: "omnistack::flags", left_out, "exposures were dropped: the queue was full");
             }
         }
     }
@@ -153,7 +154,7 @@ impl Seen {
     }
 }
 
-/// What was told lately.
+/// Exposures published in the current window.
 #[derive(Default)]
 struct Recent {
     told: HashSet<u64>,
@@ -163,7 +164,7 @@ struct Recent {
 
 impl Recent {
     fn is_new(&mut self, seen: &Seen, window: Duration) -> bool {
-        if seen.at.since(self.began) >= window || self.told.len() >= REMEMBERED {
+        if seen.at.since(self.began) >= window || self.told.len() >= MAX_RECENT_EXPOSURES {
             self.told.clear();
             self.began = seen.at;
         }

@@ -1,4 +1,4 @@
-//! The app's handle on its flags.
+//! The app's handle to its flags.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,21 +17,21 @@ use crate::{
     pubsub::Publisher,
 };
 
-/// Where replicas tell each other that flags have changed; the message is the number of the change.
+/// Topic on which replicas announce changes of flags; the message is the revision.
 const TOPIC: &str = "omnistack:flags";
 
-/// How soon a state that could not be read is read again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Delay before flags are read again after reading them failed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The app's flags. Cheap to clone; evaluating does no I/O and takes no lock.
+/// The app's flags. Cheap to clone; evaluating a flag does no I/O and takes no lock.
 #[derive(Clone)]
 pub struct Flags(Arc<Inner>);
 
 struct Inner {
     current: ArcSwap<FlagSet>,
-    /// Nothing, when the flags are fixed.
+    /// `None` if the flags are fixed.
     store: Option<Store>,
-    /// Held while a state is read, so that none replaces a later one.
+    /// Held while flags are read, so that an older state does not replace a newer one.
     reading: Mutex<()>,
     revision: watch::Sender<i64>,
     publisher: Publisher,
@@ -43,7 +43,7 @@ struct Inner {
     recorder: Recorder,
 }
 
-/// What a handle is made of.
+/// Parts that a handle is created from.
 pub(super) struct Parts {
     pub(super) store: Option<Store>,
     pub(super) publisher: Publisher,
@@ -74,14 +74,14 @@ impl Flags {
         }))
     }
 
-    /// Flags that nobody changes, kept nowhere: for tests, in place of the app's with
+    /// Creates flags that are not stored and can't be changed, for tests: they replace the app's flags with
     /// [`replace`](crate::app::AppBuilder::replace).
     pub fn fixed(set: FlagSet, clock: Clock) -> Self {
         let parts = Parts {
             store: None,
             publisher: Publisher::default(),
             clock,
-            poll: AGAIN,
+            poll: RETRY_DELAY,
             entitlements: Entitlements::default(),
             environment: String::new(),
             attributes: None,
@@ -90,29 +90,30 @@ impl Flags {
         Self::new(parts, set)
     }
 
-    /// Whether a flag is on for a caller; an unknown one is off.
+    /// Returns whether a flag is on for a context; an unknown flag is off.
     #[inline]
     pub fn is_on(&self, key: &str, context: &Context<'_>) -> bool {
         self.0.current.load().is_on(key, context)
     }
 
-    /// Whether a flag is on for a caller, which variant they get, and why.
+    /// Returns whether a flag is on for a context, which variant it gives, and why.
     pub fn evaluate(&self, key: &str, context: &Context<'_>) -> Evaluation {
         self.0.current.load().evaluate(key, context)
     }
 
-    /// All flags as they are now, for several that must be of one state.
+    /// Returns all flags as of now, for several evaluations of the same state.
     pub fn set(&self) -> Arc<FlagSet> {
         self.0.current.load_full()
     }
 
-    /// Nobody in particular, now, in this app: to be told of a caller by hand, as in a job.
+    /// Returns an evaluation context with the current time and the app's environment, and without a user: the
+    /// base of contexts outside of requests, such as in jobs.
     pub fn context(&self) -> Context<'_> {
         let environment = self.0.environment.as_str();
         Context::now(&self.0.clock).environment((!environment.is_empty()).then_some(environment))
     }
 
-    /// The number of the state in force, told whenever it changes.
+    /// Returns a receiver of the revision in force, notified whenever it changes.
     pub fn revisions(&self) -> watch::Receiver<i64> {
         self.0.revision.subscribe()
     }
@@ -137,10 +138,11 @@ impl Flags {
         &self.0.recorder
     }
 
-    /// Takes over the state of the database, if it is another than the one in force.
+    /// Reads the flags from the database if their revision differs from the one in force.
     ///
     /// # Errors
-    /// The database's; the state in force stays.
+    ///
+    /// Fails if the database fails; the state in force is kept.
     pub async fn refresh(&self) -> Result<(), db::Error> {
         let Some(store) = &self.0.store else { return Ok(()) };
         let _reading = self.0.reading.lock().await;
@@ -156,10 +158,13 @@ impl Flags {
         Ok(())
     }
 
-    /// Follows the changes of all replicas until it is told to end. The module does this for as long as the app serves.
+    /// Applies the changes of all replicas until `shutdown` is cancelled. The module runs this for as long as
+    /// the app serves.
     ///
     /// # Errors
-    /// None: a state that can't be read is read again after a second, and the one in force stays.
+    ///
+    /// Never fails: if flags can't be read, they are read again after one second, and the state in force is
+    /// kept.
     pub async fn follow(&self, shutdown: Shutdown) -> Result<(), BoxError> {
         if self.0.store.is_none() {
             shutdown.cancelled().await;
@@ -171,16 +176,16 @@ impl Flags {
             match self.refresh().await {
                 Ok(()) if failing => {
                     failing = false;
-                    tracing::info!(target: "omnistack::flags", "flags are read again");
+                    tracing::info!(target: "omnistack::flags", "flags can be read again");
                 }
                 Ok(()) => {}
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::warn!(target: "omnistack::flags", %error, "flags can't be read; those in force stay");
+                    tracing::warn!(target: "omnistack::flags", %error, "can't read flags; the state in force is kept");
                 }
                 Err(_) => {}
             }
-            let pause = tokio::time::sleep(if failing { AGAIN } else { self.0.poll });
+            let pause = tokio::time::sleep(if failing { RETRY_DELAY } else { self.0.poll });
             tokio::pin!(pause);
             loop {
                 tokio::select! {
@@ -199,7 +204,7 @@ impl Flags {
         }
     }
 
-    /// Whether the state in force has this change.
+    /// Returns whether the state in force is that of the revision.
     fn has(&self, number: &[u8]) -> bool {
         let number = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i64>().ok());
         number == Some(self.0.current.load().revision())
@@ -212,33 +217,39 @@ impl Flags {
     async fn change(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
         let revision = self.store()?.apply(change, caller).await?;
         if let Err(error) = self.refresh().await {
-            // It is committed, and the next poll finds it.
-            tracing::warn!(target: "omnistack::flags", %error, revision, "a change is stored, and not yet in force here");
+            // The change is committed, and the next poll reads it.
+            tracing::warn!(target: "omnistack::flags", %error, revision, "a stored change is not yet in force here");
         }
         self.0.publisher.publish(TOPIC, revision.to_string()).await;
         Ok(revision)
     }
 
-    /// The flag after a change.
+    /// Makes a change and returns the flag as stored afterwards.
     async fn after(&self, change: Change, key: &str, caller: &Identity) -> Result<FlagRecord, FlagError> {
         self.change(change, caller).await?;
         self.get(key).await
     }
 
-    /// Makes a flag. This and each other change is written with its history and an audit entry in one transaction, and is in
-    /// force in this process when it returns.
+    /// Creates a flag.
+    ///
+    /// Every change is written with its history and an audit entry in one transaction, and is in force in this
+    /// process when the method returns.
     ///
     /// # Errors
-    /// See [`FlagError`]; nothing is changed then.
+    ///
+    /// Fails with [`FlagError::Invalid`], [`FlagError::Exists`], [`FlagError::Fixed`] or
+    /// [`FlagError::Database`]; nothing is changed then.
     pub async fn create(&self, flag: Definition, caller: &Identity) -> Result<FlagRecord, FlagError> {
         let key = flag.key.clone();
         self.after(Change::Create(Box::new(flag)), &key, caller).await
     }
 
-    /// Replaces a flag; with a revision, only if it still is at that one.
+    /// Replaces a flag. If a `revision` is given, the flag must still have that revision.
     ///
     /// # Errors
-    /// See [`FlagError`].
+    ///
+    /// Fails with [`FlagError::NotFound`], [`FlagError::Changed`] if the revision differs,
+    /// [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn replace(
         &self,
         flag: Definition,
@@ -249,26 +260,32 @@ impl Flags {
         self.after(Change::Replace(Box::new(flag), revision), &key, caller).await
     }
 
-    /// Removes a flag with its overrides. Its history stays.
+    /// Deletes a flag with its overrides. Its history is kept.
     ///
     /// # Errors
-    /// [`FlagError::InUse`] while others depend on it.
+    ///
+    /// Fails with [`FlagError::InUse`] while other flags depend on it, and with [`FlagError::NotFound`],
+    /// [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn remove(&self, key: &str, caller: &Identity) -> Result<(), FlagError> {
         self.change(Change::Remove(key.into()), caller).await.map(drop)
     }
 
-    /// Turns a flag's kill switch: off for everybody, or as it was.
+    /// Sets a flag's kill switch: off for every caller if `killed`, otherwise as defined.
     ///
     /// # Errors
-    /// See [`FlagError`].
+    ///
+    /// Fails with [`FlagError::NotFound`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn kill(&self, key: &str, killed: bool, caller: &Identity) -> Result<FlagRecord, FlagError> {
         self.after(Change::Kill(key.into(), killed), key, caller).await
     }
 
-    /// Decides a flag for one tenant, or no longer.
+    /// Sets a flag's override for a tenant, or deletes it if `given` is `None`.
     ///
     /// # Errors
-    /// See [`FlagError`].
+    ///
+    /// Fails with [`FlagError::NotFound`] if the flag, or the override to delete, does not exist, with
+    /// [`FlagError::Invalid`] if the variant is not one of the flag's, and with [`FlagError::Fixed`] or
+    /// [`FlagError::Database`].
     pub async fn override_for(
         &self,
         key: &str,
@@ -279,67 +296,77 @@ impl Flags {
         self.change(Change::Override(key.into(), tenant, given), caller).await.map(drop)
     }
 
-    /// Makes or replaces a segment.
+    /// Creates or replaces a segment.
     ///
     /// # Errors
-    /// See [`FlagError`].
+    ///
+    /// Fails with [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn save_segment(&self, segment: Segment, caller: &Identity) -> Result<(), FlagError> {
         self.change(Change::SaveSegment(segment), caller).await.map(drop)
     }
 
-    /// Removes a segment.
+    /// Deletes a segment.
     ///
     /// # Errors
-    /// [`FlagError::InUse`] while rules name it.
+    ///
+    /// Fails with [`FlagError::InUse`] while rules name it, and with [`FlagError::NotFound`],
+    /// [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn remove_segment(&self, name: &str, caller: &Identity) -> Result<(), FlagError> {
         self.change(Change::RemoveSegment(name.into()), caller).await.map(drop)
     }
 
-    /// Takes over flags and segments, in place of those of the same names, all or none.
+    /// Imports flags and segments. They replace those with the same names; either all are imported or none.
     ///
     /// # Errors
-    /// See [`FlagError`].
+    ///
+    /// Fails with [`FlagError::Invalid`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn import(&self, import: UnleashImport, caller: &Identity) -> Result<(), FlagError> {
         self.change(Change::Import(Box::new(import)), caller).await.map(drop)
     }
 
-    /// A flag as it is kept.
+    /// Returns a flag as it is stored.
     ///
     /// # Errors
-    /// [`FlagError::NotFound`], and the database's.
+    ///
+    /// Fails with [`FlagError::NotFound`], [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn get(&self, key: &str) -> Result<FlagRecord, FlagError> {
         let found = self.store()?.get(key).await?;
         found.ok_or_else(|| FlagError::NotFound(format!("the flag `{key}`")))
     }
 
-    /// Flags as they are kept, by key, from after this one on.
+    /// Returns at most `limit` flags as they are stored, sorted by key, starting after the key `after`.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<FlagRecord>, FlagError> {
         Ok(self.store()?.list(after, limit).await?)
     }
 
-    /// A flag's changes, the newest first, from before this revision on. A flag that was removed has some too.
+    /// Returns at most `limit` changes of a flag, newest first, starting before the revision `before`. Deleted
+    /// flags have a history too.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn history(&self, key: &str, before: Option<i64>, limit: u32) -> Result<Vec<FlagChange>, FlagError> {
         Ok(self.store()?.history(key, before.unwrap_or(i64::MAX), limit).await?)
     }
 
-    /// What is decided for single tenants.
+    /// Returns a flag's overrides of all tenants, sorted by tenant.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn overrides(&self, key: &str) -> Result<Vec<OverrideRecord>, FlagError> {
         Ok(self.store()?.overrides(key).await?)
     }
 
-    /// All segments, by name.
+    /// Returns all segments, sorted by name.
     ///
     /// # Errors
-    /// The database's.
+    ///
+    /// Fails with [`FlagError::Fixed`] or [`FlagError::Database`].
     pub async fn segments(&self) -> Result<Vec<Segment>, FlagError> {
         Ok(self.store()?.segments().await?)
     }

@@ -1,4 +1,4 @@
-//! Constraints, ready to be asked.
+//! Compiled constraints.
 
 use std::{cmp::Ordering, collections::HashSet, net::IpAddr};
 
@@ -13,14 +13,15 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// Longest regular expression, in bytes.
-const LONGEST_PATTERN: usize = 1000;
-/// What a compiled expression may take, in bytes. A short one with nested counts could take gigabytes.
-const LARGEST_PATTERN: usize = 256 * 1024;
-/// Values that are compared one by one; more are looked up.
-const FEW: usize = 8;
+/// Longest source of a regular expression, in bytes.
+const MAX_PATTERN_BYTES: usize = 1000;
+/// Largest compiled regular expression, in bytes. A short expression with nested repetitions could otherwise
+/// take gigabytes.
+const MAX_COMPILED_PATTERN_BYTES: usize = 256 * 1024;
+/// Largest number of values that are compared one by one; a longer list is hashed.
+const MAX_SCANNED_VALUES: usize = 8;
 
-/// Where a constraint is wrong, below it, and how.
+/// Problem of a constraint: the field, relative to the constraint, and the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) field: String,
@@ -33,7 +34,7 @@ impl Wrong {
     }
 }
 
-/// A constraint, ready to be asked.
+/// A compiled constraint.
 #[derive(Debug)]
 pub(super) struct Matcher {
     field: Field,
@@ -60,7 +61,7 @@ enum Part {
     End,
 }
 
-/// Which orders of the caller's value beside the given one hold.
+/// Comparison of the caller's value with the given value.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     Equal,
@@ -82,7 +83,7 @@ impl Order {
     }
 }
 
-/// Values to be one of.
+/// List of values to be equal to one of.
 #[derive(Debug)]
 pub(super) enum Values {
     Few(Box<[Box<str>]>),
@@ -92,7 +93,7 @@ pub(super) enum Values {
 impl Values {
     pub(super) fn new(values: &[String]) -> Self {
         let values = values.iter().map(|value| value.as_str().into());
-        if values.len() <= FEW { Self::Few(values.collect()) } else { Self::Many(values.collect()) }
+        if values.len() <= MAX_SCANNED_VALUES { Self::Few(values.collect()) } else { Self::Many(values.collect()) }
     }
 
     pub(super) fn has(&self, value: &str) -> bool {
@@ -104,7 +105,7 @@ impl Values {
 }
 
 impl Matcher {
-    /// Reads a constraint.
+    /// Compiles a constraint. Fails if a value can't be parsed, or the operator does not support it.
     pub(super) fn new(constraint: &Constraint) -> Result<Self, Wrong> {
         use Operator as O;
         let Constraint { attribute, operator, values, case_insensitive, inverted } = constraint;
@@ -138,12 +139,12 @@ impl Matcher {
             O::InNetwork => Test::Network(networks(values)?),
         };
         if *case_insensitive && !matches!(test, Test::Text { .. } | Test::Matches(_)) {
-            return Err(Wrong::new("case_insensitive", "is for operators on text only"));
+            return Err(Wrong::new("case_insensitive", "is supported only for operators on text"));
         }
         Ok(Self { field: Field::new(attribute), test, inverted: *inverted })
     }
 
-    /// Whether it holds for a caller.
+    /// Returns whether the constraint holds for a context.
     pub(super) fn holds(&self, context: &Context<'_>) -> bool {
         self.meets(context) != self.inverted
     }
@@ -186,7 +187,7 @@ fn any(part: Part, values: &[Box<str>], own: &str) -> bool {
 fn only(values: &[String]) -> Result<&str, Wrong> {
     match values {
         [value] => Ok(value),
-        _ => Err(Wrong::new("values", "must be exactly one for this operator")),
+        _ => Err(Wrong::new("values", "must have exactly one entry for this operator")),
     }
 }
 
@@ -196,7 +197,7 @@ fn number(value: &str) -> Result<f64, Wrong> {
 }
 
 fn date(value: &str) -> Result<Timestamp, Wrong> {
-    value.parse().map_err(|_| Wrong::new("values[0]", "must be a moment such as `2030-01-01T00:00:00Z`"))
+    value.parse().map_err(|_| Wrong::new("values[0]", "must be a time such as `2030-01-01T00:00:00Z`"))
 }
 
 fn version(value: &str) -> Result<Box<Version>, Wrong> {
@@ -205,26 +206,26 @@ fn version(value: &str) -> Result<Box<Version>, Wrong> {
 }
 
 fn pattern(value: &str, fold: bool) -> Result<Regex, Wrong> {
-    if value.len() > LONGEST_PATTERN {
-        return Err(Wrong::new("values[0]", format!("must be at most {LONGEST_PATTERN} bytes")));
+    if value.len() > MAX_PATTERN_BYTES {
+        return Err(Wrong::new("values[0]", format!("must be at most {MAX_PATTERN_BYTES} bytes")));
     }
     let built = RegexBuilder::new(value)
         .case_insensitive(fold)
-        .size_limit(LARGEST_PATTERN)
-        .dfa_size_limit(LARGEST_PATTERN)
+        .size_limit(MAX_COMPILED_PATTERN_BYTES)
+        .dfa_size_limit(MAX_COMPILED_PATTERN_BYTES)
         .nest_limit(50)
         .build();
     built.map_err(|error| {
         let why = match error {
-            regex::Error::CompiledTooBig(_) => "it repeats too much".to_owned(),
-            // Its first lines show where; the last says what.
+            regex::Error::CompiledTooBig(_) => "it is too large when compiled".to_owned(),
+            // The first lines of the message show the position; the last line says what is wrong.
             error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
         };
-        Wrong::new("values[0]", format!("is no regular expression: {why}"))
+        Wrong::new("values[0]", format!("must be a valid regular expression: {why}"))
     })
 }
 
-/// An address or a network, in either notation.
+/// Parses an address or a network in CIDR notation.
 pub(super) fn network(value: &str) -> Option<IpNet> {
     let value = value.trim();
     let address = || value.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));

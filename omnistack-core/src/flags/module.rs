@@ -1,4 +1,4 @@
-//! The module: flags of the app's database, followed by every replica.
+//! The feature flag module.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,19 +15,19 @@ use crate::{
 crate::section! {
     /// Feature flags.
     pub struct FlagSettings {
-        /// How often a replica looks for changes nobody told it about.
+        /// Interval at which a replica checks the database for changes of which it received no message.
         pub poll: Duration = "FLAGS_POLL", default "10s", range "1ms"..="1d";
-        /// How long a caller who was shown a flag is not noted again.
+        /// Duration within which the same exposure of a user is recorded only once.
         pub exposure_window: Duration = "FLAGS_EXPOSURE_WINDOW", default "1h", range "1s"..="365d";
-        /// For which share of users it is noted what they are shown, in percent.
+        /// Share of users whose exposures are recorded, in percent.
         pub exposure_sample: u32 = "FLAGS_EXPOSURE_SAMPLE", default "100", range "0"..="100";
     }
 }
 
-/// Feature flags: `.with(FeatureFlags::default())`.
+/// Module of feature flags: `.with(FeatureFlags::default())`.
 ///
-/// It provides [`Flags`]; follows the changes of all replicas; answers callers at `/api/v1/app/feature-flags`, and operators
-/// at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
+/// It provides [`Flags`], applies the changes of all replicas, serves callers at `/api/v1/app/feature-flags`,
+/// and operators at `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`.
 ///
 /// ```
 /// use omnistack_core::flags::FeatureFlags;
@@ -44,8 +44,8 @@ pub struct FeatureFlags {
 }
 
 impl FeatureFlags {
-    /// Reads attributes of the app's own from each request that asks for flags. Take them from what the app trusts: a caller
-    /// may send any header.
+    /// Sets the function that reads the app's attributes from each request for which flags are evaluated. Read
+    /// them only from sources that the app trusts: a client can send any header.
     pub fn attributes(mut self, read: impl Fn(&RequestParts) -> Vec<(String, String)> + Send + Sync + 'static) -> Self {
         self.attributes = Some(Arc::new(read));
         self
@@ -101,7 +101,7 @@ impl Module for FeatureFlags {
         http::register(registry);
     }
 
-    /// Reads all flags: an app that can't does not begin to answer with none.
+    /// Reads all flags. Fails if they can't be read: an app without its flags must not serve.
     async fn start(&self, ctx: &Ctx) -> Result<(), BoxError> {
         ctx.get::<Flags>()?.refresh().await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Feature flags as a provider of OpenFeature.
+//! OpenFeature provider of the app's flags.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,13 @@ use open_feature::{
 
 use super::{Evaluation, Flags, Reason};
 
-/// The app's flags behind OpenFeature's API.
+/// OpenFeature provider of the app's flags.
 ///
-/// The targeting key is the user; `sessionId`, `tenantId`, `remoteAddress` and `environment` are read from fields of these
-/// names, and all others are attributes. A flag is a boolean; its variant's payload is read as text, number or structure,
-/// and one that is none of that, as a flag without a variant, is a `TYPE_MISMATCH`, so that callers get their default.
-/// Rules by plan hold for nobody: the context has no plan.
+/// The targeting key is the user. `sessionId`, `tenantId`, `remoteAddress`, `appName` and `environment` are
+/// read from the fields with these names; all other fields are attributes. A flag resolves to a boolean, and
+/// its variant's payload to a text, number or structure. If the payload has another type, or the flag has no
+/// variant, resolving fails with `TYPE_MISMATCH`, so that the caller gets its default. Rules by plan match no
+/// caller, because the context has no plan.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -37,7 +38,7 @@ pub struct OpenFeatureProvider {
 }
 
 impl OpenFeatureProvider {
-    /// Of these flags.
+    /// Creates a provider of these flags.
     pub fn new(flags: Flags) -> Self {
         Self { flags, metadata: ProviderMetadata::new("omnistack") }
     }
@@ -59,15 +60,16 @@ impl OpenFeatureProvider {
         }
         let evaluation = self.flags.evaluate(key, &of);
         match evaluation.reason {
-            Reason::Unknown => Err(error(EvaluationErrorCode::FlagNotFound, format!("there is no flag `{key}`"))),
+            Reason::Unknown => Err(error(EvaluationErrorCode::FlagNotFound, format!("unknown flag `{key}`"))),
             Reason::Broken => {
-                Err(error(EvaluationErrorCode::ParseError, format!("the flag `{key}` can't be carried out")))
+                Err(error(EvaluationErrorCode::ParseError, format!("the flag `{key}` can't be evaluated")))
             }
             _ => Ok(evaluation),
         }
     }
 
-    /// What a variant's payload says, if it says something of this kind.
+    /// Returns the value of the variant's payload. Fails with `TYPE_MISMATCH` if there is none that `read`
+    /// accepts.
     fn payload<T>(
         &self,
         key: &str,
@@ -79,7 +81,7 @@ impl OpenFeatureProvider {
         match payload.and_then(|payload| read(&payload.value)) {
             Some(value) => Ok(details(value, &evaluation)),
             None => {
-                let message = format!("the flag `{key}` has no such value for this context");
+                let message = format!("the flag `{key}` has no value of this type for this context");
                 Err(error(EvaluationErrorCode::TypeMismatch, message))
             }
         }

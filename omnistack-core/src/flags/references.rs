@@ -1,4 +1,4 @@
-//! What flags name: their parents and segments, found once for all flags.
+//! References of flags to their prerequisites and segments, resolved once for all flags.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use foldhash::fast::RandomState;
 use super::{Definition, Segment};
 use crate::http::FieldProblem;
 
-/// Flags and segments by name, and the flags whose parents lead back to themselves. Building it takes time linear in the
-/// number of flags, parents and segments.
+/// Index of flags and segments by name, and the flags whose prerequisites form a cycle. Building it takes time
+/// linear in the number of flags, prerequisites and segments.
 pub(super) struct References<'a> {
     flags: HashMap<&'a str, usize, RandomState>,
     segments: HashMap<&'a str, &'a Segment, RandomState>,
-    /// By the flag's place.
+    /// Whether each flag, by index, is part of a cycle or depends on one.
     circles: Vec<bool>,
 }
 
 impl<'a> References<'a> {
-    /// Indexes flags and segments. Of flags with the same key the last is meant.
+    /// Indexes flags and segments. Of several flags with the same key, the last one is used.
     pub(super) fn new(
         flags: impl IntoIterator<Item = &'a Definition>,
         segments: impl IntoIterator<Item = &'a Segment>,
@@ -30,7 +30,7 @@ impl<'a> References<'a> {
         Self { flags, segments, circles }
     }
 
-    /// The place of a flag.
+    /// Returns the index of a flag.
     pub(super) fn flag(&self, key: &str) -> Option<usize> {
         self.flags.get(key).copied()
     }
@@ -39,20 +39,21 @@ impl<'a> References<'a> {
         self.segments.get(name).copied()
     }
 
-    /// Whether the parents of the flag at this place lead back to it, or to flags that lead back to themselves.
+    /// Returns whether the prerequisites of the flag at this index form a cycle, or depend on flags in one.
     pub(super) fn circles(&self, at: usize) -> bool {
         self.circles.get(at).copied().unwrap_or_default()
     }
 
-    /// The parents and segments a flag names that are not there, and the parents that lead back to themselves.
+    /// Returns the problems of a flag's references: prerequisites and segments that do not exist, and
+    /// prerequisites that form a cycle.
     pub(super) fn problems(&self, flag: &Definition) -> Vec<FieldProblem> {
         let mut problems = Vec::new();
         for (number, parent) in flag.parents.iter().enumerate() {
             let field = format!("parents[{number}].key");
             match self.flag(&parent.key) {
-                None => problems.push(FieldProblem::new(field, "is no flag")),
+                None => problems.push(FieldProblem::new(field, "must be the key of an existing flag")),
                 Some(at) if self.circles(at) => {
-                    problems.push(FieldProblem::new(field, "leads back to where it began"));
+                    problems.push(FieldProblem::new(field, "must not lead to a cycle of flags"));
                 }
                 Some(_) => {}
             }
@@ -60,7 +61,8 @@ impl<'a> References<'a> {
         for (number, rule) in flag.rules.iter().enumerate() {
             for (place, name) in rule.segments.iter().enumerate() {
                 if self.segment(name).is_none() {
-                    problems.push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "is no segment"));
+                    problems
+                        .push(FieldProblem::new(format!("rules[{number}].segments[{place}]"), "must name a segment"));
                 }
             }
         }
@@ -68,8 +70,8 @@ impl<'a> References<'a> {
     }
 }
 
-/// Whether each flag leads back to itself, or to flags that do. A flag whose parents all end, ends: each is looked at once,
-/// after its last parent.
+/// Returns whether each flag is part of a cycle or depends on one. Flags are removed from the graph after their
+/// last prerequisite, each once; those that remain depend on a cycle.
 fn circles(definitions: &[&Definition], flags: &HashMap<&str, usize, RandomState>) -> Vec<bool> {
     let mut open = vec![0_usize; definitions.len()];
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); definitions.len()];

@@ -1,4 +1,4 @@
-//! Routes that are there for some callers only.
+//! Routes that exist only for callers with a flag.
 
 use std::{
     borrow::Cow,
@@ -17,8 +17,8 @@ use crate::{
     http::{Error, Request, Response},
 };
 
-/// Answers 404 to callers for whom a flag is off. [`flag`](super::flag) puts it around a route of a module; by itself it is
-/// for a plain axum app, behind what recognises callers.
+/// Layer that responds with 404 to callers for whom a flag is off. [`flag`](super::flag) applies it to a route
+/// of a module. A plain axum app applies it itself, inside the layer that authenticates callers.
 #[derive(Clone, Debug)]
 pub struct FlagLayer {
     flags: Flags,
@@ -26,7 +26,7 @@ pub struct FlagLayer {
 }
 
 impl FlagLayer {
-    /// Asks for this flag.
+    /// Creates a layer that requires this flag.
     pub fn new(flags: Flags, key: impl Into<Cow<'static, str>>) -> Self {
         Self { flags, key: key.into() }
     }
@@ -40,7 +40,7 @@ impl<S> Layer<S> for FlagLayer {
     }
 }
 
-/// The service of [`FlagLayer`].
+/// Service created by [`FlagLayer`].
 #[derive(Clone, Debug)]
 pub struct FlagService<S> {
     inner: S,
@@ -68,7 +68,7 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             if !CallerFlags::of(&flags, &parts).await.is_on(&key) {
-                // As of a path nobody answers.
+                // The same response as for an unknown path.
                 let message = format!("no route matches {}", parts.uri.path());
                 return Ok(Error::new(StatusCode::NOT_FOUND, "NOT_FOUND", message).into_response());
             }
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// Puts the flags that routes ask for around them.
+/// Applies [`FlagLayer`] to the routes that require a flag. Fails if the app has no flags.
 pub(crate) fn behind<S: Clone + Send + Sync + 'static>(
     routers: Vec<MethodRouter<S>>,
     flags: Vec<Option<Cow<'static, str>>>,

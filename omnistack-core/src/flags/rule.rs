@@ -1,4 +1,4 @@
-//! Rules and variants, ready to be asked.
+//! Compiled rules and variants.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use super::{
     references::References,
 };
 
-/// A rule, ready to be asked.
+/// A compiled rule.
 #[derive(Debug)]
 pub(super) struct CompiledRule {
-    /// What an import could not carry out, or a segment that is not there.
+    /// Whether the rule never matches: an import marked it as unsupported, or one of its segments does not
+    /// exist.
     never: bool,
     users: Option<Values>,
     tenants: Option<Values>,
@@ -25,7 +26,7 @@ pub(super) struct CompiledRule {
 }
 
 impl CompiledRule {
-    /// An error when a constraint can't be read.
+    /// Compiles a rule. Fails if a constraint is invalid.
     pub(super) fn new(flag: &Definition, rule: &Rule, references: &References<'_>) -> Result<Self, ()> {
         let mut never = rule.unsupported.is_some();
         let mut constraints: Vec<_> = rule.constraints.iter().collect();
@@ -76,7 +77,7 @@ impl CompiledRule {
 }
 
 impl Rule {
-    /// Whether it asks for the caller's plan.
+    /// Returns whether the rule depends on the tenant's plan.
     pub(super) fn looks_at_plan(&self, references: &References<'_>) -> bool {
         let named = |name: &String| references.segment(name);
         let mut constraints =
@@ -88,7 +89,7 @@ impl Rule {
     }
 }
 
-/// By what a caller is recognised.
+/// The attribute that assigns a caller to rollouts and variants.
 #[derive(Debug)]
 enum Stickiness {
     Default,
@@ -105,7 +106,7 @@ impl Stickiness {
         }
     }
 
-    /// The id a caller is known by.
+    /// Returns the id that assigns the caller.
     #[inline]
     fn id<'a>(&self, context: &Context<'a>) -> Option<&'a str> {
         match self {
@@ -116,7 +117,7 @@ impl Stickiness {
     }
 }
 
-/// Where somebody stands in a group.
+/// Hash that gives ids a position in a group.
 #[derive(Debug)]
 enum Place {
     Murmur(Murmur3),
@@ -133,12 +134,12 @@ impl Place {
     }
 }
 
-/// By chance, from 0 to less than 1.
+/// Returns a random number from 0 to less than 1.
 fn chance(context: &Context<'_>) -> f64 {
     f64::from(context.chance()) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// A part of all callers.
+/// A rollout to a share of callers.
 #[derive(Debug)]
 struct Share {
     by: Stickiness,
@@ -162,14 +163,14 @@ impl Share {
     }
 }
 
-/// Variants to choose from.
+/// Variants with their weights.
 #[derive(Debug)]
 pub(super) struct Choice {
     by: Stickiness,
     place: Place,
     total: u32,
     variants: Box<[Candidate]>,
-    /// For GrowthBook's hashing.
+    /// Ranges of the variants, for GrowthBook's hash.
     ranges: Vec<(f64, f64)>,
     overrides: bool,
 }
@@ -177,7 +178,7 @@ pub(super) struct Choice {
 #[derive(Debug)]
 struct Candidate {
     variant: Arc<Variant>,
-    /// The weights up to and with this one.
+    /// Sum of the weights up to and including this variant.
     upto: u32,
     overrides: Box<[(Field, Values)]>,
 }
@@ -219,7 +220,7 @@ impl Choice {
         self.variants.iter().map(|option| &option.variant).find(|variant| variant.name == name)
     }
 
-    /// The one for a caller; none when no variant weighs anything.
+    /// Returns the variant for a caller, or `None` if all weights are 0.
     pub(super) fn choose(&self, context: &Context<'_>) -> Option<&Arc<Variant>> {
         if self.overrides {
             let given = |(field, values): &(Field, Values)| context.value(field).is_some_and(|own| values.has(own));
@@ -235,7 +236,7 @@ impl Choice {
             (Place::Growthbook { seed, version }, Some(id)) => {
                 let place = growthbook_hash(seed, id, *version)?;
                 let within = |range: &(f64, f64)| place >= range.0 && place < range.1;
-                // Weights that don't add up exactly leave a crack at the end.
+                // Rounded weights can leave a gap at the end, which goes to the last variant.
                 let at = self.ranges.iter().position(within).unwrap_or(self.variants.len() - 1);
                 return Some(&self.variants[at].variant);
             }

@@ -1,4 +1,4 @@
-//! Flags, ready to be evaluated.
+//! Compiled flags, ready to be evaluated.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,35 +16,37 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// What is decided for one tenant, in place of the flag's rules.
+/// Override of a flag for one tenant, in place of the flag's rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FlagOverride)]
 #[serde(deny_unknown_fields)]
 pub struct TenantOverride {
-    /// Whether the flag is on.
+    /// Whether the flag is on for the tenant.
     pub enabled: bool,
-    /// Which variant its callers get: one of the flag's own, or else that of their place.
+    /// Name of the flag's variant that the tenant's callers get. If absent or unknown, each caller gets a
+    /// variant by its weight.
     #[serde(default)]
     #[schema(required)]
     pub variant: Option<String>,
 }
 
-/// A flag's answer for one caller.
+/// Result of evaluating a flag for a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// Whether it is on.
+    /// Whether the flag is on.
     pub enabled: bool,
-    /// Which variant the caller gets; none when the flag is off or has none.
+    /// Variant that the caller gets; `None` if the flag is off or has no variants.
     pub variant: Option<Arc<Variant>>,
-    /// Why.
+    /// Reason why the flag is on or off.
     pub reason: Reason,
-    /// Which rule held, counted from 0.
+    /// Index of the rule that matched, counted from 0; `None` if no rule decided.
     pub rule: Option<usize>,
 }
 
-/// All flags at one moment, ready to be evaluated: a pure function of the flags and the [`Context`], without I/O. Finding
-/// whether a flag is on allocates nothing, but where letters' case is folded.
+/// All flags at one time, compiled for evaluation. Evaluating is a pure function of the flags and the
+/// [`Context`], without I/O. Finding out whether a flag is on allocates nothing, unless a constraint ignores
+/// case.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, flags::{Context, Definition, FlagSet, Reason, Rule}};
@@ -52,8 +54,8 @@ pub struct Evaluation {
 /// let flags = FlagSet::new([Definition::new("new-ui").rule(Rule::users(["7"]))]);
 /// let clock = Clock::system();
 /// assert!(flags.is_on("new-ui", &Context::now(&clock).user("7")));
-/// let answer = flags.evaluate("new-ui", &Context::now(&clock).user("8"));
-/// assert_eq!((answer.enabled, answer.reason), (false, Reason::NoRule));
+/// let evaluation = flags.evaluate("new-ui", &Context::now(&clock).user("8"));
+/// assert_eq!((evaluation.enabled, evaluation.reason), (false, Reason::NoRule));
 /// assert_eq!(flags.evaluate("unheard-of", &Context::now(&clock)).reason, Reason::Unknown);
 /// ```
 #[derive(Debug, Default)]
@@ -68,7 +70,7 @@ pub struct FlagSet {
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Flag {
     key: Arc<str>,
-    /// On for everybody: there is nothing to look at.
+    /// Whether the flag is on for every caller, so that nothing needs to be evaluated.
     plain: bool,
     enabled: bool,
     killed: bool,
@@ -84,7 +86,7 @@ struct Flag {
     overrides: HashMap<Box<str>, TenantOverride, RandomState>,
 }
 
-/// A parent, found.
+/// Prerequisite with the index of its flag, which is `None` if there is no such flag.
 #[derive(Debug)]
 struct Depends {
     on: Option<usize>,
@@ -92,13 +94,13 @@ struct Depends {
     variants: Box<[Box<str>]>,
 }
 
-/// Whether, why and by which rule.
+/// Result of a decision: whether the flag is on, why, and by which rule.
 #[derive(Clone, Copy)]
 struct Decision<'a> {
     enabled: bool,
     reason: Reason,
     rule: Option<usize>,
-    /// A tenant's, if it decides.
+    /// Tenant's override, if it decided.
     given: Option<&'a TenantOverride>,
 }
 
@@ -113,12 +115,12 @@ impl Decision<'_> {
 }
 
 impl FlagSet {
-    /// Of these flags. One that can't be carried out is [`Broken`](Reason::Broken) and off.
+    /// Compiles flags. A flag that can't be evaluated is off with [`Broken`](Reason::Broken).
     pub fn new(definitions: impl IntoIterator<Item = Definition>) -> Self {
         Self::with_segments(definitions, &[])
     }
 
-    /// Of these flags, whose rules name these segments.
+    /// Compiles flags whose rules use these segments.
     pub fn with_segments(definitions: impl IntoIterator<Item = Definition>, segments: &[Segment]) -> Self {
         let definitions: Vec<_> = definitions.into_iter().collect();
         Self::build(&definitions, segments, &BTreeMap::new(), 0)
@@ -166,37 +168,37 @@ impl FlagSet {
         Self { flags, index, revision, plans }
     }
 
-    /// Which state of the store it is; 0 for one that is made by hand.
+    /// Returns the revision of the stored state; 0 for a set created in code.
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// How many flags there are.
+    /// Returns the number of flags.
     pub fn len(&self) -> usize {
         self.flags.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no flags.
     pub fn is_empty(&self) -> bool {
         self.flags.is_empty()
     }
 
-    /// The keys of all flags, in the order they were given.
+    /// Returns the keys of all flags, in the order in which they were given.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.flags.iter().map(|flag| &*flag.key)
     }
 
-    /// Whether some rule asks for the caller's plan.
+    /// Returns whether some rule depends on the tenant's plan.
     pub(super) fn asks_for_plan(&self) -> bool {
         self.plans
     }
 
-    /// Whether callers may be told of a flag.
+    /// Returns whether a flag exists and is visible to callers.
     pub(super) fn is_told(&self, key: &str) -> bool {
         self.find(key).is_some_and(|flag| !flag.server_only)
     }
 
-    /// The key of a flag whose exposures are noted.
+    /// Returns the flag's key if its exposures are recorded.
     pub(super) fn noted(&self, key: &str) -> Option<Arc<str>> {
         self.find(key).filter(|flag| flag.exposures).map(|flag| Arc::clone(&flag.key))
     }
@@ -206,7 +208,7 @@ impl FlagSet {
         self.index.get(key).map(|at| &self.flags[*at])
     }
 
-    /// Whether a flag is on for a caller; an unknown one is off.
+    /// Returns whether a flag is on for a context; an unknown flag is off.
     #[inline]
     pub fn is_on(&self, key: &str, context: &Context<'_>) -> bool {
         match self.find(key) {
@@ -215,7 +217,7 @@ impl FlagSet {
         }
     }
 
-    /// Whether a flag is on for a caller, which variant they get, and why.
+    /// Returns whether a flag is on for a context, which variant it gives, and why.
     pub fn evaluate(&self, key: &str, context: &Context<'_>) -> Evaluation {
         let Some(flag) = self.find(key) else {
             return Evaluation { enabled: false, variant: None, reason: Reason::Unknown, rule: None };
@@ -266,7 +268,8 @@ impl FlagSet {
         }
     }
 
-    /// Whether a parent is as it must be. Flags that lead back to themselves are broken, so this ends.
+    /// Returns whether a prerequisite is met. The recursion ends, because flags whose prerequisites form a
+    /// cycle are broken.
     fn met(&self, parent: &Depends, context: &Context<'_>) -> bool {
         let Some(flag) = parent.on.map(|at| &self.flags[at]) else { return false };
         let decision = self.decide(flag, context);

@@ -1,4 +1,4 @@
-//! Flags in the database: all SQL of the room.
+//! Storage of flags: all SQL of this module.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use crate::{
     identity::{Identity, TenantId, UserId},
 };
 
-/// A flag as it is kept.
+/// A flag as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Flag)]
 #[non_exhaustive]
 pub struct FlagRecord {
-    /// Its name in code.
+    /// Key of the flag.
     pub key: String,
-    /// Which change made it what it is.
+    /// Revision: the number of the flag's last change.
     pub revision: i64,
-    /// When it was made.
+    /// Time when the flag was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// What it is.
+    /// Definition of the flag.
     pub definition: Definition,
 }
 
@@ -38,33 +38,33 @@ pub struct FlagRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct FlagChange {
-    /// Its number, among the changes of all flags.
+    /// Number of the change, ascending over all flags.
     pub revision: i64,
     /// `created`, `updated`, `removed`, `killed`, `revived`, `imported`, `override_set` or `override_removed`.
     pub action: String,
-    /// What the flag was afterwards; none when it was removed, or only a tenant's override changed.
+    /// Definition after the change; `null` if the flag was deleted, or only a tenant's override changed.
     #[schema(required)]
     pub definition: Option<Definition>,
-    /// Whose override changed.
+    /// Tenant whose override changed; `null` for a change of the flag itself.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub tenant: Option<TenantId>,
-    /// Who did it.
+    /// User who made the change.
     #[schema(required, value_type = Option<String>, format = Uuid)]
     pub actor: Option<UserId>,
-    /// When.
+    /// Time of the change.
     pub at: Timestamp,
 }
 
-/// What is decided for one tenant, as it is kept.
+/// Override of a flag for one tenant, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct OverrideRecord {
-    /// Whose.
+    /// Id of the tenant.
     #[schema(value_type = String, format = Uuid)]
     pub tenant: TenantId,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// What.
+    /// The override.
     #[serde(rename = "override")]
     pub given: TenantOverride,
 }
@@ -103,7 +103,8 @@ struct ChangeRow {
     at: Timestamp,
 }
 
-/// Runs what computes long, as compiling the patterns of thousands of flags, on a thread where no request waits for it.
+/// Runs a long computation, such as compiling the patterns of thousands of flags, on a thread that serves no
+/// requests. Fails if the computation panics.
 pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, db::Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| db::Error::new(db::ErrorKind::Other, error.into()))
@@ -117,9 +118,9 @@ fn read<T: DeserializeOwned>(what: &str, name: &str, text: &str) -> Option<T> {
         .ok()
 }
 
-/// Stands for a flag that another release wrote: one that depends on itself is broken, and off.
+/// Returns a placeholder for a flag that another release wrote: it depends on itself, so it is broken and off.
 fn unreadable(key: &str) -> Definition {
-    Definition { description: "This release can't read it.".into(), ..Definition::new(key).parent(key) }
+    Definition { description: "This release can't read this flag.".into(), ..Definition::new(key).parent(key) }
 }
 
 fn written(value: &impl Serialize) -> Result<String, FlagError> {
@@ -127,15 +128,16 @@ fn written(value: &impl Serialize) -> Result<String, FlagError> {
 }
 
 impl Store {
-    /// The number of the last change.
+    /// Returns the revision: the number of the last change.
     pub(super) async fn revision(&self) -> Result<i64, db::Error> {
         let (revision,): (i64,) = self.db.query("select revision from flag_state where id = 1").fetch_one().await?;
         Ok(revision)
     }
 
-    /// Everything there is. Changes that commit meanwhile may be among it, and never fewer than its revision says.
+    /// Reads all flags, segments and overrides. The result includes at least the changes up to its revision,
+    /// and maybe later ones that are committed meanwhile.
     pub(super) async fn load(&self) -> Result<FlagSet, db::Error> {
-        // The overrides are of all tenants: every replica decides for any of them.
+        // Overrides of all tenants: every replica evaluates flags for each of them.
         let mut tx = self.db.all_tenants().read().await?;
         let (revision,): (i64,) = tx.query("select revision from flag_state where id = 1").fetch_one().await?;
         let known = known(&mut tx).await?;
@@ -148,10 +150,10 @@ impl Store {
         off_runtime(build).await
     }
 
-    /// Carries out a change: its rows, its history and its audit entries, or nothing. Answers its number.
+    /// Makes a change in one transaction: its rows, its history and its audit entries. Returns its revision.
     pub(super) async fn apply(&self, change: Change, caller: &Identity) -> Result<i64, FlagError> {
         let change = off_runtime(move || change.check().map(|()| change)).await??;
-        // An override is one tenant's, and what it is checked by is everybody's.
+        // An override belongs to one tenant, but checking it reads the flags of the whole app.
         let mut tx = self.db.all_tenants().begin().await?;
         let (revision,): (i64,) = tx
             .query("update flag_state set revision = revision + 1 where id = 1 returning revision")
@@ -167,7 +169,8 @@ impl Store {
         for step in &steps {
             write(&mut tx, step, revision, now, caller).await?;
         }
-        // Last: who records in the same chain waits.
+        // Audit entries come last: until the commit, other transactions that append to the same audit chain
+        // wait.
         if is_import {
             let flags = steps.iter().filter(|step| matches!(step, Step::Save { .. })).count();
             let details = json!({ "revision": revision, "flags": flags, "segments": steps.len() - flags });
@@ -183,7 +186,7 @@ impl Store {
         Ok(revision)
     }
 
-    /// Flags by key, from after one on.
+    /// Returns flags sorted by key, starting after a key.
     pub(super) async fn list(&self, after: &str, limit: u32) -> Result<Vec<FlagRecord>, db::Error> {
         let rows: Vec<FlagRow> = self
             .db
@@ -208,7 +211,7 @@ impl Store {
         Ok(row.map(FlagRow::read))
     }
 
-    /// A flag's changes, the newest first, from before one on.
+    /// Returns a flag's changes, newest first, starting before a revision.
     pub(super) async fn history(&self, key: &str, before: i64, limit: u32) -> Result<Vec<FlagChange>, db::Error> {
         let rows: Vec<ChangeRow> = self
             .db
@@ -230,7 +233,7 @@ impl Store {
     }
 
     pub(super) async fn overrides(&self, key: &str) -> Result<Vec<OverrideRecord>, db::Error> {
-        // Operators see those of every tenant.
+        // Operators see the overrides of all tenants.
         let mut tx = self.db.all_tenants().read().await?;
         let rows: Vec<(TenantId, String, Timestamp)> = tx
             .query("select tenant_id, definition, updated_at from flag_overrides where key = $1 order by tenant_id")
@@ -251,7 +254,7 @@ impl Store {
     }
 }
 
-/// A flag or segment to be written, with others in one statement.
+/// Row of a flag or segment to write; all rows of a change are written in one statement.
 #[derive(Serialize)]
 struct Saved<'a> {
     name: &'a str,
@@ -285,7 +288,7 @@ const SAVE_SEGMENTS: Sql = Sql {
         on conflict (name) do update set definition = excluded.definition, revision = $2, updated_at = $3",
 };
 
-/// Writes the flags and segments of all steps, and the flags' history: three statements, however many there are.
+/// Writes the flags and segments of all steps and the flags' history, in at most three statements.
 async fn save(tx: &mut Tx, steps: &[Step], revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
     let (mut flags, mut segments) = (Vec::new(), Vec::new());
     for step in steps {
@@ -308,7 +311,7 @@ async fn save(tx: &mut Tx, steps: &[Step], revision: i64, now: Timestamp, caller
     Ok(())
 }
 
-/// Writes what else a step does, with its history.
+/// Writes the rows of a step other than a flag or segment to save, with its history.
 async fn write(tx: &mut Tx, step: &Step, revision: i64, now: Timestamp, caller: &Identity) -> Result<(), FlagError> {
     let (mut key, mut tenant) = (None, None);
     match step {

@@ -1,4 +1,4 @@
-//! Flags of Unleash, as its servers give them to clients.
+//! Import of Unleash flags, in the format that its servers send to clients.
 
 mod state;
 
@@ -17,10 +17,10 @@ use state::{
     within_limit,
 };
 
-/// Flags and segments of Unleash, as definitions that decide the same.
+/// Flags and segments of Unleash, converted to definitions that give the same results.
 ///
-/// It reads what a server answers at `/api/client/features`, and the events of its delta API. What has no equal here
-/// becomes a rule that holds for nobody, as Unleash's own clients have it, and a note that says so.
+/// It reads the response of a server at `/api/client/features`, and the events of its delta API. What OmniStack
+/// does not support becomes a rule that matches no caller, as in Unleash's own clients, and a note.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, flags::{Context, UnleashImport}};
@@ -36,21 +36,23 @@ use state::{
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UnleashImport {
-    /// The flags, in the order they came.
+    /// The flags, in the order in which they were read.
     pub flags: Vec<Definition>,
     /// The segments, named `unleash-` and their number.
     pub segments: Vec<Segment>,
-    /// What could not be taken over, and where.
+    /// Parts that could not be imported, with their place.
     pub notes: Vec<String>,
 }
 
 impl UnleashImport {
-    /// Reads a state.
+    /// Reads the state of an Unleash server.
     ///
     /// # Errors
-    /// Names the field that is not as Unleash writes it, or a list of more than 100 strategies or constraints.
+    ///
+    /// Fails with the field that is not in Unleash's format, or that is a list of more than 100 strategies or
+    /// constraints.
     pub fn read(state: &Value) -> Result<Self, FieldProblem> {
-        // serde would take the fields of a struct from a list, too.
+        // serde would also accept a list for the fields of a struct.
         if !state.is_object() {
             return Err(FieldProblem::new("body", "must be an object with `features`"));
         }
@@ -77,16 +79,16 @@ impl UnleashImport {
         let depends: HashSet<String> =
             features.iter().filter(|flag| !flag.dependencies.is_empty()).map(|flag| flag.name.clone()).collect();
         for feature in features {
-            // Unleash looks one step up and no further.
+            // Unleash evaluates one level of dependencies only.
             let deep = feature.dependencies.iter().find(|parent| depends.contains(&parent.feature));
-            let deep = deep.map(|parent| format!("`{}` depends on another flag itself", parent.feature));
+            let deep = deep.map(|parent| format!("`{}` itself depends on another flag", parent.feature));
             import.flag(feature, &usable, deep);
         }
         import.drop_missing_parents();
         Ok(import)
     }
 
-    /// Ready to be evaluated.
+    /// Compiles the flags for evaluation.
     pub fn into_set(self) -> FlagSet {
         FlagSet::with_segments(self.flags, &self.segments)
     }
@@ -119,12 +121,13 @@ impl UnleashImport {
         self.flags.push(flag);
     }
 
-    /// A parent nobody knows is never met.
+    /// Replaces the rules of flags with a missing parent by one that matches no caller, because such a parent
+    /// is never met.
     fn drop_missing_parents(&mut self) {
         let known: HashSet<String> = self.flags.iter().map(|flag| flag.key.clone()).collect();
         for flag in &mut self.flags {
             let Some(missing) = flag.parents.iter().find(|parent| !known.contains(&parent.key)) else { continue };
-            let why = format!("depends on `{}`, which is not there", missing.key);
+            let why = format!("depends on `{}`, which does not exist", missing.key);
             self.notes.push(format!("{}: {why}", flag.key));
             flag.parents.clear();
             flag.rules = vec![Rule { unsupported: Some(why), ..Rule::default() }];
@@ -167,7 +170,7 @@ fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> Rule {
     for number in named.unwrap_or_default() {
         match segments.get(&number) {
             Some(name) => rule.segments.push(name.clone()),
-            None => refuse(format!("segment {number} is not there, or can't be read")),
+            None => refuse(format!("segment {number} does not exist or can't be read")),
         }
     }
     let text = |name: &str| match parameters.get(name) {
@@ -186,18 +189,18 @@ fn strategy_rule(strategy: Strategy, segments: &BTreeMap<i64, String>) -> Rule {
             let percent = percent.clamp(0.0, 100.0).floor();
             rule.rollout = Some(Rollout { percent, stickiness, group });
         }
-        _ => _ = rule.unsupported.get_or_insert(format!("`{percent}` is no number")),
+        _ => _ = rule.unsupported.get_or_insert(format!("`{percent}` is not a number")),
     };
     let group = || Some(text("groupId").unwrap_or_default());
     match name.as_str() {
         "default" => {
-            // Its variants are dealt out by the flag's name, or by a group it names.
+            // Its variants are assigned by the group that it names, otherwise by the flag's key.
             if let Some(group) = text("groupId") {
                 rule.rollout = Some(Rollout { group: Some(group), ..Rollout::percent(100.0) });
             }
         }
         "userWithId" => match list("userIds") {
-            users if users.is_empty() => _ = rule.unsupported.get_or_insert("it names no users".into()),
+            users if users.is_empty() => _ = rule.unsupported.get_or_insert("the list of users is empty".into()),
             users => rule.users = users,
         },
         "gradualRolloutUserId" => rollout("percentage", "userId".into(), group()),

@@ -1,4 +1,4 @@
-//! That something is away, said once.
+//! Tracking of outages.
 
 use std::{
     sync::{
@@ -12,12 +12,14 @@ use tokio::time::sleep;
 
 use crate::clock::Clock;
 
-/// Between two looks at whether it is back: first, and at most.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Away again so soon after it was back, it is looked after more slowly, up to this.
-const UNSTEADY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
+/// First and longest delay between two checks for the end of an outage.
+const CHECK_DELAYS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// If an outage begins within the first duration after the previous one ended, its checks begin with a longer
+/// delay, up to the second duration.
+const UNSTABLE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(5));
 
-/// Whether it is away, so that nobody waits for it but the one task that looks.
+/// State of an outage. While it lasts, no caller waits for the service; one task checks whether it is available
+/// again.
 pub(super) struct Absence {
     clock: Clock,
     away: AtomicBool,
@@ -32,7 +34,7 @@ struct Times {
 
 impl Absence {
     pub(super) fn new(clock: Clock) -> Self {
-        let times = Mutex::new(Times { went: Duration::ZERO, came: None, look: LOOKS.0 });
+        let times = Mutex::new(Times { went: Duration::ZERO, came: None, look: CHECK_DELAYS.0 });
         Self { clock, away: AtomicBool::new(false), times }
     }
 
@@ -40,20 +42,20 @@ impl Absence {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// It is away from now on; tells the first to say so after how long to look for it.
+    /// Begins an outage. Returns the delay before the first check, or `None` if the outage had begun already.
     pub(super) fn begin(&self) -> Option<Duration> {
         if self.away.swap(true, Ordering::SeqCst) {
             return None;
         }
         let now = self.clock.elapsed();
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        let unsteady = times.came.is_some_and(|came| now.saturating_sub(came) < UNSTEADY.0);
-        times.look = if unsteady { (times.look * 2).min(UNSTEADY.1) } else { LOOKS.0 };
+        let unsteady = times.came.is_some_and(|came| now.saturating_sub(came) < UNSTABLE.0);
+        times.look = if unsteady { (times.look * 2).min(UNSTABLE.1) } else { CHECK_DELAYS.0 };
         times.went = now;
         Some(times.look)
     }
 
-    /// It is back; tells how long it was away.
+    /// Ends the outage and returns its duration.
     pub(super) fn end(&self) -> Duration {
         let now = self.clock.elapsed();
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,11 +67,11 @@ impl Absence {
     }
 }
 
-/// Looks, less and less often, until it is back or nobody wants it any more.
+/// Checks with growing delays, until the service is available again or `of` is dropped.
 pub(super) async fn look<T>(of: Weak<T>, mut pause: Duration, is_back: impl AsyncFn(&T) -> bool) {
     loop {
         sleep(pause).await;
-        pause = (pause * 2).min(LOOKS.1.max(pause));
+        pause = (pause * 2).min(CHECK_DELAYS.1.max(pause));
         let Some(of) = of.upgrade() else { return };
         if is_back(&of).await {
             return;

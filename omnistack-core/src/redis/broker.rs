@@ -22,21 +22,21 @@ use tokio::{
 use super::{Redis, link::Opened};
 use crate::pubsub::{Broker, Topics};
 
-/// After a subscription that failed.
-const AGAIN: Duration = Duration::from_millis(500);
-/// A connection nothing comes through is asked whether it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Topics in one command.
-const TOGETHER: usize = 500;
+/// Delay before a failed subscription is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Interval at which an idle connection is checked with a ping.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// Largest number of topics in one command.
+const MAX_TOPICS_PER_COMMAND: usize = 500;
 
-/// What a message begins with: who sent it.
+/// Id of the sending process, with which every message begins.
 type Origin = [u8; 16];
 
-/// Topics of this process, told to others by Redis and heard from them.
+/// Broker that exchanges messages with other replicas through Redis.
 ///
-/// The client could keep the subscriptions over a reconnect itself (`manage_subscriptions`), but only those that were once
-/// written: one asked for while Redis was away would never be. So what is wanted is kept here, one task makes Redis agree
-/// with it, in order, and begins anew with each connection.
+/// The client could restore the subscriptions after a reconnect (`manage_subscriptions`), but only those that
+/// were sent once: a subscription requested while Redis was unavailable would be lost. So the wanted topics are
+/// kept here, and one task updates the subscriptions in Redis, in order, and again for every new connection.
 pub(super) struct RedisBroker {
     redis: Redis,
     origin: Origin,
@@ -47,9 +47,9 @@ pub(super) struct RedisBroker {
 struct Shared {
     subscriber: SubscriberClient,
     topics: Arc<Topics>,
-    /// What begins the name of a channel.
+    /// Beginning of all channel names.
     prefix: String,
-    /// The topics Redis has confirmed on this connection.
+    /// Topics that Redis has confirmed on this connection.
     confirmed: watch::Sender<HashSet<String>>,
     changed: Notify,
 }
@@ -68,7 +68,7 @@ impl RedisBroker {
     }
 
     fn run(&self) -> Running {
-        // Listened to before there is a connection, so that nothing is missed.
+        // Subscribed before there is a connection, so that no message is missed.
         let (messages, connections) = (self.shared.subscriber.message_rx(), self.shared.subscriber.reconnect_rx());
         let hearing = tokio::spawn(hear(Arc::clone(&self.shared), messages, self.origin));
         let agreeing = tokio::spawn(agree(Arc::clone(&self.shared), connections));
@@ -86,7 +86,7 @@ impl Broker for RedisBroker {
         let channel = format!("{}{topic}", self.shared.prefix);
         let sent = self.redis.0.commands().publish::<(), _, _>(channel, Value::Bytes(parcel.freeze()));
         if let Err(error) = self.redis.0.run(sent).await {
-            tracing::debug!(target: "omnistack::pubsub", topic, %error, "a message did not reach other replicas");
+            tracing::debug!(target: "omnistack::pubsub", topic, %error, "a message was not sent to other replicas");
         }
     }
 
@@ -117,7 +117,7 @@ impl Drop for RedisBroker {
     }
 }
 
-/// Forgets a topic when its last listener is gone.
+/// Removes a topic when its last subscriber is gone.
 async fn until_silent(shared: Weak<Shared>, topic: String, sender: broadcast::Sender<Bytes>) {
     loop {
         sender.closed().await;
@@ -129,7 +129,7 @@ async fn until_silent(shared: Weak<Shared>, topic: String, sender: broadcast::Se
     }
 }
 
-/// Gives what others publish to those who listen here.
+/// Passes messages of other replicas to the subscribers in this process.
 async fn hear(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types::Message>, own: Origin) {
     loop {
         match messages.recv().await {
@@ -144,45 +144,47 @@ async fn hear(shared: Arc<Shared>, mut messages: broadcast::Receiver<fred::types
                 }
             }
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(target: "omnistack::pubsub", missed, "messages of other replicas came too fast");
+                tracing::warn!(target: "omnistack::pubsub", missed, "missed messages of other replicas");
             }
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-/// Makes Redis agree with what is wanted, whenever that or the connection changes.
+/// Updates the subscriptions in Redis whenever the wanted topics or the connection change.
 async fn agree<T: Clone>(shared: Arc<Shared>, mut connections: broadcast::Receiver<T>) {
-    let (mut pause, mut surplus) = (HEARTBEAT, HashSet::new());
+    let (mut pause, mut surplus) = (HEARTBEAT_INTERVAL, HashSet::new());
     loop {
         tokio::select! {
             connected = connections.recv() => {
                 if matches!(connected, Err(RecvError::Closed)) {
                     return;
                 }
-                // A new connection knows nothing.
+                // A new connection has no subscriptions.
                 shared.confirmed.send_modify(HashSet::clear);
                 surplus.clear();
             }
             () = shared.changed.notified() => {}
             () = sleep(pause) => {
-                // Unanswered for long, the client takes the connection for dead and opens another.
-                if pause == HEARTBEAT && shared.subscriber.is_connected() {
+                // If the ping gets no response for too long, the client closes the connection and opens
+                // another.
+                if pause == HEARTBEAT_INTERVAL && shared.subscriber.is_connected() {
                     _ = shared.subscriber.ping::<Value>(None).await;
                 }
             }
         }
-        pause = if shared.settle(&mut surplus).await { HEARTBEAT } else { AGAIN };
+        pause = if shared.settle(&mut surplus).await { HEARTBEAT_INTERVAL } else { RETRY_DELAY };
     }
 }
 
 impl Shared {
-    /// Whether there is nothing left to do on this connection. `surplus` are topics Redis may still send, and need not.
+    /// Updates the subscriptions. Returns whether nothing is left to do on this connection. `surplus` are the
+    /// topics to unsubscribe from.
     async fn settle(&self, surplus: &mut HashSet<String>) -> bool {
         if !self.subscriber.is_connected() {
             return true;
         }
-        // Nobody begins to listen meanwhile: who does later finds the topic unconfirmed, and waits.
+        // No topic can be added meanwhile: a later subscriber finds its topic unconfirmed, and waits.
         let missing = self.topics.look(|wanted| {
             surplus.retain(|topic| !wanted.contains_key(topic));
             self.confirmed
@@ -193,14 +195,15 @@ impl Shared {
         let channels = |topics: &[String]| -> Vec<String> {
             topics.iter().map(|topic| format!("{}{topic}", self.prefix)).collect()
         };
-        for topics in surplus.iter().cloned().collect::<Vec<_>>().chunks(TOGETHER) {
+        for topics in surplus.iter().cloned().collect::<Vec<_>>().chunks(MAX_TOPICS_PER_COMMAND) {
             if self.subscriber.unsubscribe(channels(topics)).await.is_err() {
                 return false;
             }
             surplus.retain(|topic| !topics.contains(topic));
         }
-        for topics in missing.chunks(TOGETHER) {
-            // The client takes a subscription for done when it is written. What is answered after it says that it is.
+        for topics in missing.chunks(MAX_TOPICS_PER_COMMAND) {
+            // The client reports a subscription as complete once it is written. The response to the ping after
+            // it shows that Redis has processed it.
             let asked = self.subscriber.subscribe(channels(topics)).await;
             if asked.is_err() || self.subscriber.ping::<Value>(None).await.is_err() {
                 return false;

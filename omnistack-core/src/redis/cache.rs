@@ -1,4 +1,4 @@
-//! The cache in Redis.
+//! Cache store in Redis.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::cache::{CacheStore, Claim, Error, ErrorKind, Lease};
 
-/// Every method is one command or one script: one round trip.
+/// Cache store in Redis. Each method is one command or one script, and therefore one round trip.
 pub(super) struct RedisStore {
     redis: Redis,
     scripts: Arc<Scripts>,
@@ -45,7 +45,7 @@ impl RedisStore {
         }
     }
 
-    /// A key, its lease, what counts versions of tags, and tags.
+    /// Returns the names of the key, of its lease, of the counter of tag versions, and of the tags.
     fn with_tags(&self, key: &str, tags: &[String]) -> Vec<String> {
         let mut keys = vec![self.key(key), self.lease_key(key), self.redis.name("n", "tags")];
         keys.extend(tags.iter().map(|tag| self.redis.name("t", tag)));
@@ -150,7 +150,7 @@ impl CacheStore for RedisStore {
         match self.call(&self.scripts.lease, self.with_tags(key, tags), values).await? {
             Value::Integer(0) => Ok(Lease::Busy),
             Value::Integer(_) => Ok(Lease::Granted),
-            value => content(value).map(Lease::Value).ok_or_else(|| Error::new(ErrorKind::Other, "an empty answer")),
+            value => content(value).map(Lease::Value).ok_or_else(|| Error::new(ErrorKind::Other, "empty response")),
         }
     }
 
@@ -168,7 +168,7 @@ impl CacheStore for RedisStore {
     }
 }
 
-/// Without what `prelude.lua` puts before it.
+/// Returns the value without the header that `prelude.lua` adds.
 fn content(value: Value) -> Option<Bytes> {
     let mut bytes = value.into_bytes()?;
     match bytes.first() {
@@ -187,5 +187,5 @@ fn millis(ttl: Duration) -> Value {
 }
 
 fn number(value: &Value) -> Result<i64, Error> {
-    value.as_i64().ok_or_else(|| Error::new(ErrorKind::Other, "a number was expected of Redis"))
+    value.as_i64().ok_or_else(|| Error::new(ErrorKind::Other, "Redis did not respond with a number"))
 }

@@ -1,4 +1,4 @@
-//! Rates in Redis.
+//! Rate limits in Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +16,8 @@ use crate::{
     http::{Counted, RateStore, Rule, State, Terms},
 };
 
-/// One script a request. Requests wait for far shorter than commands may take, so a Redis that is slow is away for rates long before it
-/// is so for the rest.
+/// Rate limits counted by one script per request. Requests wait for a much shorter time than commands, so a
+/// slow Redis is treated as unavailable for rate limits long before it is for other uses.
 pub(super) struct RedisLimits {
     redis: Redis,
     script: Script,
@@ -39,12 +39,12 @@ impl RedisLimits {
             Ok(Ok(answer)) => {
                 let counted = read(&answer);
                 if counted.is_none() {
-                    link.complain("an answer of another form to what counts rates");
+                    link.complain("the script of rate limits returned an unexpected response");
                 }
                 counted
             }
             Ok(Err(error)) => {
-                // Of an outage the link has told.
+                // The link has logged an outage.
                 if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) {
                     link.complain(&error.to_string());
                 }
@@ -72,16 +72,16 @@ impl RedisLimits {
         values
     }
 
-    /// Nobody else waits for it until it answers soon enough.
+    /// Counts in this process until Redis responds in time again.
     fn go_on_without(self: &Arc<Self>) {
         let Some(pause) = self.slow.begin() else { return };
         let patience = self.patience;
-        tracing::warn!(target: "omnistack::redis", ?patience, "Redis is slow; rates are counted in this process");
+        tracing::warn!(target: "omnistack::redis", ?patience, "Redis is slow; rate limits are counted in this process");
         tokio::spawn(look(Arc::downgrade(self), pause, async |limits: &Self| {
             let answers = timeout(limits.patience, limits.redis.0.answers()).await == Ok(true);
             if answers {
                 let after = limits.slow.end();
-                tracing::info!(target: "omnistack::redis", ?after, "rates are counted by Redis again");
+                tracing::info!(target: "omnistack::redis", ?after, "rate limits are counted by Redis again");
             }
             answers
         }));

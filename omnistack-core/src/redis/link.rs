@@ -1,4 +1,4 @@
-//! The connection, and whether Redis is there.
+//! The connection to Redis, and its availability.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -22,11 +22,11 @@ use crate::{
     clock::Clock,
 };
 
-/// Complaints of the same outage, at most one in this time.
-const COMPLAINTS: Duration = Duration::from_secs(60);
+/// Interval in which the same kind of rejection is logged at most once.
+const MIN_REJECTION_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// One connection. While Redis is away nobody waits for it: one task looks whether it is back, and everybody else is refused
-/// at once.
+/// Connection to Redis. While Redis is unavailable, no caller waits for it: one task checks whether it is
+/// available again, and all other uses fail immediately.
 pub(super) struct Link {
     client: Client,
     pub(super) timeout: Duration,
@@ -54,7 +54,7 @@ impl Link {
         self.absence.is_away()
     }
 
-    /// Opens the connection if it never was, and refuses at once while Redis is away.
+    /// Opens the connection if it was never opened. Fails immediately while Redis is unavailable.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), Error> {
         if self.is_away() {
             return Err(unavailable());
@@ -69,7 +69,7 @@ impl Link {
         Ok(())
     }
 
-    /// Runs a command, and learns from how it ends.
+    /// Runs a command. An error that shows an outage begins one.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
         command: impl Future<Output = Result<T, FredError>> + Send,
@@ -99,27 +99,27 @@ impl Link {
         Error::new(kind, error)
     }
 
-    /// Takes note that Redis is away: from here on everybody is refused until it answers again.
+    /// Begins an outage: all uses fail until Redis responds again.
     pub(super) fn gone(self: &Arc<Self>, reason: &str) {
         let Some(pause) = self.absence.begin() else { return };
-        tracing::warn!(target: "omnistack::redis", reason, "Redis is away; going on without it");
+        tracing::warn!(target: "omnistack::redis", reason, "Redis is unavailable; continuing without it");
         tokio::spawn(look(Arc::downgrade(self), pause, async |link: &Self| {
             let answers = link.answers().await;
             if answers {
                 let after = link.absence.end();
-                tracing::info!(target: "omnistack::redis", ?after, "Redis is back");
+                tracing::info!(target: "omnistack::redis", ?after, "Redis is available again");
             }
             answers
         }));
     }
 
-    /// Of a Redis that is there and refuses: full, read-only, without the right.
+    /// Logs that Redis is reachable but rejects commands, because it is full, read-only or denies access.
     pub(super) fn complain(&self, reason: &str) {
         let now = self.clock.elapsed();
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAINTS) {
+        if complained.is_none_or(|last| now.saturating_sub(last) >= MIN_REJECTION_LOG_INTERVAL) {
             *complained = Some(now);
-            tracing::error!(target: "omnistack::redis", reason, "Redis refuses");
+            tracing::error!(target: "omnistack::redis", reason, "Redis rejects commands");
         }
     }
 
@@ -136,14 +136,14 @@ impl Drop for Link {
     }
 }
 
-/// A connection that is kept open, by a task of its own: nobody who waits for it keeps others waiting.
+/// Connection that a task of its own keeps open, so that callers that wait for it do not block each other.
 pub(super) struct Opened {
     keeping: JoinHandle<()>,
     tried: watch::Receiver<bool>,
 }
 
 impl Opened {
-    /// Connects, and again whenever the client gives up.
+    /// Connects, and connects again whenever the client gives up.
     pub(super) fn new<C: ClientLike + 'static>(client: &C) -> Self {
         let client = client.clone();
         let (trying, tried) = watch::channel(false);
@@ -153,7 +153,7 @@ impl Opened {
                 let connected = client.init().await;
                 trying.send_replace(true);
                 if let Ok(connection) = connected {
-                    // Ends on an error the client takes for final, such as a password that was changed.
+                    // Ends on an error that the client considers permanent, such as a changed password.
                     _ = connection.await;
                 }
                 sleep(pause).await;
@@ -163,7 +163,7 @@ impl Opened {
         Self { keeping, tried }
     }
 
-    /// Waits until it was tried once to connect.
+    /// Waits until the first attempt to connect has ended.
     async fn tried(&self, patience: Duration) {
         _ = timeout(patience, self.tried.clone().wait_for(|tried| *tried)).await;
     }
@@ -178,5 +178,5 @@ impl Opened {
 }
 
 fn unavailable() -> Error {
-    Error::new(ErrorKind::Unavailable, "Redis is away")
+    Error::new(ErrorKind::Unavailable, "Redis is unavailable")
 }

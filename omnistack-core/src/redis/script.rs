@@ -1,4 +1,4 @@
-//! What several commands do together, in Redis itself.
+//! Scripts that run several commands in Redis.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,7 @@ use fred::{
     types::{MultipleKeys, Value},
 };
 
-/// A Lua script, sent once and then called by its hash.
+/// Lua script that is sent once and then called by its hash.
 #[derive(Debug)]
 pub(super) struct Script {
     text: &'static str,
@@ -26,7 +26,7 @@ impl Script {
     {
         if let Some(hash) = self.hash.get() {
             match client.evalsha(hash.clone(), keys.clone(), values.clone()).await {
-                // A server that was restarted, or another one.
+                // The server was restarted or replaced.
                 Err(error) if error.details().starts_with("NOSCRIPT") => {}
                 result => return result,
             }
@@ -39,7 +39,7 @@ impl Script {
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
-        /// Every script.
+        /// All scripts.
         #[derive(Debug)]
         pub(super) struct Scripts {
             $(pub(super) $name: Script,)*

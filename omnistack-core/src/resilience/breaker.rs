@@ -1,4 +1,4 @@
-//! Not asking one who can't answer.
+//! Circuit breaker.
 
 mod layer;
 mod machine;
@@ -16,19 +16,19 @@ use super::{ByError, Class, Classifier, Error, Outcome};
 use crate::{clock::Clock, failure::panic_text};
 use machine::{Change, Machine, Ticket};
 
-/// Whether calls go through.
+/// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// They do, and are counted.
+    /// Calls are admitted, and their results are counted.
     Closed,
-    /// They are refused.
+    /// Calls are rejected.
     Open,
-    /// A few do, to see whether the other side is back.
+    /// A few calls are admitted as probes, to find out whether the service has recovered.
     HalfOpen,
 }
 
 impl State {
-    /// `closed`, `open` or `half_open`, as it stands in the log.
+    /// Returns the state as it appears in the log: `closed`, `open` or `half_open`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -44,20 +44,21 @@ impl fmt::Display for State {
     }
 }
 
-/// What a result says about the other side's health.
+/// Effect of a result on the measured health of the called service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// It is well.
+    /// The service is healthy.
     Success,
-    /// It is not.
+    /// The service is not healthy.
     Failure,
-    /// Nothing.
+    /// The result says nothing about the service.
     Ignored,
 }
 
 impl Count {
-    /// The usual reading. An unknown outcome and a failure that may pass are failures. A failure for good is a success: who
-    /// refuses an invalid request is well. What was refused on our side says nothing.
+    /// Returns the default count of a class. Unknown outcomes and transient failures are failures. A permanent
+    /// failure is a success, because a service that rejects an invalid request is healthy. A rejection on our
+    /// side is ignored.
     pub fn of(class: &Class) -> Self {
         match class.outcome() {
             _ if class.is_refused() => Self::Ignored,
@@ -68,22 +69,24 @@ impl Count {
     }
 }
 
-/// When a [`Breaker`] opens and closes.
+/// Settings of a [`Breaker`]: when it opens and closes.
 #[derive(Clone, Debug)]
 pub struct BreakerSettings {
-    /// How far back calls are counted, in tenths of it. 10 seconds.
+    /// Length of the window in which calls are counted; it moves in tenths. Default: 10 seconds.
     pub window: Duration,
-    /// Calls in the window below which it stays closed, at least 1. 20.
+    /// Number of calls in the window below which the breaker stays closed, at least 1. Default: 20.
     pub minimum_calls: u32,
-    /// Share of failures at which it opens, between 0 and 1; any single failure opens it at 0. 0.5.
+    /// Share of failures at which the breaker opens, between 0 and 1; at 0 a single failure opens it. Default:
+    /// 0.5.
     pub failure_ratio: f64,
-    /// How long it stays open. A probe that takes longer than this counts as lost, and another is let through. 30 seconds.
+    /// Time for which the breaker stays open. A probe that takes longer than this is given up, and another one is
+    /// admitted. Default: 30 seconds.
     pub open_for: Duration,
-    /// Calls that may run at once while half-open, at least 1. 1.
+    /// Number of concurrent calls while the breaker is half-open, at least 1. Default: 1.
     pub probes: u32,
-    /// Successes while half-open that close it, at least 1. 1.
+    /// Number of successes that close a half-open breaker, at least 1. Default: 1.
     pub close_after: u32,
-    /// What counts as what. [`Count::of`].
+    /// Function that counts a class. Default: [`Count::of`].
     pub counts: fn(&Class) -> Count,
 }
 
@@ -101,17 +104,19 @@ impl Default for BreakerSettings {
     }
 }
 
-/// Refuses calls at once while the other side fails too often, and tries it again from time to time.
+/// Circuit breaker policy: rejects calls immediately while too many of them fail, and probes the service from
+/// time to time.
 ///
-/// **Closed**, it lets calls through and counts them in a rolling window. When enough of them failed it **opens**: calls are
-/// refused with [`Error::CircuitOpen`], and nothing is sent. After `open_for` the next call goes through as a probe, while
-/// others are still refused: it is **half-open**. A probe that succeeds closes it, one that fails opens it again, and one
-/// that is dropped or says nothing makes room for the next. Results of calls that began before the last change are not
-/// counted.
+/// **Closed**, it admits calls and counts their results in a rolling window. If too many of them failed, it
+/// **opens**: calls are rejected with [`Error::CircuitOpen`], and nothing is sent. After `open_for` the next
+/// call is admitted as a probe, while other calls are still rejected: the breaker is **half-open**. A probe
+/// that succeeds closes it, and one that fails opens it again. A probe that is dropped or ignored makes room
+/// for the next one. Results of calls that began before the last change of state are not counted.
 ///
-/// Clones share the state, so one breaker serves every call to a peer, whatever it returns:
-/// [`classify`](Self::classify) gives the same breaker with another classifier. A call takes a lock for two short moments
-/// and holds none while it runs. Each change is logged once: opening as a warning, anything else for information.
+/// Clones share the state, so that one breaker serves all calls to a service, whatever type they return:
+/// [`classify`](Self::classify) returns the same breaker with another classifier. A call takes a lock twice for
+/// a short time, and holds none while it runs. Each change of state is logged once: opening as a warning, all
+/// others as information.
 ///
 /// ```
 /// use omnistack_core::{clock::Clock, resilience::{Breaker, BreakerSettings, Error, State, Timeout}};
@@ -138,7 +143,7 @@ pub struct Breaker<C = ByError> {
     classifier: C,
 }
 
-/// Hears of changes.
+/// Function called after each change of state.
 type Hook = Arc<dyn Fn(State, State) + Send + Sync>;
 
 struct Shared {
@@ -150,15 +155,16 @@ struct Shared {
 }
 
 impl Breaker {
-    /// Closed. The name is for errors and the log. Settings out of range are brought to the nearest in it.
+    /// Creates a closed breaker. The name appears in errors and in the log. Settings that are out of range are
+    /// clamped.
     pub fn new(name: &str, mut settings: BreakerSettings, clock: Clock) -> Self {
         settings.minimum_calls = settings.minimum_calls.max(1);
         settings.probes = settings.probes.max(1);
         settings.close_after = settings.close_after.max(1);
-        // What is not a number opens it only when every call fails.
+        // With NaN, the breaker opens only if every call fails.
         settings.failure_ratio =
             if settings.failure_ratio.is_nan() { 1.0 } else { settings.failure_ratio.clamp(0.0, 1.0) };
-        // A century, so that no sum overflows.
+        // 100 years, so that no sum overflows.
         settings.open_for = settings.open_for.min(Duration::from_secs(3_155_760_000));
         let (counts, machine) = (settings.counts, Mutex::new(Machine::new(settings)));
         Self {
@@ -169,24 +175,26 @@ impl Breaker {
 }
 
 impl<C> Breaker<C> {
-    /// The same breaker, for calls whose results this closure judges: `|result: Result<&T, &E>| Class`.
+    /// Returns the same breaker, for calls whose results the closure classifies: `|result: Result<&T, &E>|
+    /// Class`.
     pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Breaker<F> {
         Breaker { shared: Arc::clone(&self.shared), classifier }
     }
 
-    /// Whether calls go through. Open until a call comes after the time is up: that one makes it half-open.
+    /// Returns the state. An open breaker becomes half-open only when a call arrives after `open_for`.
     pub fn state(&self) -> State {
         self.shared.machine.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
 
-    /// The name it was given.
+    /// Returns the name of the breaker.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Calls this after each change, with the states before and after it, in the task whose call made the change: for metrics.
-    /// It must not block. Of changes that follow each other at once the order may be lost; [`state`](Self::state) says what
-    /// holds now. Every clone of the breaker tells everybody who listens, whatever clone they asked.
+    /// Adds a function that is called after each change of state, with the old and the new state, in the task
+    /// whose call caused the change: for metrics. It must not block. The order of changes in quick succession
+    /// is not guaranteed; [`state`](Self::state) returns the current state. Every clone of the breaker calls
+    /// all functions, no matter to which clone they were added.
     ///
     /// ```
     /// use omnistack_core::{clock::Clock, resilience::{Breaker, BreakerSettings}};
@@ -201,10 +209,11 @@ impl<C> Breaker<C> {
         self
     }
 
-    /// Asks to make one call. For calls that are not one future; otherwise see [`run`](Self::run).
+    /// Admits one call, for calls that are not a single future; otherwise use [`run`](Self::run).
     ///
     /// # Errors
-    /// [`Error::CircuitOpen`].
+    ///
+    /// Fails with [`Error::CircuitOpen`] if the breaker rejects the call.
     pub fn admit(&self) -> Result<Permit, Error> {
         let shared = &self.shared;
         let (admitted, change) = {
@@ -218,10 +227,11 @@ impl<C> Breaker<C> {
         }
     }
 
-    /// Makes the call and counts its result; while open, it is not polled.
+    /// Makes the call and counts its result. If the breaker is open, the call is not polled.
     ///
     /// # Errors
-    /// [`Error::CircuitOpen`].
+    ///
+    /// Fails with [`Error::CircuitOpen`] if the breaker rejects the call; otherwise fails as the call does.
     pub async fn run<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E>
     where
         C: Classifier<T, E>,
@@ -243,16 +253,17 @@ impl Shared {
         self.tell(change);
     }
 
-    /// With no lock held: who listens may ask the breaker.
+    /// Logs a change and calls the hooks. No lock may be held: hooks may use the breaker.
     fn tell(&self, change: Option<Change>) {
         let Some(change) = change else { return };
         self.log(&change);
         let hooks = self.hooks.read().unwrap_or_else(PoisonError::into_inner).clone();
         for hook in hooks {
-            // It may be a `Permit` that is dropped because the call panicked.
+            // The caller may be a `Permit` that is dropped because its call panicked, so a second panic would
+            // abort.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(change.from, change.to))) {
                 let panic = panic_text(panic.as_ref());
-                tracing::error!(breaker = &*self.name, panic, "who listens to the circuit breaker panicked");
+                tracing::error!(breaker = &*self.name, panic, "a change hook of the circuit breaker panicked");
             }
         }
     }
@@ -261,14 +272,14 @@ impl Shared {
         let (breaker, from) = (&*self.name, from.as_str());
         match to {
             State::Open => tracing::warn!(breaker, from, calls, failures, "the circuit breaker opened"),
-            State::HalfOpen => tracing::info!(breaker, from, "the circuit breaker lets a probe through"),
+            State::HalfOpen => tracing::info!(breaker, from, "the circuit breaker admits a probe"),
             State::Closed => tracing::info!(breaker, from, "the circuit breaker closed"),
         }
     }
 }
 
-/// The leave to make one call. Dropped without [`finish`](Self::finish), the call says nothing about the other side, and
-/// its place is free for the next.
+/// Permission for one call. If it is dropped without [`finish`](Self::finish), the call is not counted, and a
+/// probe makes room for the next one.
 #[must_use = "a call that is not finished is not counted"]
 pub struct Permit {
     shared: Arc<Shared>,
@@ -276,7 +287,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Counts what became of the call.
+    /// Counts the result of the call.
     pub fn finish(mut self, class: &Class) {
         let count = (self.shared.counts)(class);
         if let Some(ticket) = self.ticket.take() {

@@ -1,4 +1,4 @@
-//! How many calls may run at once.
+//! Limit of concurrent calls.
 
 use std::{
     fmt,
@@ -18,10 +18,11 @@ use tower::{Layer, Service};
 
 use super::Error;
 
-/// Lets so many calls run at once, keeps a bounded queue of those that wait, and refuses the rest.
+/// Bulkhead policy: limits the number of concurrent calls, keeps a bounded queue of waiting calls, and rejects
+/// further ones.
 ///
-/// A slow peer then holds at most its places, and the rest of the app stays whole. What is refused was not sent. Clones
-/// share the places; those who wait come in order.
+/// A slow service then occupies at most this number of calls, and does not affect the rest of the app. Rejected
+/// calls were not sent. Clones share the permits; waiting calls get them in the order of their arrival.
 ///
 /// ```
 /// use omnistack_core::resilience::{Bulkhead, Error};
@@ -29,7 +30,7 @@ use super::Error;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// // 20 at once, 50 waiting, each for 2 seconds at most.
+/// At most 20 calls at once, and 50 waiting for at most 2 seconds each.
 /// let bulkhead = Bulkhead::new("exports", 20).queue(50, Duration::from_secs(2));
 /// let rows = bulkhead.run(async { Ok::<_, Error>(7) }).await?;
 /// assert_eq!(rows, 7);
@@ -51,7 +52,8 @@ struct Shared {
 }
 
 impl Bulkhead {
-    /// So many at once, at least one, and none that waits. The name is for errors.
+    /// Creates a bulkhead with this number of permits, at least 1, and without a queue. The name appears in
+    /// errors.
     pub fn new(name: &str, places: usize) -> Self {
         let size = places.clamp(1, Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(size));
@@ -59,7 +61,7 @@ impl Bulkhead {
         Self { shared, max_waiting: 0, max_wait: Duration::ZERO }
     }
 
-    /// Lets so many wait for a place, each at most this long.
+    /// Sets the number of calls that may wait for a permit, and how long each may wait.
     #[must_use]
     pub fn queue(mut self, waiting: usize, wait: Duration) -> Self {
         self.max_waiting = waiting;
@@ -67,20 +69,24 @@ impl Bulkhead {
         self
     }
 
-    /// Runs the call when a place is free; until then it is not polled.
+    /// Runs the call as soon as a permit is free; until then the call is not polled.
     ///
     /// # Errors
-    /// [`Error::Full`] at once when the queue is full, [`Error::NoPlace`] after waiting in vain.
+    ///
+    /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
+    /// became free in time. Otherwise fails as the call does.
     pub async fn run<T, E: From<Error>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let _place = self.enter().await?;
         call.await
     }
 
-    /// Waits for a place and holds it until it is dropped: for a call that goes on after its function has returned, a
-    /// stream for instance.
+    /// Waits for a permit, which is held until it is dropped: for calls that continue after their function has
+    /// returned, such as streams.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    ///
+    /// Fails immediately with [`Error::Full`] if the queue is full, and with [`Error::NoPlace`] if no permit
+    /// became free in time.
     pub async fn enter(&self) -> Result<Place, Error> {
         if let Some(place) = self.try_enter() {
             return Ok(place);
@@ -92,16 +98,17 @@ impl Bulkhead {
         if queued.is_err() {
             return Err(Error::Full { name: Arc::clone(&shared.name), waiting: self.max_waiting });
         }
-        // From here on, so that one who leaves the queue makes room in it.
+        // Created before waiting, so that a call that is dropped while it waits frees its position in the
+        // queue.
         let _queued = Queued(shared);
         match tokio::time::timeout(self.max_wait, Arc::clone(&shared.places).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Place { _permit: permit }),
-            // Never closed, so only the time can be up.
+            // The semaphore is never closed, so only the time limit can end the wait.
             Ok(Err(_)) | Err(_) => Err(Error::NoPlace { name: Arc::clone(&shared.name), waited: self.max_wait }),
         }
     }
 
-    /// A place, if one is free and nobody waits for it.
+    /// Returns a permit if one is free and no call waits for it.
     fn try_enter(&self) -> Option<Place> {
         match Arc::clone(&self.shared.places).try_acquire_owned() {
             Ok(permit) => Some(Place { _permit: permit }),
@@ -109,12 +116,12 @@ impl Bulkhead {
         }
     }
 
-    /// How many places are taken.
+    /// Returns the number of permits that are taken.
     pub fn running(&self) -> usize {
         self.shared.size - self.shared.places.available_permits()
     }
 
-    /// How many wait for a place.
+    /// Returns the number of calls that wait for a permit.
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
     }
@@ -139,9 +146,9 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// A place in a [`Bulkhead`], free again when dropped.
+/// Permit of a [`Bulkhead`], released when it is dropped.
 #[derive(Debug)]
-#[must_use = "the place is free again when this is dropped"]
+#[must_use = "the permit is released when this is dropped"]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
@@ -154,7 +161,7 @@ impl<S> Layer<S> for Bulkhead {
     }
 }
 
-/// The service of [`Bulkhead`].
+/// Service created by [`Bulkhead`].
 #[derive(Clone, Debug)]
 pub struct BulkheadService<S> {
     inner: S,
@@ -178,7 +185,7 @@ where
         if let Some(place) = self.bulkhead.try_enter() {
             return BulkheadFuture { step: Step::Running { call: self.inner.call(request), _place: place } };
         }
-        // The one that was polled ready is the one to call.
+        // The call must use the service that was polled ready.
         let clone = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, clone);
         let bulkhead = self.bulkhead.clone();
@@ -188,7 +195,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`BulkheadService`].
+    /// Future returned by [`BulkheadService`].
     pub struct BulkheadFuture<S, R>
     where
         S: Service<R>,

@@ -1,4 +1,4 @@
-//! What a policy answers in place of the call.
+//! Errors that policies return in place of the call's result.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,52 +7,53 @@ use http::{HeaderValue, StatusCode, header};
 use super::{Class, Classify, Outcome};
 use crate::http::Error as HttpError;
 
-/// Why a policy gave no answer of the call itself. The variants are the kinds.
+/// Error of a policy, returned in place of the call's result. The variants are the kinds.
 ///
-/// The error type of a call that goes through a policy is made from it (`E: From<resilience::Error>`), so it stays the
-/// same through any number of policies. `Box<dyn Error + Send + Sync>` and [`CallError`] are made from it as they are.
+/// The error type of a call behind a policy is created from it (`E: From<resilience::Error>`), so it stays the
+/// same through any number of policies. `Box<dyn Error + Send + Sync>` and [`CallError`] implement the
+/// conversion.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No answer came in time. What was asked may have happened: [`Outcome::Unknown`].
-    #[error("no answer came within {after:?}")]
+    /// No response arrived in time. The call may have taken effect: [`Outcome::Unknown`].
+    #[error("no response within {after:?}")]
     Timeout {
-        /// How long it was waited for.
+        /// Time limit of the call.
         after: Duration,
     },
-    /// The other side fails too often to be asked now; nothing was sent.
+    /// The circuit breaker is open, because too many calls failed. Nothing was sent.
     #[error("the circuit breaker `{name}` is open")]
     CircuitOpen {
-        /// Which breaker.
+        /// Name of the breaker.
         name: Arc<str>,
-        /// When the next call may be let through, if that is known.
+        /// Time until the next call may be admitted, if it is known.
         retry_after: Option<Duration>,
     },
-    /// Too many calls run and wait already; nothing was sent.
-    #[error("the bulkhead `{name}` is full: every place is taken, and {waiting} wait")]
+    /// The maximum numbers of calls already run and wait. Nothing was sent.
+    #[error("the bulkhead `{name}` is full: all permits are taken, and {waiting} calls wait")]
     Full {
-        /// Which bulkhead.
+        /// Name of the bulkhead.
         name: Arc<str>,
-        /// How many may wait.
+        /// Number of calls that may wait.
         waiting: usize,
     },
-    /// No place came free in time; nothing was sent.
-    #[error("the bulkhead `{name}` had no place within {waited:?}")]
+    /// No permit became free in time. Nothing was sent.
+    #[error("the bulkhead `{name}` had no free permit within {waited:?}")]
     NoPlace {
-        /// Which bulkhead.
+        /// Name of the bulkhead.
         name: Arc<str>,
-        /// How long it was waited for.
+        /// Time that the call waited.
         waited: Duration,
     },
 }
 
 impl Error {
-    /// [`Outcome::Unknown`] for a timeout, [`Outcome::Failed`] for everything else.
+    /// Returns the outcome: [`Outcome::Unknown`] for a timeout, [`Outcome::Failed`] for all other errors.
     pub fn outcome(&self) -> Outcome {
         self.class().outcome()
     }
 
-    /// Whether the same call may be tried again without asking whether it is idempotent. After a timeout it may not.
+    /// Returns whether the same call may be retried even if it is not idempotent. After a timeout it may not.
     pub fn is_retryable(&self) -> bool {
         self.class().is_transient()
     }
@@ -68,22 +69,23 @@ impl Classify for Error {
     }
 }
 
-/// 504 after a timeout, 503 with `Retry-After` otherwise.
+/// 504 `UPSTREAM_TIMEOUT` after a timeout, otherwise 503 `UPSTREAM_UNAVAILABLE` with `Retry-After`.
 impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         if matches!(error, Error::Timeout { .. }) {
-            let message = "a service this needs did not answer in time";
+            let message = "an upstream service did not respond in time";
             return Self::new(StatusCode::GATEWAY_TIMEOUT, "UPSTREAM_TIMEOUT", message).cause(error);
         }
         let wait = error.class().wait().unwrap_or_default();
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Self::unavailable("UPSTREAM_UNAVAILABLE", "a service this needs is not available now")
+        Self::unavailable("UPSTREAM_UNAVAILABLE", "an upstream service is unavailable: try again later")
             .header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
             .cause(error)
     }
 }
 
-/// The error of a call whose own error type can't be made from [`Error`], one of another crate for instance.
+/// Error of a call whose own error type can't be created from [`Error`], for example because it belongs to
+/// another crate.
 ///
 /// ```
 /// use omnistack_core::resilience::{CallError, Timeout};
@@ -98,10 +100,10 @@ impl From<Error> for HttpError {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E> {
-    /// The call's own.
+    /// Error of the call.
     #[error(transparent)]
     Call(E),
-    /// A policy's. It is the source too, so that it is found in whatever wraps it.
+    /// Error of a policy. It is also the source, so that it is found within errors that wrap this one.
     #[error("{0}")]
     Policy(#[from] Error),
 }

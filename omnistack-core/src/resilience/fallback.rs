@@ -1,4 +1,4 @@
-//! Asking somebody else.
+//! Fallback to another call.
 
 use std::task::{Context, Poll};
 
@@ -11,14 +11,15 @@ use super::{
     repeat::{Repetition, repeatable},
 };
 
-/// Makes another call when the first failed.
+/// Fallback policy: makes another call if the first one failed.
 ///
-/// After an **unknown** outcome it does so only through [`idempotent`](Self::idempotent) or
-/// [`read_only`](Self::read_only), which the caller adds at the call. Mind that a key one provider keeps says nothing to
-/// another: a charge is not idempotent across two of them.
+/// After an **unknown** outcome it makes the other call only through [`idempotent`](Self::idempotent) or
+/// [`read_only`](Self::read_only), which the caller adds at the call. An idempotency key of one provider has no
+/// meaning for another: a charge is not idempotent across two providers.
 ///
-/// The result is that of the other call. One exception keeps outcomes true: when the first call's outcome is unknown and the
-/// other failed, the result is the first's, unless the failure is [settled](Class::settled) or the call is read-only.
+/// The result is that of the other call, with one exception that keeps outcomes correct: if the outcome of the
+/// first call is unknown and the other call failed, the result is that of the first call, unless the failure is
+/// [settled](Class::settled) or the call is read-only.
 ///
 /// ```
 /// use omnistack_core::resilience::{Class, Classify, Fallback};
@@ -41,7 +42,7 @@ use super::{
 /// let sent = fallback.run(async { Err(SmsError::Refused) }, || async { Ok("by the other") }).await;
 /// assert_eq!(sent, Ok("by the other"));
 ///
-/// // It may be on its way: two would be worse than none.
+/// The message may have been sent, so it is not sent by the other provider as well.
 /// let sent = fallback.run(async { Err(SmsError::Lost) }, || async { Ok("by the other") }).await;
 /// assert_eq!(sent, Err(SmsError::Lost));
 /// # }
@@ -59,28 +60,33 @@ impl Default for Fallback {
 }
 
 impl Fallback {
-    /// After any failure. Calls are judged by their errors, which implement [`Classify`](super::Classify);
-    /// [`classify`](Self::classify) judges otherwise.
+    /// Creates a policy that falls back after any failure. Results are classified by their errors, which
+    /// implement [`Classify`](super::Classify); [`classify`](Self::classify) uses a closure instead.
     pub const fn new() -> Self {
         Self { classifier: ByError, only_transient: false }
     }
 }
 
 impl<C> Fallback<C> {
-    /// Only after failures that may pass: a request that is not valid is not valid elsewhere either.
+    /// Falls back only after transient failures: an invalid request is invalid for the other service as well.
     #[must_use]
     pub const fn only_transient(mut self) -> Self {
         self.only_transient = true;
         self
     }
 
-    /// The same policy, for calls whose results this closure judges: `|result: Result<&T, &E>| Class`.
+    /// Returns the same policy, for calls whose results the closure classifies: `|result: Result<&T, &E>|
+    /// Class`.
     #[must_use]
     pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Fallback<F> {
         Fallback { classifier, only_transient: self.only_transient }
     }
 
-    /// Makes the first call, and the other when the first failed.
+    /// Makes the first call, and the other one if the first failed.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the call does that was made last.
     pub async fn run<T, E, F>(
         &self,
         first: impl Future<Output = Result<T, E>>,
@@ -93,7 +99,7 @@ impl<C> Fallback<C> {
         self.failover(Repeat::Never, first, other).await
     }
 
-    /// A layer that sends what failed to this service.
+    /// Returns a layer that sends failed requests to this service.
     pub fn to<F>(self, other: F) -> FallbackLayer<C, F> {
         FallbackLayer { fallback: self, other, repeat: Repeat::Never }
     }
@@ -118,7 +124,7 @@ impl<C> Fallback<C> {
         if !elsewhere {
             return result;
         }
-        tracing::debug!(outcome = class.outcome().as_str(), "a call falls back to another");
+        tracing::debug!(outcome = class.outcome().as_str(), "falling back to another call");
         let unknown = (class.outcome() == Outcome::Unknown).then_some(result);
         let result = other().await;
         let class = self.classifier.classify(result.as_ref());
@@ -129,7 +135,12 @@ impl<C> Fallback<C> {
 repeatable!(Fallback);
 
 impl<C> Repeatable<Fallback<C>> {
-    /// As [`Fallback::run`], and makes the other call after an unknown outcome too.
+    /// Makes the calls like [`Fallback::run`], and the other call also after an unknown outcome if the caller
+    /// allows it.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the other call does, or as the first one if its outcome is unknown and the other call failed.
     pub async fn run<T, E, F>(
         &self,
         first: impl Future<Output = Result<T, E>>,
@@ -144,15 +155,15 @@ impl<C> Repeatable<Fallback<C>> {
 }
 
 impl<C, R> Repeatable<Fallback<C>, R> {
-    /// A layer that sends what failed, or may have, to this service.
+    /// Returns a layer that sends failed requests, and those of unknown outcome if allowed, to this service.
     pub fn to<F>(self, other: F) -> FallbackLayer<C, F, R> {
         FallbackLayer { fallback: self.policy, other, repeat: self.repeat }
     }
 }
 
-/// Sends what failed to another service. Made by [`Fallback::to`].
+/// Layer that sends failed requests to another service. Created by [`Fallback::to`].
 #[derive(Clone, Debug)]
-#[must_use = "a layer does nothing until a service is put into it"]
+#[must_use = "a layer does nothing unless it wraps a service"]
 pub struct FallbackLayer<C, F, R = Repeat> {
     fallback: Fallback<C>,
     other: F,
@@ -167,7 +178,7 @@ impl<S, C: Clone, F: Clone, R: Clone> Layer<S> for FallbackLayer<C, F, R> {
     }
 }
 
-/// The service of [`FallbackLayer`]. Requests are cloned.
+/// Service created by [`FallbackLayer`]. Requests are cloned.
 #[derive(Clone, Debug)]
 pub struct FallbackService<S, C, F, R = Repeat> {
     inner: S,

@@ -1,22 +1,22 @@
-//! What became of a call.
+//! Outcomes and classes of calls.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
 use super::{Error, Repeat};
 
-/// Whether what was asked has happened.
+/// Outcome of a call: whether it took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It happened.
+    /// The call took effect.
     Success,
-    /// It did not happen, for certain: nothing was sent, or the other side refused.
+    /// The call certainly had no effect: nothing was sent, or the called service rejected it.
     Failed,
-    /// It may have happened: the request was sent, and no answer that says so came back.
+    /// The call may have taken effect: the request was sent, and no conclusive response arrived.
     Unknown,
 }
 
 impl Outcome {
-    /// `success`, `failed` or `unknown`, as it stands in the log.
+    /// Returns the outcome as it appears in the log: `success`, `failed` or `unknown`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -32,7 +32,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a result means: its [`Outcome`], and what may be done about it.
+/// Class of a result: its [`Outcome`], and whether and when the call may be repeated.
 ///
 /// ```
 /// use omnistack_core::resilience::{Class, Repeat};
@@ -44,7 +44,7 @@ impl fmt::Display for Outcome {
 ///
 /// assert!(!declined.may_repeat(Repeat::Idempotent));
 /// assert!(busy.may_repeat(Repeat::Never));
-/// // Whether an unknown outcome may be repeated is not for the result to say.
+/// The result alone does not decide whether an unknown outcome may be repeated.
 /// assert!(!lost.may_repeat(Repeat::Never));
 /// assert!(lost.may_repeat(Repeat::Idempotent));
 /// ```
@@ -63,69 +63,71 @@ impl Class {
         Self { outcome, retryable: false, refused: false, settled: false, retry_after: None }
     }
 
-    /// It happened.
+    /// Creates the class of a call that took effect.
     pub const fn success() -> Self {
         Self::new(Outcome::Success)
     }
 
-    /// It did not happen, and would not if tried again: a declined card, a request that is not valid.
+    /// Creates the class of a call that had no effect and would fail again, such as a declined card or an
+    /// invalid request.
     pub const fn failed() -> Self {
         Self::new(Outcome::Failed)
     }
 
-    /// It may have happened. [`retryable`](Self::retryable) says whether trying again may help.
+    /// Creates the class of a call that may have taken effect. [`retryable`](Self::retryable) adds that a retry
+    /// may help.
     pub const fn unknown() -> Self {
         Self::new(Outcome::Unknown)
     }
 
-    /// It was refused on our side before anything was sent, so it says nothing about the other side's health. Failed, and
-    /// retryable.
+    /// Creates the class of a call that was rejected on our side before anything was sent, so that the result
+    /// says nothing about the health of the called service. Failed and retryable.
     pub const fn refused() -> Self {
         Self { retryable: true, refused: true, ..Self::new(Outcome::Failed) }
     }
 
-    /// The same call may succeed later. Of an unknown outcome this is only half of the leave to repeat: the other half is
-    /// the caller's, see [`Repeat`].
+    /// Marks the result as retryable: the same call may succeed later. A call of unknown outcome is repeated
+    /// only if the caller also allows it, see [`Repeat`].
     pub const fn retryable(mut self) -> Self {
         self.retryable = true;
         self
     }
 
-    /// Not before this much time has passed, as the other side asks.
+    /// Sets the minimum time before the next attempt, as requested by the called service.
     pub const fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// The answer speaks for every attempt of the call, not only for the last: the other side knows the idempotency key
-    /// and has answered with what became of it. Without this, a failure after an attempt of unknown outcome leaves the
-    /// call unknown.
+    /// Marks the result as valid for all attempts of the call, not only for the last one: the called service
+    /// knows the idempotency key and has responded with the outcome of the operation. Without this, a failure
+    /// after an attempt of unknown outcome leaves the outcome of the call unknown.
     pub const fn settled(mut self) -> Self {
         self.settled = true;
         self
     }
 
-    /// Whether it happened.
+    /// Returns the outcome.
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// Whether it was refused on our side before anything was sent.
+    /// Returns whether the call was rejected on our side before anything was sent.
     pub const fn is_refused(&self) -> bool {
         self.refused
     }
 
-    /// Whether it failed, and may succeed later.
+    /// Returns whether the call failed and may succeed later.
     pub const fn is_transient(&self) -> bool {
         self.retryable && matches!(self.outcome, Outcome::Failed)
     }
 
-    /// How long the other side asks to wait.
+    /// Returns how long the called service asks to wait.
     pub const fn wait(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether another attempt is allowed and may help.
+    /// Returns whether another attempt is allowed and may help.
     pub const fn may_repeat(&self, repeat: Repeat) -> bool {
         match self.outcome {
             Outcome::Success => false,
@@ -134,7 +136,8 @@ impl Class {
         }
     }
 
-    /// Whether this answer, the last, may stand although an earlier attempt's outcome is unknown.
+    /// Returns whether this result, of the last attempt, is the result of the call even if an earlier attempt
+    /// has an unknown outcome.
     const fn settles(&self, repeat: Repeat) -> bool {
         match self.outcome {
             Outcome::Success | Outcome::Unknown => true,
@@ -143,7 +146,8 @@ impl Class {
     }
 }
 
-/// What several attempts amount to: the last answer, unless it is a failure and an earlier attempt may have happened.
+/// Returns the result of several attempts: the last one, unless it is a failure and an earlier attempt may have
+/// taken effect.
 pub(super) fn amount<R>(unknown: Option<R>, last: R, class: &Class, repeat: Repeat) -> R {
     match unknown {
         Some(unknown) if !class.settles(repeat) => unknown,
@@ -151,9 +155,9 @@ pub(super) fn amount<R>(unknown: Option<R>, last: R, class: &Class, repeat: Repe
     }
 }
 
-/// An error that knows what it means. Errors of providers implement it, so that every policy judges them alike.
+/// Error that can be classified. Errors of providers implement it, so that every policy treats them alike.
 pub trait Classify {
-    /// What it means.
+    /// Returns the class of the error.
     fn class(&self) -> Class;
 }
 
@@ -163,8 +167,8 @@ impl<E: Classify + ?Sized> Classify for &E {
     }
 }
 
-/// What an [`Error`] of this room in it means, however deep. Any other error is [`Class::unknown`], which is never
-/// wrong.
+/// Class of the first [`Error`] of this module in the chain of sources. All other errors are
+/// [`Class::unknown`], which is always safe.
 impl Classify for Box<dyn StdError + Send + Sync> {
     fn class(&self) -> Class {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self.as_ref());
@@ -178,9 +182,9 @@ impl Classify for Box<dyn StdError + Send + Sync> {
     }
 }
 
-/// Judges results. Closures do: `|result: Result<&T, &E>| Class`.
+/// Classifier of results. Closures implement it: `|result: Result<&T, &E>| Class`.
 pub trait Classifier<T, E> {
-    /// What the result means.
+    /// Returns the class of the result.
     fn classify(&self, result: Result<&T, &E>) -> Class;
 }
 
@@ -190,7 +194,7 @@ impl<T, E, F: Fn(Result<&T, &E>) -> Class> Classifier<T, E> for F {
     }
 }
 
-/// Every `Ok` is a success, and an error says itself what it means.
+/// Classifier for which every `Ok` is a success, and errors provide their class.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByError;
 

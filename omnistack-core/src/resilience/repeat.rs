@@ -1,26 +1,28 @@
-//! Whether a call may be made twice.
+//! Whether a call may be repeated.
 
 use http::{Method, Request};
 
-/// What the caller knows about making the same call twice. Only the caller can know, so nothing else decides it.
+/// Whether a call may be repeated. Only the caller knows, so no policy decides it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repeat {
-    /// Twice is twice: a charge, a mail. A call of unknown outcome is not repeated.
+    /// A repetition has a further effect, such as a second charge or mail. A call of unknown outcome is not
+    /// repeated.
     #[default]
     Never,
-    /// Twice is once: a `PUT`, or a request with an idempotency key the other side keeps. A call of unknown outcome is
-    /// repeated; if then no attempt succeeds, the call's outcome is still unknown, and its result that of the attempt that
-    /// may have happened.
+    /// A repetition has no further effect: a `PUT`, or a request with an idempotency key that the called
+    /// service honors. A call of unknown outcome is repeated. If then no attempt succeeds, the outcome of the
+    /// call remains unknown, and its result is that of the attempt that may have taken effect.
     Idempotent,
-    /// It changes nothing, so the last answer counts whatever happened before.
+    /// The call changes nothing, so the result of the last attempt counts, whatever happened before.
     ReadOnly,
 }
 
 impl Repeat {
-    /// By method (RFC 9110, sections 9.2.1 and 9.2.2) and `Idempotency-Key`: `GET`, `HEAD`, `OPTIONS` and `TRACE` only
-    /// read, `PUT`, `DELETE` and whatever has a key are idempotent, anything else is neither.
+    /// Decides by the method (RFC 9110, sections 9.2.1 and 9.2.2) and `Idempotency-Key`: `GET`, `HEAD`,
+    /// `OPTIONS` and `TRACE` are read-only; `PUT`, `DELETE` and all requests with a key are idempotent; other
+    /// requests are neither.
     ///
-    /// The key is believed: send it only to a server that keeps it.
+    /// The key is trusted: send it only to a server that honors it.
     pub fn of_request<B>(request: &Request<B>) -> Self {
         match *request.method() {
             Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Self::ReadOnly,
@@ -31,10 +33,10 @@ impl Repeat {
     }
 }
 
-/// Says of each request of a service whether it may be made twice. A [`Repeat`] says the same of all, a closure
-/// `|request: &R| Repeat` looks.
+/// Decides for each request of a service whether it may be repeated. A [`Repeat`] decides the same for all
+/// requests, a closure `|request: &R| Repeat` for each.
 pub trait Repetition<R> {
-    /// Whether this one may be made twice.
+    /// Returns whether the request may be repeated.
     fn repeat(&self, request: &R) -> Repeat;
 }
 
@@ -50,10 +52,10 @@ impl<R, F: Fn(&R) -> Repeat> Repetition<R> for F {
     }
 }
 
-/// A policy whose caller has said that calls may be made twice.
+/// Policy whose caller allows calls to be repeated.
 ///
-/// It is a type of its own, made at the call, so that a policy somebody shares never repeats by accident: where a
-/// [`Retry`](super::Retry) is held, no call of unknown outcome is repeated.
+/// It is a separate type, created at the call, so that a shared policy never repeats by accident: a field of
+/// type [`Retry`](super::Retry) never repeats a call of unknown outcome.
 ///
 /// ```compile_fail,E0308
 /// # use omnistack_core::resilience::Retry;
@@ -62,35 +64,37 @@ impl<R, F: Fn(&R) -> Repeat> Repetition<R> for F {
 /// let mailer = Mailer { retry: Retry::new(3, Duration::from_secs(10)).idempotent() };
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use = "it does nothing until it is run or layered"]
+#[must_use = "does nothing unless it is run or used as a layer"]
 pub struct Repeatable<P, R = Repeat> {
     pub(super) policy: P,
     pub(super) repeat: R,
 }
 
-/// What a policy's caller may say about calls: every policy that makes a second one has the same four methods.
+/// Generates the methods by which the caller allows repetition. Every policy that can make a second call has
+/// the same four.
 macro_rules! repeatable {
     ($policy:ident) => {
         impl<C: Clone> $policy<C> {
-            /// For calls that may be made twice with the effect of one: the other side keeps an idempotency key, or sets rather
-            /// than adds. Unknown outcomes are followed by another call too.
+            /// Allows repetition for calls that have the same effect when made twice, because the called
+            /// service honors an idempotency key, or because they set rather than add. A call of unknown
+            /// outcome is repeated too.
             pub fn idempotent(&self) -> Repeatable<Self> {
                 self.repeating(Repeat::Idempotent)
             }
 
-            /// For calls that change nothing. Unknown outcomes are followed by another call too, and the last answer is the
-            /// result.
+            /// Allows repetition for calls that change nothing. A call of unknown outcome is repeated too, and
+            /// the result of the last attempt is returned.
             pub fn read_only(&self) -> Repeatable<Self> {
                 self.repeating(Repeat::ReadOnly)
             }
 
-            /// For calls of which is known only when they are made whether they may be made twice.
+            /// Allows repetition as `repeat` says, for calls that are decided at run time.
             pub fn repeating(&self, repeat: Repeat) -> Repeatable<Self> {
                 Repeatable { policy: self.clone(), repeat }
             }
 
-            /// For a layer, where each request says whether it may be made twice: [`Repeat::of_request`], or a closure of your
-            /// own.
+            /// Decides for each request of a layer whether it may be repeated: with [`Repeat::of_request`], or
+            /// with a closure.
             pub fn by_request<R, F: Fn(&R) -> Repeat>(&self, repeat: F) -> Repeatable<Self, F> {
                 Repeatable { policy: self.clone(), repeat }
             }

@@ -1,4 +1,4 @@
-//! What an HTTP answer means.
+//! Classification of HTTP responses.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,16 +8,16 @@ use super::Class;
 use crate::clock::Timestamp;
 
 impl Class {
-    /// What an answer of this status means when nothing more is known about who gave it.
+    /// Returns the class of a response with this status, if nothing else is known about the server.
     ///
     /// | status | outcome | retryable |
     /// |---|---|---|
     /// | below 400 | success | |
     /// | 408, 425, 429 | failed | yes |
     /// | other 4xx, 501, 505 | failed | no |
-    /// | other 5xx | unknown: it may have failed after doing it, or a proxy speaks for a server it lost | yes, where the caller allows it |
+    /// | other 5xx | unknown: the request may have taken effect before the failure, or a proxy responds for a server that it lost | yes, if the caller allows it |
     ///
-    /// `Retry-After` (RFC 9110, section 10.2.3) is read in both its forms; `now` is for that of a date.
+    /// `Retry-After` (RFC 9110, section 10.2.3) is read in both forms; `now` is needed for dates.
     pub fn of_response(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
         let class = match status.as_u16() {
             ..=399 => return Self::success(),
@@ -32,7 +32,8 @@ impl Class {
     }
 }
 
-/// How long `Retry-After` asks to wait: a number of seconds or a date, in any of the three forms of HTTP.
+/// Returns the wait that `Retry-After` requests: a number of seconds, or a date in any of the three formats of
+/// HTTP.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! Trying again.
+//! Retries.
 
 mod budget;
 mod jitter;
@@ -17,23 +17,24 @@ use super::{
     ByError, Class, Classifier, Classify as _, Error, Outcome, Repeat, Repeatable, outcome::amount, repeat::repeatable,
 };
 
-/// Tries a call again when that is safe and may help.
+/// Retry policy: repeats a call if that is safe and may help.
 ///
-/// A failure that may pass is tried again after a delay. A call of **unknown** outcome is tried again only through
-/// [`idempotent`](Self::idempotent), [`read_only`](Self::read_only) or [`repeating`](Self::repeating), which the caller adds
-/// at the call: no setting of the policy does it.
+/// A transient failure is retried after a delay. A call of **unknown** outcome is retried only through
+/// [`idempotent`](Self::idempotent), [`read_only`](Self::read_only) or [`repeating`](Self::repeating), which
+/// the caller adds at the call: no setting of the policy allows it.
 ///
 /// | limit | |
 /// |---|---|
-/// | attempts | the first included |
-/// | deadline | from the first attempt; the attempt that runs then is given up with [`Error::Timeout`], and no attempt begins that would have to wait past it |
-/// | delay | 100 ms, doubled up to 10 s, of which a random share is waited ("full jitter") |
-/// | `Retry-After` | waited in whole, with the delay on top, so that those who were told the same do not come together |
+/// | attempts | including the first one |
+/// | deadline | from the first attempt; an attempt that runs at the deadline is given up with [`Error::Timeout`], and no attempt begins whose delay would exceed the deadline |
+/// | delay | 100 ms, doubled up to 10 s; a random part of it is waited ("full jitter") |
+/// | `Retry-After` | waited in full, with the delay added, so that clients that received the same value do not retry at the same time |
 /// | budget | 50 retries at once, then one for every five calls; see [`Budget`] |
 ///
-/// When it gives up, the result is the last one. One exception keeps outcomes true: after an attempt of unknown outcome, a
-/// failure of a later attempt does not make the call failed, so the result is that of the unknown attempt, unless the failure
-/// is [settled](Class::settled) or the call is read-only.
+/// When the policy gives up, it returns the last result, with one exception that keeps outcomes correct: if an
+/// earlier attempt had an unknown outcome, a later failure does not mean that the call had no effect. The
+/// result is then that of the attempt with the unknown outcome, unless the failure is [settled](Class::settled)
+/// or the call is read-only.
 ///
 /// ```
 /// use omnistack_core::resilience::{Class, Classify, Error, Retry};
@@ -59,15 +60,15 @@ use super::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// // At most 3 attempts, within 10 seconds.
+/// At most 3 attempts within 10 seconds.
 /// let retry = Retry::new(3, Duration::from_secs(10));
-/// let mut answers = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
-/// let mut send = move || std::future::ready(answers.next().unwrap());
+/// let mut responses = [Err(MailError::Busy), Err(MailError::Lost), Ok("sent")].into_iter();
+/// let mut send = move || std::future::ready(responses.next().unwrap());
 ///
-/// // A mail sent twice is two mails: what may have been sent is not sent again.
+/// A mail that may have been sent is not sent again.
 /// assert!(matches!(retry.run(&mut send).await, Err(MailError::Lost)));
 ///
-/// // To a provider that keeps an idempotency key, twice is once.
+/// The provider honors an idempotency key, so the call may be repeated.
 /// assert_eq!(retry.idempotent().run(&mut send).await.unwrap(), "sent");
 /// # }
 /// ```
@@ -88,8 +89,9 @@ struct Settings {
 }
 
 impl Retry {
-    /// At most so many attempts, the first included and always made, all of them within the deadline. Calls are judged by
-    /// their errors, which implement [`Classify`](super::Classify); [`classify`](Self::classify) judges otherwise.
+    /// Creates a policy with a number of attempts, including the first one, which is always made, and a
+    /// deadline for all attempts together. Results are classified by their errors, which implement
+    /// [`Classify`](super::Classify); [`classify`](Self::classify) uses a closure instead.
     pub fn new(attempts: u32, deadline: Duration) -> Self {
         let settings = Settings {
             attempts: attempts.max(1),
@@ -104,19 +106,20 @@ impl Retry {
 }
 
 impl<C> Retry<C> {
-    /// Waits up to `first` before the second attempt, twice as long before each further one, never longer than `max`.
+    /// Sets the delays: up to `first` before the second attempt, and twice as long before each further one, at
+    /// most `max`.
     #[must_use]
     pub fn delays(self, first: Duration, max: Duration) -> Self {
         self.with(|settings| (settings.first_delay, settings.max_delay) = (first.min(max), max))
     }
 
-    /// Draws the share of each delay from here.
+    /// Sets the source of the random part of each delay.
     #[must_use]
     pub fn jitter(self, jitter: Jitter) -> Self {
         self.with(|settings| settings.jitter = jitter)
     }
 
-    /// Takes retries from this budget, to share it with other policies.
+    /// Takes retries from this budget, which can be shared with other policies.
     #[must_use]
     pub fn budget(self, budget: Budget) -> Self {
         self.with(|settings| settings.budget = budget)
@@ -127,13 +130,18 @@ impl<C> Retry<C> {
         self
     }
 
-    /// The same policy and budget, for calls whose results this closure judges: `|result: Result<&T, &E>| Class`.
+    /// Returns the same policy with the same budget, for calls whose results the closure classifies: `|result:
+    /// Result<&T, &E>| Class`.
     #[must_use]
     pub fn classify<T, E, F: Fn(Result<&T, &E>) -> Class>(&self, classifier: F) -> Retry<F> {
         Retry { settings: Arc::clone(&self.settings), classifier }
     }
 
-    /// Makes the call, and makes it again after a failure that may pass. Never after an unknown outcome.
+    /// Makes the call and retries it after transient failures, but not after an unknown outcome.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the last attempt does, or with [`Error::Timeout`] if the deadline ends an attempt.
     pub async fn run<T, E, F>(&self, call: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,
@@ -183,17 +191,17 @@ impl<C> Retry<C> {
     }
 }
 
-/// What follows an attempt.
+/// Decision after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Another, after this long.
+    /// Another attempt after a delay.
     Wait(Duration),
-    /// None, and why.
+    /// No further attempt, for a reason.
     Stop(&'static str),
 }
 
 impl Settings {
-    /// The longest each wait may be.
+    /// Returns the upper limits of the delays.
     fn delays(&self) -> impl Iterator<Item = Duration> + use<> {
         let exponential = ExponentialBuilder::new().with_min_delay(self.first_delay).with_max_delay(self.max_delay);
         exponential.without_max_times().build()
@@ -209,7 +217,7 @@ impl Settings {
     ) -> Next {
         match class.outcome() {
             Outcome::Success => return Next::Stop("it succeeded"),
-            Outcome::Unknown if repeat == Repeat::Never => return Next::Stop("it may have happened"),
+            Outcome::Unknown if repeat == Repeat::Never => return Next::Stop("the outcome is unknown"),
             _ if !class.may_repeat(repeat) => return Next::Stop("trying again would not help"),
             _ if attempt >= self.attempts => return Next::Stop("no attempts are left"),
             Outcome::Failed | Outcome::Unknown => {}
@@ -220,7 +228,7 @@ impl Settings {
         if delay >= left {
             return Next::Stop("the deadline is too near");
         }
-        // Last, so that only a retry that is made is paid for.
+        // Last, so that the budget is charged only for retries that are made.
         if self.budget.take() { Next::Wait(delay) } else { Next::Stop("the retry budget is spent") }
     }
 }
@@ -230,16 +238,22 @@ fn log(attempt: u32, class: &Class, next: Next) {
     match next {
         Next::Wait(delay) => {
             let wait_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            tracing::debug!(attempt, outcome, wait_ms, "an attempt ended, another follows");
+            tracing::debug!(attempt, outcome, wait_ms, "the attempt ended and is retried");
         }
-        Next::Stop(reason) => tracing::debug!(attempt, outcome, reason, "an attempt ended, the last"),
+        Next::Stop(reason) => tracing::debug!(attempt, outcome, reason, "the attempt ended and is not retried"),
     }
 }
 
 repeatable!(Retry);
 
 impl<C> Repeatable<Retry<C>> {
-    /// As [`Retry::run`], and makes the call again after an unknown outcome too.
+    /// Makes the call and retries it like [`Retry::run`], and also after an unknown outcome if the caller
+    /// allows it.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Retry::run`] does. If no attempt succeeds and one has an unknown outcome, fails as that
+    /// attempt does.
     pub async fn run<T, E, F>(&self, call: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,

@@ -1,4 +1,4 @@
-//! How long a call may take.
+//! Time limit of a call.
 
 use std::{
     pin::Pin,
@@ -11,11 +11,11 @@ use tower::{Layer, Service};
 
 use super::Error;
 
-/// Gives a call up when it takes too long, with [`Error::Timeout`]: its outcome is unknown, since the other side may have
-/// received it.
+/// Timeout policy: gives up a call that takes too long, with [`Error::Timeout`]. The outcome is unknown,
+/// because the called service may have received the request.
 ///
-/// A layer, and a function of any future. The time is tokio's, and runs from the call until its future is done: an answer
-/// whose body comes later as a stream is not bounded by it.
+/// It is a layer, and can run any future. The time is measured by tokio, from the call until its future is
+/// complete: a body that is streamed after that is not limited.
 ///
 /// ```
 /// use omnistack_core::resilience::{Error, Outcome, Timeout};
@@ -34,12 +34,17 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// After this long.
+    /// Creates a timeout with this limit.
     pub const fn new(after: Duration) -> Self {
         Self { after }
     }
 
-    /// The call's result, if it comes in time. A call that does not is dropped.
+    /// Returns the call's result.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Error::Timeout`] if the call does not complete in time; the call is dropped. Otherwise
+    /// fails as the call does.
     pub async fn run<T, E: From<Error>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         match tokio::time::timeout(self.after, call).await {
             Ok(result) => result,
@@ -56,7 +61,7 @@ impl<S> Layer<S> for Timeout {
     }
 }
 
-/// The service of [`Timeout`].
+/// Service created by [`Timeout`].
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutService<S> {
     inner: S,
@@ -83,7 +88,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`TimeoutService`].
+    /// Future returned by [`TimeoutService`].
     #[derive(Debug)]
     pub struct TimeoutFuture<F> {
         #[pin]

@@ -120,13 +120,16 @@ fn keys_that_cannot_be_used_are_told_apart() {
     }
     let long = format!("{}:{}", "a".repeat(33), &good[2..]);
     for (text, expected) in [
-        (String::new(), "there is no key"),
-        (" , ".into(), "there is no key"),
+        (String::new(), "no key is given"),
+        (" , ".into(), "no key is given"),
         ("a".into(), "key 1 is not of the form `id:base64`"),
-        (format!("{good},{good}"), "key 2 has the id of another"),
-        (format!("a.b:{}", &good[2..]), "key 1 has an id that is not 1 to 32 of the characters a-z A-Z 0-9 - _"),
-        (long, "key 1 has an id that is not 1 to 32 of the characters a-z A-Z 0-9 - _"),
-        ("a:AAAA".into(), "key 1 has 3 bytes; 32 are needed"),
+        (format!("{good},{good}"), "key 2 has the same id as another key"),
+        (
+            format!("a.b:{}", &good[2..]),
+            "key 1 has an invalid id: it must be 1 to 32 of the characters a-z A-Z 0-9 - _",
+        ),
+        (long, "key 1 has an invalid id: it must be 1 to 32 of the characters a-z A-Z 0-9 - _"),
+        ("a:AAAA".into(), "key 1 has 3 bytes: it must have 32"),
         (format!("{good},b:***"), "key 2 is not base64"),
     ] {
         assert_eq!(text.parse::<KeyRing>().unwrap_err(), Error::Keys(expected.into()));

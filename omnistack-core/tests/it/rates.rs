@@ -165,8 +165,8 @@ async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
         let many = clock.elapsed().saturating_sub(before);
         assert!(many < PATIENCE, "{outage}: 1000 checks took {many:?}");
         let (away, back) = match outage {
-            "killed" => ("Redis is away; going on without it", "Redis is back"),
-            _ => ("Redis is slow; rates are counted in this process", "rates are counted by Redis again"),
+            "killed" => ("Redis is unavailable; continuing without it", "Redis is available again"),
+            _ => ("Redis is slow; rate limits are counted in this process", "rate limits are counted by Redis again"),
         };
         assert_eq!(lines.take(), [away], "{outage}");
 

@@ -1,4 +1,4 @@
-//! Locks and leases of this process.
+//! Locks and leases in this process.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,15 @@ use std::{
 
 use super::Tags;
 
-/// Who has what, and until when. Unlike values they are never dropped for room: there are as many as are in use.
+/// Locks or leases with their owners and end times. Unlike values, they are never evicted: there are only as
+/// many as are in use.
 #[derive(Default)]
 pub(super) struct Claims(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
     held: HashMap<String, Held>,
-    /// How many may be there before those that are over are looked for.
+    /// Number of claims from which on expired ones are removed.
     sweep_at: usize,
 }
 
@@ -30,7 +31,7 @@ impl Claims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes it, unless somebody has it.
+    /// Acquires the claim, unless it is held.
     pub(super) fn take(&self, key: &str, owner: &str, now: Duration, ttl: Duration, tags: Tags) -> bool {
         let mut table = self.table();
         if table.held.get(key).is_some_and(|held| held.until > now) {
@@ -54,7 +55,7 @@ impl Claims {
         self.release_then(key, owner, now, |_| ()).is_some()
     }
 
-    /// Releases it and does something with its tags, before anybody else can take it.
+    /// Releases the claim and passes its tags to a function before it can be acquired again.
     pub(super) fn release_then<T>(
         &self,
         key: &str,
@@ -67,7 +68,7 @@ impl Claims {
         table.held.remove(key).map(|held| then(held.tags))
     }
 
-    /// Ends it, whoever has it.
+    /// Ends the claim of any owner.
     pub(super) fn end(&self, key: &str) {
         self.table().held.remove(key);
     }

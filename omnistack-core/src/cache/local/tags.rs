@@ -1,4 +1,4 @@
-//! Tags of this process.
+//! Tags in this process.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-/// The tags a value was stored under. One that is invalidated is so for ever: who comes later gets another.
+/// Tags with which a value was stored. An invalidated tag stays invalid: later values get a new tag of the same
+/// name.
 #[derive(Clone, Default)]
 pub(super) struct Tags(Option<Arc<[Arc<AtomicBool>]>>);
 
@@ -18,14 +19,14 @@ impl Tags {
     }
 }
 
-/// Every tag in use, by name.
+/// All tags in use, by name.
 #[derive(Default)]
 pub(super) struct TagTable(Mutex<Named>);
 
 #[derive(Default)]
 struct Named {
     tags: HashMap<String, Arc<AtomicBool>>,
-    /// How many may be there before those no value has any more are looked for.
+    /// Number of tags from which on tags without values are removed.
     sweep_at: usize,
 }
 

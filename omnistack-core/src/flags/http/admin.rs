@@ -1,4 +1,4 @@
-//! `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`: flags, for operators.
+//! `/api/v1/admin/feature-flags` and `/api/v1/admin/feature-segments`: management of flags by operators.
 
 #![expect(unused_qualifications, reason = "what the macros make of a query's type")]
 
@@ -42,16 +42,16 @@ pub(super) fn segments() -> Api<Flags> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ListQuery {
-    /// At most this many.
+    /// Largest number of items to return, from 1 to 100. Defaults to 20.
     #[garde(range(min = 1, max = 100))]
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// What the page before said comes next.
+    /// The `next_cursor` of the previous page.
     #[garde(length(max = 400))]
     cursor: Option<String>,
 }
 
-/// The items of a page, and whether there are more.
+/// Returns a page of at most `limit` items; `found` holds one more if there is a next page.
 fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> Page<T> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > most;
@@ -60,24 +60,26 @@ fn page<T>(mut found: Vec<T>, limit: u32, next: impl FnOnce(&T) -> String) -> Pa
     Page { items: found, next_cursor }
 }
 
-/// Lists flags by key.
+/// List feature flags
+///
+/// Sorted by key.
 #[utoipa::path(get, path = "/", operation_id = "list_feature_flags", params(ListQuery),
     responses((status = 200, body = Page<FlagRecord>)))]
 async fn list(State(flags): State<Flags>, Query(query): Query<ListQuery>) -> Result<Json<Page<FlagRecord>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let after = query.cursor.unwrap_or_default();
     if after.contains('\0') {
-        return Err(Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]));
+        return Err(Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")]));
     }
     let found = flags.list(&after, limit + 1).await?;
     Ok(Json(page(found, limit, |last| last.key.clone())))
 }
 
-/// Makes a flag.
+/// Create a feature flag
 #[utoipa::path(post, path = "/", operation_id = "create_feature_flag", request_body = Definition, responses(
     (status = 201, body = FlagRecord),
-    (status = 409, body = ErrorEnvelope, description = "A flag with this key exists."),
-    (status = 422, body = ErrorEnvelope, description = "The definition is not acceptable; each problem names a field."),
+    (status = 409, body = ErrorEnvelope, description = "A flag with this key already exists."),
+    (status = 422, body = ErrorEnvelope, description = "The definition is invalid; each problem names a field."),
 ))]
 async fn create(
     State(flags): State<Flags>,
@@ -87,7 +89,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(flags.create(flag, &caller).await?)))
 }
 
-/// Shows a flag.
+/// Get a feature flag
 #[utoipa::path(get, path = "/{key}", operation_id = "get_feature_flag", params(("key" = String, Path)), responses(
     (status = 200, body = FlagRecord),
     (status = 404, body = ErrorEnvelope),
@@ -100,18 +102,18 @@ async fn get(State(flags): State<Flags>, Path(key): Path<String>) -> Result<Json
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ReplaceQuery {
-    /// Only if the flag still is at this revision.
+    /// Replace the flag only if it still has this revision.
     #[garde(skip)]
     revision: Option<i64>,
 }
 
-/// Replaces a flag.
+/// Replace a feature flag
 #[utoipa::path(put, path = "/{key}", operation_id = "replace_feature_flag", request_body = Definition,
     params(("key" = String, Path), ReplaceQuery), responses(
     (status = 200, body = FlagRecord),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, body = ErrorEnvelope, description = "It has changed since."),
-    (status = 422, body = ErrorEnvelope, description = "The definition is not acceptable; each problem names a field."),
+    (status = 409, body = ErrorEnvelope, description = "The flag no longer has the given revision."),
+    (status = 422, body = ErrorEnvelope, description = "The definition is invalid; each problem names a field."),
 ))]
 async fn replace(
     State(flags): State<Flags>,
@@ -121,12 +123,14 @@ async fn replace(
     Json(flag): Json<Definition>,
 ) -> Result<Json<FlagRecord>, Error> {
     if flag.key != key {
-        return Err(Error::invalid([FieldProblem::new("key", "must be that of the path: a flag keeps its key")]));
+        return Err(Error::invalid([FieldProblem::new("key", "must be the key in the path: it can't be changed")]));
     }
     Ok(Json(flags.replace(flag, query.revision, &caller).await?))
 }
 
-/// Removes a flag and its overrides.
+/// Delete a feature flag
+///
+/// Its overrides are deleted too; its history is kept.
 #[utoipa::path(delete, path = "/{key}", operation_id = "delete_feature_flag", params(("key" = String, Path)), responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
@@ -137,7 +141,9 @@ async fn remove(State(flags): State<Flags>, caller: Identity, Path(key): Path<St
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lists a flag's changes, the newest first. Those of a removed flag stay.
+/// List a feature flag's changes
+///
+/// Newest first. The history of a deleted flag is kept.
 #[utoipa::path(get, path = "/{key}/history", operation_id = "list_feature_flag_history",
     params(("key" = String, Path), ListQuery), responses((status = 200, body = Page<FlagChange>)))]
 async fn history(
@@ -147,12 +153,15 @@ async fn history(
 ) -> Result<Json<Page<FlagChange>>, Error> {
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     let before = query.cursor.as_deref().map(str::parse::<i64>).transpose();
-    let before = before.map_err(|_| Error::invalid([FieldProblem::new("cursor", "is none that a page gave")]))?;
+    let before = before
+        .map_err(|_| Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a previous page")]))?;
     let found = flags.history(&key, before, limit + 1).await?;
     Ok(Json(page(found, limit, |last| last.revision.to_string())))
 }
 
-/// Turns a flag off for everybody, at once.
+/// Turn a feature flag off for every caller
+///
+/// Sets the kill switch, which takes precedence over overrides, and takes effect immediately.
 #[utoipa::path(put, path = "/{key}/kill", operation_id = "kill_feature_flag", params(("key" = String, Path)), responses(
     (status = 200, body = FlagRecord),
     (status = 404, body = ErrorEnvelope),
@@ -165,7 +174,7 @@ async fn kill(
     Ok(Json(flags.kill(&key, true, &caller).await?))
 }
 
-/// Takes a flag's kill switch back.
+/// Release a feature flag's kill switch
 #[utoipa::path(delete, path = "/{key}/kill", operation_id = "revive_feature_flag", params(("key" = String, Path)),
     responses(
     (status = 200, body = FlagRecord),
@@ -179,55 +188,57 @@ async fn revive(
     Ok(Json(flags.kill(&key, false, &caller).await?))
 }
 
-/// A caller to evaluate a flag for.
+/// Evaluation context: the caller to evaluate a flag for.
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct FlagCaller {
-    /// The user's id.
+    /// Id of the user.
     #[garde(length(max = 200))]
     user: Option<String>,
-    /// The session's.
+    /// Id of the session.
     #[garde(length(max = 200))]
     session: Option<String>,
-    /// The tenant's.
+    /// Id of the tenant.
     #[garde(length(max = 200))]
     tenant: Option<String>,
     /// The client's address.
     #[garde(length(max = 200))]
     address: Option<String>,
-    /// Where the app runs, if not as here.
+    /// Environment of the app. Defaults to the environment of this app.
     #[garde(length(max = 200))]
     environment: Option<String>,
-    /// The key of the tenant's plan.
+    /// Key of the tenant's plan.
     #[garde(length(max = 200))]
     plan: Option<String>,
-    /// What the plan includes.
+    /// Features included in the plan.
     #[garde(length(max = 100))]
     plan_features: Vec<String>,
-    /// Attributes of the app's own.
+    /// Attributes of the app.
     #[garde(length(max = 100))]
     attributes: BTreeMap<String, String>,
-    /// When, if not now.
+    /// Time of the evaluation. Defaults to now.
     #[garde(skip)]
     at: Option<Timestamp>,
 }
 
-/// What a caller would get.
+/// Result of evaluating a flag for a caller.
 #[derive(Serialize, ToSchema)]
 struct FlagPreview {
     /// Whether the flag is on.
     enabled: bool,
-    /// The variant's name.
+    /// Name of the variant; `null` if the flag is off or has no variants.
     #[schema(required)]
     variant: Option<String>,
-    /// Why.
+    /// Reason why the flag is on or off.
     reason: Reason,
-    /// Which rule holds, counted from 0.
+    /// Index of the rule that matched, counted from 0; `null` if no rule decided.
     #[schema(required)]
     rule: Option<usize>,
 }
 
-/// Evaluates a flag for a caller who is described. Nothing is noted.
+/// Evaluate a feature flag for a described caller
+///
+/// The evaluation is not recorded as an exposure.
 #[utoipa::path(post, path = "/{key}/evaluate", operation_id = "evaluate_feature_flag", request_body = FlagCaller,
     params(("key" = String, Path)), responses((status = 200, body = FlagPreview)))]
 async fn evaluate(
@@ -258,40 +269,41 @@ async fn evaluate(
     })
 }
 
-/// What is decided for single tenants.
+/// Overrides of a flag.
 #[derive(Serialize, ToSchema)]
 struct FlagOverrideList {
-    /// Each, by tenant.
+    /// Overrides, sorted by tenant.
     items: Vec<OverrideRecord>,
 }
 
-/// Lists a flag's overrides.
+/// List a feature flag's overrides
 #[utoipa::path(get, path = "/{key}/overrides", operation_id = "list_feature_flag_overrides",
     params(("key" = String, Path)), responses((status = 200, body = FlagOverrideList)))]
 async fn overrides(State(flags): State<Flags>, Path(key): Path<String>) -> Result<Json<FlagOverrideList>, Error> {
     Ok(Json(FlagOverrideList { items: flags.overrides(&key).await? }))
 }
 
-/// Which flag and tenant.
+/// Path parameters: the flag's key and the tenant's id.
 #[derive(Debug, Deserialize)]
 struct Place {
     key: String,
     tenant: TenantId,
 }
 
-/// What is decided for a tenant.
+/// Override of a flag for a tenant.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewFlagOverride {
-    /// Whether the flag is on.
+    /// Whether the flag is on for the tenant.
     #[garde(skip)]
     enabled: bool,
-    /// Which of the flag's variants its callers get.
+    /// Name of the flag's variant that the tenant's callers get. If absent, each caller gets a variant by its
+    /// weight.
     #[garde(length(max = 100))]
     variant: Option<String>,
 }
 
-/// Decides a flag for one tenant.
+/// Set a feature flag's override for a tenant
 #[utoipa::path(put, path = "/{key}/overrides/{tenant}", operation_id = "set_feature_flag_override",
     request_body = NewFlagOverride, params(("key" = String, Path), ("tenant" = String, Path, format = Uuid)), responses(
     (status = 204),
@@ -309,7 +321,7 @@ async fn set_override(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Decides a flag for a tenant no longer.
+/// Delete a feature flag's override for a tenant
 #[utoipa::path(delete, path = "/{key}/overrides/{tenant}", operation_id = "delete_feature_flag_override",
     params(("key" = String, Path), ("tenant" = String, Path, format = Uuid)), responses(
     (status = 204),
@@ -324,27 +336,29 @@ async fn remove_override(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Flags of Unleash: what its server answers at `/api/client/features`.
+/// State of Unleash: the response of its server at `/api/client/features`.
 #[derive(Debug, Deserialize, Validate)]
 #[serde(transparent)]
 #[garde(allow_unvalidated)]
 struct UnleashState(Value);
 
-/// What was taken over.
+/// Result of an import.
 #[derive(Serialize, ToSchema)]
 struct FlagsImported {
-    /// The keys of the flags.
+    /// Keys of the imported flags.
     flags: Vec<String>,
-    /// The names of the segments.
+    /// Names of the imported segments.
     segments: Vec<String>,
-    /// What could not be taken over, and where: rules that hold for nobody.
+    /// Parts that are not supported, with their place: rules that match no caller.
     notes: Vec<String>,
 }
 
-/// Takes over flags of Unleash, in place of those of the same keys, all or none.
+/// Import feature flags from Unleash
+///
+/// Imported flags replace those with the same keys. Either all flags are imported or none.
 #[utoipa::path(post, path = "/import", operation_id = "import_feature_flags", request_body = Value, responses(
     (status = 200, body = FlagsImported),
-    (status = 422, body = ErrorEnvelope, description = "Something is not as Unleash writes it, or not acceptable."),
+    (status = 422, body = ErrorEnvelope, description = "Not in Unleash's format, or a definition is invalid."),
 ))]
 async fn import(
     State(flags): State<Flags>,
@@ -365,30 +379,30 @@ async fn import(
 /// All segments.
 #[derive(Serialize, ToSchema)]
 struct FlagSegmentList {
-    /// Each, by name.
+    /// Segments, sorted by name.
     items: Vec<Segment>,
 }
 
-/// Lists segments.
+/// List segments
 #[utoipa::path(get, path = "/", operation_id = "list_feature_segments", responses((status = 200, body = FlagSegmentList)))]
 async fn list_segments(State(flags): State<Flags>) -> Result<Json<FlagSegmentList>, Error> {
     Ok(Json(FlagSegmentList { items: flags.segments().await? }))
 }
 
-/// What a segment is.
+/// Definition of a segment.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewFlagSegment {
-    /// Each must hold.
+    /// Constraints, all of which must hold.
     #[garde(skip)]
     constraints: Vec<Constraint>,
 }
 
-/// Makes or replaces a segment.
+/// Create or replace a segment
 #[utoipa::path(put, path = "/{name}", operation_id = "save_feature_segment", request_body = NewFlagSegment,
     params(("name" = String, Path)), responses(
     (status = 200, body = Segment),
-    (status = 422, body = ErrorEnvelope, description = "A constraint is not acceptable; each problem names a field."),
+    (status = 422, body = ErrorEnvelope, description = "A constraint is invalid; each problem names a field."),
 ))]
 async fn save_segment(
     State(flags): State<Flags>,
@@ -401,12 +415,12 @@ async fn save_segment(
     Ok(Json(segment))
 }
 
-/// Removes a segment.
+/// Delete a segment
 #[utoipa::path(delete, path = "/{name}", operation_id = "delete_feature_segment", params(("name" = String, Path)),
     responses(
     (status = 204),
     (status = 404, body = ErrorEnvelope),
-    (status = 409, body = ErrorEnvelope, description = "Rules name it."),
+    (status = 409, body = ErrorEnvelope, description = "Rules of flags use the segment."),
 ))]
 async fn remove_segment(
     State(flags): State<Flags>,

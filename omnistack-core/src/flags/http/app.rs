@@ -1,4 +1,4 @@
-//! `/api/v1/app/feature-flags`: what is on for the caller.
+//! `/api/v1/app/feature-flags`: flags evaluated for the caller.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,34 +14,34 @@ pub(super) fn api() -> Api<Flags> {
     Api::new().routes(routes!(list)).routes(routes!(get))
 }
 
-/// A flag, as it is for the caller.
+/// A flag evaluated for the caller.
 #[derive(Serialize, ToSchema)]
 struct CallerFlag {
-    /// Its name in code.
+    /// Key of the flag.
     key: String,
-    /// Whether it is on.
+    /// Whether the flag is on.
     enabled: bool,
-    /// What the caller gets.
+    /// Variant that the caller gets; `null` if the flag is off or has no variants.
     #[schema(required)]
     variant: Option<CallerVariant>,
-    /// Why.
+    /// Reason why the flag is on or off.
     reason: Reason,
 }
 
-/// What the caller gets.
+/// Variant that the caller gets.
 #[derive(Serialize, ToSchema)]
 struct CallerVariant {
-    /// Its name.
+    /// Name of the variant.
     name: String,
-    /// What to do with it.
+    /// Value that comes with the variant; `null` if it has none.
     #[schema(required)]
     payload: Option<Payload>,
 }
 
-/// Every flag.
+/// Flags evaluated for the caller.
 #[derive(Serialize, ToSchema)]
 struct CallerFlagList {
-    /// In the order of their keys.
+    /// All flags that are not `server_only`, sorted by key.
     items: Vec<CallerFlag>,
 }
 
@@ -55,14 +55,18 @@ impl CallerFlag {
     }
 }
 
-/// Evaluates every flag for the caller.
+/// List feature flags
+///
+/// Evaluates every flag for the caller. Flags that are `server_only` are left out.
 #[utoipa::path(get, path = "/", operation_id = "list_feature_flags", responses((status = 200, body = CallerFlagList)))]
 async fn list(flags: CallerFlags) -> Json<CallerFlagList> {
     let items = flags.all().into_iter().map(|(key, evaluation)| CallerFlag::new(key, &evaluation)).collect();
     Json(CallerFlagList { items })
 }
 
-/// Evaluates a flag for the caller.
+/// Get a feature flag
+///
+/// Evaluates the flag for the caller.
 #[utoipa::path(get, path = "/{key}", operation_id = "get_feature_flag", params(("key" = String, Path)), responses(
     (status = 200, body = CallerFlag),
     (status = 404, body = ErrorEnvelope),

@@ -1,4 +1,4 @@
-//! The JSON of Unleash's servers.
+//! JSON format of Unleash's servers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,12 +44,12 @@ pub(super) enum Event {
 }
 
 impl State {
-    /// After all events.
+    /// Returns the features and segments after all events are applied.
     pub(super) fn now(self) -> (Vec<Feature>, BTreeMap<i64, UnleashSegment>) {
         let mut features = self.features;
         let keyed = |segments: Vec<UnleashSegment>| segments.into_iter().map(|segment| (segment.id, segment));
         let mut segments: BTreeMap<_, _> = keyed(self.segments.unwrap_or_default()).collect();
-        // Where the features of a name begin that are not replaced or removed.
+        // Index from which on the features with a name are current; earlier ones were replaced or removed.
         let mut begins: HashMap<String, usize> = HashMap::new();
         for event in self.events {
             match event {
@@ -72,12 +72,12 @@ impl State {
     }
 }
 
-/// Refuses a list before its patterns are compiled.
+/// Checks the length of a list before its patterns are compiled. Fails if it has more than 100 entries.
 pub(super) fn within_limit<T>(field: impl FnOnce() -> String, list: &[T]) -> Result<(), FieldProblem> {
     if list.len() <= MAX_PARTS {
         return Ok(());
     }
-    Err(FieldProblem::new(field(), format!("must be at most {MAX_PARTS}")))
+    Err(FieldProblem::new(field(), format!("must have at most {MAX_PARTS} entries")))
 }
 
 #[derive(Deserialize)]

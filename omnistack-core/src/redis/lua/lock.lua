@@ -2,7 +2,7 @@
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
     return false
 end
--- Microseconds since 1970, so that tokens grow even when Redis comes back empty.
+-- At least the microseconds since 1970, so that tokens also grow if Redis has lost its data.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local fence = string.format('%.0f', math.max(now, tonumber(redis.call('GET', KEYS[2]) or 0) + 1))

@@ -1,7 +1,8 @@
--- A stored value begins with a byte: 0 and then the value, or 1, the length of the stamps, the stamps, the value. Stamps are
--- tags with the version they had. A number that is counted is kept plain, as Redis wants it.
+-- A stored value begins with a byte: 0, followed by the value; or 1, followed by the length of the stamps, the
+-- stamps and the value. Stamps are tags with the version they had. A counter is stored as plain text, as Redis
+-- requires.
 
--- Whether every tag still has its version.
+-- Returns whether all tags still have their versions.
 local function current(stamps)
     for i = 1, #stamps, 2 do
         if redis.call('GET', stamps[i]) ~= stamps[i + 1] then
@@ -11,7 +12,7 @@ local function current(stamps)
     return true
 end
 
--- What the key holds, unless a tag of it was invalidated.
+-- Returns what the key contains, or false if it does not exist or one of its tags was invalidated.
 local function read(key)
     local value = redis.call('GET', key)
     if not value or string.byte(value) ~= 1 then
@@ -30,14 +31,15 @@ local function write(key, stamps, value, ttl)
     end
 end
 
--- Keeps a tag for as long as something stored under it.
+-- Keeps a tag for at least as long as a value stored with it.
 local function keep(tag, ttl)
     if redis.call('PTTL', tag) < tonumber(ttl) then
         redis.call('PEXPIRE', tag, ttl)
     end
 end
 
--- The versions of the tags from KEYS[first] on. A tag nothing is stored under gets a version it never had before.
+-- Returns the versions of the tags from KEYS[first] on. A tag without values gets a version that it never had
+-- before.
 local function stamp(first, counter, ttl)
     local stamps = {}
     for i = first, #KEYS do
@@ -55,7 +57,7 @@ local function stamp(first, counter, ttl)
     return stamps
 end
 
--- A lock's or a lease's value begins with its owner.
+-- Returns the value of a lock or lease, which begins with its owner, if this owner holds it.
 local function owned(claim, owner)
     local value = redis.call('GET', claim)
     return value and string.sub(value, 1, #owner) == owner and value

@@ -1,9 +1,12 @@
--- Counts a request if it may come: `Terms::settle` of http/rate/rule.rs again, which says more. Microseconds since 1970, by this
--- server's clock, so that replicas whose clocks differ agree. All numbers are whole and below 2^53.
+-- Counts a request if it is allowed, like `Terms::settle` in http/rate/rule.rs, which describes the algorithm.
+-- Times are microseconds since 1970 by this server's clock, so that replicas with different clocks agree. All
+-- numbers are whole and below 2^53.
 --
 -- KEYS: key
--- ARGV of a token bucket: 'b', charge, capacity; of a sliding window: 'w', cost, quota, unit, span; and then the time, in tests.
--- Answers the time, whether it may come, and the key's state: when all is earned back; or the period, used, used before.
+-- ARGV of a token bucket: 'b', charge, capacity; of a sliding window: 'w', cost, quota, unit, span; then the
+-- time, in tests only.
+-- Returns the time, whether the request is allowed, and the key's state: the time at which the bucket is full;
+-- or the period, the number used, and the number used in the period before.
 local bucket = ARGV[1] == 'b'
 local cost = tonumber(ARGV[2])
 local given = ARGV[bucket and 4 or 6]
@@ -14,7 +17,7 @@ if not now then
 end
 
 local function keep(state, micros)
-    -- A clock that is moved by hand says nothing of when the key is of no use.
+    -- A mock clock does not tell when the key is no longer needed.
     local ttl = given and 3600000 or math.ceil(micros / 1000) + 1
     redis.call('SET', KEYS[1], state, 'PX', string.format('%.0f', ttl))
 end

@@ -1,4 +1,4 @@
-//! The breaker as a layer.
+//! Circuit breaker layer.
 
 use std::{
     pin::Pin,
@@ -19,7 +19,7 @@ impl<S, C: Clone> Layer<S> for Breaker<C> {
     }
 }
 
-/// The service of [`Breaker`]. It counts an error of `poll_ready` too.
+/// Service created by [`Breaker`]. It also counts errors of `poll_ready`.
 #[derive(Clone, Debug)]
 pub struct BreakerService<S, C> {
     inner: S,
@@ -38,8 +38,8 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let ready = ready!(self.inner.poll_ready(cx));
-        // A service that can't be made ready, for want of a connection for instance, has failed as much as one that was
-        // called.
+        // A service that fails to become ready, for example for lack of a connection, has failed like one that
+        // was called.
         if let Err(error) = &ready
             && let Ok(permit) = self.breaker.admit()
         {
@@ -62,7 +62,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`BreakerService`].
+    /// Future returned by [`BreakerService`].
     #[derive(Debug)]
     pub struct BreakerFuture<F, C> {
         #[pin]

@@ -1,18 +1,18 @@
-//! The breaker's rules, without time or lock.
+//! State machine of the circuit breaker, without a clock and without locks.
 
 use std::time::Duration;
 
 use super::{BreakerSettings, Count, State};
 
-/// Slices of the rolling window.
+/// Number of slices of the rolling window.
 const SLICES: usize = 10;
 
-/// What a breaker knows. Time is handed in, as read from a clock that does not go back.
+/// State machine of a breaker. The time is passed in, and must be monotonic.
 #[derive(Debug)]
 pub(super) struct Machine {
     settings: BreakerSettings,
     phase: Phase,
-    /// Tells the calls of one phase from those of an earlier one, whose results come too late to count.
+    /// Number of the current phase. Results of calls that were admitted in an earlier phase are not counted.
     generation: u64,
 }
 
@@ -25,21 +25,21 @@ enum Phase {
     HalfOpen {
         running: u32,
         passed: u32,
-        /// When the newest probe counts as lost.
+        /// Time at which the newest probe is given up.
         lost: Duration,
     },
 }
 
-/// A call that was let through.
+/// An admitted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
-/// A change of state, to be logged.
+/// Change of state, to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) from: State,
     pub(super) to: State,
-    /// Calls in the window that made it open.
+    /// Number of calls in the window that caused the breaker to open.
     pub(super) calls: u32,
     pub(super) failures: u32,
 }
@@ -58,7 +58,7 @@ impl Machine {
         }
     }
 
-    /// Lets a call through, or says how long to wait if that is known.
+    /// Admits a call. Otherwise returns the time until the next call may be admitted, if it is known.
     pub(super) fn admit(&mut self, now: Duration) -> (Result<Ticket, Option<Duration>>, Option<Change>) {
         let mut change = None;
         match self.phase {
@@ -71,10 +71,10 @@ impl Machine {
         if let Phase::HalfOpen { running, lost, .. } = &mut self.phase {
             if *running >= self.settings.probes {
                 if now < *lost {
-                    // How long the probe takes nobody knows.
+                    // It is not known how long the probe will take.
                     return (Err(None), change);
                 }
-                // Probes that hang must not hold the way for ever: they no longer count.
+                // Probes that hang must not block the breaker forever: their results no longer count.
                 self.generation += 1;
                 *running = 0;
             }
@@ -84,7 +84,7 @@ impl Machine {
         (Ok(Ticket(self.generation)), change)
     }
 
-    /// A call that was let through is over.
+    /// Counts the result of an admitted call.
     pub(super) fn settle(&mut self, ticket: Ticket, count: Count, now: Duration) -> Option<Change> {
         if ticket != Ticket(self.generation) {
             return None;
@@ -100,7 +100,7 @@ impl Machine {
                     && f64::from(failures) >= self.settings.failure_ratio * f64::from(calls);
                 opens.then(|| self.open(now, (calls, failures)))
             }
-            // No call runs in this generation.
+            // No call of this phase runs.
             Phase::Open { .. } => None,
             Phase::HalfOpen { running, passed, .. } => {
                 *running = running.saturating_sub(1);
@@ -129,17 +129,17 @@ impl Machine {
     }
 }
 
-/// Counts of the recent past, forgotten a slice at a time.
+/// Counts of the rolling window; the oldest slice is dropped at a time.
 #[derive(Debug)]
 struct Window {
-    /// Nanoseconds a slice is long.
+    /// Length of a slice in nanoseconds.
     width: u64,
     slices: [Slice; SLICES],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slice {
-    /// Which slice since the clock began.
+    /// Number of the slice since the clock started.
     number: u64,
     calls: u32,
     failures: u32,

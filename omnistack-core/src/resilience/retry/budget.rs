@@ -1,4 +1,4 @@
-//! How much of the load may be retries.
+//! Retry budget: the share of calls that may be retries.
 
 use std::{
     fmt,
@@ -8,14 +8,14 @@ use std::{
     },
 };
 
-/// A call puts in this much at a share of 1, and a retry takes this much out.
-const RETRY: u64 = 1_000;
+/// Tokens that a retry takes. A call adds this number multiplied by the share.
+const TOKENS_PER_RETRY: u64 = 1_000;
 
-/// A token bucket that keeps retries a small share of calls, so that an outage is not made worse by those who wait for its
-/// end.
+/// Retry budget: a token bucket that limits retries to a small share of the calls, so that retries do not make
+/// an outage worse.
 ///
-/// Each call puts in a share of a retry, each retry takes one out, and when the bucket is empty calls get one attempt. Clones
-/// share the bucket: give one to every [`Retry`](super::Retry) of the same peer.
+/// Each call adds a part of a retry, and each retry takes one. While the bucket is empty, calls get one attempt
+/// only. Clones share the bucket: use one for every [`Retry`](super::Retry) of the same service.
 #[derive(Clone)]
 pub struct Budget(Arc<Bucket>);
 
@@ -26,23 +26,23 @@ struct Bucket {
 }
 
 impl Budget {
-    /// Full: so many retries at once, and from then on this share of calls. 0.1 is one retry for every ten calls. The share
-    /// is between 0 and 1, in thousandths.
+    /// Creates a full budget with a capacity of `retries`, to which each call adds `share` of a retry: 0.1 is
+    /// one retry for every ten calls. The share is between 0 and 1, in thousandths.
     pub fn new(retries: u32, share: f64) -> Self {
-        let capacity = u64::from(retries) * RETRY;
+        let capacity = u64::from(retries) * TOKENS_PER_RETRY;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000; NaN is 0")]
-        let share = (share.clamp(0.0, 1.0) * RETRY as f64).round() as u64;
+        let share = (share.clamp(0.0, 1.0) * TOKENS_PER_RETRY as f64).round() as u64;
         Self(Arc::new(Bucket { left: AtomicU64::new(capacity), capacity, share }))
     }
 
-    /// How many retries are in it now.
+    /// Returns the number of retries that are left.
     pub fn left(&self) -> u64 {
-        self.0.left.load(Ordering::Relaxed) / RETRY
+        self.0.left.load(Ordering::Relaxed) / TOKENS_PER_RETRY
     }
 
     pub(super) fn put(&self) {
         let Bucket { left, capacity, share } = &*self.0;
-        // A full bucket is left alone, so that calls on several cores do not write to it in turn.
+        // A full bucket is not written, so that calls on several cores do not contend for it.
         let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
             (left < *capacity).then(|| (left + share).min(*capacity))
         });
@@ -50,11 +50,11 @@ impl Budget {
 
     pub(super) fn take(&self) -> bool {
         let left = &self.0.left;
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(RETRY)).is_ok()
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(TOKENS_PER_RETRY)).is_ok()
     }
 }
 
-/// 50 at once, then one for every five calls.
+/// 50 retries at once, then one for every five calls.
 impl Default for Budget {
     fn default() -> Self {
         Self::new(50, 0.2)

@@ -1,4 +1,4 @@
-//! Chance in delays.
+//! Random parts of delays.
 
 use std::{
     fmt,
@@ -7,28 +7,30 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
-/// Which share of a delay is waited, between 0 and 1. Callers that fail together then don't come back together.
+/// Jitter: the random part of a delay that is waited, between 0 and 1. Clients that fail at the same time then
+/// do not retry at the same time.
 #[derive(Clone)]
 pub struct Jitter(Arc<dyn Fn() -> f64 + Send + Sync>);
 
 impl Jitter {
-    /// Any share alike ("full jitter"). What a [`Retry`](super::Retry) does unless told otherwise.
+    /// Creates a jitter with a uniform distribution ("full jitter"). This is the default of
+    /// [`Retry`](super::Retry).
     pub fn full() -> Self {
         Self::by(rand::random)
     }
 
-    /// The same shares in the same order, for tests. Clones draw from one sequence.
+    /// Creates a jitter with a reproducible sequence, for tests. Clones share the sequence.
     pub fn seeded(seed: u64) -> Self {
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
         Self::by(move || random.lock().unwrap_or_else(PoisonError::into_inner).random())
     }
 
-    /// The whole delay, without chance.
+    /// Creates a jitter that waits the whole delay.
     pub fn none() -> Self {
         Self::by(|| 1.0)
     }
 
-    /// As this says. What is not between 0 and 1 is brought there.
+    /// Creates a jitter from a function. Values outside of 0 to 1 are clamped.
     pub fn by(share: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(share))
     }

@@ -1,4 +1,4 @@
-//! Retries as a layer.
+//! Retry layer.
 
 use std::task::{Context, Poll};
 
@@ -8,7 +8,7 @@ use tower::{Layer, Service, ServiceExt as _};
 use super::Retry;
 use crate::resilience::{Classifier, Error, Repeat, Repeatable, repeat::Repetition};
 
-/// Requests are cloned, and those of unknown outcome are not sent again.
+/// Requests are cloned. Calls of unknown outcome are not retried.
 impl<S, C: Clone> Layer<S> for Retry<C> {
     type Service = RetryService<S, C>;
 
@@ -25,8 +25,8 @@ impl<S, C: Clone, R: Clone> Layer<S> for Repeatable<Retry<C>, R> {
     }
 }
 
-/// The service of [`Retry`]. Each attempt waits until the inner service is ready. When it can't be made ready for the first, that
-/// is an error of `poll_ready`, and not tried again.
+/// Service created by [`Retry`]. Each attempt waits until the inner service is ready. If the inner service
+/// fails to become ready for the first attempt, `poll_ready` returns the error, and it is not retried.
 #[derive(Clone, Debug)]
 pub struct RetryService<S, C, R = Repeat> {
     inner: S,
@@ -55,7 +55,7 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         let repeat = self.repeat.repeat(&request);
         let retry = self.retry.clone();
-        // The one that was polled ready is the one to call first.
+        // The first attempt must use the service that was polled ready.
         let spare = self.inner.clone();
         let mut ready = Some(std::mem::replace(&mut self.inner, spare.clone()));
         Box::pin(async move {

@@ -90,7 +90,7 @@ on_each_database! {
         cut.drain(4..6);
         assert_eq!(broken(verify_export(&cut), tenant), (4, Break::Truncated));
         let error = verify_export(&lines[..6]).unwrap_err();
-        assert_eq!(error.to_string(), "line 7 of the export is missing: it says where the chain ends");
+        assert_eq!(error.to_string(), "line 7 of the export is missing: it contains the head");
     }
 
     async fn long_empty_and_retained_chains_are_exported(database: TestDatabase) {

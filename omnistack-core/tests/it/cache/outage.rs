@@ -63,15 +63,15 @@ async fn redis_killed_frozen_and_back() {
         }
         let many = clock.elapsed().saturating_sub(before);
         assert!(many < COMMAND, "{outage}: 200 uses of everything took {many:?}");
-        assert_eq!(lines.take(), ["Redis is away; going on without it"], "{outage}");
+        assert_eq!(lines.take(), ["Redis is unavailable; continuing without it"], "{outage}");
 
         if outage == "killed" {
             server.resume().await;
         } else {
             server.thaw();
         }
-        lines.until("Redis is back").await;
-        assert_eq!(lines.take(), ["Redis is back"], "{outage}");
+        lines.until("Redis is available again").await;
+        assert_eq!(lines.take(), ["Redis is available again"], "{outage}");
         let value = cache.get_or_insert_with("again", MINUTE, async || Ok::<_, Infallible>(2)).await.unwrap();
         assert_eq!((value, cache.get::<i32>("again").await), (2, Some(2)), "{outage}");
         assert!(cache.lock(outage, MINUTE).await.unwrap().is_some());
@@ -89,7 +89,7 @@ async fn redis_away_from_the_start() {
     use_all(&cache).await;
     assert!(redis.ping().await.is_err());
     server.resume().await;
-    lines.until("Redis is back").await;
+    lines.until("Redis is available again").await;
     cache.set("key", &1, MINUTE).await;
     assert_eq!(cache.get::<i32>("key").await, Some(1));
     redis.ping().await.unwrap();

@@ -56,7 +56,7 @@ async fn development_has_a_key_that_production_refuses() {
         (Some(of(&(0..32).map(|n: u8| 250_u8.wrapping_sub(n * 3)).collect::<Vec<u8>>())), "its bytes count"),
         (Some(of(b"correct horse battery staple now")), "the key `k1` is not random: it is a text"),
         (Some(of(b"8f14e45fceea167a5a36dedd4bea2543")), "the key `k1` is not random: it is a text"),
-        (Some(format!("{own},old:AAAA")), "`SECRET_KEYS`: key 2 has 3 bytes; 32 are needed"),
+        (Some(format!("{own},old:AAAA")), "`SECRET_KEYS`: key 2 has 3 bytes: it must have 32"),
     ] {
         let BuildError(problems) = build("production", keys.as_deref()).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");

@@ -62,9 +62,9 @@ async fn it_opens_refuses_probes_and_closes_and_says_so_once() {
         lines.take(),
         [
             r#"WARN the circuit breaker opened breaker="peer" from="closed" calls=4 failures=2"#,
-            r#"INFO the circuit breaker lets a probe through breaker="peer" from="open""#,
+            r#"INFO the circuit breaker admits a probe breaker="peer" from="open""#,
             r#"WARN the circuit breaker opened breaker="peer" from="half_open" calls=1 failures=1"#,
-            r#"INFO the circuit breaker lets a probe through breaker="peer" from="open""#,
+            r#"INFO the circuit breaker admits a probe breaker="peer" from="open""#,
             r#"INFO the circuit breaker closed breaker="peer" from="half_open""#,
         ]
     );

@@ -199,13 +199,13 @@ async fn each_attempt_is_logged() {
     assert_eq!(
         lines.take(),
         [
-            r#"DEBUG an attempt ended, another follows attempt=1 outcome="failed" wait_ms=1000"#,
-            r#"DEBUG an attempt ended, the last attempt=2 outcome="success" reason="it succeeded""#,
+            r#"DEBUG the attempt ended and is retried attempt=1 outcome="failed" wait_ms=1000"#,
+            r#"DEBUG the attempt ended and is not retried attempt=2 outcome="success" reason="it succeeded""#,
         ]
     );
     let reasons: [(&str, Retry, Class); 5] = [
         ("trying again would not help", retry(), DECLINED),
-        ("it may have happened", retry(), LOST),
+        ("the outcome is unknown", retry(), LOST),
         ("no attempts are left", Retry::new(1, seconds(1)), BUSY),
         ("the deadline is too near", retry(), BUSY.retry_after(seconds(60))),
         ("the retry budget is spent", retry().budget(Budget::new(0, 0.0)), BUSY),

@@ -7,10 +7,11 @@ fn settings() -> BreakerSettings {
     BreakerSettings { minimum_calls: 4, open_for: OPEN_FOR, ..BreakerSettings::default() }
 }
 
-/// What happens to a machine, one letter a step, at a time that stands still but for `>`.
+/// Runs a script of steps on a machine and returns its state. Time advances only at `>`.
 ///
-/// `+` a call succeeds, `-` fails, `.` says nothing, `x` is refused; `(` a call begins, and `+)`, `-)`, `.)` end the one that
-/// began first; `>` a second passes; `>>` 30 of them.
+/// `+` is a call that succeeds, `-` one that fails, `.` one that is ignored, `x` one that is rejected; `(`
+/// begins a call, and `+)`, `-)`, `.)` end the oldest running one; `>` advances the clock by one second, `>>`
+/// by 30.
 fn state_after(settings: BreakerSettings, script: &str) -> State {
     let mut machine = Machine::new(settings);
     let (mut now, mut running) = (Duration::ZERO, Vec::new());
@@ -82,7 +83,7 @@ fn it_follows_the_rules() {
     }
 }
 
-/// Thousands of random histories, beside a model that keeps every call.
+/// Thousands of random histories, compared with a model that keeps every call.
 #[test]
 fn no_history_breaks_its_promises() {
     for seed in 0..2_000 {
@@ -136,7 +137,8 @@ fn no_history_breaks_its_promises() {
                 _ => now += Duration::from_millis(random.random_range(0..4_000)),
             }
         }
-        // Whatever happened, and whoever never finished: it recovers when the other side does.
+        // Whatever happened before, and even if calls never finished, the breaker recovers when the service
+        // does.
         for _ in 0..settings.close_after {
             now += settings.open_for;
             let (admitted, change) = machine.admit(now);
