@@ -183,7 +183,9 @@ impl From<Error> for http::Error {
         };
         let answer = match kind {
             ErrorKind::NotFound => Answer::not_found("the file"),
-            ErrorKind::Exists => Answer::conflict("ALREADY_EXISTS", "an object with this name already exists: choose another name"),
+            ErrorKind::Exists => {
+                Answer::conflict("ALREADY_EXISTS", "an object with this name already exists: choose another name")
+            }
             ErrorKind::Key => Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", source.to_string()),
             ErrorKind::Range => Answer::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
@@ -194,15 +196,21 @@ impl From<Error> for http::Error {
             ErrorKind::Mismatch => {
                 Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "CONTENT_MISMATCH", source.to_string())
             }
-            ErrorKind::Interrupted => Answer::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again"),
+            ErrorKind::Interrupted => {
+                Answer::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again")
+            }
             ErrorKind::Archived => {
                 Answer::conflict("FILE_ARCHIVED", "the file is archived: ask an operator to restore it")
             }
-            ErrorKind::Unsupported => Answer::conflict("UNSUPPORTED", "the storage of this app does not support this operation"),
+            ErrorKind::Unsupported => {
+                Answer::conflict("UNSUPPORTED", "the storage of this app does not support this operation")
+            }
             ErrorKind::Unavailable => {
                 Answer::unavailable("STORAGE_UNAVAILABLE", "the storage is not available: try again later")
             }
-            ErrorKind::Full => Answer::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full: try again later"),
+            ErrorKind::Full => {
+                Answer::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full: try again later")
+            }
             ErrorKind::Database => match source.downcast::<db::Error>() {
                 Ok(error) => return (*error).into(),
                 Err(source) => return Answer::internal(source),

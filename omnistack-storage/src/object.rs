@@ -120,10 +120,16 @@ impl Upload {
                 Some(bytes) => {
                     self.read += bytes.len() as u64;
                     if self.read > self.limit {
-                        return Err(Error::new(ErrorKind::TooLarge, format!("the upload exceeds the limit of {} bytes", self.limit)));
+                        return Err(Error::new(
+                            ErrorKind::TooLarge,
+                            format!("the upload exceeds the limit of {} bytes", self.limit),
+                        ));
                     }
                     if self.size.is_some_and(|size| self.read > size) {
-                        return Err(mismatch(format!("more than the declared {} bytes were sent", self.size.unwrap_or(0))));
+                        return Err(mismatch(format!(
+                            "more than the declared {} bytes were sent",
+                            self.size.unwrap_or(0)
+                        )));
                     }
                     self.hash.update(&bytes);
                     return Ok(Some(bytes));
@@ -141,7 +147,8 @@ impl Upload {
             return Err(mismatch(format!("{} of the declared {size} bytes were sent", self.read)));
         }
         let hash: [u8; 32] = self.hash.clone().finalize().into();
-        let hash = Sha256::from_bytes(&hash).ok_or_else(|| Error::new(ErrorKind::Other, "the SHA-256 has an unexpected length"))?;
+        let hash = Sha256::from_bytes(&hash)
+            .ok_or_else(|| Error::new(ErrorKind::Other, "the SHA-256 has an unexpected length"))?;
         if self.expected.is_some_and(|expected| expected != hash) {
             return Err(mismatch("the SHA-256 of the bytes differs from the declared one".into()));
         }
