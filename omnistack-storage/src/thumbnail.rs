@@ -29,7 +29,9 @@ const DECODER_OVERHEAD_BYTES: u64 = 32 * 1024 * 1024;
 /// ```
 /// use omnistack_storage::{Files, Thumbnail};
 ///
-/// let files = Files::from_env().thumbnail(Thumbnail::new("small", 160, 160)).thumbnail(Thumbnail::new("wide", 1024, 512));
+/// let files = Files::from_env()
+///     .thumbnail(Thumbnail::new("small", 160, 160))
+///     .thumbnail(Thumbnail::new("wide", 1024, 512));
 /// # let _ = files;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use sha2::Digest as _;
 
 use super::{FileService, missing};
 use crate::{
-    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, SignRequest, SignedRequest, sniff::FIRST,
-    store,
+    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, SignRequest, SignedRequest,
+    sniff::SNIFFED_BYTES, store,
 };
 
 /// How long the signed URL of a direct upload is valid.
@@ -104,8 +104,8 @@ impl FileService {
         let first = match info.size {
             0 => Bytes::new(),
             _ => {
-                let part = ByteRange::Bounded(0, FIRST as u64);
-                self.0.storage.get_range(&key, part).await?.bytes(FIRST as u64).await?
+                let part = ByteRange::Bounded(0, SNIFFED_BYTES as u64);
+                self.0.storage.get_range(&key, part).await?.bytes(SNIFFED_BYTES as u64).await?
             }
         };
         file.content_type = self.admit(&first, Some(&file.content_type))?;

@@ -15,7 +15,7 @@ use crate::{
     ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, Upload, Uploaded,
     config::FileSettings,
     scan::Verdict,
-    sniff::{self, FIRST},
+    sniff::{self, SNIFFED_BYTES},
     store,
 };
 
@@ -169,9 +169,9 @@ impl FileService {
         let mut body = body.fuse();
         // Reads the first bytes to detect the media type before anything is stored.
         let (mut first, mut seen) = (Vec::new(), Vec::<u8>::new());
-        while seen.len() < FIRST {
+        while seen.len() < SNIFFED_BYTES {
             let Some(bytes) = body.next().await.transpose()? else { break };
-            seen.extend_from_slice(&bytes[..bytes.len().min(FIRST - seen.len())]);
+            seen.extend_from_slice(&bytes[..bytes.len().min(SNIFFED_BYTES - seen.len())]);
             first.push(Ok::<Bytes, Error>(bytes));
         }
         file.content_type = self.admit(&seen, new.content_type.as_deref())?;
