@@ -50,7 +50,8 @@ omnistack_core::section! {
         /// machine is used if this and `STORAGE_KEY` are absent.
         pub key_id: Option<String> = "STORAGE_KEY_ID";
         /// The secret access key, with `s3` and `r2`; the account key, with `azure`; the API secret, with
-        /// `cloudinary`; the JSON key of a service account, with `gcs`.
+        /// `cloudinary`; the JSON key of a service account, with `gcs`. If absent, `gcs` uses the service account
+        /// of the machine and `azure` its managed identity.
         pub key: Option<SecretString> = "STORAGE_KEY";
     }
 }
@@ -58,7 +59,8 @@ omnistack_core::section! {
 omnistack_core::section! {
     /// Archived files.
     ///
-    /// Which files are archived and where, read by [`Files`](crate::Files).
+    /// The rule that selects files to archive, and the archive they are moved to. Read by
+    /// [`Files`](crate::Files).
     pub struct ArchivalSettings {
         /// The age at which files are archived, e.g. `180d`. Archival runs every night. If absent, files are not
         /// archived by age.

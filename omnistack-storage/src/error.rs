@@ -79,7 +79,7 @@ impl Error {
     }
 
     pub(crate) fn not_found(key: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::NotFound, format!("no object `{key}`"))
+        Self::new(ErrorKind::NotFound, format!("the object `{key}`"))
     }
 
     /// Returns the kind of the error.

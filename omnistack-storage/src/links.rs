@@ -42,7 +42,7 @@ pub struct Links {
     base: String,
 }
 
-/// What a signed URL allows.
+/// The operation that a signed URL allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Allowed {
     #[serde(rename = "m")]

@@ -56,8 +56,8 @@ pub struct File {
     /// Until when a file restored from an external archive can be read.
     #[schema(required)]
     pub restored_until: Option<Timestamp>,
-    /// For how many days the file is being restored from the external archive; 0 while its copy in the main
-    /// storage is being deleted.
+    /// The number of days for which the file is being restored from the external archive; 0 while its copy in the
+    /// main storage is being deleted.
     #[serde(skip)]
     pub(crate) restoring: Option<i32>,
     /// When the file was deleted, if it was. It can be restored until it is purged.
@@ -137,7 +137,7 @@ impl FileState {
     }
 }
 
-/// What a caller declares of a new file.
+/// The declared properties of a new file.
 ///
 /// ```
 /// use omnistack_storage::NewFile;

@@ -20,7 +20,7 @@ pub(crate) fn api() -> Api<Archival> {
     Api::new().routes(routes!(archive)).routes(routes!(restore)).routes(routes!(status))
 }
 
-/// What is archived.
+/// The files to archive.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToArchive {
@@ -59,7 +59,7 @@ async fn archive(
     }))
 }
 
-/// What is restored.
+/// The file to restore, and for how long.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToRestore {

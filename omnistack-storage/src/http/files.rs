@@ -174,7 +174,7 @@ async fn download(
     Ok(content(object, &file.content_type, &validators, &named, range.is_some(), ShownBy::App))
 }
 
-/// Which files a list contains.
+/// The filter and the page of a list of files.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct FileQuery {
@@ -217,7 +217,7 @@ async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json
     Ok(Json(files.used(&caller).await?))
 }
 
-/// What the client declares of a file that it sends by a direct upload.
+/// The declared properties of a file that the client sends by a direct upload.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewFile)]

@@ -6,7 +6,7 @@ use omnistack_core::{clock::Timestamp, http::Method};
 
 use crate::{Error, ErrorKind, ObjectKey};
 
-/// What a presigned request allows: one operation on one object, for a limited time.
+/// The parameters of a presigned request: one operation on one object, for a limited time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -124,7 +124,8 @@ impl fmt::Debug for SignedRequest {
     }
 }
 
-/// What a form may store. See [`Storage::post_form`](crate::Storage::post_form).
+/// The policy of an upload form: the object that the form may store. See
+/// [`Storage::post_form`](crate::Storage::post_form).
 ///
 /// ```
 /// use std::time::Duration;

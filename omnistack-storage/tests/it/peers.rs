@@ -177,7 +177,7 @@ async fn links_and_forms_are_taken() {
     assert_eq!(storage.read(&"form.txt".parse().unwrap(), 100).await.unwrap(), "Hello.");
 }
 
-/// Ours are botocore's, byte by byte but for their order.
+/// The signatures equal those of botocore. Only the order of query parameters may differ.
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn signatures_are_those_of_botocore() {

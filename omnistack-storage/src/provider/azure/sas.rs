@@ -14,7 +14,7 @@ const VERSION: &str = "2023-11-03";
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// What a signed URL allows, and the key that signs it.
+/// The parameters of a signed URL, and the key that signs it.
 pub(super) struct Link<'a> {
     /// The URL of the account.
     pub(super) base: &'a str,
