@@ -209,8 +209,8 @@ impl Archival {
     }
 
     /// Requests that an archived file becomes readable for a number of days: 1 to 365, `ARCHIVAL_RESTORE_DAYS` if
-    /// `None`. A second request while the file is being restored from the external archive replaces the number of
-    /// days.
+    /// `None`. A second request while the file is being restored starts nothing new: with the external archive it
+    /// replaces the number of days, with a storage class it changes nothing.
     ///
     /// # Errors
     /// 404 if there is no such file; 409 `NOT_ARCHIVED` if it can be read without; 422 if the days are out of
