@@ -1,6 +1,7 @@
-//! What an upload through the app costs beside a plain copy, and what a link costs: `cargo xtask bench files`.
+//! The cost of an upload through the app compared with a plain copy, and of signed URLs: `cargo xtask bench
+//! files`.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and the environment")]
 
 use std::{
     fs,
@@ -22,7 +23,8 @@ use omnistack_core::{
 };
 use omnistack_storage::{Files, Links, Local, ObjectKey, S3Bucket, SignRequest, Storage};
 
-/// Little without optimisation, where only that it works is of interest.
+/// The size of an upload in bytes; small without optimisations, where the run only checks that the benchmark
+/// works.
 const SIZE: usize = if cfg!(debug_assertions) { 32 << 20 } else { 1 << 30 };
 const LINKS: u32 = if cfg!(debug_assertions) { 100 } else { 10_000 };
 const RUNS: usize = 3;
@@ -41,7 +43,7 @@ fn main() {
     println!("<!-- end files -->");
 }
 
-/// Deleted with what is in it.
+/// A directory that is deleted when it is dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -50,7 +52,7 @@ impl Drop for Folder {
     }
 }
 
-/// Bytes that are not all the same, over and over.
+/// Returns a chunk of bytes that are not all the same.
 fn piece() -> Vec<u8> {
     (0..CHUNK).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
 }
@@ -62,7 +64,7 @@ fn uploads(folder: &Path) {
     file.sync_all().unwrap();
     drop(file);
     let server = Serving::start(&folder.join("files"));
-    // What is made once, by the first.
+    // The first upload also pays for what is initialised once.
     server.upload(&piece, 1);
     let idle = server.memory("VmRSS");
     let (mut copied, mut uploaded, mut peak) = (Duration::MAX, Duration::MAX, 0);
@@ -71,18 +73,18 @@ fn uploads(folder: &Path) {
         server.forget_peak();
         uploaded = uploaded.min(server.upload(&piece, SIZE / CHUNK));
         peak = peak.max(server.memory("VmHWM"));
-        // As much is on the disk for each of them.
+        // Each run starts with the same amount of data on the disk.
         fs::remove_dir_all(folder.join("files/objects")).unwrap();
     }
     let rate = |time: Duration| SIZE as f64 / 1e6 / time.as_secs_f64();
-    println!("\n### {} MiB through the route to the directory of `local`\n", SIZE >> 20);
+    println!("\n### An upload of {} MiB through the app to `local`\n", SIZE >> 20);
     println!(
-        "Best of {RUNS}, one after the other on the same disk. The copy reads a file the system has in memory, writes {} KiB at \
-         once and syncs; the upload comes by HTTP from another process, is hashed, synced and noted in the database. The targets \
-         are 70 % and 40 MiB.\n",
+        "The best of {RUNS} runs, alternating on the same disk. The copy reads a file from the page cache, writes {} KiB at a \
+         time and syncs it. The upload arrives over HTTP from another process, is hashed, synced and recorded in the database. \
+         The targets are 70 % and 40 MiB.\n",
         CHUNK >> 10
     );
-    println!("| what | MB/s | of the copy | memory over idle |\n|---|---:|---:|---:|");
+    println!("| operation | MB/s | share of the copy | memory above idle |\n|---|---:|---:|---:|");
     println!("| a plain copy | {:.0} | 100 % | |", rate(copied));
     let share = 100.0 * copied.as_secs_f64() / uploaded.as_secs_f64();
     let over = peak.saturating_sub(idle) as f64 / 1024.0;
@@ -105,7 +107,7 @@ fn copy(from: &Path, to: &Path) -> Duration {
     took
 }
 
-/// The app in a process of its own, so that its memory is its own.
+/// The app in a separate process, so that its memory is measured separately.
 struct Serving {
     child: Child,
     address: SocketAddr,
@@ -136,7 +138,7 @@ impl Serving {
         before.elapsed()
     }
 
-    /// In KiB, as the kernel counts it; nothing where it does not tell.
+    /// Returns a memory counter of the kernel in KiB, or 0 if it is not available.
     fn memory(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
@@ -155,7 +157,7 @@ impl Drop for Serving {
     }
 }
 
-/// In the child: serves until killed.
+/// Runs the app in the child process until it is killed.
 fn serve(folder: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -184,10 +186,10 @@ fn links() {
     let ours = Links::new(ring, Clock::system(), "https://app.example.com");
     let bucket = S3Bucket::new("files", "us-east-1").credentials("id", "secret");
     let s3 = bucket.open(ClientSettings::default().client().unwrap(), Clock::system()).unwrap();
-    println!("\n### A link\n\nLeast of {RUNS} runs of {LINKS}. The target is 50 µs.\n");
-    println!("| what | µs for reading | µs for storing |\n|---|---:|---:|");
+    println!("\n### A signed URL\n\nThe fastest of {RUNS} runs of {LINKS}. The target is 50 µs.\n");
+    println!("| provider | µs for reading | µs for storing |\n|---|---:|---:|");
     let made =
-        [("the app's own, of `local`", Storage::new(Local::new("none").links(ours))), ("`s3`", Storage::new(s3))];
+        [("`local`, signed by the app", Storage::new(Local::new("none").links(ours))), ("`s3`", Storage::new(s3))];
     for (what, storage) in made {
         let minute = Duration::from_secs(60);
         let requests = [

@@ -1,9 +1,10 @@
-//! Archival: files nobody has needed for long move to where keeping them costs less.
+//! Archival: moves old files to cheaper storage and restores them on request.
 //!
-//! A file stays in its list, with all that is known of it. Where it is kept is a storage class of the provider, to which it is copied
-//! onto itself, without its bytes passing here; or an archive of its own, another provider or a directory elsewhere, to which they do.
-//! From there, and from `GLACIER` and `DEEP_ARCHIVE`, it has to be [restored](Archival::restore) before it can be read, which takes
-//! minutes to days; until then reading it is 409 `FILE_ARCHIVED`.
+//! An archived file stays in the list of files, with all its metadata. Its bytes move to another storage class of
+//! the provider, by copying the object onto itself without the bytes passing through the app; or to an external
+//! archive, which is another provider or a directory, through the app. A file in the external archive, in
+//! `GLACIER` or in `DEEP_ARCHIVE` must be [restored](Archival::restore) before it can be read. That takes minutes
+//! to days; until then, reading it fails with 409 `FILE_ARCHIVED`.
 
 mod elsewhere;
 mod rule;
@@ -22,15 +23,37 @@ pub use rule::ArchiveRule;
 
 use crate::{
     Archive, Error, ErrorKind, File, FileId, FileService, FileState, RestoreTier, config::ArchivalSettings,
-    model::ELSEWHERE, store,
+    model::EXTERNAL_ARCHIVE, store,
 };
 
-/// Files at once.
-const CHUNK: i64 = 100;
-/// Days a restored file may stay at most.
-const LONGEST: u32 = 365;
+/// The number of files that are read from the database at a time.
+const FILES_PER_BATCH: i64 = 100;
+/// The largest number of days for which a file can be restored.
+const MAX_RESTORE_DAYS: u32 = 365;
 
-/// Moves files to archives and back.
+/// Archives and restores files of all tenants. Provided by [`Files`](crate::Files).
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
+/// use omnistack_storage::{Archival, ArchiveState, FileService, Files, Memory, NewFile, RestoreTier};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// # let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// # let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// # app.migrate().await?;
+/// # let body = stream::iter([Ok("Hello.".into())]).boxed();
+/// let files: FileService = app.ctx().get()?;
+/// let file = files.upload(&DevIdentity::identity(), NewFile::named("hello.txt"), body).await?;
+///
+/// let archival: Archival = app.ctx().get()?;
+/// assert_eq!(archival.archive(file.id).await?.state, ArchiveState::Archived);
+/// let restored = archival.restore(file.id, Some(2), RestoreTier::Standard).await?;
+/// assert_eq!(restored.state, ArchiveState::Restored);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Archival {
     files: FileService,
@@ -39,47 +62,48 @@ pub struct Archival {
     rules: Vec<ArchiveRule>,
 }
 
-/// Whether a file can be read.
+/// The archive state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ArchiveState {
-    /// It can.
+    /// The file is not archived, or is in a storage class that can be read at once.
     Available,
-    /// It has to be restored first.
+    /// The file must be restored before it can be read.
     Archived,
-    /// It will be.
+    /// The file is being restored and can't be read yet.
     Restoring,
-    /// It can, for a while.
+    /// The file is restored and can be read until `restored_until`.
     Restored,
 }
 
-/// Where a file is.
+/// The archive state and the storage class of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct ArchivedFile {
-    /// The file.
+    /// The id of the file.
     #[schema(value_type = String, format = Uuid)]
     pub id: FileId,
-    /// Whether it can be read.
+    /// Whether the file can be read.
     pub state: ArchiveState,
-    /// The storage class it is in, if that is not the ordinary one.
+    /// The storage class, in the provider's terms, or `elsewhere` for the external archive; `null` for the
+    /// default class.
     #[schema(required)]
     pub storage_class: Option<String>,
-    /// Until when a restored file can be read.
+    /// Until when the restored file can be read; `null` if it is not restored.
     #[schema(required)]
     pub restored_until: Option<Timestamp>,
 }
 
-/// How much is where.
+/// The files and bytes in a storage class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
 pub struct ClassUsed {
-    /// The storage class; absent for the ordinary one.
+    /// The storage class, or `elsewhere` for the external archive; `null` for files that are not archived.
     #[schema(required)]
     pub storage_class: Option<String>,
-    /// How many files.
+    /// The number of files.
     pub files: u64,
-    /// Their bytes.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
@@ -88,31 +112,36 @@ impl Archival {
         Self { files, jobs, settings, rules }
     }
 
+    /// Fails with [`ErrorKind::Unsupported`] if there is no external archive and the provider can't change
+    /// storage classes.
     fn able(&self) -> Result<(), Error> {
         if self.files.0.archive.is_some() || self.files.0.storage.capabilities().change_class {
             return Ok(());
         }
-        Err(Error::unsupported("changing the storage class"))
+        Err(Error::unsupported("changing the storage class of an object"))
     }
 
-    /// Archives what the [rules](ArchiveRule) say, of which the settings make one. Returns how many. Before, copies of restored files
-    /// whose days are over leave, and files that were archived longer than `ARCHIVAL_RETENTION` are deleted. Runs every night by
-    /// itself, where there is anything of it to do.
+    /// Archives the files that match an [`ArchiveRule`] and returns how many were archived. The settings
+    /// `ARCHIVAL_…` are one rule. Before that, it deletes the copies of restored files whose days have passed,
+    /// and deletes files that have been archived for longer than `ARCHIVAL_RETENTION`. A job runs this every
+    /// night if there is a rule, a retention or an external archive.
     ///
     /// # Errors
-    /// The first that kept a file from it; the others are tried all the same.
+    /// [`ErrorKind::Unsupported`] if there is a rule but no external archive and no provider that changes storage
+    /// classes; database errors. If a file can't be archived, the others are still archived, and the first such
+    /// error is returned.
     pub async fn run(&self) -> Result<usize, Error> {
         if self.files.0.archive.is_some() {
             self.send_back().await?;
         }
         let now = self.files.0.clock.now();
         if let Some(retention) = self.settings.retention {
-            // The clock works for every tenant.
+            // The job acts for all tenants.
             let mut tx = self.files.0.db.all_tenants().begin().await?;
             let retired = store::archive::retire(&mut tx, now - retention, now).await?;
             tx.commit().await?;
             if retired > 0 {
-                tracing::info!(target: "omnistack::storage", files = retired, "files outlived their archive");
+                tracing::info!(target: "omnistack::storage", files = retired, "files were deleted after their archive retention");
             }
         }
         let Some(age) = self.rules.iter().map(ArchiveRule::age).min() else { return Ok(0) };
@@ -120,9 +149,9 @@ impl Archival {
         let before = now - age;
         let (mut moved, mut after, mut failed) = (0, None, None);
         loop {
-            // The clock works for every tenant.
+            // The job acts for all tenants.
             let mut tx = self.files.0.db.all_tenants().read().await?;
-            let files = store::archive::aged(&mut tx, before, after, CHUNK).await?;
+            let files = store::archive::aged(&mut tx, before, after, FILES_PER_BATCH).await?;
             tx.commit().await?;
             let Some(last) = files.last() else { break };
             after = Some((last.created_at, last.id));
@@ -130,7 +159,7 @@ impl Archival {
                 match self.shift(file).await {
                     Ok(()) => moved += 1,
                     Err(error) => {
-                        tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a file is not archived");
+                        tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a file was not archived");
                         failed.get_or_insert(error);
                     }
                 }
@@ -139,14 +168,15 @@ impl Archival {
         failed.map_or(Ok(moved), Err)
     }
 
-    /// The row last: a crash in between leaves an archived file that the next night archives again, which changes nothing.
+    /// Archives one file. The row is updated last: after a crash in between, the next run archives the file
+    /// again, which changes nothing.
     async fn shift(&self, file: &File) -> Result<(), Error> {
         if let Some(archive) = &self.files.0.archive {
             return self.send_away(file, archive).await;
         }
         let (key, class) = (file.key()?, self.settings.class.as_str());
         match self.files.0.storage.copy_to_class(&key, &key, class).await {
-            // It is in the archive already.
+            // The object is already archived.
             Err(error) if error.kind() == ErrorKind::Archived => {}
             copied => copied?,
         }
@@ -156,7 +186,7 @@ impl Archival {
     }
 
     async fn find(&self, id: FileId) -> Result<File, Error> {
-        // Operators look after every tenant's.
+        // Operators act for all tenants.
         let mut tx = self.files.0.db.all_tenants().read().await?;
         let found = store::archive::of_any_tenant(&mut tx, id).await?;
         tx.commit().await?;
@@ -164,10 +194,11 @@ impl Archival {
         Ok(found.ok_or_else(|| http::Error::not_found("the file"))?)
     }
 
-    /// Archives one file now, whatever its age.
+    /// Archives one file now, regardless of the rules. Does nothing if it is archived already.
     ///
     /// # Errors
-    /// 404 for none; [`ErrorKind::Unsupported`] where the provider changes no classes.
+    /// 404 if there is no such file; [`ErrorKind::Unsupported`] if there is no external archive and the provider
+    /// can't change storage classes.
     pub async fn archive(&self, id: FileId) -> Result<ArchivedFile, Error> {
         self.able()?;
         let file = self.find(id).await?;
@@ -177,22 +208,25 @@ impl Archival {
         self.state(id).await
     }
 
-    /// Asks for an archived file to be readable for so many days: `ARCHIVAL_RESTORE_DAYS` unless said, a year at most. Asking again
-    /// while it is on its way changes nothing.
+    /// Requests that an archived file becomes readable for a number of days: 1 to 365, `ARCHIVAL_RESTORE_DAYS` if
+    /// `None`. A second request while the file is being restored starts nothing new: with the external archive it
+    /// replaces the number of days, with a storage class it changes nothing.
     ///
     /// # Errors
-    /// 404 for none; 409 `NOT_ARCHIVED` for one that can be read anyway; 422 for days out of range.
+    /// 404 if there is no such file; 409 `NOT_ARCHIVED` if it can be read without; 422 if the days are out of
+    /// range; [`ErrorKind::Unavailable`] while its copy is being deleted; [`ErrorKind::Configuration`] if the
+    /// external archive is no longer set.
     pub async fn restore(&self, id: FileId, days: Option<u32>, tier: RestoreTier) -> Result<ArchivedFile, Error> {
         let days = days.unwrap_or(self.settings.restore_days);
-        if !(1..=LONGEST).contains(&days) {
-            let message = format!("must be a number from 1 to {LONGEST}");
+        if !(1..=MAX_RESTORE_DAYS).contains(&days) {
+            let message = format!("must be from 1 to {MAX_RESTORE_DAYS}");
             return Err(http::Error::invalid([FieldProblem::new("days", message)]).into());
         }
         let file = self.find(id).await?;
         if self.state(id).await?.state == ArchiveState::Available {
-            return Err(http::Error::conflict("NOT_ARCHIVED", "the file can be read as it is").into());
+            return Err(http::Error::conflict("NOT_ARCHIVED", "the file can be read without being restored").into());
         }
-        if file.storage_class.as_deref() == Some(ELSEWHERE) {
+        if file.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) {
             self.ask_back(&file, days, tier).await?;
         } else {
             self.files.0.storage.restore(&file.key()?, days, tier).await?;
@@ -200,13 +234,13 @@ impl Archival {
         self.state(id).await
     }
 
-    /// Where a file is, as its provider says now.
+    /// Returns the archive state of a file, as the provider reports it now.
     ///
     /// # Errors
-    /// 404 for none.
+    /// 404 if there is no such file; errors of the provider.
     pub async fn state(&self, id: FileId) -> Result<ArchivedFile, Error> {
         let file = self.find(id).await?;
-        if file.storage_class.as_deref() == Some(ELSEWHERE) {
+        if file.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) {
             return Ok(Self::away(&file, self.files.0.clock.now()));
         }
         let info = self.files.0.storage.head(&file.key()?).await?;
@@ -214,19 +248,19 @@ impl Archival {
             Archive::None => (ArchiveState::Available, None),
             Archive::Archived => (ArchiveState::Archived, None),
             Archive::Restoring => (ArchiveState::Restoring, None),
-            // A time that is over is as none.
+            // An expired restoration counts as none.
             Archive::RestoredUntil(until) if until <= self.files.0.clock.now() => (ArchiveState::Archived, None),
             Archive::RestoredUntil(until) => (ArchiveState::Restored, Some(until)),
         };
         Ok(ArchivedFile { id, state, storage_class: info.storage_class, restored_until })
     }
 
-    /// How much is where, of all tenants.
+    /// Returns the number of files and bytes in each storage class, of all tenants.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn classes(&self) -> Result<Vec<ClassUsed>, Error> {
-        // Operators look after every tenant's.
+        // Operators act for all tenants.
         let mut tx = self.files.0.db.all_tenants().read().await?;
         let classes = store::archive::classes(&mut tx).await?;
         tx.commit().await?;
@@ -236,7 +270,7 @@ impl Archival {
         Ok(classes.into_iter().map(used).collect())
     }
 
-    /// How old files are that the first to be archived are of; none without a rule.
+    /// Returns the smallest age at which a rule archives files, or `None` if there is no rule.
     pub fn after(&self) -> Option<Duration> {
         self.rules.iter().map(ArchiveRule::age).min()
     }

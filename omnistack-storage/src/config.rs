@@ -7,77 +7,97 @@ use secrecy::SecretString;
 
 omnistack_core::section! {
     /// Files.
+    ///
+    /// Limits of the files of tenants, read by [`Files`](crate::Files).
     pub struct FileSettings {
-        /// Largest file.
+        /// The largest size of a file.
         pub max_size: ByteSize = "FILES_MAX_SIZE", default "100MiB", range "1B"..="5TiB";
-        /// Which media types are taken, e.g. `image/*` and `application/pdf`; all when absent. What a file is, its first bytes say.
+        /// The accepted media types, e.g. `image/*` and `application/pdf`; all types if absent. The media type of
+        /// a file is detected from its first bytes.
         pub types: Vec<String> = "FILES_TYPES";
         /// How long a deleted file can be restored.
         pub delete_grace: Duration = "FILES_DELETE_GRACE", default "30d", range "0s"..="3650d";
-        /// How long a link to a file is good, at most seven days.
+        /// How long a signed URL of a file is valid if the request does not set a duration; at most seven days.
         pub link: Duration = "FILES_LINK", default "15m", range "1s"..="7d";
         /// How long one upload through the app may take.
         pub upload_timeout: Duration = "FILES_UPLOAD_TIMEOUT", default "1h", range "1s"..="1d";
-        /// How long an upload through the app may send nothing.
+        /// How long an upload through the app may send no bytes before it fails.
         pub upload_idle: Duration = "FILES_UPLOAD_IDLE", default "30s", range "1s"..="10m";
-        /// How many uploads of a tenant may be on their way or announced at once.
+        /// The largest number of unfinished uploads of a tenant: uploads through the app and direct uploads
+        /// together.
         pub open_uploads: u32 = "FILES_OPEN_UPLOADS", default "50", range "1"..="10000";
     }
 }
 
 omnistack_core::section! {
-    /// Where files are kept.
+    /// File storage.
+    ///
+    /// The storage provider and its credentials, read by [`Files`](crate::Files).
     pub struct StorageSettings {
-        /// `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`.
+        /// The storage provider: `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`.
         pub provider: String = "STORAGE_PROVIDER", default "local";
-        /// The directory of `local`.
+        /// The directory in which `local` stores files.
         pub directory: String = "STORAGE_DIRECTORY", default "data/files";
-        /// The bucket, or the container of `azure`.
+        /// The name of the bucket; with `azure`, of the container.
         pub bucket: Option<String> = "STORAGE_BUCKET";
-        /// The region of `s3`.
+        /// The region of the bucket, with `s3`.
         pub region: String = "STORAGE_REGION", default "us-east-1";
-        /// The address of an `s3`, `gcs` or `azure` that is not Amazon's, Google's or Microsoft's.
+        /// The URL of the service, with `s3`, `gcs` or `azure`; that of Amazon, Google or Microsoft if absent.
         pub endpoint: Option<String> = "STORAGE_ENDPOINT";
-        /// The account of `r2` and `azure`, the cloud of `cloudinary`.
+        /// The account, with `r2` and `azure`; with `cloudinary`, the cloud name.
         pub account: Option<String> = "STORAGE_ACCOUNT";
-        /// The id of the key of `s3`, `r2` and `cloudinary`; without one, the machine's own role.
+        /// The access key id, with `s3` and `r2`; with `cloudinary`, the API key. With `s3`, the role of the
+        /// machine is used if this and `STORAGE_KEY` are absent.
         pub key_id: Option<String> = "STORAGE_KEY_ID";
-        /// The key of `s3`, `r2`, `azure` and `cloudinary`; for `gcs`, the JSON of a service account's key.
+        /// The secret access key, with `s3` and `r2`; the account key, with `azure`; the API secret, with
+        /// `cloudinary`; the JSON key of a service account, with `gcs`. If absent, `gcs` uses the service account
+        /// of the machine and `azure` its managed identity.
         pub key: Option<SecretString> = "STORAGE_KEY";
     }
 }
 
 omnistack_core::section! {
-    /// Archives of files.
+    /// Archived files.
+    ///
+    /// The rule that selects files to archive, and the archive they are moved to. Read by
+    /// [`Files`](crate::Files).
     pub struct ArchivalSettings {
-        /// How old files are that are archived every night, e.g. `180d`; none when absent.
+        /// The age at which files are archived, e.g. `180d`. Archival runs every night. If absent, files are not
+        /// archived by age.
         pub after: Option<Duration> = "ARCHIVAL_AFTER", range "1d"..="36500d";
-        /// Of which media types, e.g. `video/*`; all when absent.
+        /// The media types that are archived, e.g. `video/*`; all types if absent.
         pub types: Vec<String> = "ARCHIVAL_TYPES";
-        /// With names that begin so, e.g. `export-`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        /// Prefixes of the file names that are archived, e.g. `export-`; all names if absent. Without
+        /// `ARCHIVAL_AFTER`, files of any age are archived.
         pub prefixes: Vec<String> = "ARCHIVAL_PREFIXES";
-        /// Marked with one of these, e.g. `archive`; all when absent. Without `ARCHIVAL_AFTER`, of any age.
+        /// Tags of the files that are archived, e.g. `archive`; a file needs one of them. If absent, tags do not
+        /// matter. Without `ARCHIVAL_AFTER`, files of any age are archived.
         pub tags: Vec<String> = "ARCHIVAL_TAGS";
-        /// A directory they are moved to, such as that of a slower disk, in place of another class.
+        /// A directory to which archived files are moved, e.g. one on a slower disk, instead of a change of their
+        /// storage class.
         pub directory: Option<String> = "ARCHIVAL_DIRECTORY";
-        /// How long files stay in the archive before they are deleted, e.g. `3650d`; for ever when absent.
+        /// How long archived files are kept before they are deleted, e.g. `3650d`; without limit if absent.
         pub retention: Option<Duration> = "ARCHIVAL_RETENTION", range "1d"..="36500d";
-        /// The storage class they move to: `GLACIER`, `DEEP_ARCHIVE`, `STANDARD_IA`, …
+        /// The storage class of archived files, e.g. `GLACIER`, `DEEP_ARCHIVE` or `STANDARD_IA`.
         pub class: String = "ARCHIVAL_CLASS", default "GLACIER";
-        /// How many days a restored file can be read, unless said.
+        /// How many days a restored file can be read if the request does not set a number.
         pub restore_days: u32 = "ARCHIVAL_RESTORE_DAYS", default "7", range "1"..="365";
     }
 }
 
 #[cfg(feature = "thumbnails")]
 omnistack_core::section! {
-    /// Thumbnails of pictures.
+    /// Thumbnails.
+    ///
+    /// Limits for the creation of thumbnails, read by [`Files`](crate::Files).
     pub struct ThumbnailSettings {
-        /// Pixels of a picture at most; more are refused before anything is decoded. Four bytes of memory each.
+        /// The largest number of pixels (width × height) of an image. A larger image is refused before it is
+        /// decoded. A decoded pixel takes four bytes of memory.
         pub pixels: u64 = "FILES_THUMBNAIL_PIXELS", default "50000000", range "1"..="1000000000";
-        /// Largest picture one is made of.
+        /// The largest size of a file of which a thumbnail is created.
         pub max_size: ByteSize = "FILES_THUMBNAIL_MAX_SIZE", default "32MiB", range "1B"..="1GiB";
-        /// How many are made at once; others wait.
+        /// The largest number of thumbnails that are created at the same time; further requests wait for up to 15
+        /// seconds.
         pub at_once: u32 = "FILES_THUMBNAILS_AT_ONCE", default "2", range "1"..="64";
     }
 }

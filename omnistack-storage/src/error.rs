@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! Errors.
 
 use std::{error::Error as StdError, fmt};
 
@@ -6,7 +6,23 @@ use omnistack_core::{db, http};
 
 use crate::KeyError;
 
-/// What goes wrong with objects and files.
+/// An error of an operation on objects or files.
+///
+/// Its [`kind`](Self::kind) tells errors apart. It converts into [`omnistack_core::http::Error`], the response to
+/// an HTTP request.
+///
+/// ```
+/// use omnistack_storage::{Error, ErrorKind, Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// let storage = Storage::new(Memory::default());
+/// let error = storage.head(&"missing.txt".parse()?).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert!(!error.is_retryable());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -14,63 +30,64 @@ struct Inner {
     source: Box<dyn StdError + Send + Sync>,
 }
 
-/// What an [`Error`] means.
+/// The kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such object.
+    /// The object does not exist.
     NotFound,
-    /// There is one, and it was to be made only if there is none; or a folder has the name.
+    /// The object exists although it was to be created, or another object occupies the name as a folder.
     Exists,
-    /// The name can't be one.
+    /// The object key is invalid.
     Key,
-    /// A range that begins behind the object's end.
+    /// The range begins after the end of the object.
     Range,
-    /// More bytes than allowed.
+    /// The bytes exceed the limit.
     TooLarge,
-    /// The bytes are not those announced: fewer, more, or with another checksum. Nothing is stored.
+    /// The size or checksum of the bytes differs from the declared one. Nothing is stored.
     Mismatch,
-    /// Who sends the bytes stopped. Nothing is stored.
+    /// The client stopped sending before the end. Nothing is stored.
     Interrupted,
-    /// The object is in an archive, and has to be restored before it can be read.
+    /// The object is archived and must be restored before it can be read.
     Archived,
-    /// The provider can't do this; see [`Capabilities`](crate::Capabilities).
+    /// The provider does not support the operation; see [`Capabilities`](crate::Capabilities).
     Unsupported,
-    /// The provider is away, too slow, or says "later". It may be tried again.
+    /// The provider can't be reached, did not respond in time, or responded that the request should be repeated
+    /// later. The call can be retried.
     Unavailable,
-    /// There is no room.
+    /// The storage has no space left.
     Full,
-    /// The settings are wrong: credentials are not accepted, the bucket is not there.
+    /// The settings are wrong: the provider refuses the credentials, or the bucket does not exist.
     Configuration,
-    /// The database failed.
+    /// A database error.
     Database,
-    /// A caller may not have what it asks for.
+    /// The request is refused; the error holds the HTTP response.
     Refused,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
 impl Error {
-    /// Of a kind, with what caused it: for implementors of [`StorageProvider`](crate::StorageProvider).
+    /// Creates an error with its cause, for implementations of [`StorageProvider`](crate::StorageProvider).
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(Box::new(Inner { kind, source: source.into() }))
     }
 
-    /// The provider can't do this.
+    /// Creates an error of the kind [`ErrorKind::Unsupported`] that names the unsupported feature.
     pub fn unsupported(what: &'static str) -> Self {
         Self::new(ErrorKind::Unsupported, what)
     }
 
     pub(crate) fn not_found(key: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::NotFound, format!("no object `{key}`"))
+        Self::new(ErrorKind::NotFound, format!("the object `{key}`"))
     }
 
-    /// What it means.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same may work later, unchanged.
+    /// Returns whether the same call may succeed if it is repeated later.
     pub fn is_retryable(&self) -> bool {
         match self.kind() {
             ErrorKind::Unavailable => true,
@@ -83,21 +100,21 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let means = match self.kind() {
-            ErrorKind::NotFound => "not there",
-            ErrorKind::Exists => "there already",
-            ErrorKind::Key => "no key",
-            ErrorKind::Range => "outside of the object",
+            ErrorKind::NotFound => "not found",
+            ErrorKind::Exists => "already exists",
+            ErrorKind::Key => "invalid object key",
+            ErrorKind::Range => "range not satisfiable",
             ErrorKind::TooLarge => "too large",
-            ErrorKind::Mismatch => "not what was announced",
-            ErrorKind::Interrupted => "the sender stopped",
-            ErrorKind::Archived => "in an archive",
-            ErrorKind::Unsupported => "the storage provider can't do this",
-            ErrorKind::Unavailable => "the storage provider is not available",
-            ErrorKind::Full => "the storage is full",
-            ErrorKind::Configuration => "the storage provider is not set up",
-            ErrorKind::Database => "the database",
-            ErrorKind::Refused => "refused",
-            ErrorKind::Other => "the storage failed",
+            ErrorKind::Mismatch => "content mismatch",
+            ErrorKind::Interrupted => "upload interrupted",
+            ErrorKind::Archived => "archived",
+            ErrorKind::Unsupported => "not supported by the storage provider",
+            ErrorKind::Unavailable => "storage provider unavailable",
+            ErrorKind::Full => "storage full",
+            ErrorKind::Configuration => "storage provider misconfigured",
+            ErrorKind::Database => "database error",
+            ErrorKind::Refused => "request refused",
+            ErrorKind::Other => "storage error",
         };
         write!(f, "{means}: {}", self.0.source)
     }
@@ -133,7 +150,7 @@ impl From<omnistack_core::crypto::Error> for Error {
     }
 }
 
-/// The answer a caller gets.
+/// Wraps a response as an error of the kind [`ErrorKind::Refused`].
 impl From<http::Error> for Error {
     fn from(error: http::Error) -> Self {
         Self::new(ErrorKind::Refused, error)
@@ -166,26 +183,34 @@ impl From<Error> for http::Error {
         };
         let answer = match kind {
             ErrorKind::NotFound => Answer::not_found("the file"),
-            ErrorKind::Exists => Answer::conflict("ALREADY_EXISTS", "there is one of this name already"),
+            ErrorKind::Exists => {
+                Answer::conflict("ALREADY_EXISTS", "an object with this name already exists: choose another name")
+            }
             ErrorKind::Key => Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_KEY", source.to_string()),
             ErrorKind::Range => Answer::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "RANGE_NOT_SATISFIABLE",
-                "the range is behind the file's end",
+                "the range begins after the end of the file",
             ),
             ErrorKind::TooLarge => Answer::new(StatusCode::PAYLOAD_TOO_LARGE, "FILE_TOO_LARGE", source.to_string()),
             ErrorKind::Mismatch => {
                 Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "CONTENT_MISMATCH", source.to_string())
             }
-            ErrorKind::Interrupted => Answer::bad_request("UPLOAD_INTERRUPTED", "the upload ended early"),
+            ErrorKind::Interrupted => {
+                Answer::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again")
+            }
             ErrorKind::Archived => {
-                Answer::conflict("FILE_ARCHIVED", "the file is in an archive; it has to be restored first")
+                Answer::conflict("FILE_ARCHIVED", "the file is archived: ask an operator to restore it")
             }
-            ErrorKind::Unsupported => Answer::conflict("UNSUPPORTED", "the storage of this app can't do this"),
+            ErrorKind::Unsupported => {
+                Answer::conflict("UNSUPPORTED", "the storage of this app does not support this operation")
+            }
             ErrorKind::Unavailable => {
-                Answer::unavailable("STORAGE_UNAVAILABLE", "the storage is not available; try again")
+                Answer::unavailable("STORAGE_UNAVAILABLE", "the storage is not available: try again later")
             }
-            ErrorKind::Full => Answer::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full"),
+            ErrorKind::Full => {
+                Answer::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full: try again later")
+            }
             ErrorKind::Database => match source.downcast::<db::Error>() {
                 Ok(error) => return (*error).into(),
                 Err(source) => return Answer::internal(source),

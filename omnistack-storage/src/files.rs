@@ -1,8 +1,9 @@
-//! Files of tenants: their rows, their bytes, and how much of them there may be.
+//! Operations on files of tenants: their rows, their bytes and their quota.
 //!
-//! A file's row comes before its bytes and says so: it is not listed, read or counted as a file until the bytes are there, were
-//! what was announced, and have been looked at. A process that dies in between leaves a row that [`sweep`](FileService::sweep) removes
-//! with its bytes, once they can't come any more.
+//! The row of a file is written before its bytes, in a state that says so. The file can't be listed or read, and
+//! is not counted as a file, until its bytes are stored, have the declared size and checksum and were scanned. If
+//! a process dies in between, [`sweep`](FileService::sweep) deletes the row and the bytes once the upload can't
+//! be completed any more.
 
 mod announced;
 mod intake;
@@ -27,14 +28,39 @@ use crate::{
     config::FileSettings, model::StorageUsed, scan::Scanner, sniff, store,
 };
 
-/// The meter of bytes that are stored.
+/// The usage meter of stored bytes.
 pub const STORAGE_BYTES: &str = "storage_bytes";
-/// The meter of uploads.
+/// The usage meter of uploads.
 pub const FILE_UPLOADS: &str = "file_uploads";
-/// The meter of downloads.
+/// The usage meter of downloads.
 pub const FILE_DOWNLOADS: &str = "file_downloads";
 
-/// Takes, gives and removes files.
+/// Stores, returns and deletes files of tenants. Provided by [`Files`](crate::Files).
+///
+/// Each operation that takes a caller fails with 403 if the caller has no tenant, and works on the files of that
+/// tenant only. Errors that are HTTP responses are given by their status and code.
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// use omnistack_core::{app::App, config::Config, identity::DevIdentity};
+/// use omnistack_storage::{FileService, Files, Memory, NewFile};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> omnistack_core::Result<()> {
+/// let config = Config::from_pairs([("DATABASE_URL", "sqlite::memory:")]);
+/// let app = App::builder(config).with(DevIdentity::default()).with(Files::new(Memory::default())).build()?;
+/// app.migrate().await?;
+///
+/// let files: FileService = app.ctx().get()?;
+/// let caller = DevIdentity::identity();
+/// let body = stream::iter([Ok("Hello.".into())]).boxed();
+/// let file = files.upload(&caller, NewFile::named("hello.txt"), body).await?;
+/// assert_eq!(file.content_type, "text/plain; charset=utf-8");
+/// assert_eq!(files.open(&file, None).await?.bytes(1024).await?, "Hello.");
+/// assert_eq!(files.used(&caller).await?.bytes, 6);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FileService(pub(crate) Arc<Inner>);
 
@@ -43,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) storage: Storage,
-    /// Where archived files are, if that is elsewhere.
+    /// The external archive, if one is set.
     pub(crate) archive: Option<Storage>,
     pub(crate) entitlements: Entitlements,
     pub(crate) usage: UsageSink,
@@ -51,21 +77,23 @@ pub(crate) struct Inner {
     #[cfg(feature = "thumbnails")]
     pub(crate) thumbnails: Option<crate::thumbnail::Thumbnails>,
     pub(crate) settings: FileSettings,
-    /// How long the keys of uploads are kept.
+    /// How long idempotency keys of uploads are kept.
     pub(crate) key_retention: Duration,
 }
 
-/// A tenant's limit of bytes, and what is left of it.
+/// The storage quota of a tenant and what is left of it, in bytes.
 struct Room {
     limit: u64,
     left: u64,
 }
 
 impl FileService {
-    /// The files of the caller's tenant, the latest first, behind another; those that are deleted, or those that are not.
+    /// Returns a cursor page of the files of the caller's tenant, newest first: the files after `after`, or from
+    /// the newest if `None`. With `deleted`, returns the deleted files that can be restored instead of the
+    /// others.
     ///
     /// # Errors
-    /// 403 without a tenant.
+    /// 403 if the caller has no tenant, database errors.
     pub async fn list(
         &self,
         caller: &Identity,
@@ -83,10 +111,10 @@ impl FileService {
         Ok(Page { items, next_cursor })
     }
 
-    /// A file of the caller's tenant, deleted or awaited ones included.
+    /// Returns a file of the caller's tenant, including deleted files and direct uploads that are not complete.
     ///
     /// # Errors
-    /// 404 for none, and for one whose bytes are on their way through the app.
+    /// 404 if there is no such file or it is being uploaded through the app.
     pub async fn get(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         if file.state == FileState::Receiving { Err(missing().into()) } else { Ok(file) }
@@ -99,19 +127,22 @@ impl FileService {
         Ok(found.ok_or_else(missing)?)
     }
 
-    /// A file that can be read.
+    /// Returns a file that can be read.
     ///
     /// # Errors
-    /// 404 for one that is deleted or awaited, too.
+    /// 404 if there is no such file, if it is deleted or if its upload is not complete.
     pub async fn readable(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         if file.state == FileState::Stored && file.deleted_at.is_none() { Ok(file) } else { Err(missing().into()) }
     }
 
-    /// The bytes of a [readable](Self::readable) file, or a part of them.
+    /// Returns the bytes of a [readable](Self::readable) file, or a part of them, and records a download unless
+    /// the part begins after the first byte.
     ///
     /// # Errors
-    /// [`ErrorKind::Range`] for a part behind the end, [`ErrorKind::Archived`], [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::Range`] if the range contains no byte of the file, [`ErrorKind::Archived`] if the file must
+    /// be restored first, [`ErrorKind::Unavailable`], [`ErrorKind::Other`] if the object has another size or
+    /// checksum than the file.
     pub async fn open(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
         let object = self.bytes_of(file, range).await?;
         if object.range.start == 0 {
@@ -122,7 +153,7 @@ impl FileService {
 
     async fn bytes_of(&self, file: &File, range: Option<ByteRange>) -> Result<Object, Error> {
         if file.is_away(self.0.clock.now()) {
-            return Err(Error::new(ErrorKind::Archived, format!("`{}`", file.id)));
+            return Err(Error::new(ErrorKind::Archived, format!("the file `{}`", file.id)));
         }
         let key = file.key()?;
         let object = match range {
@@ -131,10 +162,11 @@ impl FileService {
         };
         match object {
             Ok(object) if differs(&object, file) => {
-                let message = format!("the object of the file `{}` is not the one that was stored", file.id);
+                let message =
+                    format!("the object of the file `{}` has another size or checksum than the stored file", file.id);
                 Err(Error::new(ErrorKind::Other, message))
             }
-            // A row says it is there, or said so a moment ago.
+            // The row names the main storage, or did so when it was read: the file may have been archived since.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let away = self.find(file.tenant_id, file.id).await?.is_away(self.0.clock.now());
                 Err(Error::new(if away { ErrorKind::Archived } else { ErrorKind::Other }, error))
@@ -143,12 +175,14 @@ impl FileService {
         }
     }
 
-    /// A link with which anybody can read a file for a while: `FILES_LINK` unless said. It ends with its time alone, not when the
-    /// file is deleted.
+    /// Returns a signed URL with which any client can read a file until it expires: after `expires_in`, or after
+    /// `FILES_LINK` if `None`. The URL stays valid when the file is deleted, and can't be revoked. With `shown`,
+    /// browsers display images, audio, video, plain text and PDF instead of saving them.
     ///
     /// # Errors
-    /// As of [`readable`](Self::readable); 403 `IMPERSONATION_REFUSED` to an operator who acts as a user, since a link can't be
-    /// taken back; [`ErrorKind::Unsupported`] where the provider makes no links.
+    /// As [`readable`](Self::readable); 403 `IMPERSONATION_REFUSED` if an operator impersonates the user, because
+    /// the URL can't be revoked; [`ErrorKind::Archived`]; [`ErrorKind::Unsupported`] if the provider has no
+    /// signed URLs.
     pub async fn link(
         &self,
         caller: &Identity,
@@ -159,14 +193,15 @@ impl FileService {
         caller.refuse_impersonation()?;
         let file = self.readable(caller, id).await?;
         if file.is_away(self.0.clock.now()) {
-            return Err(Error::new(ErrorKind::Archived, format!("`{}`", file.id)));
+            return Err(Error::new(ErrorKind::Archived, format!("the file `{}`", file.id)));
         }
         let expires_in = expires_in.unwrap_or(self.0.settings.link);
         let shown = shown && sniff::may_be_shown(&file.content_type);
         let plain = SignRequest::get(file.key()?, expires_in).content_type(&file.content_type);
         let named = plain.clone().disposition(crate::http::disposition(&file.name, shown));
         let signed = match self.0.storage.sign(&named).await {
-            // It can't give a name; the link is to an address that is not the app's.
+            // The provider can't set a file name in the response. The URL is not on the app's origin, so showing
+            // the file is safe.
             Err(error) if error.kind() == ErrorKind::Unsupported => self.0.storage.sign(&plain).await?,
             signed => signed?,
         };
@@ -174,10 +209,11 @@ impl FileService {
         Ok(signed)
     }
 
-    /// Marks a file with these, in place of those before: for rules of [archival](crate::Archival).
+    /// Replaces the tags of a file. [`ArchiveRule`](crate::ArchiveRule)s can select files by tag.
     ///
     /// # Errors
-    /// 404 for none; 422 for more than ten, or others than [`NewFile::tags`](crate::NewFile::tags) says.
+    /// 404 if there is no such file, 422 for more than 10 tags or for tags that
+    /// [`NewFile::tags`](crate::NewFile::tags) does not allow.
     pub async fn tag(&self, caller: &Identity, id: FileId, tags: &[String]) -> Result<File, Error> {
         let tenant = caller.require_tenant()?;
         check_tags(tags)?;
@@ -190,11 +226,11 @@ impl FileService {
         Ok(file)
     }
 
-    /// Deletes a file. For `FILES_DELETE_GRACE` it can be [restored](Self::restore), and counts as stored. One that is announced is
-    /// removed at once, with what is reserved for it.
+    /// Deletes a file. It can be [restored](Self::restore) for `FILES_DELETE_GRACE` and counts towards the quota
+    /// until it is purged. A direct upload that is not complete is removed at once, with its reservation.
     ///
     /// # Errors
-    /// 404 for none.
+    /// 404 if there is no such file.
     pub async fn delete(&self, caller: &Identity, id: FileId) -> Result<(), Error> {
         let tenant = caller.require_tenant()?;
         let file = self.find(tenant, id).await?;
@@ -208,16 +244,16 @@ impl FileService {
         Ok(tx.commit().await?)
     }
 
-    /// Brings a deleted file back.
+    /// Restores a deleted file.
     ///
     /// # Errors
-    /// 404 for none that is deleted, and for one whose time is over.
+    /// 404 if there is no such file, if it is not deleted or if `FILES_DELETE_GRACE` has passed.
     pub async fn restore(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let tenant = caller.require_tenant()?;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
         let found = store::find(&mut tx, tenant, id).await?.ok_or_else(missing)?;
         let since = found.deleted_at.ok_or_else(missing)?;
-        // What the sweep may be removing stays deleted.
+        // The cleanup may already be purging the file, so it stays deleted.
         let over = since + self.0.settings.delete_grace <= self.0.clock.now();
         if over || !store::set_deleted(&mut tx, tenant, id, None).await? {
             return Err(missing().into());
@@ -226,10 +262,10 @@ impl FileService {
         Ok(File { deleted_at: None, ..found })
     }
 
-    /// How much the caller's tenant stores, and may.
+    /// Returns how many bytes the caller's tenant stores, and how many its plan allows.
     ///
     /// # Errors
-    /// 403 without a tenant.
+    /// 403 if the caller has no tenant, database errors.
     pub async fn used(&self, caller: &Identity) -> Result<StorageUsed, Error> {
         let tenant = caller.require_tenant()?;
         let limit = self.0.entitlements.plan(tenant).await?.limits.get(STORAGE_BYTES).copied();
@@ -258,13 +294,13 @@ impl FileService {
     }
 }
 
-/// Returns whether an object has another size or checksum than the file whose bytes it should be.
+/// Returns whether an object has another size or checksum than its file.
 fn differs(object: &Object, file: &File) -> bool {
     let other = object.info.sha256.zip(file.sha256).is_some_and(|(there, stored)| there != stored);
     object.info.size != file.size || other
 }
 
-/// As many as databases count.
+/// The limit of tenants without a quota: the largest integer of the databases.
 const UNLIMITED: u64 = i64::MAX as u64;
 
 fn missing() -> http::Error {
@@ -272,33 +308,31 @@ fn missing() -> http::Error {
 }
 
 fn full(room: &Room) -> http::Error {
-    let message = "the plan's storage is used up: delete files, or choose a larger plan";
+    let message = "the storage quota of the plan is used up: delete files or choose a larger plan";
     http::Error::conflict("STORAGE_QUOTA_EXCEEDED", message).detail("limit", room.limit)
 }
 
-/// What can't be a name of a file, whoever saves it.
+/// Fails with 422 if a text can't be the name of a file.
 fn check_name(name: &str) -> Result<(), http::Error> {
     let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("name", message)]));
     let odd = |character: char| is_unwanted(character) || matches!(character, '/' | '\\');
     match name {
         name if name.trim().is_empty() => wrong("is required"),
-        name if name.len() > 255 => wrong("is longer than 255 bytes"),
-        name if name.chars().any(odd) => wrong("has a slash, a backslash or a control character"),
-        "." | ".." => wrong("is no name of a file"),
+        name if name.len() > 255 => wrong("must have at most 255 bytes"),
+        name if name.chars().any(odd) => wrong("must not contain slashes, backslashes or control characters"),
+        "." | ".." => wrong("must not be `.` or `..`"),
         _ => Ok(()),
     }
 }
 
-/// What is no mark.
+/// Fails with 422 if there are too many tags or one is invalid.
 fn check_tags(tags: &[String]) -> Result<(), http::Error> {
     let odd = |byte: u8| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte));
     let wrong = |message: &str| Err(http::Error::invalid([FieldProblem::new("tags", message)]));
     match () {
-        () if tags.len() > 10 => wrong("are more than 10"),
-        () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => {
-            wrong("has one that is not 1 to 50 bytes long")
-        }
-        () if tags.iter().any(|tag| tag.bytes().any(odd)) => wrong("has one with others than a-z, 0-9, `-`, `_`, `.`"),
+        () if tags.len() > 10 => wrong("must be at most 10 tags"),
+        () if tags.iter().any(|tag| tag.is_empty() || tag.len() > 50) => wrong("must each have 1 to 50 bytes"),
+        () if tags.iter().any(|tag| tag.bytes().any(odd)) => wrong("must contain only a-z, 0-9, `-`, `_` and `.`"),
         () => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Routes.
+//! HTTP routes, and the responses with the bytes of files.
 
 pub(crate) mod archival;
 pub(crate) mod files;
@@ -14,8 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{ByteRange, Object};
 
-/// RFC 8187, section 3.2.1: `attr-char`.
-const NAME: &AsciiSet = &NON_ALPHANUMERIC
+/// The characters that RFC 8187, section 3.2.1, does not allow in an extended value: all but `attr-char`.
+const EXT_VALUE_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
     .remove(b'$')
@@ -29,7 +29,8 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// `Content-Disposition` (RFC 6266) with the file's name: for old clients in ASCII, for others in full.
+/// Returns a `Content-Disposition` (RFC 6266) with the name of a file: `filename` in ASCII for old clients,
+/// `filename*` in full for the others.
 pub(crate) fn disposition(name: &str, shown: bool) -> String {
     let kind = if shown { "inline" } else { "attachment" };
     let plain = |character: char| match character {
@@ -38,10 +39,11 @@ pub(crate) fn disposition(name: &str, shown: bool) -> String {
         _ => '_',
     };
     let ascii: String = name.chars().map(plain).collect();
-    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(name, NAME))
+    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(name, EXT_VALUE_ENCODE_SET))
 }
 
-/// The one range asked for (RFC 9110, section 14.2). What is malformed, or more than one, is as if it were not asked.
+/// Returns the range that `Range` requests (RFC 9110, section 14.2). Returns `None`, so that the header is
+/// ignored, if it is malformed or has more than one range.
 pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
     let text = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.trim();
     let (start, end) = text.split_once('-')?;
@@ -59,20 +61,20 @@ pub(crate) fn range(headers: &HeaderMap) -> Option<ByteRange> {
     }
 }
 
-/// Caches keep files and ask whether they are current.
+/// Caches may store a file, but must revalidate it before they use it.
 const CACHE_CONTROL: &str = "private, no-cache";
 
-/// Whose pages may show a file.
+/// The pages that may embed a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShownBy {
-    /// The app's own pages.
+    /// Pages of the app.
     App,
-    /// The pages of every origin, as with the links of a bucket.
+    /// Pages of every origin, as with signed URLs of a bucket.
     Everyone,
 }
 
-/// Returns the `Content-Security-Policy` of a file: nothing in it runs. A PDF is in no sandbox, since browsers show none there; its
-/// viewer is a sandbox.
+/// Returns the `Content-Security-Policy` of a file, which forbids scripts and all other active content. A PDF has
+/// no `sandbox`, because browsers do not show a PDF in one; their PDF viewers are sandboxed themselves.
 fn policy(content_type: &str, shown_by: ShownBy) -> String {
     let sandbox = if content_type == "application/pdf" { "" } else { "; sandbox" };
     let ancestors = match shown_by {
@@ -84,7 +86,7 @@ fn policy(content_type: &str, shown_by: ShownBy) -> String {
     )
 }
 
-/// An answer with an object's bytes, or a part of them.
+/// Returns a response with the bytes of an object, or a part of them.
 pub(crate) fn content(
     object: Object,
     content_type: &str,
@@ -116,14 +118,15 @@ pub(crate) fn content(
     set(header::CONTENT_SECURITY_POLICY, &policy(content_type, shown_by));
     match shown_by {
         ShownBy::App => set(header::X_FRAME_OPTIONS, "SAMEORIGIN"),
-        // Browsers leave `X-Frame-Options` out of account where a policy names ancestors.
+        // Browsers ignore `X-Frame-Options` if the policy has `frame-ancestors`.
         ShownBy::Everyone => set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
     }
     validators.add_to(headers);
     response
 }
 
-/// 304, with the headers caches update what they have by (RFC 9110, section 15.4.5).
+/// Returns a 304 response with the headers with which caches update the stored response (RFC 9110, section
+/// 15.4.5).
 pub(crate) fn not_modified(validators: &Validators) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -1,4 +1,4 @@
-//! What is done by the clock.
+//! Background jobs.
 
 use async_trait::async_trait;
 use omnistack_core::{
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Archival, FileId, FileService};
 
-/// Removes what is left over. Every hour.
+/// Deletes expired uploads and purges deleted files. Runs every hour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sweep {}
 
@@ -24,7 +24,7 @@ impl Job for Sweep {
     }
 }
 
-/// Marks the files of a tenant that is gone as deleted, so long ago that the next sweep removes them.
+/// Deletes the files of a deleted tenant: backdates their deletion so that the next cleanup purges them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ForgetTenant {
     pub(crate) tenant: TenantId,
@@ -41,7 +41,7 @@ impl Job for ForgetTenant {
     }
 }
 
-/// Archives what the policy says. Every night.
+/// Archives the files that match a rule. Runs every night.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Archive {}
 
@@ -56,7 +56,7 @@ impl Job for Archive {
     }
 }
 
-/// Brings a file back from an archive elsewhere.
+/// Restores a file from the external archive.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct BringBack {
     pub(crate) tenant_id: TenantId,

@@ -1,12 +1,12 @@
-//! Names of objects.
+//! Object keys.
 
 use std::{fmt, str::FromStr};
 
-/// The name of an object: parts with `/` between, such as `invoices/2030/7.pdf`.
+/// The key of an object: parts separated by `/`, such as `invoices/2030/7.pdf`.
 ///
-/// It means the same to every provider, so it is narrower than any of them: at most 1,024 bytes of UTF-8, each part 1 to
-/// 255; no part `.` or `..`; no control characters, no backslash, and no percent sign before two hexadecimal digits, which
-/// somebody on the way may decode.
+/// A key is valid with every provider, so the rules are stricter than those of each: at most 1,024 bytes of
+/// UTF-8, each part 1 to 255 bytes; no part `.` or `..`; no control character, no bidirectional formatting
+/// character, no backslash, and no `%` followed by two hexadecimal digits, which a proxy might decode.
 ///
 /// ```
 /// use omnistack_storage::ObjectKey;
@@ -19,47 +19,47 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
 
-/// What is wrong with the name of an object.
+/// The reason why a text is not an [`ObjectKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// No name.
-    #[error("a key is empty")]
+    /// The key is empty.
+    #[error("an object key must not be empty")]
     Empty,
-    /// More than 1,024 bytes.
-    #[error("a key is longer than {} bytes", ObjectKey::LONGEST)]
+    /// The key has more than 1,024 bytes.
+    #[error("an object key must have at most {} bytes", ObjectKey::MAX_BYTES)]
     TooLong,
-    /// It begins or ends with a slash, or two follow each other.
-    #[error("a part of a key is empty")]
+    /// A part is empty: the key begins or ends with a slash, or has two in a row.
+    #[error("a part of an object key must not be empty")]
     EmptyPart,
-    /// A part of more than 255 bytes, which no file system holds.
-    #[error("a part of a key is longer than {} bytes", ObjectKey::LONGEST_PART)]
+    /// A part has more than 255 bytes, which file systems do not allow.
+    #[error("a part of an object key must have at most {} bytes", ObjectKey::MAX_PART_BYTES)]
     LongPart,
-    /// A part that means a folder elsewhere.
-    #[error("a part of a key is `.` or `..`")]
+    /// A part is `.` or `..`.
+    #[error("a part of an object key must not be `.` or `..`")]
     Dots,
-    /// A character that means something on the way.
-    #[error("a key has a control character, a backslash or a percent-encoded character")]
+    /// The key has a character that is not allowed.
+    #[error("an object key must not have control characters, backslashes or percent-encoded characters")]
     Character,
 }
 
 impl ObjectKey {
-    /// Bytes of a key at most: what S3 and Google Cloud Storage allow.
-    pub const LONGEST: usize = 1024;
-    /// Bytes of one part at most: what file systems allow.
-    pub const LONGEST_PART: usize = 255;
+    /// The largest size of a key in bytes: the limit of S3 and Google Cloud Storage.
+    pub const MAX_BYTES: usize = 1024;
+    /// The largest size of a part in bytes: the limit of file systems.
+    pub const MAX_PART_BYTES: usize = 255;
 
-    /// The key, if that is one.
+    /// Creates a key.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`KeyError`] if the text is not a valid key.
     pub fn new(text: impl Into<String>) -> Result<Self, KeyError> {
         let text = text.into();
         check(&text)?;
         Ok(Self(text))
     }
 
-    /// Its text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,10 +68,10 @@ impl ObjectKey {
 fn check(text: &str) -> Result<(), KeyError> {
     match text.len() {
         0 => return Err(KeyError::Empty),
-        length if length > ObjectKey::LONGEST => return Err(KeyError::TooLong),
+        length if length > ObjectKey::MAX_BYTES => return Err(KeyError::TooLong),
         _ => {}
     }
-    // Also the C1 controls, and what makes text run backwards in a listing.
+    // `is_control` includes the C1 controls. The others change the direction in which text is displayed.
     let refused = |character: char| {
         character.is_control()
             || character == '\\'
@@ -84,7 +84,7 @@ fn check(text: &str) -> Result<(), KeyError> {
         match part {
             "" => return Err(KeyError::EmptyPart),
             "." | ".." => return Err(KeyError::Dots),
-            part if part.len() > ObjectKey::LONGEST_PART => return Err(KeyError::LongPart),
+            part if part.len() > ObjectKey::MAX_PART_BYTES => return Err(KeyError::LongPart),
             _ => {}
         }
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_key() {
+    fn valid_and_invalid_keys() {
         let part = "a".repeat(255);
         let longest = [part.as_str(); 4].join("/");
         for good in ["a", "a/b.txt", "Grüße/🎉 party.png", "...", "a/.hidden", "100%", "50% off", "a b", &longest] {

@@ -1,7 +1,7 @@
-//! Files for OmniStack apps: where bytes are kept, and whose they are.
+//! File storage for OmniStack apps.
 //!
-//! Two floors, each of use without the other. Below, a [`Storage`] keeps objects under keys, in a directory or a bucket, by one
-//! contract ([`StorageProvider`]):
+//! The crate has two layers, and each can be used without the other. The lower layer is [`Storage`]: it stores
+//! objects under keys, in a directory or in a bucket. All providers implement one contract, [`StorageProvider`]:
 //!
 //! ```
 //! use omnistack_storage::{Memory, PutOptions, Storage};
@@ -16,8 +16,9 @@
 //! # }
 //! ```
 //!
-//! Above, [`Files`] is a module with files of tenants: uploads and downloads through the app or straight to the bucket, types
-//! that are looked at and not believed, quotas, links.
+//! The upper layer is [`Files`], a module that stores the files of tenants. It has uploads and downloads through
+//! the app, direct uploads to a bucket, signed URLs and quotas, and it detects the media type of a file from its
+//! bytes instead of trusting the client.
 //!
 //! ```no_run
 //! use omnistack_core::{app::App, identity::DevIdentity};
@@ -28,29 +29,29 @@
 //! # }
 //! ```
 //!
-//! | part | what it is for |
+//! | item | purpose |
 //! |---|---|
-//! | [`Storage`] | the handle on a provider |
-//! | [`StorageProvider`] | the contract of providers; [`Capabilities`] says what each can do |
-//! | [`Local`], [`Memory`] | a directory, and no place at all |
-//! | `S3`, `Gcs`, `Azure` | buckets, each with the feature of its name; R2 is an `S3` |
-//! | `Cloudinary` | a shelf for media, with the feature of its name |
-//! | [`ObjectKey`] | a name that means the same to each of them |
-//! | [`Upload`], [`Object`] | bytes on their way in and out |
-//! | [`Links`] | links the app makes and serves for providers that have none |
-//! | [`Files`], [`FileService`] | files of tenants |
-//! | [`Archival`], [`ArchiveRule`] | old files move to where keeping them costs less, and back |
-//! | `Thumbnail` | small pictures of pictures, with the feature `thumbnails` |
-//! | [`Scan`] | a look at files before anybody can read them |
+//! | [`Storage`] | a handle to a provider |
+//! | [`StorageProvider`] | the trait that providers implement; [`Capabilities`] lists their optional operations |
+//! | [`Local`], [`Memory`] | providers that store objects in a directory and in memory |
+//! | `S3`, `Gcs`, `Azure` | providers for buckets, each behind the feature of its name; Cloudflare R2 is an `S3` |
+//! | `Cloudinary` | a provider for media, behind the feature of its name |
+//! | [`ObjectKey`] | the key of an object, valid with every provider |
+//! | [`Upload`], [`Object`] | the bytes of an object that is written and of one that is read |
+//! | [`Links`] | signed URLs that the app serves itself, for providers that have none |
+//! | [`Files`], [`FileService`] | the module for files of tenants, and its operations |
+//! | [`Archival`], [`ArchiveRule`] | archives old files in cheaper storage, and restores them |
+//! | `Thumbnail` | a size of thumbnails, behind the feature `thumbnails` |
+//! | [`Scan`] | a check of each file before it can be read, such as a virus scanner |
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `sqlite`, `postgres` | `sqlite` | databases, as core has them |
-//! | `s3` | no | buckets of S3, of what speaks as it does, and of Cloudflare R2 |
+//! | `sqlite`, `postgres` | `sqlite` | the database drivers of `omnistack-core` |
+//! | `s3` | no | buckets of Amazon S3, of S3-compatible services and of Cloudflare R2 |
 //! | `gcs` | no | buckets of Google Cloud Storage |
 //! | `azure` | no | containers of Azure Blob Storage |
-//! | `cloudinary` | no | files at Cloudinary, by its own API |
-//! | `thumbnails` | no | small pictures of PNG, JPEG, GIF and WebP |
+//! | `cloudinary` | no | Cloudinary, through its own API |
+//! | `thumbnails` | no | thumbnails of PNG, JPEG, GIF and WebP images |
 
 mod archival;
 mod config;

@@ -1,4 +1,4 @@
-//! Links the app makes and serves itself, for providers that have none.
+//! Signed URLs that the app creates and serves itself, for providers that have none.
 
 use omnistack_core::{
     ExposeSecret as _,
@@ -13,11 +13,28 @@ use crate::{
     object::{SignRequest, SignedRequest},
 };
 
-/// Where the links are served.
+/// The path under which signed URLs are served.
 pub(crate) const PATH: &str = "/api/v1/public/files/links";
 
-/// Makes and reads links: what one allows is sealed into its address with the app's [`KeyRing`], so that nobody reads or
-/// changes it.
+/// Creates and verifies signed URLs that the app serves itself. What a URL allows is encrypted and authenticated
+/// with the app's [`KeyRing`], so clients can neither read nor change it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omnistack_core::{clock::Clock, crypto::KeyRing};
+/// use omnistack_storage::{Links, Memory, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let ring: KeyRing = KeyRing::new_key("example").parse()?;
+/// let links = Links::new(ring, Clock::system(), "https://app.example.com");
+/// let storage = Storage::new(Memory::default().links(links));
+/// let signed = storage.signed_get(&"exports/7.csv".parse()?, Duration::from_secs(600)).await?;
+/// assert!(signed.url.starts_with("https://app.example.com/api/v1/public/files/links/"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Links {
     ring: KeyRing,
@@ -25,14 +42,14 @@ pub struct Links {
     base: String,
 }
 
-/// What a link allows.
+/// The operation that a signed URL allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Allowed {
     #[serde(rename = "m")]
     method: String,
     #[serde(rename = "k")]
     key: String,
-    /// Seconds since 1970.
+    /// Seconds since 1970-01-01T00:00:00Z.
     #[serde(rename = "e")]
     expires: i64,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
@@ -54,11 +71,12 @@ fn place() -> Context {
 }
 
 impl Links {
-    /// Under the app's public address, such as `https://app.example.com`.
+    /// Creates signed URLs that begin with the public URL of the app, such as `https://app.example.com`.
     pub fn new(ring: KeyRing, clock: Clock, public_url: &str) -> Self {
         Self { ring, clock, base: format!("{}{PATH}", public_url.trim_end_matches('/')) }
     }
 
+    /// Creates a signed URL. Fails if the duration is not 1 second to 7 days.
     pub(crate) fn make(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
         request.check()?;
         let expires = (self.clock.now() + request.expires_in).as_seconds();
@@ -80,7 +98,7 @@ impl Links {
         })
     }
 
-    /// What a link allows, if it is one of ours, for this method, and its time has not passed.
+    /// Returns what a signed URL allows. Returns `None` if it is invalid, has expired or is for another method.
     pub(crate) fn read(&self, token: &str, method: &Method) -> Option<Allowed> {
         let opened = self.ring.open(token, &place()).ok()?;
         let allowed: Allowed = serde_json::from_slice(opened.expose_secret()).ok()?;

@@ -1,4 +1,4 @@
-//! Files, as they are shown.
+//! Files, as the API returns them.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -11,107 +11,111 @@ use utoipa::ToSchema;
 
 use crate::{KeyError, ObjectKey};
 
-/// Whose ids are [`FileId`]s.
+/// The marker type of [`FileId`].
 #[derive(Debug)]
 pub enum FileMarker {}
 
-/// A file's id.
+/// The id of a file.
 pub type FileId = Id<FileMarker>;
 
 /// A file of a tenant.
+///
+/// Its bytes never change. It is not listed and can't be read before its state is `stored`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = StoredFile)]
 #[non_exhaustive]
 pub struct File {
-    /// Its id.
+    /// The id of the file.
     #[schema(value_type = String, format = Uuid)]
     pub id: FileId,
-    /// Whose it is.
+    /// The tenant that owns the file.
     #[schema(value_type = String, format = Uuid)]
     pub tenant_id: TenantId,
-    /// Who uploaded it.
+    /// The user who uploaded the file.
     #[schema(value_type = String, format = Uuid)]
     pub user_id: UserId,
-    /// What it is called. Not unique.
+    /// The name: 1 to 255 bytes. Several files can have the same name.
     pub name: String,
-    /// What it is, by its first bytes.
+    /// The media type, detected from the first 8 KiB of the file.
     pub content_type: String,
-    /// Its bytes; of one that is awaited, how many are announced.
+    /// The size in bytes; while the state is `awaited`, the declared size.
     pub size: u64,
-    /// The SHA-256 of its bytes in hexadecimal digits, where it is known.
+    /// The SHA-256 of the bytes, as 64 hexadecimal digits, if it is known.
     #[schema(required, value_type = Option<String>)]
     pub sha256: Option<Sha256>,
-    /// Whether its bytes are there.
+    /// Whether the bytes are stored or still expected.
     pub state: FileState,
-    /// When it was announced.
+    /// When the upload began.
     pub created_at: Timestamp,
-    /// What it is marked with.
+    /// The tags: at most 10.
     pub tags: Vec<String>,
-    /// The storage class it was moved to, if it was; `elsewhere` in an archive of its own.
+    /// The storage class the file was archived in, or `elsewhere` if it was moved to an external archive; `null`
+    /// if it is not archived.
     #[schema(required)]
     pub storage_class: Option<String>,
-    /// Until when it can be read, of a file that was brought back from an archive elsewhere.
+    /// Until when a file restored from an external archive can be read.
     #[schema(required)]
     pub restored_until: Option<Timestamp>,
-    /// For how many days it is being brought back from there; 0 while the copy here is being removed.
+    /// The number of days for which the file is being restored from the external archive; 0 while its copy in the
+    /// main storage is being deleted.
     #[serde(skip)]
     pub(crate) restoring: Option<i32>,
-    /// When it was deleted, if it is. Until it is removed for good it can be restored.
+    /// When the file was deleted, if it was. It can be restored until it is purged.
     #[schema(required)]
     pub deleted_at: Option<Timestamp>,
 }
 
 impl File {
-    /// Where its bytes are.
+    /// Returns the key of the object that holds the bytes.
     ///
     /// # Errors
-    /// Never: ids make good keys.
+    /// None in practice: the ids form a valid key.
     pub fn key(&self) -> Result<ObjectKey, KeyError> {
         ObjectKey::new(format!("files/{}/{}", self.tenant_id, self.id))
     }
 
-    /// Whether its bytes are in an archive elsewhere, and none of them here.
+    /// Returns whether the bytes are only in the external archive, and not in the main storage.
     pub(crate) fn is_away(&self, now: Timestamp) -> bool {
-        self.storage_class.as_deref() == Some(ELSEWHERE) && self.restored_until.is_none_or(|until| until <= now)
+        self.storage_class.as_deref() == Some(EXTERNAL_ARCHIVE) && self.restored_until.is_none_or(|until| until <= now)
     }
 
-    /// Where bytes arrive that don't pass through the app.
+    /// Returns the key of the object to which a direct upload is sent.
     pub(crate) fn incoming(&self) -> Result<ObjectKey, KeyError> {
         ObjectKey::new(format!("{INCOMING}{}/{}", self.tenant_id, self.id))
     }
 
-    /// Returns whose bytes arrive under this key, if a file's do.
+    /// Returns the tenant and the file of a direct upload, if this is the key of one.
     pub(crate) fn of_incoming(key: &ObjectKey) -> Option<(TenantId, FileId)> {
         let (tenant, file) = key.as_str().strip_prefix(INCOMING)?.split_once('/')?;
         Some((tenant.parse().ok()?, file.parse().ok()?))
     }
 }
 
-/// A file that was uploaded.
+/// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uploaded {
     /// The file.
     pub file: File,
-    /// Whether it was stored by an earlier request with the same `Idempotency-Key`.
+    /// Whether the file was stored by an earlier request with the same `Idempotency-Key`.
     pub replayed: bool,
 }
 
-/// The class of files that are in an archive of their own.
-pub(crate) const ELSEWHERE: &str = "elsewhere";
+/// The storage class of files that were moved to the external archive.
+pub(crate) const EXTERNAL_ARCHIVE: &str = "elsewhere";
 
-/// Where bytes arrive that don't pass through the app.
+/// The key prefix of the objects of direct uploads.
 pub(crate) const INCOMING: &str = "incoming/";
 
-/// Whether a file's bytes are there.
+/// Whether the bytes of a file are stored or still expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileState {
-    /// They come through the app.
+    /// The file is being uploaded through the app.
     Receiving,
-    /// They are to come by a link.
+    /// A direct upload was created; its bytes were not confirmed yet.
     Awaited,
-    /// They are.
+    /// The file is stored.
     Stored,
 }
 
@@ -133,50 +137,57 @@ impl FileState {
     }
 }
 
-/// A file to be.
+/// The declared properties of a new file.
+///
+/// ```
+/// use omnistack_storage::NewFile;
+///
+/// let new = NewFile::named("report.csv").content_type("text/csv").size(4096).tags(["export"]);
+/// assert_eq!(new.tags, ["export"]);
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NewFile {
-    /// What it is called: 1 to 255 bytes, without slashes, backslashes and control characters.
+    /// The name: 1 to 255 bytes, without slashes, backslashes and control characters.
     pub name: String,
-    /// What it is said to be.
+    /// The media type, as the caller claims it. The stored file has the type that was detected from its bytes.
     pub content_type: Option<String>,
-    /// How many bytes it has, if that is known.
+    /// The size in bytes, if it is known. An upload of another size fails.
     pub size: Option<u64>,
-    /// Their checksum, if the sender says one: others are refused.
+    /// The SHA-256 of the bytes, if it is known. An upload with another checksum fails.
     pub sha256: Option<Sha256>,
-    /// What it is marked with: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    /// The tags: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
     pub tags: Vec<String>,
 }
 
 impl NewFile {
-    /// Called this.
+    /// Creates a new file with a name.
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// Said to be this.
+    /// Sets the claimed media type.
     #[must_use]
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self
     }
 
-    /// Of so many bytes.
+    /// Declares the size in bytes.
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
         self
     }
 
-    /// With this checksum.
+    /// Declares the SHA-256 of the bytes.
     #[must_use]
     pub fn sha256(mut self, sha256: Sha256) -> Self {
         self.sha256 = Some(sha256);
         self
     }
 
-    /// Marked with these.
+    /// Sets the tags, replacing those set before.
     #[must_use]
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tags = tags.into_iter().map(Into::into).collect();
@@ -184,12 +195,13 @@ impl NewFile {
     }
 }
 
-/// How much a tenant stores.
+/// The storage usage of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StorageUsed {
-    /// Bytes of its files, with deleted ones that can be restored and those that are on their way.
+    /// The bytes of all files, including deleted files that can still be restored and the reservations of
+    /// unfinished uploads.
     pub bytes: u64,
-    /// How many its plan allows; absent without a limit.
+    /// The bytes that the plan allows; `null` if there is no limit.
     #[schema(required)]
     pub limit: Option<u64>,
 }

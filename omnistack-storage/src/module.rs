@@ -1,4 +1,4 @@
-//! The module.
+//! The module [`Files`].
 
 use std::{fmt, sync::Arc};
 
@@ -24,10 +24,13 @@ use crate::{
     scan::Scanner,
 };
 
-/// What a form has beside its file.
-const FORM: u64 = 64 * 1024;
+/// The bytes that a multipart form may have in addition to its file.
+const MAX_FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
 
-/// Files: uploads, downloads, links, quotas.
+/// The module for files of tenants: uploads, downloads, signed URLs, quotas, archival and thumbnails.
+///
+/// It provides [`Storage`], [`FileService`], [`Archival`] and [`Links`] to other modules, adds the routes under
+/// `/api/v1/app/files`, `/api/v1/public/files/links` and `/api/v1/admin/archival`, and runs a cleanup every hour.
 ///
 /// ```no_run
 /// use omnistack_core::{app::App, identity::DevIdentity};
@@ -51,35 +54,38 @@ pub struct Files {
 type Make = Box<dyn Fn(&Ctx, Links) -> Result<Storage, Missing> + Send>;
 
 impl Files {
-    /// Kept where `STORAGE_PROVIDER` says: in a directory of this machine unless set.
+    /// Creates the module with the provider that `STORAGE_PROVIDER` names; a directory of this machine by
+    /// default.
     pub fn from_env() -> Self {
         Self::default()
     }
 
-    /// Kept by this provider.
+    /// Creates the module with a provider.
     pub fn new(provider: impl StorageProvider) -> Self {
         Self { storage: Some(Storage::new(provider)), ..Self::default() }
     }
 
-    /// Archives files with this provider, in place of another storage class of the one they are kept by.
+    /// Sets an external archive: archived files are moved to this provider, instead of to another storage class
+    /// of the main one. Replaces `ARCHIVAL_DIRECTORY`.
     pub fn archive_to(mut self, provider: impl StorageProvider) -> Self {
         self.archive = Some(Storage::new(provider));
         self
     }
 
-    /// Archives what this says every night, beside what the settings say and other rules.
+    /// Adds a rule for the files that are archived every night. The settings `ARCHIVAL_…` and each call add a
+    /// rule; a file is archived if one of them matches.
     pub fn archive_when(mut self, rule: ArchiveRule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Has every file looked at before anybody can read it.
+    /// Sets a scanner that checks each file before it can be read.
     pub fn scan(mut self, scanner: impl Scan) -> Self {
         self.scanner = Some(Scanner(Arc::new(scanner)));
         self
     }
 
-    /// Serves thumbnails of this size. The first that is declared is the one nobody asks for by its name.
+    /// Adds a size in which thumbnails are served. The first one is the default size.
     #[cfg(feature = "thumbnails")]
     pub fn thumbnail(mut self, size: crate::Thumbnail) -> Self {
         self.thumbnails.push(size);
@@ -91,9 +97,12 @@ impl Files {
         let settings = registry.config::<crate::ThumbnailSettings>()?;
         let mut names = std::collections::BTreeSet::new();
         for size in &self.thumbnails {
-            let twice = (!names.insert(&size.name)).then_some("there are two of its name");
+            let twice = (!names.insert(&size.name)).then_some("the name is declared twice");
             if let Some(problem) = size.problem().or(twice) {
-                registry.problem(format!("the thumbnail `{}`: {problem}", size.name), "correct `Files::thumbnail`");
+                registry.problem(
+                    format!("the thumbnail `{}`: {problem}", size.name),
+                    "correct the call of `Files::thumbnail`",
+                );
             }
         }
         if self.thumbnails.is_empty() {
@@ -103,7 +112,8 @@ impl Files {
         Some(crate::thumbnail::Thumbnails::new(&self.thumbnails, settings))
     }
 
-    /// What makes the storage the settings say.
+    /// Returns a closure that opens the storage of the settings. Reports problems of the settings and returns
+    /// `None` if there are any.
     fn provider(&self, registry: &mut Registry) -> Option<Make> {
         if let Some(storage) = self.storage.clone() {
             return Some(Box::new(move |_, _| Ok(storage.clone())));
@@ -118,7 +128,7 @@ impl Files {
                 Some(Box::new(move |_, links| Ok(Storage::new(Local::new(&folder).links(links)))))
             }
             "memory" => {
-                // One for all who ask.
+                // The closure runs more than once, and each call returns the same objects.
                 let memory = Memory::new(registry.clock());
                 Some(Box::new(move |_, links| Ok(Storage::new(memory.clone().links(links)))))
             }
@@ -149,9 +159,13 @@ impl Module for Files {
         let scanner = self.scanner.clone();
         let (largest, settings_timeout) = (settings.max_size.as_u64(), settings.upload_timeout);
         let idle = settings.upload_idle;
-        // Keys of uploads are kept here, since a body is not held in memory.
+        // The generic layer for idempotency keys would hold the body in memory, so this module handles the keys
+        // itself.
         let bytes = |mount: Mount| {
-            mount.without_idempotency().body_limit(largest.saturating_add(FORM)).timeout(settings.upload_timeout)
+            mount
+                .without_idempotency()
+                .body_limit(largest.saturating_add(MAX_FORM_OVERHEAD_BYTES))
+                .timeout(settings.upload_timeout)
         };
         let (taking, writing) =
             (bytes(Mount::app("/files").permissions("files")), bytes(Mount::public("/files/links")));
@@ -162,7 +176,7 @@ impl Module for Files {
             .provide_with(move |ctx| make(ctx, ctx.get()?))
             .provide_with(move |ctx| {
                 Ok(FileService(Arc::new(Inner {
-                    // Where every tenant's are, so that what is left over is found.
+                    // The rows of files are in the main database for all tenants, so that the cleanup finds them.
                     db: ctx.get::<Db>()?.main(),
                     clock: ctx.get()?,
                     storage: ctx.get()?,
@@ -210,8 +224,8 @@ mod buckets {
     use crate::config::StorageSettings;
 
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
-        let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing that is known", settings.provider);
-        registry.problem(what, "set `local` or `memory`, or turn on the feature of the same name");
+        let what = format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
+        registry.problem(what, "set `local` or `memory`, or enable the Cargo feature of the provider");
         None
     }
 }
@@ -223,31 +237,36 @@ mod buckets {
     use super::Make;
     use crate::{Error, Storage, config::StorageSettings};
 
-    /// Opened once while the problems are collected, with a client of its own, and once for the app.
+    /// Opens the storage once while the app is built, with a client of its own, to report problems of the
+    /// settings. The closure opens it again with the client of the app.
     pub(super) fn provider(settings: StorageSettings, registry: &mut Registry) -> Option<Make> {
         let client = registry.config::<omnistack_core::http::client::ClientSettings>()?.client();
         registry.require::<Client>();
         let opened = match client {
             Ok(client) => open(&settings, client, registry.clock()),
-            // Core says what is wrong with it.
+            // `omnistack-core` reports this problem.
             Err(_) => return None,
         };
         match opened {
             Ok(_) => {}
             Err(Wrong::Unknown) => {
-                let what = format!("`STORAGE_PROVIDER`: `{}` is not compiled in, or nothing known", settings.provider);
+                let what =
+                    format!("`STORAGE_PROVIDER` is `{}`, which is unknown or not compiled in", settings.provider);
                 registry.problem(
                     what,
-                    "set one of `local`, `memory`, `s3`, `r2`, `gcs`, `azure`, `cloudinary`, and turn on its feature",
+                    "set `local`, `memory`, `s3`, `r2`, `gcs`, `azure` or `cloudinary`, and enable its Cargo feature",
                 );
                 return None;
             }
             Err(Wrong::Absent(name)) => {
-                registry.problem(format!("`{name}` is absent"), format!("`{}` needs it", settings.provider));
+                registry.problem(
+                    format!("`{name}` is not set"),
+                    format!("set it: the storage provider `{}` needs it", settings.provider),
+                );
                 return None;
             }
             Err(Wrong::Refused(error)) => {
-                registry.problem(format!("the storage can't be opened: {error}"), "correct the settings `STORAGE_…`");
+                registry.problem(format!("the storage can't be opened: {error}"), "correct the `STORAGE_…` settings");
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! Objects: what is handed to a provider, and what comes back.
+//! Objects, their metadata, and the options of operations on them.
 
 mod sign;
 
@@ -13,13 +13,31 @@ pub use sign::{PostForm, PostPolicy, SignRequest, SignedRequest};
 
 use crate::{Error, ErrorKind, ObjectKey};
 
-/// Bytes as they come. It ends after its first error.
+/// A stream of bytes. It ends after its first error.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// Bytes to be stored: counted, hashed and checked as they pass.
+/// The body of an object that is being stored. It counts and hashes the bytes and checks their size and checksum.
 ///
-/// A provider takes them with [`next`](Self::next) until it answers nothing, and only then makes the object visible: an error
-/// before that means that nothing is stored.
+/// A provider reads it with [`next`](Self::next) until that returns `None`, and only then makes the object
+/// visible. If `next` fails, nothing is stored.
+///
+/// ```
+/// use futures_util::{StreamExt as _, stream};
+/// use omnistack_storage::{ErrorKind, Memory, Storage, Upload};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "exports/7.csv".parse()?;
+/// let rows = stream::iter([Ok("a,b\n".into()), Ok("1,2\n".into())]).boxed();
+/// storage.put(&key, Upload::stream(rows).at_most(1024)).await?;
+///
+/// let incomplete = storage.put(&key, Upload::bytes("a,b\n").size(8)).await.unwrap_err();
+/// assert_eq!(incomplete.kind(), ErrorKind::Mismatch);
+/// assert_eq!(storage.read(&key, 1024).await?, "a,b\n1,2\n");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Upload {
     stream: ByteStream,
     size: Option<u64>,
@@ -27,66 +45,68 @@ pub struct Upload {
     expected: Option<Sha256>,
     hash: sha2::Sha256,
     read: u64,
-    /// Passed already, and given back.
+    /// Bytes that were read and hashed but not yet returned.
     rest: Bytes,
-    /// Set once all bytes came and were right.
+    /// The checksum, once all bytes were read and matched what was declared.
     done: Option<Sha256>,
 }
 
 impl Upload {
-    /// Of these bytes.
+    /// Creates an upload of bytes in memory.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let size = bytes.len() as u64;
         Self::stream(stream::iter([Ok(bytes)]).boxed()).size(size)
     }
 
-    /// Of bytes that come one after another, of a length nobody knows.
+    /// Creates an upload of a stream of unknown size.
     pub fn stream(stream: ByteStream) -> Self {
         let hash = sha2::Sha256::new();
         Self { stream, size: None, limit: u64::MAX, expected: None, hash, read: 0, rest: Bytes::new(), done: None }
     }
 
-    /// Of exactly so many bytes: more or fewer are an error.
+    /// Declares the size. Reading fails with [`ErrorKind::Mismatch`] if there are more or fewer bytes.
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
         self
     }
 
-    /// Of at most so many bytes.
+    /// Sets the largest size. Reading fails with [`ErrorKind::TooLarge`] if there are more bytes.
     #[must_use]
     pub fn at_most(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// With this checksum: bytes with another are an error.
+    /// Declares the SHA-256. Reading fails with [`ErrorKind::Mismatch`] if the bytes have another one.
     #[must_use]
     pub fn sha256(mut self, expected: Sha256) -> Self {
         self.expected = Some(expected);
         self
     }
 
-    /// How many bytes it has, if that is known.
+    /// Returns the declared size in bytes, or `None` if it is unknown.
     pub fn known_size(&self) -> Option<u64> {
         self.size
     }
 
-    /// Its checksum, if the sender said one.
+    /// Returns the declared SHA-256, if any.
     pub fn known_sha256(&self) -> Option<Sha256> {
         self.expected
     }
 
-    /// How many bytes have passed.
+    /// Returns how many bytes were read so far.
     pub fn passed(&self) -> u64 {
         self.read
     }
 
-    /// The next bytes, never none; nothing after the last, when size and checksum were right.
+    /// Returns the next bytes, which are never empty. Returns `None` at the end, once size and checksum match
+    /// what was declared.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`], or why the sender stopped.
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`], or the error of the stream, such as
+    /// [`ErrorKind::Interrupted`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.rest.is_empty() {
             return Ok(Some(std::mem::take(&mut self.rest)));
@@ -100,10 +120,16 @@ impl Upload {
                 Some(bytes) => {
                     self.read += bytes.len() as u64;
                     if self.read > self.limit {
-                        return Err(Error::new(ErrorKind::TooLarge, format!("more than {} bytes", self.limit)));
+                        return Err(Error::new(
+                            ErrorKind::TooLarge,
+                            format!("the upload exceeds the limit of {} bytes", self.limit),
+                        ));
                     }
                     if self.size.is_some_and(|size| self.read > size) {
-                        return Err(mismatch(format!("more than the {} bytes announced", self.size.unwrap_or(0))));
+                        return Err(mismatch(format!(
+                            "more than the declared {} bytes were sent",
+                            self.size.unwrap_or(0)
+                        )));
                     }
                     self.hash.update(&bytes);
                     return Ok(Some(bytes));
@@ -115,31 +141,33 @@ impl Upload {
         }
     }
 
+    /// Returns the checksum. Fails if size or checksum differ from what was declared.
     fn finish(&self) -> Result<Sha256, Error> {
         if let Some(size) = self.size.filter(|size| *size != self.read) {
-            return Err(mismatch(format!("{} bytes in place of the {size} announced", self.read)));
+            return Err(mismatch(format!("{} of the declared {size} bytes were sent", self.read)));
         }
         let hash: [u8; 32] = self.hash.clone().finalize().into();
-        let hash = Sha256::from_bytes(&hash).ok_or_else(|| Error::new(ErrorKind::Other, "no hash"))?;
+        let hash = Sha256::from_bytes(&hash)
+            .ok_or_else(|| Error::new(ErrorKind::Other, "the SHA-256 has an unexpected length"))?;
         if self.expected.is_some_and(|expected| expected != hash) {
-            return Err(mismatch("another checksum than the one announced".into()));
+            return Err(mismatch("the SHA-256 of the bytes differs from the declared one".into()));
         }
         Ok(hash)
     }
 
-    /// How many bytes it had, and their checksum: after [`next`](Self::next) answered nothing.
+    /// Returns the size and the SHA-256 of the upload, once [`next`](Self::next) has returned `None`.
     ///
     /// # Errors
     /// [`ErrorKind::Other`] before that.
     pub fn finished(&self) -> Result<(u64, Sha256), Error> {
-        let hash = self.done.ok_or_else(|| Error::new(ErrorKind::Other, "the upload is not over"))?;
+        let hash = self.done.ok_or_else(|| Error::new(ErrorKind::Other, "the upload is not complete"))?;
         Ok((self.read, hash))
     }
 
-    /// Exactly so many bytes, or those that are left: for providers that store in parts.
+    /// Returns exactly `bytes` bytes, or fewer at the end. For providers that store objects in parts.
     ///
     /// # Errors
-    /// As of [`next`](Self::next).
+    /// As [`next`](Self::next).
     pub async fn part(&mut self, bytes: usize) -> Result<Vec<Bytes>, Error> {
         let (mut part, mut wanted) = (Vec::new(), bytes);
         while wanted > 0 {
@@ -182,32 +210,48 @@ impl fmt::Debug for Upload {
     }
 }
 
-/// How an object is stored.
+/// Options for storing an object.
+///
+/// ```
+/// use omnistack_storage::{ErrorKind, Memory, PutOptions, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// let storage = Storage::new(Memory::default());
+/// let key = "exports/7.csv".parse()?;
+/// let options = PutOptions::content_type("text/csv").if_absent();
+/// storage.put_with(&key, "a,b\n", &options).await?;
+///
+/// let second = storage.put_with(&key, "c,d\n", &options).await.unwrap_err();
+/// assert_eq!(second.kind(), ErrorKind::Exists);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// Its media type; `application/octet-stream` unless said.
+    /// The media type; `application/octet-stream` if `None`.
     pub content_type: Option<String>,
-    /// Whether it is an error when there is one of the name.
+    /// Whether to fail with [`ErrorKind::Exists`] if the object exists, instead of replacing it.
     pub if_absent: bool,
-    /// Where the provider keeps it, by the provider's own name: `STANDARD_IA`, `GLACIER`.
+    /// The storage class, in the provider's terms, e.g. `STANDARD_IA` or `GLACIER`; the default class if `None`.
     pub storage_class: Option<String>,
 }
 
 impl PutOptions {
-    /// Of this media type.
+    /// Creates options with a media type.
     pub fn content_type(content_type: impl Into<String>) -> Self {
         Self { content_type: Some(content_type.into()), ..Self::default() }
     }
 
-    /// Only if there is none of the name.
+    /// Makes the call fail with [`ErrorKind::Exists`] if the object exists.
     #[must_use]
     pub fn if_absent(mut self) -> Self {
         self.if_absent = true;
         self
     }
 
-    /// In this storage class.
+    /// Sets the storage class.
     #[must_use]
     pub fn storage_class(mut self, class: impl Into<String>) -> Self {
         self.storage_class = Some(class.into());
@@ -215,25 +259,25 @@ impl PutOptions {
     }
 }
 
-/// What is known of an object that was stored.
+/// The result of storing an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Their checksum.
+    /// The SHA-256 of the bytes.
     pub sha256: Sha256,
-    /// The provider's mark of this content, with the quotes of HTTP.
+    /// The entity tag, with its quotes (RFC 9110, section 8.8.3), if the provider returns one.
     pub etag: Option<String>,
 }
 
 impl Stored {
-    /// So many bytes of this checksum.
+    /// Creates a result without an entity tag.
     pub fn new(size: u64, sha256: Sha256) -> Self {
         Self { size, sha256, etag: None }
     }
 
-    /// With this mark.
+    /// Sets the entity tag.
     #[must_use]
     pub fn etag(mut self, etag: Option<String>) -> Self {
         self.etag = etag;
@@ -241,79 +285,89 @@ impl Stored {
     }
 }
 
-/// What is known of an object.
+/// The metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectInfo {
-    /// Its name.
+    /// The key.
     pub key: ObjectKey,
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// The provider's mark of this content, with the quotes of HTTP.
+    /// The entity tag, with its quotes (RFC 9110, section 8.8.3), if the provider returns one.
     pub etag: Option<String>,
-    /// When it was stored.
+    /// When the object was last stored.
     pub modified_at: Timestamp,
-    /// Its media type, where the provider tells. Lists don't.
+    /// The media type, if the provider returns it. Lists do not contain it.
     pub content_type: Option<String>,
-    /// Its checksum, where it was kept with it.
+    /// The SHA-256 of the bytes, if it was stored with the object.
     pub sha256: Option<Sha256>,
-    /// Where the provider keeps it, if that is not the ordinary place.
+    /// The storage class, in the provider's terms; `None` for the default class.
     pub storage_class: Option<String>,
-    /// Whether it has to be restored, is being restored, or is for a while.
+    /// Whether the object is archived, is being restored, or is restored for a while.
     pub archive: Archive,
 }
 
 impl ObjectInfo {
-    /// So many bytes under this name.
+    /// Creates metadata with a key, a size in bytes and a time; everything else is unset.
     pub fn new(key: ObjectKey, size: u64, modified_at: Timestamp) -> Self {
         let (etag, content_type, sha256, storage_class) = (None, None, None, None);
         Self { key, size, etag, modified_at, content_type, sha256, storage_class, archive: Archive::None }
     }
 }
 
-/// Whether an object is in an archive from which it has to be restored before it can be read.
+/// The archive status of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Archive {
-    /// It can be read.
+    /// The object can be read and is not archived.
     #[default]
     None,
-    /// It has to be restored.
+    /// The object is archived and must be restored before it can be read.
     Archived,
-    /// It is on its way.
+    /// The object is being restored and can't be read yet.
     Restoring,
-    /// It can be read until then.
+    /// The object is restored and can be read until this time.
     RestoredUntil(Timestamp),
 }
 
-/// How soon an archived object is wanted.
+/// The speed at which an archived object is restored. A faster tier costs more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreTier {
-    /// In minutes, at the highest price; not from `DEEP_ARCHIVE`.
+    /// Within minutes, at the highest price. Not available for `DEEP_ARCHIVE`.
     Expedited,
-    /// In hours.
+    /// Within hours.
     #[default]
     Standard,
-    /// In half a day or two, at the lowest price.
+    /// Within half a day to two days, at the lowest price.
     Bulk,
 }
 
-/// Which part of an object is wanted.
+/// A part of an object.
+///
+/// ```
+/// use omnistack_storage::{ByteRange, ErrorKind};
+///
+/// assert_eq!(ByteRange::Bounded(2, 100).of(10)?, 2..10);
+/// assert_eq!(ByteRange::From(4).of(10)?, 4..10);
+/// assert_eq!(ByteRange::Last(3).of(10)?, 7..10);
+/// assert_eq!(ByteRange::From(10).of(10).unwrap_err().kind(), ErrorKind::Range);
+/// # Ok::<_, omnistack_storage::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// From this byte up to, and without, that one.
+    /// From the first offset up to, but not including, the second.
     Bounded(u64, u64),
-    /// From this byte on.
+    /// From this offset to the end.
     From(u64),
-    /// The last so many.
+    /// The last bytes, at most this many.
     Last(u64),
 }
 
 impl ByteRange {
-    /// Which bytes of an object of this size these are.
+    /// Resolves the range against the size of an object.
     ///
     /// # Errors
-    /// [`ErrorKind::Range`] if none is.
+    /// [`ErrorKind::Range`] if the range contains no byte of the object.
     pub fn of(self, size: u64) -> Result<Range<u64>, Error> {
         let range = match self {
             Self::Bounded(start, end) => start..end.min(size),
@@ -327,24 +381,24 @@ impl ByteRange {
     }
 }
 
-/// An object's bytes, or a part of them.
+/// An object that is being read: its metadata and a stream of its bytes, or of a part of them.
 pub struct Object {
-    /// What is known of it; its size is that of the whole.
+    /// The metadata. The size is that of the whole object.
     pub info: ObjectInfo,
-    /// Which bytes these are.
+    /// The range of bytes that `body` contains.
     pub range: Range<u64>,
-    /// Them.
+    /// The bytes.
     pub body: ByteStream,
 }
 
 impl Object {
-    /// All bytes at once: for what is known to be small.
+    /// Returns all bytes of the body. For small objects only: they are held in memory.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] for more than `limit`; otherwise as the stream.
+    /// [`ErrorKind::TooLarge`] if there are more than `limit` bytes; otherwise the error of the stream.
     pub async fn bytes(self, limit: u64) -> Result<Bytes, Error> {
         if self.range.end - self.range.start > limit {
-            return Err(Error::new(ErrorKind::TooLarge, format!("more than {limit} bytes")));
+            return Err(Error::new(ErrorKind::TooLarge, format!("the object exceeds the limit of {limit} bytes")));
         }
         let bytes = self.body.try_fold(Vec::new(), |mut all, bytes| {
             all.extend_from_slice(&bytes);
@@ -360,18 +414,19 @@ impl fmt::Debug for Object {
     }
 }
 
-/// A part of a list, in the order of the keys' bytes.
+/// A page of a list of objects, in the byte order of their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
-    /// What is there.
+    /// The objects.
     pub objects: Vec<ObjectInfo>,
-    /// Whether more follow behind the last.
+    /// Whether more objects follow after the last one.
     pub more: bool,
 }
 
 impl Listing {
-    /// Of these, which may be one more than the limit to say that more follow.
+    /// Creates a page of at most `limit` objects. The caller passes up to `limit + 1` objects; one beyond the
+    /// limit sets `more`.
     pub fn of(mut objects: Vec<ObjectInfo>, limit: usize) -> Self {
         let more = objects.len() > limit;
         objects.truncate(limit);

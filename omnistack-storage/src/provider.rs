@@ -1,4 +1,4 @@
-//! What a provider does.
+//! Storage providers: the trait and its implementations.
 
 #[cfg(feature = "azure")]
 pub(crate) mod azure;
@@ -28,114 +28,192 @@ use crate::{
     },
 };
 
-/// Keeps objects: the implementor's contract.
+/// Stores objects in a directory, a bucket or another service.
 ///
-/// - An object is whole or not there: it becomes visible once the [`Upload`] is over and was right, in place of the one
-///   before. Of an upload that fails, or whose future is dropped, nothing is visible and nothing is left for long.
-/// - Who reads an object while it is replaced gets one of the two, never a mixture.
-/// - Nothing is held whole in memory.
-/// - Every call ends: an implementation has deadlines of its own, for silence rather than for the whole.
-/// - Deleting what is not there is no error.
+/// An implementation guarantees:
+///
+/// - An object becomes visible atomically: once the [`Upload`] has been read to its end and its size and checksum
+///   matched. It then replaces the object that had the key. If an upload fails or its future is dropped, nothing
+///   becomes visible, and temporary data is removed soon.
+/// - A client that reads an object while it is replaced gets the old or the new bytes, never a mixture.
+/// - No object is held in memory as a whole.
+/// - Every call ends: the implementation sets its own timeouts, for the time without progress rather than for the
+///   whole call.
+/// - Deleting an object that does not exist succeeds.
+///
+/// The macro `storage_conformance!` of `omnistack-testkit` tests an implementation against these rules.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use async_trait::async_trait;
+/// use omnistack_storage::{
+///     ByteRange, Capabilities, Error, Listing, Memory, Object, ObjectInfo, ObjectKey, PutOptions, Storage,
+///     StorageProvider, Stored, Upload,
+/// };
+///
+/// /// Stores everything in another provider and refuses to delete.
+/// #[derive(Debug)]
+/// struct AppendOnly(Arc<dyn StorageProvider>);
+///
+/// #[async_trait]
+/// impl StorageProvider for AppendOnly {
+///     fn name(&self) -> &'static str {
+///         "append_only"
+///     }
+///
+///     fn capabilities(&self) -> Capabilities {
+///         Capabilities::default()
+///     }
+///
+///     async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
+///         self.0.put(key, upload, options).await
+///     }
+///
+///     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error> {
+///         self.0.get(key, range).await
+///     }
+///
+///     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
+///         self.0.head(key).await
+///     }
+///
+///     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
+///         self.0.list(prefix, after, limit).await
+///     }
+///
+///     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
+///         self.0.copy(from, to, storage_class).await
+///     }
+///
+///     async fn delete(&self, _: &ObjectKey) -> Result<(), Error> {
+///         Err(Error::unsupported("deleting objects"))
+///     }
+/// }
+///
+/// let storage = Storage::new(AppendOnly(Arc::new(Memory::default())));
+/// assert_eq!(storage.name(), "append_only");
+/// ```
 #[async_trait]
 pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
-    /// Short and stable, for logs and metrics: `s3`.
+    /// Returns the name of the provider for logs and metrics: short and stable, e.g. `s3`.
     fn name(&self) -> &'static str;
 
-    /// What it can do beyond storing and reading.
+    /// Returns which optional operations the provider supports.
     fn capabilities(&self) -> Capabilities;
 
-    /// Stores an object.
+    /// Stores an object, replacing one with the same key unless the options forbid it.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), [`Mismatch`](crate::ErrorKind::Mismatch) or
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) from the upload; [`Exists`](crate::ErrorKind::Exists),
+    /// [`Full`](crate::ErrorKind::Full), or [`Unsupported`](crate::ErrorKind::Unsupported) for an option.
     async fn put(&self, key: &ObjectKey, upload: Upload, options: &PutOptions) -> Result<Stored, Error>;
 
-    /// Reads an object, or a part of it.
+    /// Returns an object, or a part of it, whose body is streamed.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`Archived`](crate::ErrorKind::Archived), or
+    /// [`Range`](crate::ErrorKind::Range) if the range contains no byte of the object.
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object, Error>;
 
-    /// What is known of an object.
+    /// Returns the metadata of an object.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the object does not exist.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error>;
 
-    /// At most `limit` objects whose key begins with `prefix`, behind `after`, in the order of their bytes.
+    /// Returns at most `limit` objects whose keys begin with `prefix` and come after `after`, in the byte order
+    /// of the keys.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Configuration`](crate::ErrorKind::Configuration) if
+    /// the storage can't be read.
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error>;
 
-    /// Makes an object of another, in this storage class, without its bytes passing here. Onto itself it changes the class.
+    /// Copies an object within the storage, without its bytes passing through the app, into a storage class if
+    /// one is given. If `from` and `to` are the same key, the storage class of the object changes.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`Archived`](crate::ErrorKind::Archived), or
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a storage class.
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error>;
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object. Succeeds if it does not exist.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Configuration`](crate::ErrorKind::Configuration) if
+    /// the storage can't be changed.
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error>;
 
-    /// Removes what is left of uploads whose process died, if nothing was written to it since then, and returns how many there
-    /// were. A provider that leaves nothing, or whose store removes it, keeps this default.
+    /// Deletes what remains of uploads that stopped because their process died, if nothing was written to it
+    /// since `before`. Returns how many were deleted. The default implementation deletes nothing, which suits a
+    /// provider that leaves nothing behind or whose service removes it.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`Configuration`](crate::ErrorKind::Configuration) if
+    /// the storage can't be changed.
     async fn remove_unfinished(&self, _before: Timestamp) -> Result<usize, Error> {
         Ok(0)
     }
 
-    /// A request somebody without credentials can make.
+    /// Returns a presigned request, which a client can make without credentials.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the provider has no signed URLs, as in the default
+    /// implementation, can't enforce a condition of the request, or the duration is not 1 second to 7 days.
     async fn sign(&self, _: &SignRequest) -> Result<SignedRequest, Error> {
-        Err(Error::unsupported("signed links"))
+        Err(Error::unsupported("signed URLs"))
     }
 
-    /// A form a browser can send.
+    /// Returns a form with which a browser can store an object without credentials.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the provider has no such forms, as in the default
+    /// implementation.
     async fn post_form(&self, _: &PostPolicy) -> Result<PostForm, Error> {
-        Err(Error::unsupported("forms of browsers"))
+        Err(Error::unsupported("upload forms for browsers"))
     }
 
-    /// Asks for an archived object to be readable for so many days.
+    /// Requests that an archived object becomes readable for a number of days.
     ///
     /// # Errors
-    /// See [`ErrorKind`](crate::ErrorKind).
+    /// [`NotFound`](crate::ErrorKind::NotFound), or [`Unsupported`](crate::ErrorKind::Unsupported) if the object
+    /// is not archived or the provider has no archives, as in the default implementation.
     async fn restore(&self, _: &ObjectKey, _days: u32, _: RestoreTier) -> Result<(), Error> {
         Err(Error::unsupported("archives"))
     }
 }
 
-/// What a provider can do beyond storing and reading.
+/// The optional operations that a provider supports.
+///
+/// ```
+/// use omnistack_storage::{Memory, Storage};
+///
+/// let storage = Storage::new(Memory::default());
+/// assert!(storage.capabilities().if_absent && !storage.capabilities().post_form);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "each is said by itself")]
+#[expect(clippy::struct_excessive_bools, reason = "each capability is independent")]
 pub struct Capabilities {
-    /// Stores only if there is none of the name.
+    /// Whether it can refuse to replace an object: [`PutOptions::if_absent`].
     pub if_absent: bool,
-    /// Keeps the checksum with the object, where it is known before the first byte is sent.
+    /// Whether it stores the SHA-256 with the object if it is known before the first byte is sent.
     pub checksum: bool,
-    /// Makes links for reading.
+    /// Whether it has signed URLs for reading.
     pub signed_get: bool,
-    /// Makes links for storing.
+    /// Whether it has signed URLs for storing.
     pub signed_put: bool,
-    /// Whether a link for storing holds who uses it to a size.
+    /// Whether it enforces [`SignRequest::size`] on a signed URL for storing.
     pub signed_size: bool,
-    /// Makes forms of browsers, with a limit of size.
+    /// Whether it has upload forms for browsers with a size limit: [`PostPolicy`].
     pub post_form: bool,
-    /// Has storage classes.
+    /// Whether it has storage classes: [`PutOptions::storage_class`].
     pub storage_classes: bool,
-    /// Changes the storage class of what is there, by copying.
+    /// Whether it can change the storage class of an existing object by copying it onto itself.
     pub change_class: bool,
-    /// Has archives.
+    /// Whether it has archives and can restore objects from them.
     pub restore: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A look at files before anybody can read them.
+//! A check of files before they can be read.
 
 use std::{fmt, sync::Arc};
 
@@ -7,26 +7,46 @@ use omnistack_core::app::BoxError;
 
 use crate::{File, ObjectKey, Storage};
 
-/// Looks at a file whose bytes are there and which nobody can read yet: a virus scanner.
+/// Checks a file before it can be read, e.g. for viruses. Registered with [`Files::scan`](crate::Files::scan).
+///
+/// ```
+/// use async_trait::async_trait;
+/// use omnistack_core::app::BoxError;
+/// use omnistack_storage::{File, Files, ObjectKey, Scan, Storage, Verdict};
+///
+/// struct NoScripts;
+///
+/// #[async_trait]
+/// impl Scan for NoScripts {
+///     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<Verdict, BoxError> {
+///         let start = storage.get(key).await?.bytes(file.size).await?;
+///         let refused = start.starts_with(b"#!");
+///         Ok(if refused { Verdict::Refused("scripts are not accepted".into()) } else { Verdict::Clean })
+///     }
+/// }
+///
+/// let files = Files::from_env().scan(NoScripts);
+/// # let _ = files;
+/// ```
 #[async_trait]
 pub trait Scan: Send + Sync + 'static {
-    /// Whether the file may be kept. It is read with `storage.get(key)`.
+    /// Returns whether the file may be stored. Its bytes are read with `storage.get(key)`.
     ///
     /// # Errors
-    /// It can't be told now: the upload is answered 503, and nothing is kept.
+    /// If the file can't be checked now. The upload fails with 503 `SCANNER_UNAVAILABLE` and nothing is stored.
     async fn scan(&self, file: &File, key: &ObjectKey, storage: &Storage) -> Result<Verdict, BoxError>;
 }
 
-/// What a [`Scan`] finds.
+/// The result of a [`Scan`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be kept.
+    /// The file may be stored.
     Clean,
-    /// It is removed, and the sender told why.
+    /// The file is deleted. The client gets 422 `FILE_REFUSED` with this reason.
     Refused(String),
 }
 
-/// The app's scanner.
+/// The scanner of the app.
 #[derive(Clone)]
 pub(crate) struct Scanner(pub(crate) Arc<dyn Scan>);
 

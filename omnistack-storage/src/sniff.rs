@@ -1,21 +1,22 @@
-//! Media types: found in the first bytes of a file, and compared with the claim of its sender.
+//! Detection of media types from the first bytes of a file, and comparison with the type that the client claims.
 
 mod container;
 mod text;
 
 use text::Text;
 
-/// Bytes of a file that are looked at.
-pub(crate) const FIRST: usize = 8 * 1024;
+/// How many bytes of a file are examined.
+pub(crate) const SNIFFED_BYTES: usize = 8 * 1024;
 
 const BINARY: &str = "application/octet-stream";
 
-/// Returns the media type of a file that begins with these bytes. A claim of the sender that refines what was found stands: a kind of
-/// text that runs in no browser, a document in a container, a film or sound in a container of both. The type of text found to be
-/// UTF-8 has the parameter `charset=utf-8`.
+/// Returns the media type of a file that begins with these bytes. The claimed type is used if it is more specific
+/// than the detected one and harmless: a kind of text that browsers do not execute, a kind of document in a
+/// container format, audio or video in a container format of both. Text that is valid UTF-8 gets the parameter
+/// `charset=utf-8`.
 ///
 /// # Errors
-/// The type that was found, when the sender claims a picture, film, sound or PDF and the bytes are something else.
+/// The detected type, if the client claims an image, audio, video or PDF and the bytes are something else.
 pub(crate) fn media_type(first: &[u8], claimed: Option<&str>) -> Result<String, String> {
     let claim = claimed.map(essence).filter(|claim| !claim.is_empty());
     let found = match infer::get(first).map(|kind| kind.mime_type()) {
@@ -42,7 +43,8 @@ fn kind(media_type: &str) -> &str {
     media_type.split('/').next().unwrap_or_default()
 }
 
-/// Returns whether the kinds are the same; films and sounds share containers.
+/// Returns whether two top-level types are equal. Audio and video count as equal, because they share container
+/// formats.
 fn alike(a: &str, b: &str) -> bool {
     a == b || (matches!(a, "audio" | "video") && matches!(b, "audio" | "video"))
 }
@@ -66,8 +68,8 @@ fn is_svg(first: &[u8]) -> bool {
     Text::of(first).is_some() && first.windows(4).any(|four| four.eq_ignore_ascii_case(b"<svg"))
 }
 
-/// Returns whether a media type matches one of the patterns: `image/*`, `application/pdf`, in letters of either case. No patterns match
-/// everything.
+/// Returns whether a media type matches one of the patterns, such as `image/*` or `application/pdf`. Case does
+/// not matter. An empty list of patterns matches everything.
 pub(crate) fn is_taken(patterns: &[String], media_type: &str) -> bool {
     let media_type = essence(media_type);
     let takes = |pattern: &String| match pattern.strip_suffix("/*") {
@@ -77,7 +79,8 @@ pub(crate) fn is_taken(patterns: &[String], media_type: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(takes)
 }
 
-/// Returns whether a browser may show a file of this type on the app's own address: nothing in it runs.
+/// Returns whether browsers may display a file of this type on the app's origin, because nothing in it is
+/// executed.
 pub(crate) fn may_be_shown(media_type: &str) -> bool {
     let media_type = essence(media_type);
     (matches!(kind(&media_type), "image" | "audio" | "video") && media_type != "image/svg+xml")

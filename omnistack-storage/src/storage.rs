@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle to a storage provider.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,7 +13,10 @@ use crate::{
     },
 };
 
-/// The app's storage. Cheap to clone.
+/// A handle to a storage provider. Cheap to clone.
+///
+/// The app's handle is `ctx.get::<Storage>()` once [`Files`](crate::Files) is registered; without that module, an
+/// app creates one with [`Storage::new`].
 ///
 /// ```
 /// use omnistack_storage::{Memory, PutOptions, Storage};
@@ -28,31 +31,46 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Errors
+/// Beside the kinds that a method names, each call to a provider can fail with [`ErrorKind::Unavailable`] if the
+/// provider can't be reached, [`ErrorKind::Configuration`] if it refuses the credentials or has no such bucket,
+/// [`ErrorKind::Key`] if it does not accept the key, and [`ErrorKind::Other`].
 #[derive(Clone)]
 pub struct Storage(Arc<dyn StorageProvider>);
 
 impl Storage {
-    /// With this provider.
+    /// Creates a handle to a provider.
     pub fn new(provider: impl StorageProvider) -> Self {
         Self(Arc::new(provider))
     }
 
-    /// The provider's name.
+    /// Returns the name of the provider, e.g. `s3`.
     pub fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    /// What the provider can do.
+    /// Returns which optional operations the provider supports.
     pub fn capabilities(&self) -> Capabilities {
         self.0.capabilities()
     }
 
-    /// Stores an object, in place of the one of this name.
+    /// Stores an object. An object with the same key is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::Mismatch`] or [`ErrorKind::Interrupted`] if the upload is wrong or
+    /// incomplete, [`ErrorKind::Exists`] if another object occupies the key as a folder, [`ErrorKind::Full`] if
+    /// the storage has no space left. Nothing is stored then.
     pub async fn put(&self, key: &ObjectKey, upload: impl Into<Upload>) -> Result<Stored, Error> {
         self.0.put(key, upload.into(), &PutOptions::default()).await
     }
 
-    /// As [`put`](Self::put), and how.
+    /// Stores an object with [`PutOptions`]. An object with the same key is replaced unless the options forbid
+    /// it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); also [`ErrorKind::Exists`] with [`PutOptions::if_absent`] if the object exists, and
+    /// [`ErrorKind::Unsupported`] for an option that the provider does not support.
     pub async fn put_with(
         &self,
         key: &ObjectKey,
@@ -62,30 +80,44 @@ impl Storage {
         self.0.put(key, upload.into(), options).await
     }
 
-    /// An object and its bytes as they come.
+    /// Returns an object whose body is streamed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the object does not exist, [`ErrorKind::Archived`] if it must be restored
+    /// first.
     pub async fn get(&self, key: &ObjectKey) -> Result<Object, Error> {
         self.0.get(key, None).await
     }
 
-    /// A part of an object.
+    /// Returns a part of an object, whose body is streamed.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); also [`ErrorKind::Range`] if the range is empty or begins after the end of the
+    /// object.
     pub async fn get_range(&self, key: &ObjectKey, range: ByteRange) -> Result<Object, Error> {
         self.0.get(key, Some(range)).await
     }
 
-    /// All bytes of a small object.
+    /// Returns all bytes of an object. For small objects only: they are held in memory.
     ///
     /// # Errors
-    /// Also [`ErrorKind::TooLarge`] for more than `limit`.
+    /// As [`get`](Self::get); also [`ErrorKind::TooLarge`] if the object has more than `limit` bytes.
     pub async fn read(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, Error> {
         self.get(key).await?.bytes(limit).await
     }
 
-    /// What is known of an object.
+    /// Returns the metadata of an object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the object does not exist.
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
         self.0.head(key).await
     }
 
-    /// Whether there is one.
+    /// Returns whether an object exists.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head), without [`ErrorKind::NotFound`].
     pub async fn exists(&self, key: &ObjectKey) -> Result<bool, Error> {
         match self.head(key).await {
             Ok(_) => Ok(true),
@@ -94,22 +126,39 @@ impl Storage {
         }
     }
 
-    /// At most `limit` objects whose key begins with `prefix`, behind `after`, in the order of their bytes.
+    /// Returns at most `limit` objects whose keys begin with `prefix` and come after `after`, in the byte order
+    /// of the keys.
+    ///
+    /// # Errors
+    /// See [`Storage`](Self#errors).
     pub async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
         self.0.list(prefix, after, limit).await
     }
 
-    /// Makes an object of another, without its bytes passing here.
+    /// Copies an object within the storage, without its bytes passing through the app. An object at `to` is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if `from` does not exist, [`ErrorKind::Archived`] if it must be restored first.
     pub async fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
         self.0.copy(from, to, None).await
     }
 
-    /// As [`copy`](Self::copy), in a storage class. Onto itself it changes the class.
+    /// Copies an object into a storage class, without its bytes passing through the app. If `from` and `to` are
+    /// the same key, the storage class of the object changes.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy); also [`ErrorKind::Unsupported`] if the provider can't change storage classes
+    /// ([`Capabilities::change_class`]).
     pub async fn copy_to_class(&self, from: &ObjectKey, to: &ObjectKey, class: &str) -> Result<(), Error> {
         self.0.copy(from, to, Some(class)).await
     }
 
-    /// Copies, then deletes: for a while there are two.
+    /// Renames an object: copies it, then deletes the original. In between, both exist. Does nothing if the keys
+    /// are the same.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy) and [`delete`](Self::delete).
     pub async fn rename(&self, from: &ObjectKey, to: &ObjectKey) -> Result<(), Error> {
         if from == to {
             return Ok(());
@@ -118,37 +167,65 @@ impl Storage {
         self.delete(from).await
     }
 
-    /// Deletes an object, if it is there.
+    /// Deletes an object. Succeeds if it does not exist.
+    ///
+    /// # Errors
+    /// See [`Storage`](Self#errors).
     pub async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         self.0.delete(key).await
     }
 
-    /// Removes what is left of uploads whose process died, if nothing was written to it since then. Returns how many there were.
+    /// Deletes what remains of uploads that stopped because their process died, if nothing was written to it
+    /// since `before`. Returns how many were deleted.
+    ///
+    /// # Errors
+    /// See [`Storage`](Self#errors).
     pub async fn remove_unfinished(&self, before: Timestamp) -> Result<usize, Error> {
         self.0.remove_unfinished(before).await
     }
 
-    /// A link with which anybody can read an object for a while.
+    /// Returns a signed URL with which any client can read an object until it expires. It is valid for 1 second
+    /// to 7 days.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
     pub async fn signed_get(&self, key: &ObjectKey, expires_in: Duration) -> Result<SignedRequest, Error> {
         self.sign(&SignRequest::get(key.clone(), expires_in)).await
     }
 
-    /// A link with which anybody can store an object for a while.
+    /// Returns a signed URL with which any client can store an object until it expires. It is valid for 1 second
+    /// to 7 days.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
     pub async fn signed_put(&self, key: &ObjectKey, expires_in: Duration) -> Result<SignedRequest, Error> {
         self.sign(&SignRequest::put(key.clone(), expires_in)).await
     }
 
-    /// A request somebody without credentials can make.
+    /// Returns a presigned request, which a client can make without credentials.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the provider has no signed URLs, can't enforce a condition of the request,
+    /// or the duration is not 1 second to 7 days.
     pub async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
         self.0.sign(request).await
     }
 
-    /// A form a browser can send.
+    /// Returns a form with which a browser can store an object without credentials.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the provider has no such forms ([`Capabilities::post_form`]), or the
+    /// duration is not 1 second to 7 days.
     pub async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {
         self.0.post_form(policy).await
     }
 
-    /// Asks for an archived object to be readable for so many days. [`head`](Self::head) says when it is.
+    /// Requests that an archived object becomes readable for `days` days. This takes minutes to days;
+    /// [`head`](Self::head) returns the progress.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the object does not exist, [`ErrorKind::Unsupported`] if it is not archived or
+    /// the provider has no archives ([`Capabilities::restore`]).
     pub async fn restore(&self, key: &ObjectKey, days: u32, tier: RestoreTier) -> Result<(), Error> {
         self.0.restore(key, days, tier).await
     }

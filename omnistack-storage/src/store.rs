@@ -1,4 +1,4 @@
-//! All SQL of the crate. Transactions are the tenant's, but where the clock works for all of them.
+//! The SQL of the crate. Transactions belong to one tenant, except in queries of jobs, which act for all tenants.
 
 macro_rules! columns {
     () => {
@@ -51,7 +51,7 @@ impl From<Row> for File {
             sha256: row.sha256.and_then(|text| text.parse().ok()),
             state: FileState::read(&row.state),
             created_at,
-            // A list of ours, always.
+            // Written by `json` below, so it is always a JSON list.
             tags: serde_json::from_str(&row.tags).unwrap_or_default(),
             storage_class,
             restored_until: row.restored_until,
@@ -65,7 +65,7 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Inserts a file whose bytes may come until then.
+/// Inserts a file that is not stored yet; its upload must complete before `pending_until`.
 pub(crate) async fn insert(tx: &mut Tx, file: &File, pending_until: Timestamp) -> Result<(), Error> {
     let sql = "insert into files (id, tenant_id, user_id, name, content_type, size, sha256, state, created_at, \
                tags, pending_until) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
@@ -80,20 +80,20 @@ fn json(tags: &[String]) -> String {
     serde_json::Value::from(tags).to_string()
 }
 
-/// Whether there is one to mark.
+/// Sets the tags of a stored file that is not deleted. Returns whether there is such a file.
 pub(crate) async fn set_tags(tx: &mut Tx, tenant: TenantId, id: FileId, tags: &[String]) -> Result<bool, Error> {
     let sql = "update files set tags = $3 where tenant_id = $1 and id = $2 and state = 'stored' and deleted_at is null";
     Ok(tx.query(sql).bind(tenant).bind(id).bind(json(tags)).execute().await? == 1)
 }
 
-/// Whatever its state.
+/// Returns a file of a tenant in any state.
 pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, id: FileId) -> Result<Option<File>, Error> {
     let sql = concat!("select ", columns!(), " from files where tenant_id = $1 and id = $2");
     let row: Option<Row> = tx.query(sql).bind(tenant).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
-/// Those that are stored, the latest first, behind another.
+/// Returns the stored files of a tenant, newest first, with ids below `after`: the deleted ones or the others.
 pub(crate) async fn list(
     tx: &mut Tx,
     tenant: TenantId,
@@ -118,27 +118,29 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Returns how many files of a tenant are on their way.
+/// Returns how many uploads of a tenant are unfinished and can still complete.
 pub(crate) async fn unfinished(tx: &mut Tx, tenant: TenantId, now: Timestamp) -> Result<i64, Error> {
     let sql = "select count(*) from files where tenant_id = $1 and state <> 'stored' and pending_until > $2";
     let (count,): (i64,) = tx.query(sql).bind(tenant).bind(now).fetch_one().await?;
     Ok(count)
 }
 
-/// Returns whether a file is announced, and neither confirmed nor given up.
+/// Returns whether a direct upload was created and can still be completed.
 pub(crate) async fn awaits(tx: &mut Tx, tenant: TenantId, id: FileId, now: Timestamp) -> Result<bool, Error> {
     let sql = "select 1 from files where tenant_id = $1 and id = $2 and state = 'awaited' and pending_until > $3";
     let row: Option<(i32,)> = tx.query(sql).bind(tenant).bind(id).bind(now).fetch_optional().await?;
     Ok(row.is_some())
 }
 
-/// Gives up a file that is not stored, so that it can't be any more. Returns false if it is stored, or removed.
+/// Cancels an upload, so that it can't complete any more. Returns `false` if the file is stored or its row is
+/// gone.
 pub(crate) async fn give_up(tx: &mut Tx, file: &File) -> Result<bool, Error> {
     let sql = "update files set pending_until = created_at where tenant_id = $1 and id = $2 and state <> 'stored'";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).execute().await? == 1)
 }
 
-/// Whether it was still waiting for its bytes, and is not given up.
+/// Marks a file as stored, with its size, checksum and media type. Returns `false` if the upload was cancelled,
+/// has expired or is in another state.
 pub(crate) async fn stored(
     tx: &mut Tx,
     file: &File,
@@ -153,7 +155,8 @@ pub(crate) async fn stored(
     Ok(update.bind(now).execute().await? == 1)
 }
 
-/// Whether it was there, and not deleted already; the other way round to restore it.
+/// Sets or clears the deletion time of a stored file. Returns `false` if there is no such file, or it is already
+/// deleted or not deleted, respectively.
 pub(crate) async fn set_deleted(
     tx: &mut Tx,
     tenant: TenantId,
@@ -166,8 +169,8 @@ pub(crate) async fn set_deleted(
     Ok(update.execute().await? == 1)
 }
 
-/// Marks all of a tenant: those that are stored as deleted at this time, and those on their way, of whom nobody sends the
-/// rest, as begun then.
+/// Deletes all files of a tenant: sets the deletion time of stored files and the deadline of unfinished uploads
+/// to `at`.
 pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) -> Result<(), Error> {
     for sql in [
         "update files set deleted_at = $2 where tenant_id = $1 and state = 'stored'",
@@ -178,14 +181,14 @@ pub(crate) async fn forget_tenant(tx: &mut Tx, tenant: TenantId, at: Timestamp) 
     Ok(())
 }
 
-/// Whether it was there, in this state.
+/// Removes the row of a file. Returns `false` if the file is gone or its state has changed.
 pub(crate) async fn remove(tx: &mut Tx, file: &File) -> Result<bool, Error> {
     let sql = "delete from files where tenant_id = $1 and id = $2 and state = $3 and (deleted_at is null) = $4";
     let delete = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(file.state.as_str());
     Ok(delete.bind(file.deleted_at.is_none()).execute().await? == 1)
 }
 
-/// Files of every tenant whose bytes did not come in time.
+/// Returns unfinished uploads of all tenants whose deadline has passed.
 pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
@@ -196,7 +199,7 @@ pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<V
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Files whose time to be restored is over, of every tenant.
+/// Returns files of all tenants that were deleted before `before`.
 pub(crate) async fn outlived(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
@@ -207,14 +210,15 @@ pub(crate) async fn outlived(tx: &mut Tx, before: Timestamp, limit: i64) -> Resu
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// What a tenant stores and has reserved.
+/// Returns the bytes that a tenant stores and has reserved.
 pub(crate) async fn used(tx: &mut Tx, tenant: TenantId) -> Result<u64, Error> {
     let sql = "select bytes from file_usage where tenant_id = $1";
     let row: Option<(i64,)> = tx.query(sql).bind(tenant).fetch_optional().await?;
     Ok(row.map_or(0, |(bytes,)| u64::try_from(bytes).unwrap_or(0)))
 }
 
-/// Adds to what a tenant stores, if it stays within the limit. Whoever comes at the same time waits.
+/// Adds bytes to the usage of a tenant unless it would exceed `limit`, and returns whether it did. Concurrent
+/// transactions of the tenant wait for each other.
 pub(crate) async fn reserve(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u64) -> Result<bool, Error> {
     if bytes > limit {
         return Ok(false);
@@ -225,7 +229,7 @@ pub(crate) async fn reserve(tx: &mut Tx, tenant: TenantId, bytes: u64, limit: u6
     Ok(insert.execute().await? == 1)
 }
 
-/// Takes it away again.
+/// Subtracts bytes from the usage of a tenant.
 pub(crate) async fn release(tx: &mut Tx, tenant: TenantId, bytes: u64) -> Result<(), Error> {
     let sql = "update file_usage set bytes = case when bytes > $2 then bytes - $2 else 0 end where tenant_id = $1";
     tx.query(sql).bind(tenant).bind(signed(bytes)).execute().await?;

@@ -1,9 +1,10 @@
-//! Small pictures of pictures.
+//! Creation of thumbnails.
 //!
-//! Whoever uploads a picture chooses how much work and memory it takes to read it: a file of some hundred bytes may say that it is
-//! 65,535 pixels wide and high. So the size is read first and held to a limit before anything is decoded; what a decoder allocates
-//! is limited as well; only so many are decoded at once, on threads where blocking is allowed; and a decoder that panics has
-//! found a broken picture.
+//! The client that uploads an image decides how much work and memory it takes to decode it: a file of a few
+//! hundred bytes may claim to be 65,535 pixels wide and high. Therefore the dimensions are read first and checked
+//! against a limit before anything is decoded; the memory of the decoder is limited; only a limited number of
+//! images is decoded at the same time, on threads for blocking work; and a panic of the decoder is reported as a
+//! broken image.
 
 use std::{io::Cursor, sync::Arc, time::Duration};
 
@@ -14,21 +15,23 @@ use tokio::sync::Semaphore;
 
 use crate::{Error, config::ThumbnailSettings};
 
-/// How long to wait for others to be done.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Of JPEG, of 100.
-const QUALITY: u8 = 82;
-/// Beside the pixels of the picture itself: what a decoder needs for its own.
-const SLACK: u64 = 32 * 1024 * 1024;
+/// How long a request waits while the maximum number of images is being decoded.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(15);
+/// The JPEG quality, from 1 to 100.
+const JPEG_QUALITY: u8 = 82;
+/// The bytes that a decoder may allocate in addition to the pixels of the image.
+const DECODER_OVERHEAD_BYTES: u64 = 32 * 1024 * 1024;
 
-/// A size thumbnails are made in.
+/// A size in which thumbnails are created.
 ///
-/// A thumbnail is as large as fits, with the shape of the picture, and never larger than that.
+/// A thumbnail keeps the aspect ratio of the image, fits into the size and is never larger than the image.
 ///
 /// ```
 /// use omnistack_storage::{Files, Thumbnail};
 ///
-/// let files = Files::from_env().thumbnail(Thumbnail::new("small", 160, 160)).thumbnail(Thumbnail::new("wide", 1024, 512));
+/// let files = Files::from_env()
+///     .thumbnail(Thumbnail::new("small", 160, 160))
+///     .thumbnail(Thumbnail::new("wide", 1024, 512));
 /// # let _ = files;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,31 +42,32 @@ pub struct Thumbnail {
 }
 
 impl Thumbnail {
-    /// Pixels of the longest side at most.
-    pub(crate) const LONGEST: u32 = 4096;
+    /// The largest width and height in pixels.
+    pub(crate) const MAX_SIDE_PIXELS: u32 = 4096;
 
-    /// Called this (`a-z`, `0-9`, `-`), at most so many pixels wide and high: 1 to 4,096.
+    /// Creates a size with a name of 1 to 50 characters of `a-z`, `0-9` and `-`, and the largest width and height
+    /// in pixels, each 1 to 4,096. The app does not build with another name or size.
     pub fn new(name: impl Into<String>, width: u32, height: u32) -> Self {
         Self { name: name.into(), width, height }
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the name or size, or `None` if they are valid.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         let named = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let fits = |pixels| (1..=Self::LONGEST).contains(&pixels);
+        let fits = |pixels| (1..=Self::MAX_SIDE_PIXELS).contains(&pixels);
         if self.name.is_empty() || self.name.len() > 50 || !self.name.bytes().all(named) {
-            return Some("its name is not 1 to 50 of `a-z`, `0-9`, `-`");
+            return Some("its name must have 1 to 50 characters of `a-z`, `0-9` and `-`");
         }
-        (!fits(self.width) || !fits(self.height)).then_some("it is not 1 to 4,096 pixels wide and high")
+        (!fits(self.width) || !fits(self.height)).then_some("its width and height must be 1 to 4,096 pixels")
     }
 
-    /// What tells it from one of other pixels.
+    /// Returns the last part of the thumbnail's key, which differs for each name and size.
     pub(crate) fn mark(&self) -> String {
         format!("{}-{}x{}", self.name, self.width, self.height)
     }
 }
 
-/// Makes them.
+/// Creates thumbnails, within the limits of [`ThumbnailSettings`].
 #[derive(Clone, Debug)]
 pub(crate) struct Thumbnails {
     pub(crate) sizes: Arc<[Thumbnail]>,
@@ -71,7 +75,7 @@ pub(crate) struct Thumbnails {
     at_once: Arc<Semaphore>,
 }
 
-/// One that is made.
+/// A thumbnail that was created.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) bytes: Bytes,
@@ -83,10 +87,10 @@ fn refused(code: &'static str, message: impl Into<std::borrow::Cow<'static, str>
 }
 
 fn broken() -> http::Error {
-    refused("IMAGE_BROKEN", "the picture can't be read")
+    refused("IMAGE_BROKEN", "the image is broken: upload it again or use another one")
 }
 
-/// Leave to decode one picture.
+/// A permit to decode one image.
 pub(crate) type Turn = tokio::sync::OwnedSemaphorePermit;
 
 impl Thumbnails {
@@ -95,30 +99,35 @@ impl Thumbnails {
         Self { sizes: sizes.into(), settings, at_once }
     }
 
-    /// Bytes a picture has at most.
+    /// Returns the largest size in bytes of a file of which a thumbnail is created.
     pub(crate) fn largest(&self) -> u64 {
         self.settings.max_size.as_u64()
     }
 
-    /// What a picture is decoded as, if thumbnails are made of its like.
+    /// Returns the image format of a media type. Fails with 422 if no thumbnails are created of it.
     pub(crate) fn format(media_type: &str) -> Result<ImageFormat, http::Error> {
         match media_type {
             "image/png" => Ok(ImageFormat::Png),
             "image/jpeg" => Ok(ImageFormat::Jpeg),
             "image/gif" => Ok(ImageFormat::Gif),
             "image/webp" => Ok(ImageFormat::WebP),
-            _ => Err(refused("NO_THUMBNAIL", "thumbnails are made of PNG, JPEG, GIF and WebP alone")),
+            _ => {
+                Err(refused("NO_THUMBNAIL", "the file has no thumbnail: only PNG, JPEG, GIF and WebP images have one"))
+            }
         }
     }
 
-    /// Waits until fewer than the limit are being made: before the picture is read into memory.
+    /// Waits for a permit to decode an image, before the image is read into memory. Fails with 503 after 15
+    /// seconds.
     pub(crate) async fn turn(&self) -> Result<Turn, Error> {
-        let busy = || http::Error::unavailable("THUMBNAILS_BUSY", "many pictures are being read; try again");
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.at_once).acquire_owned()).await;
+        let busy =
+            || http::Error::unavailable("THUMBNAILS_BUSY", "too many thumbnails are being created: try again later");
+        let turn = tokio::time::timeout(MAX_TURN_WAIT, Arc::clone(&self.at_once).acquire_owned()).await;
         Ok(turn.map_err(|_| busy())?.map_err(|_| busy())?)
     }
 
-    /// Makes one. Whoever stops waiting leaves it to its end, with its turn.
+    /// Creates a thumbnail. If the caller stops waiting, the work continues and keeps its permit until it is
+    /// done.
     pub(crate) async fn make(
         &self,
         turn: Turn,
@@ -135,7 +144,7 @@ impl Thumbnails {
         match work.await {
             Ok(made) => Ok(made?),
             Err(panicked) => {
-                tracing::warn!(target: "omnistack::storage", error = %panicked, "a picture is broken in a way its decoder does not bear");
+                tracing::warn!(target: "omnistack::storage", error = %panicked, "the decoder of an image panicked; the image is treated as broken");
                 Err(broken().into())
             }
         }
@@ -145,15 +154,15 @@ impl Thumbnails {
 fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Result<Made, http::Error> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
-    limits.max_alloc = Some(pixels.saturating_mul(4).saturating_add(SLACK));
+    limits.max_alloc = Some(pixels.saturating_mul(4).saturating_add(DECODER_OVERHEAD_BYTES));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(wrong)?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > pixels {
-        let message = format!("the picture has {width} by {height} pixels, more than {pixels}");
+        let message = format!("the image has {width} by {height} pixels: the limit is {pixels} pixels");
         return Err(refused("IMAGE_TOO_LARGE", message));
     }
-    // As a camera was held.
+    // The rotation that the camera recorded.
     let orientation = decoder.orientation().map_err(wrong)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(wrong)?;
     image.apply_orientation(orientation);
@@ -166,19 +175,19 @@ fn draw(format: ImageFormat, bytes: &[u8], size: &Thumbnail, pixels: u64) -> Res
 fn wrong(error: ImageError) -> http::Error {
     match error {
         ImageError::Limits(_) => {
-            refused("IMAGE_TOO_LARGE", "the picture takes more memory than is allowed").cause(error)
+            refused("IMAGE_TOO_LARGE", "the image needs too much memory: use a smaller one").cause(error)
         }
         error => broken().cause(error),
     }
 }
 
-/// Without anything that was said of the picture: places, cameras, profiles.
+/// Encodes the image without metadata such as location, camera and color profile.
 fn write(image: &DynamicImage) -> Result<Made, ImageError> {
     let mut bytes = Vec::new();
     if image.color().has_alpha() {
         image.to_rgba8().write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
         return Ok(Made { bytes: bytes.into(), content_type: "image/png" });
     }
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image.to_rgb8())?;
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&image.to_rgb8())?;
     Ok(Made { bytes: bytes.into(), content_type: "image/jpeg" })
 }

@@ -1,9 +1,10 @@
--- What files are marked with, as a list in JSON.
+-- The tags, as a JSON list.
 alter table files add column tags text not null default '[]';
 alter table files add column archived_at timestamptz;
--- Of a file whose archive is elsewhere: for how many days it is being brought back; 0 while the copy here is being removed.
+-- For a file in an external archive: the days for which it is being restored; 0 while its copy in the main
+-- storage is being deleted.
 alter table files add column restoring integer;
--- Until when there is a copy here.
+-- Until when the copy in the main storage can be read.
 alter table files add column restored_until timestamptz;
 
 create index files_archived on files (archived_at) where archived_at is not null;

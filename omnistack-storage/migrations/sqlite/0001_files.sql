@@ -4,17 +4,17 @@ create table files (
     user_id      blob not null,
     name         text not null,
     content_type text not null,
-    -- Of one that is not stored, what is reserved for it.
+    -- The size in bytes; of an upload that is not complete, the reserved bytes.
     size         integer not null,
-    -- As 64 hexadecimal digits.
+    -- 64 hexadecimal digits.
     sha256       text,
     state        text not null check (state in ('receiving', 'awaited', 'stored')),
     created_at   text not null,
     stored_at    text,
     deleted_at   text,
-    -- Until when the bytes of one that is not stored may come.
+    -- The deadline of an upload that is not complete.
     pending_until text,
-    -- Where the provider keeps it, if that is not the ordinary place.
+    -- The storage class; null for the default class.
     storage_class text
 ) strict;
 
@@ -23,16 +23,16 @@ create index files_pending on files (pending_until) where state <> 'stored';
 create index files_unfinished on files (tenant_id, pending_until) where state <> 'stored';
 create index files_deleted_of_tenant on files (tenant_id, id) where deleted_at is not null;
 create index files_deleted on files (deleted_at) where deleted_at is not null;
--- What is to be archived, the oldest first.
+-- For the files to archive, oldest first.
 create index files_by_age on files (created_at, id) where state = 'stored' and storage_class is null;
 
--- What each tenant stores, with what is reserved.
+-- The bytes that each tenant stores, including reserved ones.
 create table file_usage (
     tenant_id blob primary key not null,
     bytes     integer not null
 ) strict;
 
--- The `Idempotency-Key` of uploads, by a SHA-256 of user and key, and what it is bound to.
+-- The idempotency keys of uploads: the SHA-256 of user and key, and the file and request each is bound to.
 create table file_upload_keys (
     tenant_id   blob not null,
     scope       blob not null,

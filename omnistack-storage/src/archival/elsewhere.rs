@@ -1,7 +1,8 @@
-//! An archive of its own: another provider, or a directory elsewhere.
+//! The external archive: another provider, or a directory.
 //!
-//! A file's bytes are there before its row says so, and here until it does. What a crash leaves between is set right the next
-//! night: the row names it.
+//! When a file is archived, its bytes are copied first, then the row is updated, then the copy in the main
+//! storage is deleted. After a crash in between, the row says where the bytes are, and the next nightly run
+//! deletes the other copy.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -11,14 +12,14 @@ use omnistack_core::{
 use super::{Archival, ArchiveState, ArchivedFile};
 use crate::{
     Error, ErrorKind, File, FileId, FileState, PutOptions, RestoreTier, Storage, Upload, jobs::BringBack,
-    model::ELSEWHERE, store,
+    model::EXTERNAL_ARCHIVE, store,
 };
 
-/// Files at once.
-const CHUNK: i64 = 100;
+/// The number of files that are read from the database at a time.
+const FILES_PER_BATCH: i64 = 100;
 
 impl Archival {
-    /// Copies the bytes, which are looked at again on the way.
+    /// Copies the bytes of a file from one provider to another, and checks their size and checksum.
     async fn carry(&self, file: &File, from: &Storage, to: &Storage) -> Result<(), Error> {
         let key = file.key()?;
         let mut upload = Upload::stream(from.get(&key).await?.body).size(file.size);
@@ -29,16 +30,16 @@ impl Archival {
         Ok(())
     }
 
-    /// Moves a file away.
+    /// Moves a file to the external archive.
     pub(super) async fn send_away(&self, file: &File, archive: &Storage) -> Result<(), Error> {
         self.carry(file, &self.files.0.storage, archive).await?;
         let mut tx = self.files.0.db.tenant(file.tenant_id).begin().await?;
-        let moved = store::archive::set_class(&mut tx, file, ELSEWHERE, self.files.0.clock.now()).await?;
+        let moved = store::archive::set_class(&mut tx, file, EXTERNAL_ARCHIVE, self.files.0.clock.now()).await?;
         tx.commit().await?;
         if moved { self.clear(file).await } else { Ok(()) }
     }
 
-    /// Removes the copy here.
+    /// Deletes the copy in the main storage.
     async fn clear(&self, file: &File) -> Result<(), Error> {
         self.files.0.storage.delete(&file.key()?).await?;
         let mut tx = self.files.0.db.tenant(file.tenant_id).begin().await?;
@@ -46,13 +47,14 @@ impl Archival {
         Ok(tx.commit().await?)
     }
 
-    /// Removes the copies of files whose time here is over, and those a crash left.
+    /// Deletes the copies in the main storage of restored files whose days have passed, and the copies that a
+    /// crash left behind.
     pub(super) async fn send_back(&self) -> Result<(), Error> {
         loop {
             let now = self.files.0.clock.now();
-            // The clock works for every tenant.
+            // The job acts for all tenants.
             let mut tx = self.files.0.db.all_tenants().read().await?;
-            let files = store::archive::over(&mut tx, now, CHUNK).await?;
+            let files = store::archive::over(&mut tx, now, FILES_PER_BATCH).await?;
             tx.commit().await?;
             if files.is_empty() {
                 return Ok(());
@@ -68,7 +70,8 @@ impl Archival {
         }
     }
 
-    /// Has a file brought back by a job: before others when it is wanted soon, behind them when it is not.
+    /// Enqueues a job that restores a file, with a high, normal or low priority by tier. Fails with
+    /// [`ErrorKind::Unavailable`] while the copy in the main storage is being deleted.
     pub(super) async fn ask_back(&self, file: &File, days: u32, tier: RestoreTier) -> Result<(), Error> {
         self.archive_elsewhere()?;
         let priority = match tier {
@@ -78,7 +81,7 @@ impl Archival {
         };
         let mut tx = self.files.0.db.tenant(file.tenant_id).begin().await?;
         if !store::archive::ask(&mut tx, file, days).await? {
-            return Err(Error::new(ErrorKind::Unavailable, "its copy is being removed at this moment"));
+            return Err(Error::new(ErrorKind::Unavailable, "the copy of the file is being deleted: try again later"));
         }
         let job = BringBack { tenant_id: file.tenant_id, file_id: file.id };
         let draft = Draft::new(job).tenant(file.tenant_id).priority(priority).unique(format!("file/{}", file.id));
@@ -87,12 +90,18 @@ impl Archival {
         Ok(tx.commit().await?)
     }
 
+    /// Returns the external archive. Fails with [`ErrorKind::Configuration`] if none is set.
     fn archive_elsewhere(&self) -> Result<&Storage, Error> {
-        let gone = || Error::new(ErrorKind::Configuration, "the archive of the app is not set any more");
+        let gone = || {
+            Error::new(
+                ErrorKind::Configuration,
+                "the app has no external archive any more: set `ARCHIVAL_DIRECTORY` or call `Files::archive_to`",
+            )
+        };
         self.files.0.archive.as_ref().ok_or_else(gone)
     }
 
-    /// Brings a file back, if that is still wanted.
+    /// Copies a file from the external archive to the main storage, if its restoration is still requested.
     pub(crate) async fn bring_back(&self, BringBack { tenant_id, file_id }: BringBack) -> Result<(), Error> {
         let archive = self.archive_elsewhere()?;
         let Some(file) = self.wanted(tenant_id, file_id).await? else { return Ok(()) };
@@ -107,13 +116,14 @@ impl Archival {
         let mut tx = self.files.0.db.tenant(tenant_id).begin().await?;
         let back = store::archive::is_back(&mut tx, &file, until).await?;
         tx.commit().await?;
-        // It was removed for good meanwhile.
+        // The file was purged in the meantime.
         if !back && self.wanted(tenant_id, file_id).await?.is_none() {
             self.files.0.storage.delete(&file.key()?).await?;
         }
         Ok(())
     }
 
+    /// Returns a file if it is stored.
     async fn wanted(&self, tenant: omnistack_core::identity::TenantId, id: FileId) -> Result<Option<File>, Error> {
         let mut tx = self.files.0.db.tenant(tenant).read().await?;
         let found = store::find(&mut tx, tenant, id).await?;
@@ -121,7 +131,7 @@ impl Archival {
         Ok(found.filter(|file| file.state == FileState::Stored))
     }
 
-    /// Where a file is that is not here.
+    /// Returns the archive state of a file that is in the external archive.
     pub(super) fn away(file: &File, now: Timestamp) -> ArchivedFile {
         let state = match file.restoring {
             _ if !file.is_away(now) => ArchiveState::Restored,

@@ -1,4 +1,4 @@
-//! Which files are archived.
+//! Rules that select the files to archive.
 
 use std::time::Duration;
 
@@ -6,20 +6,8 @@ use omnistack_core::clock::Timestamp;
 
 use crate::{File, config::ArchivalSettings, sniff};
 
-/// Which files the clock archives: those for which all of this holds. Of several rules, one is enough.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use omnistack_storage::{ArchiveRule, Files};
-///
-/// let day = Duration::from_secs(24 * 60 * 60);
-/// let files = Files::from_env()
-///     .archive_when(ArchiveRule::after(day * 180))
-///     .archive_when(ArchiveRule::after(day * 7).prefix("export-"))
-///     .archive_when(ArchiveRule::default().tag("archive"));
-/// # let _ = files;
-/// ```
+/// A rule that selects files to archive every night. A file matches if all conditions of the rule hold; it is
+/// archived if one of the rules matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct ArchiveRule {
@@ -30,41 +18,42 @@ pub struct ArchiveRule {
 }
 
 impl ArchiveRule {
-    /// Files older than this.
+    /// Creates a rule for files older than an age.
     pub fn after(age: Duration) -> Self {
         Self { after: age, ..Self::default() }
     }
 
-    /// Of this media type, such as `video/*`; of several, one is enough.
+    /// Adds a media type, such as `video/*`. A file needs one of the added types; without any, all types match.
     pub fn media_type(mut self, pattern: impl Into<String>) -> Self {
         self.types.push(pattern.into());
         self
     }
 
-    /// With a name that begins so; of several, one is enough.
+    /// Adds a prefix of file names. A file needs one of the added prefixes; without any, all names match.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefixes.push(prefix.into());
         self
     }
 
-    /// Marked with this; of several, one is enough.
+    /// Adds a tag. A file needs one of the added tags; without any, all files match.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// How old files are at least.
+    /// Returns the age above which files match.
     pub fn age(&self) -> Duration {
         self.after
     }
 
-    /// What the settings say, if they say anything.
+    /// Returns the rule of the settings, if they set an age, a prefix or a tag.
     pub(crate) fn of(settings: &ArchivalSettings) -> Option<Self> {
         let ArchivalSettings { after, types, prefixes, tags, .. } = settings.clone();
         let said = after.is_some() || !prefixes.is_empty() || !tags.is_empty();
         said.then(|| Self { after: after.unwrap_or_default(), types, prefixes, tags })
     }
 
+    /// Returns whether a file matches the rule.
     pub(crate) fn takes(&self, file: &File, now: Timestamp) -> bool {
         let one = |list: &[String], is: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(is);
         file.created_at < now - self.after

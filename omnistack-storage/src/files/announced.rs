@@ -1,4 +1,4 @@
-//! Files whose bytes go to the storage without passing through the app.
+//! Direct uploads: the bytes go from the client to the storage without passing through the app.
 
 use std::time::Duration;
 
@@ -13,25 +13,27 @@ use sha2::Digest as _;
 
 use super::{FileService, missing};
 use crate::{
-    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, SignRequest, SignedRequest, sniff::FIRST,
-    store,
+    ByteRange, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, SignRequest, SignedRequest,
+    sniff::SNIFFED_BYTES, store,
 };
 
-/// For how long a link to store at is good.
+/// How long the signed URL of a direct upload is valid.
 const LINK_TTL: Duration = Duration::from_secs(60 * 60);
-/// For how long a file that was announced can be confirmed.
+/// How long a direct upload can be completed.
 pub(super) const ANNOUNCED_TTL: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl FileService {
-    /// Announces a file whose bytes go to the bucket by themselves, and says how to send them. Nobody can read it before it is
-    /// [confirmed](Self::confirm), for which there are two hours; the link is good for the first.
+    /// Creates a direct upload: returns the file, in the state `awaited`, and the presigned request with which
+    /// the client sends the bytes. The request is valid for one hour. Within two hours, the upload must be
+    /// [completed](Self::confirm); until then, the file can't be read.
     ///
     /// # Errors
-    /// 422 without a size; [`ErrorKind::Unsupported`] where the provider makes no links; otherwise as of [`upload`](Self::upload).
+    /// 422 if the size is not declared; [`ErrorKind::Unsupported`] if the provider has no signed URLs for
+    /// storing; otherwise as [`upload`](Self::upload).
     pub async fn announce(&self, caller: &Identity, new: NewFile) -> Result<(File, SignedRequest), Error> {
         let can = self.0.storage.capabilities();
         if !can.signed_put {
-            return Err(Error::unsupported("signed links"));
+            return Err(Error::unsupported("signed URLs"));
         }
         let required = || http::Error::invalid([FieldProblem::new("size", "is required")]);
         let size = new.size.ok_or_else(required)?;
@@ -49,21 +51,24 @@ impl FileService {
         }
     }
 
-    /// Takes a file whose bytes have arrived. What arrives at the same link later is not the file's.
+    /// Completes a direct upload: copies the object to its final key, checks it and marks the file as stored.
+    /// Later writes to the signed URL do not change the file. Returns the file if it is stored already.
     ///
     /// # Errors
-    /// 409 `NOT_UPLOADED` when nothing has arrived; otherwise as of [`upload`](Self::upload), and the file is to be announced anew.
+    /// 404 if there is no such direct upload; 409 `NOT_UPLOADED` if no bytes have arrived; otherwise as
+    /// [`upload`](Self::upload). The direct upload is discarded if the error is not
+    /// [retryable](Error::is_retryable).
     pub async fn confirm(&self, caller: &Identity, id: FileId) -> Result<File, Error> {
         let file = self.find(caller.require_tenant()?, id).await?;
         match file.state {
-            // Confirmed twice.
+            // The upload was completed before.
             FileState::Stored if file.deleted_at.is_none() => return Ok(file),
             FileState::Awaited => {}
             FileState::Stored | FileState::Receiving => return Err(missing().into()),
         }
         match self.0.storage.copy(&file.incoming()?, &file.key()?).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let message = "nothing has arrived yet: send the bytes first";
+                let message = "no bytes have arrived: send them to the upload URL first";
                 return Err(http::Error::conflict("NOT_UPLOADED", message).into());
             }
             copied => copied?,
@@ -71,14 +76,14 @@ impl FileService {
         match self.accept(file.clone()).await {
             Ok(stored) => {
                 if let Err(error) = self.0.storage.delete(&file.incoming()?).await {
-                    tracing::warn!(target: "omnistack::storage", file = %id, %error, "what arrived is swept later");
+                    tracing::warn!(target: "omnistack::storage", file = %id, %error, "a completed direct upload was not deleted; the cleanup deletes it");
                 }
                 Ok(stored)
             }
-            // It may be confirmed again.
+            // The caller can complete the upload again.
             Err(error) if error.is_retryable() => Err(error),
             Err(error) => {
-                // Of two who confirm at once, the other was faster.
+                // A concurrent request may have completed the upload.
                 match self.find(file.tenant_id, id).await {
                     Ok(found) if found.state == FileState::Stored => return Ok(found),
                     _ => self.discard(&file).await,
@@ -88,26 +93,29 @@ impl FileService {
         }
     }
 
-    /// Looks at a copy nobody else can change.
+    /// Checks the copy of a direct upload, which the signed URL can't change, and marks the file as stored.
     async fn accept(&self, mut file: File) -> Result<File, Error> {
         let key = file.key()?;
         let info = self.0.storage.head(&key).await?;
         if info.size != file.size {
-            let message = format!("{} bytes arrived in place of the {} announced", info.size, file.size);
+            let message = format!("{} bytes arrived instead of the declared {}", info.size, file.size);
             return Err(Error::new(ErrorKind::Mismatch, message));
         }
         let first = match info.size {
             0 => Bytes::new(),
             _ => {
-                let part = ByteRange::Bounded(0, FIRST as u64);
-                self.0.storage.get_range(&key, part).await?.bytes(FIRST as u64).await?
+                let part = ByteRange::Bounded(0, SNIFFED_BYTES as u64);
+                self.0.storage.get_range(&key, part).await?.bytes(SNIFFED_BYTES as u64).await?
             }
         };
         file.content_type = self.admit(&first, Some(&file.content_type))?;
         let sha256 = match file.sha256 {
             Some(expected) => {
                 if self.hash(&key).await? != expected {
-                    return Err(Error::new(ErrorKind::Mismatch, "another checksum than the one announced"));
+                    return Err(Error::new(
+                        ErrorKind::Mismatch,
+                        "the SHA-256 of the bytes differs from the declared one",
+                    ));
                 }
                 Some(expected)
             }
@@ -118,11 +126,11 @@ impl FileService {
         Ok(self.finish(file, &key, size, sha256, &room, None).await?.file)
     }
 
-    /// Returns whether bytes may be stored under a key: that of no file of a tenant, or of one that is announced and neither confirmed nor
-    /// deleted.
+    /// Returns whether bytes may be stored under a key: it is not the key of a direct upload, or the direct
+    /// upload was created and is neither completed nor deleted.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Database errors.
     pub(crate) async fn awaits(&self, key: &ObjectKey) -> Result<bool, Error> {
         let Some((tenant, id)) = File::of_incoming(key) else { return Ok(true) };
         let mut tx = self.0.db.tenant(tenant).read().await?;
@@ -138,6 +146,6 @@ impl FileService {
             hash.update(&bytes);
         }
         let bytes: [u8; 32] = hash.finalize().into();
-        Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "no hash"))
+        Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "the SHA-256 has an unexpected length"))
     }
 }

@@ -1,4 +1,4 @@
-//! How files come in.
+//! Uploads through the app, and the steps they share with direct uploads.
 
 use std::time::Duration;
 
@@ -15,11 +15,12 @@ use crate::{
     ByteStream, Error, ErrorKind, File, FileId, FileState, NewFile, ObjectKey, PutOptions, Upload, Uploaded,
     config::FileSettings,
     scan::Verdict,
-    sniff::{self, FIRST},
+    sniff::{self, SNIFFED_BYTES},
     store,
 };
 
-/// An upload that is on its way. Dropped before it is over, when its client has gone, its row and bytes are removed.
+/// An upload in progress. If it is dropped before it is over, because the client disconnected, its row and bytes
+/// are deleted.
 struct Unfinished(Option<(FileService, File)>);
 
 impl Unfinished {
@@ -30,7 +31,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Without a runtime the process is ending, and the sweep removes them.
+        // Without a runtime, the process is ending; the cleanup deletes them.
         if let (Some((files, file)), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move { files.discard(&file).await });
         }
@@ -38,22 +39,26 @@ impl Drop for Unfinished {
 }
 
 fn too_slow(timeout: Duration) -> Error {
-    let message = format!("the upload took longer than {} seconds: send the file again", timeout.as_secs());
+    let message = format!(
+        "the upload took longer than {} seconds: send the file again on a faster connection",
+        timeout.as_secs()
+    );
     Error::new(ErrorKind::Interrupted, http::Error::new(StatusCode::REQUEST_TIMEOUT, "UPLOAD_TIMEOUT", message))
 }
 
 impl FileService {
-    /// Takes a file whose bytes come through the app, within `FILES_UPLOAD_TIMEOUT`.
+    /// Stores a file whose bytes pass through the app, within `FILES_UPLOAD_TIMEOUT`.
     ///
     /// # Errors
-    /// 408 `UPLOAD_TIMEOUT`, 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and `FILE_TYPE_MISMATCH`, 422 for a
-    /// name that is none, for another size or checksum than announced and for what the scanner refuses, 429 `TOO_MANY_UPLOADS`; why the
-    /// sender stopped. Nothing is kept then.
+    /// 408 `UPLOAD_TIMEOUT`, 409 `STORAGE_QUOTA_EXCEEDED`, 413 `FILE_TOO_LARGE`, 415 `FILE_TYPE_REFUSED` and
+    /// `FILE_TYPE_MISMATCH`; 422 for an invalid name, type or tag, for another size or checksum than declared and
+    /// for a file that the scanner refuses; 429 `TOO_MANY_UPLOADS`; 503 `SCANNER_UNAVAILABLE`; the error of the
+    /// body. Nothing is stored then.
     pub async fn upload(&self, caller: &Identity, new: NewFile, body: ByteStream) -> Result<File, Error> {
         Ok(self.upload_with(caller, new, body, None).await?.file)
     }
 
-    /// As [`upload`](Self::upload), of a request with a key or without.
+    /// Stores a file as [`upload`](Self::upload) does, optionally with an idempotency key.
     pub(super) async fn upload_with(
         &self,
         caller: &Identity,
@@ -73,21 +78,24 @@ impl FileService {
             self.discard(&file).await;
         }
         unfinished.over();
-        // What was too large for what is left is not too large for the app.
+        // The file exceeded what is left of the quota, not the largest size of a file.
         let short = room.left < self.largest() && known.is_none();
         received.map_err(|error| if short && error.kind() == ErrorKind::TooLarge { full(&room).into() } else { error })
     }
 
-    /// How long an upload may send nothing.
+    /// Returns how long an upload may send no bytes before it fails.
     pub(crate) fn idle(&self) -> Duration {
         self.0.settings.upload_idle
     }
 
+    /// Returns the largest size of a file in bytes.
     fn largest(&self) -> u64 {
         self.0.settings.max_size.as_u64()
     }
 
-    /// Makes the row of a file that may come within this time, with so many bytes reserved.
+    /// Inserts the row of a file whose upload must complete within `ttl`, and reserves bytes of the quota. Fails
+    /// if the name, type or tags are invalid, the size or the quota is exceeded, or the tenant has too many
+    /// unfinished uploads.
     pub(super) async fn begin(
         &self,
         caller: &Identity,
@@ -100,11 +108,14 @@ impl FileService {
         check_name(&new.name)?;
         check_tags(&new.tags)?;
         if let Some(claimed) = new.content_type.as_deref().filter(|claimed| !sniff::is_media_type(claimed)) {
-            let message = format!("`{}` is no media type", claimed.escape_debug());
+            let message = format!("`{}` is not a media type", claimed.escape_debug());
             return Err(http::Error::invalid([FieldProblem::new("content_type", message)]).into());
         }
         if reserved > self.largest() {
-            return Err(Error::new(ErrorKind::TooLarge, format!("a file has at most {} bytes", self.largest())));
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("the file exceeds the limit of {} bytes", self.largest()),
+            ));
         }
         let room = self.room(tenant).await?;
         let now = self.0.clock.now();
@@ -129,7 +140,7 @@ impl FileService {
         if !store::reserve(&mut tx, tenant, reserved, room.limit).await? {
             return Err(full(&room).into());
         }
-        // Behind the reservation, which makes the tenant's other uploads wait.
+        // After the reservation, for which concurrent uploads of the tenant wait.
         if store::unfinished(&mut tx, tenant, now).await? >= i64::from(self.0.settings.open_uploads) {
             return Err(self.too_many());
         }
@@ -141,7 +152,7 @@ impl FileService {
     fn too_many(&self) -> Error {
         let FileSettings { open_uploads, upload_idle, .. } = &self.0.settings;
         let message =
-            format!("{open_uploads} uploads of this tenant are not finished: finish or delete one, or try again");
+            format!("this tenant has {open_uploads} unfinished uploads: complete or delete one, or try again later");
         let error = http::Error::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_UPLOADS", message);
         error.header(header::RETRY_AFTER, HeaderValue::from(upload_idle.as_secs().max(1))).into()
     }
@@ -156,11 +167,11 @@ impl FileService {
         once: Option<&Once>,
     ) -> Result<Uploaded, Error> {
         let mut body = body.fuse();
-        // Enough to tell what it is, before anything is stored.
+        // Reads the first bytes to detect the media type before anything is stored.
         let (mut first, mut seen) = (Vec::new(), Vec::<u8>::new());
-        while seen.len() < FIRST {
+        while seen.len() < SNIFFED_BYTES {
             let Some(bytes) = body.next().await.transpose()? else { break };
-            seen.extend_from_slice(&bytes[..bytes.len().min(FIRST - seen.len())]);
+            seen.extend_from_slice(&bytes[..bytes.len().min(SNIFFED_BYTES - seen.len())]);
             first.push(Ok::<Bytes, Error>(bytes));
         }
         file.content_type = self.admit(&seen, new.content_type.as_deref())?;
@@ -176,23 +187,26 @@ impl FileService {
         self.finish(file, &key, stored.size, Some(stored.sha256), room, once).await
     }
 
-    /// What it is, if that is taken here.
+    /// Returns the media type of a file that begins with these bytes. Fails with 415 if it contradicts the
+    /// claimed type or is not accepted.
     pub(super) fn admit(&self, first: &[u8], claimed: Option<&str>) -> Result<String, Error> {
         let refused =
             |code: &'static str, message: String| http::Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message);
         let media_type = sniff::media_type(first, claimed).map_err(|found| {
-            let message = format!("its bytes are `{found}`, not what it is said to be");
+            let message =
+                format!("the file is of the type `{found}`, not of the declared type: declare the right type");
             refused("FILE_TYPE_MISMATCH", message).detail("found", found)
         })?;
         if !sniff::is_taken(&self.0.settings.types, &media_type) {
-            let message = format!("files of the type `{media_type}` are not taken");
+            let message = format!("files of the type `{media_type}` are not accepted: send a file of another type");
             let error = refused("FILE_TYPE_REFUSED", message).detail("found", &media_type);
             return Err(error.detail("taken", &self.0.settings.types).into());
         }
         Ok(media_type)
     }
 
-    /// Has it looked at, and makes it a file, unless another upload with the same key was faster.
+    /// Scans a file whose bytes are stored and marks it as stored. Returns the other file if a concurrent upload
+    /// with the same key was stored first.
     pub(super) async fn finish(
         &self,
         file: File,
@@ -210,7 +224,10 @@ impl FileService {
                     return Err(http::Error::new(StatusCode::UNPROCESSABLE_ENTITY, "FILE_REFUSED", reason).into());
                 }
                 Err(error) => {
-                    let answer = http::Error::unavailable("SCANNER_UNAVAILABLE", "the file can't be looked at now");
+                    let answer = http::Error::unavailable(
+                        "SCANNER_UNAVAILABLE",
+                        "the file can't be scanned now: try again later",
+                    );
                     return Err(answer.cause(error).into());
                 }
             }
@@ -240,15 +257,16 @@ impl FileService {
         Ok(Uploaded { file: File { size, sha256, state: FileState::Stored, ..file }, replayed: false })
     }
 
-    /// Removes what came of an upload that failed; what can't be removed now, the sweep removes.
+    /// Deletes the row and the bytes of an upload that failed. If that fails too, the cleanup deletes them.
     pub(super) async fn discard(&self, file: &File) {
         if let Err(error) = self.remove(file).await {
-            tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "an upload that failed is swept later");
+            tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a failed upload was not deleted; the cleanup deletes it");
         }
     }
 
-    /// Removes the bytes, then the row and what is reserved. A file that is not stored is given up first: one that is being stored
-    /// at the same time keeps its bytes, or is not stored.
+    /// Deletes the bytes, then the row and its reservation. Returns `false` if a concurrent request stored or
+    /// removed the file. An upload that is not stored is cancelled first, so that a concurrent request can't
+    /// store a file whose bytes are gone.
     pub(super) async fn remove(&self, file: &File) -> Result<bool, Error> {
         if file.state != FileState::Stored {
             let mut tx = self.0.db.tenant(file.tenant_id).begin().await?;

@@ -1,7 +1,8 @@
-//! Uploads with an `Idempotency-Key`: carried out once, without holding a body in memory.
+//! Uploads with an `Idempotency-Key`: carried out once, without holding the body in memory.
 //!
-//! A key belongs to one user in a tenant. It is bound to a file in the transaction that stores the file, so an upload that fails, or
-//! whose process dies, leaves the key free. Of two uploads with a key at the same time the first to end is kept.
+//! A key belongs to one user in a tenant. It is bound to a file in the transaction that stores the file, so an
+//! upload that fails or whose process dies leaves the key unused. If two uploads with the same key run at the
+//! same time, the first to complete is stored.
 
 use omnistack_core::{
     crypto::Sha256,
@@ -17,7 +18,7 @@ use crate::{
     store::upload_key::{self, Bound},
 };
 
-/// A request that is carried out once: its key, and what it says of the file beside the bytes.
+/// The idempotency key of a request, and the declared properties of its file.
 pub(super) struct Once {
     scope: Sha256,
     said: Value,
@@ -35,17 +36,18 @@ impl Once {
 }
 
 fn reused() -> Error {
-    let message = "this Idempotency-Key was used for another file; a new file takes a new key";
+    let message = "this Idempotency-Key was used for another file: use a new key for a new file";
     http::Error::conflict("IDEMPOTENCY_KEY_REUSED", message).into()
 }
 
 impl FileService {
-    /// As [`upload`](Self::upload), once for each key of a user. The same file sent again with the key, of the same name, type, tags and
-    /// bytes, is not stored again: the first is returned, as it is now. A key is kept for `IDEMPOTENCY_RETENTION` after the file was stored;
-    /// that of a refused upload is not kept.
+    /// Stores a file as [`upload`](Self::upload) does, once for each idempotency key of a user. If the file was
+    /// stored with the key before, with the same name, claimed type, tags and bytes, it is not stored again: the
+    /// call returns the first file in its present state. A key is kept for `IDEMPOTENCY_RETENTION` after the file
+    /// was stored; a failed upload does not use up the key.
     ///
     /// # Errors
-    /// 409 `IDEMPOTENCY_KEY_REUSED` for another file with the key; otherwise as of [`upload`](Self::upload).
+    /// 409 `IDEMPOTENCY_KEY_REUSED` if the key was used for another file; otherwise as [`upload`](Self::upload).
     pub async fn upload_once(
         &self,
         caller: &Identity,
@@ -61,7 +63,7 @@ impl FileService {
         if new.size.is_some_and(|size| size != file.size) {
             return Err(reused());
         }
-        // Its bytes are compared by their hash, and kept nowhere.
+        // The bytes are compared by their SHA-256 and not stored.
         let mut upload = Upload::stream(body).at_most(file.size);
         loop {
             match upload.next().await {
@@ -75,7 +77,8 @@ impl FileService {
         self.first(tenant, &once, sha256).await
     }
 
-    /// Binds a key to a file in the transaction that stores it. Returns false if another file has the key.
+    /// Binds a key to a file in the transaction that stores it. Returns `false` if the key is bound to another
+    /// file.
     pub(super) async fn keep_key_in(
         &self,
         tx: &mut Tx,
@@ -89,7 +92,7 @@ impl FileService {
         Ok(upload_key::bind(tx, file.tenant_id, once.scope, bound, expires_at, now).await?)
     }
 
-    /// Returns the file a key is bound to, for an upload of these bytes.
+    /// Returns the file that a key is bound to. Fails with 409 if the fingerprint of this upload differs.
     pub(super) async fn first(&self, tenant: TenantId, once: &Once, sha256: Sha256) -> Result<Uploaded, Error> {
         match self.bound(tenant, once).await? {
             Some((file, fingerprint)) if fingerprint == once.fingerprint(sha256) => {
@@ -99,6 +102,7 @@ impl FileService {
         }
     }
 
+    /// Returns the file that a key is bound to and the fingerprint of its upload, if the key is in use.
     async fn bound(&self, tenant: TenantId, once: &Once) -> Result<Option<(File, Sha256)>, Error> {
         let mut tx = self.0.db.tenant(tenant).read().await?;
         let bound = upload_key::find(&mut tx, tenant, once.scope, self.0.clock.now()).await?;

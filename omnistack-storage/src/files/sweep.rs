@@ -1,4 +1,4 @@
-//! Removing what is left over.
+//! Cleanup: deletes expired uploads and purges deleted files.
 
 use std::time::Duration;
 
@@ -11,18 +11,20 @@ use crate::{
     store::{self, upload_key},
 };
 
-/// How long what a dead process was writing is left alone.
+/// How long a provider keeps the data of uploads whose process died, and the margin by which a tenant's deletion
+/// is backdated.
 const UNFINISHED_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Rows at once.
-const CHUNK: i64 = 200;
-/// Objects at once.
-const OBJECTS: usize = 200;
+/// The number of rows that are read from the database at a time.
+const ROWS_PER_BATCH: i64 = 200;
+/// The number of objects that are listed at a time.
+const OBJECTS_PER_PAGE: usize = 200;
 
 impl FileService {
-    /// Has everything of a tenant that is gone removed by the next [`sweep`](Self::sweep), whatever could be restored before.
+    /// Deletes all files of a deleted tenant, without the time in which they could be restored: the next
+    /// [`sweep`](Self::sweep) purges them.
     ///
     /// # Errors
-    /// The database's.
+    /// Database errors.
     pub async fn forget_tenant(&self, tenant: TenantId) -> Result<(), Error> {
         let long_ago = self.0.clock.now() - self.0.settings.delete_grace - UNFINISHED_TTL;
         let mut tx = self.0.db.tenant(tenant).begin().await?;
@@ -30,34 +32,35 @@ impl FileService {
         Ok(tx.commit().await?)
     }
 
-    /// Removes, with their bytes: files whose bytes did not come in time, files whose time to be restored is over, what arrived at links
-    /// and was not confirmed within two hours, and what processes that died had begun to write. Returns how many there were. Runs every hour
-    /// by itself.
+    /// Deletes, with their bytes: uploads that did not complete in time, deleted files whose `FILES_DELETE_GRACE`
+    /// has passed, direct uploads that were not completed within two hours, and data of uploads whose process
+    /// died, after a day. Also deletes expired idempotency keys. Returns how many files and objects were deleted.
+    /// A job runs this every hour.
     ///
     /// # Errors
-    /// The database's and the provider's; what was not removed is the next time.
+    /// Errors of the database and of the provider. What was not deleted is deleted by the next run.
     pub async fn sweep(&self) -> Result<usize, Error> {
         let now = self.0.clock.now();
         let mut removed = 0;
         loop {
-            // The clock works for every tenant.
+            // The job acts for all tenants.
             let mut tx = self.0.db.all_tenants().read().await?;
-            let mut files = store::overdue(&mut tx, now, CHUNK).await?;
-            files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, CHUNK).await?);
+            let mut files = store::overdue(&mut tx, now, ROWS_PER_BATCH).await?;
+            files.extend(store::outlived(&mut tx, now - self.0.settings.delete_grace, ROWS_PER_BATCH).await?);
             tx.commit().await?;
             if files.is_empty() {
                 break;
             }
             for file in &files {
                 if file.deleted_at.is_some() {
-                    // Before the row is gone, and once, however often this is done.
+                    // Recorded before the row is deleted, with a key: repeated runs count it once.
                     let bytes = i64::try_from(file.size).unwrap_or(i64::MAX);
                     self.count(file.tenant_id, STORAGE_BYTES, -bytes, Some(format!("file/{}/removed", file.id))).await;
                 }
                 removed += usize::from(self.remove(file).await?);
             }
         }
-        // A file is announced before its bytes arrive, so it can't be confirmed any more.
+        // A direct upload is created before its bytes arrive, so one as old as this can't be completed any more.
         removed += self.sweep_incoming(now - ANNOUNCED_TTL).await?;
         for storage in self.0.archive.iter().chain([&self.0.storage]) {
             removed += storage.remove_unfinished(now - UNFINISHED_TTL).await?;
@@ -68,11 +71,11 @@ impl FileService {
         Ok(removed)
     }
 
-    /// Removes what arrived at links before then.
+    /// Deletes the objects of direct uploads that were stored before `before`. Returns how many were deleted.
     async fn sweep_incoming(&self, before: Timestamp) -> Result<usize, Error> {
         let (mut after, mut removed) = (None, 0);
         loop {
-            let listing = self.0.storage.list(INCOMING, after.as_ref(), OBJECTS).await?;
+            let listing = self.0.storage.list(INCOMING, after.as_ref(), OBJECTS_PER_PAGE).await?;
             for object in &listing.objects {
                 if object.modified_at < before {
                     self.0.storage.delete(&object.key).await?;

@@ -1,4 +1,4 @@
-//! Thumbnails of files: made when they are first asked for, and kept with the others.
+//! Thumbnails of files: created at the first request and stored beside the file.
 
 use futures_util::{StreamExt as _, stream};
 use omnistack_core::{
@@ -12,13 +12,13 @@ use crate::{
     thumbnail::{Thumbnail, Thumbnails},
 };
 
-/// What thumbnails' keys begin with.
-const THUMBNAILS: &str = "thumbnails/";
-/// Objects at once.
-const CHUNK: usize = 100;
+/// The key prefix of thumbnails.
+const THUMBNAIL_PREFIX: &str = "thumbnails/";
+/// The number of objects that are listed at a time.
+const OBJECTS_PER_PAGE: usize = 100;
 
 fn folder(file: &File) -> String {
-    format!("{THUMBNAILS}{}/{}/", file.tenant_id, file.id)
+    format!("{THUMBNAIL_PREFIX}{}/{}/", file.tenant_id, file.id)
 }
 
 fn key(file: &File, size: &Thumbnail) -> Result<ObjectKey, KeyError> {
@@ -26,11 +26,13 @@ fn key(file: &File, size: &Thumbnail) -> Result<ObjectKey, KeyError> {
 }
 
 impl FileService {
-    /// A file's thumbnail of the size of this name, the first that is declared unless said; and its mark for caches.
+    /// Returns the thumbnail of a file in a declared size, by default the first one, and its entity tag. Creates
+    /// the thumbnail if it does not exist.
     ///
     /// # Errors
-    /// 404 as of [`readable`](Self::readable); 422 for a size that is not declared, for what no thumbnail is made of, for too many
-    /// pixels and for a broken picture; 409 for a picture in an archive of which there is none yet; 503 while too many are made.
+    /// 404 as [`readable`](Self::readable); 422 if the size is not declared, or if the file is not an image, is
+    /// broken or has too many bytes or pixels; 409 if the file is archived and the thumbnail does not exist yet;
+    /// 503 if too many thumbnails are being created.
     pub(crate) async fn thumbnail(
         &self,
         caller: &Identity,
@@ -39,7 +41,7 @@ impl FileService {
     ) -> Result<(Object, String), Error> {
         let missing = || http::Error::not_found("the thumbnail");
         let thumbnails = self.0.thumbnails.as_ref().ok_or_else(missing)?;
-        let unknown = || http::Error::invalid([FieldProblem::new("size", "is none of the sizes there are")]);
+        let unknown = || http::Error::invalid([FieldProblem::new("size", "must be a declared size")]);
         let mut sizes = thumbnails.sizes.iter();
         let size = sizes.find(|size| name.is_none_or(|name| name == size.name)).ok_or_else(unknown)?;
         let file = self.readable(caller, id).await?;
@@ -61,7 +63,7 @@ impl FileService {
     ) -> Result<Object, Error> {
         let format = Thumbnails::format(&file.content_type)?;
         if file.size > thumbnails.largest() {
-            let message = format!("thumbnails are made of pictures of at most {} bytes", thumbnails.largest());
+            let message = format!("the file is too large for a thumbnail: the limit is {} bytes", thumbnails.largest());
             return Err(http::Error::new(http::StatusCode::UNPROCESSABLE_ENTITY, "IMAGE_TOO_LARGE", message).into());
         }
         let turn = thumbnails.turn().await?;
@@ -69,7 +71,7 @@ impl FileService {
         let made = thumbnails.make(turn, format, picture, size.clone()).await?;
         let options = PutOptions::content_type(made.content_type);
         if let Err(error) = self.0.storage.put_with(&key, made.bytes.clone(), &options).await {
-            tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a thumbnail is made again the next time");
+            tracing::warn!(target: "omnistack::storage", file = %file.id, %error, "a thumbnail was not stored; the next request creates it again");
         }
         let length = made.bytes.len() as u64;
         let mut info = ObjectInfo::new(key, length, self.0.clock.now());
@@ -77,13 +79,13 @@ impl FileService {
         Ok(Object { info, range: 0..length, body: stream::iter([Ok(made.bytes)]).boxed() })
     }
 
-    /// Removes a file's thumbnails, of sizes that are not declared any more as well.
+    /// Deletes all thumbnails of a file, including those in sizes that are no longer declared.
     pub(super) async fn remove_thumbnails(&self, file: &File) -> Result<(), Error> {
         if Thumbnails::format(&file.content_type).is_err() {
             return Ok(());
         }
         loop {
-            let listing = self.0.storage.list(&folder(file), None, CHUNK).await?;
+            let listing = self.0.storage.list(&folder(file), None, OBJECTS_PER_PAGE).await?;
             for object in &listing.objects {
                 self.0.storage.delete(&object.key).await?;
             }

@@ -1,4 +1,4 @@
-//! Archives, for operators.
+//! The routes for archived files, for operators.
 
 use axum::extract::State;
 use garde::Validate;
@@ -20,34 +20,34 @@ pub(crate) fn api() -> Api<Archival> {
     Api::new().routes(routes!(archive)).routes(routes!(restore)).routes(routes!(status))
 }
 
-/// What to archive.
+/// The files to archive.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToArchive {
-    /// One file; without it, all the policy says.
+    /// The file; without it, all files that match a rule.
     #[garde(skip)]
     #[schema(value_type = Option<String>, format = Uuid)]
     file_id: Option<FileId>,
 }
 
-/// What was archived.
+/// The result of archiving.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FilesMoved)]
 struct Moved {
-    /// How many files.
+    /// The number of files that were archived.
     moved: usize,
-    /// Where the one is that was named.
+    /// The archive state of the file in the request; `null` if the request names none.
     #[schema(required)]
     file: Option<ArchivedFile>,
 }
 
 /// Archive files
 ///
-/// One now, or all that `ARCHIVAL_AFTER` says; the latter may take long, and goes on by itself every night.
+/// Archives one file, or all files that match a rule. The latter may take long; a job also does it every night.
 #[utoipa::path(post, path = "/archive", operation_id = "archive_files", request_body = ToArchive, responses(
-    (status = 200, description = "What was archived.", body = Moved),
-    (status = 404, description = "There is no such file."),
-    (status = 409, description = "`UNSUPPORTED`: the app's storage has no classes.")))]
+    (status = 200, description = "The number of archived files, and the state of the requested one.", body = Moved),
+    (status = 404, description = "`NOT_FOUND`: there is no such file."),
+    (status = 409, description = "`UNSUPPORTED`: the storage of this app can't change storage classes.")))]
 async fn archive(
     State(archival): State<Archival>,
     _: Identity,
@@ -59,7 +59,7 @@ async fn archive(
     }))
 }
 
-/// What to restore.
+/// The file to restore, and for how long.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ToRestore {
@@ -67,11 +67,11 @@ struct ToRestore {
     #[garde(skip)]
     #[schema(value_type = String, format = Uuid)]
     file_id: FileId,
-    /// For how many days; `ARCHIVAL_RESTORE_DAYS` unless said.
+    /// The number of days for which the file can be read: 1 to 365; `ARCHIVAL_RESTORE_DAYS` by default.
     #[garde(inner(range(min = 1, max = 365)))]
     #[schema(minimum = 1, maximum = 365)]
     days: Option<u32>,
-    /// How soon it is wanted.
+    /// How fast the file is restored.
     #[serde(default)]
     #[garde(skip)]
     tier: RestoreTier,
@@ -79,11 +79,11 @@ struct ToRestore {
 
 /// Restore an archived file
 ///
-/// It can be read once its state is `restored`, for so many days.
+/// The file can be read once its state is `restored`, for the requested number of days.
 #[utoipa::path(post, path = "/restore", operation_id = "restore_archived_file", request_body = ToRestore, responses(
-    (status = 200, description = "Where it is.", body = ArchivedFile),
-    (status = 404, description = "There is no such file."),
-    (status = 409, description = "It can be read as it is.")))]
+    (status = 200, description = "The archive state of the file.", body = ArchivedFile),
+    (status = 404, description = "`NOT_FOUND`: there is no such file."),
+    (status = 409, description = "`NOT_ARCHIVED`: the file can be read without being restored.")))]
 async fn restore(
     State(archival): State<Archival>,
     _: Identity,
@@ -92,41 +92,42 @@ async fn restore(
     Ok(Json(archival.restore(what.file_id, what.days, what.tier).await?))
 }
 
-/// Of what.
+/// Options of the archive status.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct StatusQuery {
-    /// One file, too.
+    /// A file whose archive state is returned as well.
     #[garde(skip)]
     #[param(value_type = Option<String>, format = Uuid)]
     file_id: Option<String>,
 }
 
-/// How much is where.
+/// The archive status of all files.
 #[derive(Serialize, ToSchema)]
 struct ArchivalStatus {
-    /// Files older than so many seconds are archived; absent without a policy.
+    /// The age in seconds at which files are archived; `null` if there is no rule.
     #[schema(required)]
     after_seconds: Option<u64>,
-    /// By storage class.
+    /// The number of files and bytes in each storage class.
     classes: Vec<ClassUsed>,
-    /// Where the one is that was asked for.
+    /// The archive state of the file in the request; `null` if the request names none.
     #[schema(required)]
     file: Option<ArchivedFile>,
 }
 
-/// Get the state of archives
+/// Get the archive status
 ///
-/// With `file_id` also where one file is.
+/// Returns how many files and bytes each storage class has. With `file_id`, also returns the archive state of
+/// that file.
 #[utoipa::path(get, path = "/status", operation_id = "get_archival_status", params(StatusQuery), responses(
-    (status = 200, description = "How much is where.", body = ArchivalStatus),
-    (status = 404, description = "There is no such file.")))]
+    (status = 200, description = "The archive status.", body = ArchivalStatus),
+    (status = 404, description = "`NOT_FOUND`: there is no such file.")))]
 async fn status(
     State(archival): State<Archival>,
     _: Identity,
     Query(query): Query<StatusQuery>,
 ) -> Result<Json<ArchivalStatus>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("file_id", "is no id")]);
+    let wrong = |_| Error::invalid([FieldProblem::new("file_id", "must be the id of a file")]);
     let id = query.file_id.as_deref().map(|id| id.parse().map_err(wrong)).transpose()?;
     let file = match id {
         Some(id) => Some(archival.state(id).await?),

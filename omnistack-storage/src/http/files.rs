@@ -1,4 +1,4 @@
-//! Files of a tenant.
+//! The routes for files of a tenant.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,12 +25,12 @@ use utoipa_axum::routes;
 use super::{ShownBy, content, disposition, not_modified, range, upload};
 use crate::{ErrorKind, File, FileId, FileService, NewFile, SignRequest, SignedRequest, StorageUsed, Uploaded, sniff};
 
-/// What takes and gives bytes.
+/// Returns the routes that transfer bytes. They have longer timeouts and larger bodies.
 pub(crate) fn bytes() -> Api<FileService> {
     Api::new().routes(routes!(upload_file)).routes(routes!(download))
 }
 
-/// What is said about files.
+/// Returns the routes for metadata of files.
 pub(crate) fn api() -> Api<FileService> {
     Api::new()
         .routes(routes!(list))
@@ -43,24 +43,25 @@ pub(crate) fn api() -> Api<FileService> {
         .routes(routes!(tag))
 }
 
-/// What a file is called, and its checksum.
+/// The name, the checksum and the tags of a file.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct UploadQuery {
-    /// What it is called; of a form, the name its file has unless given.
+    /// The name of the file: 1 to 255 bytes, without slashes, backslashes and control characters. In a form, the
+    /// name of the form's file by default.
     #[garde(skip)]
     #[param(max_length = 255)]
     name: Option<String>,
-    /// The SHA-256 of its bytes in hexadecimal digits: other bytes are refused.
+    /// The SHA-256 of the file, as 64 hexadecimal digits. An upload with another checksum fails.
     #[garde(skip)]
     #[param(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: Option<String>,
-    /// What it is marked with, with commas between: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    /// The tags, separated by commas: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
     #[garde(skip)]
     tags: Option<String>,
 }
 
-/// A form with a file.
+/// A form with a file as its only field.
 #[derive(ToSchema)]
 #[schema(as = FileUploadForm)]
 #[expect(dead_code, reason = "a description: the form is read field by field")]
@@ -71,25 +72,31 @@ struct UploadForm {
 }
 
 fn checksum(text: Option<&str>) -> Result<Option<Sha256>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("sha256", "is not 64 hexadecimal digits")]);
+    let wrong = |_| Error::invalid([FieldProblem::new("sha256", "must be 64 hexadecimal digits")]);
     text.map(|text| text.parse().map_err(wrong)).transpose()
 }
 
 /// Upload a file
 ///
-/// The body is the file, with `name` in the query; or a form of one field, `file`. Needs `files:write`.
+/// The body is the file, and `name` is in the query; or it is a form with the single field `file`. The media type
+/// of the file is detected from its first bytes. Needs `files:write`.
 #[utoipa::path(post, path = "/",
     params(UploadQuery, ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-        description = "A key of the client's making. The same file sent again with it is stored once.")),
+        description = "A key that the client generates. A repeated request with the same key and file does not store \
+        the file again.")),
     request_body(description = "The file.", content(
         (Vec<u8> = "application/octet-stream"), (UploadForm = "multipart/form-data"))), responses(
     (status = 201, description = "The file.", body = File),
-    (status = 408, description = "No bytes came for a while, or the upload took too long."),
-    (status = 409, description = "The plan's storage is used up, or the `Idempotency-Key` was used for another file."),
-    (status = 413, description = "It is too large."),
-    (status = 415, description = "Files of its type are not taken, or it is not what it is said to be."),
-    (status = 422, description = "It has no name, other bytes than announced, or is refused."),
-    (status = 429, description = "Too many uploads of the tenant are not finished.")))]
+    (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while; or `UPLOAD_TIMEOUT`: the upload took \
+        too long."),
+    (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
+        `IDEMPOTENCY_KEY_REUSED`: the `Idempotency-Key` was used for another file."),
+    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
+    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
+        the file is not of the declared type."),
+    (status = 422, description = "`VALIDATION_FAILED`: the name, type or tags are invalid; `CONTENT_MISMATCH`: the \
+        size or checksum differs from the declared one; or `FILE_REFUSED`: the scanner refuses the file."),
+    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
 async fn upload_file(
     State(files): State<FileService>,
     caller: Identity,
@@ -107,12 +114,12 @@ async fn upload_file(
     Ok(response)
 }
 
-/// Returns what tells a file from another: its bytes never change.
+/// Returns the validators of a file. They never change, because its bytes never do.
 fn validators(file: &File) -> Validators {
     Validators::etag(format!("\"{}\"", file.id)).last_modified(file.created_at)
 }
 
-/// Checks the preconditions of a change to a file.
+/// Checks the preconditions of a request that changes a file. Fails with 412 if they do not hold.
 async fn check(files: &FileService, caller: &Identity, id: FileId, preconditions: &Preconditions) -> Result<(), Error> {
     if !preconditions.is_empty() {
         preconditions.check(&validators(&files.readable(caller, id).await?))?;
@@ -120,29 +127,28 @@ async fn check(files: &FileService, caller: &Identity, id: FileId, preconditions
     Ok(())
 }
 
-/// How a file is wanted.
+/// Options of a download.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct DownloadQuery {
-    /// Whether a browser may show it in place of saving it; pictures, films, music, plain text and PDF only.
+    /// Whether browsers display the file instead of saving it. Applies to images, audio, video, plain text and
+    /// PDF only.
     #[serde(default)]
     #[garde(skip)]
     inline: bool,
 }
 
-/// Download a file
-///
-/// With `Range` a part of it, with `If-None-Match` only if it is not known, with `If-Match` only if it is the same. Needs
-/// `files:read`.
+/// With `Range`, returns a part of the file. With `If-None-Match`, returns 304 if the client has the file. With
+/// `If-Match`, fails with 412 if the file is another one. Needs `files:read`.
 #[utoipa::path(get, path = "/{id}/content", operation_id = "download_file",
     params(("id" = String, Path, format = Uuid, description = "The file."), DownloadQuery), responses(
     (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
-    (status = 206, description = "The part asked for.", body = Vec<u8>, content_type = "*/*"),
-    (status = 304, description = "It is known."),
-    (status = 404, description = "The tenant has no such file."),
-    (status = 409, description = "It is in an archive."),
-    (status = 412, description = "It is not the one `If-Match` names."),
-    (status = 416, description = "The part is behind its end.")))]
+    (status = 206, description = "The requested part of the file.", body = Vec<u8>, content_type = "*/*"),
+    (status = 304, description = "The client has the current file."),
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
+    (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first."),
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
 async fn download(
     State(files): State<FileService>,
     caller: Identity,
@@ -168,26 +174,26 @@ async fn download(
     Ok(content(object, &file.content_type, &validators, &named, range.is_some(), ShownBy::App))
 }
 
-/// Which files, and which part of the list.
+/// The filter and the page of a list of files.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct FileQuery {
-    /// Those that are deleted and can be restored, in place of the others.
+    /// Whether to list deleted files that can be restored, instead of the others.
     #[serde(default)]
     #[garde(skip)]
     deleted: bool,
-    /// At most this many.
+    /// The largest number of files in the page: 1 to 100.
     #[garde(inner(range(min = 1, max = MAX_PAGE_SIZE)))]
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[garde(skip)]
     cursor: Option<String>,
 }
 
 /// List files
 ///
-/// Those of the tenant, the latest first. Needs `files:read`.
+/// Returns the files of the tenant, newest first. Needs `files:read`.
 #[utoipa::path(get, path = "/", operation_id = "list_files", params(FileQuery),
     responses((status = 200, description = "The files.", body = Page<File>)))]
 async fn list(
@@ -195,59 +201,60 @@ async fn list(
     caller: Identity,
     Query(query): Query<FileQuery>,
 ) -> Result<Json<Page<File>>, Error> {
-    let wrong = |_| Error::invalid([FieldProblem::new("cursor", "is no cursor of this list")]);
+    let wrong = |_| Error::invalid([FieldProblem::new("cursor", "must be the `next_cursor` of a page of this list")]);
     let after = query.cursor.as_deref().map(|cursor| cursor.parse().map_err(wrong)).transpose()?;
     let limit = query.limit.unwrap_or(PageRequest::DEFAULT_SIZE);
     Ok(Json(files.list(&caller, query.deleted, after, limit).await?))
 }
 
-/// Get the storage that is used
+/// Get the storage usage
 ///
-/// By the tenant's files, deleted ones included until they are removed for good. Needs `files:read`.
+/// Returns how many bytes the tenant stores and how many its plan allows. Deleted files count until they are
+/// purged. Needs `files:read`.
 #[utoipa::path(get, path = "/usage", operation_id = "get_storage_usage",
-    responses((status = 200, description = "How much there is.", body = StorageUsed)))]
+    responses((status = 200, description = "The storage usage.", body = StorageUsed)))]
 async fn used(State(files): State<FileService>, caller: Identity) -> Result<Json<StorageUsed>, Error> {
     Ok(Json(files.used(&caller).await?))
 }
 
-/// A file to be.
+/// The declared properties of a file that the client sends by a direct upload.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewFile)]
 struct Announced {
-    /// What it is called.
+    /// The name of the file: 1 to 255 bytes, without slashes, backslashes and control characters.
     #[garde(length(bytes, min = 1, max = 255))]
     #[schema(min_length = 1, max_length = 255)]
     name: String,
-    /// What it is.
+    /// The media type of the file, e.g. `image/png`. It must match the bytes.
     #[garde(length(bytes, min = 3, max = 255))]
     #[schema(min_length = 3, max_length = 255)]
     content_type: String,
-    /// Its bytes.
+    /// The size of the file in bytes.
     #[garde(skip)]
     size: u64,
-    /// The SHA-256 of its bytes in hexadecimal digits: other bytes are refused.
+    /// The SHA-256 of the file, as 64 hexadecimal digits. An upload with another checksum fails.
     #[garde(skip)]
     #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     sha256: Option<String>,
-    /// What it is marked with: at most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    /// The tags: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
     #[serde(default)]
     #[garde(skip)]
     #[schema(max_items = 10)]
     tags: Vec<String>,
 }
 
-/// A request to be made as it is, without the app's credentials.
+/// A presigned request. The client sends it as it is, without the credentials of the app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FileLink)]
 struct Signed {
-    /// Its method.
+    /// The method.
     method: String,
-    /// Its address. Who has it may use it.
+    /// The signed URL. Every client that has it can use it until it expires, so keep it secret.
     url: String,
-    /// Headers it has to have.
+    /// The headers the request must have.
     headers: BTreeMap<String, String>,
-    /// Until when it is good.
+    /// When the signed URL expires.
     expires_at: Timestamp,
 }
 
@@ -258,24 +265,26 @@ impl From<SignedRequest> for Signed {
     }
 }
 
-/// A file that is awaited, and how to send it.
+/// A direct upload that was created.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FileAwaited)]
 struct Awaited {
-    /// The file.
+    /// The file. Its state is `awaited` until the upload is completed.
     file: File,
-    /// How to send its bytes.
+    /// The request with which the client sends the bytes.
     upload: Signed,
 }
 
-/// Announce a file
+/// Create a direct upload
 ///
-/// For bytes that go to the storage by themselves: send them as `upload` says, then confirm. Needs `files:write`.
+/// The bytes go from the client to the storage without passing through the app: send them with the request in
+/// `upload` within an hour, then complete the upload within two hours. Needs `files:write`.
 #[utoipa::path(post, path = "/uploads", operation_id = "announce_upload", request_body = Announced, responses(
-    (status = 201, description = "The file, and how to send it.", body = Awaited),
-    (status = 409, description = "The plan's storage is used up; or `UNSUPPORTED`: the app's storage takes none by itself."),
-    (status = 413, description = "It is too large."),
-    (status = 429, description = "Too many uploads of the tenant are not finished.")))]
+    (status = 201, description = "The file, and the request with which the client sends it.", body = Awaited),
+    (status = 409, description = "`STORAGE_QUOTA_EXCEEDED`: the storage quota of the plan is used up; or \
+        `UNSUPPORTED`: the storage of this app has no direct uploads."),
+    (status = 413, description = "`FILE_TOO_LARGE`: the file is too large."),
+    (status = 429, description = "`TOO_MANY_UPLOADS`: the tenant has too many unfinished uploads.")))]
 async fn announce(
     State(files): State<FileService>,
     caller: Identity,
@@ -288,16 +297,18 @@ async fn announce(
     Ok((StatusCode::CREATED, Json(Awaited { file, upload: signed.into() })))
 }
 
-/// Confirm a file
+/// Complete a direct upload
 ///
-/// Once its bytes are sent. Needs `files:write`.
+/// Called after the bytes were sent. Checks them and makes the file readable. Needs `files:write`.
 #[utoipa::path(post, path = "/{id}/confirm", operation_id = "confirm_upload",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
-    (status = 404, description = "The tenant awaits no such file."),
-    (status = 409, description = "Nothing has arrived."),
-    (status = 415, description = "Files of its type are not taken, or it is not what it is said to be."),
-    (status = 422, description = "It has other bytes than announced, or is refused.")))]
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such direct upload."),
+    (status = 409, description = "`NOT_UPLOADED`: no bytes have arrived."),
+    (status = 415, description = "`FILE_TYPE_REFUSED`: files of this type are not accepted; or `FILE_TYPE_MISMATCH`: \
+        the file is not of the declared type."),
+    (status = 422, description = "`CONTENT_MISMATCH`: the size or checksum differs from the declared one; or \
+        `FILE_REFUSED`: the scanner refuses the file.")))]
 async fn confirm(
     State(files): State<FileService>,
     caller: Identity,
@@ -308,23 +319,24 @@ async fn confirm(
 
 /// Get a file
 ///
-/// What is known of it. Needs `files:read`.
+/// Returns the metadata of the file. Needs `files:read`.
 #[utoipa::path(get, path = "/{id}", operation_id = "get_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
-    (status = 404, description = "The tenant has no such file.")))]
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file.")))]
 async fn get(State(files): State<FileService>, caller: Identity, Path(id): Path<FileId>) -> Result<Json<File>, Error> {
     Ok(Json(files.get(&caller, id).await?))
 }
 
 /// Delete a file
 ///
-/// For a while it can be restored; one that is announced can't. Needs `files:write`.
+/// The file can be restored for a while. A direct upload that is not complete is removed at once. Needs
+/// `files:write`.
 #[utoipa::path(delete, path = "/{id}", operation_id = "delete_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 204, description = "Deleted."),
-    (status = 404, description = "The tenant has no such file."),
-    (status = 412, description = "It is not the one `If-Match` names.")))]
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
 async fn delete(
     State(files): State<FileService>,
     caller: Identity,
@@ -338,11 +350,11 @@ async fn delete(
 
 /// Restore a file
 ///
-/// One that is deleted, and not for too long. Needs `files:write`.
+/// Restores a deleted file, unless it was deleted too long ago. Needs `files:write`.
 #[utoipa::path(post, path = "/{id}/restore", operation_id = "restore_file",
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
-    (status = 404, description = "The tenant has no such file that is deleted.")))]
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such deleted file, or it was deleted too long ago.")))]
 async fn restore(
     State(files): State<FileService>,
     caller: Identity,
@@ -351,25 +363,25 @@ async fn restore(
     Ok(Json(files.restore(&caller, id).await?))
 }
 
-/// What a file is marked with.
+/// The tags of a file.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FileTags)]
 struct Tags {
-    /// At most 10, each of 1 to 50 of `a-z`, `0-9`, `-`, `_`, `.`.
+    /// The tags: at most 10, each of 1 to 50 characters of `a-z`, `0-9`, `-`, `_` and `.`.
     #[garde(skip)]
     #[schema(max_items = 10)]
     tags: Vec<String>,
 }
 
-/// Mark a file
+/// Set the tags of a file
 ///
-/// With these, in place of those before. Needs `files:write`.
+/// Replaces the tags. Needs `files:write`.
 #[utoipa::path(put, path = "/{id}/tags", operation_id = "set_file_tags", request_body = Tags,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
     (status = 200, description = "The file.", body = File),
-    (status = 404, description = "The tenant has no such file."),
-    (status = 412, description = "It is not the one `If-Match` names.")))]
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`.")))]
 async fn tag(
     State(files): State<FileService>,
     caller: Identity,
@@ -381,28 +393,31 @@ async fn tag(
     Ok(Json(files.tag(&caller, id, &new.tags).await?))
 }
 
-/// What a link is for.
+/// Options of a signed URL.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewLink {
-    /// How long it is good, at most seven days.
-    #[garde(inner(range(min = 1, max = SignRequest::LONGEST.as_secs())))]
+    /// How many seconds the signed URL is valid: 1 to 604,800 (7 days). The app's setting by default.
+    #[garde(inner(range(min = 1, max = SignRequest::MAX_EXPIRY.as_secs())))]
     #[schema(minimum = 1, maximum = 604_800)]
     expires_in_seconds: Option<u64>,
-    /// Whether a browser may show the file in place of saving it; pictures, films, music, plain text and PDF only.
+    /// Whether browsers display the file instead of saving it. Applies to images, audio, video, plain text and
+    /// PDF only.
     #[serde(default)]
     #[garde(skip)]
     inline: bool,
 }
 
-/// Make a link to a file
+/// Create a signed URL of a file
 ///
-/// With it anybody can read the file for a while. It can't be taken back. Needs `files:write`.
+/// Every client that has the URL can read the file until it expires. The URL can't be revoked. Needs
+/// `files:write`.
 #[utoipa::path(post, path = "/{id}/link", operation_id = "create_file_link", request_body = NewLink,
     params(("id" = String, Path, format = Uuid, description = "The file.")), responses(
-    (status = 200, description = "The link.", body = Signed),
-    (status = 404, description = "The tenant has no such file."),
-    (status = 409, description = "`UNSUPPORTED`: the app's storage makes no links.")))]
+    (status = 200, description = "The signed URL.", body = Signed),
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
+    (status = 409, description = "`FILE_ARCHIVED`: the file is archived and must be restored first; or `UNSUPPORTED`: \
+        the storage of this app has no signed URLs.")))]
 async fn link(
     State(files): State<FileService>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! What links of the app's own lead to.
+//! The routes of the signed URLs that the app serves itself.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use utoipa_axum::routes;
 use super::{ShownBy, content, disposition, not_modified, range, upload};
 use crate::{FileService, Links, PutOptions, Storage, Upload};
 
-/// What serves links.
+/// The state of the routes.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     pub(crate) links: Links,
     pub(crate) storage: Storage,
     pub(crate) files: FileService,
-    /// How long a body may bring nothing.
+    /// How long an upload may send no bytes before it fails.
     pub(crate) idle: Duration,
 }
 
@@ -30,23 +30,24 @@ pub(crate) fn api() -> Api<Served> {
     Api::new().routes(routes!(read, write))
 }
 
-/// The same for a link that was changed, is over, is for another method, or for a file that is confirmed or deleted.
+/// The same error for a URL that was changed, has expired or is for another method, and for a file that was
+/// completed or deleted, so that a client can't tell these apart.
 fn refused() -> Error {
-    Error::new(StatusCode::FORBIDDEN, "LINK_REFUSED", "the link is not good, or not any more")
+    Error::new(StatusCode::FORBIDDEN, "LINK_REFUSED", "the link is invalid or has expired: request a new one")
 }
 
-/// Read by a link
+/// Download a file by a signed URL
 ///
-/// What the link is for. With `Range` a part of it.
+/// With `Range`, returns a part of the file.
 #[utoipa::path(get, path = "/{link}", operation_id = "download_by_link",
-    params(("link" = String, Path, description = "What the link allows, sealed.")), responses(
+    params(("link" = String, Path, description = "The encrypted token of the signed URL.")), responses(
     (status = 200, description = "The file.", body = Vec<u8>, content_type = "*/*"),
-    (status = 206, description = "The part asked for.", body = Vec<u8>, content_type = "*/*"),
-    (status = 304, description = "It is known."),
-    (status = 403, description = "The link is not good, or not any more."),
-    (status = 404, description = "What it is for is not there."),
-    (status = 412, description = "It is not the one `If-Match` names."),
-    (status = 416, description = "The part is behind its end.")))]
+    (status = 206, description = "The requested part of the file.", body = Vec<u8>, content_type = "*/*"),
+    (status = 304, description = "The client has the current file."),
+    (status = 403, description = "`LINK_REFUSED`: the signed URL is invalid or has expired."),
+    (status = 404, description = "`NOT_FOUND`: the file does not exist any more."),
+    (status = 412, description = "`PRECONDITION_FAILED`: the file does not match `If-Match`."),
+    (status = 416, description = "`RANGE_NOT_SATISFIABLE`: the range begins after the end of the file.")))]
 async fn read(
     State(served): State<Served>,
     Path(link): Path<String>,
@@ -72,16 +73,15 @@ async fn read(
     Ok(content(object, &content_type, &validators, &named, range.is_some(), ShownBy::Everyone))
 }
 
-/// Store by a link
-///
-/// The body is the file.
+/// Upload a file by a signed URL
 #[utoipa::path(put, path = "/{link}", operation_id = "upload_by_link",
-    params(("link" = String, Path, description = "What the link allows, sealed.")),
+    params(("link" = String, Path, description = "The encrypted token of the signed URL.")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file."), responses(
     (status = 204, description = "Stored."),
-    (status = 403, description = "The link is not good, or not any more, or for another type; or the file is confirmed or deleted."),
-    (status = 408, description = "No bytes came for a while."),
-    (status = 422, description = "It has another size.")))]
+    (status = 403, description = "`LINK_REFUSED`: the signed URL is invalid, has expired or is for another media type; \
+        or the upload was completed or deleted."),
+    (status = 408, description = "`UPLOAD_STALLED`: no bytes arrived for a while."),
+    (status = 422, description = "`CONTENT_MISMATCH`: the size differs from the declared one.")))]
 async fn write(State(served): State<Served>, Path(link): Path<String>, request: Request) -> Result<StatusCode, Error> {
     let allowed = served.links.read(&link, &Method::PUT).ok_or_else(refused)?;
     let content_type = upload::content_type(request.headers())?;
@@ -99,7 +99,7 @@ async fn write(State(served): State<Served>, Path(link): Path<String>, request: 
     }
     let options = PutOptions { content_type, ..PutOptions::default() };
     served.storage.put_with(&key, upload, &options).await?;
-    // The file may have been confirmed or deleted while its bytes came.
+    // The file may have been completed or deleted while its bytes arrived.
     if !served.files.awaits(&key).await? {
         served.storage.delete(&key).await?;
         return Err(refused());

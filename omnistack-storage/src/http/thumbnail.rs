@@ -1,4 +1,4 @@
-//! Small pictures.
+//! The route for thumbnails.
 
 use axum::{extract::State, response::Response};
 use garde::Validate;
@@ -18,11 +18,11 @@ pub(crate) fn api() -> Api<FileService> {
     Api::new().routes(routes!(thumbnail))
 }
 
-/// Which one.
+/// Options of a thumbnail.
 #[derive(Deserialize, Validate, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ThumbnailQuery {
-    /// The name of its size; the first the app declares unless said.
+    /// The name of a declared size; the first declared size by default.
     #[garde(inner(length(bytes, min = 1, max = 50)))]
     #[param(min_length = 1, max_length = 50)]
     size: Option<String>,
@@ -30,17 +30,20 @@ struct ThumbnailQuery {
 
 /// Get a thumbnail
 ///
-/// Of a picture: PNG, JPEG, GIF or WebP. It is made when it is first asked for. Needs `files:read`.
+/// Returns a thumbnail of a PNG, JPEG, GIF or WebP image, and creates it at the first request. Needs
+/// `files:read`.
 #[utoipa::path(get, path = "/{id}/thumbnail", operation_id = "get_file_thumbnail",
     params(("id" = String, Path, format = Uuid, description = "The file."), ThumbnailQuery), responses(
-    (status = 200, description = "The thumbnail, JPEG or, with transparency, PNG.", content(
+    (status = 200, description = "The thumbnail: JPEG, or PNG if the image has transparency.", content(
         (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"))),
-    (status = 304, description = "It is known."),
-    (status = 404, description = "The tenant has no such file."),
-    (status = 409, description = "The file is in an archive, and has no thumbnail of this size yet."),
-    (status = 412, description = "It is not the one `If-Match` names."),
-    (status = 422, description = "There is no such size, or the file is no picture, a broken one or too large."),
-    (status = 503, description = "Too many are being made.")))]
+    (status = 304, description = "The client has the current thumbnail."),
+    (status = 404, description = "`NOT_FOUND`: the tenant has no such file."),
+    (status = 409, description = "`FILE_ARCHIVED`: the file is archived and has no thumbnail of this size yet."),
+    (status = 412, description = "`PRECONDITION_FAILED`: the thumbnail does not match `If-Match`."),
+    (status = 422, description = "`VALIDATION_FAILED`: the size is not declared; `NO_THUMBNAIL`: the file is not a \
+        PNG, JPEG, GIF or WebP image; `IMAGE_BROKEN`: the image is broken; or `IMAGE_TOO_LARGE`: it has too many bytes \
+        or pixels."),
+    (status = 503, description = "`THUMBNAILS_BUSY`: too many thumbnails are being created; try again later.")))]
 async fn thumbnail(
     State(files): State<FileService>,
     caller: Identity,

@@ -1,4 +1,4 @@
-//! Bodies that are files.
+//! Reading a file from the body of a request.
 
 use std::{pin::pin, time::Duration};
 
@@ -23,10 +23,12 @@ use tokio::{
 
 use crate::{ByteStream, Error, ErrorKind, FileService, NewFile, Uploaded};
 
-/// Returns the body's bytes as they come. It ends with 408 `UPLOAD_STALLED` when none come for this long.
+/// Returns the bytes of a body as a stream. It fails with 408 `UPLOAD_STALLED` if no bytes arrive for the
+/// duration `idle`.
 pub(super) fn bytes_of(body: Body, idle: Duration) -> ByteStream {
     let broken = |error: axum::Error| {
-        let answer = http::Error::bad_request("UPLOAD_INTERRUPTED", "the upload ended early").cause(error);
+        let answer =
+            http::Error::bad_request("UPLOAD_INTERRUPTED", "the upload ended early: send the file again").cause(error);
         Error::new(ErrorKind::Interrupted, answer)
     };
     not_idle(body.into_data_stream().map_err(broken).boxed(), idle)
@@ -44,29 +46,30 @@ fn not_idle(stream: ByteStream, idle: Duration) -> ByteStream {
 }
 
 fn stalled(idle: Duration) -> Error {
-    let message = format!("no bytes came for {} seconds: send the file again", idle.as_secs());
+    let message = format!("no bytes arrived for {} seconds: send the file again", idle.as_secs());
     Error::new(ErrorKind::Interrupted, http::Error::new(StatusCode::REQUEST_TIMEOUT, "UPLOAD_STALLED", message))
 }
 
-/// What `Content-Length` says.
+/// Returns the `Content-Length`, if it is valid.
 pub(super) fn length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Returns what `Content-Type` says.
+/// Returns the `Content-Type`.
 ///
 /// # Errors
-/// 422 for a type that is not ASCII.
+/// 422 if the header is not ASCII.
 pub(super) fn content_type(headers: &http::HeaderMap) -> Result<Option<String>, http::Error> {
     let said = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().map(str::to_owned));
-    said.transpose().map_err(|_| wrong("content-type", "is not ASCII"))
+    said.transpose().map_err(|_| wrong("content-type", "must be ASCII"))
 }
 
 fn wrong(field: &str, message: &str) -> http::Error {
     http::Error::invalid([FieldProblem::new(field, message)])
 }
 
-/// Takes a file whose body is the file, or a form with one. Without a name it is called as the form says.
+/// Stores the file of a request: the body, or the file in a form. Without a name in the query, a form's file has
+/// the name that the form gives.
 pub(super) async fn take(
     files: &FileService,
     caller: &Identity,
@@ -100,7 +103,7 @@ async fn store(
     }
 }
 
-/// The one file of a form, in its field `file`.
+/// Stores the file of a form, in its only field `file`.
 async fn form(
     files: &FileService,
     caller: &Identity,
@@ -120,7 +123,7 @@ async fn form(
     let mut body = not_idle(body.boxed(), files.idle());
     let taking = async {
         let Ok(part) = timeout(files.idle(), heard).await.map_err(|_| stalled(files.idle()))? else {
-            // It has no file, and the reason is in place of its bytes.
+            // The form has no file; the channel holds the error instead of bytes.
             let reason = body.next().await.and_then(Result::err);
             return Err(reason.unwrap_or_else(|| wrong("file", "is required").into()));
         };
@@ -129,20 +132,20 @@ async fn form(
         let new = NewFile { name, content_type: part.content_type, size: None, ..said };
         store(files, caller, key, new, body).await
     };
-    // A refused file is answered while the form is still on its way, which may be for ever.
+    // A refused file gets its response while the client is still sending the form, which may never end.
     match select(pin!(taking), pin!(reading)).await {
         Either::Left((taken, _)) => taken,
         Either::Right(((), taking)) => taking.await,
     }
 }
 
-/// What a form says of its file.
+/// The name and media type of the file in a form.
 struct Part {
     file_name: Option<String>,
     content_type: Option<String>,
 }
 
-/// Reads a form to its end: one that ends in the middle has no file, though the file's own bytes may all have come.
+/// Reads a form to its end. A form that ends early has no file, even if all bytes of the file arrived.
 async fn read(
     mut form: Multipart,
     tell: oneshot::Sender<Part>,
@@ -150,7 +153,7 @@ async fn read(
 ) -> Result<(), http::Error> {
     let Some(mut field) = form.next_field().await? else { return Err(wrong("file", "is required")) };
     if field.name() != Some("file") {
-        return Err(wrong("file", "is the form's only field"));
+        return Err(wrong("file", "must be the only field of the form"));
     }
     let part =
         Part { file_name: field.file_name().map(Into::into), content_type: field.content_type().map(Into::into) };
@@ -164,7 +167,7 @@ async fn read(
     }
     drop(field);
     match form.next_field().await? {
-        Some(_) => Err(wrong("file", "is the form's only field")),
+        Some(_) => Err(wrong("file", "must be the only field of the form")),
         None => Ok(()),
     }
 }

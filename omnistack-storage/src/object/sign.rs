@@ -1,4 +1,4 @@
-//! Requests and forms of somebody without credentials.
+//! Presigned requests and forms, for clients without credentials.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -6,88 +6,109 @@ use omnistack_core::{clock::Timestamp, http::Method};
 
 use crate::{Error, ErrorKind, ObjectKey};
 
-/// What somebody without credentials may do with one object for a while.
+/// The parameters of a presigned request: one operation on one object, for a limited time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omnistack_core::{clock::Clock, crypto::KeyRing};
+/// use omnistack_storage::{Links, Memory, SignRequest, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// # let ring: KeyRing = KeyRing::new_key("example").parse()?;
+/// # let links = Links::new(ring, Clock::system(), "https://app.example.com");
+/// let storage = Storage::new(Memory::default().links(links));
+/// let request = SignRequest::put("exports/7.csv".parse()?, Duration::from_secs(600)).content_type("text/csv").size(8);
+/// let signed = storage.sign(&request).await?;
+/// assert_eq!(signed.method, "PUT");
+/// assert_eq!(signed.headers["content-type"], "text/csv");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SignRequest {
-    /// GET or PUT.
+    /// The method: GET to read the object, PUT to store it.
     pub method: Method,
-    /// With which object.
+    /// The key of the object.
     pub key: ObjectKey,
-    /// For how long, at most seven days.
+    /// How long the request is valid: 1 second to 7 days.
     pub expires_in: Duration,
-    /// Of a PUT: the media type it has to have. Of a GET: the `Content-Type` of the answer, where the provider can set it.
+    /// For a PUT, the media type the request must have. For a GET, the `Content-Type` of the response, if the
+    /// provider can set it.
     pub content_type: Option<String>,
-    /// Of a PUT: how many bytes it has to have.
+    /// For a PUT, the size in bytes the body must have.
     pub size: Option<u64>,
-    /// Of a GET: the `Content-Disposition` of the answer.
+    /// For a GET, the `Content-Disposition` of the response.
     pub disposition: Option<String>,
 }
 
 impl SignRequest {
-    /// Reading an object.
+    /// Creates a request to read an object.
     pub fn get(key: ObjectKey, expires_in: Duration) -> Self {
         Self { method: Method::GET, key, expires_in, content_type: None, size: None, disposition: None }
     }
 
-    /// Storing an object.
+    /// Creates a request to store an object.
     pub fn put(key: ObjectKey, expires_in: Duration) -> Self {
         Self { method: Method::PUT, ..Self::get(key, expires_in) }
     }
 
-    /// Of this media type, or answered with it.
+    /// Sets the media type that a PUT must have, or that the response to a GET has.
     #[must_use]
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self
     }
 
-    /// Of so many bytes.
+    /// Sets the size in bytes that the body of a PUT must have.
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
         self
     }
 
-    /// Answered with this `Content-Disposition`.
+    /// Sets the `Content-Disposition` of the response to a GET.
     #[must_use]
     pub fn disposition(mut self, disposition: impl Into<String>) -> Self {
         self.disposition = Some(disposition.into());
         self
     }
 
-    /// The longest a link may last.
-    pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// The longest duration for which a presigned request is valid: 7 days.
+    pub const MAX_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+    /// Fails with [`ErrorKind::Unsupported`] if the duration is not 1 second to 7 days.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.expires_in > Self::LONGEST || self.expires_in.as_secs() == 0 {
-            return Err(Error::new(ErrorKind::Unsupported, "a link lasts from a second to seven days"));
+        if self.expires_in > Self::MAX_EXPIRY || self.expires_in.as_secs() == 0 {
+            return Err(Error::new(ErrorKind::Unsupported, "a signed URL is valid for 1 second to 7 days"));
         }
         Ok(())
     }
 }
 
-/// A request somebody without credentials can make.
+/// A presigned request, which a client can make without credentials until it expires.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SignedRequest {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its address. Who has it may use it.
+    /// The signed URL. Every client that has it can use it until it expires, so keep it secret.
     pub url: String,
-    /// Headers it has to have.
+    /// The headers the request must have.
     pub headers: BTreeMap<String, String>,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 impl SignedRequest {
-    /// Good until then.
+    /// Creates a presigned request without headers.
     pub fn new(method: Method, url: String, expires_at: Timestamp) -> Self {
         Self { method, url, headers: BTreeMap::new(), expires_at }
     }
 
-    /// With a header it has to have.
+    /// Adds a header the request must have.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
@@ -95,7 +116,7 @@ impl SignedRequest {
     }
 }
 
-/// Without the signature.
+/// Omits the query, which contains the signature.
 impl fmt::Debug for SignedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.url.split('?').next().unwrap_or_default();
@@ -103,27 +124,38 @@ impl fmt::Debug for SignedRequest {
     }
 }
 
-/// What a browser's form may store.
+/// The policy of an upload form: the object that the form may store. See
+/// [`Storage::post_form`](crate::Storage::post_form).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omnistack_storage::PostPolicy;
+///
+/// let policy = PostPolicy::new("photos/7.png".parse()?, 1 << 20, Duration::from_secs(600)).content_type("image/png");
+/// assert_eq!(policy.max_size, 1_048_576);
+/// # Ok::<_, omnistack_storage::KeyError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostPolicy {
-    /// Under which name.
+    /// The key of the object.
     pub key: ObjectKey,
-    /// For how long it is good, at most seven days.
+    /// How long the form is valid: 1 second to 7 days.
     pub expires_in: Duration,
-    /// Bytes at most.
+    /// The largest size in bytes.
     pub max_size: u64,
-    /// Its media type.
+    /// The media type the object must have.
     pub content_type: Option<String>,
 }
 
 impl PostPolicy {
-    /// At most so many bytes under this name.
+    /// Creates a policy for an object of at most `max_size` bytes.
     pub fn new(key: ObjectKey, max_size: u64, expires_in: Duration) -> Self {
         Self { key, expires_in, max_size, content_type: None }
     }
 
-    /// Of this media type.
+    /// Sets the media type the object must have.
     #[must_use]
     pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
@@ -131,20 +163,21 @@ impl PostPolicy {
     }
 }
 
-/// A form a browser can send, as `multipart/form-data`: these fields in any order, and `file` behind them.
+/// A form with which a browser stores an object, sent as `multipart/form-data`: the fields in any order, then the
+/// field `file`.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostForm {
-    /// Where it is sent.
+    /// The URL the form is sent to.
     pub url: String,
-    /// Its fields.
+    /// The fields, without `file`.
     pub fields: BTreeMap<String, String>,
-    /// Until when it is good.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 impl PostForm {
-    /// Sent there with these fields until then.
+    /// Creates a form.
     pub fn new(url: String, fields: BTreeMap<String, String>, expires_at: Timestamp) -> Self {
         Self { url, fields, expires_at }
     }

@@ -1,4 +1,4 @@
-//! Containers of Azure Blob Storage.
+//! The provider [`Azure`]: containers of Azure Blob Storage.
 
 mod sas;
 
@@ -24,10 +24,23 @@ use crate::{
     object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
 };
 
-/// Keeps objects in a container of Azure Blob Storage.
+/// Stores objects in a container of Azure Blob Storage.
 ///
-/// It has tiers when an object is stored (`Cool`, `Cold`, `Archive`). A link for storing can't hold who uses it to a type or size;
-/// without the account's key, one for reading gives the file no name.
+/// An access tier (`Cool`, `Cold`, `Archive`) can be set when an object is stored. Signed URLs for storing can't
+/// enforce a media type or size. Without the account key, signed URLs for reading can't set a file name.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, http::client::ClientSettings};
+/// use omnistack_storage::{Azure, Storage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = ClientSettings::default().client()?;
+/// let key = "c2VjcmV0".into();
+/// let storage = Storage::new(Azure::new("account", "files", Some(&key), client, Clock::system())?);
+/// assert_eq!(storage.name(), "azure");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Azure {
     bucket: Bucket<MicrosoftAzure>,
@@ -35,15 +48,16 @@ pub struct Azure {
     base: String,
     account: String,
     container: String,
-    /// Without it the machine's own identity signs.
+    /// The account key; without it, the machine's managed identity signs.
     key: Option<SecretString>,
 }
 
 impl Azure {
-    /// A container of an account, with the account's key; without one, with the machine's own identity.
+    /// Opens a container of an account with the account key, or with the machine's managed identity if `key` is
+    /// `None`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for a key that can't be read.
+    /// [`ErrorKind::Configuration`] if the key or a name is invalid.
     pub fn new(
         account: &str,
         container: &str,
@@ -54,10 +68,11 @@ impl Azure {
         Self::open(None, account, container, key, client, clock)
     }
 
-    /// As [`new`](Self::new), at another address than Azure's: that of the account, `https://…`, or `http://…` on this machine.
+    /// Opens a container as [`new`](Self::new) does, at the URL of an account that is not Azure's: `https://…`,
+    /// or `http://…` for a service on this machine.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for an address or a key that can't be used.
+    /// [`ErrorKind::Configuration`] if the URL, the key or a name is invalid.
     pub fn at(
         url: &str,
         account: &str,
@@ -135,7 +150,7 @@ impl StorageProvider for Azure {
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         match storage_class {
-            Some(_) => Err(Error::unsupported("changing the storage class")),
+            Some(_) => Err(Error::unsupported("changing the storage class of an object")),
             None => self.bucket.copy(from, to).await,
         }
     }
@@ -147,7 +162,7 @@ impl StorageProvider for Azure {
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
         request.check()?;
         if request.size.is_some() {
-            return Err(Error::unsupported("links that hold to a size"));
+            return Err(Error::unsupported("signed URLs that enforce a size"));
         }
         let (method, until) = (request.method.clone(), self.clock.now() + request.expires_in);
         let url = match &self.key {
@@ -163,7 +178,9 @@ impl StorageProvider for Azure {
                 content_type: request.content_type.as_deref().filter(|_| method == Method::GET),
             }
             .url()?,
-            None if request.disposition.is_some() => return Err(Error::unsupported("links that give a name")),
+            None if request.disposition.is_some() => {
+                return Err(Error::unsupported("signed URLs that set a file name"));
+            }
             None => {
                 let path = path(&request.key)?;
                 self.bucket.store.signed_url(method.clone(), &path, request.expires_in).await?.into()

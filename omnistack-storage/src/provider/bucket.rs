@@ -1,4 +1,4 @@
-//! What buckets have in common: everything `object_store` does.
+//! Operations that all buckets have in common, by `object_store`.
 
 mod client;
 
@@ -19,12 +19,12 @@ use crate::{
     object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, Stored, Upload},
 };
 
-/// Bytes of a part. Two are in memory at once.
-const PART: usize = 8 * 1024 * 1024;
-/// Parts of an object at most, which leaves some of the 10,000 that are allowed.
-const PARTS: u64 = 9_000;
-/// Under which name the checksum is kept with an object.
-const CHECKSUM: &str = "sha256";
+/// The smallest size of a part in bytes. Two parts are in memory at the same time.
+const MIN_PART_BYTES: usize = 8 * 1024 * 1024;
+/// The largest number of parts of an object, with a margin to the 10,000 that S3 allows.
+const MAX_PARTS: u64 = 9_000;
+/// The name of the metadata that holds the SHA-256 of an object.
+const CHECKSUM_METADATA: &str = "sha256";
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl<S: ObjectStore> Bucket<S> {
         while !part.is_empty() {
             let sent = parts.upload()?.put_part(payload(part));
             let sent = async { sent.await.map_err(storing) };
-            // The next one is taken while this one is on its way.
+            // The next part is read while this one is sent.
             ((), part) = tokio::try_join!(sent, upload.part(size))?;
         }
         let (bytes, sha256) = upload.finished()?;
@@ -79,13 +79,14 @@ impl<S: ObjectStore> Bucket<S> {
         Ok(Stored::new(bytes, sha256).etag(done.e_tag))
     }
 
-    /// An object of several parts can't be stored only if there is none: it is looked for before and after them.
+    /// Fails with [`ErrorKind::Exists`] if the object exists and the options forbid to replace it. An object in
+    /// several parts can't be created conditionally, so this is checked before and after the parts are sent.
     async fn absent(&self, path: &Path, key: &ObjectKey, options: &PutOptions) -> Result<(), Error> {
         if !options.if_absent {
             return Ok(());
         }
         match self.store.head(path).await {
-            Ok(_) => Err(Error::new(ErrorKind::Exists, format!("`{key}`"))),
+            Ok(_) => Err(Error::new(ErrorKind::Exists, format!("the object `{key}`"))),
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -97,7 +98,7 @@ impl<S: ObjectStore> Bucket<S> {
             None => None,
             Some(ByteRange::Bounded(start, end)) if start < end => Some(GetRange::Bounded(start..end)),
             Some(ByteRange::From(start)) => Some(GetRange::Offset(start)),
-            // An empty one is in none, and not all know how to count from the end.
+            // An empty range is never satisfiable, and not all services support ranges that count from the end.
             Some(range) => {
                 let range = range.of(self.head(key).await?.size)?;
                 Some(GetRange::Bounded(range))
@@ -108,7 +109,7 @@ impl<S: ObjectStore> Bucket<S> {
             Ok(result) => result,
             Err(error) => {
                 let error = Error::from(error);
-                // They say in many ways that a range is behind the end.
+                // Services report in different ways that a range is not satisfiable.
                 if let (Some(range), ErrorKind::Range | ErrorKind::Other | ErrorKind::Unavailable) =
                     (range, error.kind())
                 {
@@ -128,7 +129,7 @@ impl<S: ObjectStore> Bucket<S> {
     }
 
     pub(crate) async fn list(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
-        // Its own prefixes are folders.
+        // Prefixes of `object_store` are folders.
         let folder = match prefix.rsplit_once('/') {
             Some((folder, _)) => match Path::parse(folder) {
                 Ok(folder) => Some(folder),
@@ -164,12 +165,12 @@ impl<S: ObjectStore> Bucket<S> {
     }
 }
 
-/// The parts of an object that is not complete. Dropped, they are removed.
+/// A multipart upload that is not complete. Dropping it aborts the upload, which deletes its parts.
 struct Parts(Option<Box<dyn MultipartUpload>>);
 
 impl Parts {
     fn upload(&mut self) -> Result<&mut Box<dyn MultipartUpload>, Error> {
-        self.0.as_mut().ok_or_else(|| Error::new(ErrorKind::Other, "the upload is over"))
+        self.0.as_mut().ok_or_else(|| Error::new(ErrorKind::Other, "the multipart upload is complete"))
     }
 }
 
@@ -178,16 +179,16 @@ impl Drop for Parts {
         let (Some(mut upload), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
         runtime.spawn(async move {
             if let Err(error) = upload.abort().await {
-                tracing::warn!(target: "omnistack::storage", %error, "parts of an upload are left in the bucket");
+                tracing::warn!(target: "omnistack::storage", %error, "a multipart upload was not aborted; its parts remain in the bucket");
             }
         });
     }
 }
 
-/// As large as it has to be for an object of this size.
+/// Returns the size of the parts for an object of this size, so that it has at most `MAX_PARTS`.
 fn part_size(size: Option<u64>) -> usize {
-    let least = size.unwrap_or(0).div_ceil(PARTS);
-    usize::try_from(least).unwrap_or(usize::MAX).max(PART)
+    let least = size.unwrap_or(0).div_ceil(MAX_PARTS);
+    usize::try_from(least).unwrap_or(usize::MAX).max(MIN_PART_BYTES)
 }
 
 fn length(part: &[Bytes]) -> usize {
@@ -211,7 +212,7 @@ fn attributes(options: &PutOptions, sha256: Option<Sha256>) -> Attributes {
     };
     set(Attribute::ContentType, options.content_type.clone());
     set(Attribute::StorageClass, options.storage_class.clone());
-    set(Attribute::Metadata(CHECKSUM.into()), sha256.map(|hash| hash.to_string()));
+    set(Attribute::Metadata(CHECKSUM_METADATA.into()), sha256.map(|hash| hash.to_string()));
     attributes
 }
 
@@ -222,11 +223,11 @@ fn info(key: ObjectKey, meta: &ObjectMeta, attributes: &Attributes) -> ObjectInf
     info.etag.clone_from(&meta.e_tag);
     info.content_type = value(Attribute::ContentType);
     info.storage_class = value(Attribute::StorageClass);
-    info.sha256 = value(Attribute::Metadata(CHECKSUM.into())).and_then(|text| text.parse().ok());
+    info.sha256 = value(Attribute::Metadata(CHECKSUM_METADATA.into())).and_then(|text| text.parse().ok());
     info
 }
 
-/// While storing, what is not found is the bucket.
+/// When an object is stored, "not found" means that the bucket does not exist.
 fn storing(error: object_store::Error) -> Error {
     match Error::from(error) {
         error if error.kind() == ErrorKind::NotFound => Error::new(ErrorKind::Configuration, error),
@@ -252,7 +253,7 @@ impl From<object_store::Error> for Error {
     }
 }
 
-/// Everything that is said of an error: its status is nowhere else.
+/// Returns the messages of an error and its causes. Only these contain the status code.
 fn told(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -271,7 +272,7 @@ fn of_text(text: &str) -> ErrorKind {
         Some(507) => ErrorKind::Full,
         Some(300..=399) => ErrorKind::Configuration,
         Some(400..=499_u16) => ErrorKind::Other,
-        // It answered 5xx, or not at all.
+        // A 5xx response, or no response at all.
         _ => ErrorKind::Unavailable,
     }
 }

@@ -1,4 +1,4 @@
-//! Cloudinary, by its own API.
+//! The provider [`Cloudinary`], through Cloudinary's own API.
 
 mod calls;
 mod sign;
@@ -28,19 +28,33 @@ use crate::{
     object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
 };
 
-/// How everything is kept: nobody reads it without a signature.
-const TYPE: &str = "authenticated";
-/// Bytes of a part. Two are in memory at once. Cloudinary takes none below 5 MB but the last.
-const PART: usize = 8 * 1024 * 1024;
-/// Bytes of a public id at most.
-const LONGEST: usize = 255;
+/// The delivery type of all objects, with which they can't be read without a signature.
+const DELIVERY_TYPE: &str = "authenticated";
+/// The size of a part in bytes. Two parts are in memory at the same time. Cloudinary refuses parts below 5 MB,
+/// except the last.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// The largest size of a public id in bytes.
+const MAX_PUBLIC_ID_BYTES: usize = 255;
 
-/// Keeps objects at Cloudinary, as raw files that nobody reads without a signature.
+/// Stores objects at Cloudinary, as raw files that can't be read without a signature.
 ///
-/// It is a shelf for media rather than a bucket, and can less than one: it stores whether or not there is one of the name, makes no
-/// links for storing, gives no name in a link, has no classes and no archives. A list is read whole, page by page, to be in order.
-/// A key is at most 255 bytes long, of which each that is no letter, digit, `.`, `-` or `/` counts three times. Reading an object
-/// asks for its state first, which counts towards the limit of requests an account has an hour.
+/// Cloudinary is a service for media with fewer operations than a bucket. It can't refuse to replace an object,
+/// has no signed URLs for storing, can't set a file name in signed URLs, and has no storage classes and archives.
+/// A list is read as a whole, page by page, to sort it. A key has at most 255 bytes, where each byte other than
+/// ASCII letters, digits, `.`, `-` and `/` counts three times. Reading an object requests its metadata first,
+/// which counts towards the hourly limit of requests of the account.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, http::client::ClientSettings};
+/// use omnistack_storage::{Cloudinary, Storage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = ClientSettings::default().client()?;
+/// let storage = Storage::new(Cloudinary::new("demo", "874837483274837", "secret", client, Clock::system())?);
+/// assert_eq!(storage.name(), "cloudinary");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Cloudinary {
     cloud: String,
@@ -55,10 +69,10 @@ pub struct Cloudinary {
 }
 
 impl Cloudinary {
-    /// Of this cloud, with its key.
+    /// Creates a provider with the name of a cloud, its API key and its API secret.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for a cloud's name that can't be one.
+    /// [`ErrorKind::Configuration`] if the name of the cloud is invalid.
     pub fn new(
         cloud: impl Into<String>,
         key: impl Into<String>,
@@ -68,7 +82,7 @@ impl Cloudinary {
     ) -> Result<Self, Error> {
         let cloud = cloud.into();
         if cloud.is_empty() || !cloud.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
-            let what = "the name of a cloud has other characters than a-z, 0-9, `-`, `_`";
+            let what = "the name of the cloud must contain only letters, digits, `-` and `_`";
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         Ok(Self {
@@ -84,10 +98,10 @@ impl Cloudinary {
         })
     }
 
-    /// At other addresses: of its API, and where it delivers.
+    /// Sets other URLs for the API and for the delivery of objects.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for what is no `https://…`, or `http://…` on this machine.
+    /// [`ErrorKind::Configuration`] if a URL is not `https://…`, or `http://…` for a service on this machine.
     pub fn endpoints(mut self, api: &str, delivery: &str) -> Result<Self, Error> {
         for (place, url) in [(&mut self.api, api), (&mut self.delivery, delivery)] {
             base_url(url).map_err(|error| Error::new(ErrorKind::Configuration, error))?;
@@ -96,30 +110,32 @@ impl Cloudinary {
         Ok(self)
     }
 
-    /// How long to wait for an answer, and between the pieces of an object; a minute unless said.
+    /// Sets how long to wait for a response, and between the pieces of an object; 60 seconds by default.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How often a request is made again that failed for now; three times unless said.
+    /// Sets how many times a request is repeated after a temporary failure; 3 times by default.
     #[must_use]
     pub fn retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
     }
 
+    /// Returns the parameters of an upload. Fails with [`ErrorKind::Key`] if the public id is longer than 255
+    /// bytes.
     fn parameters(key: &ObjectKey, context: &[(&str, String)]) -> Result<BTreeMap<&'static str, String>, Error> {
         let public_id = sign::public_id(key.as_str());
-        if public_id.len() > LONGEST {
+        if public_id.len() > MAX_PUBLIC_ID_BYTES {
             return Err(Error::new(ErrorKind::Key, format!("`{key}` is too long for Cloudinary")));
         }
         let escaped = |value: &str| value.replace('=', "\\=").replace('|', "\\|");
         let context: Vec<_> = context.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
         Ok(BTreeMap::from([
             ("public_id", public_id),
-            ("type", TYPE.into()),
+            ("type", DELIVERY_TYPE.into()),
             ("overwrite", "true".into()),
             ("invalidate", "true".into()),
             ("context", context.join("|")),
@@ -136,12 +152,13 @@ impl Cloudinary {
 
     fn stored(answer: serde_json::Value, size: u64, sha256: Sha256) -> Result<Stored, Error> {
         let resource: Resource = serde_json::from_value(answer).map_err(|error| Error::new(ErrorKind::Other, error))?;
-        // Of the key nothing is needed but that it is one.
+        // Any valid key will do, because it is not used.
         let info = resource.info(ObjectKey::new("a")?);
         Ok(Stored::new(size, sha256).etag(info.etag))
     }
 
-    /// One part behind the other. What was sent of an upload that stops is nobody's object.
+    /// Sends an upload in parts, one after the other. An upload that stops before its last part creates no
+    /// object.
     async fn put_parts(
         &self,
         key: &ObjectKey,
@@ -152,8 +169,8 @@ impl Cloudinary {
         let (id, mut start, mut part) = (Token::random().expose().to_owned(), 0, first);
         let parameters = Self::parameters(key, &Self::context(options, upload.known_sha256(), false))?;
         loop {
-            // To know whether this is the last.
-            let next = upload.part(PART).await?;
+            // The next part is read before this one is sent, to know whether this one is the last.
+            let next = upload.part(PART_BYTES).await?;
             let end = start + length(&part) as u64;
             let total = if next.is_empty() { Some(upload.finished()?) } else { None };
             let of = total.map_or_else(|| "-1".to_owned(), |(size, _)| size.to_string());
@@ -183,13 +200,13 @@ impl StorageProvider for Cloudinary {
 
     async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
         if options.if_absent {
-            return Err(Error::unsupported("storing only if there is none"));
+            return Err(Error::unsupported("storing an object only if it does not exist"));
         }
         if options.storage_class.is_some() {
             return Err(Error::unsupported("storage classes"));
         }
-        let first = upload.part(PART).await?;
-        if length(&first) == PART {
+        let first = upload.part(PART_BYTES).await?;
+        if length(&first) == PART_BYTES {
             return self.put_parts(key, upload, first, options).await;
         }
         let (size, sha256) = upload.finished()?;
@@ -206,14 +223,17 @@ impl StorageProvider for Cloudinary {
             let body = if resource.is_empty() {
                 Some(stream::empty().boxed())
             } else {
-                // None when it was replaced between the two requests.
+                // `None` if the object was replaced between the two requests.
                 self.fetch(&resource, range.clone()).await?
             };
             if let Some(body) = body {
                 return Ok(Object { info, range, body });
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, format!("`{key}` is replaced again and again")))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("the object `{key}` was replaced during each of 4 attempts to read it: try again"),
+        ))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
@@ -245,10 +265,10 @@ impl StorageProvider for Cloudinary {
         }
     }
 
-    /// Cloudinary reads it at its own address.
+    /// Cloudinary reads the original from its own delivery URL.
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         if storage_class.is_some() {
-            return Err(Error::unsupported("changing the storage class"));
+            return Err(Error::unsupported("changing the storage class of an object"));
         }
         let resource = self.look(from).await?;
         if from == to {
@@ -264,13 +284,13 @@ impl StorageProvider for Cloudinary {
     async fn delete(&self, key: &ObjectKey) -> Result<(), Error> {
         let parameters = BTreeMap::from([
             ("public_id", sign::public_id(key.as_str())),
-            ("type", TYPE.to_owned()),
+            ("type", DELIVERY_TYPE.to_owned()),
             ("invalidate", "true".to_owned()),
         ]);
         let url = self.endpoint("raw/destroy");
         let answer: Result<serde_json::Value, Error> = self
             .call(|| {
-                // As a form: it is signed anew each time.
+                // The body is a form, which is signed anew for each attempt.
                 let signed = self.signed(parameters.clone());
                 let query = reqwest::Url::parse_with_params("http://form/", &signed);
                 let body = query.ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default();
@@ -279,25 +299,25 @@ impl StorageProvider for Cloudinary {
             .await;
         match answer {
             Ok(answer) if matches!(answer["result"].as_str(), Some("ok" | "not found")) => Ok(()),
-            Ok(answer) => Err(Error::new(ErrorKind::Other, format!("not deleted: {answer}"))),
+            Ok(answer) => Err(Error::new(ErrorKind::Other, format!("the object was not deleted: {answer}"))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// A download by its API, which ends: addresses it delivers at do not.
+    /// Returns a download URL of the API, which expires. Delivery URLs do not expire.
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
         request.check()?;
         if request.method != Method::GET {
-            return Err(Error::unsupported("links for storing"));
+            return Err(Error::unsupported("signed URLs for storing"));
         }
         if request.disposition.is_some() {
-            return Err(Error::unsupported("links that give a name"));
+            return Err(Error::unsupported("signed URLs that set a file name"));
         }
         let until = self.clock.now() + request.expires_in;
         let parameters = self.signed(BTreeMap::from([
             ("public_id", sign::public_id(request.key.as_str())),
-            ("type", TYPE.to_owned()),
+            ("type", DELIVERY_TYPE.to_owned()),
             ("attachment", "true".to_owned()),
             ("expires_at", until.as_seconds().to_string()),
         ]));

@@ -1,4 +1,4 @@
-//! Buckets of Google Cloud Storage.
+//! The provider [`Gcs`]: buckets of Google Cloud Storage.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,10 +23,25 @@ use crate::{
     object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
 };
 
-/// Keeps objects in a bucket of Google Cloud Storage.
+/// Stores objects in a bucket of Google Cloud Storage.
 ///
-/// Its parts are as those of S3. It has storage classes when an object is stored (`NEARLINE`, `COLDLINE`, `ARCHIVE`), from which
-/// all can be read at once; to change one's, give the bucket a rule. A link for storing can't hold who uses it to a size.
+/// An object of more than 8 MiB is sent in parts, of which two are in memory at the same time. If an upload
+/// fails, its parts are deleted; a process that is killed leaves them behind. A storage class (`NEARLINE`,
+/// `COLDLINE`, `ARCHIVE`) can be set when an object is stored; objects of each class can be read at once. To
+/// change the class later, give the bucket a lifecycle rule. Signed URLs for storing can't enforce a size.
+///
+/// ```no_run
+/// use omnistack_core::{clock::Clock, http::client::ClientSettings};
+/// use omnistack_storage::{Gcs, Storage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = ClientSettings::default().client()?;
+/// let key = std::fs::read_to_string("service-account.json")?;
+/// let storage = Storage::new(Gcs::new("files", Some(&key), client, Clock::system())?);
+/// # let _ = storage;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gcs {
     bucket: Bucket<GoogleCloudStorage>,
@@ -35,20 +50,20 @@ pub struct Gcs {
 }
 
 impl Gcs {
-    /// Of this name, with the key of a service account (the JSON Google gives); without one, with the machine's own account,
-    /// which makes no links.
+    /// Opens a bucket with the key of a service account (the JSON text from Google), or with the machine's
+    /// service account if `key` is `None`, which can't create signed URLs.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for a key that can't be read.
+    /// [`ErrorKind::Configuration`] if the key is invalid.
     pub fn new(bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
         Self::open(None, bucket, key, client, clock)
     }
 
-    /// As [`new`](Self::new), at another address than Google's: `https://…`, or `http://…` on this machine, where nobody is asked for
-    /// a token and none is sent.
+    /// Opens a bucket as [`new`](Self::new) does, at a URL that is not Google's: `https://…`, or `http://…` for a
+    /// service on this machine. With `http://`, no access token is requested or sent.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for an address or a key that can't be used.
+    /// [`ErrorKind::Configuration`] if the URL or the key is invalid.
     pub fn at(url: &str, bucket: &str, key: Option<&str>, client: Client, clock: Clock) -> Result<Self, Error> {
         Self::open(Some(url), bucket, key, client, clock)
     }
@@ -109,7 +124,7 @@ impl StorageProvider for Gcs {
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         match storage_class {
-            Some(_) => Err(Error::unsupported("changing the storage class")),
+            Some(_) => Err(Error::unsupported("changing the storage class of an object")),
             None if from == to => self.head(from).await.map(|_| ()),
             None => self.bucket.copy(from, to).await,
         }
@@ -121,7 +136,7 @@ impl StorageProvider for Gcs {
 
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
         if !self.signs {
-            return Err(Error::unsupported("signed links"));
+            return Err(Error::unsupported("signed URLs without the key of a service account"));
         }
         request.check()?;
         let mut options = SignedUrlOptions::new();

@@ -1,4 +1,4 @@
-//! A directory of this machine.
+//! The provider [`Local`]: objects in a directory.
 
 mod regular;
 mod writer;
@@ -30,26 +30,43 @@ use crate::{
     object::{ByteRange, Listing, Object, ObjectInfo, PutOptions, SignRequest, SignedRequest, Stored, Upload},
 };
 
-/// Read and written at once.
-const CHUNK: usize = 256 * 1024;
+/// The size of the buffers for reading, in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Keeps objects as plain files in a directory, for one machine.
+/// Stores objects as regular files in a directory, for apps on one machine.
 ///
-/// `objects/` has the bytes, each object a file under its key; `meta/` what else is known of it; `tmp/` what is being
-/// written. An object is written there, synced to the disk, and then moved to its place at once.
+/// The directory `objects/` has the bytes, one file per object under its key; `meta/` has the metadata; `tmp/`
+/// has files that are being written. A new object is written to `tmp/`, synced to the disk and moved to its place
+/// atomically.
 ///
-/// A key can't be another's folder: with `a` there, `a/b` is [`ErrorKind::Exists`]. On a file system that does not tell
-/// `A` from `a`, neither does it.
+/// A key can't be the folder of another: if `a` exists, storing `a/b` fails with [`ErrorKind::Exists`]. On a file
+/// system that ignores case, `A` and `a` are the same object.
 ///
-/// An object is a regular file. A symbolic link in `objects/` or `meta/` is not followed, neither in place of an object nor of a
-/// folder above one; a named pipe or a device is not read.
+/// Only regular files are read. Symbolic links in `objects/` and `meta/` are not followed, neither in place of an
+/// object nor of a folder above one; named pipes and devices are not read.
+///
+/// ```
+/// use omnistack_storage::{Local, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), omnistack_storage::Error> {
+/// # let directory = std::env::temp_dir().join(format!("omnistack-local-{}", std::process::id()));
+/// let storage = Storage::new(Local::new(&directory));
+/// let key = "notes/hello.txt".parse()?;
+/// storage.put(&key, "Hello.").await?;
+/// assert_eq!(storage.read(&key, 1024).await?, "Hello.");
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
     links: Option<Links>,
 }
 
-/// What is known of an object beside its bytes, and of which file it is: of another, it says nothing.
+/// The metadata of an object, and the entity tag of the file it belongs to. It is ignored if the file has another
+/// entity tag.
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
     file: String,
@@ -58,12 +75,12 @@ struct Meta {
 }
 
 impl Local {
-    /// In this directory, which is made when something is stored.
+    /// Creates a provider for a directory. The directory is created when the first object is stored.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), links: None }
     }
 
-    /// With links the app serves.
+    /// Enables signed URLs, which the app serves.
     #[must_use]
     pub fn links(mut self, links: Links) -> Self {
         self.links = Some(links);
@@ -78,7 +95,7 @@ impl Local {
         within(&self.root.join("meta"), key.as_str())
     }
 
-    /// Does this where blocking is allowed.
+    /// Runs blocking work on a thread for it.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
@@ -93,17 +110,19 @@ impl Local {
         Ok(Temporary(folder.join(Token::random().expose())))
     }
 
-    /// Moves a file that is written to its place, and says its mark.
+    /// Moves a written file to its place, together with its metadata, and returns its entity tag. Fails with
+    /// [`ErrorKind::Exists`] if `if_absent` is set and the object exists.
     fn place(&self, file: &Temporary, key: &ObjectKey, meta: Meta, if_absent: bool) -> Result<String, Error> {
         let mark = mark(&fs::metadata(&file.0)?);
         let meta = Meta { file: mark.clone(), ..meta };
         let target = self.object(key)?;
         if if_absent {
-            // Of two that come at once, one makes the name.
+            // Creating a hard link is atomic: of two concurrent uploads, one fails.
             with_folder(&target, || fs::hard_link(&file.0, &target))?;
             self.describe(key, &meta)?;
         } else {
-            // Nothing of what is said of the file before holds for this one, and the other way round.
+            // The metadata names its file, so it is never applied to the old one, nor the old metadata to the new
+            // file.
             self.describe(key, &meta)?;
             with_folder(&target, || fs::rename(&file.0, &target))?;
         }
@@ -143,7 +162,7 @@ impl Local {
 
     fn listing(&self, prefix: &str, after: Option<&ObjectKey>, limit: usize) -> Result<Listing, Error> {
         let base = self.root.join("objects");
-        // Only the folder all keys of the prefix are in.
+        // Lists only the folder that contains all keys with the prefix.
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         if !folder.is_empty() && ObjectKey::new(folder).is_err() {
             return Ok(Listing::default());
@@ -155,7 +174,7 @@ impl Local {
         while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(base.join(&folder)) {
                 Ok(entries) => entries,
-                // Somebody deletes at the same time.
+                // The folder was deleted concurrently.
                 Err(error) if gone(&error) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -208,7 +227,7 @@ impl Local {
     }
 }
 
-/// A file that is being written. Dropped before it is moved, it is gone.
+/// A file in `tmp/`. It is deleted when this value is dropped, unless it was moved.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -217,7 +236,8 @@ impl Drop for Temporary {
     }
 }
 
-/// Does this to a file whose folder may have to be made: again, when somebody removes the folder in between.
+/// Runs an operation on a file, and creates its folder first. Retries up to 8 times if the folder is deleted
+/// concurrently.
 fn with_folder(target: &Path, act: impl Fn() -> io::Result<()>) -> Result<(), Error> {
     for _ in 0..8 {
         if let Some(folder) = target.parent() {
@@ -228,10 +248,10 @@ fn with_folder(target: &Path, act: impl Fn() -> io::Result<()>) -> Result<(), Er
             result => return Ok(result?),
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "others change the same folder"))
+    Err(Error::new(ErrorKind::Unavailable, "the folder of the object is being changed by other operations: try again"))
 }
 
-/// So that the name lasts as the bytes do.
+/// Syncs the folder of a file, so that the name of the file is as durable as its bytes.
 fn sync_folder(target: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     if let Some(folder) = target.parent() {
@@ -251,7 +271,7 @@ fn modified(file: &fs::Metadata) -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Which file it is, and what it was when.
+/// Returns the entity tag of a file: its inode, modification time and size.
 fn mark(file: &fs::Metadata) -> String {
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(file);
@@ -264,7 +284,7 @@ fn mark(file: &fs::Metadata) -> String {
 fn hash(file: &mut fs::File) -> Result<Sha256, Error> {
     use sha2::Digest as _;
     file.seek(SeekFrom::Start(0))?;
-    let (mut hash, mut buffer) = (sha2::Sha256::new(), vec![0; CHUNK]);
+    let (mut hash, mut buffer) = (sha2::Sha256::new(), vec![0; BUFFER_BYTES]);
     loop {
         match file.read(&mut buffer)? {
             0 => break,
@@ -272,7 +292,7 @@ fn hash(file: &mut fs::File) -> Result<Sha256, Error> {
         }
     }
     let bytes: [u8; 32] = hash.finalize().into();
-    Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "no hash"))
+    Sha256::from_bytes(&bytes).ok_or_else(|| Error::new(ErrorKind::Other, "the SHA-256 has an unexpected length"))
 }
 
 fn no_classes(class: Option<&str>) -> Result<(), Error> {
@@ -300,7 +320,7 @@ impl StorageProvider for Local {
     async fn put(&self, key: &ObjectKey, mut upload: Upload, options: &PutOptions) -> Result<Stored, Error> {
         no_classes(options.storage_class.as_deref())?;
         if options.if_absent && self.head(key).await.is_ok() {
-            return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
+            return Err(Error::new(ErrorKind::Exists, format!("the object `{key}`")));
         }
         let temporary = self.blocking(|this| this.temporary()).await?;
         let mut file = Writer::create(temporary.0.clone()).await?;
@@ -326,9 +346,9 @@ impl StorageProvider for Local {
             })
             .await?;
         let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(CHUNK);
+        file.set_max_buf_size(BUFFER_BYTES);
         let part = file.take(range.end - range.start);
-        let body = ReaderStream::with_capacity(part, CHUNK).map_err(Error::from).boxed();
+        let body = ReaderStream::with_capacity(part, BUFFER_BYTES).map_err(Error::from).boxed();
         Ok(Object { info, range, body })
     }
 
@@ -353,11 +373,11 @@ impl StorageProvider for Local {
         self.blocking(move |this| {
             for (file, base) in [(this.object(&key)?, "objects"), (this.meta(&key)?, "meta")] {
                 match fs::remove_file(&file) {
-                    // A folder is nobody's object.
+                    // A folder is not an object.
                     Err(error) if !gone(&error) && !file.is_dir() => return Err(error.into()),
                     _ => {}
                 }
-                // Folders that are empty now.
+                // Deletes the folders that are empty now.
                 let base = this.root.join(base);
                 for folder in file.ancestors().skip(1).take_while(|folder| *folder != base) {
                     if fs::remove_dir(folder).is_err() {
@@ -379,7 +399,7 @@ impl StorageProvider for Local {
             let mut removed = 0;
             for entry in entries {
                 let entry = entry?;
-                // Without metadata it is moved to its place already.
+                // A file without metadata was moved to its place in the meantime.
                 let is_old = entry.metadata().is_ok_and(|found| found.is_file() && modified(&found) < before);
                 removed += usize::from(is_old && fs::remove_file(entry.path()).is_ok());
             }
@@ -389,6 +409,6 @@ impl StorageProvider for Local {
     }
 
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        self.links.as_ref().ok_or_else(|| Error::unsupported("signed links"))?.make(request)
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.make(request)
     }
 }

@@ -1,4 +1,4 @@
-//! In memory, for tests and for apps that keep nothing.
+//! The provider [`Memory`]: objects in memory.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,9 @@ use crate::{
     },
 };
 
-/// Keeps objects in memory; they are gone with its last clone.
+/// Stores objects in memory, for tests. The objects are lost when the last clone is dropped.
+///
+/// Storage classes and archives behave as in S3, but an archived object is restored at once.
 ///
 /// ```
 /// use omnistack_storage::{Memory, Storage};
@@ -43,12 +45,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// With this clock.
+    /// Creates an empty storage with a clock.
     pub fn new(clock: Clock) -> Self {
         Self { objects: Arc::default(), clock, links: None }
     }
 
-    /// With links the app serves.
+    /// Enables signed URLs, which the app serves.
     #[must_use]
     pub fn links(mut self, links: Links) -> Self {
         self.links = Some(links);
@@ -61,7 +63,7 @@ impl Memory {
     }
 }
 
-/// As S3 has them.
+/// Returns the archive status of a new object in a storage class, as in S3.
 fn archive_of(class: Option<&str>) -> Archive {
     if matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) { Archive::Archived } else { Archive::None }
 }
@@ -108,7 +110,7 @@ impl StorageProvider for Memory {
         info.archive = archive_of(options.storage_class.as_deref());
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         if options.if_absent && objects.contains_key(key) {
-            return Err(Error::new(ErrorKind::Exists, format!("`{key}`")));
+            return Err(Error::new(ErrorKind::Exists, format!("the object `{key}`")));
         }
         objects.insert(key.clone(), (info, bytes.freeze()));
         Ok(Stored::new(size, sha256).etag(etag))
@@ -122,7 +124,7 @@ impl StorageProvider for Memory {
             Archive::Archived | Archive::Restoring => false,
         };
         if !readable {
-            return Err(Error::new(ErrorKind::Archived, format!("`{key}`")));
+            return Err(Error::new(ErrorKind::Archived, format!("the object `{key}`")));
         }
         let range = range.map_or(Ok(0..info.size), |range| range.of(info.size))?;
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
@@ -138,7 +140,7 @@ impl StorageProvider for Memory {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = objects.range((from, Bound::Unbounded)).filter(|(key, _)| key.as_str().starts_with(prefix));
-        // As lists of buckets.
+        // Lists of buckets contain neither media types nor checksums.
         let found = found.take(limit.saturating_add(1)).map(|(_, (info, _))| ObjectInfo {
             content_type: None,
             sha256: None,
@@ -150,7 +152,7 @@ impl StorageProvider for Memory {
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey, storage_class: Option<&str>) -> Result<(), Error> {
         let (mut info, bytes) = self.find(from)?;
         if matches!(info.archive, Archive::Archived | Archive::Restoring) {
-            return Err(Error::new(ErrorKind::Archived, format!("`{from}`")));
+            return Err(Error::new(ErrorKind::Archived, format!("the object `{from}`")));
         }
         info.key = to.clone();
         info.modified_at = self.clock.now();
@@ -165,19 +167,19 @@ impl StorageProvider for Memory {
         Ok(())
     }
 
-    /// At once.
+    /// Restores the object at once.
     async fn restore(&self, key: &ObjectKey, days: u32, _: RestoreTier) -> Result<(), Error> {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let (info, _) = objects.get_mut(key).ok_or_else(|| Error::not_found(key))?;
         if info.archive == Archive::None {
-            return Err(Error::new(ErrorKind::Unsupported, "the object is in no archive"));
+            return Err(Error::new(ErrorKind::Unsupported, "the object is not archived"));
         }
         info.archive = Archive::RestoredUntil(self.clock.now() + Duration::from_hours(24) * days);
         Ok(())
     }
 
     async fn sign(&self, request: &SignRequest) -> Result<SignedRequest, Error> {
-        self.links.as_ref().ok_or_else(|| Error::unsupported("signed links"))?.make(request)
+        self.links.as_ref().ok_or_else(|| Error::unsupported("signed URLs"))?.make(request)
     }
 }
 

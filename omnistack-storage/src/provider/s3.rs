@@ -1,4 +1,4 @@
-//! Buckets of S3, and of what speaks as it does.
+//! The provider [`S3`]: buckets of Amazon S3 and of S3-compatible services.
 
 mod calls;
 
@@ -30,7 +30,20 @@ use crate::{
     },
 };
 
-/// How a bucket is reached.
+/// The configuration of an [`S3`] bucket.
+///
+/// ```
+/// use omnistack_core::{clock::Clock, http::client::ClientSettings};
+/// use omnistack_storage::{S3Bucket, Storage};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let client = ClientSettings::default().client()?;
+/// let bucket = S3Bucket::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret").retries(5);
+/// let storage = Storage::new(bucket.open(client, Clock::system())?);
+/// assert_eq!(storage.name(), "s3");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct S3Bucket {
@@ -44,7 +57,8 @@ pub struct S3Bucket {
 }
 
 impl S3Bucket {
-    /// Of Amazon. Without [`credentials`](Self::credentials) the machine's own role is used.
+    /// Creates the configuration of a bucket of Amazon S3. Without [`credentials`](Self::credentials), the role
+    /// of the machine is used.
     pub fn new(bucket: impl Into<String>, region: impl Into<String>) -> Self {
         Self {
             name: "s3",
@@ -57,26 +71,28 @@ impl S3Bucket {
         }
     }
 
-    /// Of Cloudflare R2, which has one region, no storage classes of S3 and no archives.
+    /// Creates the configuration of a bucket of Cloudflare R2, which has one region, and neither the storage
+    /// classes and archives of S3 nor upload forms.
     pub fn r2(bucket: impl Into<String>, account: &str) -> Self {
         let endpoint = format!("https://{account}.r2.cloudflarestorage.com");
         Self { name: "r2", ..Self::new(bucket, "auto").endpoint(endpoint) }
     }
 
-    /// Of somebody else who speaks as S3 does: `https://…`, or `http://…` on this machine. The bucket is the first part of the
-    /// path there.
+    /// Sets the URL of an S3-compatible service: `https://…`, or `http://…` for a service on this machine. The
+    /// bucket is the first part of the path there (path style).
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// With this key.
+    /// Sets the access key id and the secret access key.
     pub fn credentials(mut self, key_id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
         self.credentials = Some((key_id.into(), secret.into(), None));
         self
     }
 
-    /// With a key that lasts for a while, and the token that goes with it.
+    /// Sets the session token of temporary credentials. Has no effect without [`credentials`](Self::credentials),
+    /// which must be called before.
     pub fn session_token(mut self, token: impl Into<SecretString>) -> Self {
         if let Some((.., session)) = &mut self.credentials {
             *session = Some(token.into());
@@ -84,35 +100,37 @@ impl S3Bucket {
         self
     }
 
-    /// How long to wait for an answer to begin, and between its pieces; a minute unless said.
+    /// Sets how long to wait for a response to begin, and between the pieces of its body; 60 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How often a request is made again that failed for now; three times unless said.
+    /// Sets how many times a request is repeated after a temporary failure; 3 times by default.
     pub fn retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
     }
 
-    /// The provider.
+    /// Creates the provider.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] for an address or names that can't be used.
+    /// [`ErrorKind::Configuration`] if the URL, or the name of the bucket or region, is invalid.
     pub fn open(self, client: Client, clock: Clock) -> Result<S3, Error> {
         let wrong = |what: String| Error::new(ErrorKind::Configuration, what);
         let plain = |text: &str| {
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
         };
         if !plain(&self.bucket) || !plain(&self.region) {
-            return Err(wrong("the name of a bucket or region has other characters than a-z, 0-9, `.`, `-`".into()));
+            return Err(wrong(
+                "the names of the bucket and the region must contain only letters, digits, `.`, `-` and `_`".into(),
+            ));
         }
         let address = match &self.endpoint {
             Some(endpoint) => format!("{}/{}", endpoint.trim_end_matches('/'), self.bucket),
             None => format!("https://{}.s3.{}.amazonaws.com", self.bucket, self.region),
         };
-        let url = base_url(&address).map_err(|error| wrong(format!("the bucket's address: {error}")))?;
+        let url = base_url(&address).map_err(|error| wrong(format!("the URL of the bucket is invalid: {error}")))?;
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (host, _) => host.unwrap_or_default().to_owned(),
@@ -126,7 +144,8 @@ impl S3Bucket {
             .with_http_connector(connector)
             .with_retry(retry)
             .with_allow_http(url.scheme() == "http")
-            // One request an object: the request for many is not everywhere, and says less of what failed.
+            // Deletes one object per request: not all services support the request for several objects, and it
+            // reports failures less precisely.
             .with_disable_bulk_delete(true);
         builder = match &self.endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/')),
@@ -145,20 +164,39 @@ impl S3Bucket {
     }
 }
 
-/// Keeps objects in a bucket of S3, or of what speaks as it does.
+/// Stores objects in a bucket of Amazon S3 or of an S3-compatible service. Created by [`S3Bucket::open`].
 ///
-/// An object of more than 8 MiB goes up in parts, of which two are in memory. Of an upload that fails, the parts are removed; a
-/// process that is killed leaves them, so give the bucket a rule that removes incomplete uploads after some days.
+/// An object of more than 8 MiB is sent in parts, of which two are in memory at the same time. If an upload
+/// fails, its parts are deleted. A process that is killed leaves the parts behind, so give the bucket a lifecycle
+/// rule that aborts incomplete multipart uploads after some days.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use omnistack_core::{clock::Clock, http::client::ClientSettings};
+/// use omnistack_storage::{PostPolicy, S3Bucket, Storage};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let client = ClientSettings::default().client()?;
+/// let bucket = S3Bucket::new("files", "eu-central-1").credentials("AKIAIOSFODNN7EXAMPLE", "secret");
+/// let storage = Storage::new(bucket.open(client, Clock::system())?);
+/// let policy = PostPolicy::new("photos/7.png".parse()?, 1 << 20, Duration::from_secs(600)).content_type("image/png");
+/// let form = storage.post_form(&policy).await?;
+/// assert_eq!(form.fields["key"], "photos/7.png");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct S3 {
     settings: S3Bucket,
     bucket: Bucket<AmazonS3>,
     client: Client,
     clock: Clock,
-    /// Scheme, host and port.
+    /// The scheme, host and port of the URL.
     origin: String,
     host: String,
-    /// What the path of each object begins with.
+    /// The prefix of the path of each object.
     prefix: String,
 }
 
@@ -189,6 +227,7 @@ impl S3 {
         self.clock.now() + expires_in
     }
 
+    /// Fails with [`ErrorKind::Unsupported`] if `refused` is set and the bucket is one of R2.
     fn refuse_on_r2(&self, refused: bool, what: &'static str) -> Result<(), Error> {
         if refused && self.is_r2() { Err(Error::unsupported(what)) } else { Ok(()) }
     }
@@ -208,7 +247,7 @@ impl StorageProvider for S3 {
             signed_get: true,
             signed_put: true,
             signed_size: true,
-            // R2 has no POST of forms.
+            // R2 does not support POST with forms.
             post_form: amazon,
             storage_classes: amazon,
             change_class: amazon,
@@ -225,7 +264,8 @@ impl StorageProvider for S3 {
         self.bucket.get(key, range).await
     }
 
-    /// With a request of our own: `object_store` does not tell the class, nor whether it is being restored.
+    /// Sends a request of its own, because `object_store` returns neither the storage class nor the archive
+    /// status.
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo, Error> {
         self.look(key).await
     }
@@ -238,7 +278,7 @@ impl StorageProvider for S3 {
         self.refuse_on_r2(storage_class.is_some(), "storage classes")?;
         match storage_class {
             Some(class) => self.copy_to_class(from, to, class).await,
-            // S3 refuses to copy onto itself what stays as it is.
+            // S3 refuses to copy an object onto itself without a change.
             None if from == to => self.head(from).await.map(|_| ()),
             None => self.bucket.copy(from, to).await,
         }
@@ -282,7 +322,7 @@ impl StorageProvider for S3 {
     }
 
     async fn post_form(&self, policy: &PostPolicy) -> Result<PostForm, Error> {
-        self.refuse_on_r2(true, "forms of browsers")?;
+        self.refuse_on_r2(true, "upload forms for browsers")?;
         SignRequest::put(policy.key.clone(), policy.expires_in).check()?;
         let credential = self.credential().await?;
         let fields = self.signer(&credential).form(&self.settings.bucket, &policy.key, policy)?;

@@ -1,7 +1,7 @@
-//! Signatures of AWS, version 4: links, forms, and the requests `object_store` does not make.
+//! AWS Signature Version 4: presigned requests, upload forms, and the requests that `object_store` does not make.
 //!
-//! As the documents of S3 say: "Authenticating Requests (AWS Signature Version 4)", by header, by query and of a form's
-//! policy. Paths are encoded once, as S3 alone asks.
+//! Implements "Authenticating Requests (AWS Signature Version 4)" of the S3 documentation: by header, by query
+//! parameters and by the policy of a form. Paths are encoded once, which only S3 requires.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,13 +15,13 @@ use serde_json::json;
 
 use crate::{Error, ObjectKey, object::PostPolicy};
 
-/// RFC 3986, section 2.3: what is left as it is.
+/// The characters that are percent-encoded: all but the unreserved ones (RFC 3986, section 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &ENCODED.remove(b'/');
 
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Who signs.
+/// The credentials, the region and the time of a signature.
 pub(crate) struct Signer<'a> {
     pub(crate) key_id: &'a str,
     pub(crate) secret: &'a str,
@@ -30,14 +30,14 @@ pub(crate) struct Signer<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What is signed: of an object's address, whose path is encoded.
+/// A request for an object that is signed. Its path is encoded.
 pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
-    /// With its port, if that is not the scheme's.
+    /// The host, with its port if that is not the default of the scheme.
     pub(crate) host: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: Vec<(String, String)>,
-    /// By their names in lower case, without `host`.
+    /// The headers by their names in lower case, without `host`.
     pub(crate) headers: BTreeMap<String, String>,
 }
 
@@ -81,7 +81,8 @@ impl Signer<'_> {
         Ok(HmacKey::new(&key)?.sign(text).to_hex())
     }
 
-    /// The signature of a request, and the names of the headers it is of.
+    /// Returns the signature of a request. `signed` has the names of the signed headers, `payload` the hash of
+    /// the body.
     fn signature(&self, request: &Request<'_>, signed: &str, payload: &str) -> Result<String, Error> {
         let mut headers = request.headers.clone();
         headers.insert("host".into(), request.host.into());
@@ -99,7 +100,7 @@ impl Signer<'_> {
         names.join(";")
     }
 
-    /// The query of a link: everything behind its `?`.
+    /// Returns the query of a presigned request, without the leading `?`.
     pub(crate) fn link(&self, mut request: Request<'_>, expires_in: Duration) -> Result<String, Error> {
         let names = Self::names(&request);
         let mut add = |name: &str, value: String| request.query.push((name.into(), value));
@@ -115,7 +116,7 @@ impl Signer<'_> {
         Ok(format!("{}&X-Amz-Signature={signature}", sorted(&request.query)))
     }
 
-    /// The headers of a request with this body.
+    /// Returns the headers of a signed request with a body.
     pub(crate) fn headers(&self, mut request: Request<'_>, body: &[u8]) -> Result<BTreeMap<String, String>, Error> {
         let payload = Sha256::of(body).to_string();
         request.headers.insert("x-amz-date".into(), self.time());
@@ -132,7 +133,7 @@ impl Signer<'_> {
         Ok(request.headers)
     }
 
-    /// The fields of a form.
+    /// Returns the fields of an upload form.
     pub(crate) fn form(
         &self,
         bucket: &str,
@@ -189,9 +190,9 @@ mod tests {
         }
     }
 
-    /// The examples of the documents of S3.
+    /// The examples of the S3 documentation.
     #[test]
-    fn signs_as_the_documents_do() {
+    fn signatures_match_the_documented_examples() {
         let link = signer().link(request("/test.txt", &[]), Duration::from_secs(86_400)).unwrap();
         assert!(link.ends_with("aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"), "{link}");
         let headers = signer().headers(request("/test.txt", &[("range", "bytes=0-9")]), b"").unwrap();
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_encoded_once() {
+    fn keys_are_encoded_once() {
         assert_eq!(encode_path("a b/Grüße~(1)+.txt"), "a%20b/Gr%C3%BC%C3%9Fe~%281%29%2B.txt");
     }
 }

@@ -1,4 +1,4 @@
-//! Containers: documents in ZIP archives and OLE files, films and sounds in containers of both.
+//! Container formats: documents in ZIP archives and OLE files, and containers of audio and video.
 
 use super::{alike, essence, is_media_type, kind};
 
@@ -6,8 +6,8 @@ const ZIP: &str = "application/zip";
 const OLE: &str = "application/x-ole-storage";
 const OLE_SIGNATURE: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";
 
-/// A family of Office documents: their folder in the ZIP archive, the type of the plain document, and what the types of its macros,
-/// templates and shows begin with.
+/// The families of Office documents: the folder in the ZIP archive, the media type of a plain document, and the
+/// prefixes of the media types of templates, shows and documents with macros.
 const OFFICE: [(&str, &str, [&str; 2]); 3] = [
     (
         "word/",
@@ -26,10 +26,10 @@ const OFFICE: [(&str, &str, [&str; 2]); 3] = [
     ),
 ];
 
-/// Entries that every Office document has (ECMA-376, part 2).
+/// Entries of every Office document (ECMA-376, part 2).
 const OFFICE_MARKERS: [&str; 2] = ["[Content_Types].xml", "_rels/.rels"];
 
-/// Documents in OLE files, of Office before 2007 and of Outlook.
+/// Media types of documents in OLE files: Office before 2007, and Outlook.
 const OLE_DOCUMENTS: [&str; 5] = [
     "application/msword",
     "application/vnd.ms-excel",
@@ -38,7 +38,8 @@ const OLE_DOCUMENTS: [&str; 5] = [
     "application/vnd.visio",
 ];
 
-/// Returns the type of what is in a container of the type found; the claimed type where the container may be that.
+/// Returns the media type of the content of a container. This is the claimed type if the container may hold it,
+/// otherwise the detected one.
 pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String {
     let claim = claim.unwrap_or_default();
     let is_zip = first.starts_with(b"PK\x03\x04");
@@ -46,7 +47,7 @@ pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String 
         return zipped(first, claim).unwrap_or(found).to_owned();
     }
     if first.starts_with(OLE_SIGNATURE) {
-        // Which document it is stands behind what is looked at.
+        // The part of the file that says which kind of document it is comes after the examined bytes.
         return if OLE_DOCUMENTS.contains(&claim) { claim } else { OLE }.to_owned();
     }
     let same_container = || claim.split_once('/').map(|(_, name)| name) == found.split_once('/').map(|(_, name)| name);
@@ -60,11 +61,12 @@ pub(super) fn refined(found: &str, first: &[u8], claim: Option<&str>) -> String 
 const EPUB: &str = "application/epub+zip";
 const OPEN_DOCUMENT: &str = "application/vnd.oasis.opendocument.";
 
-/// Returns the type of the document a ZIP archive is, by the entries in its first bytes and, where they leave it open, by the claim.
+/// Returns the media type of the document that a ZIP archive is, from the entries in its first bytes and, if
+/// these leave it open, from the claimed type. Returns `None` if it is no known document.
 fn zipped<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
     let entries = entries(first);
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
-    // OpenDocument and EPUB say it themselves, in an entry that is not compressed.
+    // OpenDocument and EPUB name their type in the first entry, which is not compressed.
     let declared = entries.iter().find(|entry| entry.name == "mimetype").map(|entry| entry.stored);
     let known = |text: &&str| {
         *text == EPUB || (text.starts_with(OPEN_DOCUMENT) && is_media_type(text) && *text == essence(text))
@@ -92,11 +94,11 @@ fn zipped<'a>(first: &'a [u8], claim: &'a str) -> Option<&'a str> {
 
 struct Entry<'a> {
     name: &'a str,
-    /// What follows the header, up to the size it says; compressed, if it is.
+    /// The bytes after the header, up to the size that the header gives. They may be compressed.
     stored: &'a str,
 }
 
-/// Returns the entries whose headers are in these bytes (APPNOTE.TXT, 4.3.7), wherever they begin.
+/// Returns the entries whose headers are in these bytes (APPNOTE.TXT, section 4.3.7), at any offset.
 fn entries(first: &[u8]) -> Vec<Entry<'_>> {
     const SIGNATURE: &[u8] = b"PK\x03\x04";
     const HEADER: usize = 30;

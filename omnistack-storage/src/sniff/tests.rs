@@ -58,7 +58,7 @@ fn text_has_a_kind_and_a_charset() {
         (b"{}", Some("application/json"), "application/json"),
         ("<html>Grüße".as_bytes(), None, "text/html; charset=utf-8"),
         (b"<html><meta charset=koi8-r>", None, "text/html"),
-        // Of one byte a character: Windows-1252, Windows-1251.
+        // Encodings with one byte per character: Windows-1252 and Windows-1251.
         (b"Gr\xf6\xdfe;1", Some(EXCEL), "text/csv"),
         (b"Gr\xf6\xdfe;1", Some("text/csv"), "text/csv"),
         (b"\xcf\xf0\xe8\xe2\xe5\xf2", Some("text/plain; charset=\"Windows-1251\""), "text/plain; charset=windows-1251"),
@@ -73,7 +73,7 @@ fn text_has_a_kind_and_a_charset() {
     }
 }
 
-/// The start of a ZIP archive with these entries, which are not compressed.
+/// Returns the start of a ZIP archive with these entries, which are not compressed.
 fn zip(entries: &[(&str, &str)]) -> Vec<u8> {
     let two = |number: usize| u16::try_from(number).unwrap().to_le_bytes();
     let entry = |(name, content): &(&str, &str)| {

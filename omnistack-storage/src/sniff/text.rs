@@ -1,8 +1,9 @@
-//! Plain text: its encoding and its kind.
+//! Plain text: its encoding and its media type.
 
-use super::{FIRST, essence};
+use super::{SNIFFED_BYTES, essence};
 
-/// Kinds of text a claim may name, since the bytes tell none of them apart. None of these runs in a browser.
+/// Media types of text that a client may claim, because the bytes do not tell them apart. Browsers execute none
+/// of them.
 const CLAIMABLE_TYPES: &[&str] = &[
     "application/json",
     "application/jsonl",
@@ -17,24 +18,26 @@ const CLAIMABLE_TYPES: &[&str] = &[
     "text/vcard",
 ];
 
-/// Other names of `text/csv`: `application/vnd.ms-excel` is the one of browsers on Windows where Excel is installed.
+/// Aliases of `text/csv`. Browsers on Windows send `application/vnd.ms-excel` for CSV files if Excel is
+/// installed.
 const CSV_NAMES: &[&str] =
     &["application/csv", "application/vnd.ms-excel", "application/x-csv", "text/comma-separated-values", "text/x-csv"];
 
 /// The encoding of plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Text {
-    /// UTF-8, and so ASCII.
+    /// UTF-8, which includes ASCII.
     Utf8,
     /// UTF-16 with a byte order mark.
     Utf16,
-    /// One byte a character, as Windows-1252 and Windows-1251; the bytes do not tell which.
+    /// An encoding with one byte per character, such as Windows-1252 or Windows-1251. The bytes do not tell
+    /// which.
     EightBit,
 }
 
 impl Text {
-    /// Returns the encoding of bytes without control characters; none of other bytes. What is cut off at the end may be a part of a
-    /// character.
+    /// Returns the encoding of text without control characters, or `None` for other bytes. A character that is
+    /// cut off at the end is accepted.
     pub(super) fn of(first: &[u8]) -> Option<Self> {
         if let Some(text) = utf8(first) {
             return text.chars().all(is_printed).then_some(Self::Utf8);
@@ -45,7 +48,7 @@ impl Text {
             _ => return first.iter().all(|byte| is_printed_byte(*byte)).then_some(Self::EightBit),
         };
         let units = first.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        // A half of a surrogate pair is the end of what was cut off.
+        // A single half of a surrogate pair may be cut off at the end.
         let printed = char::decode_utf16(units).all(|character| character.map_or(true, is_printed));
         (printed && first.len().is_multiple_of(2)).then_some(Self::Utf16)
     }
@@ -54,7 +57,7 @@ impl Text {
 fn utf8(first: &[u8]) -> Option<&str> {
     match str::from_utf8(first) {
         Ok(text) => Some(text),
-        Err(error) if error.error_len().is_none() && first.len() >= FIRST => {
+        Err(error) if error.error_len().is_none() && first.len() >= SNIFFED_BYTES => {
             str::from_utf8(&first[..error.valid_up_to()]).ok()
         }
         Err(_) => None,
@@ -69,8 +72,9 @@ fn is_printed_byte(byte: u8) -> bool {
     !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0c')
 }
 
-/// Returns the kind of text these bytes are: the claimed kind if it is harmless. Text that is not UTF-8 may be anything, so it is text
-/// only when it is claimed to be.
+/// Returns the media type of text, or `None` if the bytes are no text. It is the claimed type if that is
+/// harmless. Any bytes can look like text in an eight-bit encoding, so they count as text only if a type `text/…`
+/// is claimed.
 pub(super) fn kind(first: &[u8], claim: Option<&str>) -> Option<&'static str> {
     let encoding = Text::of(first)?;
     let claim = claim.map(|claim| if CSV_NAMES.contains(&claim) { "text/csv" } else { claim });
@@ -82,8 +86,8 @@ pub(super) fn kind(first: &[u8], claim: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// Adds the charset to a type `text/…`: `utf-8` for text that was found to be, otherwise the charset of the claim. Pages and XML of ASCII
-/// alone are left as they are, since they may declare another charset themselves.
+/// Adds the parameter `charset` to a type `text/…`: `utf-8` or `utf-16` if that was detected, otherwise the
+/// claimed charset. HTML and XML in ASCII stay without, because they may declare another charset themselves.
 pub(super) fn with_charset(found: String, first: &[u8], claimed: Option<&str>) -> String {
     if !found.starts_with("text/") {
         return found;
@@ -99,8 +103,8 @@ pub(super) fn with_charset(found: String, first: &[u8], claimed: Option<&str>) -
     }
 }
 
-/// Returns the charset a media type names, in lower case, if it has one byte a character. In another, UTF-7 for one, a browser could read
-/// what was not looked at.
+/// Returns the charset of a media type in lower case, if it has one byte per character. In another charset, such
+/// as UTF-7, a browser could read the bytes as something that was not examined.
 fn charset(media_type: &str) -> Option<String> {
     let mut parameters = media_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
     let (_, charset) = parameters.find(|(name, _)| essence(name) == "charset")?;

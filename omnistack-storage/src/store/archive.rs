@@ -1,4 +1,4 @@
-//! Where files are kept, and until when. For operators and the clock: of every tenant.
+//! SQL for archived files. These queries serve operators and jobs, and most act for all tenants.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -7,9 +7,10 @@ use omnistack_core::{
 use uuid::Uuid;
 
 use super::Row;
-use crate::model::{ELSEWHERE, File, FileId};
+use crate::model::{EXTERNAL_ARCHIVE, File, FileId};
 
-/// Files of this age that are in no class of their own, of every tenant, the oldest first, behind another.
+/// Returns stored files of all tenants that are not archived and were created before `before`, oldest first,
+/// after the position `after`.
 pub(crate) async fn aged(
     tx: &mut Tx,
     before: Timestamp,
@@ -27,23 +28,24 @@ pub(crate) async fn aged(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// A file of any tenant: for operators.
+/// Returns a file of any tenant, for operators.
 pub(crate) async fn of_any_tenant(tx: &mut Tx, id: FileId) -> Result<Option<File>, Error> {
     let sql = concat!("select ", columns!(), " from files where id = $1");
     let row: Option<Row> = tx.query(sql).bind(id).fetch_optional().await?;
     Ok(row.map(Into::into))
 }
 
-/// Notes where it is kept from now on; elsewhere, with a copy here that is still to be removed.
+/// Sets the storage class of a file that is stored and not archived. For the external archive, also records that
+/// the copy in the main storage must be deleted. Returns whether the row changed.
 pub(crate) async fn set_class(tx: &mut Tx, file: &File, class: &str, now: Timestamp) -> Result<bool, Error> {
     let sql = "update files set storage_class = $3, archived_at = $4, restoring = $5 \
                where tenant_id = $1 and id = $2 and state = 'stored' and storage_class is null";
     let update = tx.query(sql).bind(file.tenant_id).bind(file.id).bind(class.to_owned()).bind(now);
-    Ok(update.bind((class == ELSEWHERE).then_some(0_i32)).execute().await? == 1)
+    Ok(update.bind((class == EXTERNAL_ARCHIVE).then_some(0_i32)).execute().await? == 1)
 }
 
-/// Files that were brought back from elsewhere for a time that is over, of every tenant, and those whose copy here was to be
-/// removed before.
+/// Returns files of all tenants whose copy in the main storage must be deleted: the restoration has expired, or
+/// an earlier deletion did not complete.
 pub(crate) async fn over(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<File>, Error> {
     let sql = concat!(
         "select ",
@@ -54,21 +56,23 @@ pub(crate) async fn over(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Whether nobody wants it any more, and nobody can before its copy here is removed.
+/// Marks the copy in the main storage as being deleted, so that it can't be read or requested in the meantime.
+/// Returns `false` if the file was requested again or its time has not passed.
 pub(crate) async fn leaves(tx: &mut Tx, file: &File, now: Timestamp) -> Result<bool, Error> {
     let sql = "update files set restoring = 0, restored_until = null where tenant_id = $1 and id = $2 \
                and (restoring = 0 or (restoring is null and restored_until <= $3))";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(now).execute().await? == 1)
 }
 
-/// Its copy here is removed.
+/// Records that the copy in the main storage was deleted.
 pub(crate) async fn left(tx: &mut Tx, file: &File) -> Result<(), Error> {
     let sql = "update files set restoring = null where tenant_id = $1 and id = $2 and restoring = 0";
     tx.query(sql).bind(file.tenant_id).bind(file.id).execute().await?;
     Ok(())
 }
 
-/// Asks for it to be brought back, unless its copy here is being removed at this moment.
+/// Requests that a file is restored for a number of days. Returns `false` while its copy in the main storage is
+/// being deleted.
 pub(crate) async fn ask(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Error> {
     let sql =
         "update files set restoring = $3 where tenant_id = $1 and id = $2 and (restoring is null or restoring > 0)";
@@ -76,20 +80,22 @@ pub(crate) async fn ask(tx: &mut Tx, file: &File, days: u32) -> Result<bool, Err
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(days).execute().await? == 1)
 }
 
-/// There is a copy here until then.
+/// Records that the file is restored until a time. Returns `false` if the request was withdrawn or the file was
+/// purged.
 pub(crate) async fn is_back(tx: &mut Tx, file: &File, until: Timestamp) -> Result<bool, Error> {
     let sql =
         "update files set restoring = null, restored_until = $3 where tenant_id = $1 and id = $2 and restoring > 0";
     Ok(tx.query(sql).bind(file.tenant_id).bind(file.id).bind(until).execute().await? == 1)
 }
 
-/// Deletes files that were archived before, of every tenant; they can be restored for a while, as all that are deleted.
+/// Deletes files of all tenants that were archived before `before`, and returns how many. Like all deleted files,
+/// they can be restored for a while.
 pub(crate) async fn retire(tx: &mut Tx, before: Timestamp, now: Timestamp) -> Result<u64, Error> {
     let sql = "update files set deleted_at = $2 where archived_at < $1 and state = 'stored' and deleted_at is null";
     tx.query(sql).bind(before).bind(now).execute().await
 }
 
-/// How many files are where, and their bytes.
+/// Returns the number of files and bytes in each storage class.
 pub(crate) async fn classes(tx: &mut Tx) -> Result<Vec<(Option<String>, i64, i64)>, Error> {
     let sql = "select storage_class, count(*), cast(sum(size) as bigint) from files where state = 'stored' \
                group by storage_class order by storage_class";

@@ -1,4 +1,4 @@
-//! The keys of uploads.
+//! SQL for the idempotency keys of uploads.
 
 use omnistack_core::{
     clock::Timestamp,
@@ -9,14 +9,14 @@ use omnistack_core::{
 
 use crate::model::FileId;
 
-/// What a key is bound to.
+/// The file that a key is bound to, and the fingerprint of the upload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) file_id: FileId,
     pub(crate) fingerprint: Sha256,
 }
 
-/// Returns what a key is bound to, if it has not expired.
+/// Returns the file and fingerprint that a key is bound to, if it has not expired.
 pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, scope: Sha256, now: Timestamp) -> Result<Option<Bound>, Error> {
     let sql =
         "select file_id, fingerprint from file_upload_keys where tenant_id = $1 and scope = $2 and expires_at > $3";
@@ -25,7 +25,8 @@ pub(crate) async fn find(tx: &mut Tx, tenant: TenantId, scope: Sha256, now: Time
     Ok(row.and_then(|(file_id, bytes)| Some(Bound { file_id, fingerprint: Sha256::from_bytes(&bytes)? })))
 }
 
-/// Binds a key that is free or has expired, and returns whether it was. Another transaction that binds it at the same time is waited for.
+/// Binds a key to a file if the key is free or has expired, and returns whether it did. Waits for another
+/// transaction that binds the same key.
 pub(crate) async fn bind(
     tx: &mut Tx,
     tenant: TenantId,
@@ -42,7 +43,7 @@ pub(crate) async fn bind(
     Ok(insert.execute().await? == 1)
 }
 
-/// Removes the keys of every tenant that have expired.
+/// Deletes the expired keys of all tenants.
 pub(crate) async fn remove_expired(tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
     tx.query("delete from file_upload_keys where expires_at <= $1").bind(now).execute().await?;
     Ok(())

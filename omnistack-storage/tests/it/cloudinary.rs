@@ -1,4 +1,5 @@
-//! Cloudinary, played by a small server that looks at signatures, and its bad days, scripted.
+//! Tests of `Cloudinary` against a small server that verifies signatures, and against a scripted server that
+//! fails in different ways.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +47,7 @@ struct Asset {
     context: BTreeMap<String, String>,
 }
 
-/// What it keeps, by public id, and parts of what is on its way, by upload.
+/// The assets of the server by public id, and the bytes of uploads in parts by upload id.
 #[derive(Default)]
 struct Kept {
     assets: BTreeMap<String, Asset>,
@@ -61,7 +62,7 @@ fn refused(status: u16, message: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), body).into_response()
 }
 
-/// As the documents say it, from what was sent.
+/// Verifies the signature of a request as documented, over the parameters that were sent.
 fn is_signed(fields: &BTreeMap<String, String>) -> bool {
     let unsigned = ["file", "api_key", "signature", "cloud_name", "resource_type"];
     let pairs = fields.iter().filter(|(name, value)| !unsigned.contains(&name.as_str()) && !value.is_empty());
@@ -159,7 +160,7 @@ async fn resource(State(shelf): State<Shelf>, Path(id): Path<String>, headers: H
     }
 }
 
-/// Pages of three, in an order of its own.
+/// Returns pages of three assets, not in the order of the public ids.
 async fn resources(
     State(shelf): State<Shelf>,
     Query(query): Query<BTreeMap<String, String>>,
@@ -197,7 +198,7 @@ async fn download(State(shelf): State<Shelf>, Query(query): Query<BTreeMap<Strin
     }
 }
 
-/// Stopped when it is dropped.
+/// A server that stops when it is dropped.
 struct Server(tokio::task::JoinHandle<()>);
 
 impl Drop for Server {
@@ -229,7 +230,7 @@ async fn cloudinary() -> Subject {
 storage_conformance!(cloudinary);
 
 #[tokio::test]
-async fn links_and_what_it_can_not() {
+async fn signed_urls_and_unsupported_operations() {
     let (_server, url) = serve().await;
     let storage = Storage::new(open(&url));
     let (key, minute): (ObjectKey, _) = ("a b/Grüße&x=1.txt".parse().unwrap(), Duration::from_secs(60));
@@ -259,7 +260,7 @@ async fn links_and_what_it_can_not() {
 }
 
 #[tokio::test]
-async fn bad_days() {
+async fn failing_responses() {
     let said = |status, message: &str| {
         Reply::content(status, "application/json", json!({ "error": { "message": message } }).to_string())
     };
@@ -303,9 +304,9 @@ async fn bad_days() {
     }
 }
 
-/// What fails for now is tried again, a part of an upload as well.
+/// Temporary failures are retried, also those of a part of an upload.
 #[tokio::test]
-async fn what_fails_for_now_is_tried_again() {
+async fn temporary_failures_are_retried() {
     let upstream = Upstream::start().await;
     upstream.expect("POST", "/v1_1/demo/raw/upload").reply(Reply::text(200, "{\"done\":false}"));
     upstream.expect("POST", "/v1_1/demo/raw/upload").times(2).reply(Reply::status(503));

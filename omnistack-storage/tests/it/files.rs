@@ -1,4 +1,4 @@
-//! Files of tenants, through the router.
+//! Tests of the files of tenants, through the router.
 
 mod archival;
 mod full;
@@ -33,7 +33,7 @@ use omnistack_testkit::{Answer, Client, RequestBuilder, TestApp, TestDatabase};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-/// What was counted.
+/// A meter that collects usage events.
 #[derive(Clone, Default)]
 pub(crate) struct Counted(Arc<Mutex<Vec<UsageEvent>>>);
 
@@ -45,7 +45,7 @@ impl Meter for Counted {
 }
 
 impl Counted {
-    /// Of a meter, each key once.
+    /// Returns the total of a meter, counting each key once.
     pub(crate) fn of(&self, meter: &str) -> i64 {
         let mut keys = std::collections::HashSet::new();
         let events = self.0.lock().unwrap();
@@ -54,7 +54,7 @@ impl Counted {
     }
 }
 
-/// A plan of so many bytes.
+/// A plan with a storage quota in bytes.
 struct Bytes100(u64);
 
 #[async_trait]
@@ -70,7 +70,7 @@ pub(crate) struct Shop {
     pub(crate) counted: Counted,
 }
 
-/// An app with files in memory.
+/// Starts an app that stores files in memory.
 pub(crate) async fn shop(database: TestDatabase, settings: &[(&str, &str)], quota: Option<u64>) -> Shop {
     with(database, Files::from_env(), settings, quota).await
 }
@@ -92,7 +92,7 @@ pub(crate) async fn with(database: TestDatabase, files: Files, settings: &[(&str
 }
 
 impl Shop {
-    /// How many objects there are, whosever.
+    /// Returns the number of objects of all tenants.
     pub(crate) async fn objects(&self) -> usize {
         self.storage.list("", None, 1000).await.unwrap().objects.len()
     }
@@ -117,7 +117,8 @@ pub(crate) fn id(file: &Value) -> String {
     file["id"].as_str().unwrap().to_owned()
 }
 
-/// A body that begins with these bytes and never goes on; and what is told when it was asked for more.
+/// Returns a body that sends these bytes and then never continues, and a receiver that is notified when more are
+/// requested.
 pub(crate) fn silent(begin: &'static [u8]) -> (Body, oneshot::Receiver<()>) {
     let (begun, begins) = oneshot::channel();
     let never = stream::once(async move {
@@ -127,17 +128,17 @@ pub(crate) fn silent(begin: &'static [u8]) -> (Body, oneshot::Receiver<()>) {
     (Body::from_stream(stream::iter([Ok::<_, Infallible>(begin)]).chain(never)), begins)
 }
 
-/// Leaves an upload as a process that dies leaves it: begun, and never dropped.
+/// Leaves an upload in the state in which a killed process leaves it: begun and never dropped.
 pub(crate) async fn die_during(upload: RequestBuilder, begins: oneshot::Receiver<()>) {
     let mut upload = upload.into_future();
     tokio::select! {
-        answer = &mut upload => panic!("answered {}", answer.status),
+        answer = &mut upload => panic!("unexpected response {}", answer.status),
         begun = begins => begun.unwrap(),
     }
     std::mem::forget(upload);
 }
 
-/// Only for its side effects.
+/// Returns an empty provider in memory.
 pub(crate) fn memory() -> Memory {
     Memory::default()
 }

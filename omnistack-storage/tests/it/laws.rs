@@ -1,4 +1,4 @@
-//! The laws every provider keeps.
+//! The conformance tests of each provider.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use omnistack_core::{clock::Clock, crypto::KeyRing};
 use omnistack_storage::{Links, Local, Memory};
 use omnistack_testkit::{storage::Subject, storage_conformance};
 
-/// A folder of one test.
+/// A directory of one test, deleted when it is dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {

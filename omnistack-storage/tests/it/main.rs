@@ -1,6 +1,6 @@
-//! Storage and files, through the router, on real databases and on the wire.
+//! Tests of storage and files: through the router, on real databases and over the network.
 
-#![expect(clippy::unwrap_used, reason = "what tests share fails them")]
+#![expect(clippy::unwrap_used, reason = "a failure in shared test code fails the test")]
 
 #[cfg(feature = "cloudinary")]
 mod cloudinary;

@@ -1,5 +1,5 @@
-//! Buckets nobody here wrote, and signers. `cargo xtask test --peers` runs these: they need `TEST_PEERS_PYTHON`, a Python that
-//! has moto and botocore, and what the modules below name.
+//! Tests against third-party servers and signers. `cargo xtask test --peers` runs these: they need
+//! `TEST_PEERS_PYTHON`, a Python with moto and botocore, and the settings that the modules below name.
 
 #[cfg(feature = "azure")]
 mod azurite;
@@ -80,11 +80,11 @@ impl Peer {
     }
 }
 
-/// Waits until somebody listens there.
+/// Waits until a server listens on a port.
 pub(crate) async fn listening(port: u16) {
     let begun = tokio::time::Instant::now();
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "nobody listens on {port}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "no server listens on {port}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -104,7 +104,7 @@ storage_conformance!(
     moto
 );
 
-/// With R2's form of address and what it leaves out.
+/// R2 with its path-style URLs and without its unsupported operations.
 async fn r2() -> Subject {
     let mut peer = Peer::start("serve");
     let port = peer.line().await["port"].as_u64().unwrap();
@@ -133,7 +133,7 @@ async fn archives() {
         assert!(matches!(archive, Archive::Restoring | Archive::RestoredUntil(_)), "{archive:?}");
         storage.restore(&key, 2, RestoreTier::Bulk).await.unwrap();
     }
-    // By copying onto itself, which keeps what is known of it.
+    // Copying the object onto itself keeps its metadata.
     let warm: ObjectKey = "warm.txt".parse().unwrap();
     storage.put_with(&warm, "warm", &PutOptions::content_type("text/x-test")).await.unwrap();
     storage.copy_to_class(&warm, &warm, "GLACIER").await.unwrap();
@@ -177,7 +177,7 @@ async fn links_and_forms_are_taken() {
     assert_eq!(storage.read(&"form.txt".parse().unwrap(), 100).await.unwrap(), "Hello.");
 }
 
-/// Ours are botocore's, byte by byte but for their order.
+/// The signatures equal those of botocore. Only the order of query parameters may differ.
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn signatures_are_those_of_botocore() {
@@ -195,7 +195,7 @@ async fn signatures_are_those_of_botocore() {
             let minute = Duration::from_secs(60);
             for request in [
                 SignRequest::get(key.clone(), minute),
-                SignRequest::get(key.clone(), SignRequest::LONGEST).disposition("attachment; filename=\"a b\"; x=ü"),
+                SignRequest::get(key.clone(), SignRequest::MAX_EXPIRY).disposition("attachment; filename=\"a b\"; x=ü"),
                 SignRequest::get(key.clone(), minute).content_type("text/csv; charset=utf-8").disposition("inline"),
                 SignRequest::put(key.clone(), minute),
                 SignRequest::put(key.clone(), minute).content_type("text/plain; charset=utf-8").size(17),

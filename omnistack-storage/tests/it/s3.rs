@@ -1,4 +1,4 @@
-//! Buckets on their bad days, scripted byte by byte.
+//! Tests of `S3` against a scripted server that fails in different ways.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn error(status: u16, code: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn what_answers_mean() {
+async fn responses_are_mapped_to_error_kinds() {
     for (reply, kind) in [
         (error(404, "NoSuchKey"), ErrorKind::NotFound),
         (error(403, "AccessDenied"), ErrorKind::Configuration),
@@ -59,7 +59,7 @@ async fn what_answers_mean() {
 }
 
 #[tokio::test]
-async fn what_fails_for_now_is_tried_again() {
+async fn temporary_failures_are_retried() {
     let upstream = Upstream::start().await;
     upstream.expect("GET", "/files/a").times(2).reply(error(503, "SlowDown"));
     upstream.expect("GET", "/files/a").reply(
@@ -77,9 +77,9 @@ async fn what_fails_for_now_is_tried_again() {
     assert_eq!((info.size, info.archive), (6, omnistack_storage::Archive::Restoring));
 }
 
-/// Slow is not silent: what keeps coming is waited for, what stops is not.
+/// A response that keeps arriving slowly is read to its end; one that stops is not.
 #[tokio::test]
-async fn slow_and_silent_answers() {
+async fn slow_and_stalled_responses() {
     let headers = |reply: Reply| reply.header("etag", "\"1\"").header("last-modified", "Tue, 01 Jan 2030 00:00:00 GMT");
     let text = "0123456789".repeat(10);
     let upstream = Upstream::start().await;
@@ -95,7 +95,7 @@ async fn slow_and_silent_answers() {
     }
 }
 
-/// An upload of parts that fails takes its parts with it.
+/// A multipart upload that fails is aborted.
 #[tokio::test]
 async fn parts_that_fail_are_removed() {
     let begun = "<InitiateMultipartUploadResult><Bucket>files</Bucket><Key>a</Key><UploadId>u1</UploadId>\
@@ -113,7 +113,7 @@ async fn parts_that_fail_are_removed() {
         let error = storage.put(&"a".parse().unwrap(), upload).await.unwrap_err();
         let kind = if whole { ErrorKind::Mismatch } else { ErrorKind::Unavailable };
         assert_eq!(error.kind(), kind, "{error}");
-        // Nobody waits for that, and how many parts were sent before is not said.
+        // The abort runs in the background, and the number of parts sent before it is not fixed.
         let mut requests = upstream.requests();
         while !requests.iter().any(|request| request.method == "DELETE") {
             requests = upstream.received(requests.len() + 1).await;
@@ -137,9 +137,9 @@ async fn names_and_addresses_that_can_not_be_used() {
     }
 }
 
-/// What R2 has not is refused here, and not there.
+/// Operations that R2 does not support are refused without a request.
 #[tokio::test]
-async fn r2_has_less() {
+async fn r2_refuses_unsupported_operations() {
     let r2 = S3Bucket::r2("files", "0123456789abcdef").credentials("id", "secret");
     let storage = Storage::new(r2.open(client(), Clock::system()).unwrap());
     let key: omnistack_storage::ObjectKey = "a".parse().unwrap();
@@ -157,7 +157,7 @@ async fn r2_has_less() {
     assert!(refused.iter().all(|error| error.kind() == ErrorKind::Unsupported), "{refused:?}");
 }
 
-/// A range a bucket ignores is no range.
+/// A response with the whole object to a request for a range is an error.
 #[tokio::test]
 async fn a_bucket_that_ignores_ranges() {
     let upstream = Upstream::start().await;

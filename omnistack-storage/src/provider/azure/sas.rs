@@ -1,7 +1,8 @@
-//! Shared access signatures of one blob, with the account's key: "Create a service SAS", version 2020-12-06 and later.
+//! Shared access signatures for one blob, signed with the account key: "Create a service SAS", version 2020-12-06
+//! and later.
 //!
-//! By us, since `object_store` signs the path as it is in the address, encoded, and Azure reads it decoded: the links of keys with
-//! spaces or letters of other scripts are refused. And these give the file a name.
+//! `object_store` can't be used for this: it signs the path as it is encoded in the URL, but Azure verifies the
+//! decoded path and refuses the URLs of keys with spaces or non-ASCII letters. These URLs also set the file name.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{clock::Timestamp, crypto::HmacKey, http::Method};
@@ -13,9 +14,9 @@ const VERSION: &str = "2023-11-03";
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// What a link is of, and who signs it.
+/// The parameters of a signed URL, and the key that signs it.
 pub(super) struct Link<'a> {
-    /// The account's address.
+    /// The URL of the account.
     pub(super) base: &'a str,
     pub(super) account: &'a str,
     pub(super) container: &'a str,
@@ -28,20 +29,21 @@ pub(super) struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Its address.
+    /// Returns the signed URL. Fails if the method is not GET or PUT, or the key is invalid.
     pub(super) fn url(&self) -> Result<String, Error> {
         let permission = match *self.method {
             Method::GET => "r",
-            // To make one, and to write over one.
+            // Create a blob, and overwrite one.
             Method::PUT => "cw",
-            _ => return Err(Error::unsupported("links but for reading and storing")),
+            _ => return Err(Error::unsupported("signed URLs for methods other than GET and PUT")),
         };
         let until = self.until.to_jiff().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let resource = format!("/blob/{}/{}/{}", self.account, self.container, self.blob);
         let (disposition, content_type) = (self.disposition.unwrap_or_default(), self.content_type.unwrap_or_default());
         let head = [permission, "", &until, &resource, "", "", "", VERSION, "b", "", "", ""];
         let text = [head.as_slice(), &[disposition, "", "", content_type]].concat().join("\n");
-        let wrong = |error| Error::new(ErrorKind::Configuration, format!("the account's key: {error}"));
+        let wrong =
+            |error| Error::new(ErrorKind::Configuration, format!("the account key is not valid Base64: {error}"));
         let key = STANDARD.decode(self.key).map_err(|error| wrong(error.to_string()))?;
         let signature = STANDARD.encode(HmacKey::new(&key)?.sign(text).as_bytes());
         let pairs = [

@@ -1,4 +1,4 @@
-//! The app's client, as `object_store` wants it.
+//! The app's HTTP client as an HTTP service of `object_store`.
 
 use std::{
     pin::Pin,
@@ -17,13 +17,13 @@ use object_store::{
 };
 use tokio::time::Sleep;
 
-/// One request, its answer's body included, however large.
-const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+/// The longest duration of a request, including the body of its response.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Makes requests with the app's client.
+/// Sends requests with the app's HTTP client.
 ///
-/// The client's own limit is for a whole call, and a large object takes longer: here it is for silence, until the answer
-/// begins and between its pieces.
+/// The client's own timeout covers a whole call, which is too short for large objects. Here the timeout covers
+/// the time without progress: until the response begins, and between the pieces of its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     pub(crate) client: reqwest::Client,
@@ -45,7 +45,7 @@ impl HttpService for Connector {
         let url = parts.uri.to_string().parse().map_err(|error| wrong(Box::new(error)))?;
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
-        *request.timeout_mut() = Some(LONGEST);
+        *request.timeout_mut() = Some(MAX_REQUEST_TIME);
         *request.body_mut() = Some(match body.as_bytes() {
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
@@ -71,10 +71,10 @@ fn failure(error: reqwest::Error) -> HttpError {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("nothing came for {0:?}")]
+#[error("no bytes arrived for {0:?}")]
 struct Silence(Duration);
 
-/// A body whose pieces come without long silence.
+/// A response body that fails if no bytes arrive for a while.
 struct Patient {
     body: reqwest::Body,
     patience: Duration,

@@ -1,4 +1,4 @@
-//! Requests of Cloudinary's API.
+//! Requests to Cloudinary's API.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
@@ -8,17 +8,18 @@ use omnistack_core::{ExposeSecret as _, clock::Timestamp, crypto::Token, http::S
 use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 
-use super::{Cloudinary, TYPE, sign};
+use super::{Cloudinary, DELIVERY_TYPE, sign};
 use crate::{ByteStream, Error, ErrorKind, ObjectInfo, ObjectKey};
 
-/// How much of an answer is read: a page of a list has 500 resources.
-const ANSWER: usize = 4 * 1024 * 1024;
+/// The largest size of a response in bytes. A page of a list has up to 500 resources.
+const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What Cloudinary says of an object.
+/// The metadata of an object, as Cloudinary returns it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Resource {
     pub(super) public_id: String,
-    /// Seconds since 1970, and one more when two are stored in the same.
+    /// The version: seconds since 1970-01-01T00:00:00Z, increased by one if the object was stored before in the
+    /// same second.
     pub(super) version: i64,
     bytes: u64,
     #[serde(default)]
@@ -36,7 +37,7 @@ struct Context {
 impl Resource {
     pub(super) fn info(&self, key: ObjectKey) -> ObjectInfo {
         let said = |name: &str| self.context.custom.get(name).cloned();
-        // It takes no empty file: one of a byte stands for it.
+        // Cloudinary accepts no empty file; a file of one byte represents it.
         let size = if self.is_empty() { 0 } else { self.bytes };
         let modified = Timestamp::from_micros(self.version.saturating_mul(1_000_000));
         let mut info = ObjectInfo::new(key, size, modified);
@@ -63,14 +64,14 @@ fn away(error: reqwest::Error) -> Error {
     Error::new(ErrorKind::Unavailable, error.without_url())
 }
 
-/// What a status that is no success means.
+/// Returns the error for a status that is no success.
 fn failed(status: StatusCode, text: &str) -> Error {
     let kind = match status.as_u16() {
         404 => ErrorKind::NotFound,
         413 => ErrorKind::TooLarge,
         400 if text.contains("too large") => ErrorKind::TooLarge,
         401 | 403 => ErrorKind::Configuration,
-        // 420 is its own for "too many".
+        // Cloudinary sends 420 if there are too many requests.
         408 | 420 | 429 | 500.. => ErrorKind::Unavailable,
         _ => ErrorKind::Other,
     };
@@ -83,7 +84,7 @@ impl Cloudinary {
         format!("{}/v1_1/{}/{path}", self.api, self.cloud)
     }
 
-    /// Parameters with the time, the signature and the key.
+    /// Adds the timestamp, the signature and the API key to parameters.
     pub(super) fn signed(&self, mut parameters: BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
         parameters.insert("timestamp", self.clock.now().as_seconds().to_string());
         let signature = sign::request(&parameters, self.secret.expose_secret());
@@ -92,19 +93,20 @@ impl Cloudinary {
         parameters
     }
 
+    /// Sends a request and returns the status and the body of the response. Fails if the body is too large.
     async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
         let mut answer = request.timeout(self.patience).send().await.map_err(away)?;
         let (status, mut body) = (answer.status(), Vec::new());
         while let Some(bytes) = answer.chunk().await.map_err(away)? {
             body.extend_from_slice(&bytes);
-            if body.len() > ANSWER {
-                return Err(Error::new(ErrorKind::Other, "an answer without end"));
+            if body.len() > MAX_RESPONSE_BYTES {
+                return Err(Error::new(ErrorKind::Other, "the response of Cloudinary is too large"));
             }
         }
         Ok((status, body))
     }
 
-    /// Makes a request, again when it fails for now: each of them may be made twice.
+    /// Sends a request, and repeats it after a temporary failure. All requests of this module are safe to repeat.
     pub(super) async fn call<T: serde::de::DeserializeOwned>(
         &self,
         request: impl Fn() -> RequestBuilder,
@@ -113,8 +115,9 @@ impl Cloudinary {
         let mut left = self.retries;
         loop {
             let result = match self.answer(request()).await {
-                Ok((status, body)) if status.is_success() => serde_json::from_slice(&body)
-                    .map_err(|error| Error::new(ErrorKind::Unavailable, format!("not Cloudinary's answer: {error}"))),
+                Ok((status, body)) if status.is_success() => serde_json::from_slice(&body).map_err(|error| {
+                    Error::new(ErrorKind::Unavailable, format!("the response of Cloudinary is invalid: {error}"))
+                }),
                 Ok((status, body)) => Err(failed(status, &String::from_utf8_lossy(&body))),
                 Err(error) => Err(error),
             };
@@ -127,7 +130,7 @@ impl Cloudinary {
         }
     }
 
-    /// Stores a file, or a part of one: `range` says of which upload, and where it is in it.
+    /// Stores a file, or a part of one: `range` has the id of the upload and the position of the part.
     pub(super) async fn upload(
         &self,
         parameters: &BTreeMap<&'static str, String>,
@@ -148,7 +151,7 @@ impl Cloudinary {
     }
 
     pub(super) async fn look(&self, key: &ObjectKey) -> Result<Resource, Error> {
-        let url = self.endpoint(&format!("resources/raw/{TYPE}/{}", sign::public_id(key.as_str())));
+        let url = self.endpoint(&format!("resources/raw/{DELIVERY_TYPE}/{}", sign::public_id(key.as_str())));
         let looked = self.call(|| self.client.get(&url).basic_auth(&self.key, Some(self.secret.expose_secret()))).await;
         looked.map_err(|error| if error.kind() == ErrorKind::NotFound { Error::not_found(key) } else { error })
     }
@@ -156,34 +159,36 @@ impl Cloudinary {
     pub(super) async fn page(&self, prefix: &str, cursor: Option<&str>) -> Result<Page, Error> {
         let mut query = vec![("prefix", prefix), ("max_results", "500"), ("context", "true")];
         query.extend(cursor.map(|cursor| ("next_cursor", cursor)));
-        let url = reqwest::Url::parse_with_params(&self.endpoint(&format!("resources/raw/{TYPE}")), query);
+        let url = reqwest::Url::parse_with_params(&self.endpoint(&format!("resources/raw/{DELIVERY_TYPE}")), query);
         let url = url.map_err(|error| Error::new(ErrorKind::Configuration, error))?;
         self.call(|| self.client.get(url.clone()).basic_auth(&self.key, Some(self.secret.expose_secret()))).await
     }
 
-    /// Where this version is delivered, signed. It does not end.
+    /// Returns the signed URL from which this version is delivered. It does not expire.
     pub(super) fn delivery(&self, resource: &Resource) -> String {
         let signature = sign::delivery(&resource.public_id, self.secret.expose_secret());
         let (base, cloud) = (&self.delivery, &self.cloud);
-        format!("{base}/{cloud}/raw/{TYPE}/{signature}/v{}/{}", resource.version, resource.public_id)
+        format!("{base}/{cloud}/raw/{DELIVERY_TYPE}/{signature}/v{}/{}", resource.version, resource.public_id)
     }
 
-    /// The bytes of a version, as many as there should be; nothing when it is not there any more.
+    /// Returns the bytes of a version, and checks their number. Returns `None` if the version does not exist any
+    /// more.
     pub(super) async fn fetch(&self, resource: &Resource, range: Range<u64>) -> Result<Option<ByteStream>, Error> {
         let mut request = self.client.get(self.delivery(resource)).timeout(Duration::from_secs(6 * 60 * 60));
         let whole = range == (0..resource.bytes);
         if !whole {
             request = request.header("range", format!("bytes={}-{}", range.start, range.end - 1));
         }
-        let silence = |_| Error::new(ErrorKind::Unavailable, "Cloudinary is silent");
+        let silence = |_| Error::new(ErrorKind::Unavailable, "Cloudinary sent no bytes in time");
         let answer = tokio::time::timeout(self.patience, request.send()).await.map_err(silence)?.map_err(away)?;
         let expected = if whole { StatusCode::OK } else { StatusCode::PARTIAL_CONTENT };
         match answer.status() {
             status if status == expected => Ok(Some(body(answer, range.end - range.start, self.patience))),
             StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => {
-                Err(Error::new(ErrorKind::Other, format!("{status} in place of {expected}")))
-            }
+            status if status.is_success() => Err(Error::new(
+                ErrorKind::Other,
+                format!("the status of the response is {status} instead of {expected}"),
+            )),
             status => Err(failed(status, "")),
         }
     }
@@ -194,28 +199,28 @@ fn body(answer: Response, length: u64, patience: Duration) -> ByteStream {
         let (mut answer, left) = state?;
         let wrong = |what: &str| Some((Err(Error::new(ErrorKind::Unavailable, what)), None));
         match tokio::time::timeout(patience, answer.chunk()).await {
-            Err(_) => wrong("Cloudinary is silent"),
+            Err(_) => wrong("Cloudinary sent no bytes in time"),
             Ok(Err(error)) => Some((Err(away(error)), None)),
             Ok(Ok(None)) if left == 0 => None,
-            Ok(Ok(None)) => wrong("fewer bytes than there are"),
+            Ok(Ok(None)) => wrong("the response has fewer bytes than the object"),
             Ok(Ok(Some(bytes))) => match left.checked_sub(bytes.len() as u64) {
                 Some(left) => Some((Ok(bytes), Some((answer, left)))),
-                None => wrong("more bytes than there are"),
+                None => wrong("the response has more bytes than the object"),
             },
         }
     });
     pieces.boxed()
 }
 
-/// What is stored.
+/// The content of an upload.
 #[derive(Debug)]
 pub(super) enum File {
     Bytes(Vec<Bytes>),
-    /// What Cloudinary itself reads there.
+    /// A URL from which Cloudinary reads the content itself.
     At(String),
 }
 
-/// RFC 7578. The names and values are ours: nothing in them ends a line.
+/// Returns a multipart form (RFC 7578). The names and values are not from clients and contain no line breaks.
 fn form(boundary: &str, parameters: &BTreeMap<&'static str, String>, file: &File) -> Vec<u8> {
     let field = |name: &str, value: &str| {
         format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")

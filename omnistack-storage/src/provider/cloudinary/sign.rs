@@ -1,5 +1,5 @@
-//! Signatures of Cloudinary: of requests (version 2, which escapes `&` in values, so that none can be read as two parameters), and
-//! of delivery addresses. Both with SHA-256, which Cloudinary takes beside SHA-1.
+//! Signatures of Cloudinary: of requests (version 2, which escapes `&` in values, so that no value can be read as
+//! two parameters), and of delivery URLs. Both use SHA-256, which Cloudinary accepts besides SHA-1.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use omnistack_core::crypto::Sha256;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-/// Characters of a delivery address's signature.
-const LENGTH: usize = 32;
+/// The number of characters of the signature in a delivery URL.
+const SIGNATURE_CHARS: usize = 32;
 
-/// Of a request with these parameters: all but the file, the key and those that are empty.
+/// Returns the signature of a request. It covers all parameters except the file, the API key and empty ones.
 pub(super) fn request(parameters: &BTreeMap<&str, String>, secret: &str) -> String {
     let parameters = parameters.iter().filter(|(_, value)| !value.is_empty());
     let mut pairs: Vec<_> = parameters.map(|(name, value)| format!("{name}={value}").replace('&', "%26")).collect();
@@ -18,15 +18,16 @@ pub(super) fn request(parameters: &BTreeMap<&str, String>, secret: &str) -> Stri
     Sha256::of(format!("{}{secret}", pairs.join("&"))).to_string()
 }
 
-/// Of the address something is delivered at, as the part of it that says so.
+/// Returns the signature of a delivery URL, as the segment of its path.
 pub(super) fn delivery(public_id: &str, secret: &str) -> String {
     let hash = Sha256::of(format!("{public_id}{secret}"));
     let text = URL_SAFE.encode(hash.as_bytes());
-    format!("s--{}--", &text[..LENGTH])
+    format!("s--{}--", &text[..SIGNATURE_CHARS])
 }
 
-/// A key as a public id: what is no letter, digit, `.`, `-` or `/` of ASCII is `_` and two hexadecimal digits, since public ids
-/// can't have `?`, `&`, `#`, `\`, `%`, `<`, `>` and `+`, and addresses change others.
+/// Returns the public id of a key. Each byte other than ASCII letters, digits, `.`, `-` and `/` becomes `_` and
+/// two hexadecimal digits, because public ids can't contain `?`, `&`, `#`, `\`, `%`, `<`, `>` and `+`, and URLs
+/// change others.
 pub(super) fn public_id(key: &str) -> String {
     let mut id = String::with_capacity(key.len());
     for byte in key.bytes() {
@@ -41,7 +42,7 @@ pub(super) fn public_id(key: &str) -> String {
     id
 }
 
-/// The key of a public id; none for those of others.
+/// Returns the key of a public id, or `None` if the public id was not created by this crate.
 pub(super) fn key(public_id: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), public_id.bytes());
     while let Some(byte) = rest.next() {
@@ -59,9 +60,9 @@ pub(super) fn key(public_id: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Of Cloudinary's documents and its own tests.
+    /// Examples from Cloudinary's documentation and tests.
     #[test]
-    fn signs_as_the_documents_do() {
+    fn signatures_match_the_documented_examples() {
         for (parameters, secret, signature) in [
             (
                 BTreeMap::from([
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back() {
+    fn keys_round_trip_through_public_ids() {
         for (text, id) in [("a/b-1.txt", "a/b-1.txt"), ("a_b c", "a_5fb_20c"), ("100% ü", "100_25_20_c3_bc")] {
             assert_eq!((public_id(text).as_str(), key(id).as_deref()), (id, Some(text)));
         }

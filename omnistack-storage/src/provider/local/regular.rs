@@ -1,4 +1,5 @@
-//! Regular files alone: no symbolic links, pipes or devices, which something else may have put in the directory.
+//! Access to regular files only. Symbolic links, pipes and devices, which other programs may have put into the
+//! directory, are refused.
 
 use std::{
     fs, io,
@@ -10,7 +11,8 @@ use crate::{Error, ErrorKind, ObjectKey};
 /// Returns the path of a key in a folder.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`] if a folder on the way is a symbolic link: it could lead out of the storage's directory.
+/// [`ErrorKind::Configuration`] if a folder on the path is a symbolic link, which could lead out of the storage's
+/// directory.
 pub(super) fn within(base: &Path, key: &str) -> Result<PathBuf, Error> {
     let path = base.join(key);
     for folder in path.ancestors().skip(1).take_while(|folder| *folder != base) {
@@ -22,11 +24,14 @@ pub(super) fn within(base: &Path, key: &str) -> Result<PathBuf, Error> {
 }
 
 fn irregular(path: &Path) -> Error {
-    let message = format!("`{}` is a symbolic link or no regular file: remove it from the storage", path.display());
+    let message =
+        format!("`{}` is a symbolic link or not a regular file: remove it from the storage directory", path.display());
     Error::new(ErrorKind::Configuration, message)
 }
 
-/// Opens a regular file, and waits for nothing: opening a named pipe would last until there is a writer.
+/// Opens a regular file without blocking: opening a named pipe would wait until another process writes to it.
+/// Fails with [`ErrorKind::NotFound`] if there is none, with [`ErrorKind::Configuration`] if it is no regular
+/// file.
 pub(super) fn open_regular(path: &Path, key: &ObjectKey) -> Result<(fs::File, fs::Metadata), Error> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
@@ -43,7 +48,7 @@ pub(super) fn open_regular(path: &Path, key: &ObjectKey) -> Result<(fs::File, fs
     }
 }
 
-/// Returns whether an error says that there is no such file.
+/// Returns whether an error means that the file does not exist.
 pub(super) fn gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

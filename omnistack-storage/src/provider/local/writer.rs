@@ -1,4 +1,4 @@
-//! Writing a file while its bytes come.
+//! Writing a file while its bytes arrive.
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::{Error, ErrorKind};
 
-/// How much is written at once.
-const BATCH: usize = 1 << 20;
-/// How much is written before the disk is told to begin with it, so that little is left to wait for at the end.
-const UNSYNCED: usize = 8 << 20;
+/// How many bytes are written at a time.
+const BATCH_BYTES: usize = 1 << 20;
+/// How many bytes are written before a sync to the disk begins, so that the final sync is short.
+const UNSYNCED_BYTES: usize = 8 << 20;
 
-/// A new file. One batch is gathered while the one before is written, where blocking is allowed.
+/// A new file. Collects one batch of bytes while the previous one is written on a thread for blocking work.
 pub(super) struct Writer {
     file: Arc<fs::File>,
     batch: Vec<u8>,
@@ -33,13 +33,13 @@ impl Writer {
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.batch.extend_from_slice(bytes);
-        if self.batch.len() < BATCH {
+        if self.batch.len() < BATCH_BYTES {
             return Ok(());
         }
         self.begin_write().await
     }
 
-    /// Waits until everything is on the disk.
+    /// Writes the rest and waits until the file is synced to the disk.
     pub(super) async fn finish(mut self) -> Result<(), Error> {
         self.begin_write().await?;
         self.written().await?;
@@ -62,7 +62,7 @@ impl Writer {
         self.begin_sync().await
     }
 
-    /// Waits for the batch that is being written; an empty one.
+    /// Waits until the current batch is written, and returns its buffer, which is empty.
     async fn written(&mut self) -> Result<Vec<u8>, Error> {
         let Some(writing) = self.writing.take() else { return Ok(Vec::new()) };
         let mut batch = done(writing).await?;
@@ -70,9 +70,10 @@ impl Writer {
         Ok(batch)
     }
 
-    /// One at a time. What it fails with is told once, so it is asked.
+    /// Starts a sync if enough bytes were written and none is running. The result of the previous sync is
+    /// checked, because the system reports a failure only once.
     async fn begin_sync(&mut self) -> Result<(), Error> {
-        if self.unsynced < UNSYNCED || self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished()) {
+        if self.unsynced < UNSYNCED_BYTES || self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished()) {
             return Ok(());
         }
         if let Some(syncing) = self.syncing.take() {

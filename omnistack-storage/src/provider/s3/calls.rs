@@ -1,4 +1,5 @@
-//! Requests of our own: looking at an object with its class, changing that, and restoring.
+//! Requests that `object_store` does not make: reading the metadata of an object with its storage class, changing
+//! the class, and restoring an object.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +19,10 @@ use crate::{
     provider::sigv4::{Request, encode_path},
 };
 
-/// How much of an error's text is read.
-const ANSWER: usize = 16 * 1024;
+/// How many bytes of a response are read.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024;
 
-/// What answered.
+/// The response to a request.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -38,7 +39,7 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// What a status that is no success means.
+    /// Returns the error for a status that is no success.
     fn error(&self, key: &ObjectKey) -> Error {
         let kind = match self.status.as_u16() {
             404 => return Error::not_found(key),
@@ -59,7 +60,8 @@ impl S3 {
             return Err(answer.error(key));
         }
         let size = answer.header("content-length").and_then(|text| text.parse().ok());
-        let size = size.ok_or_else(|| Error::new(ErrorKind::Other, "the bucket says no size"))?;
+        let size =
+            size.ok_or_else(|| Error::new(ErrorKind::Other, "the response of the bucket has no `Content-Length`"))?;
         let modified = answer.header("last-modified").and_then(date).unwrap_or_default();
         let mut info = ObjectInfo::new(key.clone(), size, modified);
         info.etag = answer.header("etag").map(Into::into);
@@ -77,7 +79,7 @@ impl S3 {
         ]);
         let answer = self.call(Method::PUT, to, &[], headers, "").await?;
         match answer.status.is_success() {
-            // It answers 200 before it is done, and says in the body that it failed.
+            // S3 sends the status 200 before the copy is complete, and reports a failure in the body.
             true if answer.text().contains("<Error>") => Err(Error::new(ErrorKind::Unavailable, answer.text())),
             true => Ok(()),
             false => Err(answer.error(from)),
@@ -97,17 +99,17 @@ impl S3 {
         let answer = self.call(Method::POST, key, &[("restore", "")], BTreeMap::new(), &body).await?;
         match answer.status {
             status if status.is_success() => Ok(()),
-            // It is on its way already.
+            // The object is already being restored.
             StatusCode::CONFLICT if answer.text().contains("RestoreAlreadyInProgress") => Ok(()),
-            // It is in no archive.
+            // The object is not archived.
             StatusCode::FORBIDDEN if answer.text().contains("InvalidObjectState") => {
-                Err(Error::new(ErrorKind::Unsupported, "the object is in no archive"))
+                Err(Error::new(ErrorKind::Unsupported, "the object is not archived"))
             }
             _ => Err(answer.error(key)),
         }
     }
 
-    /// Makes a request, again when it fails for now: each of them may be made twice.
+    /// Sends a request, and repeats it after a temporary failure. All requests of this module are safe to repeat.
     async fn call(
         &self,
         method: Method,
@@ -159,7 +161,7 @@ impl S3 {
         let mut body = Vec::new();
         while let Some(bytes) = answer.chunk().await.map_err(away)? {
             body.extend_from_slice(&bytes);
-            if body.len() > ANSWER {
+            if body.len() > MAX_RESPONSE_BYTES {
                 break;
             }
         }
@@ -167,7 +169,7 @@ impl S3 {
     }
 }
 
-/// Of the headers `x-amz-storage-class` and `x-amz-restore`.
+/// Returns the archive status from the headers `x-amz-storage-class` and `x-amz-restore`.
 fn archive(class: Option<&str>, restore: Option<&str>) -> Archive {
     if !matches!(class, Some("GLACIER" | "DEEP_ARCHIVE")) {
         return Archive::None;
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_archive_says() {
+    fn archive_status_of_headers() {
         let until = "2012-12-21T00:00:00Z".parse().unwrap();
         for (class, restore, archive_is) in [
             (None, None, Archive::None),

@@ -1,4 +1,4 @@
-//! Old files move away, and come back.
+//! Tests of archiving and restoring files.
 
 use std::{
     sync::{
@@ -32,7 +32,7 @@ async fn put(client: &Client, path: &str, body: Value) -> Answer {
     client.request(Method::PUT, path).json(body).await
 }
 
-/// Memory that can't delete for a while.
+/// A provider in memory whose deletions fail on demand.
 #[derive(Clone, Debug)]
 struct Flaky {
     memory: Memory,
@@ -91,7 +91,7 @@ on_each_database! {
         assert_eq!(run(&shop).await, 0);
         shop.app.clock().advance(DAY * 11);
         assert_eq!(run(&shop).await, 2);
-        assert_eq!(run(&shop).await, 0, "twice is once");
+        assert_eq!(run(&shop).await, 0, "a second run changes nothing");
         let content = |file: &str| format!("{FILES}/{file}/content");
         for file in [&text, &young] {
             alice.get(content(file)).await.expect(200);
@@ -120,7 +120,7 @@ on_each_database! {
         alice.get(content(&old)).await.expect_error(409, "FILE_ARCHIVED");
         let status = admin.get(format!("{ADMIN}/status?file_id={old}")).await.expect_ok().json();
         assert_eq!(status["file"]["state"], "archived");
-        // What is archived can be deleted, and is removed.
+        // An archived file can be deleted, and is purged.
         alice.delete(format!("{FILES}/{old}")).await.expect(204);
         shop.app.clock().advance(DAY * 31);
         assert_eq!((shop.sweep().await, shop.objects().await), (1, 3));
@@ -128,7 +128,7 @@ on_each_database! {
 
     async fn one_file_by_hand(database: TestDatabase) {
         let shop = shop(database, &[], None).await;
-        assert_eq!(shop.app.app().runner().crons().len(), 1, "without an age nothing is archived by itself");
+        assert_eq!(shop.app.app().runner().crons().len(), 1, "without a rule no nightly job runs");
         let (alice, admin) = (shop.app.user(), shop.app.admin());
         let file = id(&upload(&alice, "a.txt", "text/plain", "a").await.expect(201).json());
         let body = json!({ "file_id": file });
@@ -162,7 +162,7 @@ on_each_database! {
             ids.insert(name, id(&upload(&alice, name, "text/plain", "a").await.expect(201).json()));
         }
         shop.app.clock().advance(Duration::from_secs(1));
-        assert_eq!(run(&shop).await, 1, "the rule of the tag has no age");
+        assert_eq!(run(&shop).await, 1, "the rule with the tag has no age");
         shop.app.clock().advance(DAY);
         assert_eq!(run(&shop).await, 2);
         for (name, file) in &ids {
@@ -195,7 +195,7 @@ on_each_database! {
         let content = format!("{FILES}/{old}/content");
         shop.app.clock().advance(DAY * 31);
         assert_eq!((run(&shop).await, shop.objects().await, there().await), (2, 0, 2));
-        assert_eq!((run(&shop).await, there().await), (0, 2), "twice is once");
+        assert_eq!((run(&shop).await, there().await), (0, 2), "a second run changes nothing");
         alice.get(&content).await.expect_error(409, "FILE_ARCHIVED");
         alice.post(format!("{FILES}/{old}/link"), json!({})).await.expect_error(409, "FILE_ARCHIVED");
         let state = async || admin.get(format!("{ADMIN}/status?file_id={old}")).await.expect_ok().json()["file"].clone();
@@ -211,18 +211,18 @@ on_each_database! {
         assert_eq!(until, shop.app.clock().clock().now() + DAY * 2);
         assert_eq!(alice.get(&content).await.expect_ok().body, PNG);
         alice.post(format!("{FILES}/{old}/link"), json!({})).await.expect_ok();
-        // Asked for again, it stays longer.
+        // A second request extends the time.
         admin.post(format!("{ADMIN}/restore"), json!({ "file_id": old, "days": 5 })).await.expect_ok();
         shop.app.app().runner().run_until_idle().await.unwrap();
         shop.app.clock().set(until);
         assert_eq!((alice.get(&content).await.expect_ok().body, run(&shop).await), (PNG.into(), 0));
         shop.app.clock().advance(DAY * 3);
         alice.get(&content).await.expect_error(409, "FILE_ARCHIVED");
-        assert_eq!(shop.objects().await, 1, "until the clock has worked");
+        assert_eq!(shop.objects().await, 1, "until the nightly job has run");
         assert_eq!((run(&shop).await, shop.objects().await, there().await), (0, 0, 2));
         assert_eq!(state().await["state"], "archived");
 
-        // What is deleted leaves the archive as well.
+        // A deleted file is deleted from the archive as well.
         alice.delete(format!("{FILES}/{old}")).await.expect(204);
         shop.app.clock().advance(DAY * 31);
         assert_eq!((shop.sweep().await, there().await), (1, 1));
@@ -239,7 +239,8 @@ on_each_database! {
         let content = format!("{FILES}/{file}/content");
         shop.app.clock().advance(DAY * 2);
         let archival: Archival = shop.app.app().ctx().get().unwrap();
-        // The copy here can't be removed: the file is away all the same, and the copy goes the next time.
+        // The copy in the main storage can't be deleted now: the file is archived nevertheless, and the next run
+        // deletes the copy.
         flaky.fails.store(true, Ordering::Relaxed);
         archival.run().await.unwrap_err();
         assert_eq!(shop.objects().await, 1);
@@ -247,7 +248,7 @@ on_each_database! {
         admin.post(format!("{ADMIN}/restore"), json!({ "file_id": file })).await.expect(503);
         flaky.fails.store(false, Ordering::Relaxed);
         assert_eq!((archival.run().await.unwrap(), shop.objects().await), (0, 0));
-        // What comes back is looked at: other bytes are refused.
+        // A restored file is checked: other bytes are refused.
         let key = archive.list("", None, 1).await.unwrap().objects[0].key.clone();
         archive.put(&key, "b").await.unwrap();
         admin.post(format!("{ADMIN}/restore"), json!({ "file_id": file })).await.expect_ok();

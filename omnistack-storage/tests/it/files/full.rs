@@ -1,4 +1,4 @@
-//! No room: at the call that writes, and on a disk that is really full (`peers::disk`).
+//! Tests with a full disk: a provider whose writes fail. `peers::disk` uses a disk that is really full.
 
 use async_trait::async_trait;
 use omnistack_storage::{
@@ -9,7 +9,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 
 use super::{FILES, upload, with};
 
-/// A disk with room for so many bytes.
+/// A provider with a limited size in bytes.
 #[derive(Debug)]
 struct Small {
     memory: Memory,

@@ -1,4 +1,4 @@
-//! How files come in, and how not.
+//! Tests of uploads through the app.
 
 use std::{
     convert::Infallible,
@@ -150,7 +150,7 @@ on_each_database! {
         let first = upload(&alice, "a.txt", "text/plain", vec![b'a'; 60]).await.expect(201).json();
         upload(&alice, "b.txt", "text/plain", vec![b'a'; 41]).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
         upload(&alice, "b.txt", "text/plain", vec![b'a'; 101]).await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
-        // Of a length nobody knows.
+        // The size is not declared.
         let stream = futures_util::stream::iter((0..41).map(|_| Ok::<_, Infallible>("a")));
         let request = alice.request(Method::POST, format!("{FILES}?name=c.txt"));
         let answer = request.body(axum::body::Body::from_stream(stream)).await;
@@ -158,7 +158,7 @@ on_each_database! {
         upload(&bob, "a.txt", "text/plain", vec![b'a'; 100]).await.expect(201);
         upload(&alice, "d.txt", "text/plain", vec![b'a'; 40]).await.expect(201);
         assert_eq!(shop.objects().await, 3);
-        // What can be restored counts, until it can't.
+        // A deleted file counts towards the quota until it is purged.
         alice.delete(format!("{FILES}/{}", id(&first))).await.expect(204);
         upload(&alice, "e.txt", "text/plain", "a").await.expect_error(409, "STORAGE_QUOTA_EXCEEDED");
         shop.app.clock().advance(std::time::Duration::from_secs(31 * 24 * 60 * 60));

@@ -1,4 +1,4 @@
-//! Files that are there.
+//! Tests of stored files: reading, listing, deleting and permissions.
 
 use omnistack_core::{
     http::Method,
@@ -62,7 +62,7 @@ on_each_database! {
         let (made, before) = ("Tue, 01 Jan 2030 00:00:00 GMT", "Mon, 31 Dec 2029 23:59:59 GMT");
         let whole = alice.get(&content).await.expect(200);
         assert_eq!((whole.header("etag"), whole.header("last-modified")), (Some(etag.as_str()), Some(made)));
-        // What caches take over from it: no `no-store`, and no other policy.
+        // The headers with which caches update the stored response: no `no-store`, and no other policy.
         let known = alice.get(&content).header("if-none-match", &etag).await.expect(304);
         for name in ["etag", "last-modified", "cache-control"] {
             assert_eq!(known.header(name), whole.header(name), "{name}");
@@ -161,10 +161,10 @@ on_each_database! {
 
         alice.delete(&path).await.expect(204);
         shop.app.clock().advance(std::time::Duration::from_secs(30 * 24 * 60 * 60));
-        // Its time is over, though nobody has swept.
+        // It can't be restored any more, although the cleanup has not run.
         alice.post(format!("{path}/restore"), ()).await.expect(404);
         shop.app.clock().advance(std::time::Duration::from_secs(1));
-        assert_eq!(shop.app.app().runner().crons().len(), 1, "the sweep runs by itself");
+        assert_eq!(shop.app.app().runner().crons().len(), 1, "the cleanup is scheduled");
         assert_eq!(shop.sweep().await, 1);
         alice.get(&path).await.expect(404);
         assert_eq!(shop.objects().await, 4);
@@ -178,7 +178,7 @@ on_each_database! {
             upload(client, name, "text/plain", "secret").await.expect(201);
         }
         let gone = TenantDeleted::new(alice.identity().unwrap().tenant.unwrap());
-        // As whoever keeps tenants does, in the transaction that deletes one.
+        // As the module of tenants does, in the transaction that deletes a tenant.
         let mut tx = shop.app.db().all_tenants().begin().await.unwrap();
         shop.app.events().publish_in(&mut tx, &gone).await.unwrap();
         tx.commit().await.unwrap();
@@ -204,7 +204,7 @@ on_each_database! {
         assert_eq!(eve.get(FILES).await.expect_ok().json()["items"].as_array().unwrap().len(), 0);
         assert_eq!(eve.get(format!("{FILES}/usage")).await.expect_ok().json()["bytes"], 0);
         assert_eq!(alice.get(format!("{path}/content")).await.expect_ok().text(), "secret");
-        // On PostgreSQL the database itself hides them, from who forgets whose they are.
+        // On PostgreSQL, row-level security hides the files even from a query without the tenant.
         if shop.app.db().dialect() == omnistack_core::db::Dialect::Postgres {
             let tenant = eve.identity().unwrap().tenant.unwrap();
             for table in ["files", "file_usage"] {

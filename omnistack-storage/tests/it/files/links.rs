@@ -1,4 +1,4 @@
-//! Bytes that go by themselves.
+//! Tests of direct uploads and signed URLs.
 
 use std::{convert::Infallible, future::IntoFuture as _, time::Duration};
 
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{FILES, PNG, Shop, id, memory, shop, upload, with};
 
-/// The path of a link.
+/// Returns the path of a signed URL.
 fn path(signed: &Value) -> String {
     signed["url"].as_str().unwrap().strip_prefix("http://127.0.0.1:8080").unwrap().to_owned()
 }
@@ -61,16 +61,17 @@ on_each_database! {
         alice.get(format!("{at}/content")).await.expect(404);
         let stored = alice.post(format!("{at}/confirm"), ()).await.expect_ok().json();
         assert_eq!((&stored["state"], &stored["sha256"]), (&json!("stored"), &json!(Sha256::of(PNG).to_string())));
-        assert_eq!(alice.post(format!("{at}/confirm"), ()).await.expect_ok().json(), stored, "twice is once");
+        assert_eq!(alice.post(format!("{at}/confirm"), ()).await.expect_ok().json(), stored, "completing it twice changes nothing");
         assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
         assert_eq!(shop.counted.of("storage_bytes"), i64::try_from(PNG.len()).unwrap());
 
-        // The link is for this file, which is there now.
+        // The signed URL is refused once the upload is complete.
         let other = vec![b'x'; PNG.len()];
         send(&shop, upload, "image/png", &other).await.expect_error(403, "LINK_REFUSED");
         assert_eq!(alice.get(format!("{at}/content")).await.expect_ok().body, PNG);
         assert_eq!(shop.objects().await, 1);
-        // A bucket takes it all the same, until the link is over: it is not the file's, and is swept.
+        // A bucket accepts the bytes until the URL expires. They do not change the file, and the cleanup deletes
+        // them.
         let tenant = alice.identity().unwrap().tenant.unwrap();
         let key = format!("incoming/{tenant}/{}", id(file)).parse().unwrap();
         shop.storage.put(&key, other).await.unwrap();
@@ -187,7 +188,7 @@ on_each_database! {
         assert_eq!(anybody.get(&path).header("range", "bytes=3-4").await.expect(206).text(), "34");
         anybody.get(&path).header("range", "bytes=10-").await.expect(416);
         anybody.request(Method::PUT, &path).body("x").await.expect_error(403, "LINK_REFUSED");
-        // Forged: each part of it changed in turn.
+        // Forged URLs: each part is changed in turn.
         for at in (path.len() - 60..path.len()).step_by(7) {
             let mut forged = path.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -214,7 +215,8 @@ on_each_database! {
     }
 }
 
-/// Links the app makes itself would lead nowhere; those of a bucket do not begin with the app's address.
+/// URLs that the app signs itself would lead nowhere with the wrong public URL; those of a bucket do not begin
+/// with it.
 #[tokio::test]
 async fn production_asks_for_the_address_links_begin_with() {
     let elsewhere = || Files::new(Memory::default());

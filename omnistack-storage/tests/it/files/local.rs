@@ -1,4 +1,4 @@
-//! A directory into which something else has put links and pipes, and in which a process died.
+//! Tests of `Local` with symbolic links and pipes in its directory, and after a process died.
 
 use std::{
     fs,
@@ -63,7 +63,7 @@ on_each_database! {
         shop.storage.delete(&key).await.unwrap();
         assert!(!object.exists() && !meta.exists());
 
-        // A link in place of the tenant's folder: nothing is read, written or deleted behind it.
+        // A symbolic link in place of the tenant's folder: nothing behind it is read, written or deleted.
         let whole = upload(&alice, "b.txt", "text/plain", "Hello.").await.expect(201).json();
         let folder_of_tenant = object.parent().unwrap();
         fs::rename(folder_of_tenant, outside.0.join("tenant")).unwrap();
@@ -83,7 +83,7 @@ on_each_database! {
         let alice = shop.app.user();
         upload(&alice, "a.txt", "text/plain", "Hello.").await.expect(201);
         let tmp = folder.0.join("tmp");
-        // The clock of the app stands at the beginning of 2030.
+        // The app's clock starts at the beginning of 2030.
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000);
         for (name, hours) in [("old", 25), ("new", 23)] {
             let file = fs::File::create(tmp.join(name)).unwrap();

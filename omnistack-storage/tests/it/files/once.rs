@@ -1,4 +1,4 @@
-//! Uploads with an `Idempotency-Key`.
+//! Tests of uploads with an `Idempotency-Key`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -34,7 +34,7 @@ on_each_database! {
             let again = sized(&alice, "one", "name=a.txt", "Hello.").await.expect(201);
             assert_eq!((again.header("idempotent-replayed"), again.json()), (Some("true"), first.json()));
         }
-        // In pieces, of a length that is not said.
+        // In pieces, without a declared size.
         let pieces = || Body::from_stream(futures_util::stream::iter(["Hel", "lo."].map(Ok::<_, Infallible>)));
         let again = request(&alice, "one", "name=a.txt").body(pieces()).await.expect(201);
         assert_eq!(again.json(), first.json());

@@ -1,4 +1,4 @@
-//! Small pictures of good and of bad ones.
+//! Tests of thumbnails, of valid and of malicious images.
 
 use std::io::Cursor;
 
@@ -20,7 +20,7 @@ fn write(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes
 }
 
-/// Red above, blue below.
+/// Returns an image that is red above and blue below.
 fn picture(width: u32, height: u32) -> DynamicImage {
     RgbImage::from_fn(width, height, |_, y| if y < height / 2 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) }).into()
 }
@@ -37,7 +37,7 @@ fn read(answer: &Answer) -> DynamicImage {
     image::load_from_memory(&answer.body).unwrap()
 }
 
-/// A PNG that says it has so many pixels, in its first chunk; the rest is what `rest` says.
+/// Returns a PNG whose first chunk claims these dimensions, followed by `rest`.
 fn png(width: u32, height: u32, rest: &[u8]) -> Vec<u8> {
     let mut header = b"IHDR".to_vec();
     header.extend_from_slice(&width.to_be_bytes());
@@ -68,7 +68,7 @@ on_each_database! {
             assert_eq!(image.dimensions(), (100, 25), "{kind}");
             let (top, bottom) = (image.get_pixel(50, 4), image.get_pixel(50, 20));
             assert!(top.0[0] > 200 && top.0[2] < 60 && bottom.0[2] > 200 && bottom.0[0] < 60, "{kind} {top:?} {bottom:?}");
-            // Kept, and not made again.
+            // The thumbnail is stored and not created again.
             assert_eq!(shop.objects().await, before + 1);
             let again = thumbnail(&alice, &file, "?size=small").await.expect_ok();
             assert_eq!((&again.body, shop.objects().await), (&small.body, before + 1));
@@ -78,7 +78,7 @@ on_each_database! {
             let known = known.await.expect(304);
             assert_eq!(known.header("cache-control"), small.header("cache-control"));
         }
-        // Transparency stays, and nothing is enlarged.
+        // Transparency is kept, and nothing is enlarged.
         let file = id(&upload(&alice, "g.png", "image/png", write(&glass(10, 10), ImageFormat::Png)).await.expect(201).json());
         let glass = thumbnail(&alice, &file, "").await.expect_ok();
         assert_eq!(glass.header("content-type"), Some("image/png"));
@@ -151,7 +151,7 @@ on_each_database! {
             assert_eq!(answer.json()["error"]["code"], code, "{what}");
             assert_eq!(shop.objects().await, before, "{what}");
         }
-        // A large file is not even read.
+        // A file over the limit is not read.
         let shop = with(TestDatabase::sqlite(), files(), &[("FILES_THUMBNAIL_MAX_SIZE", "100B")], None).await;
         let alice = shop.app.user();
         let file = id(&upload(&alice, "a.png", "image/png", whole).await.expect(201).json());
@@ -172,7 +172,7 @@ on_each_database! {
     }
 }
 
-/// Many at once wait for each other, and all get theirs.
+/// Concurrent requests wait for each other, and all get their thumbnails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_at_once() {
     let settings = [("FILES_THUMBNAILS_AT_ONCE", "1")];
@@ -190,7 +190,7 @@ async fn many_at_once() {
 }
 
 #[tokio::test]
-async fn sizes_that_are_none() {
+async fn invalid_sizes_are_build_problems() {
     let files = Files::from_env()
         .thumbnail(Thumbnail::new("A", 1, 1))
         .thumbnail(Thumbnail::new("b", 0, 1))

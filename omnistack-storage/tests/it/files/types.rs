@@ -1,4 +1,4 @@
-//! What files are, and how browsers are given them.
+//! Tests of media types, and of how browsers handle files.
 
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;
@@ -10,8 +10,9 @@ const SHEET: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml
 const SLIDES: &str = "application/vnd.openxmlformats-officedocument.presentationml.presentation";
 const ODT: &str = "application/vnd.oasis.opendocument.text";
 
-/// Made with the libraries they are named after, with `Document().save(…)` and the like: python-docx 1.2.0, openpyxl 3.1.5,
-/// python-pptx 1.0.2 and odfpy 1.4.1; the larger ones are cut off after the 8 KiB that are looked at.
+/// Documents created with the libraries after which they are named, with `Document().save(…)` and the like:
+/// python-docx 1.2.0, openpyxl 3.1.5, python-pptx 1.0.2 and odfpy 1.4.1. The larger ones are cut off after the 8
+/// KiB that are examined.
 const DOCUMENTS: [(&str, &[u8]); 4] = [
     (WORD, include_bytes!("documents/python-docx.docx")),
     (SHEET, include_bytes!("documents/openpyxl.xlsx")),

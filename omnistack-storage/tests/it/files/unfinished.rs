@@ -1,4 +1,4 @@
-//! Uploads that do not end, and announced files that do not come.
+//! Tests of uploads that stop, and of direct uploads that never complete.
 
 use std::{future::IntoFuture as _, time::Duration};
 
@@ -24,7 +24,7 @@ async fn announce(client: &Client) -> omnistack_testkit::Answer {
     client.post(format!("{FILES}/uploads"), body).await
 }
 
-/// Waits until nothing is left of an upload.
+/// Waits until the row, the bytes and the reservation of an upload are gone.
 async fn nothing_left(shop: &Shop, client: &Client) {
     let waiting = async {
         while used(client).await != 0 {
@@ -67,7 +67,7 @@ on_each_database! {
         let (body, begins) = silent(b"Hello.");
         let mut request = hundred_bytes(&alice).body(body).into_future();
         tokio::select! {
-            answer = &mut request => panic!("answered {}", answer.status),
+            answer = &mut request => panic!("unexpected response {}", answer.status),
             begun = begins => begun.unwrap(),
         }
         assert_eq!(used(&alice).await, 100);
@@ -104,7 +104,7 @@ on_each_database! {
         upload(&alice, "a.txt", "text/plain", "a").await.expect(201);
         announce(&alice).await.expect(201);
         announce(&alice).await.expect(429);
-        // Those whose bytes can't come any more do not count, whether or not they are swept.
+        // Uploads that have expired do not count, even before the cleanup runs.
         shop.app.clock().advance(Duration::from_secs(121 * 60));
         announce(&alice).await.expect(201);
     }

@@ -1,4 +1,4 @@
-//! Azurite, Microsoft's own stand-in for Azure Blob Storage. It looks at signatures.
+//! Tests against Azurite, Microsoft's emulator of Azure Blob Storage. It verifies signatures.
 
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ async fn links_are_taken_and_others_are_not() {
     assert_eq!(answer.headers()["content-disposition"], named);
     assert_eq!(answer.text().await.unwrap(), "Hello.");
     assert_eq!(client().get(forged(&get.url)).send().await.unwrap().status(), 403);
-    assert_eq!(send(get.url.clone()).await.unwrap().status(), 403, "what is for reading is not for storing");
+    assert_eq!(send(get.url.clone()).await.unwrap().status(), 403, "a URL for reading can't be used for storing");
     let before = MockClock::at(Clock::system().now() - 2 * minute).clock();
     let over = Storage::new(server.open(before)).signed_get(&key, minute).await.unwrap();
-    assert_eq!(client().get(&over.url).send().await.unwrap().status(), 403, "its time is over");
+    assert_eq!(client().get(&over.url).send().await.unwrap().status(), 403, "it has expired");
 }

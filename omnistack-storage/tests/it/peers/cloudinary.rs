@@ -1,4 +1,4 @@
-//! Cloudinary's own package for Python signs as we do.
+//! Compares the signatures with those of Cloudinary's own Python package.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,14 +25,14 @@ async fn signatures_are_those_of_cloudinary() {
         let storage = Cloudinary::new("demo", "123", SECRET, client(), clock.clock()).unwrap();
         let storage = Storage::new(storage.endpoints(upstream.url(), upstream.url()).unwrap().retries(0));
         let key: ObjectKey = name.parse().unwrap();
-        // A link.
+        // A signed URL.
         let request = SignRequest::get(key.clone(), Duration::from_secs(60));
         let ours = pairs(&storage.sign(&request).await.unwrap().url);
         let theirs = peer.ask(json!({ "sign": ours, "secret": SECRET })).await;
         assert_eq!(ours["signature"], theirs["signature"].as_str().unwrap(), "{name}");
         let theirs = peer.ask(json!({ "download": ours, "secret": SECRET, "cloud": "demo" })).await;
         assert_eq!(ours, pairs(theirs["url"].as_str().unwrap()), "{name}");
-        // An upload, as its form is sent.
+        // The form of an upload.
         storage.put(&key, "Hello.").await.unwrap();
         let sent = upstream.requests().pop().unwrap();
         let text = String::from_utf8_lossy(&sent.body).into_owned();
@@ -44,7 +44,7 @@ async fn signatures_are_those_of_cloudinary() {
             .collect();
         let theirs = peer.ask(json!({ "sign": fields, "secret": SECRET })).await;
         assert_eq!(fields["signature"], theirs["signature"].as_str().unwrap(), "{name}");
-        // Where it is delivered.
+        // The delivery URL.
         _ = storage.get(&key).await;
         let path = upstream.requests().pop().unwrap().path;
         let theirs = peer.ask(json!({ "deliver": "a", "version": 7, "secret": SECRET, "cloud": "demo" })).await;

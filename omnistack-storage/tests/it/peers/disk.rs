@@ -1,4 +1,4 @@
-//! A disk that is full: a file system of 4 MiB in memory, which only this process sees.
+//! A test with a full disk: a file system of 4 MiB in memory that only this process sees.
 
 use omnistack_storage::{Files, Local};
 use omnistack_testkit::TestDatabase;
@@ -31,7 +31,7 @@ async fn a_disk_that_is_full() {
     assert!(said.contains("1 passed"), "{said}");
 }
 
-/// The part of it that has the disk.
+/// The part of `a_disk_that_is_full` that runs on the small disk.
 #[tokio::test]
 #[ignore = "a part of `a_disk_that_is_full`"]
 #[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
@@ -47,7 +47,7 @@ async fn on_it() {
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(alice.get(format!("{FILES}/usage")).await.expect_ok().json()["bytes"], 0);
     }
-    // What fits still does, until it is full.
+    // Smaller files are still stored until the disk is full.
     for _ in 0..3 {
         upload(&alice, "a", "application/octet-stream", vec![1; 1 << 20]).await.expect(201);
     }

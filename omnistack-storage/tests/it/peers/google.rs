@@ -1,5 +1,5 @@
-//! The requests of Google Cloud Storage, to moto by way of a translation of the headers' names: nothing on the shelf that can be
-//! installed speaks its XML API. Its links are not judged here.
+//! Tests of `Gcs` against moto, behind a proxy that translates the names of headers, because no installable
+//! emulator supports the XML API. Signed URLs are not tested here.
 
 use omnistack_core::clock::Clock;
 use omnistack_storage::Gcs;

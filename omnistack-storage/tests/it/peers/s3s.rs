@@ -1,4 +1,4 @@
-//! s3s-fs: a bucket that looks at every signature. moto does not: it takes links that are forged or over.
+//! Tests against s3s-fs, which verifies each signature. moto does not: it accepts forged and expired URLs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use super::{SECRET, client, setting};
 use crate::laws::Folder;
 
-/// The server, and the folder it keeps its objects in.
+/// A server and the directory in which it stores objects.
 struct Server {
     _process: Child,
     _folder: Folder,
@@ -54,7 +54,7 @@ async fn send(request: &SignedRequest, url: &str, content_type: Option<&str>, bo
     sent.send().await.unwrap().status().as_u16()
 }
 
-/// With another character in place of one of the signature's.
+/// Returns the URL with one character of the signature changed.
 fn forged(url: &str) -> String {
     let at = url.find("X-Amz-Signature=").unwrap() + "X-Amz-Signature=".len() + 7;
     let other = if url.as_bytes()[at] == b'0' { "1" } else { "0" };
@@ -88,7 +88,7 @@ async fn links_are_taken_and_others_are_not() {
         ] {
             assert_eq!(send(&get, &wrong, None, "").await, 403, "{wrong}");
         }
-        // What is for reading is not for storing.
+        // A URL for reading can't be used for storing.
         assert_eq!(client().put(&get.url).body("x").send().await.unwrap().status(), 403);
         assert_eq!(storage.read(&key, 100).await.unwrap(), "Hello.");
     }
@@ -166,8 +166,8 @@ async fn s3s() -> Subject {
     Subject::new(server.bucket().open(client(), Clock::system()).unwrap()).keep(server)
 }
 
-/// What this peer can be asked. It is no judge of the others: it has no classes, answers 500 for a folder's name, and lets several
-/// of those who come at once be the first.
+/// The conformance tests that suit this server. The others do not: it has no storage classes, responds with 500
+/// to the name of a folder, and accepts several concurrent creations of the same object.
 macro_rules! laws {
     ($make:ident) => {
         mod $make {
@@ -188,7 +188,8 @@ macro_rules! laws {
 
 laws!(s3s);
 
-/// R2 is an S3 with less: the same requests to another address. It does what it says here, since it says less.
+/// R2 is an `S3` with fewer operations: the same requests to another URL. The tests of capabilities pass, because
+/// it has fewer of them.
 async fn r2() -> Subject {
     let server = Server::start().await;
     let bucket = S3Bucket::r2("files", "0123456789abcdef").endpoint(&server.url).credentials("id", SECRET);
