@@ -1,20 +1,20 @@
-//! schemathesis: reads the OpenAPI document, invents requests good and bad, and holds every answer to it.
+//! schemathesis: generates valid and invalid requests from the OpenAPI document and checks every response against it.
 
 use std::process::Command;
 
 use super::Setting;
 use crate::{app::App, command, failure::Result, folder::Temporary, report::Report};
 
-/// Operations by which the caller ends their own session; tests of `omnistack-auth` speak to them.
+/// A regular expression of the operations that end the caller's own session. The tests of `omnistack-auth` cover them.
 const ENDS_THE_SESSION: &str = "^(signOut|endSession|deleteAccount|adminEndUserSessions|adminUpdateUser)(V2)?$";
 
-/// Runs every check against every other operation of `examples/saas`, on each database.
+/// Runs every check on all other operations of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let databases = [("SQLite", None), ("PostgreSQL", Some(setting.servers.postgres.url.as_str()))];
     for (database, url) in databases {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, url)?;
-            // It leaves files where it runs.
+            // schemathesis writes files into its working directory.
             let folder = Temporary::create("schemathesis")?;
             let mut schemathesis = Command::new(setting.programs.join("schemathesis"));
             schemathesis
@@ -22,10 +22,10 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
                 .arg("run")
                 .arg(format!("http://127.0.0.1:{}/openapi.json", app.port))
                 .args(["--header", &app.authorization()])
-                // Two checks assume what isn't so: that a schema says all there is to know about what is accepted (a cursor
-                // is any text, and only those we gave are good), and that what was deleted can't be restored.
+                // Two checks don't apply. One assumes that every value that matches the schema is accepted, but only
+                // cursors from a response are. The other assumes that deleted resources can't be restored.
                 .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
-                // With its session over, it would only be told to sign in.
+                // Once the session has ended, all requests would be rejected.
                 .args(["--exclude-operation-id-regex", ENDS_THE_SESSION])
                 .args(["--max-examples", "80", "--seed", "20250101"])
                 .args(["--generation-database", "none", "--request-timeout", "10", "--no-color"]);
