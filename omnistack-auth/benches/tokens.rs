@@ -1,5 +1,5 @@
 //! What recognising a caller costs, and a password: `cargo xtask bench auth`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
 use std::{convert::Infallible, sync::Arc};
 

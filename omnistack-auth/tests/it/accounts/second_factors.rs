@@ -376,7 +376,7 @@ on_each_database! {
 /// `cargo xtask test --peers` runs it: it needs `TEST_PEERS_PYTHON`, a Python that has pyotp.
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 async fn pyotp_reads_the_address_and_shows_our_codes() {
     let post = start(TestDatabase::sqlite()).await;
     post.registered(ADA).await;

@@ -60,7 +60,7 @@ impl Peer {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as `cargo xtask test --peers` does"))
 }

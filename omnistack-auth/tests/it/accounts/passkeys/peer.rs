@@ -100,7 +100,7 @@ print(body["access_token"])
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 async fn soft_webauthn_registers_and_signs_in() {
     let post = start(TestDatabase::sqlite()).await;
     post.registered(ADA).await;
