@@ -1,5 +1,5 @@
-//! What recognising a caller costs, and a password: `cargo xtask bench auth`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
+//! Measures the authentication of callers and sign-in by password: `cargo xtask bench auth`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -28,7 +28,7 @@ const SIGN_INS: usize = 20;
 const ISSUER: &str = "https://id.example.com";
 const SECRET: &str = "a secret that is shared, of more than 32 bytes";
 
-/// The same handler for anybody and for who is signed in.
+/// A module with the same handler on a public and on an app mount.
 struct Hello;
 
 impl Module for Hello {
@@ -43,7 +43,7 @@ impl Module for Hello {
     }
 }
 
-/// Says hello
+/// Say hello
 #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
 async fn hello() -> Json<&'static str> {
     Json("hello")
@@ -60,12 +60,12 @@ fn main() {
         let (service, authenticator): (_, Authenticator) = (app.service(), app.ctx().get().unwrap());
 
         let good: Arc<str> = token(&HmacKey::new(SECRET).unwrap(), "ada", 0).into();
-        // As good as others until their signature is looked at, the last thing before the database.
+        // The token is valid except for its signature, which is verified last before the database is read.
         let stranger = HmacKey::new("another secret, of more than 32 bytes as well").unwrap();
         let forged: Vec<_> = (0..1000).map(|id| parts(&token(&stranger, "ada", id))).collect();
         let mut rows = [f64::MAX; 4];
         for run in 0..RUNS {
-            // Each is seen once.
+            // Each token is used once.
             let key = HmacKey::new(SECRET).unwrap();
             let fresh: Vec<_> = (0..1000).map(|id| parts(&token(&key, "ada", 1 + run * 1000 + id))).collect();
             let hit = || request("/api/v1/app/hello", Some(&good));
@@ -80,24 +80,24 @@ fn main() {
                 async move { assert!(authenticator.authenticate(parts).await.unwrap().is_some()) }
             }).await);
         }
-        println!("<!-- begin auth -->\n\n### Recognising a caller\n");
-        println!("Thread CPU clock, least of {RUNS} runs, a token of 300 bytes (HS256). The targets are 3 µs over the bare stack for a token that is remembered, and 10 µs to verify one that is not. The database's own threads are not counted.\n");
-        println!("| what | µs | over the bare stack |\n|---|---:|---:|");
+        println!("<!-- begin auth -->\n\n### Authentication of callers\n");
+        println!("Thread CPU clock, least of {RUNS} runs, a token of 300 bytes (HS256). The targets are 3 µs over the bare stack for a cached token, and 10 µs to verify one that is not cached. The database's own threads are not counted.\n");
+        println!("| work | µs | over the bare stack |\n|---|---:|---:|");
         println!("| a public route, the whole default stack | {:.2} | +0.00 |", rows[0]);
-        println!("| the same for who is signed in, the token remembered | {:.2} | {:+.2} |", rows[1], rows[1] - rows[0]);
-        println!("| verifying a token alone | {:.2} | |", rows[2]);
-        println!("| the same, and asking SQLite where its user stands | {:.2} | |", rows[3]);
+        println!("| the same for a signed-in user, with the token cached | {:.2} | {:+.2} |", rows[1], rows[1] - rows[0]);
+        println!("| only verifying a token | {:.2} | |", rows[2]);
+        println!("| the same, and reading the user from SQLite | {:.2} | |", rows[3]);
         let (hash, sign_in) = passwords().await;
-        println!("\n### Signing in\n");
-        println!("CPU of the whole process, least of {SIGN_INS}, with Argon2id as it is by default (19 MiB, 2 passes).\n");
-        println!("| what | ms |\n|---|---:|");
+        println!("\n### Sign-in\n");
+        println!("CPU of the whole process, least of {SIGN_INS}, with Argon2id's default settings (19 MiB, 2 passes).\n");
+        println!("| work | ms |\n|---|---:|");
         println!("| hashing a password | {:.1} |", hash * 1e3);
         println!("| a sign-in by password, from the request to the tokens, with its session and audit entry in SQLite | {:.1} |", sign_in * 1e3);
         println!("\n<!-- end auth -->");
     });
 }
 
-/// Seconds of the process for a hash, and for a sign-in.
+/// Returns the CPU seconds of the process for a hash, and for a sign-in.
 async fn passwords() -> (f64, f64) {
     let settings = [
         ("DATABASE_URL", "sqlite::memory:"),
@@ -131,7 +131,7 @@ fn post(path: &'static str, body: &'static str) -> Request {
     request
 }
 
-/// Microseconds of this thread for each.
+/// Returns the CPU time of this thread per call, in microseconds.
 async fn micros<F: Future<Output = ()>>(count: usize, work: impl Fn(usize) -> F) -> f64 {
     let before = ThreadTime::now();
     stream::iter(0..count).for_each(work).await;
@@ -147,7 +147,7 @@ where
     response.into_body().collect().await.unwrap();
 }
 
-/// As the server hands it over.
+/// Returns a request as the server passes it to the app.
 fn request(path: &'static str, token: Option<&str>) -> Request {
     let mut request = Request::builder().uri(path).header("host", "localhost").header("accept", "*/*");
     if let Some(token) = token {

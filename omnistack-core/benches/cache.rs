@@ -1,6 +1,6 @@
-//! What reading the cache costs: `cargo xtask bench cache`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+//! Measures reads of the cache: `cargo xtask bench cache`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::{
     convert::Infallible,
@@ -31,7 +31,7 @@ fn main() {
     });
 }
 
-/// Least nanoseconds of a read.
+/// Returns the smallest time of a read over all runs, in nanoseconds.
 macro_rules! least {
     ($read:expr) => {{
         let mut least = f64::INFINITY;
@@ -48,9 +48,9 @@ macro_rules! least {
 
 async fn in_process() {
     println!(
-        "Hits in this process, of a number, nanoseconds, least of {RUNS} runs of {READS}. The target is 200 ns.\n"
+        "Hits in this process, of a number, in nanoseconds, least of {RUNS} runs of {READS} reads. The target is 200 ns.\n"
     );
-    println!("| what | one key | 1,000 keys in turn |\n|---|---:|---:|");
+    println!("| call | one key | 1,000 keys in turn |\n|---|---:|---:|");
     let cache = Cache::in_process(64 << 20, Clock::system());
     let keys: Vec<_> = (0..1000).map(|key| format!("users:{key}")).collect();
     for key in &keys {
@@ -85,9 +85,9 @@ async fn on_redis() {
     let plain = Client::new(config, None, None, None);
     plain.init().await.unwrap();
     println!(
-        "\nOne after the other, each on its connection to a Redis on the same cores, medians of {ROUND_TRIPS}, one of each in turn.\n"
+        "\nOne after another, each on its own connection to a Redis on the same cores, medians of {ROUND_TRIPS}, one of each in turn.\n"
     );
-    println!("| what | µs |\n|---|---:|");
+    println!("| call | µs |\n|---|---:|");
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUND_TRIPS {
         let before = Instant::now();

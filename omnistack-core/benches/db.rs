@@ -1,5 +1,5 @@
-//! What `Db` costs over plain sqlx, on both databases: `cargo xtask bench db`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
+//! Compares `Db` with plain sqlx, on both databases: `cargo xtask bench db`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ const ONE: &str = "select id, name, size from items where id = $1";
 const MANY: &str = "select id, name, size from items order by id limit 1000";
 
 #[derive(sqlx::FromRow)]
-#[expect(dead_code, reason = "read, as a handler would, and dropped")]
+#[expect(dead_code, reason = "the row is read as in a handler, and dropped")]
 struct Item {
     id: i64,
     name: String,
@@ -27,7 +27,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         println!("<!-- begin db -->\n\n### `Db` over plain sqlx\n");
-        println!("Time a query, one by plain sqlx and one by `Db` in turn on the same connection, medians. The target is under 3 %.\n");
+        println!("Time per query, alternating between plain sqlx and `Db` on the same connection, medians. The target is under 3 %.\n");
         println!("| query | plain sqlx | `Db` | more |\n|---|---:|---:|---:|");
         for database in [TestDatabase::sqlite(), TestDatabase::postgres().await] {
             measure(&database).await;
@@ -48,7 +48,7 @@ async fn measure(database: &TestDatabase) {
         insert.bind(id).bind(format!("item {id}")).bind(id * 7).execute().await.unwrap();
     }
     tx.commit().await.unwrap();
-    // On the very same connections: another has another server process, which may be on the better core for a whole run.
+    // Both use the same connections. Another connection has another server process, which may run on a faster core.
     let (plain, name) = match (db.postgres(), db.sqlite_readers()) {
         (Some(pool), _) => (Plain::Postgres(pool.clone()), "PostgreSQL"),
         (None, readers) => (Plain::Sqlite(readers.unwrap().clone()), "SQLite"),
@@ -57,7 +57,7 @@ async fn measure(database: &TestDatabase) {
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for query in 0..queries {
             let id = query % 1000;
-            // Each goes first as often as the other.
+            // Each of the two goes first equally often.
             if query % 2 == 0 {
                 without.push(time(plain_query(&plain, many, id)).await);
                 with.push(time(db_query(&db, many, id)).await);
@@ -72,7 +72,7 @@ async fn measure(database: &TestDatabase) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 async fn time(query: impl Future<Output = usize>) -> Duration {
     let before = Instant::now();
     assert!(query.await > 0);

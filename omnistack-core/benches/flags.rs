@@ -1,6 +1,6 @@
-//! What evaluating a flag costs: `cargo xtask bench flags`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+//! Measures the evaluation of feature flags: `cargo xtask bench flags`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::{hint::black_box, time::Instant};
 
@@ -11,11 +11,11 @@ use omnistack_core::{
 use serde_json::json;
 use unleash_yggdrasil::{EngineState, UpdateMessage};
 
-/// Evaluations of a run; few without optimisation, where only that it works is of interest.
+/// The number of evaluations per run. Small without optimisation, where the run only checks that the benchmark works.
 const TURNS: u32 = if cfg!(debug_assertions) { 1000 } else { 1_000_000 };
 const RUNS: usize = 15;
 
-/// Least nanoseconds of an evaluation.
+/// Returns the smallest time of an evaluation over all runs, in nanoseconds.
 fn least(mut evaluate: impl FnMut() -> bool, expected: bool) -> f64 {
     assert_eq!(evaluate(), expected);
     let mut least = f64::INFINITY;
@@ -38,7 +38,7 @@ fn main() {
             "parameters": { "rollout": "50", "stickiness": "default", "groupId": "share" },
             "constraints": [{ "contextName": "country", "operator": "IN", "values": ["NO", "SE", "DK"] }] }] },
     ]});
-    // Among as many as an app may have.
+    // With as many other flags as a large app has.
     let others = (0..500).map(|number| Definition::new(format!("other-{number}")).rule(Rule::percent(50.0)));
     let ours = UnleashImport::read(&state).unwrap().flags.into_iter().chain(others);
     let more = [
@@ -69,10 +69,10 @@ fn main() {
 
     println!("<!-- begin flags -->\n\n### Feature flags\n");
     println!(
-        "Whether a flag is on, one of {} in this process, nanoseconds, least of {RUNS} runs of {TURNS}. The targets are 50 ns without rules and 120 ns for a share.\n",
+        "Evaluation of a flag, one of {} in this process, in nanoseconds, least of {RUNS} runs of {TURNS}. The targets are 50 ns without rules and 120 ns for a rollout.\n",
         flags.set().len()
     );
-    println!("| what | OmniStack | unleash-yggdrasil 0.21.7 |\n|---|---:|---:|");
+    println!("| flag | OmniStack | unleash-yggdrasil 0.21.7 |\n|---|---:|---:|");
     for (what, key) in [
         ("no rules", "plain"),
         ("a share of users", "share"),

@@ -1,6 +1,6 @@
-//! The job queue on both databases: `cargo xtask bench jobs`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+//! Measures the job queue on both databases: `cargo xtask bench jobs`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::{
     collections::HashMap,
@@ -20,12 +20,12 @@ use omnistack_testkit::TestDatabase;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Counts, and says when all have run.
+/// Counts jobs and notifies when all have run.
 #[derive(Clone, Default)]
 struct Counter {
     left: Arc<AtomicUsize>,
     none: Arc<Notify>,
-    /// Of the last one: when it began.
+    /// The start of the last job.
     began: Arc<std::sync::Mutex<Option<Instant>>>,
 }
 
@@ -64,8 +64,8 @@ fn main() {
     runtime.block_on(async {
         println!("<!-- begin jobs -->\n\n### Jobs\n");
         let postgres = TestDatabase::postgres().await;
-        println!("Handlers that do nothing, every acknowledgement stored, the database on the same cores. A queue of 2,000 places,");
-        println!("50,000 jobs a run, best of {RUNS}, the second and third row in turn. SQLite waits for the disk; PostgreSQL {}.\n", durability(&postgres).await);
+        println!("Handlers that do nothing, all acknowledgements stored, the database on the same cores. A queue of 2,000 places,");
+        println!("50,000 jobs per run, best of {RUNS}, the second and third row in turn. SQLite waits for the disk; PostgreSQL {}.\n", durability(&postgres).await);
         println!("| | PostgreSQL | SQLite | target |\n|---|---:|---:|---:|");
         let (postgres, bound) = measure(postgres, TestDatabase::postgres().await).await;
         let (sqlite, _) = measure(TestDatabase::sqlite(), TestDatabase::sqlite()).await;
@@ -77,8 +77,8 @@ fn main() {
         }
         println!("\n<!-- end jobs -->");
         println!("<!-- begin jobs-peers -->\n\n### Other job queues\n");
-        println!("The same load on the same PostgreSQL, one process each: handlers that do nothing, every acknowledgement stored, with");
-        println!("the settings their documentation advises for throughput.\n");
+        println!("The same load on the same PostgreSQL, one process each: handlers that do nothing, all acknowledgements stored, with");
+        println!("the settings that their documentation recommends for throughput.\n");
         println!("| | run and acknowledged, jobs/s | enqueued in one batch, jobs/s |\n|---|---:|---:|");
         println!("| OmniStack | {} | {} |", postgres[1], postgres[0]);
         println!("<!-- end jobs-peers -->");
@@ -88,7 +88,7 @@ fn main() {
 const ROWS: [(&str, &str); 5] = [
     ("enqueued in one batch, jobs/s", "50,000"),
     ("run and acknowledged, jobs/s", "10,000"),
-    ("the same beside 1,000,000 finished and 1,000,000 scheduled jobs, jobs/s", "within 10 %"),
+    ("the same with 1,000,000 finished and 1,000,000 scheduled jobs, jobs/s", "within 10 %"),
     ("from enqueued to begun when idle, median", "5 ms"),
     ("CPU of an idle worker", "1 % of a core"),
 ];
@@ -96,14 +96,15 @@ const ROWS: [(&str, &str); 5] = [
 const JOBS: usize = 50_000;
 const RUNS: usize = 5;
 
-/// Whether what a server acknowledges survives a power cut: its own settings say, and they are not always ours.
+/// Describes whether PostgreSQL's commits survive a power failure, by its settings. The server of `TEST_DATABASE_URL`
+/// has its own settings.
 async fn durability(database: &TestDatabase) -> &'static str {
     let off = "select 'off' in (current_setting('fsync'), current_setting('synchronous_commit'))";
     let (off,): (bool,) = database.open().query(off).fetch_one().await.unwrap();
     if off { "**does not**, by its own settings, so its figures are too high" } else { "does too" }
 }
 
-/// An app on a database, and what its handlers count.
+/// Starts an app on a database. Returns it with its queue and the counter of its handlers.
 async fn start(database: &TestDatabase) -> (App, Jobs, Counter) {
     let counter = Counter::default();
     let app = App::builder(database.config()).set("DATABASE_SYNCHRONOUS", "full").with(Bench(counter.clone()));
@@ -114,7 +115,7 @@ async fn start(database: &TestDatabase) -> (App, Jobs, Counter) {
     (app, jobs, counter)
 }
 
-/// A cell of each row, and what bounds the second where that can be told.
+/// Returns a cell for each row, and what limits the second row where this can be measured.
 async fn measure(empty: TestDatabase, crowded: TestDatabase) -> (Vec<String>, Option<String>) {
     let (app, jobs, counter) = start(&empty).await;
     let beside = start(&crowded).await;
@@ -157,7 +158,8 @@ async fn measure(empty: TestDatabase, crowded: TestDatabase) -> (Vec<String>, Op
     (rows, bound)
 }
 
-/// Enqueues many jobs, then runs them; both in jobs a second, the second until the last acknowledgement is stored.
+/// Enqueues and then runs jobs. Returns both rates in jobs per second, the second until the last acknowledgement is
+/// stored.
 async fn burn_down(app: &App, jobs: &Jobs, counter: &Counter) -> (f64, f64) {
     counter.left.store(JOBS, Ordering::Relaxed);
     let before = Instant::now();
@@ -168,7 +170,7 @@ async fn burn_down(app: &App, jobs: &Jobs, counter: &Counter) -> (f64, f64) {
     (into, run_all(app, jobs, counter).await)
 }
 
-/// Runs what was enqueued, in jobs a second until the last acknowledgement is stored.
+/// Runs the enqueued jobs. Returns the rate in jobs per second until the last acknowledgement is stored.
 async fn run_all(app: &App, jobs: &Jobs, counter: &Counter) -> f64 {
     let shutdown = Shutdown::new();
     let runner = app.runner().clone();
@@ -178,7 +180,7 @@ async fn run_all(app: &App, jobs: &Jobs, counter: &Counter) -> f64 {
         async move { runner.run(shutdown).await }
     });
     counter.none.notified().await;
-    // Ends when everything is stored.
+    // Returns when all acknowledgements are stored.
     shutdown.cancel();
     worker.await.unwrap().unwrap();
     let through = JOBS as f64 / before.elapsed().as_secs_f64();
@@ -186,7 +188,7 @@ async fn run_all(app: &App, jobs: &Jobs, counter: &Counter) -> f64 {
     through
 }
 
-/// One more run, and where its time went. Others who use the server at the time are counted in.
+/// Measures one more run and describes where its time went. Other users of the server are included.
 async fn bound(app: &App, jobs: &Jobs, counter: &Counter) -> Option<String> {
     app.db().postgres()?;
     counter.left.store(JOBS, Ordering::Relaxed);
@@ -201,7 +203,7 @@ async fn bound(app: &App, jobs: &Jobs, counter: &Counter) -> Option<String> {
         server.iter().map(|(pid, ticks)| ticks - before.processes.get(pid).unwrap_or(&0)).sum::<u64>() as f64 / 100.0;
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let others = (self::machine() - machine) / (wall * cores) - (own + server) / (wall * cores);
-    // Processes of the server tell what they did when they have been idle for a while.
+    // Server processes report their statistics only after they have been idle for a while.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = Usage::now(app).await?;
     let (commits, bytes, flushes) =
@@ -209,24 +211,24 @@ async fn bound(app: &App, jobs: &Jobs, counter: &Counter) -> Option<String> {
     let busy = (own + server) / (wall * cores);
     let verdict = if others > 0.1 {
         format!(
-            "Others took {:.0} % of the cores meanwhile, so what bounds it on a machine of its own this run can't tell.",
+            "Other processes used {:.0} % of the cores, so this run can't tell what limits a dedicated machine.",
             100.0 * others
         )
     } else if busy > 0.75 {
         format!(
-            "So the processors are the bound, and {:.0} % of their work is PostgreSQL's.",
+            "So the processors are the limit, and {:.0} % of their time is PostgreSQL's.",
             100.0 * server / (own + server)
         )
     } else {
         format!(
-            "So the bound is waiting for {}: the worker has one claim and one acknowledgement under way at a time.",
-            if flushes > 0 { "the disk and for answers" } else { "answers" }
+            "So waiting for {} is the limit: the worker sends one claim and one acknowledgement at a time.",
+            if flushes > 0 { "the disk and for responses" } else { "responses" }
         )
     };
     Some(format!(
-        "What bounds the second row on PostgreSQL: such a run of {wall:.2} s took {own:.2} s of CPU in the worker's process and \
-         {server:.2} s in PostgreSQL's, {:.0} % of what {cores} cores have. It was {commits} transactions, {:.0} jobs each, and \
-         {:.0} MiB of WAL, {:.0} bytes a job, in {flushes} flushes. {verdict}",
+        "What limits the second row on PostgreSQL: a run of {wall:.2} s took {own:.2} s of CPU in the worker's process and \
+         {server:.2} s in PostgreSQL's, {:.0} % of the time of {cores} cores. It had {commits} transactions, {:.0} jobs each, and \
+         {:.0} MiB of WAL, {:.0} bytes per job, in {flushes} flushes. {verdict}",
         100.0 * busy,
         JOBS as f64 / commits as f64,
         bytes as f64 / f64::from(1 << 20),
@@ -234,17 +236,17 @@ async fn bound(app: &App, jobs: &Jobs, counter: &Counter) -> Option<String> {
     ))
 }
 
-/// Seconds of CPU everybody on this machine has used.
+/// Returns the seconds of CPU that all processes of this machine have used.
 fn machine() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<f64> = stat.lines().next().unwrap_or("").split_whitespace().flat_map(str::parse).collect();
-    // User, nice, system, then idle and waiting for the disk, then interrupts.
+    // The fields are user, nice, system, idle, waiting for the disk, then interrupts.
     [0, 1, 2, 5, 6].iter().filter_map(|field| ticks.get(*field)).sum::<f64>() / 100.0
 }
 
-/// What a PostgreSQL on this machine has used so far.
+/// The resources that a PostgreSQL server on this machine has used so far.
 struct Usage {
-    /// By process, hundredths of a second of CPU.
+    /// The CPU time of each process, in hundredths of a second.
     processes: HashMap<i32, u64>,
     commits: i64,
     wal_bytes: i64,
@@ -263,7 +265,7 @@ impl Usage {
         let pids: Vec<(i32,)> = app.db().query("select pid from pg_stat_activity").fetch_all().await.unwrap();
         let ticks = |pid: i32| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // After the name, which is in parentheses: user time is the 12th field, system time the 13th.
+            // After the name, which is in parentheses, the user time is the 12th field and the system time the 13th.
             let fields: Vec<u64> = stat.rsplit(')').next()?.split(' ').skip(12).take(2).flat_map(str::parse).collect();
             Some((pid, fields.iter().sum()))
         };
@@ -271,7 +273,7 @@ impl Usage {
     }
 }
 
-/// A million jobs that are done and a million that are not due for a year.
+/// Inserts a million finished jobs and a million jobs that are due in a year.
 async fn fill(app: &App) {
     let sql = omnistack_core::db::Sql {
         postgres: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, created_at, finished_at)

@@ -1,6 +1,6 @@
-//! What it costs to ask whether somebody may come: `cargo xtask bench limit`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+//! Measures rate limit checks: `cargo xtask bench limit`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::{
     hint::black_box,
@@ -21,7 +21,7 @@ const ROUND_TRIPS: usize = 20_000;
 fn main() {
     println!("<!-- begin limit -->\n\n### Rate limits\n");
     println!(
-        "A check in this process, by address, nanoseconds, least of {RUNS} runs of {CHECKS}. The target is 150 ns.\n"
+        "A check in this process, by address, in nanoseconds, least of {RUNS} runs of {CHECKS}. The target is 150 ns.\n"
     );
     println!("| keys | token bucket | sliding window |\n|---|---:|---:|");
     let bucket = Rate::new(1_000_000_000, Duration::from_secs(1));
@@ -39,7 +39,7 @@ fn main() {
     println!("\n<!-- end limit -->");
 }
 
-/// Nanoseconds a check, as each thread sees it.
+/// Returns the time per check as each thread sees it, in nanoseconds.
 fn in_process(rate: Rate, keys: u32, threads: u32) -> f64 {
     let keys: Vec<_> = (0..keys).map(|key| IpAddr::from(Ipv4Addr::from(key * 7919))).collect();
     let limiter = RateLimiter::new(rate, Clock::system());
@@ -65,9 +65,9 @@ async fn on_redis() {
     redis.connect().await.unwrap();
     let limits = redis.rate_limits(Duration::from_secs(10));
     println!(
-        "\nOne after the other on one connection to a Redis on the same cores, medians of {ROUND_TRIPS}, one of each in turn.\n"
+        "\nOne after another on one connection to a Redis on the same cores, medians of {ROUND_TRIPS}, one of each in turn.\n"
     );
-    println!("| what | µs | round trips |\n|---|---:|---:|");
+    println!("| check | µs | round trips |\n|---|---:|---:|");
     let key = "alice".to_owned();
     let rate = Rate::new(1_000_000, Duration::from_secs(1));
     let (bucket, window) = (limits.limiter("bucket", rate), limits.limiter("window", rate.sliding()));
@@ -80,7 +80,7 @@ async fn on_redis() {
         times[2].push(time(window.check(&key, 1)).await);
     }
     let stats = server.command("INFO commandstats").unwrap();
-    // Those a script makes are counted with the others; those that came in are these.
+    // Redis counts the commands within scripts too, so only the commands sent by clients are summed.
     let calls: u32 = stats
         .lines()
         .filter_map(|line| line.strip_prefix("cmdstat_"))

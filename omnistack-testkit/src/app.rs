@@ -1,4 +1,4 @@
-//! An app for one test.
+//! [`TestApp`], an app for one test.
 
 use std::{
     collections::HashMap,
@@ -24,36 +24,39 @@ use uuid::Uuid;
 
 use crate::{Client, Mails, TestDatabase};
 
-/// Modules on a fresh database, migrated and started.
+/// An app on a fresh database, migrated and started, for one test.
 ///
-/// Its clock stands still at 2030-01-01 until it is moved. Callers are made on demand and recognised by a token of their
-/// own, in place of whatever identity module the app has.
+/// Its clock shows 2030-01-01T00:00:00Z until the test advances it. Callers are created on demand, each with its own
+/// bearer token. Their authentication replaces that of the app's identity module, unless the app is started by
+/// [`start_with_own_identity`](Self::start_with_own_identity).
 #[derive(Debug)]
 pub struct TestApp {
     app: App,
     clock: MockClock,
     callers: Callers,
     mailbox: Mailbox,
-    // Dropped after the app's pools.
+    // Declared last, so that the app's pools are dropped first.
     database: TestDatabase,
 }
 
 impl TestApp {
-    /// Starts the app that `assemble` makes of a builder with test settings.
+    /// Starts the app that `assemble` builds from a builder with test settings. Callers are created by
+    /// [`user`](Self::user), [`admin`](Self::admin) and [`caller`](Self::caller).
     ///
     /// # Panics
-    /// When it can't be built, migrated or started, with every reason.
+    /// Panics if the app can't be built, migrated or started. The message lists every problem.
     pub async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> Self {
         let callers = Callers::default();
         let made = callers.clone();
         Self::run(database, callers, |builder| assemble(builder).replace(Authenticator::new(made))).await
     }
 
-    /// As [`start`](Self::start), with the identity module the app has: for tests of signing in. Callers made on demand are
-    /// unknown to it.
+    /// Starts the app like [`start`](Self::start), but keeps the authentication of the app's own identity module, to
+    /// test sign-in. The app rejects the tokens of callers created by [`user`](Self::user), [`admin`](Self::admin)
+    /// and [`caller`](Self::caller).
     ///
     /// # Panics
-    /// As [`start`](Self::start).
+    /// Panics if the app can't be built, migrated or started.
     pub async fn start_with_own_identity(
         database: TestDatabase,
         assemble: impl FnOnce(AppBuilder) -> AppBuilder,
@@ -82,30 +85,30 @@ impl TestApp {
         Self { app, clock, callers, mailbox, database }
     }
 
-    /// The clock, to be moved.
+    /// Returns the app's clock, which the test advances.
     pub fn clock(&self) -> &MockClock {
         &self.clock
     }
 
-    /// The app itself.
+    /// Returns the app.
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    /// The app's database.
+    /// Returns the app's database handle.
     pub fn db(&self) -> &Db {
         self.app.db()
     }
 
-    /// Where the app's database is.
+    /// Returns the test database that the app runs on.
     pub fn database(&self) -> &TestDatabase {
         &self.database
     }
 
-    /// The app's job queue. Nothing runs by itself.
+    /// Returns the app's job queue. Jobs run only when the test calls [`run_jobs`](Self::run_jobs).
     ///
     /// # Panics
-    /// Never: every app has one.
+    /// Never panics, because every app has a job queue.
     pub fn jobs(&self) -> Jobs {
         match self.app.ctx().get() {
             Ok(jobs) => jobs,
@@ -113,11 +116,11 @@ impl TestApp {
         }
     }
 
-    /// Runs the jobs that are due, and those they enqueue, until none is; returns how many attempts were made. Move the clock
-    /// for those that wait.
+    /// Runs the jobs that are due, including those enqueued meanwhile, until no job is due. Returns the number of
+    /// attempts. Advance the clock to run jobs that are scheduled for later.
     ///
     /// # Panics
-    /// When the database fails.
+    /// Panics if the database fails.
     pub async fn run_jobs(&self) -> usize {
         match self.app.runner().run_until_idle().await {
             Ok(attempts) => attempts,
@@ -125,10 +128,10 @@ impl TestApp {
         }
     }
 
-    /// The app's events. Nothing is delivered by itself.
+    /// Returns the app's events. Events are delivered only when the test calls [`run_events`](Self::run_events).
     ///
     /// # Panics
-    /// Never: every app has them.
+    /// Never panics, because every app has events.
     pub fn events(&self) -> Events {
         match self.app.ctx().get() {
             Ok(events) => events,
@@ -136,11 +139,11 @@ impl TestApp {
         }
     }
 
-    /// Delivers the events that are due, and those that publishes, until none is; returns how many attempts were made. Move the
-    /// clock for those that wait.
+    /// Delivers the events that are due, including those published meanwhile, until no delivery is due. Returns the
+    /// number of attempts. Advance the clock to make deliveries that wait for a retry.
     ///
     /// # Panics
-    /// When the database fails.
+    /// Panics if the database fails.
     pub async fn run_events(&self) -> usize {
         match self.app.dispatcher().run_until_idle().await {
             Ok(attempts) => attempts,
@@ -148,15 +151,15 @@ impl TestApp {
         }
     }
 
-    /// The mails sent so far. Those of the outbox are sent by [`run_jobs`](Self::run_jobs).
+    /// Returns the mails sent so far. Mails in the outbox are sent by [`run_jobs`](Self::run_jobs).
     pub fn mails(&self) -> Mails {
         Mails::new(self.mailbox.mails().into_iter().map(|received| received.email).collect())
     }
 
-    /// The jobs of a kind that are enqueued and not finished, the oldest first, at most a hundred.
+    /// Returns the unfinished jobs of type `J` among the newest 100, oldest first.
     ///
     /// # Panics
-    /// When the database fails, or a payload is no `J`.
+    /// Panics if the database fails or a payload can't be read as `J`.
     pub async fn enqueued<J: Job>(&self) -> Vec<J> {
         let filter = JobFilter { name: Some(J::NAME.into()), ..JobFilter::default() };
         let jobs = match self.jobs().list(&filter, None, 100).await {
@@ -166,40 +169,40 @@ impl TestApp {
         let waiting = jobs.into_iter().rev().filter(|job| job.finished_at.is_none());
         let read = |job: JobInfo| match serde_json::from_value(job.payload) {
             Ok(job) => job,
-            Err(error) => panic!("a payload is no `{}`: {error}", J::NAME),
+            Err(error) => panic!("the payload of a `{}` job can't be read: {error}", J::NAME),
         };
         waiting.map(read).collect()
     }
 
-    /// A client nobody is signed in with.
+    /// Returns a client that sends no credentials.
     pub fn anonymous(&self) -> Client {
         Client::new(self.app.service(), None, None)
     }
 
-    /// A client of a new user in a new tenant, who may do everything there.
+    /// Returns a client for a new user with all permissions in a new tenant.
     pub fn user(&self) -> Client {
         let user = Identity::user(Id::from_uuid(Uuid::new_v4())).with_permissions(Permissions::all());
         self.caller(user.for_tenant(Id::from_uuid(Uuid::new_v4())))
     }
 
-    /// A client of a new operator.
+    /// Returns a client for a new operator.
     pub fn admin(&self) -> Client {
         self.caller(Identity::user(Id::from_uuid(Uuid::new_v4())).into_admin())
     }
 
-    /// A client that presents this bearer token.
+    /// Returns a client that sends `token` as its bearer token.
     pub fn bearer(&self, token: impl Into<String>) -> Client {
         Client::new(self.app.service(), Some(token.into()), None)
     }
 
-    /// A client of exactly this caller.
+    /// Returns a client for `identity`.
     pub fn caller(&self, identity: Identity) -> Client {
         let token = Uuid::new_v4().simple().to_string();
         self.callers.known().insert(token.clone(), identity.clone());
         Client::new(self.app.service(), Some(token), Some(identity))
     }
 
-    /// Serves the app on a real socket of this machine, for what only shows on the wire.
+    /// Serves the app on a free TCP port of 127.0.0.1, to test what is visible only on the connection.
     pub async fn listen(&self, settings: ServerSettings) -> Listening {
         let server = match Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings).await {
             Ok(server) => server,
@@ -211,28 +214,29 @@ impl TestApp {
         Listening { address, shutdown, ended }
     }
 
-    /// As [`listen`](Self::listen), with the settings an app has by default.
+    /// Serves the app like [`listen`](Self::listen), with the default settings: a header timeout of 75 s and 30 s for
+    /// running requests at shutdown.
     pub async fn listen_by_default(&self) -> Listening {
         self.listen(ServerSettings { header_timeout: Duration::from_secs(75), grace: Duration::from_secs(30) }).await
     }
 }
 
-/// A test app on a socket. Dropped, it takes no more connections.
+/// A test app that listens on a TCP port. Dropping it stops it from accepting connections.
 #[derive(Debug)]
 pub struct Listening {
-    /// Where.
+    /// The address the app listens on.
     pub address: SocketAddr,
     shutdown: Shutdown,
     ended: tokio::task::JoinHandle<usize>,
 }
 
 impl Listening {
-    /// Ends it gracefully and returns how many connections were cut.
+    /// Shuts the server down gracefully and returns the number of connections that were closed with a request running.
     pub async fn shut_down(mut self) -> usize {
         self.shutdown.cancel();
         match (&mut self.ended).await {
             Ok(cut) => cut,
-            Err(error) => panic!("the server did not end well: {error}"),
+            Err(error) => panic!("the server's task failed: {error}"),
         }
     }
 }
@@ -243,7 +247,7 @@ impl Drop for Listening {
     }
 }
 
-/// Those who were made on demand, by token.
+/// The callers created by the test, by bearer token.
 #[derive(Clone, Debug, Default)]
 struct Callers(Arc<Mutex<HashMap<String, Identity>>>);
 
@@ -260,6 +264,6 @@ impl Authenticate for Callers {
             return Ok(None);
         };
         let identity = self.known().get(token).cloned();
-        identity.map(Some).ok_or_else(|| Error::unauthorized("the test knows no caller with this token"))
+        identity.map(Some).ok_or_else(|| Error::unauthorized("the test has created no caller with this token"))
     }
 }

@@ -1,4 +1,4 @@
-//! A cache for one test.
+//! [`TestCache`], a cache for one test.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::database::variable;
 
-/// An empty cache, in the process or on the server of `TEST_REDIS_URL`, and how to let its time pass.
+/// An empty cache for one test, in the process or on the Redis server of `TEST_REDIS_URL`.
 #[derive(Debug)]
 pub struct TestCache {
     kind: Kind,
@@ -24,16 +24,16 @@ enum Kind {
 }
 
 impl TestCache {
-    /// In the process, of 16 MiB, with a clock of its own.
+    /// Creates an in-process cache of 16 MiB with a mock clock.
     pub fn in_process() -> Self {
         let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| Timestamp::default()));
         Self { kind: Kind::InProcess { cache: Cache::in_process(16 << 20, clock.clock()), clock } }
     }
 
-    /// On the server of `TEST_REDIS_URL`, under names of its own.
+    /// Creates a cache on the Redis server of `TEST_REDIS_URL`, with a key prefix that no other test uses.
     ///
     /// # Panics
-    /// Without that variable.
+    /// Panics if `TEST_REDIS_URL` is not set or can't be used.
     pub fn redis() -> Self {
         let Some(url) = variable("TEST_REDIS_URL") else {
             panic!("this test needs Redis: run `cargo xtask test`, or set TEST_REDIS_URL to a server for tests");
@@ -43,14 +43,14 @@ impl TestCache {
         Self { kind: Kind::Redis { cache, prefix, url } }
     }
 
-    /// The cache.
+    /// Returns the cache.
     pub fn cache(&self) -> &Cache {
         match &self.kind {
             Kind::InProcess { cache, .. } | Kind::Redis { cache, .. } => cache,
         }
     }
 
-    /// The cache as another replica has it: on Redis with a connection of its own, in the process the same.
+    /// Returns the cache as another replica sees it: with its own connection on Redis, the same cache in the process.
     pub fn replica(&self) -> Cache {
         match &self.kind {
             Kind::InProcess { cache, .. } => cache.clone(),
@@ -58,7 +58,8 @@ impl TestCache {
         }
     }
 
-    /// Lets time pass: at once in the process, and really on Redis, whose clock is its own. So keep it short.
+    /// Advances time. Advances the mock clock in the process, and sleeps for `time` on Redis, which has its own
+    /// clock: keep `time` short.
     pub async fn pass(&self, time: Duration) {
         match &self.kind {
             Kind::InProcess { clock, .. } => clock.advance(time),

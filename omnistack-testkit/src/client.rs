@@ -1,4 +1,4 @@
-//! A client that speaks to the app in this process.
+//! [`Client`], which calls the app in this process, and its requests and responses.
 
 use std::{fmt, future::IntoFuture, net::Ipv4Addr, pin::Pin};
 
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-/// Sends requests as one caller, through the whole stack of the app.
+/// A client that sends requests as one caller through the whole middleware stack of the app, without a socket.
 #[derive(Clone)]
 pub struct Client {
     service: Edge,
@@ -24,41 +24,42 @@ impl Client {
         Self { service, token, identity }
     }
 
-    /// Who it is; `None` for nobody.
+    /// Returns the caller's identity, or `None` if the client was created by
+    /// [`TestApp::anonymous`](crate::TestApp::anonymous) or [`TestApp::bearer`](crate::TestApp::bearer).
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// A GET, sent when awaited.
+    /// Creates a GET request, which is sent when awaited.
     pub fn get(&self, path: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::GET, path)
     }
 
-    /// A POST with a JSON body, sent when awaited.
+    /// Creates a POST request with a JSON body, which is sent when awaited.
     pub fn post(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
         self.request(Method::POST, path).json(body)
     }
 
-    /// A PATCH with a JSON body, sent when awaited.
+    /// Creates a PATCH request with a JSON body, which is sent when awaited.
     pub fn patch(&self, path: impl AsRef<str>, body: impl Serialize) -> RequestBuilder {
         self.request(Method::PATCH, path).json(body)
     }
 
-    /// A DELETE, sent when awaited.
+    /// Creates a DELETE request, which is sent when awaited.
     pub fn delete(&self, path: impl AsRef<str>) -> RequestBuilder {
         self.request(Method::DELETE, path)
     }
 
-    /// Any request, sent when awaited.
+    /// Creates a request of any method, which is sent when awaited.
     ///
     /// # Panics
-    /// For a path that is no URI.
+    /// Panics if `path` is not a valid URI.
     #[track_caller]
     pub fn request(&self, method: Method, path: impl AsRef<str>) -> RequestBuilder {
         let path = path.as_ref();
         let request = match Request::builder().method(method).uri(path).body(Body::empty()) {
             Ok(request) => request,
-            Err(error) => panic!("`{path}` is no URI: {error}"),
+            Err(error) => panic!("`{path}` is not a valid URI: {error}"),
         };
         let mut builder = RequestBuilder { service: self.service.clone(), request };
         builder.request.extensions_mut().insert(PeerAddr((Ipv4Addr::LOCALHOST, 1).into()));
@@ -75,7 +76,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A request to be sent by awaiting it.
+/// A request under construction. Awaiting it sends it and returns its [`Answer`].
 #[must_use = "a request is sent when awaited"]
 #[derive(Debug)]
 pub struct RequestBuilder {
@@ -87,20 +88,20 @@ impl RequestBuilder {
     /// Sets a header.
     ///
     /// # Panics
-    /// For a name or value no header can have.
+    /// Panics if `name` is not a valid header name or `value` not a valid header value.
     #[track_caller]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_ref())) else {
-            panic!("`{name}` can't be a header with this value");
+            panic!("`{name}` or its value is not valid in a header");
         };
         self.request.headers_mut().insert(name, value);
         self
     }
 
-    /// Sets a JSON body and its type.
+    /// Sets a JSON body and its content type.
     ///
     /// # Panics
-    /// For a value that can't be JSON.
+    /// Panics if `body` can't be serialized as JSON.
     #[track_caller]
     pub fn json(mut self, body: impl Serialize) -> Self {
         match serde_json::to_vec(&body) {
@@ -110,13 +111,13 @@ impl RequestBuilder {
         self.header("content-type", "application/json")
     }
 
-    /// Sets a body as it is.
+    /// Sets the body without changing the content type.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         *self.request.body_mut() = body.into();
         self
     }
 
-    /// Comes from another address.
+    /// Sets the client's IP address. The default is 127.0.0.1.
     pub fn peer(mut self, address: std::net::IpAddr) -> Self {
         self.request.extensions_mut().insert(PeerAddr((address, 1).into()));
         self
@@ -134,42 +135,43 @@ impl IntoFuture for RequestBuilder {
             let (parts, body) = response.into_parts();
             let body = match body.collect().await {
                 Ok(body) => body.to_bytes(),
-                Err(error) => panic!("{sent}: the answer broke off: {error}"),
+                Err(error) => panic!("{sent}: the response body failed: {error}"),
             };
             Answer { sent, status: parts.status, headers: parts.headers, body }
         })
     }
 }
 
-/// An answer, whole.
+/// A response, with its whole body.
 #[derive(Clone, Debug)]
 pub struct Answer {
     sent: String,
-    /// Its status.
+    /// The status code.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// Asserts the status.
+    /// Asserts that the status is `status`.
     #[track_caller]
     pub fn expect(self, status: impl TryInto<StatusCode>) -> Self {
-        let Ok(status) = status.try_into() else { panic!("no status") };
+        let Ok(status) = status.try_into() else { panic!("`status` is not a status code") };
         assert_eq!(self.status, status, "{}: {}", self.sent, self.text());
         self
     }
 
-    /// Asserts a 2xx.
+    /// Asserts that the status is 2xx.
     #[track_caller]
     pub fn expect_ok(self) -> Self {
         assert!(self.status.is_success(), "{}: {} {}", self.sent, self.status, self.text());
         self
     }
 
-    /// Asserts an error in the one form, with this status and code, and the id of the request in it.
+    /// Asserts that the response is an error in OmniStack's JSON form, with this status and error code, a message, a
+    /// timestamp and the request id of the `X-Request-Id` header.
     #[track_caller]
     pub fn expect_error(self, status: u16, code: &str) -> Self {
         let body = self.json();
@@ -189,13 +191,13 @@ impl Answer {
         self
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         self.read()
     }
 
-    /// The body as JSON of a type.
+    /// Deserializes the body from JSON.
     #[track_caller]
     pub fn read<T: DeserializeOwned>(&self) -> T {
         match serde_json::from_slice(&self.body) {
@@ -204,17 +206,17 @@ impl Answer {
         }
     }
 
-    /// The body as text.
+    /// Returns the body as text, with invalid UTF-8 replaced by `U+FFFD`.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header's text; `None` when it is absent.
+    /// Returns the first value of a header, or `None` if it is absent or not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The path of `Link: <…>; rel="next"`.
+    /// Returns the URL of `Link: <…>; rel="next"` (RFC 8288), or `None` if there is no such link.
     pub fn next_link(&self) -> Option<&str> {
         let link = self.headers.get(header::LINK)?.to_str().ok()?;
         link.strip_prefix('<')?.split_once(">; rel=\"next\"").map(|(path, _)| path)

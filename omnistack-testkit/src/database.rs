@@ -1,4 +1,4 @@
-//! A database for one test.
+//! [`TestDatabase`], a database for one test.
 
 use std::{path::PathBuf, str::FromStr as _};
 
@@ -10,7 +10,7 @@ use omnistack_core::{
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-/// A fresh, empty database that is removed with the test.
+/// An empty database for one test. Dropping it deletes the database.
 #[derive(Debug)]
 pub struct TestDatabase {
     url: String,
@@ -26,20 +26,20 @@ enum Kind {
 }
 
 impl TestDatabase {
-    /// A SQLite file in a folder of its own.
+    /// Creates a SQLite database in a new temporary folder.
     #[track_caller]
     pub fn sqlite() -> Self {
         let folder = std::env::temp_dir().join(format!("omnistack-test-{}", Uuid::new_v4()));
         if let Err(error) = std::fs::create_dir_all(&folder) {
-            panic!("can't make {}: {error}", folder.display());
+            panic!("can't create {}: {error}", folder.display());
         }
         Self { url: format!("sqlite:{}/test.db", folder.display()), tenants: false, kind: Kind::Sqlite { folder } }
     }
 
-    /// A database on the server of `TEST_DATABASE_URL`.
+    /// Creates a database with a random name on the PostgreSQL server of `TEST_DATABASE_URL`.
     ///
     /// # Panics
-    /// Without that variable, or when its role can't create a database.
+    /// Panics if `TEST_DATABASE_URL` is not set or can't be read, or if its role can't create a database.
     pub async fn postgres() -> Self {
         let Some(url) = variable("TEST_DATABASE_URL") else {
             panic!(
@@ -62,13 +62,14 @@ impl TestDatabase {
         Self { url, tenants: false, kind: Kind::Postgres { server: Box::new(server), name } }
     }
 
-    /// With a database of its own for each tenant, as `TENANT_DATABASE_URL` makes it. They are removed with the test, too.
+    /// Gives each tenant a tenant database, by setting `TENANT_DATABASE_URL`. Dropping the test database deletes them
+    /// too.
     pub fn with_tenant_databases(mut self) -> Self {
         self.tenants = true;
         self
     }
 
-    /// Its `TENANT_DATABASE_URL`, whether or not it is used.
+    /// Returns the `TENANT_DATABASE_URL` of this database, whether or not tenant databases are in use.
     pub fn tenant_url(&self) -> String {
         match &self.kind {
             Kind::Sqlite { folder } => format!("sqlite:{}/tenants/{{tenant}}.db", folder.display()),
@@ -76,12 +77,12 @@ impl TestDatabase {
         }
     }
 
-    /// Its `DATABASE_URL`.
+    /// Returns the `DATABASE_URL` of this database.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect of this database.
     pub fn dialect(&self) -> Dialect {
         match self.kind {
             Kind::Sqlite { .. } => Dialect::Sqlite,
@@ -89,19 +90,20 @@ impl TestDatabase {
         }
     }
 
-    /// The settings of an app on it. Its role is no superuser, so that row-level security holds.
+    /// Returns the settings of an app on this database. The rate limit of requests is off. On PostgreSQL, the role of
+    /// `TEST_DATABASE_URL` must not be a superuser, so that row-level security applies.
     pub fn config(&self) -> Config {
         let config = Config::from_pairs([
             ("APP_ENV", "test"),
             ("DATABASE_URL", self.url()),
-            // Nobody cuts the power of a test.
+            // A test needs no durability after a power failure.
             ("DATABASE_SYNCHRONOUS", "off"),
             ("HTTP_RATE_LIMIT", "off"),
         ]);
         if self.tenants { config.with("TENANT_DATABASE_URL", self.tenant_url()) } else { config }
     }
 
-    /// A handle on it.
+    /// Opens a new database handle with its own pools, on the system clock.
     #[track_caller]
     pub fn open(&self) -> Db {
         let settings = match self.config().section() {
@@ -115,7 +117,7 @@ impl TestDatabase {
     }
 }
 
-/// Waits for nothing of the test's own runtime, which may be gone.
+/// Drops the databases from a thread with its own runtime, since the test's runtime may have ended.
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         match &self.kind {
@@ -155,7 +157,7 @@ async fn on_server(server: &PgConnectOptions, sql: String) -> sqlx::Result<()> {
     connection.close().await
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told where the servers are by the environment")]
+#[expect(clippy::disallowed_methods, reason = "tests find their servers by environment variables")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

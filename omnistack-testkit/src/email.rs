@@ -1,6 +1,7 @@
-//! What every mail provider must do, as tests: yours as much as ours.
+//! Conformance tests for email providers.
 //!
-//! Each law is a function over `&dyn EmailProvider`, and [`email_conformance!`](crate::email_conformance) names one test a law:
+//! Each function of this module tests one requirement on a provider. [`email_conformance!`](crate::email_conformance)
+//! generates a test for each of them:
 //!
 //! ```
 //! use omnistack_core::email::Memory;
@@ -14,8 +15,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! A provider with a server behind it is also asked what it makes of the server's bad days. Its `make` takes the [`Day`] and
-//! sets the server up for it. On a silent day its deadline is best a short one, since the test waits for it:
+//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`Day`] and
+//! sets up a server that behaves this way. Give the provider a short timeout for [`Day::Silent`], because the test
+//! waits for it:
 //!
 //! ```text
 //! async fn mine(day: Day) -> Subject { … }
@@ -30,29 +32,29 @@ use omnistack_core::{
     resilience::Outcome,
 };
 
-/// A provider under test, and what it speaks to.
+/// A provider under test and the server it calls.
 pub struct Subject {
     /// The provider.
     pub provider: Box<dyn EmailProvider>,
-    /// How much the server has heard so far: connections, requests.
+    /// Returns the number of connections or requests that the server has received so far.
     pub heard: Box<dyn Fn() -> usize + Send + Sync>,
     server: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
-    /// A provider without a server.
+    /// Creates a provider under test that has no server.
     pub fn new(provider: impl EmailProvider) -> Self {
         Self { provider: Box::new(provider), heard: Box::new(|| 0), server: Box::new(()) }
     }
 
-    /// With what the server has heard so far.
+    /// Sets the function that returns the number of connections or requests the server has received so far.
     #[must_use]
     pub fn heard(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
         self.heard = Box::new(heard);
         self
     }
 
-    /// Keeps the server alive as long as the test.
+    /// Keeps the server until the test ends.
     #[must_use]
     pub fn keep(mut self, server: impl Any + Send + Sync) -> Self {
         self.server = Box::new(server);
@@ -66,22 +68,22 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// What kind of day the server has.
+/// The behaviour of the server during a conformance test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Day {
-    /// It takes every mail.
+    /// The server accepts every mail.
     Good,
-    /// It says "later".
+    /// The server rejects every mail with a temporary error.
     Later,
-    /// It says "no".
+    /// The server rejects every mail with a permanent error.
     No,
-    /// It takes the mail, and says nothing.
+    /// The server receives the mail and never responds.
     Silent,
-    /// It is not there.
+    /// The server accepts no connections.
     Away,
 }
 
-/// A mail with everything a mail can have: for laws and for tests of one provider.
+/// Returns a mail that uses every feature of [`Email`], for conformance tests and tests of one provider.
 pub fn full_email() -> Email {
     Email::to("Ada Lovelace <ada@example.com>")
         .also_to("\"O'Brien, Chloë\" <chloe@example.com>")
@@ -100,21 +102,29 @@ pub fn full_email() -> Email {
         .idempotency_key("order/7")
 }
 
-/// Takes a mail that has everything, and says who took it.
+/// Tests that the provider sends [`full_email`] and returns its own name in the result.
 pub async fn takes_a_full_mail(subject: Subject) {
-    let sent = subject.provider.send(&full_email()).await.unwrap_or_else(|error| panic!("refused: {error}"));
+    let sent = subject
+        .provider
+        .send(&full_email())
+        .await
+        .unwrap_or_else(|error| panic!("the provider rejected a valid mail: {error}"));
     assert_eq!(sent.provider, subject.provider.name());
 }
 
-/// Takes the smallest mail there is.
+/// Tests that the provider sends mails with only a recipient, a sender, a subject and a text or an HTML body.
 pub async fn takes_a_small_mail(subject: Subject) {
     let small = Email::to("ada@example.com").from("shop@example.com").subject("Hello");
     for email in [small.clone().text("Hello."), small.html("<p>Hello.</p>")] {
-        subject.provider.send(&email).await.unwrap_or_else(|error| panic!("refused: {error}"));
+        subject
+            .provider
+            .send(&email)
+            .await
+            .unwrap_or_else(|error| panic!("the provider rejected a valid mail: {error}"));
     }
 }
 
-/// What no provider can send is refused as such, before the server hears of it.
+/// Tests that the provider rejects invalid mails with [`ErrorKind::Invalid`] before it contacts the server.
 pub async fn refuses_what_nobody_can_send(subject: Subject) {
     let good = || Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
     let large = Attachment::new(
@@ -145,36 +155,41 @@ pub async fn refuses_what_nobody_can_send(subject: Subject) {
         ("too large", good().attach(large)),
     ];
     for (what, email) in table {
-        let error = subject.provider.send(&email).await.err().unwrap_or_else(|| panic!("{what}: was taken"));
+        let error = subject
+            .provider
+            .send(&email)
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{what}: the provider accepted an invalid mail"));
         assert_eq!(error.kind(), ErrorKind::Invalid, "{what}: {error}");
         assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{what}: {error}");
         assert!(error.invalid().is_some_and(|invalid: &Invalid| !invalid.to_string().is_empty()), "{what}: {error}");
     }
-    assert_eq!((subject.heard)(), 0, "the server heard of a mail nobody can send");
+    assert_eq!((subject.heard)(), 0, "the provider contacted the server for an invalid mail");
 }
 
-/// "Later" is certain, and may be tried again.
+/// Tests that a temporary error is retryable and a known failure.
 pub async fn later_may_be_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimited), "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-/// "No" is certain, and is not tried again.
+/// Tests that a permanent error is not retryable and a known failure.
 pub async fn no_is_not_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-/// Without an answer nobody knows. It ends all the same.
+/// Tests that a missing response ends in a timeout with an unknown outcome, which is not retryable.
 pub async fn silence_is_unknown(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
 }
 
-/// A server that is not there has certainly taken nothing.
+/// Tests that a failed connection is retryable and a known failure.
 pub async fn away_may_be_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -183,12 +198,13 @@ pub async fn away_may_be_tried_again(subject: Subject) {
 
 async fn failure(subject: &Subject) -> omnistack_core::email::EmailError {
     match subject.provider.send(&full_email()).await {
-        Ok(sent) => panic!("was taken: {sent:?}"),
+        Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
     }
 }
 
-/// One test a law of [`email`](crate::email): in a module of the name of the function that makes the [`Subject`].
+/// Generates a test for each requirement of [`email`](crate::email), in a module with the name of the function that
+/// creates the [`Subject`](crate::email::Subject). With `with bad days`, generates the tests of server failures too.
 #[macro_export]
 macro_rules! email_conformance {
     ($make:ident) => {

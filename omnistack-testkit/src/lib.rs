@@ -1,16 +1,17 @@
-//! Tests of OmniStack apps, yours as much as ours.
+//! Helpers for testing OmniStack apps, modules and providers.
 //!
-//! - [`TestApp`] starts a set of modules on a fresh database, with a clock that moves when told to, and gives clients for
-//!   as many callers as a test needs.
-//! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL.
-//!   [`TestPostgres`] is a server of the test's own, to be stopped and killed.
-//! - [`on_each_cache!`] runs one test on a cache in the process and on Redis; [`TestRedis`] is a Redis of the test's own, to be
-//!   killed and frozen.
-//! - [`email_conformance!`] asks of a mail provider what every one must do, and [`smtp`] is a mail server that keeps what it is
-//!   sent.
-//! - [`sms_conformance!`] asks the same of a provider of text messages.
-//! - `storage_conformance!`, of the feature `storage`, asks of a storage provider what every one must do.
-//! - [`upstream`] is an HTTP server that answers as scripted, byte by byte, for tests of what calls out.
+//! - [`TestApp`] starts a set of modules on a fresh database, with a clock that the test sets, and creates clients
+//!   for any number of callers.
+//! - [`on_each_database!`] runs one test on SQLite and on PostgreSQL. [`TestPostgres`] is a PostgreSQL server for one
+//!   test, which the test can stop and kill.
+//! - [`on_each_cache!`] runs one test on an in-process cache and on Redis. [`TestRedis`] is a Redis server for one
+//!   test, which the test can kill and freeze.
+//! - [`email_conformance!`] generates the tests that every [`EmailProvider`](omnistack_core::email::EmailProvider)
+//!   must pass. [`smtp`] is a mail server that records the mails it receives.
+//! - [`sms_conformance!`] generates the tests that every [`SmsProvider`](omnistack_core::sms::SmsProvider) must pass.
+//! - `storage_conformance!`, with the feature `storage`, generates the tests that every storage provider must pass.
+//! - [`upstream`] is a mock HTTP server that sends scripted responses byte by byte, to test code that calls other
+//!   services.
 //!
 //! ```
 //! use omnistack_core::app::{Api, Module, Mount, Registry};
@@ -30,7 +31,7 @@
 //!     }
 //! }
 //!
-//! /// Tells who is calling.
+//! /// Get the caller's user id
 //! #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
 //! async fn me(caller: Identity) -> Json<String> {
 //!     Json(caller.user.to_string())
@@ -46,11 +47,20 @@
 //! # }
 //! ```
 //!
-//! PostgreSQL is found by `TEST_DATABASE_URL`, a role that may create databases; `cargo xtask test` starts a server and
-//! sets it. Redis is found by `TEST_REDIS_URL`, and the program of a Redis of one's own by `TEST_REDIS_BIN`. A test that needs
-//! one and has none fails and says so: nothing is skipped silently.
+//! # Environment variables
+//!
+//! `cargo xtask test` starts the servers and sets these variables. A test that needs a variable which is not set
+//! fails with a message that names it; no test is skipped.
+//!
+//! | variable | value | used by |
+//! |---|---|---|
+//! | `TEST_DATABASE_URL` | the URL of a PostgreSQL role that can create databases | [`TestDatabase::postgres`] |
+//! | `TEST_POSTGRES_BIN` | the folder of `initdb` and `postgres` | [`TestPostgres`] |
+//! | `TEST_POSTGRES_USER` | the user to run PostgreSQL as, if the tests run as root | [`TestPostgres`] |
+//! | `TEST_REDIS_URL` | the URL of a Redis server | [`TestCache::redis`] |
+//! | `TEST_REDIS_BIN` | the path of `redis-server` | [`TestRedis`] |
 
-#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test fails by a panic with a message")]
 
 mod app;
 mod cache;
@@ -74,7 +84,7 @@ pub use mails::Mails;
 pub use postgres::TestPostgres;
 pub use redis::{Monitor, TestRedis};
 
-/// Runs one test body on SQLite and on PostgreSQL, as two tests: `name::sqlite` and `name::postgres`.
+/// Generates two tests from one body, `name::sqlite` and `name::postgres`, each on a fresh [`TestDatabase`].
 ///
 /// ```
 /// use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
@@ -110,7 +120,7 @@ macro_rules! on_each_database {
     )+};
 }
 
-/// Runs one test body on a cache in the process and on Redis, as two tests: `name::in_process` and `name::redis`.
+/// Generates two tests from one body, `name::in_process` and `name::redis`, each on an empty [`TestCache`].
 ///
 /// ```
 /// use omnistack_testkit::{TestCache, on_each_cache};

@@ -1,8 +1,8 @@
-//! What an app has sent.
+//! [`Mails`], the mails that an app has sent.
 
 use omnistack_core::email::Email;
 
-/// Mails an app has sent, the oldest first.
+/// Mails that an app has sent, oldest first.
 ///
 /// ```
 /// use omnistack_core::email::{Mail, Outbox, template::Welcome};
@@ -29,24 +29,24 @@ impl Mails {
         Self(mails)
     }
 
-    /// Those to this mailbox, whatever the case; copies too.
+    /// Keeps the mails with this recipient, in To, Cc or Bcc. Upper and lower case are equal.
     #[must_use]
     pub fn to(mut self, mailbox: &str) -> Self {
         self.0.retain(|mail| mail.recipients().any(|to| to.mailbox().eq_ignore_ascii_case(mailbox)));
         self
     }
 
-    /// Those made of this template: `verify`.
+    /// Keeps the mails rendered from the template `name`, such as `verify`.
     #[must_use]
     pub fn template(mut self, name: &str) -> Self {
         self.0.retain(|mail| mail.tags.iter().any(|tag| tag.name == "template" && tag.value == name));
         self
     }
 
-    /// The last.
+    /// Returns the newest mail.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is no mail.
     #[track_caller]
     pub fn last(&self) -> &Email {
         match self.0.last() {
@@ -55,10 +55,10 @@ impl Mails {
         }
     }
 
-    /// The first link in the text of the last.
+    /// Returns the first link in the plain text of the newest mail.
     ///
     /// # Panics
-    /// When there is no mail, or no link in it.
+    /// Panics if there is no mail, or no link in it.
     #[track_caller]
     pub fn link(&self) -> String {
         let mail = self.last();
@@ -72,17 +72,17 @@ impl Mails {
         }
     }
 
-    /// How many.
+    /// Returns the number of mails.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no mails.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each of them.
+    /// Returns an iterator over the mails.
     pub fn iter(&self) -> std::slice::Iter<'_, Email> {
         self.0.iter()
     }

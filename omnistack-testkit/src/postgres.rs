@@ -1,4 +1,4 @@
-//! A PostgreSQL for one test.
+//! [`TestPostgres`], a PostgreSQL server for one test.
 
 use std::{
     fmt::Display,
@@ -16,19 +16,19 @@ use uuid::Uuid;
 
 use crate::database::variable;
 
-/// How long it may take to start, after a crash too.
-const START: Duration = Duration::from_secs(60);
+/// The longest duration of a start, including recovery after a crash.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A PostgreSQL server of a test's own, on a free port of this machine. Dropped, it is killed and its files are removed.
+/// A PostgreSQL server for one test, on a free port of 127.0.0.1. Dropping it kills the server and deletes its files.
 ///
 /// ```no_run
 /// # use omnistack_testkit::TestPostgres;
 /// # async fn test() {
 /// let mut server = TestPostgres::start().await;
-/// let url = server.url(); // of its superuser
-/// server.stop().await; // every session ends at once
-/// server.resume().await; // on the same port, with what was committed
-/// server.kill().await; // as a crash does
+/// let url = server.url(); // the superuser's
+/// server.stop().await; // an orderly shutdown that ends every session
+/// server.resume().await; // on the same port, with all committed data
+/// server.kill().await; // as in a crash
 /// server.resume().await;
 /// # }
 /// ```
@@ -40,15 +40,18 @@ pub struct TestPostgres {
 }
 
 impl TestPostgres {
-    /// Makes a cluster with the programs in the folder `TEST_POSTGRES_BIN`, as the user `TEST_POSTGRES_USER` if that is set
-    /// (PostgreSQL refuses to run as root), and starts it.
+    /// Creates a database cluster with the programs in the folder `TEST_POSTGRES_BIN` and starts it, as the user
+    /// `TEST_POSTGRES_USER` if that is set (PostgreSQL refuses to run as root).
     ///
     /// # Panics
-    /// Without that folder, or when it doesn't start.
+    /// Panics if `TEST_POSTGRES_BIN` is not set or the server doesn't start within 60 seconds.
     pub async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("omnistack-postgres-{}", Uuid::new_v4()));
         let password = folder.join("password");
-        done("making its folder", std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")));
+        done(
+            "creating its folder",
+            std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&password, "secret")),
+        );
         if let Some(user) = user() {
             run(Command::new("chown").arg("-R").arg(user).arg(&folder)).await;
         }
@@ -62,44 +65,48 @@ impl TestPostgres {
         server
     }
 
-    /// How its superuser reaches it: a `DATABASE_URL`.
+    /// Returns the `DATABASE_URL` of the superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres:secret@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Ends every session at once, and the server in good order.
+    /// Shuts the server down in order, which ends every session at once (PostgreSQL's "fast" shutdown).
     ///
     /// # Panics
-    /// When it is not running.
+    /// Panics if the server is not running.
     pub async fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { panic!("it is not running") };
+        let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
         let id = process.id().map(|id| id.to_string()).unwrap_or_default();
         run(Command::new("kill").args(["-INT", &id])).await;
-        done("waiting for its end", process.wait().await);
+        done("waiting for its exit", process.wait().await);
     }
 
-    /// Kills it, as a crash does.
+    /// Kills the server, as in a crash.
     ///
     /// # Panics
-    /// When it is not running.
+    /// Panics if the server is not running.
     pub async fn kill(&mut self) {
-        let Some(mut process) = self.process.take() else { panic!("it is not running") };
+        let Some(mut process) = self.process.take() else { panic!("the PostgreSQL server is not running") };
         done("killing it", process.kill().await);
     }
 
-    /// Starts it again, and waits until it answers.
+    /// Starts the server again and waits until it accepts connections.
     ///
     /// # Panics
-    /// When it does not within a minute.
+    /// Panics if the server accepts no connections within 60 seconds.
     pub async fn resume(&mut self) {
-        let started = timeout(START, self.answer()).await;
-        assert!(started.is_ok(), "the PostgreSQL in {} did not answer in {START:?}", self.folder.display());
+        let started = timeout(START_TIMEOUT, self.answer()).await;
+        assert!(
+            started.is_ok(),
+            "the PostgreSQL in {} did not accept connections within {START_TIMEOUT:?}",
+            self.folder.display()
+        );
     }
 
     async fn answer(&mut self) {
         let port = self.port.to_string();
         loop {
-            // After a crash it refuses to start until the last of its old processes is gone.
+            // After a crash PostgreSQL refuses to start until all of its old processes have ended.
             let running = self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)));
             if !running {
                 let mut server = self.program("postgres");
@@ -110,7 +117,7 @@ impl TestPostgres {
             }
             let mut asking = self.program("pg_isready");
             let asking = asking.args(["-q", "-h", "127.0.0.1", "-p", &port]);
-            if done("asking whether it is there", asking.status().await).success() {
+            if done("running pg_isready", asking.status().await).success() {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -121,11 +128,11 @@ impl TestPostgres {
         self.folder.join("data")
     }
 
-    /// One of its programs, not as root.
+    /// Returns the command of a PostgreSQL program, run as `TEST_POSTGRES_USER` if that is set.
     fn program(&self, name: &str) -> Command {
         let Some(folder) = variable("TEST_POSTGRES_BIN") else {
             panic!(
-                "this test starts a PostgreSQL: run `cargo xtask test`, or set TEST_POSTGRES_BIN to the folder of initdb"
+                "this test starts PostgreSQL: run `cargo xtask test`, or set TEST_POSTGRES_BIN to the folder of initdb"
             );
         };
         let program = PathBuf::from(folder).join(name);
@@ -163,6 +170,6 @@ async fn run(command: &mut Command) {
 fn done<T, E: Display>(what: &str, result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
-        Err(error) => panic!("a PostgreSQL of a test's own: {what}: {error}"),
+        Err(error) => panic!("a PostgreSQL server for a test: {what} failed: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis for one test.
+//! [`TestRedis`], a Redis server for one test.
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,19 +14,19 @@ use uuid::Uuid;
 
 use crate::database::variable;
 
-/// How long it may take to start.
-const START: Duration = Duration::from_secs(20);
+/// The longest duration of a start, and the longest wait for a command in [`Monitor::until`].
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A Redis server of a test's own, on a free port of this machine, that keeps nothing on disk. Dropped, it is killed.
+/// A Redis server for one test, on a free port of 127.0.0.1, without persistence. Dropping it kills the server.
 ///
 /// ```no_run
 /// # use omnistack_testkit::TestRedis;
 /// # async fn test() {
 /// let mut server = TestRedis::start().await;
 /// let cache = server.redis().cache();
-/// server.kill(); // as a crash does
+/// server.kill(); // as in a crash
 /// server.resume().await; // empty, on the same port
-/// server.freeze(); // it takes connections and answers nothing
+/// server.freeze(); // it accepts connections and sends no replies
 /// server.thaw();
 /// # }
 /// ```
@@ -38,36 +38,37 @@ pub struct TestRedis {
 }
 
 impl TestRedis {
-    /// Starts the program of `TEST_REDIS_BIN`.
+    /// Starts the program at the path `TEST_REDIS_BIN`.
     ///
     /// # Panics
-    /// Without that variable, or when it doesn't start.
+    /// Panics if `TEST_REDIS_BIN` is not set or the server doesn't start within 20 seconds.
     pub async fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("omnistack-redis-{}", Uuid::new_v4()));
         if let Err(error) = std::fs::create_dir_all(&folder) {
-            panic!("can't make {}: {error}", folder.display());
+            panic!("can't create {}: {error}", folder.display());
         }
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let port = match free {
             Ok(address) => address.port(),
-            Err(error) => panic!("a Redis needs a free port on 127.0.0.1: {error}"),
+            Err(error) => panic!("no free port on 127.0.0.1: {error}"),
         };
         let mut server = Self { folder, port, process: None };
         server.resume().await;
         server
     }
 
-    /// Its `REDIS_URL`.
+    /// Returns the `REDIS_URL` of the server.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// A connection as one replica has it. Its commands may take 500 ms.
+    /// Creates a connection, as one replica of an app has it, with the key prefix `test` and a command timeout of 500
+    /// ms.
     pub fn redis(&self) -> Redis {
         self.redis_with("test", Duration::from_millis(500))
     }
 
-    /// A connection with a prefix and a time for commands.
+    /// Creates a connection with a key prefix and a command timeout.
     pub fn redis_with(&self, prefix: &str, command_timeout: Duration) -> Redis {
         match Redis::new(&self.url(), prefix, command_timeout, Clock::system()) {
             Ok(redis) => redis,
@@ -75,7 +76,7 @@ impl TestRedis {
         }
     }
 
-    /// Kills it, as a crash does. What it held is lost.
+    /// Kills the server, as in a crash. All data is lost.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             _ = process.kill();
@@ -83,15 +84,13 @@ impl TestRedis {
         }
     }
 
-    /// Starts it again on the same port, empty, and waits until it answers.
+    /// Starts the server again on the same port, without data, and waits until it replies.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// Panics if `TEST_REDIS_BIN` is not set or the server doesn't reply within 20 seconds.
     pub async fn resume(&mut self) {
         let Some(program) = variable("TEST_REDIS_BIN") else {
-            panic!(
-                "this test starts a Redis: run `cargo xtask test`, or set TEST_REDIS_BIN to the path of redis-server"
-            );
+            panic!("this test starts Redis: run `cargo xtask test`, or set TEST_REDIS_BIN to the path of redis-server");
         };
         let mut command = Command::new(&program);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
@@ -105,25 +104,25 @@ impl TestRedis {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let answered = tokio::time::timeout(START, answering).await;
-        assert!(answered.is_ok(), "{program} did not answer in {START:?}");
+        let answered = tokio::time::timeout(START_TIMEOUT, answering).await;
+        assert!(answered.is_ok(), "{program} did not respond within {START_TIMEOUT:?}");
     }
 
-    /// Stops it in its tracks: connections stay open and nothing is answered.
+    /// Suspends the server's process (`SIGSTOP`): connections stay open and no command gets a reply.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the server's process (`SIGCONT`).
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Sends one command on a connection of its own and returns the answer as it came: `+PONG`, `:1`, `$3\r\nabc`. To look at
-    /// what a test has done, past the client under test. Blocks for a moment.
+    /// Sends one command on a new connection and returns the raw reply, such as `+PONG`, `:1` or `$3\r\nabc`. Use it
+    /// to inspect the server without the client under test. Blocks the thread for at most a few seconds.
     ///
     /// # Errors
-    /// It is not running, or frozen.
+    /// Fails if the server is not running or is frozen.
     pub fn command(&self, line: &str) -> std::io::Result<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
@@ -134,11 +133,11 @@ impl TestRedis {
         Ok(answer.trim_end_matches("+OK\r\n").trim_end().to_owned())
     }
 
-    /// Hears every command it carries out from now on, those of scripts too: to wait for what the code under test does by
-    /// itself.
+    /// Starts monitoring (`MONITOR`) the commands that the server runs, including those of scripts. Use it to wait
+    /// for commands that the code under test sends in the background.
     ///
     /// # Panics
-    /// When it is not running.
+    /// Panics if the server is not running.
     pub async fn monitor(&self) -> Monitor {
         let open = async {
             let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
@@ -148,37 +147,40 @@ impl TestRedis {
         };
         match open.await {
             Ok(monitor) => monitor,
-            Err(error) => panic!("the Redis can't be listened to: {error}"),
+            Err(error) => panic!("can't monitor the Redis server: {error}"),
         }
     }
 
     fn signal(&self, name: &str) {
-        let Some(process) = &self.process else { panic!("it was killed") };
+        let Some(process) = &self.process else { panic!("the Redis server is not running") };
         let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name} failed");
     }
 }
 
-/// What a [`TestRedis`] carries out. Made by [`TestRedis::monitor`].
+/// The stream of commands that a [`TestRedis`] runs, from [`TestRedis::monitor`].
 #[derive(Debug)]
 pub struct Monitor(BufReader<tokio::net::TcpStream>);
 
 impl Monitor {
-    /// Waits for a command that is like this, and returns it: `1733.2 [0 lua] "PEXPIRE" "test:f:key" "90"`.
+    /// Waits for a command whose line matches `like`, and returns that line, for example
+    /// `1733.2 [0 lua] "PEXPIRE" "test:f:key" "90"`.
     ///
     /// # Panics
-    /// When none comes for 20 seconds.
+    /// Panics if there is no such command within 20 seconds, or if the connection is lost.
     pub async fn until(&mut self, like: impl Fn(&str) -> bool) -> String {
         let heard = async {
             loop {
                 match self.line().await {
                     Ok(line) if like(&line) => return line,
                     Ok(_) => {}
-                    Err(error) => panic!("the Redis is heard no more: {error}"),
+                    Err(error) => panic!("the connection to the Redis server is lost: {error}"),
                 }
             }
         };
-        let Ok(line) = tokio::time::timeout(START, heard).await else { panic!("no such command came in {START:?}") };
+        let Ok(line) = tokio::time::timeout(START_TIMEOUT, heard).await else {
+            panic!("no such command was run within {START_TIMEOUT:?}")
+        };
         line
     }
 

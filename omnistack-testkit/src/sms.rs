@@ -1,6 +1,7 @@
-//! What every provider of text messages must do, as tests: yours as much as ours.
+//! Conformance tests for SMS providers.
 //!
-//! Each law is a function over `&dyn SmsProvider`, and [`sms_conformance!`](crate::sms_conformance) names one test a law:
+//! Each function of this module tests one requirement on a provider. [`sms_conformance!`](crate::sms_conformance)
+//! generates a test for each of them:
 //!
 //! ```
 //! use omnistack_core::sms::SmsMemory;
@@ -14,8 +15,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! A provider with a server behind it is also asked what it makes of the server's bad days. Its `make` takes the [`Day`] and
-//! sets the server up for it: `sms_conformance!(mine, with bad days)`.
+//! A provider that calls a server is also tested on the server's failures. Its function then takes the [`Day`] and
+//! sets up a server that behaves this way: `sms_conformance!(mine, with bad days)`.
 
 use std::{any::Any, fmt};
 
@@ -24,29 +25,29 @@ use omnistack_core::{
     sms::{MAX_SEGMENTS, SmsError, SmsErrorKind, SmsMessage, SmsProvider},
 };
 
-/// A provider under test, and what it speaks to.
+/// A provider under test and the server it calls.
 pub struct Subject {
     /// The provider.
     pub provider: Box<dyn SmsProvider>,
-    /// How many requests the server has heard so far.
+    /// Returns the number of requests that the server has received so far.
     pub heard: Box<dyn Fn() -> usize + Send + Sync>,
     server: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
-    /// A provider without a server.
+    /// Creates a provider under test that has no server.
     pub fn new(provider: impl SmsProvider) -> Self {
         Self { provider: Box::new(provider), heard: Box::new(|| 0), server: Box::new(()) }
     }
 
-    /// With what the server has heard so far.
+    /// Sets the function that returns the number of requests the server has received so far.
     #[must_use]
     pub fn heard(mut self, heard: impl Fn() -> usize + Send + Sync + 'static) -> Self {
         self.heard = Box::new(heard);
         self
     }
 
-    /// Keeps the server alive as long as the test.
+    /// Keeps the server until the test ends.
     #[must_use]
     pub fn keep(mut self, server: impl Any + Send + Sync) -> Self {
         self.server = Box::new(server);
@@ -60,29 +61,29 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// What kind of day the server has.
+/// The behaviour of the server during a conformance test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Day {
-    /// It takes every message.
+    /// The server accepts every message.
     Good,
-    /// It says "later".
+    /// The server rejects every message with a temporary error.
     Later,
-    /// It says "no".
+    /// The server rejects every message with a permanent error.
     No,
-    /// It says that the number's owner wants no messages.
+    /// The server rejects every message because the recipient has opted out.
     Unwanted,
-    /// It breaks while it answers.
+    /// The server receives the message and fails while it responds.
     Broken,
-    /// It takes the message, and says nothing.
+    /// The server receives the message and never responds.
     Silent,
-    /// It is not there.
+    /// The server accepts no connections.
     Away,
 }
 
-/// A message to a number nobody has.
+/// Returns a message to a number reserved for tests.
 ///
 /// # Panics
-/// Never: the number is one.
+/// Never panics, because the number is valid.
 pub fn message(text: &str) -> SmsMessage {
     match "+15005550006".parse() {
         Ok(to) => SmsMessage::new(to, text),
@@ -90,57 +91,68 @@ pub fn message(text: &str) -> SmsMessage {
     }
 }
 
-/// Takes messages in any script, of several parts too, and says who took them.
+/// Tests that the provider sends messages in any script and of up to [`MAX_SEGMENTS`] segments, and returns its own
+/// name in the result.
 pub async fn takes_messages(subject: Subject) {
     let long = "a".repeat(153 * MAX_SEGMENTS);
     for text in ["Hello", "Grüße, 10 €\n^{}", "你好 🎉", long.as_str()] {
-        let sent = subject.provider.send(&message(text)).await.unwrap_or_else(|error| panic!("refused: {error}"));
+        let sent = subject
+            .provider
+            .send(&message(text))
+            .await
+            .unwrap_or_else(|error| panic!("the provider rejected a valid message: {error}"));
         assert_eq!(sent.provider, subject.provider.name());
     }
 }
 
-/// What no provider can send is refused as such, before the server hears of it.
+/// Tests that the provider rejects invalid messages with [`SmsErrorKind::Invalid`] before it contacts the server.
 pub async fn refuses_what_nobody_can_send(subject: Subject) {
     let long = "a".repeat(153 * MAX_SEGMENTS + 1);
     for text in ["", " \n", "a\0b", "a\u{1b}[2J", long.as_str()] {
-        let error = subject.provider.send(&message(text)).await.err().unwrap_or_else(|| panic!("{text:?} was taken"));
+        let error = subject
+            .provider
+            .send(&message(text))
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("the provider accepted the invalid message {text:?}"));
         assert_eq!(error.kind(), SmsErrorKind::Invalid, "{text:?}: {error}");
         assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{text:?}: {error}");
         assert!(error.invalid().is_some(), "{text:?}: {error}");
     }
-    assert_eq!((subject.heard)(), 0, "the server heard of a message nobody can send");
+    assert_eq!((subject.heard)(), 0, "the provider contacted the server for an invalid message");
 }
 
-/// "Later" is certain, and may be tried again.
+/// Tests that a temporary error is retryable and a known failure.
 pub async fn later_may_be_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert!(matches!(error.kind(), SmsErrorKind::Unavailable | SmsErrorKind::RateLimited), "{error}");
     assert!(error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-/// "No" is certain, and is not tried again.
+/// Tests that a permanent error is not retryable and a known failure.
 pub async fn no_is_not_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Refused, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-/// Whoever wants no messages is known as such.
+/// Tests that the rejection for a recipient who has opted out is [`SmsErrorKind::OptedOut`], which is not retryable.
 pub async fn unwanted_is_told_apart(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::OptedOut, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Failed, "{error}");
 }
 
-/// Without an answer that says, nobody knows. The provider asked once, and it ends.
+/// Tests that a missing or broken response ends with an unknown outcome, which is not retryable, after a single
+/// request.
 pub async fn silence_is_unknown(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Unknown, "{error}");
     assert!(!error.is_retryable() && error.outcome() == Outcome::Unknown, "{error}");
-    assert!((subject.heard)() <= 1, "it was sent more than once");
+    assert!((subject.heard)() <= 1, "the message was sent more than once");
 }
 
-/// A server that is not there has certainly taken nothing.
+/// Tests that a failed connection is retryable and a known failure.
 pub async fn away_may_be_tried_again(subject: Subject) {
     let error = failure(&subject).await;
     assert_eq!(error.kind(), SmsErrorKind::Unavailable, "{error}");
@@ -149,12 +161,13 @@ pub async fn away_may_be_tried_again(subject: Subject) {
 
 async fn failure(subject: &Subject) -> SmsError {
     match subject.provider.send(&message("Hello")).await {
-        Ok(sent) => panic!("was taken: {sent:?}"),
+        Ok(sent) => panic!("the provider reported success: {sent:?}"),
         Err(error) => error,
     }
 }
 
-/// One test a law of [`sms`](crate::sms): in a module of the name of the function that makes the [`Subject`].
+/// Generates a test for each requirement of [`sms`](crate::sms), in a module with the name of the function that
+/// creates the [`Subject`](crate::sms::Subject). With `with bad days`, generates the tests of server failures too.
 #[macro_export]
 macro_rules! sms_conformance {
     ($make:ident) => {

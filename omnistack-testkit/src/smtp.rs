@@ -1,4 +1,4 @@
-//! A mail server that keeps what it is sent, and misbehaves as scripted.
+//! A mail server for tests, which records the mails it receives and fails as scripted.
 //!
 //! ```
 //! use omnistack_core::{clock::Clock, email::{Email, EmailProvider, ErrorKind, Smtp}};
@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! It speaks enough of RFC 5321 for a client: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, RSET, NOOP and QUIT, without TLS. What it was
-//! sent is kept as it came, without the dots that transparency adds (section 4.5.2).
+//! It implements the commands of RFC 5321 that clients use: EHLO, AUTH PLAIN, MAIL, RCPT, DATA, RSET, NOOP and QUIT,
+//! without TLS. Mails are recorded byte for byte, without the dots added for transparency (section 4.5.2).
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A mail server on a free port of 127.0.0.1. See the [module](self).
+/// A mail server on a free port of 127.0.0.1. See the [module](self) for an example. Dropping it stops the server.
 #[derive(Debug)]
 pub struct SmtpServer {
     address: SocketAddr,
@@ -50,19 +50,19 @@ struct State {
     connections: usize,
 }
 
-/// A mail that was taken.
+/// A mail that the server accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivered {
     /// The address of `MAIL FROM`.
     pub from: String,
-    /// The addresses of `RCPT TO`, in order.
+    /// The accepted addresses of `RCPT TO`, in order.
     pub to: Vec<String>,
-    /// The text: headers and body.
+    /// The headers and the body.
     pub text: Vec<u8>,
 }
 
-/// What the server does instead of agreeing.
+/// A scripted reaction to a command, in place of acceptance.
 #[derive(Clone, Debug)]
 pub struct SmtpReply(Kind);
 
@@ -75,17 +75,17 @@ enum Kind {
 }
 
 impl SmtpReply {
-    /// This line, or these lines with CR LF between them.
+    /// Sends `line`, which may be several lines separated by CR LF.
     pub fn line(line: impl Into<String>) -> Self {
         Self(Kind::Text(line.into()))
     }
 
-    /// This line, one byte at a time, with a pause before each.
+    /// Sends `line` one byte at a time, with a pause before each byte.
     pub fn drip(line: impl Into<String>, pause: Duration) -> Self {
         Self(Kind::Drip(line.into(), pause))
     }
 
-    /// Nothing, for ever.
+    /// Sends nothing and keeps the connection open.
     pub fn hang() -> Self {
         Self(Kind::Hang)
     }
@@ -97,15 +97,15 @@ impl SmtpReply {
 }
 
 impl SmtpServer {
-    /// A server that takes every mail.
+    /// Starts a server that accepts every mail.
     ///
     /// # Panics
-    /// When the machine has no free port on 127.0.0.1.
+    /// Panics if 127.0.0.1 has no free port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let (listener, address) = listener
             .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
-            .unwrap_or_else(|error| panic!("a mail server needs a free port on 127.0.0.1: {error}"));
+            .unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"));
         let state = Arc::new(Mutex::new(State::default()));
         let mut server = JoinSet::new();
         let shared = state.clone();
@@ -120,37 +120,38 @@ impl SmtpServer {
         Self { address, state, _server: server }
     }
 
-    /// `smtp://127.0.0.1:PORT`.
+    /// Returns the server's URL, `smtp://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on, answers a command so: `RCPT`, `DATA`, `AUTH` …; `CONNECT` is the greeting, and `.` the end of a text.
+    /// Sets the reply to a command, such as `RCPT`, `DATA` or `AUTH`, from now on. `CONNECT` sets the greeting, and
+    /// `.` the reply to the end of a mail's data.
     pub fn answer(&self, command: &str, reply: SmtpReply) {
         lock(&self.state).replies.insert(command.into(), reply);
     }
 
-    /// From now on, agrees to everything.
+    /// Removes all scripted replies, so that every command is accepted from now on.
     pub fn agree(&self) {
         lock(&self.state).replies.clear();
     }
 
-    /// The mails it took, in order.
+    /// Returns the accepted mails, in order.
     pub fn delivered(&self) -> Vec<Delivered> {
         lock(&self.state).delivered.clone()
     }
 
-    /// The commands it was sent, in order, each with its arguments.
+    /// Returns the received commands with their arguments, in order.
     pub fn commands(&self) -> Vec<String> {
         lock(&self.state).commands.clone()
     }
 
-    /// How many connections were made to it.
+    /// Returns the number of connections that the server has accepted.
     pub fn connections(&self) -> usize {
         lock(&self.state).connections
     }
@@ -203,13 +204,13 @@ async fn converse(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()
     Ok(())
 }
 
-/// What stands between the angle brackets.
+/// Returns the text between the angle brackets, or an empty string if there are none.
 fn address(command: &str) -> String {
     let inner = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or_else(String::new, |(address, _)| address.into())
 }
 
-/// Lines up to the one that is a dot.
+/// Reads the lines of a mail up to the line that contains only a dot. Fails if the connection ends before that line.
 async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     loop {
@@ -225,7 +226,7 @@ async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Answers as scripted, or agrees; whether the conversation goes on.
+/// Sends the scripted reply to `verb`, or `agreed` if there is none. Returns `false` if the connection is to be closed.
 async fn say(
     stream: &mut BufReader<TcpStream>,
     state: &Mutex<State>,

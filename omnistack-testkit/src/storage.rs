@@ -1,7 +1,7 @@
-//! What every storage provider must do, as tests: yours as much as ours.
+//! Conformance tests for storage providers.
 //!
-//! Each law is a function over `&dyn StorageProvider`, and [`storage_conformance!`](crate::storage_conformance) names one test a
-//! law:
+//! Each function of this module tests one requirement on a provider.
+//! [`storage_conformance!`](crate::storage_conformance) generates a test for each of them:
 //!
 //! ```
 //! use omnistack_storage::Memory;
@@ -15,7 +15,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! What a provider's [`Capabilities`](omnistack_storage::Capabilities) leave out, it has to refuse as
+//! A provider must reject the operations that its [`Capabilities`](omnistack_storage::Capabilities) exclude with
 //! [`Unsupported`](omnistack_storage::ErrorKind::Unsupported).
 
 use std::{any::Any, fmt, future::poll_fn, task::Poll, time::Duration};
@@ -27,7 +27,7 @@ use omnistack_storage::{
     StorageProvider, Upload,
 };
 
-/// A provider under test, and what it needs.
+/// A provider under test and the server or folder it needs.
 pub struct Subject {
     /// The provider.
     pub provider: Box<dyn StorageProvider>,
@@ -36,19 +36,19 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// An empty one.
+    /// Creates a provider under test. Its bucket must be empty.
     pub fn new(provider: impl StorageProvider) -> Self {
         Self { provider: Box::new(provider), class: "STANDARD_IA", kept: Box::new(()) }
     }
 
-    /// With a storage class of its own for what is seldom read; `STANDARD_IA` unless said.
+    /// Sets the provider's storage class for rarely read objects. The default is `STANDARD_IA`.
     #[must_use]
     pub fn class(mut self, class: &'static str) -> Self {
         self.class = class;
         self
     }
 
-    /// Keeps a server or a folder alive as long as the test.
+    /// Keeps a server or a folder until the test ends.
     #[must_use]
     pub fn keep(mut self, kept: impl Any + Send + Sync) -> Self {
         self.kept = Box::new(kept);
@@ -89,18 +89,19 @@ async fn read(subject: &Subject, name: &str, range: Option<ByteRange>) -> Bytes 
     good(object.bytes(u64::MAX).await)
 }
 
-/// A stream of these, one after another.
+/// Returns a stream of the items of `pieces`.
 fn pieces(pieces: Vec<Result<Bytes, Error>>) -> ByteStream {
     let mut pieces = pieces.into_iter();
     Box::pin(futures_util::stream::poll_fn(move |_| Poll::Ready(pieces.next())))
 }
 
-/// So many bytes that differ.
+/// Returns `length` bytes in a pattern that repeats every 251 bytes.
 fn many(length: usize) -> Bytes {
     (0..length).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect::<Vec<_>>().into()
 }
 
-/// What is stored is read again, byte by byte, with what is known of it.
+/// Tests that a stored object is read back byte for byte, with its size, content type, entity tag and, if supported,
+/// checksum.
 pub async fn keeps_what_is_stored(subject: Subject) {
     let provider = &subject.provider;
     for (name, bytes) in [
@@ -124,7 +125,7 @@ pub async fn keeps_what_is_stored(subject: Subject) {
     }
 }
 
-/// A stream of a length nobody knows is stored whole, however many parts that takes.
+/// Tests that a stream of unknown length, long enough for several parts, is stored completely.
 pub async fn keeps_a_long_stream(subject: Subject) {
     let piece = many(1_000_003);
     let all: Vec<_> = (0..18).map(|_| Ok(piece.clone())).collect();
@@ -136,7 +137,7 @@ pub async fn keeps_a_long_stream(subject: Subject) {
     assert_eq!(middle, whole.slice(8_388_600..8_388_620));
 }
 
-/// The second of a name takes the place of the first.
+/// Tests that storing an object under an existing key replaces the object and changes its entity tag.
 pub async fn replaces(subject: Subject) {
     put(&subject, "a", "one").await;
     let before = good(subject.provider.head(&key("a")).await).etag;
@@ -145,7 +146,7 @@ pub async fn replaces(subject: Subject) {
     assert_ne!(good(subject.provider.head(&key("a")).await).etag, before);
 }
 
-/// What is not there is not found, and deleting it is no error.
+/// Tests that reading or copying a missing object fails with [`ErrorKind::NotFound`], and that deleting it succeeds.
 pub async fn says_what_is_not_there(subject: Subject) {
     let provider = &subject.provider;
     put(&subject, "folder/a", "a").await;
@@ -162,7 +163,8 @@ pub async fn says_what_is_not_there(subject: Subject) {
     assert!(good(provider.list("", None, 10).await).objects.is_empty());
 }
 
-/// Parts of an object are the right ones, and one behind its end is refused.
+/// Tests that ranges of an object are read correctly, and that an empty range or one after the end fails with
+/// [`ErrorKind::Range`].
 pub async fn reads_ranges(subject: Subject) {
     put(&subject, "a", "0123456789").await;
     put(&subject, "empty", "").await;
@@ -193,7 +195,7 @@ pub async fn reads_ranges(subject: Subject) {
     }
 }
 
-/// Lists are in order, by prefix, and go on where they ended.
+/// Tests that lists are sorted by key, filtered by prefix, and continued after a key.
 pub async fn lists_in_order(subject: Subject) {
     let names = ["a", "b-c/1", "b/1", "b/2", "b/sub/3", "b/z", "ba", "c/1"];
     for name in names.iter().rev() {
@@ -224,7 +226,8 @@ pub async fn lists_in_order(subject: Subject) {
     }
 }
 
-/// A copy is an object of its own, with all that is known of the first.
+/// Tests that a copy is independent of the original and has its content type, and that a copy onto an existing object
+/// or onto itself works.
 pub async fn copies(subject: Subject) {
     let provider = &subject.provider;
     good(provider.put(&key("a b"), Upload::bytes("one"), &PutOptions::content_type("text/x-test")).await);
@@ -239,7 +242,8 @@ pub async fn copies(subject: Subject) {
     assert_eq!(read(&subject, "a b", None).await, "two");
 }
 
-/// Only if there is none means that, and that of many at once one wins.
+/// Tests that [`PutOptions::if_absent`] fails with [`ErrorKind::Exists`] for an existing object, and that one of
+/// several concurrent uploads succeeds.
 pub async fn stores_only_if_absent(subject: Subject) {
     let provider = &subject.provider;
     let options = PutOptions::default().if_absent();
@@ -259,7 +263,8 @@ pub async fn stores_only_if_absent(subject: Subject) {
     assert_eq!(read(&subject, "race", None).await, format!("from {winner}"));
 }
 
-/// Bytes that are not those announced are not stored, and what was there stays.
+/// Tests that an upload with the wrong size or checksum, over its size limit, or with a failing stream stores nothing
+/// and keeps the existing object.
 pub async fn stores_nothing_by_half(subject: Subject) {
     let provider = &subject.provider;
     put(&subject, "there", "before").await;
@@ -291,7 +296,7 @@ pub async fn stores_nothing_by_half(subject: Subject) {
     assert_eq!(good(provider.list("", None, 10).await).objects.len(), 2);
 }
 
-/// Of an upload nobody waits for any more, nothing is visible.
+/// Tests that an upload whose future is dropped leaves no visible object.
 pub async fn a_dropped_upload_leaves_nothing(subject: Subject) {
     let mut given = false;
     let stream = futures_util::stream::poll_fn(move |_| {
@@ -307,7 +312,7 @@ pub async fn a_dropped_upload_leaves_nothing(subject: Subject) {
     assert!(good(subject.provider.list("", None, 10).await).objects.is_empty());
 }
 
-/// Who reads while an object is replaced gets one of the two.
+/// Tests that a read during a replacement returns the old or the new object, never a mixture.
 pub async fn readers_see_one_of_two(subject: Subject) {
     let (one, two) = (Bytes::from(vec![1; 200_000]), Bytes::from(vec![2; 300_000]));
     put(&subject, "a", one.clone()).await;
@@ -328,7 +333,8 @@ pub async fn readers_see_one_of_two(subject: Subject) {
     futures_util::future::join(writer, reader).await;
 }
 
-/// What it can't do it refuses as such, and what it says it can do it does.
+/// Tests that the provider supports the operations in its [`Capabilities`](omnistack_storage::Capabilities), and
+/// rejects the others.
 pub async fn does_what_it_says(subject: Subject) {
     let (provider, can) = (&subject.provider, subject.provider.capabilities());
     put(&subject, "a", "a").await;
@@ -364,7 +370,8 @@ pub async fn does_what_it_says(subject: Subject) {
     assert_eq!(read(&subject, "a", None).await, "a");
 }
 
-/// One test a law of [`storage`](crate::storage): in a module of the name of the function that makes the [`Subject`].
+/// Generates a test for each requirement of [`storage`](crate::storage), in a module with the name of the function
+/// that creates the [`Subject`](crate::storage::Subject).
 #[macro_export]
 macro_rules! storage_conformance {
     ($(#[$attribute:meta])* $make:ident) => {

@@ -1,13 +1,12 @@
-//! A scripted HTTP/1.1 server, for tests of code that calls somebody else's.
+//! A mock HTTP/1.1 server, to test code that calls other services.
 //!
-//! Payment, mail and LLM providers are well behaved in their documentation and not always elsewhere. [`Upstream`]
-//! listens on a free port of 127.0.0.1, says exactly the bytes a test scripts, well behaved or not, and keeps what it
-//! was sent. Point the client at [`Upstream::url`]:
+//! [`Upstream`] listens on a free port of 127.0.0.1, sends exactly the bytes that the test scripts, valid HTTP or
+//! not, and records the requests it receives. Set the client's base URL to [`Upstream::url`]:
 //!
 //! ```
 //! use omnistack_testkit::upstream::{Reply, Upstream};
 //! # use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
-//! # // Stands for the client under test.
+//! # // The client under test.
 //! # async fn create_charge(url: &str) -> String {
 //! #     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
 //! #     let head = "POST /v1/charges HTTP/1.1\r\nidempotency-key: order-7\r\ncontent-length: 11\r\nconnection: close\r\n\r\n";
@@ -32,14 +31,14 @@
 //! # }
 //! ```
 //!
-//! # Nothing passes by accident
+//! # Verification
 //!
-//! When the upstream is dropped, the test fails if an expectation was not met or if a request came that nobody
-//! expected; [`verify`](Upstream::verify) says the same earlier. The client gets 501 for such a request, with a body
-//! that names what was received and, for each expectation, what about it differs.
+//! When the server is dropped, the test fails if an expectation was not met or an unexpected request came.
+//! [`verify`](Upstream::verify) checks the same earlier. The client receives 501 for an unexpected request, with a
+//! body that contains the request and, for each expectation, the conditions that don't match.
 //!
-//! Expectations are tried in the order they were made, and the first that matches and is not used up answers. So a
-//! provider that fails and then recovers is two lines:
+//! Expectations are checked in the order they were added. The first one that matches and is not used up sends its
+//! reply. A provider that fails and then recovers takes two lines:
 //!
 //! ```
 //! # use omnistack_testkit::upstream::{Reply, Upstream};
@@ -51,35 +50,36 @@
 //! # }
 //! ```
 //!
-//! # Bad days
+//! # Failures
 //!
-//! | the provider | is scripted as |
+//! | the provider | script |
 //! |---|---|
 //! | is slow | [`Reply::delay`], [`Reply::drip`], [`Reply::spaced`] |
-//! | never answers | [`Reply::hang`], [`Reply::hang_after`] |
+//! | never responds | [`Reply::hang`], [`Reply::hang_after`] |
 //! | drops the connection | [`Reply::reset`], [`Reply::reset_after`], [`Reply::cut_after`] |
-//! | isn't there | [`ClosedPort`] |
-//! | doesn't speak HTTP properly | [`Reply::raw`] |
-//! | streams, and stops in the middle | [`Reply::sse`] or [`Reply::chunked`], with one of the above |
+//! | is down | [`ClosedPort`] |
+//! | sends invalid HTTP | [`Reply::raw`] |
+//! | stops in the middle of a stream | [`Reply::sse`] or [`Reply::chunked`], with one of the above |
 //!
-//! And the client's: [`Upstream::abandoned`] waits until it gave up on an answer, to show that a cancelled call is
-//! cancelled all the way up.
+//! [`Upstream::abandoned`] waits until the client disconnects before the reply is complete, to test that a cancelled
+//! call closes its connection.
 //!
 //! # Time
 //!
-//! Delays are of tokio's clock, so under `#[tokio::test(start_paused = true)]` a reply that takes a minute takes no
-//! time at all, and the client's own time-outs pass in order with it. Nothing else here sleeps, and the deadlines of
-//! [`Upstream::received`] and [`Upstream::abandoned`] are of real time, so they hold under a paused clock too.
+//! Delays use tokio's clock. Under `#[tokio::test(start_paused = true)]` a reply that is delayed by a minute arrives
+//! at once, in the right order with the client's timeouts. The deadlines of [`Upstream::received`] and
+//! [`Upstream::abandoned`] use real time, so they also work with a paused clock.
 //!
-//! The upstream runs on the runtime it was started on. A client that blocks its thread needs
-//! `#[tokio::test(flavor = "multi_thread")]`. So does one on another thread or in another process, since a paused clock
-//! jumps to the next timer whenever its runtime is idle and doesn't wait for what goes on outside.
+//! The server runs on the runtime it was started on. A client that blocks its thread needs
+//! `#[tokio::test(flavor = "multi_thread")]`. So does a client on another thread or in another process: a paused
+//! clock jumps to the next timer whenever its runtime is idle and does not wait for work outside of the runtime.
 //!
-//! # What it speaks
+//! # Supported HTTP
 //!
 //! HTTP/1.0 and 1.1 without TLS: keep-alive, pipelining, `Content-Length` and chunked request bodies, and
-//! `Expect: 100-continue`, which is always granted. Replies carry the headers the script gives and the one that frames
-//! the body, nothing else: no `Date`, no `Server`. It is a test's peer, so it sets no limit on what it is sent.
+//! `Expect: 100-continue`, which is always granted. Replies have the scripted headers and the header that frames the
+//! body, and no others (no `Date`, no `Server`). The size of request bodies is not limited. A request has at most 256
+//! headers.
 
 mod closed_port;
 mod connection;
@@ -110,40 +110,39 @@ use tokio::{
     task::JoinSet,
 };
 
-/// How long a test waits for a request before it fails: real time, whatever tokio's clock says.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait of [`Upstream::received`] and [`Upstream::abandoned`], in real time.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A scripted HTTP/1.1 server on a free port of 127.0.0.1. See the [module](self) for the whole picture.
+/// A mock HTTP/1.1 server on a free port of 127.0.0.1. See the [module](self) for its features.
 ///
-/// Dropping it closes every connection and, unless the thread is already panicking, calls
-/// [`verify`](Self::verify).
-#[must_use = "an upstream that is dropped stops listening"]
+/// Dropping it closes every connection and, unless the thread is already panicking, calls [`verify`](Self::verify).
+#[must_use = "a dropped upstream stops listening"]
 pub struct Upstream {
     address: SocketAddr,
     url: String,
     script: Arc<watch::Sender<Script>>,
-    /// Aborts the server, and with it each connection, when dropped.
+    /// The server's task. Dropping it closes every connection.
     _server: JoinSet<()>,
 }
 
 impl Upstream {
-    /// Starts an upstream that expects nothing yet, on the current tokio runtime.
+    /// Starts a server without expectations on the current tokio runtime.
     ///
     /// # Panics
     ///
-    /// When the machine has no free port on 127.0.0.1, or outside of a tokio runtime with I/O and time enabled.
+    /// Panics if 127.0.0.1 has no free port, or outside of a tokio runtime with I/O and time enabled.
     pub async fn start() -> Self {
         let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let (listener, address) = bound
             .and_then(|listener| listener.local_addr().map(|address| (listener, address)))
-            .unwrap_or_else(|error| panic!("an upstream needs a free port on 127.0.0.1: {error}"));
+            .unwrap_or_else(|error| panic!("no free port on 127.0.0.1: {error}"));
         let script = Arc::new(watch::Sender::new(Script::default()));
         let mut server = JoinSet::new();
         server.spawn(connection::serve(listener, script.clone()));
         Self { address, url: format!("http://{address}"), script, _server: server }
     }
 
-    /// Starts an upstream that gives these replies in order, one a request, whatever the requests are.
+    /// Starts a server that sends `replies` in order, one per request, and accepts any request.
     ///
     /// ```
     /// # use omnistack_testkit::upstream::{Reply, Upstream};
@@ -170,47 +169,48 @@ impl Upstream {
         }
     }
 
-    /// `http://127.0.0.1:PORT`, without a slash at the end: what the client under test takes as its base URL.
+    /// Returns the base URL for the client under test, `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Expects a request with this method and this path, once unless [`times`](Expect::times) says otherwise.
+    /// Expects a request with this method and path, once unless [`times`](Expect::times) is called.
     ///
-    /// Both are compared byte for byte, percent-encoding and trailing slash included. The query is free, unless the
-    /// path is given with one (`/v1/charges?limit=10`: then that too is compared as it was sent) or
-    /// [`Expect::query`] asks for a parameter. A client that speaks to a proxy sends a whole URL; expect just that.
+    /// Both are compared byte for byte, including percent-encoding and a trailing slash. Any query matches, unless
+    /// `path` contains a query (`/v1/charges?limit=10`), which is then compared byte for byte too, or
+    /// [`Expect::query`] requires a parameter. A client that uses the server as a proxy sends a whole URL as the
+    /// path.
     #[track_caller]
     pub fn expect(&self, method: &str, path: &str) -> Expect<'_> {
         Expect::request(&self.script, Location::caller(), method, path)
     }
 
-    /// Expects a request of any method and path, to be narrowed like any other.
+    /// Expects a request of any method and path. The methods of [`Expect`] add conditions.
     #[track_caller]
     pub fn expect_any(&self) -> Expect<'_> {
         Expect::any(&self.script, Location::caller())
     }
 
-    /// What was received so far, in order of arrival, expected or not.
+    /// Returns the requests received so far, in order of arrival, expected or not.
     ///
-    /// A request is here once it came in whole, before its reply begins.
+    /// A request is recorded once it is complete, before its reply begins.
     pub fn requests(&self) -> Vec<Received> {
         self.script.borrow().requests()
     }
 
-    /// Waits until at least `count` requests have arrived, and gives all that have.
+    /// Waits until at least `count` requests have arrived, and returns all that have.
     ///
     /// # Panics
     ///
-    /// When they have not after 10 seconds of real time.
+    /// Panics if this takes more than 10 seconds of real time.
     #[track_caller]
     pub fn received(&self, count: usize) -> impl Future<Output = Vec<Received>> + Send + use<> {
-        let until = self.until(Location::caller(), "received", count, Script::arrived, PATIENCE);
+        let until = self.until(Location::caller(), "received", count, Script::arrived, WAIT_TIMEOUT);
         let script = self.script.clone();
         async move {
             until.await;
@@ -218,8 +218,8 @@ impl Upstream {
         }
     }
 
-    /// Waits until clients have abandoned at least `count` replies: closed the connection, or their side of it, while
-    /// the upstream was delaying, dripping, hanging or still writing.
+    /// Waits until clients have abandoned at least `count` replies. A client abandons a reply when it closes the
+    /// connection, or its sending half, while the server is delaying, dripping, hanging or still writing.
     ///
     /// ```
     /// use omnistack_testkit::upstream::{Reply, Upstream};
@@ -245,20 +245,20 @@ impl Upstream {
     ///
     /// # Panics
     ///
-    /// When they have not after 10 seconds of real time.
+    /// Panics if this takes more than 10 seconds of real time.
     #[track_caller]
     pub fn abandoned(&self, count: usize) -> impl Future<Output = ()> + Send + use<> {
-        self.until(Location::caller(), "was abandoned by", count, Script::abandoned, PATIENCE)
+        self.until(Location::caller(), "was abandoned by", count, Script::abandoned, WAIT_TIMEOUT)
     }
 
-    /// Fails the test if an expectation was not met, if a request came that nobody expected, or if something came that
-    /// is not HTTP.
+    /// Fails the test if an expectation was not met, an unexpected request came, or a client sent invalid HTTP.
     ///
-    /// Requests that broke off before they were whole are listed for context but are no failure: a client may leave.
+    /// Requests that ended before they were complete are listed in the message but don't fail the test, since a
+    /// client may disconnect.
     ///
     /// # Panics
     ///
-    /// With the list of what is wrong, and all requests that came.
+    /// Panics with the list of problems and of all requests, if there is a problem.
     #[track_caller]
     pub fn verify(&self) {
         let problems = self.script.borrow().problems();
@@ -313,15 +313,15 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// The second half resolves after `patience`, or as soon as the first is dropped.
+/// Returns a receiver that resolves after `patience` of real time, or as soon as the returned sender is dropped.
 ///
-/// A thread counts, because tokio's clock may be paused: it would then be there at once.
+/// A thread measures the time, because tokio's clock may be paused and would then jump to the deadline at once.
 fn deadline(patience: Duration) -> (mpsc::Sender<()>, oneshot::Receiver<()>) {
     let (running, stopped) = mpsc::channel();
     let (expire, expired) = oneshot::channel();
     thread::spawn(move || {
         if stopped.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Nobody listens when the wait ended in this very moment.
+            // The receiver may have been dropped at this moment.
             let _ = expire.send(());
         }
     });

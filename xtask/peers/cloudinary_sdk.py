@@ -1,10 +1,10 @@
-"""Signatures by Cloudinary's own package, to compare ours with.
+"""Computes signatures with Cloudinary's own package, to compare OmniStack's with them.
 
-Reads one JSON object a line and answers each with one:
+Reads one JSON object per line and writes one for each:
 
-    {"sign": parameters, "secret"} -> {"signature"}, of a request
-    {"download": parameters, "secret", "cloud"} -> {"url"}, a link that ends
-    {"deliver": public id, "version", "secret", "cloud"} -> {"url"}, where it is delivered
+    {"sign": parameters, "secret"} -> {"signature"} of a request
+    {"download": parameters, "secret", "cloud"} -> {"url"}, a download URL that expires
+    {"deliver": public id, "version", "secret", "cloud"} -> {"url"}, the delivery URL
 """
 
 import json

@@ -1,10 +1,11 @@
-"""A bucket (moto), and signatures by botocore to compare ours with.
+"""Serves buckets with moto, and computes signatures with botocore, to compare OmniStack's with them.
 
-`s3.py serve` prints one line of JSON with the port, and ends when its standard input does. Buckets are `files` and one more a
-name given. `s3.py serve-google` is the same with the names of headers of Google Cloud Storage. `s3.py sign` reads one JSON object a line and answers each with one:
+`s3.py serve` prints one line of JSON with the port, and ends at the end of its standard input. The buckets are `files`
+and those given as arguments. `s3.py serve-google` is the same with the header names of Google Cloud Storage.
+`s3.py sign` reads one JSON object per line and writes one for each:
 
     {"method", "key", "endpoint", "bucket", "region", "id", "secret", "token", "expires", "at", "headers", "query"}
-        -> {"url"}, a link
+        -> {"url"}, a presigned URL
     {"policy": base64, "date", "region", "secret"} -> {"signature"} of a form
 """
 
@@ -42,7 +43,7 @@ def serve(names, as_google):
 
 
 def google(app):
-    """The XML API of Google Cloud Storage is that of S3 with other names of headers."""
+    """The XML API of Google Cloud Storage, which is S3's with other header names."""
 
     def translated(environ, start):
         for name in [name for name in environ if name.startswith("HTTP_X_GOOG_")]:
@@ -50,7 +51,7 @@ def google(app):
         if environ.pop("HTTP_X_AMZ_IF_GENERATION_MATCH", None) == "0":
             environ["HTTP_IF_NONE_MATCH"] = "*"
 
-        # moto reads the region of it, and no more.
+        # moto reads only the region from it.
         scope = "id/20300101/us-east-1/s3/aws4_request"
         environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
 

@@ -1,4 +1,4 @@
-"""Signs requests as Twilio does, by Twilio's own SDK: reads a JSON list of {token, url, params}, writes a list of signatures."""
+"""Signs requests with Twilio's SDK: reads a JSON list of {token, url, params} and writes a list of signatures."""
 
 import json
 import sys

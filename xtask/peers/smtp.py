@@ -1,7 +1,7 @@
-"""A mail server (aiosmtpd) that prints what it receives: one JSON object a line, read by Python's own `email` package.
+"""A mail server (aiosmtpd) that parses received mails with Python's `email` package and prints each as a line of JSON.
 
 The first line has the port and, with TLS, the certificate of the authority to trust. Arguments: --auth NAME PASSWORD, --tls
-starttls|wrapped. It ends when its standard input does.
+starttls|wrapped. It ends at the end of its standard input.
 """
 
 import argparse

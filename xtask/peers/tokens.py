@@ -1,4 +1,4 @@
-"""Makes tokens and verifies ours, with joserfc. A JSON object a line, and one a line for an answer."""
+"""Creates tokens and verifies OmniStack's, with joserfc. Reads one JSON object per line and writes one for each."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-//! An app built with OmniStack, running for as long as something speaks to it.
+//! [`App`], a running OmniStack app for checks over HTTP.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use crate::{
     supervise::{Recipe, Supervised},
 };
 
-/// A running app with accounts in a temporary folder, stopped when this is dropped.
+/// A running app with accounts, in a temporary folder. Dropping it stops the app.
 #[derive(Debug)]
 pub(crate) struct App {
-    /// Where it listens, on the loopback address.
+    /// The port the app listens on, on 127.0.0.1.
     pub(crate) port: u16,
-    /// Mail address and password of its first owner.
+    /// The email address and password of the first operator.
     pub(crate) owner: (String, String),
-    /// An access token of its first owner.
+    /// An access token of the first operator.
     token: String,
     process: Supervised,
 }
@@ -32,19 +32,14 @@ impl App {
         Ok(Self { port, owner, token, process })
     }
 
-    /// The process.
-    pub(crate) fn process(&self) -> &Supervised {
-        &self.process
-    }
-
-    /// The header line that signs a caller in.
+    /// Returns the `Authorization` header line of the first operator.
     pub(crate) fn authorization(&self) -> String {
         format!("Authorization: Bearer {}", self.token)
     }
 
-    /// Adds the end of the app's log to a failure that came up while speaking to it.
+    /// Returns the failure with the end of the app's log appended.
     pub(crate) fn explain(&self, failure: &Failure) -> Failure {
-        Failure::new(format!("{failure}\n\nThe app's log ends:\n{}", self.process.log_tail()))
+        Failure::new(format!("{failure}\n\nThe end of the app's log:\n{}", self.process.log_tail()))
     }
 }
 
@@ -70,22 +65,24 @@ pub(crate) fn serve(binary: &Path, settings: &[(&str, &str)]) -> Result<(Supervi
 
 fn recipe(binary: &Path, settings: &[(&str, &str)]) -> Result<Recipe> {
     let mut recipe = Recipe::new(binary, Temporary::create("app")?, "TERM");
-    // What the developer's own shell sets is for another app.
+    // Ignore the settings of the developer's shell, which are for another app.
     for name in ["APP_ENV", "DATABASE_URL", "REDIS_URL"] {
         recipe.command.env_remove(name);
     }
-    // Tokens outlive everything that is done with the app.
+    // Longer than the longest check.
     recipe.command.envs([("AUTH_ACCESS_TOKEN", "6h"), ("HTTP_RATE_LIMIT", "off"), ("LOG_LEVEL", "warn")]);
     recipe.command.envs(settings.iter().copied());
     Ok(recipe)
 }
 
-/// Reads the owner's address and password, which the app prints when it makes one.
+/// Reads the email address and password of the first operator, which the app prints when it creates the account.
+/// Fails if the app prints none within 30 seconds.
 fn owner(process: &Supervised) -> Result<(String, String)> {
-    process.wait_for("the app's first owner", || {
+    process.wait_for("the app's first operator", || {
         let log = process.log_tail();
         let line = log.lines().find_map(|line| line.trim().strip_prefix("sign in as")?.split_once(", password "));
-        let (email, rest) = line.ok_or_else(|| Failure::new("no password was printed: this database has an owner"))?;
+        let (email, rest) =
+            line.ok_or_else(|| Failure::new("the app printed no password: the database already has an operator"))?;
         let password = rest.split(' ').next().unwrap_or_default();
         Ok((email.trim().to_owned(), password.to_owned()))
     })
@@ -95,6 +92,6 @@ fn sign_in(port: u16, (email, password): &(String, String)) -> Result<String> {
     let body = format!(r#"{{"email":"{email}","password":"{password}"}}"#);
     let Response { status, body } = http::request(port, "POST", "/api/v1/public/auth/login", &[], &body)?;
     let token = body.split_once(r#""access_token":""#).and_then(|(_, rest)| rest.split_once('"'));
-    let (token, _) = token.ok_or_else(|| Failure::new(format!("the owner can't sign in: {status} {body}")))?;
+    let (token, _) = token.ok_or_else(|| Failure::new(format!("the first operator can't sign in: {status} {body}")))?;
     Ok(token.to_owned())
 }

@@ -1,10 +1,11 @@
-//! Packages of Debian and Ubuntu.
+//! Installs packages of Debian and Ubuntu.
 
 use std::process::Command;
 
 use crate::{command, failure::Result, host};
 
-/// Installs packages when this may do so: as root, where there is `apt-get`. Answers whether it did.
+/// Installs packages with `apt-get`. Returns `false`, without installing, if this process is not root or there is no
+/// `apt-get`.
 pub(crate) fn install(packages: &[&str]) -> Result<bool> {
     if !host::is_root() || host::program("apt-get").is_none() {
         return Ok(false);
@@ -15,7 +16,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<bool> {
             .args(["install", "--quiet", "--yes", "--no-install-recommends"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
-            // The maintenance runlevel: packages leave services stopped. One that starts all the same is not used.
+            // In the maintenance runlevel, packages don't start services. A service that starts anyway is not used.
             .env("RUNLEVEL", "1"),
     )?;
     Ok(true)

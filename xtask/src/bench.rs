@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: runs benchmarks and keeps their tables in `docs/benchmarks.md`.
+//! `cargo xtask bench`: runs benchmarks and writes their tables into `docs/benchmarks.md`.
 
 mod jobs;
 
@@ -15,23 +15,23 @@ use crate::{
 /// A benchmark of the workspace. It prints each table between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// What `cargo bench` is told after its own name.
+    /// The arguments of `cargo bench`.
     arguments: &'static [&'static str],
     /// Whether it needs PostgreSQL and Redis.
     servers: bool,
-    /// Others that do the same, as rows of the section of that name.
+    /// The name of the section to which rows of other implementations are added, and the function that measures them.
     peers: Option<(&'static str, fn(&Servers) -> Result<String>)>,
-    /// A program it also wants built with the profile `dist`, as `DIST_PROGRAM`.
+    /// A program to build with the profile `dist`. The benchmark gets its path in `DIST_PROGRAM`.
     dist: Option<&'static str>,
 }
 
 impl Bench {
     const ALONE: Self = Self { arguments: &[], servers: false, peers: None, dist: None };
 
-    /// The HTTP stack beside a bare axum handler, and the program at rest.
+    /// The HTTP stack compared with a bare axum handler, and the idle program.
     pub(crate) const HTTP: Self =
         Self { arguments: &["-p", "saas", "--bench", "http"], dist: Some("saas"), ..Self::ALONE };
-    /// `Db` beside plain sqlx.
+    /// `Db` compared with plain sqlx.
     pub(crate) const DB: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "db", "--features", "postgres,sqlite"],
         servers: true,
@@ -40,7 +40,7 @@ impl Bench {
     /// Lists with up to a million rows on both databases.
     pub(crate) const LISTS: Self =
         Self { arguments: &["-p", "saas", "--bench", "lists"], servers: true, ..Self::ALONE };
-    /// The job queue on both databases, and the queues of others on PostgreSQL.
+    /// The job queue on both databases, and other job queues on PostgreSQL.
     pub(crate) const JOBS: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "jobs", "--features", "postgres,sqlite"],
         servers: true,
@@ -48,7 +48,7 @@ impl Bench {
         ..Self::ALONE
     };
 
-    /// Recognising callers.
+    /// Authentication of callers.
     pub(crate) const AUTH: Self = Self { arguments: &["-p", "omnistack-auth", "--bench", "tokens"], ..Self::ALONE };
     /// The cache in the process and on Redis.
     pub(crate) const CACHE: Self = Self {
@@ -56,13 +56,13 @@ impl Bench {
         servers: true,
         ..Self::ALONE
     };
-    /// Uploads beside a plain copy, and links.
+    /// Uploads compared with a plain copy, and signed URLs.
     pub(crate) const FILES: Self =
         Self { arguments: &["-p", "omnistack-storage", "--bench", "files", "--features", "s3"], ..Self::ALONE };
     /// Evaluating feature flags.
     pub(crate) const FLAGS: Self =
         Self { arguments: &["-p", "omnistack-core", "--bench", "flags", "--features", "flags"], ..Self::ALONE };
-    /// Rate limits, likewise.
+    /// Rate limits in the process and on Redis.
     pub(crate) const LIMIT: Self = Self {
         arguments: &["-p", "omnistack-core", "--bench", "limit", "--features", "redis"],
         servers: true,
@@ -83,7 +83,8 @@ impl Bench {
     }
 }
 
-/// Runs the benchmarks, prints their tables and writes them into the page, in place of those of the run before.
+/// Runs the benchmarks, prints their tables, and replaces the tables of the previous run in `docs/benchmarks.md`.
+/// Fails if a benchmark fails or prints no table.
 pub(crate) fn run(benches: &[Bench]) -> Result {
     let mut report = Report::default();
     let servers = benches.iter().any(|bench| bench.servers).then(|| Servers::start(&mut report, true)).transpose()?;
@@ -92,7 +93,9 @@ pub(crate) fn run(benches: &[Bench]) -> Result {
         let printed = bench.run(servers.as_ref().filter(|_| bench.servers))?;
         let found = sections(&printed);
         if found.is_empty() {
-            return Err(Failure::new("the benchmark printed no table between `<!-- begin NAME -->` and its end"));
+            return Err(Failure::new(
+                "the benchmark printed no table between `<!-- begin NAME -->` and `<!-- end NAME -->`",
+            ));
         }
         fresh.extend(found);
         if let (Some((name, rows)), Some(servers)) = (bench.peers, &servers) {
@@ -114,7 +117,7 @@ pub(crate) fn run(benches: &[Bench]) -> Result {
     Ok(())
 }
 
-/// A part of the page that a run replaces.
+/// A part of `docs/benchmarks.md` that a run replaces.
 #[derive(Debug, PartialEq)]
 struct Section {
     name: String,
@@ -122,7 +125,7 @@ struct Section {
 }
 
 impl Section {
-    /// The page with this section in place of the one of the same name, or at its end.
+    /// Returns the page with the section of this name replaced by this one, or with this one appended.
     fn replace_in(&self, page: &str) -> String {
         let (begin, end) = (format!("<!-- begin {} -->", self.name), format!("<!-- end {} -->", self.name));
         let section = format!("{begin}\n{}\n{end}", self.body.trim_matches('\n'));
@@ -134,7 +137,7 @@ impl Section {
     }
 }
 
-/// The sections in a benchmark's output.
+/// Returns the sections in a benchmark's output.
 fn sections(printed: &str) -> Vec<Section> {
     printed
         .split("<!-- begin ")
@@ -147,7 +150,7 @@ fn sections(printed: &str) -> Vec<Section> {
         .collect()
 }
 
-/// What the figures depend on beside the code.
+/// Returns a section that describes the machine, the compiler and the profile.
 fn machine() -> Result<Section> {
     let cores = std::thread::available_parallelism().context("counting cores")?;
     let rustc = command::quiet(Command::new("rustc").arg("--version"))?;

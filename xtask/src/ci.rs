@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: every check a change must pass.
+//! `cargo xtask ci`: runs every check that a change must pass.
 
 use std::{path::PathBuf, process::Command};
 
@@ -11,7 +11,7 @@ use crate::{
     tools::Tool,
 };
 
-/// A name, what it checks, and how; the answer is a word for the table.
+/// The name of a check, its description, and the function that runs it and returns a note for the table.
 struct Step(&'static str, &'static str, fn() -> Result<&'static str>);
 
 const STEPS: &[Step] = &[
@@ -19,25 +19,26 @@ const STEPS: &[Step] = &[
     Step("clippy", "lints, as errors", clippy),
     Step("deny", "forbidden crates, licences, sources, security advisories", deny),
     Step("hack", "each library with each feature alone, and with all", hack),
-    Step("test", "what `cargo xtask test` does", || test::run(&[]).map(|()| "")),
-    Step("doc", "the API's documentation, warnings as errors", doc),
+    Step("test", "the tests of `cargo xtask test`", || test::run(&[]).map(|()| "")),
+    Step("doc", "the API documentation, warnings as errors", doc),
     Step("book", "the book under docs/", book),
-    Step("template", "what `cargo xtask template` does", || template::run().map(|()| "")),
+    Step("template", "the check of `cargo xtask template`", || template::run().map(|()| "")),
 ];
 
-/// The names `--only` takes.
+/// Returns the names that `--only` accepts.
 pub(crate) fn names() -> Vec<&'static str> {
     STEPS.iter().map(|Step(name, ..)| *name).collect()
 }
 
-/// Prints the steps in order.
+/// Prints the checks in order.
 pub(crate) fn list() {
     for Step(name, about, _) in STEPS {
         println!("{name:9} {about}");
     }
 }
 
-/// Runs every step, or the named ones, to the end, so that one run shows everything that is wrong.
+/// Runs every check, or only the named ones. Continues after a failed check, so that one run shows all failures, and
+/// fails at the end.
 pub(crate) fn run(only: &[String]) -> Result {
     let mut report = Report::default();
     let mut failed = Vec::new();
@@ -54,7 +55,10 @@ pub(crate) fn run(only: &[String]) -> Result {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!("{} failed: run `cargo xtask ci --only NAME` to see one alone", failed.join(", "))))
+    Err(Failure::new(format!(
+        "{} failed: run `cargo xtask ci --only NAME` to repeat a single check",
+        failed.join(", ")
+    )))
 }
 
 fn run_step(mut command: Command, arguments: &str) -> Result<&'static str> {
@@ -72,7 +76,7 @@ fn clippy() -> Result<&'static str> {
 fn deny() -> Result<&'static str> {
     let deny = |arguments| run_step(Tool::DENY.command()?, arguments);
     deny("check --hide-inclusion-graph bans licenses sources")?;
-    // The advisories are a database of their own, which a closed network doesn't reach.
+    // The advisories come from a separate database, which may be unreachable.
     let fetched = deny("fetch db");
     let allowed = host::variable(ALLOW_UNCHECKED).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
     match (advisories(fetched.is_ok(), is_cached(), allowed), fetched) {
@@ -80,30 +84,31 @@ fn deny() -> Result<&'static str> {
         (Advisories::Cached, _) => deny("check --disable-fetch advisories").map(|_| "with cached advisories"),
         (Advisories::Unchecked, _) => {
             eprintln!(
-                "Security advisories were NOT checked: their database cannot be had, and {ALLOW_UNCHECKED} is set."
+                "Security advisories were NOT checked: their database is unavailable, and {ALLOW_UNCHECKED} is set."
             );
-            Ok("WITHOUT advisories: their database cannot be had")
+            Ok("WITHOUT advisories: their database is unavailable")
         }
         (Advisories::Missing, fetched) => Err(Failure::new(format!(
-            "the database of security advisories cannot be had, and none is cached: connect this machine, or set \
-             {ALLOW_UNCHECKED}=1 to go on without them ({})",
+            "the database of security advisories is unavailable and not cached: connect this machine, or set \
+             {ALLOW_UNCHECKED}=1 to continue without it ({})",
             fetched.err().map(|failure| failure.to_string()).unwrap_or_default()
         ))),
     }
 }
 
-/// The variable that lets `deny` pass on a machine that reaches no database of advisories.
+/// The environment variable that lets the check `deny` pass without the database of advisories.
 const ALLOW_UNCHECKED: &str = "ALLOW_UNCHECKED_ADVISORIES";
 
-/// What security advisories are checked with.
+/// The source of the security advisories.
 #[derive(Debug, PartialEq, Eq)]
 enum Advisories {
+    /// The database was downloaded.
     Fetched,
-    /// From an earlier run; cargo-deny refuses those of more than 90 days.
+    /// The database of an earlier run is used. cargo-deny rejects a database older than 90 days.
     Cached,
-    /// Not at all, as was asked.
+    /// There is no database, and `ALLOW_UNCHECKED_ADVISORIES` permits this.
     Unchecked,
-    /// Not at all, which fails.
+    /// There is no database, and the check fails.
     Missing,
 }
 
@@ -116,7 +121,7 @@ const fn advisories(is_fetched: bool, is_cached: bool, may_be_unchecked: bool) -
     }
 }
 
-/// Whether cargo-deny has fetched a database before: a folder with `crates` in it, below cargo's own.
+/// Returns whether cargo-deny has downloaded a database before: a folder with a subfolder `crates` in Cargo's home.
 fn is_cached() -> bool {
     let cargo = host::variable("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(PathBuf::from(host::variable("HOME")?).join(".cargo")));

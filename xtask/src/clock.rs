@@ -1,8 +1,8 @@
-//! The machine's clock: the one place that reads it.
+//! The system clock. No other module of xtask reads it.
 
 use std::time::{Duration, Instant};
 
-/// Measures how long something took.
+/// A stopwatch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stopwatch(Instant);
 
@@ -13,14 +13,14 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// The time since the start.
+    /// Returns the time since the start.
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// Waits between two looks at something that is starting.
-#[expect(clippy::disallowed_methods, reason = "there is no executor here to block")]
+/// Waits 50 ms between two probes of a program that is starting.
+#[expect(clippy::disallowed_methods, reason = "xtask has no async runtime that this could block")]
 pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(50));
 }

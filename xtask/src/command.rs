@@ -1,4 +1,4 @@
-//! Running other programs.
+//! Runs other programs.
 
 use std::{
     io,
@@ -11,21 +11,22 @@ use crate::{
     host,
 };
 
-/// The cargo that started this, in the repository.
+/// Returns a command of the Cargo that started xtask, in the root of the repository.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(host::variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
     command.current_dir(host::root());
     command
 }
 
-/// Shows the command, runs it on this terminal, and fails with its exit code.
+/// Prints the command and runs it on this terminal. Fails with its exit code.
 pub(crate) fn run(command: &mut Command) -> Result {
     let line = line(command);
     eprintln!("$ {line}");
     check(&line, command.status())
 }
 
-/// Shows the command and returns what it prints on standard output; standard error goes to this terminal.
+/// Prints the command, runs it and returns its standard output. Its standard error goes to this terminal. Fails with
+/// its exit code.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let line = line(command);
     eprintln!("$ {line}");
@@ -35,7 +36,8 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// Runs the command without a word and returns what it prints on standard output; on failure all it said.
+/// Runs the command without printing anything and returns its standard output. Fails with its exit code and all of
+/// its output.
 pub(crate) fn quiet(command: &mut Command) -> Result<String> {
     let line = line(command);
     let output = command.stdin(Stdio::null()).output().context(&line)?;

@@ -1,31 +1,31 @@
-//! Why a command stopped, and the code the process leaves with.
+//! [`Failure`], the error of xtask: a message and an exit code.
 
 use std::{fmt, process::ExitCode};
 
-/// A message for the person at the terminal and an exit code for the program that called.
+/// An error message for the user and an exit code for the calling program.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
     code: u8,
 }
 
-/// What every command returns.
+/// The result of every command.
 pub(crate) type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// A failure with exit code 1.
+    /// Creates a failure with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 1 }
     }
 
-    /// The same failure with the exit code of the program that caused it.
+    /// Sets the exit code, usually to that of the failed program.
     #[must_use]
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
-    /// What `main` returns.
+    /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
@@ -37,9 +37,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says what was being done when an error came up.
+/// Adds the failed action to an error.
 pub(crate) trait Context<T> {
-    /// Turns the error into a [`Failure`] that reads `doing: error`.
+    /// Converts the error into a [`Failure`] with the message `doing: error`.
     fn context(self, doing: impl fmt::Display) -> Result<T>;
 }
 

@@ -11,12 +11,12 @@ use crate::{
     host,
 };
 
-/// A folder of our own outside the repository, deleted with everything in it when dropped.
+/// A temporary folder outside the repository. Dropping it deletes the folder and its contents.
 #[derive(Debug)]
 pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Creates an empty folder that only this user can read.
+    /// Creates an empty folder that only the current user can read.
     pub(crate) fn create(purpose: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("omnistack-{purpose}-{}", host::random_hex()?));
         let created = fs::DirBuilder::new().mode(0o700).create(&path);
@@ -24,7 +24,7 @@ impl Temporary {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
@@ -32,7 +32,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Already gone where a supervised process deleted it first.
+        // Fails if a supervised process has already deleted the folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine gives: environment, paths, users, ports, randomness.
+//! The machine's environment variables, paths, users, ports and random numbers.
 
 use std::{
     env, fs,
@@ -10,31 +10,31 @@ use std::{
 
 use crate::failure::{Context, Result};
 
-/// An environment variable that is set to something.
-#[expect(clippy::disallowed_methods, reason = "xtask's only home for reading the environment")]
+/// Returns an environment variable, or `None` if it is unset or empty.
+#[expect(clippy::disallowed_methods, reason = "the only function of xtask that reads environment variables")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The repository this was started from.
+/// Returns the root of the repository that xtask was started from.
 pub(crate) fn root() -> PathBuf {
-    // At run time first: a build shared between checkouts may have been compiled in another one.
+    // The run-time value comes first, because a shared target folder may hold an xtask built in another checkout.
     let manifest = variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
     Path::new(&manifest).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// Cargo's target folder, `CARGO_TARGET_DIR` respected.
+/// Returns Cargo's target folder: `CARGO_TARGET_DIR`, or `target` in the repository.
 pub(crate) fn target() -> PathBuf {
     let path = variable("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// The first program of that name on the PATH.
+/// Returns the path of the first program with this name on the PATH.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     env::split_paths(&variable("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The folders `parent/prefix*`, the highest version first.
+/// Returns the folders `parent/prefix*`, highest version first.
 pub(crate) fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
@@ -51,23 +51,23 @@ pub(crate) fn versions(parent: &str, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().rev().map(|(_, path)| path).collect()
 }
 
-/// A user and group number a process can run as.
+/// A user id and group id to run a process as.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User {
-    /// The user's number.
+    /// The user id.
     pub(crate) uid: u32,
-    /// The number of the user's first group.
+    /// The id of the user's primary group.
     pub(crate) gid: u32,
 }
 
 impl User {
-    /// Looks a user up by name.
+    /// Looks up a user by name. Returns `None` if there is no such user.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Some(Self { uid: id(&["-u", name])?, gid: id(&["-g", name])? })
     }
 }
 
-/// Whether this runs as root.
+/// Returns whether this process runs as root.
 pub(crate) fn is_root() -> bool {
     id(&["-u"]) == Some(0)
 }
@@ -77,13 +77,13 @@ fn id(arguments: &[&str]) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// A loopback port nobody listens on at this moment.
+/// Returns a port of 127.0.0.1 that is free at this moment.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a free port")?;
     Ok(listener.local_addr().context("finding a free port")?.port())
 }
 
-/// 128 unpredictable bits in hexadecimal: passwords, tokens, names of temporary folders.
+/// Returns 128 random bits in hexadecimal, for passwords, tokens and names of temporary folders.
 pub(crate) fn random_hex() -> Result<String> {
     let mut random = [0; 16];
     let read = fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));

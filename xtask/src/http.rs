@@ -1,4 +1,4 @@
-//! A client just large enough to ask a local server something.
+//! A minimal HTTP client for local servers.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::failure::{Context, Failure, Result};
 
-/// What a server answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Response {
     /// The status code.
@@ -17,7 +17,8 @@ pub(crate) struct Response {
     pub(crate) body: String,
 }
 
-/// Sends one request to a port of this machine. `headers` are whole lines; a body is JSON.
+/// Sends one request to a port of 127.0.0.1. `headers` are whole header lines, and `body` is JSON. Fails if the
+/// connection fails or the response is not HTTP.
 pub(crate) fn request(port: u16, method: &str, path: &str, headers: &[&str], body: &str) -> Result<Response> {
     let doing = format!("{method} {path}");
     exchange(port, method, path, headers, body)
@@ -34,7 +35,7 @@ fn exchange(
 ) -> std::io::Result<Result<Response, String>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    // HTTP/1.0: the body comes as it is, and ends with the connection.
+    // With HTTP/1.0 the response body is not chunked and ends with the connection.
     let mut lines = vec![format!("{method} {path} HTTP/1.0"), format!("Host: 127.0.0.1:{port}")];
     lines.extend(headers.iter().map(ToString::to_string));
     if !body.is_empty() {

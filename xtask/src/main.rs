@@ -1,9 +1,9 @@
-//! The workspace's own automation: `cargo xtask --help`.
+//! The workspace's automation: see `cargo xtask --help`.
 //!
-//! Runs on Linux and macOS with nothing but Rust, a C compiler and `sh`; whatever else a command needs it finds or
-//! installs, and says which.
+//! Runs on Linux and macOS and needs only Rust, a C compiler and `sh`. A command finds or installs the other programs
+//! it needs, and prints which ones.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints to its terminal")]
 
 mod app;
 mod apt;
@@ -88,7 +88,7 @@ fn dispatch(matches: &ArgMatches) -> Result {
 
 fn cli() -> Command {
     Command::new("cargo xtask")
-        .about("OmniStack's automation: tests, checks, benchmarks")
+        .about("OmniStack's automation: tests, checks and benchmarks")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -96,17 +96,17 @@ fn cli() -> Command {
                 .about("Runs every test on SQLite, PostgreSQL and Redis")
                 .long_about(
                     "Runs every unit, integration and documentation test on SQLite, PostgreSQL and Redis.\n\n\
-                     PostgreSQL and Redis are private, throwaway servers on free ports of this machine, stopped and \
-                     deleted at the end. Each comes from the first of: the server TEST_DATABASE_URL or TEST_REDIS_URL \
-                     names, which must be one for tests only; binaries on the PATH or in the usual places; the system's \
-                     packages, when root on Debian or Ubuntu.",
+                     PostgreSQL and Redis are temporary servers on free ports of this machine, which are stopped and \
+                     deleted at the end. If TEST_DATABASE_URL or TEST_REDIS_URL is set, that server is used \
+                     instead; it must be for tests only. The programs come from the PATH, the usual folders or, as \
+                     root on Debian or Ubuntu, the system's packages.",
                 )
                 .arg(
                     Arg::new("peers")
                         .long("peers")
                         .action(ArgAction::SetTrue)
                         .conflicts_with("nextest")
-                        .help("Run the peers written in Python or Node instead, installed privately under target/"),
+                        .help("Run the tests against Python and Node programs instead, installed under target/"),
                 )
                 .arg(
                     Arg::new("nextest")
@@ -114,21 +114,21 @@ fn cli() -> Command {
                         .num_args(1..)
                         .value_name("ARGS")
                         .value_parser(value_parser!(OsString))
-                        .help("Arguments for cargo nextest, as a filter; documentation tests are then left out"),
+                        .help("Arguments for cargo nextest, such as a filter; skips documentation tests"),
                 ),
         )
         .subcommand(
             Command::new("ci")
-                .about("Runs every check a change must pass, and prints what each took")
+                .about("Runs every check that a change must pass, and prints the duration of each")
                 .arg(
                     Arg::new("only")
                         .long("only")
                         .value_name("NAME")
                         .action(ArgAction::Append)
                         .value_parser(ci::names())
-                        .help("Run this step alone; may be given several times"),
+                        .help("Run only this check; may be repeated"),
                 )
-                .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("List the steps and what they run")),
+                .arg(Arg::new("list").long("list").action(ArgAction::SetTrue).help("List the checks")),
         )
         .subcommand(
             Command::new("bench")
@@ -137,7 +137,7 @@ fn cli() -> Command {
                     Arg::new("which")
                         .required(true)
                         .value_parser(["http", "db", "lists", "jobs", "cache", "limit", "auth", "flags", "files", "all"])
-                        .help("The HTTP stack beside bare axum, the database beside plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, recognising callers, feature flags, uploads and links, or all"),
+                        .help("The benchmark: the HTTP stack against bare axum, the database against plain sqlx, lists with up to a million rows, the job queue, the cache, rate limits, authentication of callers, feature flags, uploads and signed URLs, or all"),
                 ),
         )
         .subcommand(
@@ -148,10 +148,10 @@ fn cli() -> Command {
         )
         .subcommand(
             Command::new("template")
-                .about("Generates an app from templates/saas, builds it, boots it and speaks to it")
+                .about("Generates an app from templates/saas, builds it, starts it and sends it requests")
                 .long_about(
-                    "Generates an app from templates/saas with cargo-generate, builds it against this checkout, boots \
-                     it on a free port and speaks to it over HTTP. Also fails when the template is too long.",
+                    "Generates an app from templates/saas with cargo-generate, builds it with this checkout, starts \
+                     it on a free port and sends it HTTP requests. Also fails if the template is too long.",
                 ),
         )
 }

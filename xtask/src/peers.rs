@@ -1,4 +1,4 @@
-//! `cargo xtask test --peers`: programs nobody here wrote, in Python or Node, that speak to ours.
+//! `cargo xtask test --peers`: tests against independent programs in Python and Node.
 
 mod aiosmtpd;
 mod buckets;
@@ -22,15 +22,14 @@ use crate::{
     servers::Servers,
 };
 
-/// One foreign program.
-#[derive(Debug)]
+/// An independent program to test against.
 struct Peer {
     name: &'static str,
     ecosystem: Ecosystem,
     run: fn(&Setting, &mut Report) -> Result,
 }
 
-/// Every peer. A new one is one more line and a file beside `schemathesis.rs`.
+/// All peers. To add one, add a line here and a module beside `schemathesis.rs`.
 const PEERS: &[Peer] = &[
     Peer { name: "schemathesis", ecosystem: Ecosystem::Python, run: schemathesis::run },
     Peer { name: "openapi-python-client", ecosystem: Ecosystem::Client, run: clients::run },
@@ -43,19 +42,19 @@ const PEERS: &[Peer] = &[
     Peer { name: "Unleash's client specification", ecosystem: Ecosystem::Node, run: unleash::run },
 ];
 
-/// Where a peer's packages come from.
+/// The package set of a peer.
 #[derive(Debug, Clone, Copy)]
 enum Ecosystem {
     Python,
-    /// Python as well, with packages that don't go with those of the others.
+    /// A separate Python environment, because its packages conflict with those of other peers.
     Passkeys,
-    /// Python, for what is generated from the API's description.
+    /// A separate Python environment for the client generator.
     Client,
     Node,
 }
 
 impl Ecosystem {
-    /// Installs the pinned packages under `target/peers`, and answers the folder of their programs.
+    /// Installs the pinned packages under `target/peers` and returns the folder of their programs.
     fn install(self) -> Result<PathBuf> {
         match self {
             Self::Python => python::install(&python::PYTHON),
@@ -66,7 +65,7 @@ impl Ecosystem {
     }
 }
 
-/// What a peer works with.
+/// The inputs of a peer.
 #[derive(Debug)]
 struct Setting<'a> {
     /// The folder with the peer's programs.
@@ -76,7 +75,7 @@ struct Setting<'a> {
     servers: &'a Servers,
 }
 
-/// Installs the peers, builds the example app, and lets each peer at it.
+/// Installs the peers, builds the example app and runs each peer. Fails at the first peer that fails.
 pub(crate) fn run() -> Result {
     let mut report = Report::default();
     let outcome = steps(&mut report);
@@ -87,7 +86,7 @@ pub(crate) fn run() -> Result {
 fn steps(report: &mut Report) -> Result {
     let servers = Servers::start(report, false)?;
     report.step("build examples/saas", || {
-        // As the tests build it, so that nothing is compiled twice.
+        // With the same arguments as the tests, so that nothing is compiled twice.
         command::run(command::cargo().args(["build", "--workspace", "--all-features", "--bin", "saas"]))
     })?;
     let app = host::target().join("debug/saas");

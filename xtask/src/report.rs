@@ -1,10 +1,10 @@
-//! Steps: their progress while they run, and the table at the end.
+//! [`Report`], the progress of steps and the table at the end.
 
 use std::time::Duration;
 
 use crate::{clock::Stopwatch, failure::Result};
 
-/// What was done, in order.
+/// The steps that were run, in order, with their outcome.
 #[derive(Debug, Default)]
 pub(crate) struct Report(Vec<Row>);
 
@@ -17,12 +17,12 @@ struct Row {
 }
 
 impl Report {
-    /// Runs a step and records how it went.
+    /// Runs a step and records its outcome and duration. Fails if the step fails.
     pub(crate) fn step(&mut self, name: &str, run: impl FnOnce() -> Result) -> Result {
         self.step_with_note(name, || run().map(|()| ((), String::new())))
     }
 
-    /// Like [`Report::step`], for a step that returns something and a word about it.
+    /// Runs a step like [`Report::step`], and returns its value and records its note.
     pub(crate) fn step_with_note<T>(&mut self, name: &str, run: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
         eprintln!("\n==> {name}");
         let watch = Stopwatch::start();
@@ -39,7 +39,7 @@ impl Report {
         result.map(|(value, _)| value)
     }
 
-    /// Records something that took no time of its own.
+    /// Records a row without a duration.
     pub(crate) fn note(&mut self, name: &str, outcome: &'static str, note: impl Into<String>) {
         self.0.push(Row { name: name.to_owned(), outcome, took: None, note: note.into() });
     }

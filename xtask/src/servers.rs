@@ -1,4 +1,4 @@
-//! The PostgreSQL and Redis the tests speak to: the user's own, or private ones that live as long as the command.
+//! The PostgreSQL and Redis servers of the tests: the user's own, or temporary ones that run as long as the command.
 
 mod postgres;
 mod redis;
@@ -18,29 +18,30 @@ use crate::{
 
 pub(crate) use self::{postgres::URL as POSTGRES_URL, redis::URL as REDIS_URL};
 
-/// A running server and what the tests are told about it.
+/// A running server and the environment variables that tests find it by.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Where it answers, with credentials.
+    /// The URL with credentials.
     pub(crate) url: String,
-    /// Version and origin, for people.
+    /// The version and origin, for the report.
     about: String,
     environment: Vec<(&'static str, String)>,
-    /// Ours, and stopped when this is dropped; `None` for a server that was given.
+    /// The process of a temporary server, which is stopped when this is dropped. `None` for the user's own server.
     _process: Option<Supervised>,
 }
 
-/// Every server the tests need.
+/// The servers that the tests need.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    /// A database `omnistack` whose owner may create more.
+    /// A server with a database `omnistack`, whose owner can create databases.
     pub(crate) postgres: Server,
-    /// Empty at the start.
+    /// A Redis server without data.
     pub(crate) redis: Server,
 }
 
 impl Servers {
-    /// Finds or installs, starts and awaits them.
+    /// Finds or installs the servers, starts them and waits until they accept connections. `durable` makes PostgreSQL
+    /// wait for the disk at each commit. Fails if a server can't be found, installed or started.
     pub(crate) fn start(report: &mut Report, durable: bool) -> Result<Self> {
         let mut step = |name, start: &dyn Fn() -> Result<Server>| {
             report.step_with_note(name, || {
@@ -55,7 +56,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Sets the variables that tests find the servers by.
+    /// Sets the environment variables that tests find the servers by.
     pub(crate) fn tell(&self, command: &mut Command) {
         for server in [&self.postgres, &self.redis] {
             command.envs(server.environment.iter().map(|(name, value)| (name, value)));
@@ -63,27 +64,28 @@ impl Servers {
     }
 }
 
-/// Where a program was found.
+/// The path of a program and how it was found.
 #[derive(Debug)]
 struct Found {
     path: PathBuf,
     how: &'static str,
 }
 
-/// Looks for a program with `look`, and when there is none installs `packages` and looks again.
+/// Finds a program with `look`. If there is none, installs `packages` and tries again. Fails if the program is still
+/// missing.
 fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str]) -> Result<Found> {
     if let Some(path) = look() {
         return Ok(Found { path, how: "found" });
     }
-    eprintln!("{what} is not on this machine.");
+    eprintln!("{what} is not installed.");
     if apt::install(packages)?
         && let Some(path) = look()
     {
         return Ok(Found { path, how: "installed" });
     }
     Err(Failure::new(format!(
-        "{what} was not found and cannot be installed from here. Either install it with the system's packages (on \
-         Debian and Ubuntu: `apt-get install {}`), or run servers in containers and name them:\n\n    \
+        "{what} was not found and can't be installed automatically. Install it with the system's packages (on \
+         Debian and Ubuntu: `apt-get install {}`), or run servers in containers and set their URLs:\n\n    \
          docker compose -f deploy/compose.yaml up -d\n    \
          export {POSTGRES_URL}=postgres://omnistack:omnistack@127.0.0.1:5432/omnistack\n    \
          export {REDIS_URL}=redis://127.0.0.1:6379\n\n\
@@ -92,12 +94,12 @@ fn find_or_install(what: &str, look: fn() -> Option<PathBuf>, packages: &[&str])
     )))
 }
 
-/// The `host:port` of a URL, without the credentials before and the path after.
+/// Returns the `host:port` of a URL, without credentials and path.
 fn address(url: &str, default_port: u16) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    // The colons of an IPv6 address are inside brackets.
+    // The colons of an IPv6 address are within brackets.
     if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
         host.to_owned()
     } else {
@@ -105,14 +107,14 @@ fn address(url: &str, default_port: u16) -> String {
     }
 }
 
-/// Opens a connection, to see whether something listens.
+/// Opens a TCP connection with timeouts of 5 seconds. Fails if nothing accepts connections at the address.
 fn connect(address: &str) -> Result<TcpStream> {
     let mut addresses = address.to_socket_addrs().context(format_args!("looking up {address}"))?;
     let first = addresses.next().ok_or_else(|| Failure::new(format!("{address} has no address")))?;
     let timeout = std::time::Duration::from_secs(5);
     let stream = TcpStream::connect_timeout(&first, timeout).context(format_args!("connecting to {address}"))?;
     let limited = stream.set_read_timeout(Some(timeout)).and_then(|()| stream.set_write_timeout(Some(timeout)));
-    limited.context("limiting the time to wait")?;
+    limited.context("setting timeouts")?;
     Ok(stream)
 }
 

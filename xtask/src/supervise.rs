@@ -1,4 +1,4 @@
-//! Programs that run beside a command and never outlive it.
+//! Runs programs in the background that end with xtask.
 
 use std::{
     ffi::OsStr,
@@ -15,24 +15,24 @@ use crate::{
     folder::Temporary,
 };
 
-/// A running program with a folder of its own. Both go when this is dropped, and also when this process is killed:
-/// a small shell script holds the other end of a pipe and cleans up when it closes.
+/// A running program with its own folder. When this is dropped, or this process is killed, the program is stopped and
+/// the folder is deleted: a shell script holds the other end of a pipe and cleans up when the pipe closes.
 #[derive(Debug)]
 pub(crate) struct Supervised {
     shell: Child,
     folder: Temporary,
 }
 
-/// How to start a [`Supervised`] program.
+/// A builder of a [`Supervised`] program.
 #[derive(Debug)]
 pub(crate) struct Recipe {
-    /// Takes the program's arguments and environment.
+    /// The command, to add arguments and environment variables to.
     pub(crate) command: Command,
     folder: Temporary,
 }
 
 impl Recipe {
-    /// Runs `program` in `folder`; `signal` (`TERM`, `INT`) is what asks it to stop.
+    /// Creates a recipe that runs `program` in `folder` and stops it with `signal`, such as `TERM` or `INT`.
     pub(crate) fn new(program: impl AsRef<OsStr>, folder: Temporary, signal: &str) -> Self {
         let mut command = Command::new("sh");
         command
@@ -43,7 +43,7 @@ impl Recipe {
         Self { command, folder }
     }
 
-    /// Starts it, with its output in a file.
+    /// Starts the program with its output in the file `log` of its folder.
     pub(crate) fn start(mut self) -> Result<Supervised> {
         let path = self.folder.path().join("log");
         let log = fs::File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
@@ -52,7 +52,7 @@ impl Recipe {
             .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
-            // Ctrl-C reaches this process, and through the closed pipe the program: in order, not both at once.
+            // Ctrl-C is sent only to this process. The program then stops through the closed pipe, after this process.
             .process_group(0);
         let shell = self.command.spawn().context("starting sh")?;
         Ok(Supervised { shell, folder: self.folder })
@@ -60,8 +60,8 @@ impl Recipe {
 }
 
 impl Supervised {
-    /// Asks `probe` until it answers something. Fails, with the end of the program's output, when the program ends or
-    /// half a minute has passed.
+    /// Calls `probe` until it succeeds and returns its value. Fails, with the end of the program's output, if the
+    /// program ends or 30 seconds have passed.
     pub(crate) fn wait_for<T>(&self, what: &str, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
         let watch = Stopwatch::start();
         loop {
@@ -70,8 +70,8 @@ impl Supervised {
                 Err(failure) => failure,
             };
             let why = match fs::read_to_string(self.folder.path().join("exited")) {
-                Ok(code) => format!("it ended with exit code {}", code.trim()),
-                Err(_) if watch.elapsed() > Duration::from_secs(30) => format!("no answer in 30 s: {failure}"),
+                Ok(code) => format!("it exited with code {}", code.trim()),
+                Err(_) if watch.elapsed() > Duration::from_secs(30) => format!("not ready within 30 s: {failure}"),
                 Err(_) => {
                     clock::pause();
                     continue;
@@ -89,7 +89,7 @@ impl Supervised {
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| name(pid).trim() != "sh")
     }
 
-    /// The last lines the program printed.
+    /// Returns the last 40 lines of the program's output.
     pub(crate) fn log_tail(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);

@@ -1,5 +1,5 @@
-# Runs a program for as long as standard input stays open, then stops it and deletes its folder.
-# So it ends with the one who started it, however that one ended.
+# Runs a program as long as standard input is open, then stops the program and deletes its folder.
+# The program therefore ends with the process that started it, even if that process was killed.
 #
 # usage: sh -c "$this" supervise SIGNAL FOLDER PROGRAM [ARGUMENT]...
 

@@ -1,4 +1,4 @@
-//! `cargo xtask template`: what `cargo generate` gives a newcomer must build, serve, and stay short.
+//! `cargo xtask template`: checks that an app generated from `templates/saas` builds, serves requests and is short.
 
 use std::{
     fs,
@@ -16,10 +16,11 @@ use crate::{
     tools::Tool,
 };
 
-/// Lines of Rust a generated app may have: what is fixed for users must reach them by `cargo update`, not by hand.
-const MOST_LINES: usize = 149;
+/// The limit of lines of Rust in a generated app, without blank lines and comments. Fixes in library code reach users
+/// by `cargo update`, while generated code must be fixed by hand.
+const MAX_LINES: usize = 149;
 
-/// Generates, counts, builds, boots and asks.
+/// Generates an app, counts its lines, builds it, starts it and sends it requests. Fails at the first step that fails.
 pub(crate) fn run() -> Result {
     let mut report = Report::default();
     let outcome = steps(&mut report);
@@ -28,36 +29,38 @@ pub(crate) fn run() -> Result {
 }
 
 fn steps(report: &mut Report) -> Result {
-    // Outside the repository, whose workspace the new app is no part of.
+    // Outside the repository, because the new app is not part of its workspace.
     let folder = Temporary::create("template")?;
     let app = folder.path().join("acme");
     report.step("generate from templates/saas", || generate(folder.path()))?;
-    report.step_with_note("count its Rust", || {
+    report.step_with_note("count its lines of Rust", || {
         let lines = count(&app.join("src"))?;
-        if lines > MOST_LINES {
-            return Err(Failure::new(format!("the template has {lines} lines of Rust: at most {MOST_LINES}")));
+        if lines > MAX_LINES {
+            return Err(Failure::new(format!(
+                "the template has {lines} lines of Rust, more than the limit of {MAX_LINES}"
+            )));
         }
         Ok(((), format!("{lines} lines")))
     })?;
     report.step("build it", || build(&app))?;
-    report.step("speak to it", || {
+    report.step("send it requests", || {
         let app = App::start(&host::target().join("debug/acme"), &[])?;
         speak(&app).map_err(|failure| app.explain(&failure))
     })
 }
 
 fn generate(destination: &Path) -> Result {
-    // The template's default is the published version.
+    // By default, the template depends on the published version.
     let checkout = format!("omnistack_dependency=path = \"{}\"", host::root().join("omnistack").display());
     let mut generate = Tool::GENERATE.command()?;
     generate.args(["generate", "--path", "templates/saas", "--name", "acme", "--vcs", "none"]);
     generate.args(["--silent", "--define", &checkout, "--destination"]).arg(destination);
-    // The author, whom it would ask git and the system for.
+    // Sets the author, which cargo-generate would otherwise ask git for.
     command::run(generate.env("CARGO_NAME", "acme"))
 }
 
 fn build(app: &Path) -> Result {
-    // The versions and settings of this workspace, in its target folder: only the app itself is compiled anew.
+    // With the versions, settings and target folder of this workspace, only the app itself is compiled.
     let lock = (host::root().join("Cargo.lock"), app.join("Cargo.lock"));
     fs::copy(&lock.0, &lock.1).context("copying Cargo.lock")?;
     let cargo = |arguments: &[&str]| {
@@ -65,12 +68,12 @@ fn build(app: &Path) -> Result {
         cargo.args(arguments).current_dir(app).env("CARGO_TARGET_DIR", host::target());
         command::run(cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only"))
     };
-    // Left by the run before, which had another path and so another name.
+    // Removes the app built by the previous run, which had another path.
     cargo(&["clean", "--quiet", "--package", "acme"])?;
     cargo(&["build"])
 }
 
-/// What the README promises of a new app.
+/// Sends the requests that the template's README shows. Fails if a response is not as expected.
 fn speak(app: &App) -> Result {
     const PROJECTS: &str = "/api/v1/app/projects";
     let signed_in = app.authorization();
@@ -90,7 +93,7 @@ fn speak(app: &App) -> Result {
     ask("GET", PROJECTS, &[&signed_in], "", 200, "Northwind")
 }
 
-/// Lines of Rust under a folder, blank lines and comments left out.
+/// Returns the number of lines of Rust in a folder, without blank lines and comments.
 fn count(folder: &Path) -> Result<usize> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let mut lines = 0;

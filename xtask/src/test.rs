@@ -1,11 +1,11 @@
-//! `cargo xtask test`: every test, on every engine.
+//! `cargo xtask test`: runs every test on every database.
 
 use std::ffi::OsString;
 
 use crate::{command, failure::Result, host, report::Report, servers::Servers};
 
-/// Starts the servers and runs every unit, integration and documentation test; with `nextest` arguments only the
-/// tests they select.
+/// Starts the servers and runs every unit, integration and documentation test. With `nextest` arguments, runs only
+/// the unit and integration tests they select. Fails if a test fails.
 pub(crate) fn run(nextest: &[OsString]) -> Result {
     let mut report = Report::default();
     let outcome = steps(&mut report, nextest);
@@ -19,11 +19,11 @@ fn steps(report: &mut Report, nextest: &[OsString]) -> Result {
     report.step("unit and integration tests", || {
         let mut tests = command::cargo();
         if host::program("cargo-nextest").is_some() {
-            // The whole workspace, being a virtual one, unless `nextest` says `--package`.
+            // Without `--package` this runs the whole workspace, because it is a virtual one.
             tests.args(["nextest", "run", "--all-features"]).args(nextest);
         } else {
             eprintln!(
-                "cargo-nextest is not installed: cargo test runs them, one after another and without time limits."
+                "cargo-nextest is not installed: cargo test runs one test program after another, without time limits."
             );
             tests.args(["test", "--all-features", "--lib", "--bins", "--tests"]).args(nextest);
         }

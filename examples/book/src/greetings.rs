@@ -1,4 +1,4 @@
-//! A module that contributes a little of everything.
+//! A module that contributes settings, routes, a layer, a health check and a background service.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use utoipa_axum::routes;
 
 // ANCHOR: settings
 omnistack::section! {
-    /// Greetings.
+    /// Settings of the greetings module.
     pub struct GreetingSettings {
-        /// Who is greeted when the caller names nobody.
+        /// The name to greet if the request has no `name`.
         pub name: String = "GREETING_NAME", default "world";
-        /// How often the log shows that it still greets.
+        /// The time between two greetings in the log.
         pub every: Duration = "GREETING_EVERY", default "1m", range "1s"..="1d";
     }
 }
 // ANCHOR_END: settings
 
 // ANCHOR: register
-/// Greets whoever asks.
+/// The greetings module.
 #[derive(Debug)]
 pub struct Greetings;
 
@@ -66,16 +66,16 @@ impl Module for Greetings {
 // ANCHOR_END: register
 
 // ANCHOR: handler
-/// What the handlers need. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Greeter {
     name: std::sync::Arc<str>,
 }
 
-/// Whom to greet.
+/// Query parameters of a greeting.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 pub struct Whom {
-    /// A name.
+    /// The name to greet.
     #[garde(inner(length(chars, min = 1, max = 100)))]
     #[param(min_length = 1, max_length = 100)]
     pub name: Option<String>,
@@ -84,11 +84,11 @@ pub struct Whom {
 /// A greeting.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Greeting {
-    /// The words.
+    /// The text of the greeting.
     pub text: String,
 }
 
-/// Greets somebody.
+/// Get a greeting
 #[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Greeting)))]
 async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json<Greeting> {
     Json(greeter.greet(whom.name.as_deref()))
@@ -96,7 +96,7 @@ async fn greet(State(greeter): State<Greeter>, Query(whom): Query<Whom>) -> Json
 // ANCHOR_END: handler
 
 // ANCHOR: v2
-/// Greets somebody.
+/// Get a greeting
 #[utoipa::path(get, path = "/", operation_id = "get_greeting", params(Whom), responses((status = 200, body = Envelope<Greeting>)))]
 async fn greet_v2(State(greeter): State<Greeter>, Query(whom): Query<Whom>, meta: Meta) -> Json<Envelope<Greeting>> {
     Json(meta.wrap(greeter.greet(whom.name.as_deref())))
@@ -109,7 +109,7 @@ impl Greeter {
     }
 
     fn check(&self) -> Result<(), BoxError> {
-        if self.name.is_empty() { Err("nobody to greet".into()) } else { Ok(()) }
+        if self.name.is_empty() { Err("`GREETING_NAME` is empty: set it to a name".into()) } else { Ok(()) }
     }
 }
 
@@ -117,7 +117,7 @@ impl Greeter {
 async fn keep_greeting(greeter: Greeter, every: Duration, shutdown: Shutdown) -> Result<(), BoxError> {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(every) => tracing::info!(greeting = greeter.greet(None).text, "still here"),
+            () = tokio::time::sleep(every) => tracing::info!(greeting = greeter.greet(None).text, "greeting"),
             () = shutdown.cancelled() => return Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! A module that recognises callers by a key.
+//! A module that authenticates callers by an API key.
 
 use async_trait::async_trait;
 use axum::http::request::Parts;
@@ -9,17 +9,17 @@ use omnistack::{
 };
 
 omnistack::section! {
-    /// Keys.
+    /// Settings of the keys module.
     pub struct KeySettings {
-        /// The key of the one program that may call.
+        /// The API key that the partner's program sends as a bearer token.
         pub key: SecretString = "PARTNER_KEY", development "let-me-in";
-        /// The tenant it calls for.
+        /// The id of the tenant that the key belongs to.
         pub tenant: String = "PARTNER_TENANT", default "01900000-0000-7000-8000-000000000002";
     }
 }
 
 // ANCHOR: identity
-/// Signs in one program by its key.
+/// A module that authenticates a single program by its API key.
 #[derive(Debug)]
 pub struct Keys;
 
@@ -55,7 +55,7 @@ impl Authenticate for ByKey {
                 let user = UserId::from_uuid(self.tenant.uuid());
                 Ok(Some(Identity::user(user).for_tenant(self.tenant).into_machine()))
             }
-            Some(_) => Err(Error::unauthorized("no program has this key")),
+            Some(_) => Err(Error::unauthorized("the API key is not valid")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The code the book under `docs/` shows: compiled, and run by the tests beside it.
+//! The code examples of the book in `docs/`. They are compiled, and the tests in `tests/it` run them.
 
 #[expect(unused_qualifications, reason = "`utoipa::path` writes the types of parameters in full")]
 pub mod greetings;

@@ -1,4 +1,4 @@
-//! SQL by hand, beside what `crud` does.
+//! SQL queries written by hand, together with `crud`.
 
 use omnistack::{
     audit::{AuditEntry, AuditLog},
@@ -8,7 +8,11 @@ use omnistack::{
 use saas::projects::Project;
 
 // ANCHOR: transaction
-/// Puts a prefix before the name of every project of the caller's tenant and records who did it, in one transaction.
+/// Adds a prefix to the name of every project of the caller's tenant and records an audit entry, in one transaction.
+/// Returns the number of changed projects.
+///
+/// # Errors
+/// Fails if the caller has no tenant, a name is taken, or the database fails.
 pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: String) -> Result<u64, Error> {
     let tenant = caller.require_tenant()?;
     let mut tx = db.tenant(tenant).begin().await?;
@@ -25,7 +29,7 @@ pub async fn prefix_all(db: &Db, audit: &AuditLog, caller: &Identity, prefix: St
 // ANCHOR_END: transaction
 
 // ANCHOR: pair
-/// Projects created on each day (UTC).
+/// The number of projects created on each day (UTC).
 const BY_DAY: Sql = Sql {
     postgres: "select to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as day, count(*) as projects
                from projects where tenant_id = $1 group by 1 order by 1",
@@ -33,16 +37,19 @@ const BY_DAY: Sql = Sql {
              from projects where tenant_id = $1 group by 1 order by 1",
 };
 
-/// One day's number.
+/// The number of projects created on one day.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Day {
-    /// `2030-01-31`.
+    /// The day in UTC, such as `2030-01-31`.
     pub day: String,
-    /// How many were created.
+    /// The number of projects created on this day.
     pub projects: i64,
 }
 
-/// A tenant's projects by the day of their creation.
+/// Returns the number of a tenant's projects by the day of their creation.
+///
+/// # Errors
+/// Fails if the database fails.
 pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<Day>, Error> {
     let mut tx = db.tenant(tenant).read().await?;
     let days = tx.query(BY_DAY).bind(tenant).fetch_all().await?;
@@ -52,7 +59,10 @@ pub async fn by_day(db: &Db, tenant: TenantId) -> Result<Vec<Day>, Error> {
 // ANCHOR_END: pair
 
 // ANCHOR: crud
-/// Copies a project; the copy and its audit entry are written together.
+/// Copies a project and records an audit entry, in one transaction. Returns the copy.
+///
+/// # Errors
+/// Fails if the project does not exist, the name of the copy is taken, or the database fails.
 pub async fn copy(
     crud: &Crud<Project>,
     audit: &AuditLog,

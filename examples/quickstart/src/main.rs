@@ -1,4 +1,4 @@
-//! The smallest app: one route of its own beside health, docs and the API's description.
+//! A minimal app: one route, besides the health checks, the OpenAPI document and its pages.
 
 use omnistack::prelude::*;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ impl Module for Hello {
     }
 }
 
-/// Says hello.
+/// Say hello
 #[utoipa::path(get, path = "/", responses((status = 200, body = String)))]
 async fn hello() -> Json<&'static str> {
     Json("hello")

@@ -1,5 +1,5 @@
-//! What the default stack costs, beside a bare axum handler in the same run: `cargo xtask bench http`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
+//! Compares the default middleware stack with a bare axum handler in the same run: `cargo xtask bench http`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
 
 mod http {
     pub(crate) mod in_process;
@@ -12,7 +12,7 @@ use omnistack::{config::Config, prelude::*};
 use serde::Serialize;
 
 fn main() {
-    // Children of the loopback part: the servers under load.
+    // The loopback benchmark starts this program as a child process for each server.
     if let Some(server) = std::env::args().nth(1).filter(|argument| argument.starts_with("serve-")) {
         return http::loopback::serve(&server);
     }
@@ -23,7 +23,7 @@ fn main() {
     println!("<!-- end http -->");
 }
 
-/// The bare handler, without anything around it.
+/// Returns a router with only the handler.
 fn bare() -> Router {
     Router::new().route("/hello", get(hello))
 }
@@ -37,7 +37,7 @@ struct Hello {
     status: &'static str,
 }
 
-/// The same handler in an app. (`/health` is not limited by rate, so it would show less than the whole stack.)
+/// A module with the same handler. (`/health` has no rate limit, so it would not measure the whole stack.)
 struct Bench;
 
 impl Module for Bench {
@@ -50,8 +50,8 @@ impl Module for Bench {
     }
 }
 
-/// The app as `cargo run -p saas` mounts it, its log going to a file that keeps nothing. Only the rate is raised, since
-/// one address sends every request.
+/// Returns the app of `cargo run -p saas`, which writes its log to `/dev/null`. Only the rate limit is raised,
+/// because all requests come from one address.
 fn saas_app() -> App {
     let settings = [("DATABASE_URL", "sqlite::memory:"), ("HTTP_RATE_LIMIT", "1000000000/second")];
     let config = Config::from_pairs(settings);
@@ -60,7 +60,7 @@ fn saas_app() -> App {
     saas::app(App::builder(config)).with(Bench).build().unwrap()
 }
 
-/// The smallest of several runs: what is left when nothing else wanted the machine.
+/// Returns the smallest result of several runs, the one least disturbed by other processes.
 fn least<T: PartialOrd>(runs: impl IntoIterator<Item = T>) -> T {
     runs.into_iter().reduce(|least, run| if run < least { run } else { least }).unwrap()
 }

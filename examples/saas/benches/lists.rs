@@ -1,6 +1,6 @@
-//! What lists cost with 10,000, 100,000 and 1,000,000 rows, on both databases: `cargo xtask bench lists`.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for the terminal, run by hand")]
-#![expect(clippy::disallowed_methods, reason = "a benchmark asks the machine")]
+//! Measures list requests with 10,000, 100,000 and 1,000,000 rows on both databases: `cargo xtask bench lists`.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints its results")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 mod lists {
     pub(crate) mod rows;
@@ -13,7 +13,7 @@ use omnistack_testkit::{Client, TestApp, TestDatabase};
 const SCALES: [i64; 3] = [10_000, 100_000, 1_000_000];
 const RUNS: usize = 15;
 
-/// Requests for lists by a member of the tenant.
+/// The list requests of a member of the tenant.
 const PROJECTS: [(&str, &str); 11] = [
     ("the newest", ""),
     ("the newest, from the middle on by cursor", "CURSOR"),
@@ -28,7 +28,7 @@ const PROJECTS: [(&str, &str); 11] = [
     ("`q=` no row, `page=1`", "q=nowhere&page=1"),
 ];
 
-/// Requests for lists by an operator; `LAST` is the last page of twenty.
+/// The list requests of an operator. `LAST` is replaced by the number of the last page of 20 items.
 const OPERATORS: [(&str, &str); 15] = [
     ("users, `page=1`", "users?page=1"),
     ("users, the last page", "users?page=LAST"),
@@ -52,7 +52,8 @@ fn main() {
     runtime.block_on(async {
         println!("<!-- begin lists -->\n### Lists\n");
         println!(
-            "A request through the whole stack, the database on the same cores, median of {RUNS} in milliseconds, with 10,000, 100,000 \
+            "Time of a request through the whole stack, with the database on the same cores, median of {RUNS} in \
+             milliseconds, with 10,000, 100,000 \
              and 1,000,000 projects of a tenant, audit entries and jobs, and a tenth as many users and tenants. The target is \
              50 ms.\n"
         );
@@ -69,7 +70,7 @@ fn main() {
     });
 }
 
-/// The medians of each list, for each number of rows.
+/// Returns the median time of each list request, for each number of rows.
 async fn measure(database: TestDatabase) -> Vec<Vec<Duration>> {
     let app = TestApp::start(database, saas::app).await;
     let (member, operator) = (app.user(), app.admin());

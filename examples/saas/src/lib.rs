@@ -1,4 +1,4 @@
-//! The general SaaS backend, everything wired.
+//! A complete SaaS backend with all modules of OmniStack.
 
 pub mod projects;
 
@@ -7,7 +7,7 @@ use omnistack::{
 };
 use projects::Projects;
 
-/// The app, as `main` runs it and the tests drive it.
+/// Adds the app's modules to the builder. `main` and the tests call it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
     builder
         .named("Acme", env!("CARGO_PKG_VERSION"))

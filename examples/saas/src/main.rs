@@ -1,4 +1,4 @@
-//! `cargo run -p saas`
+//! The program of the example app: `cargo run -p saas`.
 
 use omnistack::prelude::*;
 

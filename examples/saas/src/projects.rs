@@ -1,4 +1,4 @@
-//! Projects: the team's own module.
+//! Projects: a module of the app.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use omnistack::{events::Enqueue, identity::TenantDeleted, name::is_name, prelude
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Projects of a tenant, under `/api/v1/app/projects`.
+/// The projects module, with routes under `/api/v1/app/projects`.
 #[derive(Debug)]
 pub struct Projects;
 
@@ -33,7 +33,8 @@ impl Module for Projects {
     }
 }
 
-/// Tells who listens of a new project. Enqueued with it.
+/// A job that publishes the id of a new project to the topic `projects`. Enqueued in the transaction that creates the
+/// project.
 #[derive(Debug, Serialize, Deserialize)]
 struct Announce {
     project: Id<Project>,
@@ -50,7 +51,7 @@ impl Job for Announce {
     }
 }
 
-/// Deletes the projects of a tenant that is gone.
+/// A job that deletes the projects of a deleted tenant.
 #[derive(Debug, Serialize, Deserialize)]
 struct Forget {
     tenant: TenantId,
@@ -68,7 +69,7 @@ impl Job for Forget {
     }
 }
 
-/// Deletes for good what was deleted long ago. Every night.
+/// A nightly job that removes projects deleted more than `older_than_days` days ago.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Purge {
     older_than_days: u64,
@@ -81,38 +82,38 @@ impl Job for Purge {
 
     async fn run(self, (db, clock): &(Db, Clock), _: &JobCtx) -> Result<(), JobError> {
         let before = clock.now() - Duration::from_secs(self.older_than_days * 24 * 60 * 60);
-        // Of every tenant: nobody's request asks for this.
+        // The job has no caller, so it accesses all tenants.
         let mut tx = db.all_tenants().begin().await?;
         tx.query("delete from projects where deleted_at < $1").bind(before).execute().await?;
         Ok(tx.commit().await?)
     }
 }
 
-/// Something a team works on.
+/// A project of a team.
 #[derive(Debug, Serialize, ToSchema, sqlx::FromRow)]
 pub struct Project {
-    /// Its id.
+    /// The project's id.
     pub id: Id<Project>,
-    /// Unique among the tenant's projects that are not deleted.
+    /// The name, unique among the team's projects that are not deleted.
     #[schema(examples("Apollo"))]
     pub name: String,
-    /// What it is about.
+    /// A description in plain text, or `null`.
     #[schema(required)]
     pub description: Option<String>,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
-    /// When it was deleted, if it is.
+    /// The time of deletion, or `null` if the project is not deleted.
     #[schema(required)]
     pub deleted_at: Option<Timestamp>,
 }
 
-/// A project to be.
+/// The fields of a new project.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewProject {
-    /// Unique among the tenant's projects that are not deleted.
+    /// The name, unique among the team's projects that are not deleted.
     #[garde(length(chars, min = 1, max = 100), custom(is_name))]
     #[schema(
         min_length = 1,
@@ -121,21 +122,21 @@ pub struct NewProject {
         examples("Apollo")
     )]
     pub name: String,
-    /// What it is about.
+    /// A description in plain text, or `null`.
     #[garde(inner(length(chars, max = 10_000)))]
     #[schema(max_length = 10_000, pattern = "^[^\\x00]*$")]
     pub description: Option<String>,
 }
 
-/// What to change of a project.
+/// The fields of a project to change. Absent fields stay unchanged.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectChange {
-    /// A new name.
+    /// The new name.
     #[garde(inner(length(chars, min = 1, max = 100), custom(is_name)))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[^\\x00-\\x1f\\x7f]*\\S[^\\x00-\\x1f\\x7f]*$")]
     pub name: Option<String>,
-    /// A new description; `null` clears it.
+    /// The new description. `null` clears it.
     #[serde(default)]
     #[garde(inner(length(chars, max = 10_000)))]
     #[schema(value_type = Option<String>, max_length = 10_000, pattern = "^[^\\x00]*$")]

@@ -1,4 +1,4 @@
-//! Built-in accounts: passwords, mails, cookies, lockout.
+//! Tests of built-in accounts: passwords, mails, cookies, lockout.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const OTHER: &str = "wrong donkey accumulator";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// An app whose mails are kept here.
+/// An app, and the mails it has sent.
 struct Post {
     app: TestApp,
     sent: Memory,
@@ -52,7 +52,7 @@ fn memory() -> (Memory, Mailer) {
     (sent, mailer)
 }
 
-/// With hashes that cost next to nothing.
+/// Starts an app with cheap password hashes.
 async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> Post {
     let (sent, mailer) = memory();
     let assemble = |app: AppBuilder| {
@@ -72,27 +72,27 @@ impl Post {
         self.app.anonymous().post(format!("{PUBLIC}/{path}"), body).await
     }
 
-    /// Runs the jobs and takes the mails they have sent.
+    /// Runs the jobs, and removes and returns the mails they have sent.
     async fn mails(&self) -> Vec<Email> {
         self.app.run_jobs().await;
         self.sent.take()
     }
 
-    /// The token of the only mail there is.
+    /// Returns the token in the only mail.
     async fn token(&self) -> String {
         let mails = self.mails().await;
         assert_eq!(mails.len(), 1, "{mails:?}");
         token_of(&mails[0])
     }
 
-    /// Somebody with a confirmed address and [`PASSWORD`].
+    /// Registers a user with a verified address and [`PASSWORD`].
     async fn registered(&self, email: &str) {
         self.post("register", json!({ "email": email, "password": PASSWORD })).await.expect(202);
         let token = self.token().await;
         self.confirm(&token, PASSWORD).await.expect(204);
     }
 
-    /// Confirms an address with the password of the registration.
+    /// Verifies an address with the password of the registration.
     async fn confirm(&self, token: &str, password: &str) -> Answer {
         self.post("verify-email", json!({ "token": token, "password": password })).await
     }
@@ -101,7 +101,7 @@ impl Post {
         self.post("login", json!({ "email": email, "password": password })).await
     }
 
-    /// Signed in with [`PASSWORD`].
+    /// Signs in with [`PASSWORD`].
     async fn signed_in(&self, email: &str) -> Signed {
         Signed::of(self.login(email, PASSWORD).await)
     }
@@ -118,7 +118,7 @@ impl Post {
         self.app.app().ctx().get::<Passwords>().unwrap().operations()
     }
 
-    /// Every audited action, the oldest first.
+    /// Returns all audit actions, oldest first.
     async fn audited(&self) -> Vec<String> {
         let mut tx = self.app.db().all_tenants().read().await.unwrap();
         let rows: Vec<(String,)> =
@@ -128,7 +128,7 @@ impl Post {
     }
 }
 
-/// What a sign-in gave.
+/// The result of a sign-in.
 struct Signed {
     access: String,
     refresh: String,
@@ -162,7 +162,7 @@ fn template(mail: &Email) -> &str {
     &mail.tags.iter().find(|tag| tag.name == "template").unwrap().value
 }
 
-/// An answer without what differs each time.
+/// Returns the status and body of a response, without the fields that differ each time.
 fn told(answer: &Answer) -> (u16, Value) {
     let mut body = answer.json();
     if let Some(error) = body.get_mut("error").and_then(Value::as_object_mut) {

@@ -1,4 +1,4 @@
-//! Operators: users, tenants, acting as a user, and the audit log.
+//! Tests of operators: users, tenants, impersonation and the audit log.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn names(page: &Value, name: &str) -> Vec<String> {
     page["items"].as_array().unwrap().iter().map(|item| item[name].as_str().unwrap().to_owned()).collect()
 }
 
-/// Acts as a user.
+/// Impersonates a user.
 async fn act(app: &TestApp, operator: &Client, user: impl serde::Serialize) -> Client {
     let body = json!({ "user_id": user, "reason": REASON });
     let tokens = operator.post(IMPERSONATE, body).await.expect(201).json();
@@ -112,12 +112,12 @@ on_each_database! {
         assert_eq!(operator.delete(format!("{path}/sessions")).await.expect(200).json()["ended"], 1);
         again.get(ME).await.expect(401);
 
-        // Operators make others, and never themselves less; what is not theirs to set is refused.
+        // Operators can promote others but not demote themselves. Fields they can't set are rejected.
         let again = client(&app, &sign_in(&app, ada).await);
         again.get(USERS).await.expect(403);
         operator.patch(&path, json!({ "operator": true })).await.expect(200);
         again.get(USERS).await.expect(200);
-        // A stranger may have registered an address that is not confirmed.
+        // A stranger may have registered an unverified address.
         let stranger = format!("{USERS}/{}", crate::support::user(&app, "unconfirmed@example.com").await.user);
         operator.patch(&stranger, json!({ "operator": true })).await.expect_error(409, "EMAIL_NOT_VERIFIED");
         operator.patch(&stranger, json!({ "active": false })).await.expect(200);
@@ -186,7 +186,7 @@ on_each_database! {
         assert_eq!(me["permissions"], json!(["*:read"]), "the rights of the user and no more");
         acting.get(USERS).await.expect(403);
         acting.post(IMPERSONATE, json!({ "user_id": team.members[0].0, "reason": REASON })).await.expect(403);
-        // The user's list of devices doesn't have it.
+        // The user's list of sessions does not contain the impersonation.
         let sessions = team.viewer().get("/api/v1/app/auth/sessions").await.expect(200).json();
         assert_eq!(sessions["items"].as_array().unwrap().len(), 1);
 
@@ -214,7 +214,7 @@ on_each_database! {
         acting.post("/api/v1/app/invitations/accept", token).await.expect_error(403, "IMPERSONATION_REFUSED");
         let to = json!({ "user_id": team.members[1].0 });
         acting.post(team.path("/transfer"), to).await.expect_error(403, "IMPERSONATION_REFUSED");
-        // It is recorded under both names.
+        // The audit entry names both the operator and the user.
         acting.patch(team.path(""), json!({ "name": "Acme Ltd" })).await.expect(200);
         let list = second.get(format!("{LOGS}?actor={}&action=team.changed", boss.user)).await.expect(200).json();
         let details = &list["items"][0]["details"];
@@ -225,7 +225,7 @@ on_each_database! {
         let began = second.get(format!("{LOGS}?action=impersonation.began&tenant=app")).await.expect(200).json();
         assert_eq!(began["items"][0]["details"]["reason"], REASON);
 
-        // Who is no operator any more acts as nobody; and who became one is acted as no longer.
+        // An impersonation ends when the operator is demoted, or when the user becomes an operator.
         second.patch(format!("{USERS}/{}", boss.user), json!({ "operator": false })).await.expect(200);
         acting.get(ME).await.expect(401);
         let acting = act(&team.app, &second, team.members[3].0).await;
@@ -309,7 +309,7 @@ on_each_database! {
         assert_eq!(verified["intact"], true);
         let entries: Vec<_> = verified["items"].as_array().unwrap().iter().map(|chain| chain["entries"].as_u64()).collect();
         assert!(entries.len() == 2 && entries.contains(&Some(121)), "the app's own chain and the team's: {verified}");
-        // Somebody with the database in hand.
+        // An attacker with access to the database.
         let mut tx = team.app.db().all_tenants().begin().await.unwrap();
         let off = omnistack_core::db::Sql {
             postgres: "alter table audit_entries disable trigger audit_entries_update",

@@ -1,4 +1,4 @@
-//! Programs: what their keys may do, and when they end.
+//! Tests of API keys: scopes and expiry.
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,7 +26,7 @@ const KEYS: &str = "/api/v1/app/api-keys";
 const ME: &str = "/api/v1/app/users/me";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes a key in the team.
+/// Creates an API key in the team.
 async fn make(team: &Team, maker: &Client, body: Value) -> Answer {
     maker.post(KEYS, body).header("x-tenant-id", team.id.to_string()).await
 }
@@ -35,7 +35,7 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap().to_owned()
 }
 
-/// What a program may do there, or the status it gets.
+/// Returns the permissions of an API key, or the status of the response.
 async fn rights(app: &TestApp, secret: &str) -> Value {
     let me = app.bearer(secret).get(ME).await;
     if me.status == 200 { me.json()["permissions"].clone() } else { json!(me.status.as_u16()) }
@@ -67,12 +67,12 @@ on_each_database! {
         let by_header = team.app.anonymous().get(ME).header("x-api-key", &secret).await;
         assert_eq!(by_header.expect(200).json()["id"], json!(developer.0));
 
-        // It is shown once.
+        // The secret is shown once.
         let list = team.app.bearer(&secret).get(KEYS).await.expect(200).json();
         assert_eq!(list["items"].as_array().unwrap().len(), 1);
         assert!(list["items"][0].get("secret").is_none() && list["items"][0].get("hash").is_none());
         assert_eq!(list["items"][0]["last_used_at"], "2030-01-01T00:00:00Z");
-        // It sees the team it is of and no other, makes nothing lasting, and is good in one tenant.
+        // The key sees only its own team, can't create lasting resources, and works in one tenant.
         let teams = team.app.bearer(&secret).get(crate::teams::TEAMS).await.expect(200).json();
         assert_eq!(teams["items"].as_array().unwrap().len(), 1);
         team.app.bearer(&secret).get(team.path("/members")).await.expect(200);
@@ -107,13 +107,13 @@ on_each_database! {
         let made = made.expect(201).json();
         let (secret, id) = (text(&made, "secret"), text(&made, "id"));
         assert_eq!(rights(&team.app, &secret).await, json!(["*:read", "members:manage"]));
-        // Another may not borrow the name of its maker, nor end what is above them.
+        // The owner can't rotate a key in its creator's name, and a member can't revoke a key with more permissions.
         let rotate = format!("{KEYS}/{id}/rotate");
         let of_team = team.id.to_string();
         let grace = json!({ "grace_seconds": 0 });
         team.owner().post(&rotate, &grace).header("x-tenant-id", &of_team).await.expect(403);
         developer.1.delete(format!("{KEYS}/{id}")).header("x-tenant-id", &of_team).await.expect(403);
-        // What its maker loses, it loses.
+        // The key loses the permissions its creator loses.
         team.owner().patch(team.path(&format!("/members/{}", admin.0)), json!({ "role": "viewer" })).await.expect(200);
         assert_eq!(rights(&team.app, &secret).await, json!(["*:read"]));
         team.owner().delete(team.path(&format!("/members/{}", admin.0))).await.expect(204);
@@ -132,7 +132,7 @@ on_each_database! {
         let role = |name: &str, permission: &str| json!({ "name": name, "permissions": [permission] });
         team.owner().post(team.path("/roles"), role("auditor", "activity:read")).await.expect(201);
 
-        // A token that was stolen, of a session that goes on.
+        // A stolen token of an active session.
         let tokens = sign_in(&team.app, Made { user: owner, tenant: team.id }).await;
         team.app.clock().advance(Duration::from_secs(10 * 60 + 1));
         let tokens = sessions(&team.app).refresh(tokens.refresh.expose_secret()).await.unwrap();
@@ -153,12 +153,12 @@ on_each_database! {
             let request = stolen.request(method, path).json(&body).header("x-tenant-id", &of_team);
             request.await.expect_error(401, "REAUTHENTICATION_REQUIRED");
         }
-        // What gives no share in the ownership goes on.
+        // Actions that give no ownership are allowed.
         stolen.post(team.path("/invitations"), invite("viewer")).await.expect(201);
         stolen.patch(&member, json!({ "role": "developer" })).await.expect(200);
         assert_eq!(team.owners().await, 1);
 
-        // An API key has not signed in at all.
+        // An API key has no sign-in at all.
         let again = client(&team.app, &sign_in(&team.app, Made { user: owner, tenant: team.id }).await);
         let all = make(&team, &again, json!({ "name": "all", "scopes": ["*"] })).await.expect(201).json();
         let robot = team.app.bearer(text(&all, "secret"));

@@ -1,4 +1,4 @@
-//! What goes with a tenant and a user that are gone for good.
+//! Tests of the data that is deleted with a tenant or a user.
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,7 +27,7 @@ use super::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A module of the app's own that keeps something of tenants.
+/// A module of the app that stores data of tenants.
 #[derive(Clone, Default)]
 struct Keeper(Arc<Mutex<Vec<UserId>>>);
 
@@ -74,7 +74,7 @@ impl Subscriber for Keeper {
     }
 }
 
-/// The module's own jobs, as the clock would enqueue them.
+/// The module's own jobs, as their crons enqueue them.
 #[derive(Serialize, Deserialize)]
 struct TeamUpkeep {}
 
@@ -117,7 +117,7 @@ async fn settle(team: &Team) {
     team.app.run_jobs().await;
 }
 
-/// Rows of these tables of one tenant.
+/// Returns the number of rows of a tenant in three tables.
 async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
     let mut tx = team.app.db().all_tenants().read().await.unwrap();
     let mut found = [0; 3];
@@ -135,7 +135,7 @@ async fn rows(team: &Team, tenant: TenantId) -> [i64; 3] {
     found
 }
 
-/// One row of each in a tenant.
+/// Inserts one row of a tenant into each table.
 async fn fill(team: &Team, tenant: TenantId) {
     let note = team.owner().post(NOTES, json!({ "title": "kept" })).header("x-tenant-id", tenant.to_string());
     note.await.expect(201);

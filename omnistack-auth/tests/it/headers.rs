@@ -1,4 +1,4 @@
-//! The headers that choose who calls, and for which tenant.
+//! Tests of the headers that select the caller and the tenant.
 
 use omnistack_auth::Auth;
 use omnistack_core::{app::ServerSettings, http::Method};

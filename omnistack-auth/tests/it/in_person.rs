@@ -1,5 +1,5 @@
-//! What API keys, and operators who act as a user, reach: every operation of the app's own description is tried, and all but
-//! those listed here are refused.
+//! Tests of the operations that API keys and impersonating operators can call: every operation of the OpenAPI
+//! document is tried, and all but those listed here must be rejected.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::{
     teams::Team,
 };
 
-/// An operation by its method and path, and why it is allowed.
+/// The method and path of an operation, and the reason why it is allowed.
 type Allowed = (&'static str, &'static str, &'static str);
 
-/// What an API key without a scope may do.
+/// The operations that an API key without scopes can call.
 const WITH_A_KEY: [Allowed; 4] = [
     ("GET", "/api/v1/app/users/me", "a program learns in whose name and where it calls"),
     ("GET", "/api/v2/app/users/me", "the same in version 2"),
@@ -24,7 +24,7 @@ const WITH_A_KEY: [Allowed; 4] = [
     ("GET", "/api/v1/app/tenants/current", "the team the key is for"),
 ];
 
-/// What an operator may do who acts as the owner of a team.
+/// The operations that an operator can call while impersonating a team's owner.
 const WHILE_ACTING: [Allowed; 23] = [
     ("GET", "/api/v1/app/users/me", "says that an operator acts as the user"),
     ("GET", "/api/v2/app/users/me", "the same in version 2"),
@@ -51,7 +51,7 @@ const WHILE_ACTING: [Allowed; 23] = [
     ("POST", "/api/v1/app/notes/{id}/restore", "the team's data"),
 ];
 
-/// Where nobody is recognised, whatever a request carries.
+/// The path prefixes of operations that don't authenticate the caller.
 const OPEN: [&str; 6] = ["/api/v1/public/", "/api/v2/public/", "/.well-known/", "/health", "/openapi", "/docs"];
 
 const REFUSALS: [&str; 5] =
@@ -62,8 +62,8 @@ fn is_refused(answer: &Answer) -> bool {
     matches!(answer.status.as_u16(), 403 | 409) && code().is_some_and(|code| REFUSALS.contains(&code.as_str()))
 }
 
-/// Every operation that recognises its caller: those that look first, then those that change, those that delete, those that
-/// take it back, and the one that ends an impersonation last.
+/// Returns every operation that authenticates its caller, in this order: reads, changes, deletions, restores, and
+/// last the end of an impersonation.
 fn guarded(document: &Value, id: &str) -> Vec<Operation> {
     let all = operations(document, "/", id);
     let mut guarded: Vec<_> =
@@ -79,7 +79,7 @@ fn guarded(document: &Value, id: &str) -> Vec<Operation> {
     guarded
 }
 
-/// Tries every operation, and returns those that were not refused, each with the path it was sent to.
+/// Tries every operation and returns those that were not rejected, each with the path of its request.
 async fn tried(
     team: &Team,
     client: &Client,
@@ -106,7 +106,7 @@ async fn tried(
     reached
 }
 
-/// Things for every parameter, those of operators too.
+/// Returns a value for every parameter, including those of operators.
 async fn all_things(team: &Team) -> BTreeMap<&'static str, String> {
     let mut things = things(team).await;
     for name in ["users", "tenants", "jobs", "queues", "events", "suppressions"] {
@@ -141,7 +141,7 @@ on_each_database! {
         let acting = team.app.bearer(tokens["access_token"].as_str().unwrap());
         let reached = tried(&team, &acting, &things, &WHILE_ACTING).await;
 
-        // Whatever was changed is recorded under both names.
+        // Every change is recorded under both names.
         let (mut recorded, mut cursor) = (Vec::new(), String::new());
         loop {
             let query = format!("actor={}&action=impersonation.request&limit=100{cursor}", boss.user);

@@ -1,4 +1,4 @@
-//! Nobody reaches another tenant: by any route of the app's own description, and by no query.
+//! Tests of tenant isolation: no operation of the OpenAPI document and no query reaches another tenant.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
     teams::Team,
 };
 
-/// A value a schema describes, as small as it may be; `id` stands for every id.
+/// Returns a minimal value that matches a schema. `id` is used for every id.
 fn sample(document: &Value, schema: &Value, id: &str) -> Value {
     if let Some(name) = schema["$ref"].as_str() {
         return sample(document, &document["components"]["schemas"][name.rsplit('/').next().unwrap()], id);
@@ -45,26 +45,27 @@ fn sample(document: &Value, schema: &Value, id: &str) -> Value {
             Some("uuid") => json!(id),
             Some("email") => json!("somebody@example.com"),
             Some("date-time") => json!("2031-01-01T00:00:00Z"),
-            // A permission, a role and a name all have this form.
+            // The names of permissions and roles have this pattern.
             _ if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("a-z")) => json!("viewer"),
             _ => json!("tenant:read and so on"),
         },
     }
 }
 
-/// A route of the app's own description, and how to call it.
+/// An operation of the OpenAPI document.
 pub(crate) struct Operation {
     pub(crate) method: Method,
-    /// With parameters in braces.
+    /// The path with its parameters in braces.
     pub(crate) path: String,
-    /// As small as it may be; null where there is none.
+    /// A minimal body, or null if there is none.
     pub(crate) body: Value,
-    /// What describes the body.
+    /// The schema of the body.
     pub(crate) schema: Value,
 }
 
 impl Operation {
-    /// The path with things that are there in the place of its parameters, by the part before each.
+    /// Returns the path with its parameters replaced by ids of existing things, found by the path before each
+    /// parameter.
     pub(crate) fn filled(&self, things: &BTreeMap<&str, String>) -> String {
         let (mut filled, mut before) = (Vec::new(), "");
         for part in self.path.split('/') {
@@ -86,7 +87,7 @@ impl Operation {
     }
 }
 
-/// Every operation whose path has `part`, in every version; bodies that name ids name this one.
+/// Returns every operation whose path contains `part`, in every version. Ids in bodies are set to `id`.
 pub(crate) fn operations(document: &Value, part: &str, id: &str) -> Vec<Operation> {
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -120,7 +121,7 @@ fn resolved(document: &Value, schema: &Value) -> Value {
     }
 }
 
-/// A team in an app with every route accounts have, and a resource of tenants.
+/// Creates a team in an app with all routes of accounts and a resource of tenants.
 pub(crate) async fn everything(database: TestDatabase) -> Team {
     let provider = Provider::oidc("acme", "https://id.example.com", "client", "secret");
     let assemble = |app: AppBuilder| {
@@ -133,12 +134,12 @@ pub(crate) async fn everything(database: TestDatabase) -> Team {
     Team::of(app, outbox).await
 }
 
-/// The app's description of itself.
+/// Returns the app's OpenAPI document.
 pub(crate) async fn document(team: &Team) -> Value {
     team.app.anonymous().get("/openapi.json").await.expect(200).json()
 }
 
-/// Things of the team, or of its owner, that are there: what stands in for each parameter, by the path before it.
+/// Returns ids of existing things of the team or its owner, by the path before their parameter.
 pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
     let (owner, tenant) = (team.owner(), team.id.to_string());
     let id = |answer: &Value| answer["id"].as_str().unwrap().to_owned();
@@ -149,7 +150,7 @@ pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
     let key = made("/api/v1/app/api-keys", json!({ "name": "robot", "scopes": ["*:read"] })).await;
     let note = made(NOTES, json!({ "title": "plans" })).await;
     let session = owner.get("/api/v1/app/auth/sessions").await.expect(200).json();
-    // A row of its own: making a passkey takes a device.
+    // The row is inserted directly, because creating a passkey requires a device.
     let passkey = "01900000-0000-7000-8000-00000000000a";
     let sql = "insert into passkeys (id, user_id, credential_id, credential, name, created_at) \
                select $1, id, $2, '{}', 'Laptop', created_at from users where id = $3";
@@ -168,7 +169,7 @@ pub(crate) async fn things(team: &Team) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// What its owner sees of a team, by every route that only looks.
+/// Returns the responses of every reading operation to the team's owner.
 async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) -> BTreeMap<String, Value> {
     let mut seen = BTreeMap::new();
     for operation in operations(document, "/app/", NOBODY) {
@@ -176,7 +177,7 @@ async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) ->
             let path = operation.filled(things);
             let answer = team.owner().get(&path).header("x-tenant-id", team.id.to_string()).await.expect(200);
             let mut answer = answer.json();
-            // When and by which request it was asked.
+            // The time and the id of the request.
             answer.as_object_mut().unwrap().remove("meta");
             seen.insert(path, answer);
         }
@@ -184,14 +185,14 @@ async fn seen(team: &Team, document: &Value, things: &BTreeMap<&str, String>) ->
     seen
 }
 
-/// No id of anything.
+/// An id of nothing.
 pub(crate) const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
-/// Parameters that name nothing of a tenant or a user, and why. All other routes with parameters are tried.
+/// Parameters that identify nothing of a tenant or a user, with the reason. All other routes with parameters are tried.
 const SHARED: [(&str, &str); 1] =
     [("/identities/{provider}", "a provider is the app's; what is linked is the caller's own")];
 
-/// Tables with a tenant that have no policy, and why. All others have one.
+/// Tables with a tenant column but without a policy, with the reason. All others have one.
 const WITHOUT_POLICY: [(&str, &str); 4] = [
     ("events", "the dispatcher hands on those of all; who reads them is no tenant"),
     ("jobs", "workers run those of all, and operators look at them"),
@@ -214,19 +215,19 @@ on_each_database! {
         for operation in operations(&document, "/app/", &tenant) {
             let path = operation.filled(&things);
             let what = format!("{} {path}", operation.method);
-            // For a tenant they are no member of, whatever it is about: by header, by address, as a program.
+            // For a tenant of which the caller is not a member: by header, by path, and with an API key.
             operation.send(stranger, &path).header("x-tenant-id", &tenant).await.expect_error(403, "NOT_A_MEMBER");
             operation.send(stranger, &path).header("host", "acme.example.com").await.expect_error(403, "NOT_A_MEMBER");
             let answer = operation.send(&robot, &path).header("x-tenant-id", &tenant).await;
             assert_eq!(answer.status.as_u16(), 403, "{what}: {}", answer.text());
             by_tenant += 1;
-            // And for their own, with the ids of another's things.
+            // And for the caller's own tenant, with ids of another tenant.
             let named = operation.path.contains('{') && !SHARED.iter().any(|(path, _)| operation.path.contains(path));
             let told = operation.body.to_string().contains(&tenant);
             if named || told {
                 let answer = operation.send(stranger, &path).await;
                 assert!(matches!(answer.status.as_u16(), 403 | 404), "{what}: {} {}", answer.status, answer.text());
-                // Some ask a program for what only a person can show, before all else.
+                // Some operations first reject API keys because they require a user.
                 let answer = operation.send(&robot, &path).await;
                 assert!(matches!(answer.status.as_u16(), 401 | 403 | 404), "{what}: {} {}", answer.status, answer.text());
                 by_id += usize::from(named);
@@ -244,7 +245,7 @@ on_each_database! {
     async fn every_table_of_tenants_has_a_policy(database: TestDatabase) {
         let team = everything(database).await;
         if team.app.db().dialect() != Dialect::Postgres {
-            // There the `where` alone isolates.
+            // On SQLite only the `where` clause isolates tenants.
             return;
         }
         let tables: Vec<(String, bool, Option<String>)> = team.app.db().query(
@@ -258,7 +259,7 @@ on_each_database! {
         for (table, on, policies) in &tables {
             let listed = WITHOUT_POLICY.iter().any(|(name, _)| name == table);
             assert_eq!(*on, !listed, "{table}: row-level security, for its owner too");
-            // What a policy says is about the tenant of the row and of the transaction.
+            // Each policy compares the tenant of the row with that of the transaction.
             let policies = policies.as_deref().unwrap_or_default();
             let asks = ["omnistack_visible(tenant_id)", "omnistack_may_record("].iter().any(|asks| policies.contains(asks));
             assert_eq!(asks, !listed, "{table}: {policies}");
@@ -277,7 +278,7 @@ on_each_database! {
         things(&team).await;
         team.app.run_jobs().await;
         if team.app.db().dialect() != Dialect::Postgres {
-            // There the `where` alone isolates.
+            // On SQLite only the `where` clause isolates tenants.
             return;
         }
         let other = team.stranger.1.get("/api/v1/app/tenants/current").await.expect(200).json();

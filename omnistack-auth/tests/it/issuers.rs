@@ -1,4 +1,4 @@
-//! Tokens of other issuers: what is good, what is refused, what happens when the issuer is away, and whose user it is.
+//! Tests of tokens of external issuers: validation, unavailable issuers, and the resolution of users.
 
 mod attacks;
 mod keys;
@@ -28,16 +28,16 @@ use omnistack_testkit::{
 use serde_json::{Value, json};
 
 pub(crate) const ME: &str = "/api/v1/app/users/me";
-/// What tokens have to be for: the app's `PUBLIC_URL`.
+/// The required audience of tokens: the app's `PUBLIC_URL`.
 pub(crate) const AUDIENCE: &str = "http://127.0.0.1:8080";
-/// 2030-01-01, where the tests' clock stands.
+/// The time of the test clock, 2030-01-01, as a Unix time in seconds.
 pub(crate) const NOW: i64 = 1_893_456_000;
 
 pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A key of an issuer, made for this test.
+/// A key pair of an issuer, generated for the test.
 pub(crate) enum Pair {
     Rsa(Box<RsaKeyPair>),
     Ec(EcdsaKeyPair),
@@ -65,7 +65,7 @@ impl Pair {
         }
     }
 
-    /// Its public half.
+    /// Returns the public key as a JWK.
     pub(crate) fn jwk(&self, kid: &str) -> Value {
         match self {
             Self::Rsa(pair) => {
@@ -98,13 +98,13 @@ impl Pair {
         }
     }
 
-    /// A token as it should be.
+    /// Returns a valid token.
     pub(crate) fn token(&self, kid: &str, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm(), "kid": kid, "typ": "JWT" });
         self.raw(&header.to_string(), &claims.to_string())
     }
 
-    /// A token of exactly this header and these claims.
+    /// Returns a token with exactly this header and these claims.
     pub(crate) fn raw(&self, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", base64(header), base64(claims));
         let signature = self.sign(message.as_bytes());
@@ -112,21 +112,21 @@ impl Pair {
     }
 }
 
-/// A token signed with a shared secret.
+/// Returns a token signed with a shared secret.
 pub(crate) fn shared(secret: impl AsRef<[u8]>, header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
     let signature = HmacKey::new(secret).unwrap().sign(&message);
     format!("{message}.{}", signature.to_base64_url())
 }
 
-/// The claims of a good token of a new subject.
+/// Returns the claims of a valid token of a new subject.
 pub(crate) fn claims(issuer: &str) -> Value {
     static SUBJECTS: AtomicU64 = AtomicU64::new(0);
     let subject = format!("subject-{}", SUBJECTS.fetch_add(1, Ordering::Relaxed));
     json!({ "iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": NOW - 5, "exp": NOW + 300 })
 }
 
-/// The same with some changed; `null` removes.
+/// Returns the claims with changes. `null` removes a claim.
 pub(crate) fn with(mut claims: Value, changes: Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         let claims = claims.as_object_mut().unwrap();
@@ -143,14 +143,14 @@ pub(crate) fn key_set(keys: &[Value]) -> Reply {
     Reply::json(200, json!({ "keys": keys }).to_string())
 }
 
-/// Says where its keys are.
+/// Serves the configuration with the URL of the keys.
 pub(crate) fn serve_configuration(upstream: &Upstream) {
     let configuration = json!({ "issuer": upstream.url(), "jwks_uri": format!("{}/keys", upstream.url()) });
     let reply = Reply::json(200, configuration.to_string());
     upstream.expect("GET", "/.well-known/openid-configuration").times(..).reply(reply);
 }
 
-/// An issuer with these keys.
+/// Starts an issuer with these keys.
 pub(crate) async fn issuer(keys: &[Value]) -> Upstream {
     let upstream = Upstream::start().await;
     serve_configuration(&upstream);
@@ -158,7 +158,7 @@ pub(crate) async fn issuer(keys: &[Value]) -> Upstream {
     upstream
 }
 
-/// How often the keys were asked for.
+/// Returns the number of requests for the keys.
 pub(crate) fn fetches(upstream: &Upstream) -> usize {
     upstream.requests().iter().filter(|request| request.path == "/keys").count()
 }

@@ -1,7 +1,7 @@
-//! Accounts, through the router and on real databases.
+//! Tests of accounts through the router, on real databases.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what tests share fails them")]
-#![expect(clippy::large_futures, reason = "a test is not polled by others")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by a panic")]
+#![expect(clippy::large_futures, reason = "the futures of tests are not nested further")]
 
 mod accounts;
 mod admin;

@@ -1,4 +1,4 @@
-//! A resource of tenants, as an app adds one.
+//! A resource of tenants, as an app defines one.
 
 use garde::Validate;
 use omnistack_core::{
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 pub(crate) const NOTES: &str = "/api/v1/app/notes";
 
-/// The module.
+/// The module with the resource.
 pub(crate) struct Notes;
 
 impl Module for Notes {
@@ -45,7 +45,7 @@ create table notes (
     created_at text not null, updated_at text not null, deleted_at text
 ) strict;";
 
-/// Something a team writes down.
+/// A note of a team.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 struct Note {
     id: Id<Note>,

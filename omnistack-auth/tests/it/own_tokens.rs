@@ -1,4 +1,4 @@
-//! The app's own access tokens are believed no more easily than those of others.
+//! Tests of attacks on the verification of the app's own access tokens.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     support::{client, sessions, sign_in, start, user},
 };
 
-/// The parts of a token, as JSON.
+/// Returns the header and the claims of a token.
 fn parts(token: &str) -> (Value, Value) {
     use ::base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let mut parts = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap());
@@ -31,7 +31,7 @@ on_each_database! {
         let (text, signature) = good.rsplit_once('.').unwrap();
         let (first, _) = text.split_once('.').unwrap();
 
-        // Claims of one's own choice under the signature of a token that is good.
+        // Changed claims with the signature of a valid token.
         let mut attacks = Vec::new();
         for changes in [
             json!({ "sub": eve.user }),
@@ -44,7 +44,7 @@ on_each_database! {
             let changed = base64(with(claims.clone(), changes.clone()).to_string());
             attacks.push((format!("changed {changes}"), format!("{first}.{changed}.{signature}")));
         }
-        // No signature, or none that counts.
+        // No signature, or the algorithm `none`.
         for alg in ["none", "None", "NONE", ""] {
             let unsigned = base64(with(header.clone(), json!({ "alg": alg })).to_string());
             let claims = base64(claims.to_string());
@@ -59,7 +59,7 @@ on_each_database! {
         ] {
             attacks.push((format!("a signature that is {what}"), format!("{text}.{signature}")));
         }
-        // The key everybody may read, as a secret: in each form it is written in.
+        // The public key used as a shared secret, in each of its encodings.
         let keys = app.anonymous().get("/.well-known/jwks.json").await.expect(200);
         let key = keys.json()["keys"][0].clone();
         let coordinate = |name: &str| key[name].as_str().unwrap().as_bytes().to_vec();
@@ -69,7 +69,7 @@ on_each_database! {
                 attacks.push((format!("the public key as a secret, {alg}"), shared(&secret, &with(header.clone(), json!({ "alg": alg })), &claims)));
             }
         }
-        // Keys of another, of the right family and of others, however they are named.
+        // Other keys, of the right and of other types, with any key id.
         for pair in [Pair::ec(), Pair::ed(), Pair::rsa()] {
             let kid = header["kid"].as_str().unwrap();
             attacks.push(("another's key".into(), pair.token(kid, &claims)));
@@ -80,7 +80,7 @@ on_each_database! {
                 attacks.push((format!("kid {kid:?}"), pair.token(kid, &claims)));
             }
         }
-        // What is good elsewhere.
+        // Tokens that are valid for another purpose.
         attacks.push(("a refresh token".into(), tokens.refresh.expose_secret().to_owned()));
         attacks.push(("a session's id".into(), tokens.session.to_string()));
         for (what, token) in &attacks {
@@ -88,7 +88,7 @@ on_each_database! {
             assert_eq!(answer.status.as_u16(), 401, "{what}: {}", answer.text());
         }
         assert!(attacks.len() > 50, "{}", attacks.len());
-        // Not from an address either, where logs and neighbours would read it (RFC 9700, section 4.3.2).
+        // A token in the URL is not accepted, because logs could contain it (RFC 9700, section 4.3.2).
         app.anonymous().get(format!("{ME}?access_token={good}")).await.expect(401);
         me(&app, good).await.expect(200);
     }
@@ -103,7 +103,7 @@ on_each_database! {
         client(&app, &tokens).get(ME).await.expect(200);
         app.clock().advance(Duration::from_secs(1));
         client(&app, &tokens).get(ME).await.expect(401);
-        // Nor after its session, however long it would be good.
+        // A token is rejected after its session has ended, even before it expires.
         let next = sessions(&app).refresh(tokens.refresh.expose_secret()).await.unwrap();
         client(&app, &next).get(ME).await.expect(200);
         let body = json!({ "refresh_token": next.refresh.expose_secret() });

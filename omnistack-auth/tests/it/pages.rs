@@ -1,4 +1,4 @@
-//! The pages mails link to, and what they do.
+//! Tests of the pages that mails link to.
 
 use omnistack_auth::Auth;
 use omnistack_core::{
@@ -31,7 +31,7 @@ const PAGES: [&str; 11] = [
 const PUBLIC: &str = "/api/v1/public/auth";
 const PASSWORD: &str = "correct horse battery";
 
-/// What a page loads: the addresses in it that are no links.
+/// Returns the URLs that a page loads, without links.
 fn loads(html: &str) -> Vec<&str> {
     let after = |mark: &'static str| html.split(mark).skip(1).map(|rest| rest.split('"').next().unwrap());
     after("rel=\"stylesheet\" href=\"").chain(after("<script src=\"")).collect()
@@ -56,7 +56,7 @@ on_each_database! {
         let (app, _) = start_with(database, &[("EMAIL_PRODUCT", "Tom & <Jerry>")]).await;
         let anonymous = app.anonymous();
         for name in PAGES {
-            // What is in the query is nobody's to show.
+            // Query parameters are never shown on the page.
             let path = format!("/auth/{name}?token=omo_secret&next=https://evil.example/%22%3E%3Cscript%3E");
             let answer = anonymous.get(path).await.expect(200);
             checked(&answer);
@@ -71,14 +71,14 @@ on_each_database! {
                 assert_eq!(asset.header("content-type"), Some(kind));
                 assert_eq!(asset.header("x-content-type-options"), Some("nosniff"));
             }
-            // Each field has a name for people and one for password managers.
+            // Each field has a label for people and an autocomplete name for password managers.
             for input in html.split("<input ").skip(1).map(|rest| rest.split('>').next().unwrap()) {
                 assert!(input.contains("autocomplete=\"") || input.contains("type=\"checkbox\""), "{name}: {input}");
                 let id = input.split("id=\"").nth(1).and_then(|rest| rest.split('"').next());
                 let labelled = id.is_some_and(|id| html.contains(&format!("<label for=\"{id}\">")));
                 assert!(labelled || input.contains("type=\"hidden\""), "{name}: {input}");
             }
-            // A form that is sent without its script would not put a password into an address.
+            // A form that is submitted without its script must not put a password into the URL.
             for form in html.split("<form ").skip(1).map(|rest| rest.split('>').next().unwrap()) {
                 assert!(form.contains("method=\"post\""), "{name}: {form}");
             }
@@ -98,14 +98,14 @@ on_each_database! {
                 anonymous.post(format!("{PUBLIC}/{path}"), json!({ "email": "ada@example.com" })).await.expect(202);
             }
             app.run_jobs().await;
-            // Beside one that tells of what was changed by the link before.
+            // Besides the notice of the change made by the previous link.
             let has_link = |mail: &Email| mail.text.as_deref().is_some_and(|text| text.contains("#token="));
             let mail = outbox.take().into_iter().find(has_link).unwrap();
             let text = mail.text.as_deref().unwrap();
             let (link, token) = (text.split("http://127.0.0.1:8080").nth(1).unwrap(), token_of(&mail));
             let page = link.split('#').next().unwrap();
             assert_eq!(page, format!("/auth/{}", used.split('/').next().unwrap()), "the token is behind the #");
-            // As mail scanners do: with the token in the address as well.
+            // As mail scanners do, also with the token in the query.
             for path in [page.to_owned(), format!("{page}?token={token}")] {
                 for method in [Method::GET, Method::HEAD] {
                     anonymous.request(method, &path).await.expect(200);
@@ -124,7 +124,7 @@ on_each_database! {
         let (app, _) = start_with(database, &[]).await;
         let source = include_str!("../../src/mail.rs").to_owned() + include_str!("../../src/mail/invitation.rs");
         let social = include_str!("../../src/http/social.rs");
-        // What follows the names of pages in the code that writes links.
+        // The text before the page names in the code that writes links.
         let named = [", \"", "page(\"", "/auth/"];
         let mut found = std::collections::BTreeSet::new();
         for name in PAGES {
@@ -188,7 +188,7 @@ on_each_database! {
         assert_eq!((&me["email"], &me["name"]), (&json!("ada@example.com"), &json!("Ada L.")));
         assert!(me["email_verified_at"].is_string(), "{me}");
         assert_eq!(get(&team.path("")).await["role"], "developer");
-        // It is used up, and the password signs in.
+        // The token is used up, and the password signs in.
         anonymous.post(path(""), json!({ "token": token })).await.expect_error(404, "INVITATION_INVALID");
         own(anonymous.post(path("/register"), with(PASSWORD))).await.expect_error(404, "INVITATION_INVALID");
         let body = json!({ "email": "ada@example.com", "password": PASSWORD });
@@ -196,7 +196,7 @@ on_each_database! {
         let entries = team.owner().get(team.path("/activity?action=member.joined")).await.expect(200).json();
         assert_eq!(entries["items"][0]["actor"], me["id"]);
 
-        // Who has an account signs in to accept.
+        // A user with an account signs in to accept.
         let token = invite("stranger@example.com").await;
         let shown = anonymous.post(path(""), json!({ "token": token })).await.expect(200).json();
         assert_eq!(shown["registered"], true);
@@ -222,7 +222,7 @@ on_each_database! {
         _ = team.outbox.take();
         team.owner().post(team.path("/invitations"), json!({ "email": "ada@example.com", "role": "viewer" })).await.expect(201);
         let token = team.token().await;
-        // Two at once: one of them has it.
+        // Of two concurrent requests, one succeeds.
         let body = json!({ "token": token, "password": PASSWORD, "name": "Ada" });
         let register = async || anonymous.post(format!("{PUBLIC}/invitation/register"), &body).await.status.as_u16();
         let (one, two) = tokio::join!(register(), register());
@@ -249,7 +249,7 @@ on_each_database! {
         assert_eq!(mail.subject, "owner invites you to Acme");
         let (text, html) = (mail.text.clone().unwrap(), mail.html.clone().unwrap());
         for body in [&text, &html] {
-            // The app's name stands in for the product's.
+            // The mail uses the app's name.
             assert!(body.contains("Shop") && body.contains("/auth/invitation#token=omi_"), "{body}");
         }
         let overrides: Overrides = team.app.app().ctx().get().unwrap();

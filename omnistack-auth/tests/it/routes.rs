@@ -1,4 +1,4 @@
-//! What holds for every route there is: taken from the app's own description, so that a new one is tried as well.
+//! Tests of rules for every route: routes are read from the OpenAPI document, so that new ones are tested too.
 
 use omnistack_core::{ExposeSecret as _, http::Method};
 use omnistack_testkit::{Client, TestDatabase, on_each_database};
@@ -10,7 +10,7 @@ use super::{
     support::{sign_in, user},
 };
 
-/// What mass assignment goes for: fields that are set by nobody, or by others.
+/// The fields that mass assignment attacks target: fields that callers can't set, or only certain callers.
 const FIELDS: [&str; 12] = [
     "operator",
     "is_admin",
@@ -26,7 +26,7 @@ const FIELDS: [&str; 12] = [
     "redirect_uri",
 ];
 
-/// Whether it changes something.
+/// Returns whether a method changes something.
 fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -74,7 +74,7 @@ on_each_database! {
             tried += 1;
         }
         assert!(tried >= 30, "{tried}");
-        // With the cookies alone nothing happened: the session goes on, and so does the account.
+        // With only the cookies nothing happened: the session and the account still exist.
         anonymous.get(crate::issuers::ME).header("cookie", &cookie).await.expect(200);
     }
 
@@ -114,7 +114,7 @@ on_each_database! {
         let document = document(&team).await;
         let (paths, mut tried) = (document["paths"].as_object().unwrap(), 0);
         for (path, item) in paths {
-            // Where providers send browsers, and what they sign, is fixed.
+            // The URLs of OAuth callbacks and webhooks are fixed, with the version.
             let fixed = ["/oauth/", "/webhooks/"].iter().any(|part| path.contains(part));
             let account = ["/api/v1/public/auth/", "/api/v1/app/auth/", "/api/v1/app/users/me"];
             if fixed || !account.iter().any(|start| path.starts_with(start)) {
@@ -135,7 +135,7 @@ on_each_database! {
             }
         }
         assert!(tried >= 30, "{tried}");
-        // And so they answer.
+        // The responses have the form of version 2.
         let auth = "/api/v2/app/auth";
         for (path, field) in [("/sessions", "items"), ("/mfa", "recovery_codes"), ("/identities", "items")] {
             let answer = team.owner().get(format!("{auth}{path}")).await.expect(200).json();

@@ -1,4 +1,4 @@
-//! The page on security names the test of each requirement; a name nobody can find proves nothing.
+//! Tests that the tests named on the page on security exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a row says that names no test.
+/// The texts of rows that name no test.
 const WITHOUT_TEST: [&str; 5] =
     ["**not met**", "left to the app", "left to who runs it", "does not apply", "by its making"];
 
@@ -14,8 +14,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Where a test is: `auth::accounts::lockout::name` is in the tests of `omnistack-auth`, `auth::src::lockout::name` beside
-/// its code.
+/// Returns the file and name of a test: `auth::accounts::lockout::name` is in `omnistack-auth/tests/it`, and
+/// `auth::src::lockout::name` is beside its code in `src`.
 fn place(reference: &str) -> (PathBuf, String) {
     let mut parts: Vec<_> = reference.split("::").collect();
     let name = parts.pop().unwrap().to_owned();
@@ -27,7 +27,7 @@ fn place(reference: &str) -> (PathBuf, String) {
     (file.with_extension("rs"), name)
 }
 
-/// The tests of a text: code spans that are paths into a crate.
+/// Returns the test names in a text: code spans with a path into a crate.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     let spans = text.split('`').skip(1).step_by(2);
     spans.filter(|span| ["auth::", "core::", "storage::", "testkit::"].iter().any(|start| span.starts_with(start)))
@@ -68,7 +68,7 @@ fn every_requirement_is_said_to_be_met_or_not() {
         let told = WITHOUT_TEST.iter().any(|words| row.contains(words));
         assert!(tested || told, "{number} names no test, and doesn't say why: {row}");
     }
-    // Chapters 6 to 10 of ASVS 5.0.0 in full.
+    // Chapters 6 to 10 of ASVS 5.0.0 are complete.
     for (section, count) in [
         ("6.1", 3),
         ("6.2", 12),

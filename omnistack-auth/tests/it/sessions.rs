@@ -1,4 +1,4 @@
-//! Access tokens, refresh tokens, and the end of sessions.
+//! Tests of access tokens, refresh tokens and the end of sessions.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn refresh(app: &TestApp, token: &str) -> Result<(String, String), u16> {
     }
 }
 
-/// The module's own job, as the clock would enqueue it.
+/// The module's own job, as its cron enqueues it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Upkeep {}
 
@@ -87,7 +87,7 @@ on_each_database! {
         assert_eq!(one, two);
         app.bearer(&access).get(ME).await.expect(200);
 
-        // The grace is over: whoever comes with the old one has no business having it.
+        // After the grace period, use of the old token is refresh token reuse.
         app.clock().advance(Duration::from_secs(21));
         assert_eq!(refresh(&app, first).await, Err(401));
         assert_eq!(refresh(&app, &one).await, Err(401), "the family is revoked");
@@ -102,7 +102,7 @@ on_each_database! {
         let next: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().1).collect();
         assert!(next.iter().all(|token| *token == next[0]), "{next:?}");
 
-        // A thief who copied a token long ago and its owner come at once: in whatever order they are served, it ends both.
+        // A thief with a copy of an old token and the owner refresh at once: in any order, the session ends for both.
         for turn in 0..10 {
             let tokens = sign_in(&app, user(&app, &format!("ada{turn}@example.com")).await).await;
             let (_, own) = refresh(&app, tokens.refresh.expose_secret()).await.unwrap();
@@ -139,7 +139,7 @@ on_each_database! {
         let current: Vec<_> = items.iter().filter(|item| item["current"] == true).collect();
         assert_eq!(current[0]["id"], laptop.session.to_string());
 
-        // The phone is known by now.
+        // The phone's session is cached now.
         client(&app, &phone).get(ME).await.expect(200);
         let path = |tokens: &omnistack_auth::session::Tokens| format!("/api/v1/app/auth/sessions/{}", tokens.session);
         client(&app, &laptop).delete(path(&other)).await.expect(404);
@@ -188,14 +188,14 @@ on_each_database! {
         assert_eq!(keys["keys"][0]["kty"], "EC");
         assert!(keys["keys"][0].get("d").is_none());
 
-        // A replica started later signs and verifies with the same key.
+        // A replica that starts later signs and verifies with the same key.
         let replica = replica(&app).await;
         let token = format!("Bearer {}", tokens.access.expose_secret());
         let (request, ()) = http::Request::builder().header("authorization", token).body(()).unwrap().into_parts();
         let authenticator: Authenticator = replica.ctx().get().unwrap();
         assert!(authenticator.authenticate(&request).await.unwrap().is_some());
 
-        // The next key is published before it signs, and the old one stays for the tokens it has signed.
+        // The next key is published before it signs, and the old one stays published for the tokens it has signed.
         for (days, published) in [(91, 2), (0, 2), (1, 1)] {
             app.clock().advance(Duration::from_secs(days * 24 * 60 * 60));
             app.jobs().enqueue(Upkeep {}).await.unwrap();
@@ -205,7 +205,7 @@ on_each_database! {
         }
     }
 
-    /// The hourly job runs in one process. The others run none.
+    /// The hourly job runs in one process. The other processes run no jobs.
     async fn a_rotation_reaches_processes_that_run_no_jobs(database: TestDatabase) {
         let app = start(database).await;
         let ada = user(&app, "ada@example.com").await;
@@ -225,8 +225,8 @@ on_each_database! {
             authenticator.authenticate(&request).await.is_ok_and(|caller| caller.is_some())
         };
         let first = signing_key(&sign_in_at(&one).await);
-        // A lifetime later the next key is made, signs an hour later, and an hour and a token's life after that the first is
-        // deleted. A process that starts then knows the next one alone.
+        // After the key's lifetime the next key is created. It signs an hour later, and an hour and a token's
+        // lifetime after that the first key is deleted. A process that starts then has only the next key.
         for hours in [91 * 24, 2, 2] {
             app.clock().advance(Duration::from_secs(hours * 60 * 60));
             app.jobs().enqueue(Upkeep {}).await.unwrap();
@@ -253,7 +253,7 @@ on_each_database! {
     }
 }
 
-/// Another process of the app, which runs no jobs.
+/// Starts another process of the app, which runs no jobs.
 async fn replica(app: &TestApp) -> App {
     let replica = App::builder(app.database().config()).clock(app.clock().clock()).with(Auth::accounts()).build();
     let replica = replica.unwrap();

@@ -1,4 +1,4 @@
-//! Signing in with providers: the whole way, what is refused, whose account it is, and providers that are away.
+//! Tests of social sign-in: the whole flow, rejected responses, account matching, and unavailable providers.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ const HOME: &str = "https://app.example.com";
 const CLIENT: &str = "client:1";
 const SECRET: &str = "secret &+%";
 
-/// An app that is called [`HOME`].
+/// Starts an app with the URL [`HOME`].
 async fn start(database: TestDatabase, auth: Auth) -> TestApp {
     start_with(database, auth, |app| app).await
 }
@@ -44,11 +44,11 @@ async fn start_with(database: TestDatabase, auth: Auth, more: impl FnOnce(AppBui
     TestApp::start_with_own_identity(database, assemble).await
 }
 
-/// A provider of OpenID Connect that says what it is told to.
+/// A scripted OpenID Connect provider.
 struct Oidc {
     upstream: Upstream,
     pair: Pair,
-    /// What the next code is good for: the challenge, and the answer.
+    /// The PKCE challenge of the next code, and the token response to it.
     next: Arc<Mutex<(String, Value)>>,
 }
 
@@ -57,7 +57,7 @@ impl Oidc {
         Self::start_with(json!({})).await
     }
 
-    /// With changes to its configuration.
+    /// Starts a provider with changes to its configuration.
     async fn start_with(changes: Value) -> Self {
         let upstream = Upstream::start().await;
         let (pair, url) = (Pair::ec(), upstream.url().to_owned());
@@ -93,7 +93,7 @@ impl Oidc {
         Auth::accounts().sign_in_with(self.provider())
     }
 
-    /// What it says of Ada, with changes.
+    /// Returns the claims about Ada, with changes.
     fn claims(&self, away: &Away, changes: Value) -> Value {
         let claims = json!({
             "iss": self.upstream.url(), "sub": "ada", "aud": CLIENT, "iat": NOW, "exp": NOW + 300, "nonce": away.get("nonce"),
@@ -102,13 +102,13 @@ impl Oidc {
         with(claims, changes)
     }
 
-    /// The next code is good for this token.
+    /// Makes the next code valid for this token.
     fn says(&self, away: &Away, token: &str) {
         let answer = json!({ "access_token": "a", "token_type": "Bearer", "id_token": token });
         *self.next.lock().unwrap() = (away.get("code_challenge"), answer);
     }
 
-    /// Goes there and comes back as Ada, with changes to what it says of her.
+    /// Runs the whole flow as Ada, with changes to the claims.
     async fn sign_in(&self, app: &TestApp, changes: Value) -> Answer {
         let away = depart(app, "acme").await;
         self.says(&away, &self.pair.token("k", &self.claims(&away, changes)));
@@ -120,7 +120,7 @@ fn field(request: &Received, name: &str) -> Option<String> {
     form_urlencoded::parse(&request.body).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
 }
 
-/// RFC 6749, section 2.3.1.
+/// Returns whether the request has the client's credentials (RFC 6749, section 2.3.1).
 fn is_client(request: &Received) -> bool {
     let expected = STANDARD.encode("client%3A1:secret+%26%2B%25");
     request.header("authorization") == Some(&format!("Basic {expected}"))
@@ -130,7 +130,7 @@ fn callback(provider: &str) -> String {
     format!("{HOME}{OAUTH}/{provider}/callback")
 }
 
-/// A browser on its way.
+/// A browser that was redirected to the provider.
 #[derive(Clone)]
 struct Away {
     provider: String,
@@ -150,7 +150,7 @@ impl Away {
         value
     }
 
-    /// Comes back with the right state and this.
+    /// Calls the callback with the right state and these parameters.
     async fn back(&self, app: &TestApp, more: &str) -> Answer {
         self.back_with(app, &format!("state={}&{more}", self.get("state")), &self.cookie).await
     }
@@ -170,7 +170,7 @@ async fn depart_to(app: &TestApp, provider: &str, query: &str) -> Away {
     Away::of(provider, answer.header("location").unwrap(), &answer)
 }
 
-/// What a browser sends back: the cookies that are set, and not those that are taken.
+/// Returns the `Cookie` header that a browser sends after this response, without deleted cookies.
 fn jar(answer: &Answer) -> String {
     let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     let kept = all.filter(|cookie| !cookie.contains("Max-Age=0")).map(|cookie| cookie.split(';').next().unwrap());
@@ -181,18 +181,18 @@ fn location(answer: &Answer) -> &str {
     answer.header("location").unwrap_or_else(|| panic!("{} {}", answer.status, answer.text()))
 }
 
-/// Whether the answer takes the way's cookie back.
+/// Returns whether the response deletes the cookie of the flow.
 fn is_over(answer: &Answer) -> bool {
     let mut all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     all.any(|cookie| cookie.starts_with("__Host-omnistack-social=;") && cookie.contains("Max-Age=0"))
 }
 
-/// The user a browser is signed in as.
+/// Returns the user that a browser is signed in as.
 async fn who(app: &TestApp, answer: &Answer) -> Value {
     app.anonymous().get(ME).header("cookie", jar(answer)).await.expect(200).json()
 }
 
-/// A user whose address is confirmed.
+/// Creates a user with a verified address.
 async fn confirmed(app: &TestApp, email: &str) -> Made {
     let users: Users = app.app().ctx().get().unwrap();
     let mut new = NewUser::of_email(email);
@@ -207,7 +207,7 @@ async fn count(app: &TestApp, sql: &'static str) -> i64 {
     count
 }
 
-/// Every audited action, the oldest first.
+/// Returns all audit actions, oldest first.
 async fn audited(app: &TestApp) -> Vec<String> {
     let mut tx = app.db().all_tenants().read().await.unwrap();
     let rows: Vec<(String,)> =

@@ -1,4 +1,4 @@
-//! What strangers can have the app write to others: in which words, and how often.
+//! Tests of mails that strangers can make the app send: their content and their number.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const ME: &str = "/api/v1/app/users/me";
 const VICTIM: &str = "victim@example.com";
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// What is no name.
+/// Texts that are not valid names.
 const NO_NAMES: &[&str] = &[
     "You won! Claim at http://evil.example/prize now",
     "evil.example/prize",
@@ -33,7 +33,7 @@ const NO_NAMES: &[&str] = &[
     "a\u{2066}b",
 ];
 
-/// Those to the victim.
+/// Returns the mails to the victim.
 fn to_victim(mails: Vec<Email>) -> Vec<Email> {
     mails.into_iter().filter(|mail| mail.to[0].mailbox().starts_with("victim")).collect()
 }
@@ -83,7 +83,7 @@ on_each_database! {
 
     async fn no_mail_carries_a_link_in_a_name(database: TestDatabase) {
         let team = Team::start(database).await;
-        // As a provider of identities may have written them, or an app before.
+        // A name as an identity provider or an older version may have stored it.
         let evil = "Win evil.example/prize www.evil.example http://evil.example";
         let mut tx = team.app.db().main().all_tenants().begin().await.unwrap();
         for sql in ["update users set name = $1", "update tenants set name = $1"] {
@@ -137,7 +137,7 @@ on_each_database! {
         let made = invite(VICTIM).await.expect(201).json();
         let resend = team.path(&format!("/invitations/{}/resend", made["id"].as_str().unwrap()));
         team.owner().post(&resend, ()).await.expect(200);
-        // Another spelling, and other kinds of mail, are the same mailbox.
+        // Another spelling and other kinds of mail count for the same mailbox.
         invite("victim+news@example.com").await.expect(201);
         let register = async |name: &str| {
             let body = json!({ "email": VICTIM, "password": "correct horse battery", "name": name });
@@ -159,7 +159,7 @@ on_each_database! {
         let after: Value = team.owner().get(team.path("/invitations")).await.expect(200).json();
         assert_eq!(after, before, "the links that were sent stay good, and nobody was invited without a mail");
 
-        // Others are not concerned, nor is the way in.
+        // Other recipients and sign-in mails are not affected.
         invite("other@example.com").await.expect(201);
         for path in ["forgot-password", "magic-link"] {
             team.app.anonymous().post(format!("{PUBLIC}/{path}"), json!({ "email": VICTIM })).await.expect(202);
@@ -167,7 +167,7 @@ on_each_database! {
         team.app.run_jobs().await;
         assert_eq!(to_victim(team.outbox.take()).len(), 2);
 
-        // One more an hour.
+        // One more mail per hour is allowed.
         for _ in 0..2 {
             team.app.clock().advance(HOUR);
             team.app.anonymous().post(format!("{PUBLIC}/register"), json!({ "email": VICTIM, "password": "correct horse battery" })).await.expect(202);

@@ -1,4 +1,4 @@
-//! An app with accounts, and somebody signed in.
+//! Helpers: an app with accounts, and signed-in users.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use omnistack_core::{
 };
 use omnistack_testkit::{Client, TestApp, TestDatabase};
 
-/// An app with built-in accounts.
+/// Starts an app with built-in accounts.
 pub(crate) async fn start(database: TestDatabase) -> TestApp {
     TestApp::start_with_own_identity(database, |app| app.with(Auth::accounts())).await
 }
@@ -25,7 +25,7 @@ pub(crate) fn sessions(app: &TestApp) -> Sessions {
     app.app().ctx().get().unwrap()
 }
 
-/// A new user of this address.
+/// Creates a user with this address.
 pub(crate) async fn user(app: &TestApp, email: &str) -> Made {
     let users: Users = app.app().ctx().get().unwrap();
     users.create(NewUser::of_email(email)).await.unwrap()
@@ -40,12 +40,12 @@ pub(crate) async fn sign_in(app: &TestApp, made: Made) -> Tokens {
     tokens
 }
 
-/// A client with an access token.
+/// Returns a client with an access token.
 pub(crate) fn client(app: &TestApp, tokens: &Tokens) -> Client {
     app.bearer(tokens.access.expose_secret())
 }
 
-/// As [`start`], with these settings more, and the mails it sends.
+/// Starts an app like [`start`], with further settings. Returns it with the mails it sends.
 pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> (TestApp, Memory) {
     let config = settings.to_vec();
     start_app(database, |app| {
@@ -54,7 +54,7 @@ pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]
     .await
 }
 
-/// An app of these modules, and the mails it sends.
+/// Starts an app with these modules. Returns it with the mails it sends.
 pub(crate) async fn start_app(
     database: TestDatabase,
     assemble: impl FnOnce(AppBuilder) -> AppBuilder,
@@ -65,7 +65,7 @@ pub(crate) async fn start_app(
     (app.await, outbox)
 }
 
-/// The statements an app sends to its database, as long as it is watched.
+/// A query observer that records the statements of an app.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statements(Arc<Mutex<Vec<String>>>);
 
@@ -76,7 +76,7 @@ impl Statements {
         statements
     }
 
-    /// Those since the last call.
+    /// Returns the statements since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -88,7 +88,7 @@ impl QueryObserver for Statements {
     }
 }
 
-/// A new user whose address is known to be theirs, signed in.
+/// Creates a signed-in user with a verified address.
 pub(crate) async fn verified(app: &TestApp, email: &str) -> (Made, Client) {
     let users: Users = app.app().ctx().get().unwrap();
     let mut new = NewUser::of_email(email);

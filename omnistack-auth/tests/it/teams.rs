@@ -1,4 +1,4 @@
-//! Teams: who may do what, who can't make themselves more, and who is asked to join.
+//! Tests of teams: permissions, privilege escalation and invitations.
 
 mod invitations;
 pub(crate) mod members;
@@ -16,17 +16,17 @@ use super::support::{start_with, verified};
 
 pub(crate) const TEAMS: &str = "/api/v1/app/teams";
 
-/// A team with a member of each role, and a stranger with a team of their own.
+/// A team with a member of each role, and a stranger with their own team.
 pub(crate) struct Team {
     pub(crate) app: TestApp,
     pub(crate) outbox: Memory,
     pub(crate) id: TenantId,
-    /// Owner, admin, developer and viewer, in this order.
+    /// The owner, admin, developer and viewer, in this order.
     pub(crate) members: [(UserId, Client); 4],
     pub(crate) stranger: (UserId, Client),
 }
 
-/// The token of the link in a mail.
+/// Returns the token of the link in a mail.
 pub(crate) fn token_of(mail: &Email) -> String {
     let (_, after) = mail.text.as_deref().unwrap().split_once("#token=").expect("it has a link");
     after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || "_-".contains(*letter)).collect()
@@ -40,7 +40,7 @@ impl Team {
         Self::of(app, outbox).await
     }
 
-    /// In an app that runs.
+    /// Creates the team in a running app.
     pub(crate) async fn of(app: TestApp, outbox: Memory) -> Self {
         let mut members = Vec::new();
         for role in ROLES {
@@ -74,7 +74,7 @@ impl Team {
         &self.members[3].1
     }
 
-    /// Makes a user a member of this role, as if nothing had been before.
+    /// Sets the membership of a user to this role.
     pub(crate) async fn put(&self, user: UserId, role: &str) {
         let mut tx = self.app.db().main().tenant(self.id).begin().await.unwrap();
         let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, $3, $4) \
@@ -84,21 +84,21 @@ impl Team {
         tx.commit().await.unwrap();
     }
 
-    /// A new member of this role.
+    /// Adds a new user as a member with this role.
     pub(crate) async fn join(&self, email: &str, role: &str) -> (UserId, Client) {
         let (made, client) = verified(&self.app, email).await;
         self.put(made.user, role).await;
         (made.user, client)
     }
 
-    /// The token of the last mail sent.
+    /// Returns the token in the last mail.
     pub(crate) async fn token(&self) -> String {
         self.app.run_jobs().await;
         let mail = self.outbox.take().pop().expect("a mail was sent");
         token_of(&mail)
     }
 
-    /// How many owners it has.
+    /// Returns the number of owners.
     pub(crate) async fn owners(&self) -> i64 {
         let mut tx = self.app.db().main().tenant(self.id).read().await.unwrap();
         let sql = "select count(*) from members where tenant_id = $1 and role = 'owner'";

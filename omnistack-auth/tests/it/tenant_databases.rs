@@ -1,4 +1,4 @@
-//! Accounts and teams where each tenant has a database of its own.
+//! Tests of accounts and teams with tenant databases.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The module's own job, as the clock would enqueue it.
+/// The module's own job, as its cron enqueues it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Upkeep {}
 
@@ -41,7 +41,8 @@ async fn open(db: &Db, tenant: TenantId) -> Result<(), ErrorKind> {
 }
 
 on_each_database! {
-    /// Memberships are the app's; what was recorded of them is in the tenant's chain, with what was recorded there.
+    /// Memberships are in the app's database, and their audit entries are in the tenant's chain with the tenant's own
+    /// entries.
     async fn a_team_works_as_ever(database: TestDatabase) {
         let team = Team::start(database.with_tenant_databases()).await;
         let db = team.app.db();

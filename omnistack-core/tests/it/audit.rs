@@ -1,6 +1,6 @@
-//! The audit log, on both databases.
+//! Tests of the audit log, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod chains;
 mod export;
@@ -23,7 +23,7 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::json;
 
-/// An app, its log and its store.
+/// An app with its audit log and store.
 struct Audited {
     app: TestApp,
     log: AuditLog,
@@ -41,7 +41,7 @@ impl Audited {
         self.app.db()
     }
 
-    /// A new tenant with this many entries, a second apart.
+    /// Creates a tenant with this many audit entries, one second apart.
     async fn tenant(&self, entries: i64) -> TenantId {
         let tenant = tenant();
         self.add(tenant, entries).await;
@@ -59,7 +59,7 @@ impl Audited {
         }
     }
 
-    /// What somebody does who has the database's password; `$1` is the tenant.
+    /// Runs statements as an attacker with the database password would. `$1` is the tenant.
     async fn tamper(&self, tenant: TenantId, statements: &[&'static str]) {
         let mut tx = self.db().all_tenants().begin().await.unwrap();
         let off: &[&'static str] = match tx.dialect() {
@@ -89,7 +89,7 @@ fn tenant() -> TenantId {
     Id::new(Clock::system().now())
 }
 
-/// Number and reason of the first broken entry.
+/// Returns the sequence number and the kind of the first broken entry.
 fn broken(verified: Result<Verified, Error>, chain: impl Into<Chain>) -> (i64, Break) {
     match verified {
         Err(Error::Broken(broken)) => {

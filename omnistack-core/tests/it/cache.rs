@@ -1,4 +1,4 @@
-//! The cache, in the process and on Redis.
+//! Tests of the cache, in the process and on Redis.
 
 #![cfg(test)]
 
@@ -69,7 +69,7 @@ on_each_cache! {
             assert!(cache.expire(key, 2 * MINUTE).await, "{key}");
             about(cache.ttl(key).await, 2 * MINUTE);
         }
-        // Longer than a year is a year; nothing lives for ever.
+        // A lifetime of more than a year is cut to a year.
         cache.set("value", &1, Duration::MAX).await;
         about(cache.ttl("value").await, Duration::from_secs(365 * 86_400));
 
@@ -155,7 +155,7 @@ on_each_cache! {
         }
         assert_eq!(cache.hget::<String>("set", "a").await, None);
         assert!(!cache.sismember("hash", "a").await);
-        // What is set replaces whatever is there.
+        // `set` replaces a value of any type.
         cache.set("hash", "b", MINUTE).await;
         assert_eq!(cache.get::<String>("hash").await.as_deref(), Some("b"));
         assert!(cache.delete("set").await);
@@ -167,10 +167,10 @@ on_each_cache! {
         cache.set("b", &2, MINUTE).tags(["user:1", "team:1"]).await;
         cache.set("c", &3, MINUTE).tags(["team:1"]).await;
         cache.set("d", &4, MINUTE).await;
-        // Stored anew without it, a value has the tag no more.
+        // Setting a value without tags removes its old tags.
         cache.set("e", &5, MINUTE).tags(["user:1"]).await;
         cache.set("e", &6, MINUTE).await;
-        // Given longer, it is known to the tag for longer.
+        // Extending the lifetime of a value extends that of its tag too.
         cache.set("f", &7, Duration::from_millis(20)).tags(["short"]).await;
         assert!(cache.expire("f", MINUTE).await);
         test.pass(Duration::from_millis(20)).await;
@@ -185,7 +185,7 @@ on_each_cache! {
         }
         assert!(!cache.delete("a").await);
         assert!(!cache.expire("b", MINUTE).await);
-        // The tag serves again.
+        // The tag can be used again.
         cache.set("a", &8, MINUTE).tags(["user:1"]).await;
         assert_eq!(replica.get::<i32>("a").await, Some(8));
         assert_eq!(cache.get::<i32>("b").await, None, "and revives nothing");
@@ -206,7 +206,7 @@ async fn the_process_holds_no_more_than_it_may() {
     for turn in 0..1000 {
         there += usize::from(cache.get::<String>(&format!("key:{turn}")).await.is_some());
     }
-    // What is put in is taken out soon, not at once.
+    // Once the cache is full, it evicts values soon, but not at once.
     assert!((50..300).contains(&there), "{there}");
 }
 

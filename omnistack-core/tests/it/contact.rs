@@ -1,6 +1,6 @@
-//! The contact form: who may write, what is kept and sent, and what bots are told.
+//! Tests of the contact form: validation, stored and sent messages, bots.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
 
 mod bots;
 mod messages;
@@ -18,7 +18,7 @@ pub(crate) const FORM: &str = "/api/v1/public/contact";
 pub(crate) const STATUS: &str = "/api/v1/public/contact/status";
 pub(crate) const ADMIN: &str = "/api/v1/admin/contact";
 
-/// An app with a form whose messages go to `help@example.com`.
+/// Starts an app with a contact form that sends messages to `help@example.com`.
 pub(crate) async fn app(database: TestDatabase, more: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
     TestApp::start(database, |app| {
         more(app.with(Mail::default()).with(Contact::default()).set("CONTACT_TO", "help@example.com"))
@@ -26,21 +26,21 @@ pub(crate) async fn app(database: TestDatabase, more: impl FnOnce(AppBuilder) ->
     .await
 }
 
-/// The token of a form that is opened now.
+/// Returns the token of a form opened now.
 pub(crate) async fn open(app: &TestApp) -> Value {
     let answer = app.anonymous().get(STATUS).await;
     assert_eq!(answer.headers["cache-control"], "no-store");
     answer.expect(200).json()["token"].clone()
 }
 
-/// What a person sends who has taken ten seconds to write.
+/// Returns a valid message of a person who takes ten seconds to write it.
 pub(crate) async fn written(app: &TestApp) -> Value {
     let token = open(app).await;
     app.clock().advance(Duration::from_secs(10));
     json!({ "name": "Ada Lovelace", "email": "ada@example.org", "message": "What does the team plan cost?", "token": token })
 }
 
-/// The same with other fields.
+/// Returns the body with the fields of `more`.
 pub(crate) fn with(mut body: Value, more: Value) -> Value {
     let Value::Object(more) = more else { panic!("not an object") };
     body.as_object_mut().unwrap().extend(more);

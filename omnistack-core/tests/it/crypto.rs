@@ -1,6 +1,6 @@
-//! Tokens, signatures and sealed values.
+//! Tests of tokens, signatures and sealed values.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod build;
 
@@ -104,7 +104,7 @@ fn keys_rotate() {
     assert_eq!(second.open_text(&resealed, &place).unwrap().expose_secret(), "secret");
     let gone = second.open(&sealed, &place).unwrap_err();
     assert_eq!((gone.kind(), gone), (ErrorKind::UnknownKey, Error::UnknownKey("a".into())));
-    // Another key under the same id, and the same key under another.
+    // Another key with the same id, and the same key with another id.
     assert_eq!(ring(&["a"]).open(&sealed, &place).unwrap_err(), Error::Refused);
     let renamed: KeyRing = a.replacen('a', "c", 1).parse().unwrap();
     assert_eq!(renamed.open(&sealed.replacen(".a.", ".c.", 1), &place).unwrap_err(), Error::Refused);

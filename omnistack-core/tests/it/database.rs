@@ -1,6 +1,6 @@
-//! The database and the resources kept in it, on both kinds.
+//! Tests of the database and of CRUD resources, on both databases.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
 
 mod cancellation;
 mod crud;
@@ -24,7 +24,7 @@ mod wire;
 use omnistack_core::{clock::Clock, config::Config, db::Db};
 use omnistack_testkit::TestDatabase;
 
-/// A handle on a test's database with other settings, and pools of its own: another process, as the database sees it.
+/// Opens a test database with other settings and its own pools, as another process would.
 fn open_with<const N: usize>(database: &TestDatabase, settings: [(&str, &str); N]) -> Db {
     open(settings.into_iter().fold(database.config(), |config, (name, value)| config.with(name, value)))
 }
@@ -33,13 +33,13 @@ fn open(config: Config) -> Db {
     Db::open(&config.section().unwrap(), Clock::system()).unwrap()
 }
 
-/// Numbers that look random and are the same in every run.
+/// A random generator with a fixed seed, so that every run is the same.
 struct Dice(u64);
 
 impl Dice {
-    /// From 0 up to `sides`, which it never is.
+    /// Returns a number from 0 to `sides`, exclusive.
     fn roll(&mut self, sides: u64) -> u64 {
-        // SplitMix64.
+        // The SplitMix64 generator.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,6 @@
-//! Mail: the laws every provider keeps, and what each sends on the wire.
+//! Tests of mail providers: the conformance tests, and the messages on the wire.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod addresses;
 mod aiosmtpd;

@@ -1,6 +1,6 @@
-//! Events, on both databases.
+//! Tests of events, on both databases.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says what it did")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests panic; a child process prints")]
 
 mod crash;
 mod deliveries;
@@ -23,10 +23,10 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde::{Deserialize, Serialize};
 
-/// The trace of somebody's request.
+/// The `traceparent` of a request.
 pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// Something was noted, under a key.
+/// An event with a key and a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Noted {
     pub(crate) key: String,
@@ -47,10 +47,11 @@ impl Event for Noted {
     }
 }
 
-/// What a subscriber does about a text.
+/// The reaction of a subscriber to a text and an attempt number.
 type Decide = dyn Fn(&str, u32) -> Result<(), JobError> + Send + Sync;
 
-/// Writes what it is told into a table, through the delivery's transaction, and then does as it is told.
+/// A subscriber that writes the event into a table in the delivery's transaction and then returns the result of its
+/// `Decide`.
 #[derive(Clone)]
 pub(crate) struct Writer {
     name: &'static str,
@@ -63,7 +64,7 @@ impl Writer {
         Self::deciding(name, |_, _| Ok(()))
     }
 
-    /// With a say about each text and attempt.
+    /// Creates a writer whose result for each text and attempt is decided by a function.
     pub(crate) fn deciding(
         name: &'static str,
         decide: impl Fn(&str, u32) -> Result<(), JobError> + Send + Sync + 'static,
@@ -71,7 +72,7 @@ impl Writer {
         Self { name, told: Arc::default(), decide: Arc::new(decide) }
     }
 
-    /// What it was told, each attempt.
+    /// Removes and returns the texts of all attempts so far.
     pub(crate) fn told(&self) -> Vec<String> {
         std::mem::take(&mut self.told.lock().unwrap())
     }
@@ -109,7 +110,7 @@ impl Module for Writer {
     }
 }
 
-/// The table writers write into.
+/// The module with the table that writers write to.
 pub(crate) struct Table;
 
 impl Module for Table {
@@ -132,7 +133,7 @@ pub(crate) async fn start(database: TestDatabase, assemble: impl FnOnce(AppBuild
     TestApp::start(database, |app| assemble(app.with(Table))).await
 }
 
-/// What a subscriber wrote about a key, in the order of the events.
+/// Returns what a subscriber wrote about a key, in the order of the events.
 pub(crate) async fn written(app: &TestApp, subscriber: &str, key: &str) -> Vec<String> {
     let sql = "select text from written where subscriber = $1 and key = $2 order by sequence";
     let rows: Vec<(String,)> =
@@ -140,7 +141,7 @@ pub(crate) async fn written(app: &TestApp, subscriber: &str, key: &str) -> Vec<S
     rows.into_iter().map(|(text,)| text).collect()
 }
 
-/// What must happen soon: at the latest when the lease ends of a delivery whose end could not be stored.
+/// Waits for a future. Panics if it takes longer than the lease of a delivery whose end could not be stored.
 pub(crate) async fn soon<T>(what: &str, done: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(90), done).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }

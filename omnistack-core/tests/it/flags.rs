@@ -1,6 +1,6 @@
-//! Feature flags: what is on for whom, who may change it, and who hears of it.
+//! Tests of feature flags: evaluation, administration and updates of replicas.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
 
 mod callers;
 mod evaluation;

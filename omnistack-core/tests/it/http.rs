@@ -1,4 +1,4 @@
-//! Requests and answers.
+//! Tests of requests and responses.
 
 #![cfg(test)]
 

@@ -1,6 +1,6 @@
-//! The job queue, on both databases.
+//! Tests of the job queue, on both databases.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; a child process says where it is")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests panic; a child process prints")]
 
 mod clocks;
 mod crash;
@@ -25,7 +25,7 @@ use omnistack_core::{
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde::{Deserialize, Serialize};
 
-/// What ran, in order.
+/// The jobs that ran, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Ran(Arc<Mutex<Vec<String>>>);
 
@@ -39,7 +39,7 @@ impl Ran {
     }
 }
 
-/// Does as it is told.
+/// A job that ends as its payload says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Act {
     pub(crate) name: String,
@@ -55,7 +55,7 @@ pub(crate) enum How {
     Panic,
     Snooze,
     Hang,
-    /// Fails with what can't be stored as it is.
+    /// Fails with a message that can't be stored unchanged.
     Odd,
 }
 

@@ -1,4 +1,4 @@
-//! What the code under test writes to the log.
+//! Captures the log of the code under test.
 
 #![cfg(test)]
 
@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
-/// The lines of `omnistack` on this thread, at info and above.
+/// The log lines of `omnistack` on this thread, at level info and above.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Heard>);
 
@@ -22,19 +22,19 @@ struct Heard {
 }
 
 impl Lines {
-    /// Listens until the guard is dropped.
+    /// Captures log lines until the guard is dropped.
     pub(crate) fn hear() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
         (lines, guard)
     }
 
-    /// Those that came since the last call.
+    /// Returns the lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lines.lock().unwrap())
     }
 
-    /// Waits for a line.
+    /// Waits for a line. Panics if it does not come in time.
     pub(crate) async fn until(&self, line: &str) {
         let heard = async {
             loop {

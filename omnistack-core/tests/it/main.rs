@@ -1,4 +1,4 @@
-//! Core through its public door.
+//! Tests of core through its public API.
 
 mod audit;
 mod cache;

@@ -1,6 +1,6 @@
-//! Mail that is sent by jobs, from templates, to those who want it; on both databases.
+//! Tests of the mail outbox: sending by jobs, templates and suppression, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
 
 mod pages;
 mod sending;
@@ -19,15 +19,15 @@ use omnistack_core::{
 };
 use omnistack_testkit::{TestApp, TestDatabase};
 
-/// Answers as told, and keeps what it took and what it was offered.
+/// A mail provider that returns scripted results and records accepted and offered mails.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scripted(Arc<Mutex<Script>>);
 
 #[derive(Debug, Default)]
 struct Script {
-    /// The next answers; when there are none it takes everything.
+    /// The next results. If there is none, the mail is accepted.
     next: VecDeque<Answer>,
-    /// Whether everything is refused until told otherwise.
+    /// Whether every mail is rejected.
     down: bool,
     offered: Vec<Email>,
     taken: Vec<Email>,
@@ -37,7 +37,7 @@ struct Script {
 pub(crate) enum Answer {
     Fail(ErrorKind),
     RateLimited(u64),
-    /// It takes the mail, and the answer is lost.
+    /// The provider accepts the mail, but its response is lost.
     TakenUnheard,
 }
 
@@ -87,7 +87,7 @@ impl EmailProvider for Scripted {
     }
 }
 
-/// An app that sends through a scripted provider.
+/// Starts an app that sends through a scripted provider.
 pub(crate) async fn scripted(
     database: TestDatabase,
     more: impl FnOnce(AppBuilder) -> AppBuilder,

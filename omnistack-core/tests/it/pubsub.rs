@@ -1,4 +1,4 @@
-//! Messages, within the process and through Redis.
+//! Tests of pub/sub, in the process and through Redis.
 
 #![cfg(test)]
 
@@ -17,7 +17,7 @@ async fn next(receiver: &mut Receiver<Bytes>) -> Bytes {
     timeout(Duration::from_secs(10), receiver.recv()).await.expect("soon").unwrap()
 }
 
-/// Waits until Redis knows so many subscribers of a topic.
+/// Waits until Redis has this many subscribers of a topic.
 async fn known(server: &TestRedis, topic: &str, count: usize) {
     let mut monitor = server.monitor().await;
     loop {
@@ -30,7 +30,7 @@ async fn known(server: &TestRedis, topic: &str, count: usize) {
     }
 }
 
-/// Publishes until it arrives, since nobody is told when Redis is heard again.
+/// Publishes until the message arrives, since nothing signals that Redis is subscribed to again.
 async fn arrives(publisher: &Publisher, receiver: &mut Receiver<Bytes>) {
     let arrives = async {
         loop {
@@ -41,7 +41,7 @@ async fn arrives(publisher: &Publisher, receiver: &mut Receiver<Bytes>) {
         }
     };
     timeout(Duration::from_secs(20), arrives).await.expect("heard again");
-    // Those that came twice or late.
+    // Drop messages that arrived late or more than once.
     while receiver.try_recv().is_ok() {}
 }
 
@@ -63,7 +63,7 @@ async fn in_the_process_topics_are_apart_and_forgotten() {
 async fn every_replica_hears_a_message_once() {
     let server = TestRedis::start().await;
     let replicas: Vec<_> = (0..3).map(|_| server.redis().publisher().unwrap()).collect();
-    // Two listeners in each process; a replica that hasn't listened yet may publish.
+    // Two subscribers in each process. A replica without a subscriber may publish.
     let mut listeners = join_all(replicas.iter().chain(&replicas).map(|replica| replica.subscribe("news"))).await;
     let mut other = replicas[0].subscribe("other").await;
     for (turn, replica) in replicas.iter().enumerate() {
@@ -99,7 +99,7 @@ async fn a_process_subscribes_once_and_until_nobody_listens() {
     known(&server, "news", 1).await;
     publisher.publish("news", "still sent").await;
     assert_eq!(next(&mut third).await, "still sent");
-    // Again and again, the last one there is heard.
+    // Subscribing again after the last subscriber was dropped works every time.
     for turn in 0..50 {
         let mut again = publisher.subscribe("news").await;
         replica.publish("news", format!("{turn}")).await;
@@ -136,7 +136,7 @@ async fn with_redis_away_this_process_hears_itself_and_others_again_after() {
         } else {
             server.freeze();
         }
-        // Bounded, and at once after the first.
+        // The wait is limited, and calls after the first return at once.
         let meanwhile = timeout(Duration::from_secs(2), publisher.subscribe("more")).await.expect(outage);
         let mut meanwhile = meanwhile;
         timeout(Duration::from_secs(2), publisher.publish("news", "here")).await.expect(outage);
@@ -160,7 +160,7 @@ async fn with_redis_away_this_process_hears_itself_and_others_again_after() {
         next(&mut meanwhile).await;
         drop(meanwhile);
         known(&server, "more", 0).await;
-        // And the client has heard of it: what it is told comes in order.
+        // Redis's replies come in order, so once this message arrives, the client has processed the earlier ones.
         arrives(&replica, &mut before).await;
     }
 }

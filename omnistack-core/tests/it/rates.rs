@@ -1,4 +1,4 @@
-//! Rates that replicas keep together.
+//! Tests of rate limits that replicas share through Redis.
 
 #![cfg(test)]
 
@@ -18,25 +18,25 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::lines::Lines;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Longer than any working machine needs.
-const PATIENT: Duration = Duration::from_secs(10);
+/// A Redis timeout that no working machine exceeds.
+const LONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn key(key: &str) -> String {
     key.to_owned()
 }
 
-/// Rates as one replica counts them, connected.
+/// Returns the rate limits of one replica, once it is connected.
 async fn replica(server: &TestRedis) -> RateLimits {
-    let redis = server.redis_with("test", PATIENT);
+    let redis = server.redis_with("test", LONG_TIMEOUT);
     redis.connect().await.unwrap();
-    redis.rate_limits(PATIENT)
+    redis.rate_limits(LONG_TIMEOUT)
 }
 
 #[tokio::test]
 async fn redis_decides_as_the_process_does() {
     let server = TestRedis::start().await;
     let mut random = StdRng::seed_from_u64(7);
-    // Of token buckets those with whole microseconds: the process counts in nanoseconds.
+    // Token buckets with whole microseconds, because the in-process limiter counts in nanoseconds.
     for rate in [
         Rate::per_minute(100),
         Rate::per_minute(60).burst(3),
@@ -48,12 +48,12 @@ async fn redis_decides_as_the_process_does() {
         Rate::new(1_000_000, DAY).sliding(),
         Rate::new(1, 366 * DAY).sliding(),
     ] {
-        // Both count periods from here.
+        // Both limiters count periods from this time.
         let mock = MockClock::at(Timestamp::default());
-        let redis = Redis::new(&server.url(), &format!("{rate}"), PATIENT, mock.clock()).unwrap();
+        let redis = Redis::new(&server.url(), &format!("{rate}"), LONG_TIMEOUT, mock.clock()).unwrap();
         redis.connect().await.unwrap();
         let here = RateLimits::in_process(mock.clock()).limiter::<String>("test", rate);
-        let there = redis.rate_limits(PATIENT).limiter::<String>("test", rate);
+        let there = redis.rate_limits(LONG_TIMEOUT).limiter::<String>("test", rate);
         let longest = u64::try_from(rate.window.as_micros()).unwrap();
         let (mut allowed, mut refused) = (0, 0);
         for step in 0..500 {
@@ -121,24 +121,24 @@ async fn a_check_is_one_round_trip_and_its_key_goes_away() {
             line.map_or(0, |line| line.split(',').next().unwrap().parse::<u32>().unwrap())
         };
         assert_eq!((calls("evalsha"), calls("eval"), calls("script|load")), (50, 0, 0), "{stats}");
-        // By Redis' own clock, so really.
+        // Redis uses its own clock, so this takes real time.
         let ttl = server.command(&format!("PTTL test:r:test:{}:alice", format!("{rate}").replace(' ', "-"))).unwrap();
         let ttl: i64 = ttl.trim_start_matches(':').parse().unwrap();
         assert!((-2..=303).contains(&ttl) && ttl != -1, "{rate}: {ttl}");
     }
 }
 
-// On one thread, so that the log of everything is the test's.
+// On one thread, so that the captured log belongs to this test.
 #[tokio::test]
 async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
-    const PATIENCE: Duration = Duration::from_millis(100);
+    const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
     let (lines, _guard) = Lines::hear();
     let clock = Clock::system();
     let mut server = TestRedis::start().await;
     let redis = server.redis();
     redis.connect().await.unwrap();
-    let limiter = redis.rate_limits(PATIENCE).limiter("test", Rate::new(10, DAY));
-    // The script is there, and this is counted.
+    let limiter = redis.rate_limits(REDIS_TIMEOUT).limiter("test", Rate::new(10, DAY));
+    // The script is loaded, and this check is counted.
     for name in ["killed", "frozen"] {
         assert_eq!(limiter.check(&key(name), 4).await.remaining, 6);
     }
@@ -154,7 +154,7 @@ async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
         let who = key(outage);
         let verdicts = join_all((0..20).map(|_| limiter.check(&who, 1))).await;
         let first = clock.elapsed().saturating_sub(before);
-        assert!(first < 3 * PATIENCE, "{outage}: {first:?}");
+        assert!(first < 3 * REDIS_TIMEOUT, "{outage}: {first:?}");
         let allowed = verdicts.iter().filter(|verdict| verdict.allowed).count();
         assert_eq!(allowed, 10, "{outage}: the process keeps the rate by itself");
 
@@ -163,7 +163,7 @@ async fn with_redis_killed_or_frozen_each_process_counts_at_once() {
             assert!(!limiter.check(&who, 1).await.allowed);
         }
         let many = clock.elapsed().saturating_sub(before);
-        assert!(many < PATIENCE, "{outage}: 1000 checks took {many:?}");
+        assert!(many < REDIS_TIMEOUT, "{outage}: 1000 checks took {many:?}");
         let (away, back) = match outage {
             "killed" => ("Redis is unavailable; continuing without it", "Redis is available again"),
             _ => ("Redis is slow; rate limits are counted in this process", "rate limits are counted by Redis again"),
@@ -238,13 +238,13 @@ async fn apps_with_a_redis_limit_together() {
         refused.header("retry-after").unwrap();
         assert!(refused.header("ratelimit").unwrap().starts_with("\"default\";r=0;t="));
     }
-    // What is counted for each route leaves the other.
+    // A limit per route does not affect the other route.
     apps[0].anonymous().get("/api/v1/public/each/other").await.expect(200);
     apps[0].anonymous().get("/api/v1/public/bucket/other").await.expect(429);
-    // All of them count for the address too.
+    // All requests count towards the limit of the address.
     let answer = apps[1].anonymous().get("/api/v1/public/free/hello").await.expect(200);
     assert_eq!(answer.header("ratelimit"), Some("\"default\";r=637;t=31364"));
-    // An app's clock goes for Redis as well.
+    // The limiter on Redis uses the app's clock too.
     apps[2].clock().advance(2 * DAY);
     apps[2].anonymous().get("/api/v1/public/bucket/hello").await.expect(200);
 }

@@ -1,6 +1,6 @@
-//! Calls to those who sometimes don't answer.
+//! Tests of calls to services that fail or don't respond.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod breaker;
 mod bulkhead;
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 use tower::Service;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// What the calls of these tests fail with.
+/// The error of the calls in these tests.
 #[derive(Clone, Debug, PartialEq)]
 enum Fault {
-    /// The peer's answer: what it says, and what it means.
+    /// An error response of the peer: its text and its classification.
     Answer(&'static str, Class),
     Policy(Error),
 }
@@ -54,7 +54,7 @@ const BUSY: Class = Class::failed().retryable();
 const DECLINED: Class = Class::failed();
 const LOST: Class = Class::unknown().retryable();
 
-#[expect(clippy::unnecessary_wraps, reason = "the other half of `err`")]
+#[expect(clippy::unnecessary_wraps, reason = "the counterpart of `err`")]
 fn ok(says: &'static str) -> Said {
     Ok(says)
 }
@@ -63,7 +63,7 @@ fn err(says: &'static str, class: Class) -> Said {
     Err(Fault::Answer(says, class))
 }
 
-/// What was said, or which policy spoke.
+/// Returns the text of the result, or the name of the policy that failed the call.
 fn word(said: &Said) -> &'static str {
     match said {
         Ok(says) | Err(Fault::Answer(says, _)) => says,
@@ -79,7 +79,7 @@ fn outcome(said: &Said) -> Outcome {
     said.as_ref().map_or_else(|fault| fault.class().outcome(), |_| Outcome::Success)
 }
 
-/// Answers as scripted, the last answer for ever, and keeps when it was called.
+/// A peer that returns scripted results, repeats the last one, and records the time of each call.
 #[derive(Clone)]
 struct Peer(Arc<Mutex<(VecDeque<Said>, Vec<Instant>)>>);
 
@@ -88,7 +88,7 @@ impl Peer {
         Self(Arc::new(Mutex::new((answers.into_iter().collect(), Vec::new()))))
     }
 
-    /// One call, made when the future is polled.
+    /// Makes one call when the future is polled.
     fn call(&self) -> impl Future<Output = Said> + Send + use<> {
         let peer = self.clone();
         lazy(move |_| {
@@ -98,7 +98,7 @@ impl Peer {
         })
     }
 
-    /// The peer as a service of any request.
+    /// Returns the peer as a tower service of any request.
     fn service<R>(&self) -> Served<R> {
         Served(self.clone(), false, PhantomData)
     }
@@ -107,13 +107,13 @@ impl Peer {
         self.0.lock().unwrap().1.len()
     }
 
-    /// Milliseconds between one call and the next.
+    /// Returns the milliseconds between one call and the next.
     fn waits(&self) -> Vec<u128> {
         self.0.lock().unwrap().1.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect()
     }
 }
 
-/// Panics, as tower's own services do, when it is called before it was polled ready.
+/// A service that panics, like tower's own, if it is called before it was polled ready.
 struct Served<R>(Peer, bool, PhantomData<fn(R)>);
 
 impl<R> Clone for Served<R> {
@@ -142,7 +142,7 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The lines logged in this thread while the guard lives: `LEVEL message field=value …`.
+/// The log lines of this thread while the guard lives: `LEVEL message field=value …`.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 

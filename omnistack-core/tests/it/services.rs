@@ -1,4 +1,4 @@
-//! Background services of modules.
+//! Tests of background services of modules.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,7 @@ use omnistack_core::app::{Module, Registry, Server, Shutdown};
 use omnistack_testkit::{TestApp, TestDatabase};
 use tokio::sync::Notify;
 
-/// Fails the first time, panics the second, then runs until told to end.
+/// A service that fails at its first start, panics at its second, and then runs until shutdown.
 #[derive(Clone, Default)]
 struct Worker {
     starts: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ async fn a_service_is_started_again_until_told_to_end() {
     let worker = Worker::default();
     let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(worker.clone())).await;
     let server = Server::bind(([127, 0, 0, 1], 0).into(), app.app().server_settings()).await.unwrap();
-    // From here on a pause between two starts takes no time.
+    // With paused time, the delay before a restart takes no time.
     tokio::time::pause();
     let shutdown = Shutdown::new();
     let serving = app.app().serve(server, shutdown.clone());

@@ -1,6 +1,6 @@
-//! Text messages: what is sent, once or not at all, and what is told of it.
+//! Tests of text messages: sending at most once, delivery reports and suppression.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic")]
 
 mod laws;
 mod numbers;
@@ -40,7 +40,7 @@ pub(crate) fn clock() -> Clock {
     MockClock::at("2030-01-01T12:00:00Z".parse().unwrap()).clock()
 }
 
-/// Answers as told, and keeps what it was offered.
+/// An SMS provider that returns scripted results and records the offered messages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scripted {
     next: Arc<Mutex<VecDeque<Answer>>>,
@@ -51,7 +51,7 @@ pub(crate) struct Scripted {
 pub(crate) enum Answer {
     Fail(SmsErrorKind),
     RateLimited(u64),
-    /// It never answers: the process dies meanwhile.
+    /// Never returns, as if the process died during the call.
     Hang,
 }
 
@@ -89,7 +89,7 @@ impl SmsProvider for Scripted {
     }
 }
 
-/// An app that sends through a scripted provider.
+/// Starts an app that sends through a scripted provider.
 pub(crate) async fn scripted(
     database: TestDatabase,
     more: impl FnOnce(AppBuilder) -> AppBuilder,

@@ -1,6 +1,6 @@
-//! A database for each tenant, on both kinds of database.
+//! Tests of tenant databases, on both kinds of database.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics, and says why")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod bound;
 mod carried;
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use notes::{NOTES, Notes, Told};
 
-/// An app with notes in which each tenant has a database.
+/// Starts an app with notes in which each tenant has a database.
 async fn start(database: TestDatabase) -> TestApp {
     start_with(database, |app| app).await
 }
@@ -30,7 +30,8 @@ async fn start_with(database: TestDatabase, more: impl FnOnce(AppBuilder) -> App
     TestApp::start(database, |app| more(app.with(Notes::new(Told::default())))).await
 }
 
-/// Another process of the app, which knows nothing of the first; what it did is told here.
+/// Starts another process of the app, which shares no state with the first. Its jobs and subscribers record into the
+/// returned `Told`.
 fn another(app: &TestApp) -> (App, Told) {
     let told = Told::default();
     let builder = App::builder(app.database().config()).clock(app.clock().clock());
@@ -42,7 +43,7 @@ fn tenant_of(client: &Client) -> TenantId {
     client.identity().unwrap().tenant.unwrap()
 }
 
-/// How many rows of a table a tenant's transaction finds, or the app's own without one.
+/// Returns the number of rows that a tenant's transaction finds in a table, or the app's own without a tenant.
 async fn count(app: &TestApp, tenant: Option<TenantId>, table: &str) -> i64 {
     let mut tx = match tenant {
         Some(tenant) => app.db().tenant(tenant).read().await.unwrap(),
@@ -54,7 +55,7 @@ async fn count(app: &TestApp, tenant: Option<TenantId>, table: &str) -> i64 {
 }
 
 on_each_database! {
-    /// The module, its table and its routes know nothing of it; the table has no policy.
+    /// The module, its table and its routes don't mention tenant databases, and the table has no policy.
     async fn two_tenants_have_two_databases(database: TestDatabase) {
         let app = start(database).await;
         let (ada, bob) = (app.user(), app.user());
@@ -64,13 +65,13 @@ on_each_database! {
             assert_eq!(items.as_array().unwrap().len(), 1);
             assert_eq!(items[0]["title"], title);
         }
-        // Deliberately without a `where`.
+        // Without a `where` clause on purpose.
         let mut tx = app.db().tenant(tenant_of(&ada)).read().await.unwrap();
         let titles: Vec<(String,)> = tx.query("select title from notes").fetch_all().await.unwrap();
         assert_eq!(titles, [("Ada's".to_owned(),)]);
         drop(tx);
         assert_eq!(count(&app, None, "notes").await, 0);
-        // What is somebody else's is not found.
+        // Another tenant's row is not found.
         let id = bob.get(NOTES).await.json()["items"][0]["id"].clone();
         let path = format!("{NOTES}/{}", id.as_str().unwrap());
         bob.get(&path).await.expect_ok();
@@ -80,12 +81,12 @@ on_each_database! {
         let mut all = vec![tenant_of(&ada), tenant_of(&bob)];
         all.sort_by_key(|tenant| tenant.uuid());
         assert_eq!(databases.all().await.unwrap(), all);
-        // A wrong query in the app's own database finds nobody's, and what is asked for there is there.
+        // A query without `where` in the app's database finds no notes, because they are in the tenants' databases.
         let mut tx = app.db().main().tenant(tenant_of(&ada)).read().await.unwrap();
         assert!(tx.query("select title from notes").fetch_all::<(String,)>().await.unwrap().is_empty());
     }
 
-    /// The first request of a tenant is not one at a time.
+    /// Several first requests of a tenant arrive at once.
     async fn a_database_is_made_once(database: TestDatabase) {
         let app = start(database).await;
         let tenant = tenant_of(&app.user());
@@ -133,5 +134,5 @@ on_each_database! {
     }
 }
 
-/// Longer than anything here takes.
+/// A time longer than any lease and timeout in these tests.
 const LONG: Duration = Duration::from_secs(20 * 60);

@@ -1,11 +1,11 @@
-//! A port that refuses connections, and goes on doing so.
+//! [`ClosedPort`], a port that refuses connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::TcpSocket;
 
-/// An address of 127.0.0.1 that refuses every connection: a provider that is down.
+/// A port of 127.0.0.1 that refuses every connection, like a provider that is down.
 ///
-/// The port stays reserved until this is dropped, so no other process can begin to listen there.
+/// The port is reserved until this is dropped, so no other process can listen on it.
 ///
 /// ```
 /// use omnistack_testkit::upstream::ClosedPort;
@@ -18,19 +18,19 @@ use tokio::net::TcpSocket;
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "the port is given back when this is dropped"]
+#[must_use = "the port is released when this is dropped"]
 pub struct ClosedPort {
     address: SocketAddr,
-    /// Bound and never listening: that is what refuses.
+    /// A socket that is bound but does not listen, so that the system refuses connections.
     _socket: TcpSocket,
 }
 
 impl ClosedPort {
-    /// Reserves a port.
+    /// Reserves a free port.
     ///
     /// # Panics
     ///
-    /// When the machine has no free port on 127.0.0.1.
+    /// Panics if 127.0.0.1 has no free port, or outside of a tokio runtime with I/O enabled.
     #[track_caller]
     pub fn reserve() -> Self {
         let bound = TcpSocket::new_v4().and_then(|socket| {
@@ -41,12 +41,12 @@ impl ClosedPort {
         Self { address, _socket: socket }
     }
 
-    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    /// Returns `http://127.0.0.1:PORT`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The address that refuses.
+    /// Returns the address that refuses connections.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,4 +1,4 @@
-//! One connection: reads requests and writes their replies, in turn.
+//! One connection of a mock server: reads requests and writes their replies, one after another.
 
 use super::{
     received::Received,
@@ -17,20 +17,20 @@ use tokio::{
     time::sleep,
 };
 
-const MOST_HEADERS: usize = 256;
+const MAX_HEADERS: usize = 256;
 
-/// Accepts connections until dropped, which ends them too.
+/// Accepts connections until the future is dropped, which closes them too.
 pub(super) async fn serve(listener: TcpListener, script: Arc<watch::Sender<Script>>) {
     let mut connections = JoinSet::new();
     for number in 0.. {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // So that each write leaves at once. Fails only if the client is gone already, and then nothing matters.
+                // Sends each write at once. Fails only if the client has already disconnected, so the error is ignored.
                 let _ = stream.set_nodelay(true);
                 let connection = Connection { stream, unread: BytesMut::new(), number, script: script.clone() };
                 connections.spawn(connection.run());
             }
-            // A client that left before its turn.
+            // The client disconnected before the connection was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 return script.send_modify(|script| script.malformed(format!("stopped accepting: {error}")));
@@ -42,20 +42,20 @@ pub(super) async fn serve(listener: TcpListener, script: Arc<watch::Sender<Scrip
 
 struct Connection {
     stream: TcpStream,
-    /// Bytes received and not used yet.
+    /// The bytes received but not parsed yet.
     unread: BytesMut,
     number: usize,
     script: Arc<watch::Sender<Script>>,
 }
 
-/// Why a request can't be had.
+/// The reason why a request could not be read.
 enum Fault {
-    /// The client left in the middle of it.
+    /// The client disconnected within the request.
     BrokeOff(String),
     Malformed(String),
 }
 
-/// The client left before its answer was complete.
+/// The error of a client that disconnected before its reply was complete.
 struct Abandoned;
 
 impl From<io::Error> for Abandoned {
@@ -64,7 +64,7 @@ impl From<io::Error> for Abandoned {
     }
 }
 
-/// The first line and the headers of a request.
+/// The request line and the headers of a request.
 struct Head {
     method: Method,
     target: String,
@@ -95,7 +95,7 @@ impl Connection {
                 Ok(Ending::Next) if keep_alive => {}
                 Ok(Ending::Next | Ending::Close) => return self.close().await,
                 Ok(Ending::Reset) => {
-                    // Closing with nothing to linger for is what makes a reset of it.
+                    // With a zero linger time, closing the socket resets the connection (TCP RST).
                     let _ = self.stream.set_zero_linger();
                     return;
                 }
@@ -120,7 +120,7 @@ impl Connection {
         Ok(ending)
     }
 
-    /// Lets time pass while the client stays.
+    /// Waits for `length`. Fails if the client disconnects meanwhile.
     async fn pause(&mut self, length: Duration) -> Result<(), Abandoned> {
         if length.is_zero() {
             return Ok(());
@@ -135,7 +135,8 @@ impl Connection {
         }
     }
 
-    /// Ends our side, and waits for the client's end: closing over unread bytes would reset the connection.
+    /// Closes the sending half and reads until the client closes its half, because closing a socket with unread bytes
+    /// would reset the connection.
     async fn close(mut self) {
         let _ = self.stream.shutdown().await;
         while self.fill().await {
@@ -143,13 +144,14 @@ impl Connection {
         }
     }
 
-    /// Reads some more. False when there is no more. Cancel safe.
+    /// Reads more bytes into `unread`. Returns `false` at the end of the connection. Cancel safe.
     async fn fill(&mut self) -> bool {
         self.unread.reserve(8 * 1024);
         self.stream.read_buf(&mut self.unread).await.is_ok_and(|read| read > 0)
     }
 
-    /// The next request and whether its connection may be used again, or nothing when the client is done.
+    /// Reads the next request. Returns it with whether the connection stays open afterwards, or `None` if the client
+    /// has closed the connection. Fails if the request is incomplete or malformed.
     async fn request(&mut self) -> Result<Option<(Received, bool)>, Fault> {
         let head = loop {
             match Head::parse(&self.unread)? {
@@ -172,18 +174,18 @@ impl Connection {
         Ok(Some((Received { method, path, query, headers, body, connection: self.number }, keep_alive)))
     }
 
-    /// The body (RFC 9112, section 6).
+    /// Reads the body (RFC 9112, section 6).
     async fn body(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
         let malformed = |what: &str| Err(Fault::Malformed(format!("has {what}")));
         let lengths: Vec<&HeaderValue> = headers.get_all("content-length").iter().collect();
         let length = match (headers.get("transfer-encoding"), lengths.as_slice()) {
             (None, []) => return Ok(Bytes::new()),
             (None, [length, others @ ..]) if others.iter().all(|other| other == length) => {
-                // Digits only: parsing alone would let a sign pass.
+                // Only digits are valid, while `parse` alone would accept a sign.
                 let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
                 match digits.and_then(|digits| digits.parse().ok()) {
                     Some(length) => Some(length),
-                    None => return malformed("a content-length that is no number"),
+                    None => return malformed("a content-length that is not a number"),
                 }
             }
             (None, _) => return malformed("two different content-lengths"),
@@ -193,7 +195,7 @@ impl Connection {
         };
         let asks = headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if asks && self.unread.is_empty() {
-            // A client that is gone shows when the body is read.
+            // If the client has disconnected, reading the body fails, so this error is ignored.
             let _ = self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         }
         match length {
@@ -202,7 +204,7 @@ impl Connection {
         }
     }
 
-    /// A chunked body (RFC 9112, section 7.1). Its trailers join the headers.
+    /// Reads a chunked body (RFC 9112, section 7.1) and adds its trailers to the headers.
     async fn chunks(&mut self, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
         let malformed = |what: &str| Fault::Malformed(format!("has {what}"));
         let mut body = BytesMut::new();
@@ -211,7 +213,7 @@ impl Connection {
                 match httparse::parse_chunk_size(&self.unread) {
                     Ok(Status::Complete(found)) => break found,
                     Ok(Status::Partial) => self.more(body.len()).await?,
-                    Err(_) => return Err(malformed("a chunk size that is no hexadecimal number")),
+                    Err(_) => return Err(malformed("a chunk size that is not a hexadecimal number")),
                 }
             };
             self.unread.advance(line);
@@ -220,19 +222,19 @@ impl Connection {
             }
             body.extend_from_slice(&self.exactly(usize::try_from(size).unwrap_or(usize::MAX)).await?);
             if self.exactly(2).await? != "\r\n" {
-                return Err(malformed("a chunk that is longer than it says"));
+                return Err(malformed("a chunk that is longer than its size"));
             }
         }
         loop {
-            let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
+            let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
             match httparse::parse_headers(&self.unread, &mut fields) {
                 Ok(Status::Complete((length, fields))) => {
-                    append(headers, fields).ok_or_else(|| malformed("a trailer that is none"))?;
+                    append(headers, fields).ok_or_else(|| malformed("an invalid trailer"))?;
                     self.unread.advance(length);
                     return Ok(body.freeze());
                 }
                 Ok(Status::Partial) => {}
-                Err(error) => return Err(malformed(&format!("trailers that are none: {error}"))),
+                Err(error) => return Err(malformed(&format!("invalid trailers: {error}"))),
             }
             self.more(body.len()).await?;
         }
@@ -245,20 +247,20 @@ impl Connection {
         Ok(self.unread.split_to(length).freeze())
     }
 
-    /// Reads some more of a body that has `so_far` bytes.
+    /// Reads more of a body of which `so_far` bytes were read. Fails if the connection ends.
     async fn more(&mut self, so_far: usize) -> Result<(), Fault> {
         if self.fill().await { Ok(()) } else { Err(Fault::BrokeOff(format!("after {so_far} bytes of the body"))) }
     }
 }
 
 impl Head {
-    /// The head at the beginning of `bytes`, or nothing if there is not all of it yet.
+    /// Parses the head at the beginning of `bytes`. Returns `None` if the head is incomplete.
     fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
         let malformed = |what: &str| {
             let text = String::from_utf8_lossy(bytes);
             Fault::Malformed(format!("{what}: {}", text.lines().next().unwrap_or_default()))
         };
-        let mut fields = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut fields);
         let length = match request.parse(bytes) {
             Ok(Status::Complete(length)) => length,
@@ -270,7 +272,7 @@ impl Head {
         };
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| malformed("no method"))?;
         let mut headers = HeaderMap::new();
-        append(&mut headers, request.headers).ok_or_else(|| malformed("a header that is none"))?;
+        append(&mut headers, request.headers).ok_or_else(|| malformed("an invalid header"))?;
         let says = |what: &str| {
             let mut values = headers.get_all("connection").iter().filter_map(|value| value.to_str().ok());
             values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(what)))

@@ -1,4 +1,4 @@
-//! Which requests are expected, how often, and what answers them.
+//! Expected requests: how often they are expected, and the replies to them.
 
 use super::{received::Received, reply::Reply, script::Script};
 use std::{
@@ -8,7 +8,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// An expectation in the making, from [`Upstream::expect`](super::Upstream::expect). Everything asked for must hold.
+/// A builder of an expectation, from [`Upstream::expect`](super::Upstream::expect). A request matches if it meets
+/// every condition.
 ///
 /// ```
 /// # use omnistack_testkit::upstream::{Reply, Upstream};
@@ -25,11 +26,11 @@ use tokio::sync::watch;
 ///     .reply(Reply::status(529));
 /// # }
 /// ```
-#[must_use = "an expectation counts once it has a reply"]
+#[must_use = "an expectation takes effect when it gets a reply"]
 pub struct Expect<'upstream> {
     script: &'upstream watch::Sender<Script>,
     expectation: Expectation,
-    /// What joins the next condition to the description.
+    /// The text between the description so far and the next condition.
     joint: &'static str,
 }
 
@@ -62,13 +63,15 @@ impl<'upstream> Expect<'upstream> {
         expect
     }
 
-    /// A query parameter with this value, decoded as a form is. Others may be there.
+    /// Requires a query parameter with this value, decoded as `application/x-www-form-urlencoded`. Other parameters
+    /// and values are allowed.
     pub fn query(self, name: &str, value: &str) -> Self {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.matching(&format!("query {name}={value}"), move |request| request.query_values(&name).any(|v| v == value))
     }
 
-    /// A header with exactly this value. The name's case doesn't matter, and other values and headers may be there.
+    /// Requires a header with exactly this value. The name is case-insensitive. Other headers, and other values of
+    /// this header, are allowed.
     pub fn header(self, name: &str, value: &str) -> Self {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.matching(&format!("header {name}: {value}"), move |request| {
@@ -76,7 +79,7 @@ impl<'upstream> Expect<'upstream> {
         })
     }
 
-    /// A body with these bytes somewhere in it.
+    /// Requires a body that contains these bytes.
     pub fn body_contains(self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref().to_vec();
         self.matching(&format!("body containing {}", String::from_utf8_lossy(&part)), move |request| {
@@ -84,26 +87,27 @@ impl<'upstream> Expect<'upstream> {
         })
     }
 
-    /// Anything else that can be said of a request. `what` names it where the test's failure is told.
+    /// Requires any other condition. `what` names the condition in failure messages.
     pub fn matching(mut self, what: &str, holds: impl Fn(&Received) -> bool + Send + Sync + 'static) -> Self {
         self.expectation.what.extend([std::mem::replace(&mut self.joint, ", "), what]);
         self.expectation.require(what, holds);
         self
     }
 
-    /// How often: `2` for exactly twice, `1..` for at least once, `..=3`, `2..=3`, or `..` for as often as it likes.
-    /// Once unless said.
+    /// Sets how often the request is expected: `2` for exactly twice, `1..` for at least once, `..=3` for at most
+    /// three times, `2..=3` for two or three times, or `..` for any number of times. The default is once.
     pub fn times(mut self, times: impl Into<Times>) -> Self {
         self.expectation.times = times.into();
         self
     }
 
-    /// Answers with `reply`, every time. From here on the expectation counts.
+    /// Sends `reply` to every matching request. This call adds the expectation to the server.
     pub fn reply(self, reply: Reply) {
         self.reply_with(move |_| reply.clone());
     }
 
-    /// Answers with what `answer` makes of the request, to echo an id for instance.
+    /// Sends the reply that `answer` creates from the request, for example to echo an id. This call adds the
+    /// expectation to the server.
     ///
     /// ```
     /// # use omnistack_testkit::upstream::{Reply, Upstream};
@@ -125,7 +129,7 @@ impl fmt::Debug for Expect<'_> {
     }
 }
 
-/// How often a request is expected. Made from a number or a range by [`Expect::times`].
+/// How often a request is expected, converted from a number or a range by [`Expect::times`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     least: usize,
@@ -179,7 +183,8 @@ impl Expectation {
         self.conditions.push((what.to_owned(), Box::new(holds)));
     }
 
-    /// The reply, if this expectation is for such a request and has a use left, which is then spent.
+    /// Returns the reply and counts the use, or returns `None` if the request doesn't match or the expectation is
+    /// used up.
     pub(super) fn answer(&mut self, request: &Received) -> Option<Reply> {
         let mine = self.used < self.times.most && self.conditions.iter().all(|(_, holds)| holds(request));
         mine.then(|| {
@@ -188,7 +193,7 @@ impl Expectation {
         })
     }
 
-    /// Why [`answer`](Self::answer) refuses.
+    /// Describes why [`answer`](Self::answer) returns `None` for this request.
     pub(super) fn objection(&self, request: &Received) -> String {
         let different: Vec<&str> =
             self.conditions.iter().filter(|(_, holds)| !holds(request)).map(|(what, _)| what.as_str()).collect();
@@ -201,7 +206,7 @@ impl Expectation {
     pub(super) fn unmet(&self) -> Option<String> {
         let (least, used) = (self.times.least, self.used);
         let at_least = if self.times.most > least { "at least " } else { "" };
-        (used < least).then(|| format!("{self} was to come {at_least}{least}x, and came {used}x"))
+        (used < least).then(|| format!("{self} was expected {at_least}{least}x, and came {used}x"))
     }
 }
 

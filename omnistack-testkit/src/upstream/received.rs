@@ -1,46 +1,46 @@
-//! What the upstream was sent.
+//! [`Received`], a request that the mock server received.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use std::{borrow::Cow, fmt};
 
-/// A request as it arrived.
+/// A request as the mock server received it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Received {
     /// The method, as sent.
     pub method: Method,
-    /// The path, as sent: still percent-encoded, without the query. A whole URL when the client took the upstream for
-    /// a proxy.
+    /// The path as sent: percent-encoded, without the query. A whole URL if the client uses the mock server as a proxy.
     pub path: String,
-    /// What followed the `?`, as sent, if there was one.
+    /// The query as sent, without the `?`, or `None` if the target has no `?`.
     pub query: Option<String>,
-    /// The headers, and after them the trailers of a chunked body.
+    /// The headers, followed by the trailers of a chunked body.
     pub headers: HeaderMap,
-    /// The body, with its chunks put together.
+    /// The body, with its chunks joined.
     pub body: Bytes,
-    /// Which connection it came over, counted from 0: tells a client that reuses its connections from one that
-    /// doesn't.
+    /// The number of the connection the request came over, counted from 0. Use it to test whether a client reuses
+    /// connections.
     pub connection: usize,
 }
 
 impl Received {
-    /// The first value of a header, if it is there and readable ASCII.
+    /// Returns the first value of a header, or `None` if it is absent or not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The first value of a query parameter, decoded as a form is: `%2C` and `+` become a comma and a space.
+    /// Returns the first value of a query parameter, decoded as `application/x-www-form-urlencoded`: `%2C` and `+`
+    /// become a comma and a space.
     pub fn query_value(&self, name: &str) -> Option<String> {
         self.query_values(name).next()
     }
 
-    /// The body as text. What is not UTF-8 shows as `U+FFFD`.
+    /// Returns the body as text, with invalid UTF-8 replaced by `U+FFFD`.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// All values of a query parameter, decoded, in order.
+    /// Returns all values of a query parameter, decoded, in order.
     pub(super) fn query_values(&self, name: &str) -> impl Iterator<Item = String> {
         self.query.as_deref().unwrap_or_default().split('&').filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -49,7 +49,7 @@ impl Received {
     }
 }
 
-/// The request line without the version: `GET /v1/charges?limit=10`.
+/// Writes the request line without the version, such as `GET /v1/charges?limit=10`.
 impl fmt::Display for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.path)?;

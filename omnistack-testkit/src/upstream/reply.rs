@@ -1,15 +1,14 @@
-//! What the upstream says, byte by byte.
+//! [`Reply`], the bytes that the mock server sends and their timing.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use std::time::Duration;
 
-/// An answer, and how it travels. A builder: `Reply::json(200, "{}").delay(Duration::from_secs(3))`.
+/// A scripted response and its timing. A builder: `Reply::json(200, "{}").delay(Duration::from_secs(3))`.
 ///
-/// Header names and values are written as given, in the order given. A reply with a whole body gets a `content-length`
-/// after them, unless the script gives a `content-length` or a `transfer-encoding` itself; whether that is true is
-/// the script's affair. The connection stays open for the next request, unless the client or a header
-/// `connection: close` of the reply says otherwise.
+/// Header names and values are sent as given, in the order given. A reply with a whole body gets a `content-length`
+/// after them, unless the script sets a `content-length` or `transfer-encoding`, whose value is not checked. The
+/// connection stays open for the next request, unless the client or the reply has a header `connection: close`.
 #[derive(Clone, Debug)]
 #[must_use = "a reply does nothing until an expectation gives it"]
 pub struct Reply {
@@ -23,55 +22,56 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A status line, with the registered reason phrase if the status has one, and an empty body.
+    /// Creates a reply with a status line, which has the registered reason phrase of the status if there is one, and
+    /// an empty body.
     ///
     /// # Panics
     ///
-    /// When the status is not between 100 and 999.
+    /// Panics if the status is not between 100 and 999.
     #[track_caller]
     pub fn status(status: u16) -> Self {
         Self::new(status, Body::Whole(Bytes::new()))
     }
 
-    /// A body of any type.
+    /// Creates a reply with a body of any content type.
     ///
     /// # Panics
     ///
-    /// When the status is not between 100 and 999.
+    /// Panics if the status is not between 100 and 999.
     #[track_caller]
     pub fn content(status: u16, content_type: &str, body: impl AsRef<[u8]>) -> Self {
         Self::new(status, Body::Whole(copied(body))).header("content-type", content_type)
     }
 
-    /// `application/json`, with the body as given: nothing checks that it is JSON.
+    /// Creates a reply with the content type `application/json`. The body is sent as given, valid JSON or not.
     ///
     /// # Panics
     ///
-    /// When the status is not between 100 and 999.
+    /// Panics if the status is not between 100 and 999.
     #[track_caller]
     pub fn json(status: u16, body: impl AsRef<[u8]>) -> Self {
         Self::content(status, "application/json", body)
     }
 
-    /// `text/plain; charset=utf-8`.
+    /// Creates a reply with the content type `text/plain; charset=utf-8`.
     ///
     /// # Panics
     ///
-    /// When the status is not between 100 and 999.
+    /// Panics if the status is not between 100 and 999.
     #[track_caller]
     pub fn text(status: u16, body: impl AsRef<[u8]>) -> Self {
         Self::content(status, "text/plain; charset=utf-8", body)
     }
 
-    /// Status 200 with a chunked body (RFC 9112, section 7.1): each item one chunk and, on the wire, one write. Empty
-    /// items are left out, since an empty chunk ends the body.
+    /// Creates a reply with status 200 and a chunked body (RFC 9112, section 7.1). Each item is one chunk, sent by
+    /// one write. Empty items are left out, since an empty chunk ends the body.
     pub fn chunked(chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let chunks = chunks.into_iter().map(copied).filter(|chunk| !chunk.is_empty()).collect();
         Self::new(200, Body::Chunks(chunks)).header("transfer-encoding", "chunked")
     }
 
-    /// Status 200 with a stream of server-sent events, each one chunk. Items are texts, pairs of an event's name
-    /// and its data, or [`Event`]s.
+    /// Creates a reply with status 200 and a stream of server-sent events, each in one chunk. Items are strings,
+    /// pairs of an event name and its data, or [`Event`]s.
     ///
     /// ```
     /// use omnistack_testkit::upstream::Reply;
@@ -85,66 +85,70 @@ impl Reply {
         Self::chunked(events.into_iter().map(|event| event.into().0)).header("content-type", "text/event-stream")
     }
 
-    /// These bytes and no others, from the status line on.
+    /// Creates a reply of exactly these bytes, including the status line.
     ///
-    /// The connection stays open afterwards if they are one complete response by their own `content-length` or
-    /// chunking and don't say `connection: close`; otherwise it is closed after the last byte. No bytes at all is a
-    /// server that closes without a word.
+    /// The connection stays open afterwards if the bytes are one complete response by their own `content-length` or
+    /// chunking, without `connection: close`. Otherwise it is closed after the last byte. With no bytes, the server
+    /// closes the connection without a response.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self::new(200, Body::Raw(copied(bytes)))
     }
 
-    /// Resets the connection (TCP RST) without a byte of answer.
+    /// Creates a reply that resets the connection (TCP RST) without sending a byte.
     pub fn reset() -> Self {
         Self::raw("").reset_after(0)
     }
 
-    /// Never answers, and keeps the connection until the client leaves.
+    /// Creates a reply that sends nothing and keeps the connection open until the client disconnects.
     pub fn hang() -> Self {
         Self::raw("").hang_after(0)
     }
 
-    /// Adds a header. The first one with the name that frames the body replaces what the upstream would say.
+    /// Adds a header. A `content-length` or `transfer-encoding` replaces the generated `content-length`.
     ///
     /// # Panics
     ///
-    /// When the reply is [raw](Self::raw), a [reset](Self::reset) or a [hang](Self::hang): it has only its bytes.
+    /// Panics if the reply is [raw](Self::raw), a [reset](Self::reset) or a [hang](Self::hang), which consist only of
+    /// their bytes.
     #[track_caller]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        assert!(!matches!(self.body, Body::Raw(_)), "a raw reply has no headers but those in its bytes: {name}");
+        assert!(
+            !matches!(self.body, Body::Raw(_)),
+            "a raw reply can't have a header besides those in its bytes: {name}"
+        );
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Waits before the first byte.
+    /// Sets the delay before the first byte.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Sends the body a few bytes at a time, with a pause between. The head travels with the first of them, chunk
-    /// framing counts as body, and a raw reply is all body.
+    /// Sends the body in writes of `bytes` bytes, with a pause between them. The head is sent with the first of them.
+    /// The framing of chunks counts as body, and so do all bytes of a raw reply.
     ///
     /// # Panics
     ///
-    /// When `bytes` is 0.
+    /// Panics if `bytes` is 0.
     #[track_caller]
     pub fn drip(mut self, bytes: usize, pause: Duration) -> Self {
-        assert!(bytes > 0, "a body dripped 0 bytes at a time never ends: use `Reply::hang_after(0)`");
+        assert!(bytes > 0, "`drip` needs at least 1 byte at a time: use `Reply::hang_after(0)` to send nothing");
         self.drip = Some(bytes);
         self.spaced(pause)
     }
 
-    /// Pauses between the chunks or events of the body.
+    /// Sets the pause between the chunks or events of the body.
     pub fn spaced(mut self, pause: Duration) -> Self {
         self.pause = pause;
         self
     }
 
-    /// Closes the connection after that many bytes of the body, while the head promises all of it.
+    /// Closes the connection after `bytes` bytes of the body, although the head announces the whole body.
     ///
-    /// Only what the script gave as body counts, not the framing of chunks. Of a body that has no more than `bytes`,
-    /// all is sent, but the chunk that marks the end of a chunked one is not: `cut_after(usize::MAX)` ends a stream
+    /// Only the scripted body counts, not the framing of chunks. If the body has at most `bytes` bytes, all of it is
+    /// sent, except for the last chunk that marks the end of a chunked body: `cut_after(usize::MAX)` ends a stream
     /// after its last event.
     ///
     /// ```
@@ -159,18 +163,17 @@ impl Reply {
         self
     }
 
-    /// Resets the connection (TCP RST) after that many bytes of the body, counted as [`cut_after`](Self::cut_after)
-    /// does.
+    /// Resets the connection (TCP RST) after `bytes` bytes of the body, counted as in [`cut_after`](Self::cut_after).
     ///
-    /// A reset may overtake bytes the network still holds: up to some tens of KiB arrive before it on Linux's loopback,
-    /// while other systems may drop what the client has not read yet.
+    /// A reset may overtake bytes in transit. On Linux's loopback, up to some tens of KiB arrive before it. Other
+    /// systems may drop bytes that the client has not read yet.
     pub fn reset_after(mut self, bytes: usize) -> Self {
         self.stop = Some((bytes, Ending::Reset));
         self
     }
 
-    /// Falls silent after that many bytes of the body, counted as [`cut_after`](Self::cut_after) does, and keeps the
-    /// connection until the client leaves.
+    /// Stops sending after `bytes` bytes of the body, counted as in [`cut_after`](Self::cut_after), and keeps the
+    /// connection open until the client disconnects.
     pub fn hang_after(mut self, bytes: usize) -> Self {
         self.stop = Some((bytes, Ending::Hang));
         self
@@ -183,8 +186,8 @@ impl Reply {
         Self { status, headers: vec![], body, stop: None, drip: None, delay, pause }
     }
 
-    /// The writes that make up this reply, each to be followed by the pause but for the last, and what comes then.
-    /// A reply to HEAD has no body.
+    /// Returns the writes of this reply, to be separated by the pause, and what happens after the last one. A reply
+    /// to HEAD has no body.
     pub(super) fn wire(&self, to_head: bool) -> (Vec<Bytes>, Ending) {
         let limit = self.stop.map_or(usize::MAX, |(bytes, _)| bytes);
         let body = match &self.body {
@@ -217,7 +220,7 @@ impl Reply {
         let framed = self.headers.iter().any(|(name, _)| {
             name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding")
         });
-        // RFC 9110, section 8.6: some have no body, and no length of one.
+        // RFC 9110, section 8.6: responses with these status codes have no body and no `content-length`.
         if let (Body::Whole(body), false, false) = (&self.body, framed, bodiless(self.status)) {
             head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
         }
@@ -230,13 +233,14 @@ impl Reply {
 pub struct Event(String);
 
 impl Event {
-    /// Text of the stream as it stands, line ends included: a comment (`": ping\n\n"`), an `id`, or something wrong.
+    /// Creates an event from raw text of the stream, including line ends: a comment (`": ping\n\n"`), an `id` field,
+    /// or invalid text.
     pub fn verbatim(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 }
 
-/// An event of that data: `data: …` for each line of it, and a blank line.
+/// Creates an event with this data: one `data:` line for each line of it, and a blank line.
 impl From<&str> for Event {
     fn from(data: &str) -> Self {
         let lines: String = data.split('\n').flat_map(|line| ["data: ", line, "\n"]).collect();
@@ -250,7 +254,7 @@ impl From<String> for Event {
     }
 }
 
-/// An event of that name and data.
+/// Creates an event with this name and data.
 impl From<(&str, &str)> for Event {
     fn from((name, data): (&str, &str)) -> Self {
         Self(format!("event: {name}\n{}", Self::from(data).0))
@@ -264,7 +268,7 @@ enum Body {
     Raw(Bytes),
 }
 
-/// What follows the last byte.
+/// The action after the last byte of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Next,
@@ -277,7 +281,7 @@ fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
     Bytes::copy_from_slice(bytes.as_ref())
 }
 
-/// The chunks in their framing, up to `limit` bytes of payload.
+/// Returns the chunks with their framing, up to `limit` bytes of payload. `ends` appends the last chunk.
 fn framed(chunks: &[Bytes], mut limit: usize, ends: bool) -> Vec<Bytes> {
     let mut writes = Vec::new();
     for chunk in chunks {
@@ -290,7 +294,7 @@ fn framed(chunks: &[Bytes], mut limit: usize, ends: bool) -> Vec<Bytes> {
         writes.push([format!("{:x}\r\n", chunk.len()).as_bytes(), &chunk[..shown], end].concat());
     }
     if ends {
-        // With the last chunk, so that the end of a paused stream doesn't wait for one more pause.
+        // The end goes into the write of the last chunk, so that no pause precedes it.
         let mut last = writes.pop().unwrap_or_default();
         last.extend_from_slice(b"0\r\n\r\n");
         writes.push(last);
@@ -311,7 +315,7 @@ fn bodiless(status: u16) -> bool {
     matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Whether a client can tell that these bytes are one whole response, after which the connection is free again.
+/// Returns whether these bytes are one complete response, after which the connection can be reused.
 fn complete(bytes: &[u8], to_head: bool) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 256];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,4 +1,4 @@
-//! What is expected, what came, and what is wrong with it.
+//! The state of a mock server: its expectations, the requests it received and the problems it found.
 
 use super::{expectation::Expectation, received::Received, reply::Reply};
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ impl Script {
         self.expectations.push(expectation);
     }
 
-    /// Remembers a request and finds its reply.
+    /// Records a request and returns its reply: that of the first expectation which matches, or 501 with a report.
     pub(super) fn answer(&mut self, request: Received) -> Reply {
         self.arrived.push(request.clone());
         if let Some(reply) = self.expectations.iter_mut().find_map(|expectation| expectation.answer(&request)) {
@@ -29,9 +29,9 @@ impl Script {
             list if list.is_empty() => "  nothing\n".to_owned(),
             list => list,
         };
-        let mut report = format!("nobody expected {request}\nexpected was:\n{expected}");
+        let mut report = format!("unexpected request {request}\nexpected:\n{expected}");
         self.unexpected.push(report.clone());
-        report.push_str("received was:\n");
+        report.push_str("received:\n");
         for (name, value) in &request.headers {
             let _ = writeln!(report, "  {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
@@ -63,26 +63,26 @@ impl Script {
         self.abandoned
     }
 
-    /// What fails the test, and for context all that came; nothing when all is well.
+    /// Returns the problems that fail the test, followed by all requests received, or `None` if there is no problem.
     pub(super) fn problems(&self) -> Option<String> {
         let unmet = self.expectations.iter().filter_map(Expectation::unmet);
         let unexpected = self.unexpected.iter().map(|report| report.trim_end().replace('\n', "\n  "));
         let malformed = self.malformed.iter().map(|what| format!("malformed: {what}"));
         let problems: Vec<String> = unmet.chain(unexpected).chain(malformed).collect();
         (!problems.is_empty())
-            .then(|| format!("{} thing(s) wrong\n{}{}", problems.len(), list(problems.iter()), self.arrivals()))
+            .then(|| format!("{} problem(s)\n{}{}", problems.len(), list(problems.iter()), self.arrivals()))
     }
 
     pub(super) fn arrivals(&self) -> String {
         let broken_off = self.broken_off.iter().map(|what| format!("broke off: {what}"));
         match list(self.arrived.iter().map(ToString::to_string).chain(broken_off)) {
-            list if list.is_empty() => "no request came".to_owned(),
-            list => format!("these requests came:\n{list}"),
+            list if list.is_empty() => "no request received".to_owned(),
+            list => format!("requests received:\n{list}"),
         }
     }
 }
 
-/// One indented line each.
+/// Formats each item as an indented line.
 fn list(items: impl Iterator<Item = impl AsRef<str>>) -> String {
     items.fold(String::new(), |list, item| list + "  " + item.as_ref() + "\n")
 }

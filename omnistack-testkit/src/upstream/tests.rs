@@ -1,4 +1,4 @@
-//! Speaks raw TCP to the upstream: what HTTP clients would hide is the point.
+//! Tests the mock server over raw TCP, because an HTTP client would hide details of the connection.
 
 use super::{ClosedPort, Event, Reply, Script, Upstream};
 use std::{
@@ -25,21 +25,22 @@ async fn send(upstream: &Upstream, bytes: impl AsRef<[u8]>) -> TcpStream {
     stream
 }
 
-/// All bytes until the upstream closes, and the error that ended them.
+/// Reads all bytes until the server closes the connection. Returns them with the error that ended the connection, if
+/// any.
 async fn rest(stream: &mut TcpStream) -> (String, Option<ErrorKind>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).await.err().map(|error| error.kind());
     (String::from_utf8(bytes).unwrap(), end)
 }
 
-/// Exactly as many bytes as `expected` has: the connection stays open.
+/// Reads as many bytes as `expected` has and asserts that they are equal. The connection stays open.
 async fn reads(stream: &mut TcpStream, expected: &str) {
     let mut bytes = vec![0; expected.len()];
     stream.read_exact(&mut bytes).await.unwrap();
     assert_eq!(String::from_utf8(bytes).unwrap(), expected);
 }
 
-/// One exchange on a connection of its own, which the client asks to be closed.
+/// Sends a request with `connection: close` on a new connection and returns the response.
 async fn exchange(upstream: &Upstream, request_line: &str, more: &str) -> String {
     let request = format!("{request_line} HTTP/1.1\r\nconnection: close\r\n{more}");
     let request = if more.contains("\r\n\r\n") { request } else { request + "\r\n" };
@@ -57,9 +58,9 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-/// What dropping the upstream says is wrong.
+/// Drops the server and returns the message of its panic.
 fn failure(upstream: Upstream) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(|| drop(upstream))).expect_err("the upstream is content");
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(upstream))).expect_err("the upstream should fail the test");
     *panic.downcast::<String>().unwrap()
 }
 
@@ -182,11 +183,11 @@ async fn what_is_not_http_is_refused_and_fails_the_test() {
     let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n";
     let cases = [
         ("nonsense\r\n\r\n".to_owned(), "nonsense"),
-        ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\na".to_owned(), "a content-length that is no number"),
+        ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\na".to_owned(), "a content-length that is not a number"),
         ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\na".to_owned(), "two different"),
         (format!("{chunked}content-length: 1\r\n\r\n"), "both a content-length and a transfer-encoding"),
-        (format!("{chunked}\r\nxyz\r\n"), "a chunk size that is no hexadecimal number"),
-        (format!("{chunked}\r\n1\r\nabc"), "a chunk that is longer than it says"),
+        (format!("{chunked}\r\nxyz\r\n"), "a chunk size that is not a hexadecimal number"),
+        (format!("{chunked}\r\n1\r\nabc"), "a chunk that is longer than its size"),
         ("POST / HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(), "other than chunked"),
     ];
     for (request, why) in cases {
@@ -245,12 +246,12 @@ async fn conditions_narrow_an_expectation() {
     assert!(told.contains("is used up, 1 of 1"), "{told}");
     let told = exchange(&upstream, "PUT /y", &body("K")).await;
     assert_eq!(status(&told), "501");
-    assert!(told.contains("nobody expected PUT /y\n"), "{told}");
+    assert!(told.contains("unexpected request PUT /y\n"), "{told}");
     assert!(told.contains("differs: method, path, query q=a b, header X-Key: k\n"), "{told}");
     assert!(told.contains("POST /x with query q=a b, header X-Key: k, body containing ount=12, an even length ("));
     assert!(told.contains("x-key: K\n") && told.contains("amount=123"), "{told}");
     let wrong = failure(upstream);
-    assert!(wrong.contains("2 thing(s) wrong") && wrong.contains("nobody expected PUT /y"), "{wrong}");
+    assert!(wrong.contains("2 problem(s)") && wrong.contains("unexpected request PUT /y"), "{wrong}");
 }
 
 #[tokio::test]
@@ -259,7 +260,7 @@ async fn a_path_with_a_query_fixes_the_query() {
     upstream.expect("GET", "/x?b=2&a=1").reply(Reply::status(200));
     assert_eq!(status(&exchange(&upstream, "GET /x?a=1&b=2", "").await), "501");
     assert_eq!(status(&exchange(&upstream, "GET /x?b=2&a=1", "").await), "200");
-    assert!(failure(upstream).contains("nobody expected GET /x?a=1&b=2"));
+    assert!(failure(upstream).contains("unexpected request GET /x?a=1&b=2"));
 }
 
 #[tokio::test]
@@ -271,10 +272,10 @@ async fn unmet_expectations_fail_the_test() {
     exchange(&upstream, "GET /a", "").await;
     assert!(catch_unwind(AssertUnwindSafe(|| upstream.verify())).is_err());
     let wrong = failure(upstream);
-    assert!(wrong.contains("2 thing(s) wrong"), "{wrong}");
-    assert!(wrong.contains(&format!("GET /a ({}:{line}) was to come 2x, and came 1x", file!())), "{wrong}");
-    assert!(wrong.contains("was to come at least 1x, and came 0x"), "{wrong}");
-    assert!(wrong.contains("these requests came:\n  GET /a\n"), "{wrong}");
+    assert!(wrong.contains("2 problem(s)"), "{wrong}");
+    assert!(wrong.contains(&format!("GET /a ({}:{line}) was expected 2x, and came 1x", file!())), "{wrong}");
+    assert!(wrong.contains("was expected at least 1x, and came 0x"), "{wrong}");
+    assert!(wrong.contains("requests received:\n  GET /a\n"), "{wrong}");
 }
 
 #[tokio::test]
@@ -288,7 +289,7 @@ async fn a_test_that_fails_already_is_not_failed_twice() {
     assert_eq!(*panic.unwrap_err().downcast::<&str>().unwrap(), "the test's own");
 }
 
-// Bad days
+// Failures
 
 #[tokio::test]
 async fn a_reset_is_a_reset() {
@@ -384,7 +385,7 @@ async fn delays_are_of_tokios_clock() {
     assert_eq!(began.elapsed(), 60 * SECOND);
 }
 
-/// When each read came, in seconds, and what it read.
+/// Returns the second at which each read returned, and the bytes it read.
 async fn timed_reads(reply: Reply) -> Vec<(u64, String)> {
     let upstream = Upstream::script([reply]).await;
     let mut stream = send(&upstream, GET).await;
@@ -422,7 +423,7 @@ async fn events_are_spaced_and_the_end_comes_with_the_last() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_is_of_real_time_and_has_an_end() {
-    // The reply takes an hour of tokio's clock, and the next request comes after it.
+    // The reply takes an hour of tokio's clock, and the next request follows it.
     let upstream = Upstream::script([Reply::status(204).delay(Duration::from_hours(1)), Reply::status(204)]).await;
     let mut stream = send(&upstream, GET).await;
     let client = tokio::spawn(async move {
@@ -440,7 +441,7 @@ async fn waiting_is_of_real_time_and_has_an_end() {
 }
 
 #[test]
-#[should_panic(expected = "a raw reply has no headers but those in its bytes: x")]
+#[should_panic(expected = "a raw reply can't have a header besides those in its bytes: x")]
 fn a_header_on_a_raw_reply_is_a_mistake() {
     let _ = Reply::raw("HTTP/1.1 200 OK\r\n\r\n").header("x", "y");
 }

@@ -4,7 +4,7 @@ pub mod projects;
 
 use omnistack::{app::AppBuilder, auth::Auth, email::Mail};
 
-/// The app, as `main` runs it and the tests drive it.
+/// Adds the app's modules to the builder. `main` and the tests call it.
 pub fn app(builder: AppBuilder) -> AppBuilder {
     builder
         .named(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))

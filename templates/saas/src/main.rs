@@ -1,4 +1,4 @@
-//! `cargo run`
+//! The program: `cargo run`.
 
 use omnistack::prelude::*;
 

@@ -1,5 +1,5 @@
-// Azurite with an account `account`, whose key is the argument, and its container `files`. Prints one line of JSON with the port, and
-// ends when its standard input does.
+// Runs Azurite with an account `account`, whose key is the argument, and a container `files`. Prints one line of JSON
+// with the port, and ends at the end of its standard input.
 import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { createServer } from 'node:net';
@@ -22,7 +22,7 @@ const azurite = spawn(process.execPath, [program, ...options], {
 process.stdin.on('end', () => azurite.kill()).resume();
 process.on('exit', () => azurite.kill());
 
-// "Authorize with Shared Key", of a container that is made.
+// Signs the creation of a container, as in "Authorize with Shared Key".
 const date = new Date().toUTCString();
 const said = `x-ms-date:${date}\nx-ms-version:2021-12-02`;
 const text = `PUT${'\n'.repeat(12)}${said}\n/account/account/files\nrestype:container`;

@@ -1,2 +1,2 @@
-// Node asks for the extension in an import.
+// Node requires the file extension in imports.
 export default { input: "openapi.json", output: { path: "hey-api", importFileExtension: ".js" } };

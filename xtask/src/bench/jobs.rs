@@ -1,17 +1,18 @@
-//! Other job queues on the same PostgreSQL.
+//! Measures other job queues on the same PostgreSQL server.
 
 use crate::{command, failure::Result, peers::node, servers::Servers};
 
-/// Jobs a run and runs, as in `omnistack-core/benches/jobs.rs`.
+/// The number of jobs per run and of runs, equal to those in `omnistack-core/benches/jobs.rs`.
 const LOAD: [(&str, &str); 2] = [("JOBS", "50000"), ("RUNS", "3")];
 
-/// What each is, and its script in `peers/node/jobs`.
+/// The description of each queue and its script in `xtask/peers/node/jobs`.
 const PEERS: [(&str, &str); 2] = [
     ("graphile-worker 0.18.0: 24 at once, a local queue of 2,000, completions in batches", "graphile-worker.mjs"),
     ("pg-boss 12.38.0: four workers, batches of 1,000 without a pause", "pg-boss.mjs"),
 ];
 
-/// A row for each: jobs a second run and acknowledged, and enqueued in one batch.
+/// Returns a table row for each queue: jobs per second run and acknowledged, and enqueued in one batch. A row says so
+/// if Node is missing or the script fails.
 pub(super) fn rows(servers: &Servers) -> Result<String> {
     let folder = if node::found() { Some(node::install("jobs")?) } else { None };
     let row = |(name, script): (&str, &str)| {

@@ -1,9 +1,9 @@
-//! aiosmtpd: a mail server that receives what core sends, read by Python's own `email` package.
+//! aiosmtpd: a mail server that receives mails from core, which Python's `email` package parses.
 
 use super::Setting;
 use crate::{command, failure::Result, report::Report};
 
-/// Core's tests that speak to it, which are left out everywhere else.
+/// Runs core's tests against it, which are ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("mail to aiosmtpd", || {
         let mut tests = command::cargo();

@@ -1,5 +1,5 @@
-//! Buckets: moto, as Amazon's, archives included, and as Google's; s3s-fs and Azurite, which look at every signature; and botocore
-//! and Cloudinary's package, whose signatures ours are compared with.
+//! Storage services: moto as Amazon S3 (including archives) and as Google Cloud Storage; s3s-fs and Azurite, which
+//! verify every signature; botocore and Cloudinary's package, to compare signatures.
 
 use std::fs;
 
@@ -12,14 +12,14 @@ use crate::{
     tools::Tool,
 };
 
-/// The tests of storage that speak to them, which are left out everywhere else.
+/// Runs storage's tests against them, which are ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let s3s = report.step_with_note("install s3s-fs", || {
         Tool::S3S.program().map(|program| (program.clone(), program.display().to_string()))
     })?;
     let azurite = report.step_with_note("install Azurite", || {
         let folder = node::fetch(&node::AZURITE)?;
-        // Beside its packages, where Node looks for them.
+        // Node finds the packages beside the script.
         let script = host::root().join("xtask/peers/azurite/serve.mjs");
         fs::copy(&script, folder.join("serve.mjs")).context(format_args!("copying {}", script.display()))?;
         Ok((folder.clone(), folder.display().to_string()))

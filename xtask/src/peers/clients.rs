@@ -1,5 +1,5 @@
-//! Clients that others generate from the API's description: openapi-python-client, openapi-typescript with openapi-fetch,
-//! and @hey-api/openapi-ts; and Redocly's linter.
+//! Client generators for the OpenAPI document: openapi-python-client, openapi-typescript with openapi-fetch, and
+//! @hey-api/openapi-ts; and Redocly's linter.
 
 use std::{
     fs,
@@ -17,14 +17,14 @@ use crate::{
     report::Report,
 };
 
-/// Looks for mistakes in the description of `examples/saas`, makes each client of it, and has each call the app.
+/// Lints the OpenAPI document of `examples/saas`, generates each client from it, and runs each client against the app.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
-    let packages = report.step_with_note("install makers of TypeScript clients", || {
+    let packages = report.step_with_note("install generators of TypeScript clients", || {
         node::fetch(&node::CLIENTS).map(|folder| (folder.clone(), folder.display().to_string()))
     })?;
     let app = App::start(setting.app, &[])?;
     let folder = workspace(&packages)?;
-    fs::write(folder.join("openapi.json"), description(&app)?).context("writing the API's description")?;
+    fs::write(folder.join("openapi.json"), description(&app)?).context("writing the OpenAPI document")?;
     let tool = |name: &str| {
         let mut tool = Command::new(packages.join("node_modules/.bin").join(name));
         tool.current_dir(&folder);
@@ -45,7 +45,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("client of openapi-python-client", || {
         let mut generator = Command::new(setting.programs.join("openapi-python-client"));
         generator.args(["generate", "--path", "openapi.json", "--output-path", "generated", "--meta", "none"]);
-        // It formats what it writes by the `ruff` beside it, which it looks for on the PATH.
+        // The generator formats its output with `ruff`, which it finds on the PATH.
         let path = host::variable("PATH").unwrap_or_default();
         generator.env("PATH", format!("{}:{path}", setting.programs.display()));
         command::run(generator.arg("--fail-on-warning").current_dir(&folder))?;
@@ -53,7 +53,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     })
 }
 
-/// Makes a folder beside the packages, where Node looks for them, with the scripts alone in it.
+/// Creates a folder with only the scripts, beside the packages, where Node finds them.
 fn workspace(packages: &Path) -> Result<PathBuf> {
     let folder = packages.join("workspace");
     if folder.exists() {
@@ -76,7 +76,7 @@ fn description(app: &App) -> Result<String> {
     }
 }
 
-/// Runs a script that signs in as the app's owner.
+/// Runs a script that signs in as the app's first operator.
 fn call(app: &App, script: &mut Command) -> Result {
     let (email, password) = &app.owner;
     script

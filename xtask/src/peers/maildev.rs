@@ -1,9 +1,9 @@
-//! maildev: a mail server that shows what it received, as JSON.
+//! maildev: a mail server that returns the received mails as JSON.
 
 use super::Setting;
 use crate::{command, failure::Result, report::Report};
 
-/// Core's test that speaks to it, which is left out everywhere else.
+/// Runs core's test against it, which is ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("mail to maildev", || {
         let mut tests = command::cargo();

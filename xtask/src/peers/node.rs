@@ -1,4 +1,4 @@
-//! Node packages in a folder of their own.
+//! Installs Node packages under `target/peers`.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -8,7 +8,7 @@ use crate::{
     host,
 };
 
-/// What is installed together: a folder under `target/peers`, with its manifest and lock.
+/// A set of packages that is installed in one folder under `target/peers`, with its manifest and lock file.
 #[derive(Debug)]
 pub(super) struct Packages {
     folder: &'static str,
@@ -16,41 +16,41 @@ pub(super) struct Packages {
     lock: &'static str,
 }
 
-/// What most peers need.
+/// The packages of most peers.
 const NODE: Packages = Packages {
     folder: "node",
     manifest: include_str!("../../peers/node/package.json"),
     lock: include_str!("../../peers/node/package-lock.json"),
 };
 
-/// Azurite, which brings more packages than all others.
+/// Azurite, which has more dependencies than all other peers together.
 pub(super) const AZURITE: Packages = Packages {
     folder: "azurite",
     manifest: include_str!("../../peers/azurite/package.json"),
     lock: include_str!("../../peers/azurite/package-lock.json"),
 };
 
-/// Makers of clients, which are at home on Node and need no other peer's packages.
+/// The generators of TypeScript clients, which need no packages of other peers.
 pub(super) const CLIENTS: Packages = Packages {
     folder: "clients",
     manifest: include_str!("../../peers/clients/package.json"),
     lock: include_str!("../../peers/clients/package-lock.json"),
 };
 
-/// Whether Node and npm are on this machine.
+/// Returns whether Node and npm are installed.
 pub(crate) fn found() -> bool {
     host::program("node").is_some() && host::program("npm").is_some()
 }
 
-/// Installs what `peers/node` pins into `target/peers/node`, and answers where that is.
+/// Installs the packages of most peers and returns their folder. Fails without Node and npm.
 pub(super) fn packages() -> Result<PathBuf> {
     fetch(&NODE)
 }
 
-/// Installs packages into a folder of their own, and answers where that is.
+/// Installs a set of packages and returns its folder. Fails without Node and npm.
 pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<PathBuf> {
     if !found() {
-        return Err(Failure::new("this needs Node and npm: install them with the system's packages"));
+        return Err(Failure::new("Node or npm is missing: install both with the system's packages"));
     }
     let folder = host::target().join("peers").join(folder);
     let done = folder.join("package-lock.installed");
@@ -59,7 +59,7 @@ pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<P
         for (name, text) in [("package.json", manifest), ("package-lock.json", lock)] {
             fs::write(folder.join(name), text).context(format_args!("writing {name}"))?;
         }
-        // No package's own scripts: they are programs to be read, not to be trusted with a machine.
+        // Installation scripts of packages are not trusted, so they don't run.
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
         command::run(npm.current_dir(&folder))?;
@@ -68,7 +68,8 @@ pub(super) fn fetch(&Packages { folder, manifest, lock }: &Packages) -> Result<P
     Ok(folder)
 }
 
-/// Installs the packages, puts a folder of our scripts beside them, where Node looks for packages, and answers where that is.
+/// Installs the packages, copies the folder `xtask/peers/node/{scripts}` beside them, where Node finds packages, and
+/// returns the copy's path.
 pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
     let folder = packages()?;
     let (from, to) = (host::root().join("xtask/peers/node").join(scripts), folder.join(scripts));
@@ -82,7 +83,7 @@ pub(crate) fn install(scripts: &str) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// A script of that folder, ready to be run.
+/// Returns the command that runs a script of the folder with Node.
 pub(crate) fn script(folder: &std::path::Path, name: &str) -> Command {
     let mut node = Command::new("node");
     node.arg(folder.join(name));

@@ -1,9 +1,9 @@
-//! soft-webauthn: a device that makes passkeys and signs in with them.
+//! soft-webauthn: a software authenticator that creates passkeys and signs in with them.
 
 use super::Setting;
 use crate::{command, failure::Result, report::Report};
 
-/// The auth crate's test that speaks to it, which is left out everywhere else.
+/// Runs auth's test against it, which is ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("passkeys of soft-webauthn", || {
         let mut tests = command::cargo();

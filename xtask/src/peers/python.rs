@@ -1,4 +1,4 @@
-//! Python packages in an environment of their own.
+//! Installs Python packages in virtual environments under `target/peers`.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -8,7 +8,7 @@ use crate::{
     host,
 };
 
-/// What is installed together.
+/// A set of packages that is installed in one virtual environment.
 #[derive(Debug)]
 pub(super) struct Packages {
     /// The folder under `target/peers`.
@@ -18,19 +18,20 @@ pub(super) struct Packages {
     requirements: &'static str,
 }
 
-/// What most peers need.
+/// The packages of most peers.
 pub(super) const PYTHON: Packages =
     Packages { folder: "python", file: "requirements.txt", requirements: include_str!("../../peers/requirements.txt") };
 
-/// soft-webauthn, whose packages are older than the others take.
+/// soft-webauthn, whose dependencies are older than those of the other peers.
 pub(super) const PASSKEYS: Packages =
     Packages { folder: "passkeys", file: "passkeys.txt", requirements: include_str!("../../peers/passkeys.txt") };
 
-/// openapi-python-client, which needs none of the others' packages.
+/// openapi-python-client, which needs no packages of other peers.
 pub(super) const CLIENTS: Packages =
     Packages { folder: "python-client", file: "clients.txt", requirements: include_str!("../../peers/clients.txt") };
 
-/// Installs packages into an environment of their own, and answers its folder of programs.
+/// Installs a set of packages in a new virtual environment and returns the folder of its programs. Fails if Python 3
+/// with venv is neither installed nor installable.
 pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Packages) -> Result<PathBuf> {
     let folder = host::target().join("peers").join(folder);
     let programs = folder.join("bin");
@@ -39,7 +40,7 @@ pub(super) fn install(&Packages { folder, file, requirements: wanted }: &Package
         return Ok(programs);
     }
     if !can_make_environments() {
-        eprintln!("Python 3 with venv is not on this machine.");
+        eprintln!("Python 3 with venv is not installed.");
         if !apt::install(&["python3", "python3-venv"])? || !can_make_environments() {
             return Err(Failure::new(
                 "peers need Python 3 with venv: install it with the system's packages (on Debian and Ubuntu: \

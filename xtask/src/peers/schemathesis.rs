@@ -1,4 +1,4 @@
-//! schemathesis: reads the OpenAPI document, invents requests good and bad, and holds every answer to it.
+//! schemathesis: generates valid and invalid requests from the OpenAPI document and checks every response against it.
 
 use std::process::Command;
 
@@ -17,13 +17,13 @@ use crate::{
 const EXCLUDED: &str = "^(signOut|endSession|deleteAccount|deleteTeam|leaveTeam|adminEndUserSessions|adminUpdateUser\
 |adminSuspendTenant|adminDeleteTenant)(V2)?$";
 
-/// Runs every check against every other operation of `examples/saas`, on each database.
+/// Runs every check on all other operations of `examples/saas`, on each database.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let databases = [("SQLite", vec![]), ("PostgreSQL", vec![("DATABASE_URL", setting.servers.postgres.url.as_str())])];
     for (database, settings) in databases {
         report.step(&format!("schemathesis on {database}"), || {
             let app = App::start(setting.app, &settings)?;
-            // It leaves files where it runs.
+            // schemathesis writes files into its working directory.
             let folder = Temporary::create("schemathesis")?;
             let mut schemathesis = Command::new(setting.programs.join("schemathesis"));
             schemathesis
@@ -31,10 +31,10 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
                 .arg("run")
                 .arg(format!("http://127.0.0.1:{}/openapi.json", app.port))
                 .args(["--header", &app.authorization()])
-                // A tenant made up by it would keep it out of nearly every handler.
+                // With a tenant that schemathesis generates, nearly every request would be rejected before its handler.
                 .args(["--header", &tenant(&app)?])
-                // Two checks assume what isn't so: that a schema says all there is to know about what is accepted (a cursor
-                // is any text, and only those we gave are good), and that what was deleted can't be restored.
+                // Two checks don't apply. One assumes that every value that matches the schema is accepted, but only
+                // cursors from a response are. The other assumes that deleted resources can't be restored.
                 .args(["--checks", "all", "--exclude-checks", "positive_data_acceptance,use_after_free"])
                 .args(["--exclude-operation-id-regex", EXCLUDED])
                 .args(["--max-examples", "40", "--seed", "20250101"])
@@ -45,7 +45,7 @@ pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     Ok(())
 }
 
-/// The header line that names the caller's tenant.
+/// Returns the header line with the operator's tenant.
 fn tenant(app: &App) -> Result<String> {
     let me = http::request(app.port, "GET", "/api/v1/app/users/me", &[&app.authorization()], "")?.body;
     let tenant = me.split_once(r#""tenant_id":""#).and_then(|(_, rest)| rest.split_once('"'));

@@ -1,4 +1,5 @@
-//! jose, joserfc and oidc-provider: tokens and keys of others, and others who verify ours. pyotp: codes.
+//! jose, joserfc and oidc-provider: tokens and keys that OmniStack verifies, and programs that verify OmniStack's.
+//! pyotp: TOTP codes.
 
 use super::{Setting, node};
 use crate::{
@@ -7,11 +8,11 @@ use crate::{
     report::Report,
 };
 
-/// The auth crate's tests that speak to them, which are left out everywhere else.
+/// Runs auth's tests against them, which are ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     let scripts = report.step_with_note("install Node's packages", || {
         if !node::found() {
-            return Err(Failure::new("these peers need Node and npm: install them with the system's packages"));
+            return Err(Failure::new("Node or npm is missing: install both with the system's packages"));
         }
         node::install("tokens").map(|folder| (folder.clone(), folder.display().to_string()))
     })?;

@@ -1,9 +1,9 @@
-//! Twilio's SDK for Python: signatures of webhooks.
+//! Twilio's SDK for Python: webhook signatures.
 
 use super::Setting;
 use crate::{command, failure::Result, report::Report};
 
-/// Core's test that asks it, which is left out everywhere else.
+/// Runs core's test against it, which is ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("signatures of Twilio's SDK", || {
         let mut tests = command::cargo();

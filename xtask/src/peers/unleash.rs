@@ -1,9 +1,9 @@
-//! The specification of Unleash's clients: what flags decide, in files.
+//! Unleash's client specification: test cases of flag evaluation in files.
 
 use super::Setting;
 use crate::{command, failure::Result, report::Report};
 
-/// The core crate's test that reads them, which is left out everywhere else.
+/// Runs core's test that reads the files, which is ignored in other runs.
 pub(super) fn run(setting: &Setting, report: &mut Report) -> Result {
     report.step("flags of Unleash's client specification", || {
         let mut tests = command::cargo();

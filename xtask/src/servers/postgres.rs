@@ -1,4 +1,4 @@
-//! PostgreSQL.
+//! Finds or starts a PostgreSQL server.
 
 use std::{
     fs,
@@ -16,18 +16,21 @@ use crate::{
     supervise::Recipe,
 };
 
-/// Names a server to use instead of starting one, and tells the tests which was used.
+/// The environment variable with the URL of a server to use instead of a temporary one. It is also set for the tests.
 pub(crate) const URL: &str = "TEST_DATABASE_URL";
-/// The folder with `initdb` and `postgres`, for tests that start, stop and kill a server of their own.
+/// The environment variable with the folder of `initdb` and `postgres`, for tests that start, stop and kill their own
+/// server.
 const BINARIES: &str = "TEST_POSTGRES_BIN";
-/// The user such a test runs PostgreSQL as, because PostgreSQL refuses root; empty when this isn't root.
+/// The environment variable with the user such a test runs PostgreSQL as, because PostgreSQL refuses to run as root.
+/// Empty if this process is not root.
 const USER: &str = "TEST_POSTGRES_USER";
 
-/// Settings that make a server fast and its data worthless after a crash, which is what a test wants.
+/// Settings that make a server fast but may lose data in a crash.
 const THROWAWAY: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 const ALWAYS: [&str; 2] = ["max_connections=200", "unix_socket_directories="];
 
-/// The server in `TEST_DATABASE_URL`, or a private one; a durable one waits for the disk as one that matters does.
+/// Returns the server of `TEST_DATABASE_URL`, or starts a temporary one. With `durable`, a temporary server waits for
+/// the disk at each commit, as in production.
 pub(super) fn start(durable: bool) -> Result<Server> {
     match host::variable(URL) {
         Some(url) => given(url),
@@ -37,7 +40,7 @@ pub(super) fn start(durable: bool) -> Result<Server> {
 
 fn given(url: String) -> Result<Server> {
     let address = address(&url, 5432);
-    connect(&address).context(format_args!("{URL} is set, but that server does not answer"))?;
+    connect(&address).context(format_args!("{URL} is set, but its server can't be reached"))?;
     let mut environment = vec![(URL, url.clone())];
     let binaries = match find() {
         Some(initdb) => {
@@ -46,7 +49,7 @@ fn given(url: String) -> Result<Server> {
             environment.push((USER, user.map_or("", |(name, _)| name).to_owned()));
             ""
         }
-        None => "; no binaries here, so TEST_POSTGRES_BIN is not set for tests that need a server of their own",
+        None => "; initdb was not found, so TEST_POSTGRES_BIN is not set for tests that start their own server",
     };
     Ok(Server { about: format!("at {address}, from {URL}{binaries}"), url, environment, _process: None })
 }
@@ -57,7 +60,7 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
     let folder = Temporary::create("postgres")?;
     if let Some((_, user)) = user {
         let owned = chown(folder.path(), Some(user.uid), Some(user.gid));
-        owned.context(format_args!("giving {} to PostgreSQL's user", folder.path().display()))?;
+        owned.context(format_args!("changing the owner of {} to PostgreSQL's user", folder.path().display()))?;
     }
     let become_user = |command: &mut Command| {
         if let Some((_, user)) = user {
@@ -69,7 +72,7 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
     let password_file = folder.path().join("password");
     fs::write(&password_file, &admin_password).context("writing the password file")?;
     if let Some((_, user)) = user {
-        chown(&password_file, Some(user.uid), Some(user.gid)).context("giving the password file away")?;
+        chown(&password_file, Some(user.uid), Some(user.gid)).context("changing the owner of the password file")?;
     }
     let data = folder.path().join("data");
     let mut create = Command::new(&initdb);
@@ -85,7 +88,7 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
     command::quiet(&mut create)?;
 
     let port = host::free_port()?;
-    // INT is PostgreSQL's fast shutdown: it doesn't wait for clients to leave.
+    // INT is PostgreSQL's fast shutdown, which doesn't wait for clients to disconnect.
     let mut recipe = Recipe::new(bin.join("postgres"), folder, "INT");
     recipe.command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
     let throwaway = if durable { &[][..] } else { &THROWAWAY };
@@ -113,16 +116,19 @@ fn private(Found { path: initdb, how }: Found, durable: bool) -> Result<Server> 
     })
 }
 
-/// Whom to run PostgreSQL as when this is root.
+/// Returns the user to run PostgreSQL as, or `None` if this process is not root. Fails if there is no suitable user.
 fn unprivileged_user() -> Result<Option<(&'static str, User)>> {
     if !host::is_root() {
         return Ok(None);
     }
     let user = ["postgres", "nobody"].into_iter().find_map(|name| Some((name, User::named(name)?)));
-    user.map(Some).ok_or_else(|| Failure::new("PostgreSQL refuses to run as root, and there is no user `postgres`"))
+    user.map(Some).ok_or_else(|| {
+        Failure::new("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`: create one")
+    })
 }
 
-/// `initdb` beside `postgres` and `psql`, from the PATH or where packages put the servers they don't link there.
+/// Returns the path of an `initdb` with `postgres` and `psql` in the same folder, from the PATH or from the folders
+/// in which packages install servers.
 fn find() -> Option<PathBuf> {
     let on_path = host::program("initdb").and_then(|path| fs::canonicalize(path).ok());
     let packaged = [

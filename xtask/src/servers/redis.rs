@@ -1,4 +1,4 @@
-//! Redis.
+//! Finds or starts a Redis server.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,12 +13,12 @@ use crate::{
     supervise::Recipe,
 };
 
-/// Names a server to use instead of starting one, and tells the tests which was used.
+/// The environment variable with the URL of a server to use instead of a temporary one. It is also set for the tests.
 pub(crate) const URL: &str = "TEST_REDIS_URL";
-/// The path of `redis-server`, for tests that start, stop and kill a server of their own.
+/// The environment variable with the path of `redis-server`, for tests that start, stop and kill their own server.
 const BINARY: &str = "TEST_REDIS_BIN";
 
-/// The server in `TEST_REDIS_URL`, or a private one.
+/// Returns the server of `TEST_REDIS_URL`, or starts a temporary one.
 pub(super) fn start() -> Result<Server> {
     match host::variable(URL) {
         Some(url) => given(url),
@@ -28,14 +28,14 @@ pub(super) fn start() -> Result<Server> {
 
 fn given(url: String) -> Result<Server> {
     let address = address(&url, 6379);
-    connect(&address).context(format_args!("{URL} is set, but that server does not answer"))?;
+    connect(&address).context(format_args!("{URL} is set, but its server can't be reached"))?;
     let mut environment = vec![(URL, url.clone())];
     let binary = match find() {
         Some(path) => {
             environment.push((BINARY, path.display().to_string()));
             ""
         }
-        None => "; no binary here, so TEST_REDIS_BIN is not set for tests that need a server of their own",
+        None => "; redis-server was not found, so TEST_REDIS_BIN is not set for tests that start their own server",
     };
     Ok(Server { about: format!("at {address}, from {URL}{binary}"), url, environment, _process: None })
 }
@@ -62,18 +62,18 @@ fn find() -> Option<PathBuf> {
     host::program("redis-server").or_else(|| usual.into_iter().find(|path| path.is_file()))
 }
 
-/// Asks a server for its version, which it tells only once it serves.
+/// Returns the version of a server. Fails if the server is not ready.
 fn version(port: u16) -> Result<String> {
     let mut stream = connect(&format!("127.0.0.1:{port}"))?;
-    stream.write_all(b"INFO server\r\n").context("asking Redis")?;
+    stream.write_all(b"INFO server\r\n").context("sending INFO to Redis")?;
     // A bulk string: `$<length>\r\n<length bytes>\r\n`.
     let mut answer = BufReader::new(stream);
     let mut head = String::new();
-    answer.read_line(&mut head).context("reading Redis's answer")?;
+    answer.read_line(&mut head).context("reading Redis's reply")?;
     let length = head.trim_end().strip_prefix('$').and_then(|length| length.parse().ok());
-    let length = length.ok_or_else(|| Failure::new(format!("Redis answered {head}")))?;
+    let length = length.ok_or_else(|| Failure::new(format!("unexpected reply of Redis: {head}")))?;
     let mut info = String::new();
-    answer.take(length).read_to_string(&mut info).context("reading Redis's answer")?;
+    answer.take(length).read_to_string(&mut info).context("reading Redis's reply")?;
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-    version.map(str::to_owned).ok_or_else(|| Failure::new("Redis did not tell its version"))
+    version.map(str::to_owned).ok_or_else(|| Failure::new("Redis's reply has no version"))
 }

@@ -1,4 +1,4 @@
-//! The module of the chapter "Writing a module".
+//! Tests of the module in the chapter "Writing a module".
 
 use book_examples::{greetings::Greetings, keys::Keys};
 use omnistack::{

@@ -1,4 +1,4 @@
-//! The book's examples, run.
+//! Tests of the book's examples.
 
 mod greetings;
 mod reports;

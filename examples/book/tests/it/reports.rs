@@ -1,4 +1,4 @@
-//! The SQL of the chapter "Database".
+//! Tests of the queries in the chapter "Database".
 
 use book_examples::reports::{Day, by_day, copy, prefix_all};
 use omnistack::{audit::AuditLog, crud::Crud};

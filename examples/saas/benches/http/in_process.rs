@@ -1,4 +1,4 @@
-//! Thread CPU time a request, without sockets.
+//! Measures the thread CPU time per request, without sockets.
 
 use std::convert::Infallible;
 
@@ -27,9 +27,9 @@ pub(crate) fn run() {
             rows[2] = least([rows[2], micros(&stack, || gzip("/hello")).await]);
             rows[3] = least([rows[3], micros(&stack, || request("/nowhere")).await]);
         }
-        println!("\n### CPU a request, in process\n");
-        println!("Thread CPU clock, {REQUESTS} requests a run, least of {RUNS} runs. The target is at most 3 µs over bare axum.\n");
-        println!("| what | µs a request | over bare axum |\n|---|---:|---:|");
+        println!("\n### CPU per request, in process\n");
+        println!("Thread CPU clock, {REQUESTS} requests per run, least of {RUNS} runs. The target is at most 3 µs over bare axum.\n");
+        println!("| handler | µs per request | over bare axum |\n|---|---:|---:|");
         let names = ["bare axum handler", "saas, the whole default stack", "the same, client accepts gzip", "the same, 404"];
         for (name, row) in names.iter().zip(rows) {
             println!("| {name} | {row:.2} | {:+.2} |", row - rows[0]);
@@ -49,7 +49,7 @@ where
     before.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
 }
 
-/// As the server hands it over: with the peer's address and the headers curl sends.
+/// Returns a request as the server passes it to the app: with the client's address and the headers that curl sends.
 fn request(path: &'static str) -> Request {
     let request =
         Request::builder().uri(path).header("host", "localhost").header("user-agent", "bench").header("accept", "*/*");

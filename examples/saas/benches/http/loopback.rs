@@ -1,4 +1,4 @@
-//! Requests a second over loopback, each server in a process of its own, the same load on both.
+//! Measures the requests per second over loopback. Each server runs in its own process and gets the same load.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -38,13 +38,16 @@ pub(crate) fn run() {
         server.child.kill().unwrap();
     }
     let [bare, headers, saas] = rates;
-    println!("\n### Requests a second, over loopback\n");
+    println!("\n### Requests per second, over loopback\n");
     println!(
-        "`GET /hello` on {CONNECTIONS} connections, {RUN:?} a run, best of {RUNS}, server and load (hyper's client) on the same cores. The target is 85 %.\n"
+        "`GET /hello` on {CONNECTIONS} connections, {RUN:?} per run, best of {RUNS}, server and load (hyper's client) on the same cores. The target is 85 %.\n"
     );
-    println!("The second row is bare axum sending the very headers saas sends, all but the request's id constants.");
-    println!("It does no other work: what it loses is the price of {} headers to both ends.\n", HEADERS.len());
-    println!("| what | requests/s | of bare axum | of bare axum with the headers |\n|---|---:|---:|---:|");
+    println!("The second row is bare axum with the response headers of saas, all constants except for the request id.");
+    println!(
+        "It does no other work, so the difference to the first row is the cost of {} headers for server and client.\n",
+        HEADERS.len()
+    );
+    println!("| server | requests/s | of bare axum | of bare axum with the headers |\n|---|---:|---:|---:|");
     for (what, rate) in [
         ("bare axum, `axum::serve`", bare),
         ("bare axum, sending the same headers", headers),
@@ -69,7 +72,7 @@ impl Serving {
     }
 }
 
-/// In the child: serves until killed.
+/// Runs a server in the child process until it is killed.
 pub(crate) fn serve(what: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -91,7 +94,7 @@ pub(crate) fn serve(what: &str) {
     });
 }
 
-/// What `GET /hello` of saas answers besides the handler's own headers.
+/// The response headers of `GET /hello` in saas, besides those of the handler.
 const HEADERS: [(&str, &str); 8] = [
     ("ratelimit", "\"default\";r=999999999;t=0"),
     ("ratelimit-policy", "\"default\";q=1000000000;w=1"),
@@ -121,7 +124,7 @@ async fn load(address: SocketAddr) -> f64 {
     f64::from(done) / RUN.as_secs_f64()
 }
 
-/// One request after the other until the time is up, by hyper's client: it reads what a client reads.
+/// Sends one request after another with hyper's client until the time is up. Returns the number of responses.
 async fn requests(address: SocketAddr) -> u32 {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();

@@ -1,4 +1,4 @@
-//! How fast the release binary answers after it was started, and how much memory it holds at rest.
+//! Measures the time from the start of the program to the first response, and the memory of the idle program.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,20 +15,22 @@ const RUNS: usize = 5;
 pub(crate) fn run() {
     println!("\n### Start and memory\n");
     println!(
-        "The program on an existing SQLite database, least of {RUNS} starts, by build profile. Anonymous memory is what the process \
-         holds for itself; mapped pages are its program, which the system may drop and read again. The targets are 100 ms and 10 MiB \
+        "The program on an existing SQLite database, least of {RUNS} starts, by build profile. Anonymous memory is private to the \
+         process; mapped pages belong to the program file, which the system may drop and read again. The targets are 100 ms and 10 MiB \
          of anonymous memory.\n"
     );
-    println!("| profile | program | first answer | anonymous memory at rest | mapped pages |\n|---|---:|---:|---:|---:|");
+    println!(
+        "| profile | program | first response | anonymous memory when idle | mapped pages |\n|---|---:|---:|---:|---:|"
+    );
     row("release", Path::new(env!("CARGO_BIN_EXE_saas")));
     match dist() {
         Some(program) => row("dist", &program),
-        None => eprintln!("no program of the profile dist: `cargo xtask bench http` builds it"),
+        None => eprintln!("there is no program of the profile dist: run `cargo xtask bench http`, which builds it"),
     }
 }
 
-/// The program `cargo xtask bench` built with the profile `dist`.
-#[expect(clippy::disallowed_methods, reason = "a benchmark is told by its environment")]
+/// Returns the path of the program that `cargo xtask bench` built with the profile `dist`.
+#[expect(clippy::disallowed_methods, reason = "`cargo xtask bench` passes the path in the environment")]
 fn dist() -> Option<PathBuf> {
     std::env::var_os("DIST_PROGRAM").map(PathBuf::from)
 }
@@ -36,7 +38,7 @@ fn dist() -> Option<PathBuf> {
 fn row(profile: &str, program: &Path) {
     let folder = std::env::temp_dir().join(format!("omnistack-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    // The first start makes the database; those that count find it.
+    // The first start creates the database and is not measured.
     start(program, &folder);
     let runs: Vec<_> = (0..RUNS).map(|_| start(program, &folder)).collect();
     std::fs::remove_dir_all(&folder).unwrap();
@@ -47,7 +49,7 @@ fn row(profile: &str, program: &Path) {
     println!("| `{profile}` | {size:.0} MiB | {first:.0} ms | {anonymous:.1} MiB | {mapped:.1} MiB |");
 }
 
-/// A start; memory in MiB.
+/// The measurements of a start. Memory is in MiB.
 struct Start {
     first_answer: Duration,
     anonymous: f64,
@@ -59,14 +61,13 @@ fn start(program: &Path, folder: &Path) -> Start {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let began = Instant::now();
-    let child =
-        Command::new(program).current_dir(folder).env("PORT", port.to_string()).stdout(Stdio::null()).spawn();
+    let child = Command::new(program).current_dir(folder).env("PORT", port.to_string()).stdout(Stdio::null()).spawn();
     let mut child = Killed(child.unwrap());
     let first_answer = loop {
         if answers(port) {
             break began.elapsed();
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "the app did not answer within 10 s");
+        assert!(began.elapsed() < Duration::from_secs(10), "the app did not respond within 10 s");
     };
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap_or_default();
     let mebibytes = |field: &str| {

@@ -1,11 +1,12 @@
-//! Rows by the thousand, for the lists' benchmark and test.
+//! Inserts rows for the benchmark and the test of lists.
 
 use omnistack::{
     db::{Db, Dialect, Sql},
     identity::TenantId,
 };
 
-/// Projects of a tenant and, one in ten, of others; every fiftieth deleted, the seventh a needle.
+/// Inserts projects of a tenant. One in ten belongs to other tenants, one in fifty is deleted, and the seventh is
+/// named `Needle`.
 const PROJECTS: Sql = Sql {
     postgres: "insert into projects (id, tenant_id, name, description, created_at, updated_at, deleted_at)
         select gen_random_uuid(), case when n % 10 = 9 then gen_random_uuid() else $3 end,
@@ -23,7 +24,7 @@ const PROJECTS: Sql = Sql {
         from numbers",
 };
 
-/// The seventh is a needle.
+/// Inserts users. The seventh is named `Needle`.
 const USERS: Sql = Sql {
     postgres: "insert into users (id, email, name, operator, created_at, updated_at)
         select gen_random_uuid(), 'user' || n || '@example.com', case n when 7 then 'Needle' else 'User ' || n end, false,
@@ -36,7 +37,7 @@ const USERS: Sql = Sql {
         from numbers where $3 is not null",
 };
 
-/// The seventh is a needle.
+/// Inserts tenants. The seventh is named `Needle`.
 const TENANTS: Sql = Sql {
     postgres: "insert into tenants (id, name, slug, created_at, updated_at)
         select gen_random_uuid(), case n when 7 then 'Needle' else 'Tenant ' || n end, 'tenant-' || n,
@@ -49,7 +50,7 @@ const TENANTS: Sql = Sql {
         from numbers where $3 is not null",
 };
 
-/// Audit entries of a tenant; the seventh has an action of its own. Their chain is none.
+/// Inserts audit entries of a tenant, without valid hashes. Only the seventh has the action `needle.found`.
 const AUDIT: Sql = Sql {
     postgres: "insert into audit_entries (tenant_id, sequence, id, at, actor, action, resource, previous, hash)
         select $3, n, gen_random_uuid(), to_timestamp(1893456000 + n), gen_random_uuid(),
@@ -64,7 +65,7 @@ const AUDIT: Sql = Sql {
         from numbers",
 };
 
-/// Jobs that are done; the seventh is dead, of a queue and a name of its own, and the tenant's.
+/// Inserts finished jobs. The seventh is dead, belongs to the tenant, and has the queue and the name `needle`.
 const JOBS: Sql = Sql {
     postgres: "insert into jobs (id, name, queue, payload, state, rank, run_at, max_attempts, tenant, created_at, finished_at)
         select gen_random_uuid(), case n when 7 then 'needle' else 'nothing' end, case n when 7 then 'needle' else 'default' end,
@@ -77,7 +78,7 @@ const JOBS: Sql = Sql {
         from numbers",
 };
 
-/// Adds the rows of these numbers to each table, of users and tenants a tenth.
+/// Adds the rows with these numbers to each table, and a tenth of them to users and tenants.
 pub(crate) async fn add(db: &Db, tenant: TenantId, from: i64, to: i64) {
     for rows in [PROJECTS, USERS, TENANTS, AUDIT, JOBS] {
         let mut tx = db.all_tenants().begin().await.unwrap();

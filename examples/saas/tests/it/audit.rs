@@ -1,4 +1,4 @@
-//! `audit verify`, by the program itself.
+//! Tests of the command `saas audit verify`.
 
 use std::process::{Command, Output};
 

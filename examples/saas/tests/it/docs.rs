@@ -1,4 +1,4 @@
-//! What the documents show is what the code says.
+//! Tests that the README, the configuration reference and the template match the code.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands between two lines.
+/// Returns the text between two markers.
 fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     let (_, rest) = text.split_once(begin).unwrap_or_else(|| panic!("`{begin}` is missing"));
     rest.split_once(end).unwrap_or_else(|| panic!("`{end}` is missing")).0.trim()
@@ -40,7 +40,7 @@ async fn the_configuration_reference_is_generated() {
 #[test]
 fn the_template_is_the_example() {
     for file in ["src/projects.rs", "migrations/postgres/0001_projects.sql", "migrations/sqlite/0001_projects.sql"] {
-        // The first line of each says where it is.
+        // The first lines differ.
         let body = |folder: &str| read(&format!("{folder}/{file}")).split_once('\n').unwrap().1.to_owned();
         assert_eq!(body("templates/saas"), body("examples/saas"), "{file}");
     }

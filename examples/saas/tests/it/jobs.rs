@@ -1,4 +1,4 @@
-//! `saas jobs …`, as an operator types it.
+//! Tests of the commands `saas jobs …`.
 
 use std::process::{Command, Output};
 
@@ -37,7 +37,7 @@ impl Module for Letters {
     }
 }
 
-/// The program itself, in a folder of its own.
+/// The program, with a temporary working directory.
 struct Program {
     url: String,
     folder: std::path::PathBuf,
@@ -51,7 +51,7 @@ impl Program {
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
     }
 
-    /// What it prints, as words a line.
+    /// Runs a command, which must succeed, and returns the words of each line of its output.
     async fn prints(&self, line: &str) -> Vec<Vec<String>> {
         let output = self.run(line).await;
         assert!(output.status.success(), "jobs {line}: {}", String::from_utf8_lossy(&output.stderr));

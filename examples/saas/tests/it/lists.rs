@@ -1,4 +1,4 @@
-//! Lists read an index for what they are asked for, on each database.
+//! Tests that each list request reads an index, on each database.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +11,10 @@ mod rows;
 
 const ROWS: i64 = 30_000;
 
-/// The index for names, or that of the constraint on them.
+/// The index of names, or the index of their unique constraint.
 const BY_NAME: &str = "projects_by_name|projects_tenant_id_name_key|sqlite_autoindex_projects";
 
-/// What a member asks for, and the indexes of which a statement of it reads one.
+/// The requests of a member, and the indexes of which one statement must read one.
 const PROJECTS: [(&str, &str); 9] = [
     ("", "projects_by_creation"),
     ("sort=name", BY_NAME),
@@ -27,7 +27,7 @@ const PROJECTS: [(&str, &str); 9] = [
     ("q=needle&page=1", "projects_search"),
 ];
 
-/// What an operator asks for, likewise.
+/// The requests of an operator, the table, and the indexes of which one statement must read one.
 const OPERATORS: [(&str, &str, &str); 16] = [
     ("users", "users", "users_by_creation"),
     ("users?sort=email", "users", "users_by_email"),
@@ -57,11 +57,11 @@ impl QueryObserver for Statements {
 }
 
 impl Statements {
-    /// Those that read this table, and the index that is a table beside it.
+    /// Removes all statements and returns those that read this table or its search index.
     fn take(&self, table: &str) -> Vec<String> {
         let all = std::mem::take(&mut *self.0.lock().unwrap());
         let reads = |sql: &String| sql.contains(table) && (sql.starts_with("select") || sql.starts_with("with"));
-        // A bounded count of any rows needs no index.
+        // A bounded count of all rows needs no index.
         let counts_any = |sql: &String| sql.contains(&format!("(select 1 from {table} limit"));
         all.into_iter().filter(|sql| reads(sql) && !counts_any(sql)).collect()
     }
@@ -97,14 +97,14 @@ on_each_database! {
     }
 }
 
-/// Whether a step of a plan reads a whole table, or sorts all that a tenant has.
+/// Returns whether a step of a plan reads the whole table.
 fn reads_all(step: &str, table: &str) -> bool {
     let step = step.trim_start_matches([' ', '-', '>']);
     let on = |words: &str| step.strip_prefix(words).is_some_and(|rest| rest.split(' ').next() == Some(table));
     on("Seq Scan on ") || on("Parallel Seq Scan on ") || (on("SCAN ") && !step.contains("USING"))
 }
 
-/// The steps of the plan, as it is for any values.
+/// Returns the steps of the generic plan.
 async fn plan(db: &Db, sql: &str) -> Vec<String> {
     let Some(pool) = db.postgres() else {
         let explained: Vec<(i64, i64, i64, String)> = {
@@ -114,7 +114,8 @@ async fn plan(db: &Db, sql: &str) -> Vec<String> {
         return explained.into_iter().map(|(_, _, _, step)| step).collect();
     };
     let mut connection = pool.acquire().await.unwrap();
-    // Some tables are so small here that reading all of one is cheapest. What no index serves is read so all the same.
+    // Some tables are so small that reading all of them would be cheapest. Without sequential scans, only a statement
+    // that no index serves reads a whole table.
     let values = (1..20).take_while(|number| sql.contains(&format!("${number}"))).map(|_| "null").collect::<Vec<_>>();
     let values = if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) };
     let script = format!(

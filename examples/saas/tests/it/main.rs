@@ -1,4 +1,4 @@
-//! The example app, through its public door.
+//! Tests of the example app over its HTTP API and its command line.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 

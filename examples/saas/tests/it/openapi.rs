@@ -1,4 +1,4 @@
-//! The API's description: valid, and good for making clients.
+//! Tests that the OpenAPI document is valid and suitable for generating clients.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-/// Names that hide a type of a language, or of a generated client, from the code around it.
+/// Schema names that would hide a type of a programming language or of a generated client.
 const HIDING_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool Boolean Buffer Byte Bytes Char Class Client \
     Comment Date DateTime Decimal Default Dict Document Double Element Enum Error Event Exception File Float FormData Function \
     Headers History Id Image Instant Int Integer Iterator List Location Long Lock Map Me Message Model Module Node None \
@@ -20,10 +20,10 @@ const HIDING_NAMES: &str = "Any Array ArrayBuffer AuthenticatedClient Blob Bool 
     Request Response Result Schema Screen Selection Self Set Shown Some State Storage Str String Symbol Task Text Thread Time \
     Timestamp Tuple Type URL Unset Url Uuid UUID Value Vec Void Worker";
 
-/// A module whose handlers say no more than they have to.
+/// A module whose handlers have only the required documentation.
 struct Careless;
 
-/// Does something.
+/// Do something
 #[utoipa::path(post, path = "/", responses((status = 200, body = String), (status = 299), (status = 404)))]
 async fn careless() {}
 
@@ -42,7 +42,7 @@ fn document() -> Value {
     serde_json::from_slice(app.openapi()).unwrap()
 }
 
-/// Path, method and operation of each.
+/// Returns the path, method and object of each operation.
 fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
     let paths = document["paths"].as_object().unwrap().iter();
@@ -56,7 +56,7 @@ fn described_schemas(document: &Value) -> impl Iterator<Item = (&str, &Value)> {
     document["components"]["schemas"].as_object().unwrap().iter().map(|(name, schema)| (name.as_str(), schema))
 }
 
-/// Adds the names of all schemas that a part of the document refers to.
+/// Adds the names of all schemas that a part of the document references, directly or indirectly.
 fn add_references<'a>(document: &'a Value, part: &'a Value, names: &mut BTreeSet<&'a str>) {
     match part {
         Value::Object(entries) => {
@@ -84,7 +84,7 @@ async fn it_is_valid_openapi() {
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     compiler.add_resource("openapi.json", serde_json::from_str(include_str!("openapi/schema.json")).unwrap()).unwrap();
     let openapi = compiler.compile("openapi.json", &mut schemas).unwrap();
-    // The schema of documents leaves out the schemas in them.
+    // The schema of OpenAPI documents does not validate the schemas within them.
     let of_schemas = compiler.compile("https://json-schema.org/draft/2020-12/schema", &mut schemas).unwrap();
     for (name, schema) in described_schemas(&document) {
         schemas.validate(schema, of_schemas).unwrap_or_else(|error| panic!("{name}: {error:#}"));
@@ -132,7 +132,7 @@ async fn no_schema_hides_a_type_of_a_language() {
     }
 }
 
-/// `null` or absent, but never either: an answer always holds what may be `null`, and a field it may leave out is not `null`.
+/// In a response, a nullable field is always present, and an optional field is never `null`.
 #[tokio::test]
 async fn what_an_answer_always_holds_is_required() {
     let document = document();

@@ -1,4 +1,4 @@
-//! Commands whose reader ends early, as in `saas routes | head -1`.
+//! Tests of commands whose reader closes the pipe early, as in `saas routes | head -1`.
 
 use std::process::{Command, Stdio};
 
@@ -26,7 +26,7 @@ async fn a_command_ends_well_when_its_reader_has_ended() {
         command.env("DATABASE_URL", database.url()).env("APP_ENV", "test").env("LOG_LEVEL", "error");
         let output = tokio::task::spawn_blocking(move || {
             let mut process = command.spawn()?;
-            // From here on the pipe has no reader.
+            // The pipe now has no reader.
             drop(process.stdout.take());
             process.wait_with_output()
         });

@@ -1,4 +1,4 @@
-//! Projects on each database.
+//! Tests of projects on each database.
 
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What a stranger tries: telling who has an account, poisoned links, fields nobody asked for.
+//! Tests of attacks on accounts: account enumeration, manipulated links, extra fields.
 
 use omnistack_testkit::on_each_database;
 
@@ -26,7 +26,7 @@ on_each_database! {
                 let answer = post.post(route, body).await;
                 let mut said = statements.take();
                 if route == "register" {
-                    // One is made or not: as many statements, not the same ones.
+                    // The statements differ, because a user is created or not, but their number is the same.
                     said = vec![said.len().to_string()];
                 }
                 asked.push(said);
@@ -35,11 +35,11 @@ on_each_database! {
             }
             assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{route}: {answers:?}");
             assert_eq!(answers[0].3, u64::from(with_password), "one hash, whoever it is");
-            // The work is the same: no statement more or less tells what the answer doesn't.
+            // The statements are the same, so the duration reveals no more than the response.
             assert!(asked.windows(2).all(|pair| pair[0] == pair[1]), "{route}: {asked:#?}");
             assert!(!asked[0].is_empty());
         }
-        // Only the mails tell, and those only their readers.
+        // Only the mails differ, and only the mailbox's owner reads them.
         let mails = post.mails().await;
         let of = |email: &str| {
             let mut templates: Vec<_> = mails.iter().filter(|mail| to(mail) == email).map(template).collect();

@@ -1,4 +1,4 @@
-//! Tokens in cookies.
+//! Tests of tokens in cookies.
 
 use http::Method;
 use omnistack_testkit::{RequestBuilder, on_each_database};
@@ -7,7 +7,7 @@ use super::*;
 
 const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
-/// The cookies an answer sets, by name: value and attributes.
+/// Returns the cookies a response sets, each with its name, value and attributes.
 fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
     let all = answer.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
     let split = all.map(|cookie| {
@@ -18,7 +18,7 @@ fn cookies(answer: &Answer) -> Vec<(String, String, String)> {
     split.collect()
 }
 
-/// What a browser sends back.
+/// Returns the `Cookie` header that a browser sends after this response.
 fn jar(answer: &Answer) -> String {
     cookies(answer).iter().map(|(name, value, _)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
 }
@@ -99,13 +99,14 @@ on_each_database! {
                 let answer = with(request.header("cookie", &cookie), &headers).await;
                 assert_eq!(answer.status.as_u16(), expected, "{method} {headers:?}: {}", answer.text());
             }
-            // Looking is allowed from anywhere: nobody reads the answer who may not.
+            // Requests that only read are allowed from any site, because the browser hides the response from other
+            // sites.
             with(post.app.anonymous().get(ME).header("cookie", &cookie), &headers).await.expect(200);
-            // Nor is anybody signed in to another's account from elsewhere.
+            // Another site can't sign a browser in to another account either.
             let status = with(login(&post, "ada@example.com"), &headers).await.status.as_u16();
             assert_eq!(status, expected, "sign-in {headers:?}");
         }
-        // A token in the header was put there on purpose.
+        // A token in the `Authorization` header is never sent by a browser on its own, so it is accepted.
         let ada = post.signed_in("ada@example.com").await;
         let evil = [("origin", "https://evil.example"), ("cookie", cookie.as_str())];
         with(post.client(&ada).patch(ME, json!({ "name": "Ada" })), &evil).await.expect(200);
@@ -115,7 +116,7 @@ on_each_database! {
         let post = start(database).await;
         post.registered("ada@example.com").await;
         post.registered("eve@example.com").await;
-        // Eve puts her cookies into Ada's browser.
+        // Eve plants her cookies in Ada's browser.
         let planted = jar(&with(login(&post, "eve@example.com"), &[OWN]).await.expect(200));
         let answer = with(login(&post, "ada@example.com"), &[OWN, ("cookie", &planted)]).await.expect(200);
         let own = jar(&answer);
@@ -125,11 +126,11 @@ on_each_database! {
         post.app.anonymous().get(ME).header("cookie", &planted).await.expect(401);
         let me = post.app.anonymous().get(ME).header("cookie", &own).await.expect(200);
         assert_eq!(me.json()["email"], "ada@example.com");
-        // Signing in again is a session again, and ends the one before.
+        // Signing in again creates a new session and ends the previous one.
         let again = with(login(&post, "ada@example.com"), &[OWN, ("cookie", &own)]).await.expect(200);
         assert_ne!(again.json()["session_id"], answer.json()["session_id"]);
         post.app.anonymous().get(ME).header("cookie", &own).await.expect(401);
-        // A made-up cookie does no harm.
+        // An invalid cookie is ignored.
         let made_up = "__Host-omnistack-refresh=omr_nonsense; __Host-omnistack-access=eyJ.e.x";
         with(login(&post, "ada@example.com"), &[OWN, ("cookie", made_up)]).await.expect(200);
         post.app.anonymous().get(ME).header("cookie", made_up).await.expect(401);
@@ -138,7 +139,8 @@ on_each_database! {
     async fn cookies_of_other_apps_hide_no_session(database: TestDatabase) {
         let post = start(database).await;
         post.registered("ada@example.com").await;
-        // In UTF-8, in Latin-1, without a value, before and after, as browsers and neighbours on a domain write them.
+        // Other cookies in UTF-8, in Latin-1 or without a value, before and after, as browsers and other apps on the
+        // domain send them.
         let (utf8, latin1, bare) = ("city=Köln".as_bytes(), b"city=K\xf6ln".as_slice(), b"\xff".as_slice());
         for foreign in [utf8, latin1, bare] {
             for is_first in [true, false] {
@@ -151,11 +153,11 @@ on_each_database! {
                 let own = jar(&with(login(&post, "ada@example.com"), &[OWN]).await.expect(200));
                 post.app.anonymous().get(ME).header("cookie", beside(&own)).await.expect(200);
                 let next = jar(&send("refresh", mode()).header("cookie", beside(&own)).await.expect(200));
-                // A sign-in ends the session of this browser.
+                // A sign-in ends the previous session of this browser.
                 let again = with(login(&post, "ada@example.com"), &[OWN]).header("cookie", beside(&next)).await;
                 let again = jar(&again.expect(200));
                 post.app.anonymous().get(ME).header("cookie", &next).await.expect(401);
-                // A sign-out ends it on the server too.
+                // A sign-out ends the session on the server too.
                 send("logout", mode()).header("cookie", beside(&again)).await.expect(204);
                 send("refresh", mode()).header("cookie", &again).await.expect(401);
             }

@@ -1,4 +1,4 @@
-//! What users change about their own accounts.
+//! Tests of users' changes of their own accounts.
 
 use omnistack_auth::{
     model::Device,
@@ -65,7 +65,7 @@ on_each_database! {
         };
         ask("new@example.com", OTHER).await.expect(422);
         ask("new", PASSWORD).await.expect(422);
-        // Another's address is answered as a free one, and its owner is told.
+        // The response for another user's address is the same as for a free one, and that user is notified.
         let free = told(&ask("new@example.com", PASSWORD).await);
         let mails = post.mails().await;
         assert_eq!(to(&mails[0]), "new@example.com");
@@ -75,10 +75,10 @@ on_each_database! {
         let mails = post.mails().await;
         assert_eq!((to(&mails[0]), mails[0].subject.contains("have an account")), ("eve@example.com", true));
 
-        // A link that was sent to the old address before is good for nothing after.
+        // A link that was sent to the old address before is invalid afterwards.
         post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
         let magic = post.token().await;
-        // The link alone does nothing, nor does another's account with it: the change may have been asked for by a stranger.
+        // The link needs the session of the account, because a stranger may have requested the change.
         let confirm = |client: &Client| client.post(format!("{APP}/email/confirm"), json!({ "token": token }));
         let eve = post.signed_in("eve@example.com").await;
         post.confirm(&token, PASSWORD).await.expect_error(400, "TOKEN_INVALID");

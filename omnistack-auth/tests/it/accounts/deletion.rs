@@ -1,4 +1,4 @@
-//! Leaving, staying, and taking one's data along.
+//! Tests of the deletion and the export of accounts.
 
 use omnistack_core::{
     async_trait,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
-/// The module's own job, as the clock would enqueue it.
+/// The module's own job, as its cron enqueues it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Upkeep {}
 
@@ -41,7 +41,7 @@ impl Post {
         count
     }
 
-    /// Deletes the only team of a new user, and leaves; returns when the account is deleted.
+    /// Deletes the only team of a new user and then the account. Returns when the account will be removed.
     async fn leave_a_deleted_team(&self) -> String {
         self.registered("ada@example.com").await;
         let ada = self.signed_in("ada@example.com").await;
@@ -53,7 +53,7 @@ impl Post {
         leaving["delete_at"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a team of these, each its owner.
+    /// Creates a team with these users as owners.
     async fn team(&self, owners: &[&str]) -> TenantId {
         let mut tx = self.app.db().all_tenants().begin().await.unwrap();
         let now = self.app.clock().clock().now();
@@ -97,7 +97,7 @@ on_each_database! {
         assert_eq!(post.count("select count(*) from sessions").await, 0);
         post.login("ada@example.com", PASSWORD).await.expect(401);
         assert!(post.audited().await.contains(&"account.deleted".to_owned()));
-        // The address is free again.
+        // The address can be registered again.
         post.registered("ada@example.com").await;
     }
 
@@ -130,7 +130,7 @@ on_each_database! {
         tx.query("delete from tenants where id = $1").bind(alone).execute().await.unwrap();
         tx.commit().await.unwrap();
 
-        // Of two owners who both leave, the second stays until the team has another.
+        // If both of two owners delete their accounts, the second deletion fails until the team has another owner.
         post.team(&["ada@example.com", "eve@example.com"]).await;
         post.leave(&ada).await.expect(202);
         post.leave(&eve).await.expect(202);
@@ -181,7 +181,7 @@ on_each_database! {
         let refused = post.leave(&ada).await.expect_error(409, "LAST_OPERATOR").json();
         assert!(refused["error"]["message"].as_str().unwrap().contains("make another user an operator first"));
         post.client(&ada).get(ME).await.expect(200);
-        // Of two who leave at once, one stays.
+        // If both do so at once, one of them fails.
         operate("eve@example.com", true).await;
         let (one, other) = tokio::join!(post.leave(&ada), post.leave(&eve));
         let mut statuses = [one.status.as_u16(), other.status.as_u16()];

@@ -1,4 +1,4 @@
-//! What ends with an account's sessions, and what is left: impersonations and API keys.
+//! Tests that ending a user's sessions ends impersonations, and API keys if requested.
 
 use omnistack_core::identity::UserId;
 use omnistack_testkit::on_each_database;
@@ -6,10 +6,10 @@ use omnistack_testkit::on_each_database;
 use super::*;
 
 const KEYS: &str = "/api/v1/app/api-keys";
-/// Ways to sign out everywhere else.
+/// The ways to end all other sessions.
 const WAYS: [&str; 3] = ["sessions", "password", "reset"];
 
-/// An operator with an API key, who acts as a user.
+/// An operator with an API key who impersonates a user.
 struct Operator {
     email: String,
     here: Client,
@@ -24,7 +24,7 @@ impl Post {
         self.app.db().query(sql).bind(email.to_owned()).fetch_one::<(UserId,)>().await.unwrap().0
     }
 
-    /// A client with a new API key of a caller.
+    /// Creates an API key for a caller and returns a client with it.
     async fn key(&self, caller: &Client) -> Client {
         let key = json!({ "name": "robot", "scopes": ["*:read"] });
         let key = caller.post(KEYS, key).await.expect(201).json();
@@ -33,7 +33,7 @@ impl Post {
         key
     }
 
-    /// A new operator who acts as a user.
+    /// Creates an operator who impersonates a user.
     async fn operator(&self, name: &str, user: UserId) -> Operator {
         _ = self.mails().await;
         let email = format!("{name}@example.com");
@@ -50,7 +50,7 @@ impl Post {
         Operator { email, here, key, acting, refresh: tokens["refresh_token"].as_str().unwrap().to_owned() }
     }
 
-    /// Signs an operator out everywhere else.
+    /// Ends all other sessions of an operator.
     async fn end(&self, operator: &Operator, way: &str, revoke: bool) -> Value {
         let answer = match way {
             "sessions" => operator.here.delete(format!("{APP}/sessions?api_keys={revoke}")).await,

@@ -1,4 +1,4 @@
-//! Second factors that are added while somebody signs in.
+//! Tests of second factors that are added during a sign-in.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ use crate::support;
 
 const ADA: &str = "ada@example.com";
 
-/// Holds a sign-in where it has just asked which second factors there are.
+/// Holds a sign-in after it has read the user's second factors.
 #[derive(Clone, Default)]
 pub(crate) struct Gate {
     closed: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ impl Gate {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// Once somebody waits there.
+    /// Waits until a sign-in is held.
     pub(crate) async fn reached(&self) {
         self.reached.notified().await;
     }
@@ -93,13 +93,13 @@ on_each_database! {
     async fn a_factor_that_was_not_there_when_a_sign_in_looked_is_asked_for(database: TestDatabase) {
         let post = start(database).await;
         if post.app.db().dialect() != Dialect::Postgres {
-            // There a transaction that writes waits for the one before it, unseen.
+            // On SQLite a write transaction waits for the previous one, and the test can't observe that.
             return;
         }
         post.registered(ADA).await;
         post.post("magic-link", json!({ "email": ADA })).await.expect(202);
         let token = post.token().await;
-        // Holds the user's row, at which a sign-in waits once it has looked.
+        // Locks the user's row, for which a sign-in waits once it has read the factors.
         let mut tx = post.app.db().begin().await.unwrap();
         let (holder,): (i32,) = tx.query("select pg_backend_pid()").fetch_one().await.unwrap();
         tx.query("select id from users where email = $1 for update").bind(ADA).execute().await.unwrap();
@@ -149,7 +149,7 @@ on_each_database! {
         let told = post.mails().await;
         assert!(told.iter().any(|mail| to(mail) == ADA && text(mail).contains("An operator has removed")), "{told:?}");
         assert!(post.audited().await.contains(&"user.factors_reset".to_owned()));
-        // What was begun with the factor is over; the password is enough.
+        // A sign-in that was started with the factor fails, and the password is enough.
         let body = json!({ "challenge": challenge, "code": phone.code(&post) });
         post.post("mfa", body).await.expect_error(400, "TOKEN_INVALID");
         Signed::of(post.login(ADA, PASSWORD).await);

@@ -1,10 +1,10 @@
-//! Links from mails: good once, for a while, for one thing.
+//! Tests of links in mails: each works once, for a limited time, for one purpose.
 
 use omnistack_testkit::on_each_database;
 
 use super::*;
 
-/// Asks for a link of each purpose that can be had without being signed in, and uses it.
+/// The route that requests a link without a session, the route that uses it, its status, and the link's lifetime.
 const LINKS: [(&str, &str, u16, Duration); 3] = [
     ("register", "verify-email", 204, Duration::from_secs(24 * 60 * 60)),
     ("forgot-password", "reset-password", 200, Duration::from_secs(60 * 60)),
@@ -34,7 +34,7 @@ on_each_database! {
         let post = &start(database).await;
         for (ask, take, status, lifetime) in LINKS {
             let link = || async {
-                // Beyond the limit of mails to one recipient.
+                // Later than the limit of mails per recipient.
                 post.app.clock().advance(3 * 60 * MINUTE);
                 post.post(ask, asking(ask)).await.expect(202);
                 post.token().await
@@ -54,7 +54,7 @@ on_each_database! {
             for nonsense in ["", "omo_", "hello", &fresh.to_uppercase(), &fresh[..fresh.len() - 1]] {
                 refused(nonsense.to_owned()).await;
             }
-            // A mail scanner that looks at the route burns nothing.
+            // A GET request of a mail scanner does not use up the token.
             let got = post.app.anonymous().get(format!("{PUBLIC}/{take}")).await;
             assert_eq!(got.status.as_u16(), 405);
             let race = || post.post(take, using(take, &fresh));
@@ -121,7 +121,7 @@ on_each_database! {
         post.client(&squatter).get(ME).await.expect(401);
         post.login("ada@example.com", PASSWORD).await.expect(401);
 
-        // She sets one, having just signed in; a while later she could not.
+        // She sets a password, which requires a fresh sign-in.
         post.client(&ada).get(ME).await.expect(200);
         post.app.clock().advance(9 * MINUTE);
         let change = json!({ "new_password": OTHER });
@@ -140,7 +140,7 @@ on_each_database! {
             sent += post.mails().await.len();
         }
         assert_eq!(sent, 5);
-        // Who asks for many others' is told.
+        // A caller who requests links for many addresses is limited.
         let mut refused = 0;
         for number in 0..40 {
             let body = json!({ "email": format!("{number}@example.com") });

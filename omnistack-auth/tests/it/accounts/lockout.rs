@@ -1,4 +1,4 @@
-//! Guessing: how often, and from where.
+//! Tests of the lockout after failed sign-ins.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ async fn guess(post: &Post, email: &str, password: &str, from: IpAddr) -> (u16, 
 
 const DEVICE: &str = "__Host-omnistack-device";
 
-/// What a browser keeps that has signed in.
+/// Signs in and returns the cookie of the known device.
 async fn device(post: &Post, email: &str) -> String {
     let body = json!({ "email": email, "password": PASSWORD, "mode": "cookie" });
     let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body).header("sec-fetch-site", "same-origin");
@@ -28,7 +28,7 @@ async fn device(post: &Post, email: &str) -> String {
     found.split(';').next().unwrap().to_owned()
 }
 
-/// The status of a sign-in of Ada with the cookie of a device.
+/// Returns the status of a sign-in of Ada with the cookie of a device.
 async fn try_from(post: &Post, device: &str, password: &str) -> u16 {
     let body = json!({ "email": "ada@example.com", "password": password });
     let request = post.app.anonymous().post(format!("{PUBLIC}/login"), body);
@@ -39,9 +39,9 @@ on_each_database! {
     async fn an_account_waits_longer_each_time_and_never_for_good(database: TestDatabase) {
         let post = start(database).await;
         post.registered("ada@example.com").await;
-        // From everywhere, so that only the account counts.
+        // From different addresses, so that only the account's limit applies.
         let from = |number: u32| IpAddr::from((0xc000_0200_u32 + number).to_be_bytes());
-        // One that is nobody's waits as long.
+        // An address without an account is delayed too.
         for email in ["ada@example.com", "nobody@example.com"] {
             for number in 0..5 {
                 assert_eq!(guess(&post, email, OTHER, from(number)).await, (401, None), "{email} {number}");
@@ -66,12 +66,12 @@ on_each_database! {
         let post = start(database).await;
         post.registered("ada@example.com").await;
         for number in 0..40 {
-            // So that their mails are not too many.
+            // Avoids the limit of mails.
             post.app.clock().advance(61 * MINUTE);
             post.registered(&format!("user{number}@example.com")).await;
         }
         let from = IpAddr::from([198, 51, 100, 1]);
-        // Of one account, and of the many accounts behind one address.
+        // Of one account, and of many accounts behind one client address.
         let one = (0..12).map(|_| "ada@example.com".to_owned());
         let many = (0..40).map(|number| format!("user{number}@example.com"));
         for emails in [one.collect::<Vec<_>>(), many.collect()] {
@@ -108,7 +108,7 @@ on_each_database! {
     async fn spraying_many_accounts_from_one_place_is_bounded(database: TestDatabase) {
         let post = start(database).await;
         let hashes = post.hashes();
-        // One IPv6 network is one place.
+        // Addresses of one IPv6 network count as one.
         let from = |number: u16| IpAddr::from([0x2001, 0xdb8, 1, 2, number, 0, 0, number]);
         for number in 0..40 {
             let expected = if number < 30 { 401 } else { 429 };
@@ -118,7 +118,7 @@ on_each_database! {
         assert_eq!(post.hashes() - hashes, 30);
         let elsewhere = IpAddr::from([0x2001, 0xdb8, 1, 3, 0, 0, 0, 1]);
         assert_eq!(guess(&post, "user1@example.com", OTHER, elsewhere).await.0, 401);
-        // The audit log did not grow without bounds either.
+        // The audit log is bounded too.
         assert!(post.audited().await.len() <= 60);
     }
 
@@ -141,25 +141,26 @@ on_each_database! {
         let ada = post.signed_in("ada@example.com").await;
         let device = device(&post, "ada@example.com").await;
         _ = post.mails().await;
-        // All that needs no sign-in and is about her: wrong passwords, and mails she can do nothing with.
+        // Every request about her that needs no session: wrong passwords, and mails whose links she can't have
+        // requested.
         for number in 0..6_u8 {
             guess(&post, "ada@example.com", OTHER, IpAddr::from([192, 0, 2, number])).await;
             post.post("register", json!({ "email": "ada@example.com", "password": OTHER })).await.expect(202);
         }
-        // With the mail of her own registration, five.
+        // Five with the mail of her own registration.
         assert_eq!(post.mails().await.len(), 4);
         post.login("ada@example.com", PASSWORD).await.expect_error(429, "TOO_MANY_ATTEMPTS");
 
-        // The browser she has signed in with before still signs in; a cookie of another account and a made-up one are none.
+        // A known device can still sign in. A cookie of another account and an invalid cookie have no effect.
         post.registered("eve@example.com").await;
         for (cookie, status) in [(device.as_str(), 200), (&self::device(&post, "eve@example.com").await, 429), ("x", 429)] {
             assert_eq!(try_from(&post, cookie, PASSWORD).await, status);
         }
-        // Her session changes what it could before.
+        // Her session can still change the account.
         let change = json!({ "email": "new@example.com", "password": PASSWORD });
         post.client(&ada).post(format!("{APP}/email"), change).await.expect(202);
         assert_eq!(post.mails().await.len(), 1);
-        // Links come, and one that was used lets the next come.
+        // Links can be requested, and using one allows another.
         for (ask, take, status) in [("magic-link", "magic-link/verify", 200), ("forgot-password", "reset-password", 200)] {
             let mut mails = Vec::new();
             for _ in 0..8 {
@@ -187,14 +188,14 @@ on_each_database! {
             assert_eq!(try_from(&post, &device, OTHER).await, 401);
         }
         assert_eq!(try_from(&post, &device, PASSWORD).await, 429);
-        // Elsewhere nothing was counted, and a new sign-in there is known by itself.
+        // On another device nothing was counted, and a new sign-in makes it a known device.
         let another = self::device(&post, "ada@example.com").await;
         assert_ne!(another, device);
         assert_eq!(try_from(&post, &another, PASSWORD).await, 200);
         assert_eq!(try_from(&post, &device, PASSWORD).await, 429);
         post.app.clock().advance(Duration::from_secs(30));
         assert_eq!(try_from(&post, &device, PASSWORD).await, 200);
-        // After half a year it is a stranger's again.
+        // After half a year the device is unknown again.
         post.app.clock().advance(181 * DAY);
         for _ in 0..5 {
             post.login("ada@example.com", OTHER).await.expect(401);

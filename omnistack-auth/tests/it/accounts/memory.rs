@@ -1,16 +1,16 @@
-//! The memory that sign-ins leave behind.
+//! A test of the memory that sign-ins allocate.
 
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
 
-/// Each hash takes 19 MiB. What the allocator would keep of each is kept once for as many as run at once, and used again.
+/// Each hash takes 19 MiB. The memory is kept for as many hashes as run at once, and reused.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sign_ins_leave_as_much_memory_as_hashes_run_at_once() {
     const AT_ONCE: u64 = 2;
     const HASH_KIB: u64 = 19 * 1024;
-    /// For what is no hash: caches of the database, threads, sessions.
+    /// The allowance for everything besides hashes, in KiB: caches of the database, threads, sessions.
     const REST_KIB: u64 = 24 * 1024;
     let post = start_with(TestDatabase::sqlite(), |app| {
         app.set("AUTH_ARGON2_MEMORY", HASH_KIB.to_string()).set("AUTH_HASHING", AT_ONCE.to_string())
@@ -28,7 +28,7 @@ async fn sign_ins_leave_as_much_memory_as_hashes_run_at_once() {
     assert!(grown <= AT_ONCE * HASH_KIB + REST_KIB, "{grown} KiB more");
 }
 
-/// proc(5): memory that is no file's.
+/// Returns the anonymous memory of the process in KiB (proc(5)).
 #[cfg(target_os = "linux")]
 fn anonymous_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -1,4 +1,4 @@
-//! Passkeys: adding and removing them, signing in, second factors, and what is refused.
+//! Tests of passkeys: adding, removing, sign-in, second factors and errors.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -21,7 +21,8 @@ const ADA: &str = "ada@example.com";
 const PASSKEYS: &str = "/api/v1/app/auth/passkeys";
 const HOME: &str = "https://app.example.com";
 
-/// Its user is there; the device knows them; a key goes with it (section 6.1 of the specification).
+/// Flags of the authenticator data (WebAuthn, section 6.1): user present, user verified, attested credential data
+/// included.
 const PRESENT: u8 = 1;
 const VERIFIED: u8 = 4;
 const WITH_KEY: u8 = 64;
@@ -30,17 +31,17 @@ fn base64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A device with one passkey, and the browser it is used in.
+/// An authenticator with one passkey, and its browser.
 struct Device {
     pair: EcdsaKeyPair,
     id: Vec<u8>,
-    /// Whose it is, as it was told when it made the passkey.
+    /// The user handle that the app sent at the creation of the passkey.
     user: String,
     counter: u32,
     domain: String,
     origin: String,
     flags: u8,
-    /// What it signs in place of what it should.
+    /// Whether it signs other data than it should.
     spoilt: bool,
 }
 
@@ -58,7 +59,7 @@ impl Device {
         }
     }
 
-    /// Section 5.8.1.
+    /// Returns the client data (WebAuthn, section 5.8.1).
     fn client_data(&self, kind: &str, options: &Value) -> String {
         json!({ "type": kind, "challenge": options["challenge"], "origin": self.origin, "crossOrigin": false })
             .to_string()
@@ -71,20 +72,20 @@ impl Device {
         data
     }
 
-    /// Section 6.5.1: a public key as COSE writes it (RFC 9053, section 7.1).
+    /// Returns the public key in COSE format (WebAuthn, section 6.5.1; RFC 9053, section 7.1).
     fn public_key(&self) -> Vec<u8> {
         let point = self.pair.public_key().as_ref();
         let head = [0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32];
         [&head, &point[1..33], &[0x22, 0x58, 32], &point[33..]].concat()
     }
 
-    /// Makes a passkey: what `navigator.credentials.create` gives.
+    /// Creates a passkey and returns the result of `navigator.credentials.create`.
     fn create(&mut self, body: &Value) -> Value {
         let options = &body["options"];
         options["user"]["id"].as_str().unwrap().clone_into(&mut self.user);
         let length = u16::try_from(self.id.len()).unwrap().to_be_bytes();
         let data = [&self.data(self.flags | WITH_KEY)[..], &[0; 16], &length, &self.id, &self.public_key()].concat();
-        // {"fmt": "none", "attStmt": {}, "authData": …}, as CBOR.
+        // The CBOR of {"fmt": "none", "attStmt": {}, "authData": …}.
         let mut object = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59".to_vec();
         object.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
         object.extend(data);
@@ -97,7 +98,7 @@ impl Device {
         })
     }
 
-    /// Signs: what `navigator.credentials.get` gives.
+    /// Signs a challenge and returns the result of `navigator.credentials.get`.
     fn get(&mut self, body: &Value) -> Value {
         self.counter += 1;
         self.sign(body)
@@ -122,7 +123,7 @@ impl Device {
 }
 
 impl Post {
-    /// Adds a passkey.
+    /// Adds a passkey to a user.
     async fn add(&self, signed: &Signed, device: &mut Device) -> Answer {
         let body = self.client(signed).post(format!("{PASSKEYS}/start"), json!({})).await.expect(200).json();
         let made = device.create(&body);
@@ -130,7 +131,7 @@ impl Post {
         self.client(signed).post(format!("{PASSKEYS}/finish"), body).await
     }
 
-    /// Somebody who is signed in, and has a passkey.
+    /// Creates a signed-in user with a passkey.
     async fn with_passkey(&self, email: &str) -> (Signed, Device) {
         self.registered(email).await;
         let (signed, mut device) = (self.signed_in(email).await, Device::new());
@@ -139,7 +140,7 @@ impl Post {
         (signed, device)
     }
 
-    /// What a device is asked who signs in.
+    /// Returns the options of a sign-in by passkey.
     async fn asked(&self) -> Value {
         self.post("passkeys/start", json!({})).await.expect(200).json()
     }
@@ -154,7 +155,7 @@ impl Post {
         self.show(&body, shown).await
     }
 
-    /// What the route answers that is for who has shown a second factor: 409, for there is no app for codes.
+    /// Returns whether the session has two factors: then the route returns 409, because the user has no TOTP.
     async fn is_two_factors(&self, signed: &Signed) -> bool {
         match self.client(signed).post(format!("{APP}/mfa/recovery-codes"), json!({})).await.status.as_u16() {
             409 => true,
@@ -197,7 +198,7 @@ on_each_database! {
         if !challenge.is_null() {
             post.post("mfa/passkey/start", json!({ "challenge": challenge })).await.expect_error(400, "TOKEN_INVALID");
         }
-        // The password is enough, and another can be added.
+        // The password is enough, and another passkey can be added.
         let again = post.signed_in(ADA).await;
         assert!(post.list(&again).await.is_empty());
         post.add(&again, &mut Device::new()).await.expect(201);
@@ -262,20 +263,20 @@ on_each_database! {
             let shown = phone.sign(&body);
             let body = json!({ "ceremony": body["ceremony"], "credential": shown, "mode": "cookie" });
             let request = || post.app.anonymous().post(format!("{PUBLIC}/passkeys/finish"), body.clone());
-            // Another site's page uses nothing up.
+            // A request from another site does not use up the challenge.
             request().header("sec-fetch-site", "cross-site").await.expect_error(403, "CROSS_SITE_REQUEST");
             let answer = request().header("sec-fetch-site", "same-origin").await.expect(200);
             assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 3);
             assert!(answer.json().get("access_token").is_none());
         }
-        // From here on it counts.
+        // From here on the passkey is a second factor.
         Signed::of(post.sign_in_with(&mut phone).await);
     }
 
     async fn a_passkey_is_the_second_factor_where_one_is_asked_for(database: TestDatabase) {
         let post = start(database).await;
         let (_, mut laptop) = post.with_passkey(ADA).await;
-        // By itself it is asked of nobody.
+        // A passkey alone does not make a second factor required.
         let ada = post.signed_in(ADA).await;
         let phone = Phone::new(&post.client(&ada).post(format!("{APP}/mfa/totp"), json!({})).await.expect(200).json());
         let code = json!({ "code": phone.code(&post) });
@@ -298,7 +299,8 @@ on_each_database! {
         finish(&challenge, &body, shown.clone()).await.expect_error(400, "TOKEN_INVALID");
         start(&challenge).await.expect_error(400, "TOKEN_INVALID");
 
-        // Another's is none of Ada's, and neither is what she has signed for another purpose.
+        // Another user's passkey is not Ada's second factor, and neither is a response that Ada signed for another
+        // purpose.
         _ = post.mails().await;
         let (_, mut other) = post.with_passkey("eve@example.com").await;
         let challenge = post.login(ADA, PASSWORD).await.expect(202).json()["challenge"].clone();
@@ -311,7 +313,7 @@ on_each_database! {
         let body = start(&challenge).await.expect(200).json();
         post.show(&body, laptop.get(&body)).await.expect_error(400, "TOKEN_INVALID");
 
-        // Who has a second factor adds another with that only.
+        // A user with a second factor needs it to add another one.
         let user = post.id_of_me(&signed).await;
         let half = one_factor(&post, user).await;
         for begin in [format!("{PASSKEYS}/start"), format!("{APP}/mfa/totp")] {
@@ -352,7 +354,7 @@ on_each_database! {
 
     async fn the_last_way_in_stays(database: TestDatabase) {
         let post = start(database).await;
-        // Neither password nor address: as a provider that says no address makes one.
+        // A user with neither password nor address, as created by a provider that returns no address.
         let users: Users = post.app.app().ctx().get().unwrap();
         let made = users.create(NewUser::default()).await.unwrap();
         let ada = one_factor(&post, made.user).await;
@@ -386,7 +388,7 @@ on_each_database! {
     }
 }
 
-/// Somebody signed in just now, with one factor.
+/// Signs in a user with one factor.
 async fn one_factor(post: &Post, user: UserId) -> Signed {
     let sessions: Sessions = post.app.app().ctx().get().unwrap();
     let mut tx = post.app.db().begin().await.unwrap();

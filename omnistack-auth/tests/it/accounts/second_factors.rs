@@ -1,4 +1,4 @@
-//! Codes of an app, and recovery codes.
+//! Tests of TOTP codes and recovery codes.
 
 use omnistack_auth::account::{Accounts, SecondFactorSource, SecondFactors, Visitor};
 use omnistack_core::{
@@ -17,7 +17,7 @@ use super::*;
 const STEP: Duration = Duration::from_secs(30);
 const ADA: &str = "ada@example.com";
 
-/// Has a route for who has shown a second factor.
+/// A module with a route that requires a second factor.
 struct Vault;
 
 impl Module for Vault {
@@ -36,7 +36,7 @@ async fn open() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// The app's own: everybody has a card.
+/// A second factor source of the app, with a card for every user.
 struct Card;
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl SecondFactorSource for Card {
 
 const VAULT: &str = "/api/v1/app/vault";
 
-/// A user's app for codes.
+/// A user's authenticator app.
 pub(super) struct Phone(totp_rs::Totp);
 
 impl Phone {
@@ -57,12 +57,12 @@ impl Phone {
         Self(Builder::new().with_secret(secret).build().unwrap())
     }
 
-    /// The code it shows.
+    /// Returns the current code.
     pub(super) fn code(&self, post: &Post) -> String {
         self.code_in(post, 0)
     }
 
-    /// The code it shows so many steps from now.
+    /// Returns the code of a time step relative to now.
     fn code_in(&self, post: &Post, steps: i64) -> String {
         let seconds = post.app.clock().clock().now().as_seconds() + 30 * steps;
         self.0.generate(seconds.unsigned_abs()).to_string()
@@ -78,7 +78,7 @@ impl Post {
         self.client(signed).post(format!("{APP}/mfa{path}"), body)
     }
 
-    /// Somebody signed in with an app for codes, which has shown one two minutes ago.
+    /// Creates a signed-in user with an authenticator app, which was confirmed two minutes ago.
     pub(super) async fn enrolled(&self, email: &str) -> (Signed, Phone) {
         self.registered(email).await;
         let signed = self.signed_in(email).await;
@@ -113,7 +113,7 @@ impl Post {
     }
 }
 
-/// A code that is not the phone's.
+/// Returns a wrong code.
 pub(super) fn wrong(code: &str) -> String {
     let last = if code.ends_with('0') { "1" } else { "0" };
     format!("{}{last}", &code[..5])
@@ -135,7 +135,7 @@ on_each_database! {
         let sealed = post.app.db().query("select secret from totp_secrets").fetch_one::<(String,)>().await.unwrap();
         assert!(!sealed.0.contains(body["secret"].as_str().unwrap()));
 
-        // Nobody asks for a code yet.
+        // No code is required yet.
         post.login(ADA, PASSWORD).await.expect(200);
         post.mfa(&laptop, "/totp/confirm", json!({ "code": wrong(&phone.code(&post)) })).await.expect(422);
         post.mfa(&laptop, "/totp/confirm", json!({ "code": first.code(&post) })).await.expect(422);
@@ -145,7 +145,7 @@ on_each_database! {
         post.mfa(&laptop, "/totp/confirm", json!({ "code": code })).await.expect_error(409, "NOTHING_TO_CONFIRM");
         post.mfa(&laptop, "/totp", json!({})).await.expect_error(409, "TOTP_EXISTS");
 
-        // It counts from now on: here as shown, elsewhere as asked for.
+        // From now on the factor is required: this session counts as verified, other sessions must verify.
         post.client(&laptop).get(VAULT).await.expect(204);
         post.client(&tablet).get(ME).await.expect(401);
         assert_eq!(post.state(&laptop).await["recovery_codes"], 0);
@@ -181,7 +181,7 @@ on_each_database! {
         let (one, two) = tokio::join!(post.verify(&ada, &code), post.verify(&ada, &code));
         assert_eq!(one.min(two), 204, "{one} {two}");
         assert_eq!(one.max(two), 422, "of two at once, one");
-        // Sessions and sign-ins are no different.
+        // The same holds for sessions and sign-ins.
         let challenge = post.challenge(ADA).await;
         post.finish(&challenge, &code).await.expect_error(401, "SECOND_FACTOR_INVALID");
         post.app.clock().advance(STEP);
@@ -195,7 +195,7 @@ on_each_database! {
         let post = Post::with_vault(database).await;
         let (ada, phone) = post.enrolled(ADA).await;
         let wrong = wrong(&phone.code_in(&post, 5));
-        // Signed in and signing in count together.
+        // Failures in sessions and at sign-in count together.
         for number in 0..5 {
             let challenge = post.challenge(ADA).await;
             match number % 2 {
@@ -205,7 +205,7 @@ on_each_database! {
         }
         for wait in [30, 60, 120] {
             let challenge = post.challenge(ADA).await;
-            // The fifth was the first to begin a wait.
+            // The fifth failure was the first to start a delay.
             let refused = post.finish(&challenge, &phone.code(&post)).await.expect_error(429, "TOO_MANY_ATTEMPTS");
             assert_eq!(refused.header("retry-after"), Some(wait.to_string().as_str()));
             assert_eq!(post.verify(&ada, &phone.code(&post)).await, 429);
@@ -265,7 +265,7 @@ on_each_database! {
         let told = post.mails().await;
         assert!(told.iter().any(|mail| text(mail).contains("You have 9 left")), "{told:?}");
 
-        // They are one user's, and gone with the app.
+        // Recovery codes belong to one user and are deleted with the authenticator app.
         let (eve, _) = post.enrolled("eve@example.com").await;
         assert_eq!(post.verify(&eve, &codes[2]).await, 422);
         assert_eq!(post.verify(&ada, &phone.code(&post)).await, 204);
@@ -305,7 +305,7 @@ on_each_database! {
         post.client(&other).get(ME).await.expect(401);
         assert!(post.audited().await.contains(&"account.totp_removed".to_owned()));
         assert!(post.mails().await.iter().any(|mail| text(mail).contains("was removed")));
-        // A secret waits a quarter of an hour for its first code.
+        // A new secret must be confirmed within 15 minutes.
         let phone = Phone::new(&post.mfa(&eve, "/totp", json!({})).await.expect(200).json());
         post.app.clock().advance(16 * MINUTE);
         let eve = Signed::of(post.refresh(&eve).await);
@@ -331,7 +331,7 @@ on_each_database! {
         post.client(&ada).post(format!("{APP}/password"), change("kestrel9")).await.expect(200);
         let body = post.login(ADA, "kestrel9").await.expect(202).json();
         let challenge = body["challenge"].as_str().unwrap().to_owned();
-        // A forgotten password is no way around the factor.
+        // A password reset does not bypass the factor.
         post.post("forgot-password", json!({ "email": ADA })).await.expect(202);
         let mails = post.mails().await;
         let reset = mails.iter().find(|mail| template(mail) == "reset").unwrap();
@@ -347,7 +347,7 @@ on_each_database! {
         let body = |challenge: String, code: String| json!({ "challenge": challenge, "code": code, "mode": "cookie" });
         let request = |body: Value| post.app.anonymous().post(format!("{PUBLIC}/mfa"), body);
         let challenge = post.challenge(ADA).await;
-        // Another site's page uses nothing up.
+        // A request from another site does not use up the challenge.
         let forged = body(challenge.clone(), phone.code(&post));
         request(forged).header("sec-fetch-site", "cross-site").await.expect_error(403, "CROSS_SITE_REQUEST");
         let own = body(challenge, phone.code(&post));
@@ -373,10 +373,10 @@ on_each_database! {
     }
 }
 
-/// `cargo xtask test --peers` runs it: it needs `TEST_PEERS_PYTHON`, a Python that has pyotp.
+/// `cargo xtask test --peers` runs it: it needs `TEST_PEERS_PYTHON`, a Python with pyotp.
 #[tokio::test]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 async fn pyotp_reads_the_address_and_shows_our_codes() {
     let post = start(TestDatabase::sqlite()).await;
     post.registered(ADA).await;

@@ -1,4 +1,4 @@
-//! Registering, signing in and out.
+//! Tests of registration, sign-in and sign-out.
 
 use omnistack_auth::{
     Auth,
@@ -67,7 +67,7 @@ on_each_database! {
         post.post("register", json!({ "email": "ada@example.com", "password": PASSWORD })).await.expect(202);
         let ada = post.signed_in("ada@example.com").await;
         assert!(post.client(&ada).get(ME).await.expect(200).json()["email_verified_at"].is_null());
-        // Whoever registers an unconfirmed address last has it; the one before is out.
+        // The last registration of an unverified address wins, and the previous one is signed out.
         post.post("register", json!({ "email": "ada@example.com", "password": OTHER })).await.expect(202);
         post.client(&ada).get(ME).await.expect(401);
         post.login("ada@example.com", PASSWORD).await.expect(401);
@@ -130,7 +130,7 @@ on_each_database! {
             hash.unwrap().0
         };
         assert!(kept().await.contains("$m=64,t=1,p=1$"));
-        // The next release asks for more.
+        // The next release uses a higher hashing cost.
         let costly = App::builder(post.app.database().config())
             .clock(post.app.clock().clock())
             .set("AUTH_ARGON2_MEMORY", "64")
@@ -197,7 +197,7 @@ on_each_database! {
         post.app.clock().advance(6 * MINUTE);
         assert!(!finish(late, true).await);
 
-        // A link is one factor as well.
+        // A magic link is one factor too.
         post.post("magic-link", json!({ "email": "ada@example.com" })).await.expect(202);
         let token = post.token().await;
         let challenge = challenge(post.post("magic-link/verify", json!({ "token": token })).await);

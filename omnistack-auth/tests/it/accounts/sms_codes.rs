@@ -1,4 +1,4 @@
-//! Codes by text message.
+//! Tests of SMS codes.
 
 use omnistack_auth::users::{NewUser, Users};
 use omnistack_core::sms::{Sms, SmsMemory, SmsMessage, Texter};
@@ -12,7 +12,7 @@ const EVE: &str = "eve@example.com";
 const NUMBER: &str = "+491701234567";
 const OTHER_NUMBER: &str = "+442079460018";
 
-/// An app whose mails and text messages are kept here.
+/// An app, and the mails and text messages it has sent.
 struct Phones {
     post: Post,
     texts: SmsMemory,
@@ -31,7 +31,7 @@ impl Phones {
         self.texts.take()
     }
 
-    /// The code of the only message there is.
+    /// Returns the code in the only message.
     async fn code(&self) -> String {
         let messages = self.messages().await;
         assert_eq!(messages.len(), 1, "{messages:?}");
@@ -46,7 +46,7 @@ impl Phones {
         self.post.mfa(signed, "/sms/confirm", json!({ "code": code })).await
     }
 
-    /// Somebody signed in whose number has been confirmed just now.
+    /// Creates a signed-in user whose number was confirmed just now.
     async fn enrolled(&self, email: &str, number: &str) -> Signed {
         self.post.registered(email).await;
         let signed = self.post.signed_in(email).await;
@@ -56,12 +56,12 @@ impl Phones {
         signed
     }
 
-    /// Asks for a code to finish a sign-in with.
+    /// Requests a code to complete a sign-in.
     async fn ask(&self, challenge: &str) -> Answer {
         self.post.post("mfa/sms", json!({ "challenge": challenge })).await
     }
 
-    /// Asks for a code to show in a session.
+    /// Requests a code for step-up authentication in a session.
     async fn ask_signed_in(&self, signed: &Signed) -> Answer {
         self.post.client(signed).post(format!("{APP}/mfa/sms/send"), json!({})).await
     }
@@ -70,7 +70,7 @@ impl Phones {
         self.post.client(signed).delete(format!("{APP}/mfa/sms")).await
     }
 
-    /// Moves the clock, and renews what was signed in.
+    /// Advances the clock and refreshes the session.
     async fn later(&self, signed: &Signed, by: Duration) -> Signed {
         self.post.app.clock().advance(by);
         Signed::of(self.post.refresh(signed).await)
@@ -98,7 +98,7 @@ on_each_database! {
         assert!(message.text.contains("is your code for ") && message.text.contains("Do not share it"), "{}", message.text);
         assert!(message.text.ends_with(&format!("\n\n@app.example.com #{code}")), "{}", message.text);
 
-        // Nobody asks for a code yet, and this one does for nothing else.
+        // No code is required yet, and this one is valid only for confirming the number.
         post.login(ADA, PASSWORD).await.expect(200);
         assert_eq!(post.verify(&laptop, &code).await, 422);
         assert!(post.state(&laptop).await.get("sms").is_none());
@@ -107,7 +107,7 @@ on_each_database! {
         phones.confirm(&laptop, &code).await.expect_error(409, "NOTHING_TO_CONFIRM");
         phones.begin(&laptop, OTHER_NUMBER).await.expect_error(409, "PHONE_EXISTS");
 
-        // It counts from now on: here as shown, elsewhere as asked for.
+        // From now on the factor is required: this session counts as verified, other sessions must verify.
         post.client(&tablet).get(ME).await.expect(401);
         assert_eq!(post.state(&laptop).await["sms"]["phone"], "+49•••••67");
         assert_eq!(post.login(ADA, PASSWORD).await.expect(202).json()["methods"], json!(["sms"]));
@@ -138,7 +138,7 @@ on_each_database! {
         let ada = phones.enrolled(ADA, NUMBER).await;
         phones.enrolled(EVE, OTHER_NUMBER).await;
 
-        // Somebody else's challenge; and once is once, also when two come with it at once.
+        // Another user's challenge is rejected, and each code works once, also in two concurrent requests.
         let (mine, theirs) = (post.challenge(ADA).await, post.challenge(EVE).await);
         phones.ask(&mine).await.expect(202);
         let code = phones.code().await;
@@ -149,7 +149,7 @@ on_each_database! {
         assert_eq!(post.verify(&ada, &code).await, 422, "used up");
         post.finish(&post.challenge(ADA).await, &code).await.expect_error(401, "SECOND_FACTOR_INVALID");
 
-        // A newer one takes its place.
+        // A newer code replaces it.
         let mut ada = phones.later(&ada, 16 * MINUTE).await;
         phones.ask_signed_in(&ada).await.expect(202);
         let older = phones.code().await;
@@ -160,7 +160,7 @@ on_each_database! {
         }
         assert_eq!(post.verify(&ada, &newer).await, 204);
 
-        // It ends.
+        // The code expires.
         for (seconds, status) in [(599, 204), (600, 422)] {
             ada = phones.later(&ada, 16 * MINUTE).await;
             phones.ask_signed_in(&ada).await.expect(202);
@@ -175,7 +175,7 @@ on_each_database! {
             post.finish(&challenge, &phones.code().await).await
         });
 
-        // Five guesses are the end of it, however long one waits between them.
+        // After five wrong guesses the code is invalid, whatever the time between them.
         phones.ask_signed_in(&ada).await.expect(202);
         let code = phones.code().await;
         for guess in 0..5 {
@@ -202,12 +202,12 @@ on_each_database! {
         for guessed in [code.clone(), format!("{user} {NUMBER} {code}")] {
             assert_ne!(omnistack_core::crypto::Sha256::of(&guessed).as_bytes().as_slice(), hash);
         }
-        // Nor is it kept where messages wait, once it has gone.
+        // The code is not kept in the outbox after it was sent.
         let mut tx = post.app.db().all_tenants().read().await.unwrap();
         let sql = "select count(*) from sms_messages where content is not null";
         assert_eq!(tx.query(sql).fetch_one::<(i64,)>().await.unwrap(), (0,));
         tx.commit().await.unwrap();
-        // A row that is given to another user opens nothing there.
+        // A code's row copied to another user is not valid there.
         let eve = phones.enrolled(EVE, OTHER_NUMBER).await;
         let sql = "update sms_code_phones set code_key = $1, code_hash = $2, \
                    code_until = (select code_until from sms_code_phones where number = $3)";
@@ -234,7 +234,7 @@ on_each_database! {
         phones.confirm(&ada, &second).await.expect(204);
         assert_eq!(post.state(&ada).await["sms"]["phone"], "+44•••••18");
 
-        // One that is a factor stays until it is removed; a code for it is none for the next.
+        // A confirmed number stays until it is removed, and its codes don't confirm another number.
         phones.ask_signed_in(&ada).await.expect(202);
         let old = phones.code().await;
         phones.remove(&ada).await.expect(204);
@@ -245,10 +245,10 @@ on_each_database! {
         phones.begin(&ada, NUMBER).await.expect(202);
         _ = phones.code().await;
         phones.confirm(&ada, &old).await.expect(422);
-        // It waits as long as its code is good.
+        // A new number can be confirmed as long as its code is valid.
         let ada = phones.later(&ada, 11 * MINUTE).await;
         phones.confirm(&ada, &old).await.expect_error(409, "NOTHING_TO_CONFIRM");
-        // And is forgotten when nobody comes back for it.
+        // An unconfirmed number is deleted.
         post.app.clock().advance(25 * 60 * MINUTE);
         post.app.jobs().enqueue(Upkeep {}).await.unwrap();
         post.app.run_jobs().await;
@@ -260,7 +260,7 @@ on_each_database! {
     async fn nobody_is_flooded(database: TestDatabase) {
         let phones = Phones::start(database).await;
         let post = &phones.post;
-        // Adding the number sent one.
+        // Adding the number sent one message.
         phones.enrolled(ADA, NUMBER).await;
         let mut sent = 1;
         for quarter in 0..3 {
@@ -279,7 +279,7 @@ on_each_database! {
         let day = phones.ask(&post.challenge(ADA).await).await.expect_error(429, "TOO_MANY_MESSAGES");
         assert_eq!(day.header("retry-after"), Some("83700"), "a day after the first");
         assert_eq!(phones.messages().await.len(), 9);
-        // Nor is a number, by whoever has accounts enough.
+        // The limit holds per number, also for a caller with many accounts.
         post.registered(EVE).await;
         let eve = post.signed_in(EVE).await;
         phones.begin(&eve, NUMBER).await.expect_error(429, "TOO_MANY_MESSAGES");
@@ -313,7 +313,7 @@ on_each_database! {
         let phones = Phones::start(database).await;
         let post = &phones.post;
         let ada = phones.enrolled(ADA, NUMBER).await;
-        // Neither an address nor a number is asked for, so there is nothing to try.
+        // The request contains neither an address nor a number, so it can't be used to probe them.
         for (body, status) in [
             (json!({ "challenge": "omo_made-up" }), 400),
             (json!({ "email": ADA }), 422),
@@ -328,7 +328,7 @@ on_each_database! {
         let challenge = post.challenge(ADA).await;
         post.app.clock().advance(6 * MINUTE);
         phones.ask(&challenge).await.expect_error(400, "TOKEN_INVALID");
-        // Who has another factor has no number; and whose number it is says nothing of others who have it.
+        // Eve has another factor and no number. She can add Ada's number, and the response does not reveal Ada.
         let (eve, _) = post.enrolled(EVE).await;
         phones.ask(&post.challenge(EVE).await).await.expect_error(409, "NO_PHONE");
         phones.ask_signed_in(&eve).await.expect_error(409, "NO_PHONE");

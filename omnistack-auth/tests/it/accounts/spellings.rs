@@ -1,4 +1,4 @@
-//! One mailbox, several spellings: of its case, and of a domain beyond ASCII (RFC 5890).
+//! Tests of spellings of one mailbox: upper and lower case, and internationalized domains (RFC 5890).
 
 use omnistack_auth::users::{NewUser, Users};
 use omnistack_testkit::on_each_database;
@@ -18,7 +18,7 @@ on_each_database! {
         let invitations = format!("{TEAMS}/{}/invitations", team["id"].as_str().unwrap());
         let invite = |email: &str| ada.post(&invitations, json!({ "email": email, "role": "viewer" }));
 
-        // Invited in one spelling, and in no other beside it.
+        // An invitation in one spelling prevents invitations in the others.
         let invited = invite(SPELLINGS[0]).await.expect(201).json();
         assert_eq!(invited["email"], NORMAL);
         for spelling in SPELLINGS {
@@ -46,7 +46,7 @@ on_each_database! {
         let change = json!({ "email": SPELLINGS[0], "password": PASSWORD });
         ada.post(format!("{APP}/email"), change).await.expect(202);
         assert!(post.mails().await[0].subject.contains("have an account"));
-        // Wrong passwords are counted as one account's.
+        // Wrong passwords count for one account.
         for round in 0..5 {
             post.login(SPELLINGS[round % 3], OTHER).await.expect(401);
         }

@@ -1,4 +1,5 @@
-//! Accounts of addresses that were never confirmed: what a stranger set there is good for nothing once the mailbox is read.
+//! Tests of accounts with unverified addresses: everything a stranger set up there becomes invalid once the mailbox's
+//! owner signs in.
 
 use omnistack_auth::session::Sessions;
 use omnistack_core::{app::App, config::Config, identity::UserId};
@@ -12,14 +13,14 @@ async fn register(post: &Post, email: &str, password: &str) {
     post.post("register", json!({ "email": email, "password": password })).await.expect(202);
 }
 
-/// What a stranger has who registered an address of another user's and is signed in there, which the address has not to be
-/// confirmed for.
+/// The credentials of a stranger who registered another user's address and signed in, which does not require a
+/// verified address.
 struct Stranger {
     email: &'static str,
     user: UserId,
     signed: Signed,
     key: Client,
-    /// The token of the mail that went to the address.
+    /// The token of the mail to the address.
     link: String,
 }
 
@@ -34,7 +35,7 @@ impl Stranger {
         let key = key.header("x-tenant-id", me["tenant_id"].as_str().unwrap()).await.expect(201).json();
         let key = post.app.bearer(key["secret"].as_str().unwrap());
         key.get(ME).await.expect(200);
-        // Of the key.
+        // The mail about the new API key.
         _ = post.mails().await;
         let user: UserId = me["id"].as_str().unwrap().parse().unwrap();
         let sql = "insert into identities (issuer, subject, user_id, claims, created_at, updated_at) \
@@ -44,7 +45,7 @@ impl Stranger {
         Self { email, user, signed, key, link }
     }
 
-    /// Nothing of it is good any more.
+    /// Asserts that none of the stranger's credentials work.
     async fn is_out(&self, post: &Post, what: &str) {
         post.login(self.email, STRANGERS).await.expect_error(401, "CREDENTIALS_INVALID");
         post.client(&self.signed).get(ME).await.expect(401);
@@ -125,7 +126,7 @@ on_each_database! {
             _ = post.mails().await;
             stranger.is_out(&post, take).await;
         }
-        // Who registers and confirms keeps what was made in between.
+        // A user who registers and then verifies the address keeps everything created in between.
         let own = Stranger::registers(&post, "e@example.com").await;
         post.confirm(&own.link, STRANGERS).await.expect(204);
         own.key.get(ME).await.expect(200);
@@ -135,7 +136,7 @@ on_each_database! {
     async fn who_registered_the_operators_address_before_operates_nothing(database: TestDatabase) {
         let post = start_with(database, |app| app.set("AUTH_VERIFIED_EMAIL", "false")).await;
         let stranger = Stranger::registers(&post, "admin@example.com").await;
-        // The next start names that address, in another spelling.
+        // The next start has this address in its settings, in another spelling.
         let restart = async || {
             let app = App::builder(post.app.database().config()).clock(post.app.clock().clock());
             let app = app.set("AUTH_ARGON2_MEMORY", "64").set("AUTH_OWNER_EMAIL", " Admin@Example.com");
@@ -144,7 +145,7 @@ on_each_database! {
         restart().await;
         let mails = post.mails().await;
         assert_eq!((mails.len(), to(&mails[0]), template(&mails[0])), (1, "admin@example.com", "reset"));
-        // That was another process: without Redis this one goes by what it remembers for a minute.
+        // That was another process. Without Redis, this one caches identities for a minute.
         post.app.app().ctx().get::<Sessions>().unwrap().forget(stranger.user).await;
         stranger.is_out(&post, "the first operator").await;
         post.confirm(&stranger.link, STRANGERS).await.expect_error(400, "TOKEN_INVALID");
@@ -153,7 +154,7 @@ on_each_database! {
         post.post("reset-password", body).await.expect(200);
         let admin = post.signed_in("admin@example.com").await;
         post.client(&admin).get("/api/v1/admin/users").await.expect(200);
-        // There is an operator now, so no start makes another or sends a mail.
+        // There is an operator now, so further starts create none and send no mail.
         _ = post.mails().await;
         restart().await;
         assert!(post.mails().await.is_empty());

@@ -1,4 +1,4 @@
-//! Every known way to make a verifier believe what it should not, through the router.
+//! Tests of known attacks on token verification, through the router.
 
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_testkit::{TestDatabase, on_each_database, upstream::Upstream};
@@ -21,14 +21,14 @@ on_each_database! {
             assert!(me["tenant_id"].is_string());
         }
         me(&app, &shared(SECRET, &json!({ "alg": "HS256", "typ": "JWT" }), &claims(SHARED))).await.expect(200);
-        // RFC 9864's name, RFC 9068's type, no type, and several audiences.
+        // The algorithm name of RFC 9864, the type of RFC 9068, no type, and several audiences.
         let claims = claims(upstream.url());
         let several = with(claims.clone(), json!({ "aud": ["https://other.example.com", AUDIENCE] }));
         for (pair, header, claims) in [
             (&pairs[2].1, json!({ "alg": "Ed25519", "kid": "ed" }), &claims),
             (&pairs[1].1, json!({ "alg": "ES256", "kid": "ec", "typ": "at+jwt" }), &claims),
             (&pairs[1].1, json!({ "alg": "ES256", "kid": "ec", "typ": "application/at+jwt" }), &several),
-            // Without an id there is one key it can be.
+            // Without a key id, only one key is possible.
             (&pairs[0].1, json!({ "alg": "RS256" }), &claims),
         ] {
             me(&app, &pair.raw(&header.to_string(), &claims.to_string())).await.expect(200);
@@ -37,7 +37,7 @@ on_each_database! {
     }
 }
 
-/// A row of the table: what it is, and the token.
+/// The name of an attack, and the token.
 type Attack = (&'static str, String);
 
 fn header(pair: &Pair, more: Value) -> String {
@@ -127,7 +127,7 @@ fn of_claims(pair: &Pair, good: &Value) -> Vec<Attack> {
     ] {
         attacks.push((what, token(&with(good.clone(), changes))));
     }
-    // CVE-2026-25537: an expiry or a start of the wrong type was passed over.
+    // CVE-2026-25537: an `exp` or `nbf` of the wrong type was ignored.
     for wrong in [
         json!("9999999999"),
         json!(9_999_999_999.0),
@@ -169,7 +169,7 @@ on_each_database! {
     async fn attacks_are_refused(database: TestDatabase) {
         let (pair, other) = (Pair::rsa(), Pair::ec());
         let upstream = issuer(&[pair.jwk("k")]).await;
-        // Nobody is to call here: any request fails the test.
+        // This server must not be called: any request fails the test.
         let attacker = Upstream::start().await;
         let trusted = Issuer::jwks(upstream.url()).authorized_parties(["web"]);
         let app = start(database, Auth::accounts().and(trusted).and(Issuer::hs256(SHARED, SECRET))).await;
@@ -178,7 +178,7 @@ on_each_database! {
 
         let mut attacks = of_headers(&pair, &other, &good, attacker.url());
         attacks.extend(of_claims(&pair, &good));
-        // The public key, which everybody has, as a shared secret: in each form it is written in.
+        // The public key used as a shared secret, in each of its encodings.
         let jwk = pair.jwk("k");
         let Pair::Rsa(rsa) = &pair else { unreachable!() };
         let public = aws_lc_rs::signature::KeyPair::public_key(&**rsa).as_ref().to_vec();
@@ -193,7 +193,7 @@ on_each_database! {
             attacks.push(("RS/HS confusion", shared(secret, &json!({ "alg": "HS256", "kid": "k", "typ": "JWT" }), &good)));
             attacks.push(("RS/HS confusion", shared(secret, &json!({ "alg": "RS256", "kid": "k", "typ": "JWT" }), &good)));
         }
-        // And the other way: an issuer with a secret takes nothing else.
+        // The reverse: an issuer with a shared secret accepts no other algorithm.
         let of_shared = with(good.clone(), json!({ "iss": SHARED }));
         attacks.push(("RS256 where HS256 is meant", pair.token("k", &of_shared)));
         attacks.push(("a wrong secret", shared([7; 40], &json!({ "alg": "HS256" }), &of_shared)));
@@ -211,7 +211,7 @@ on_each_database! {
         assert!(attacks.len() > 90, "{}", attacks.len());
         assert_eq!(attacker.requests().len(), 0);
         assert!(fetches(&upstream) <= 2, "{}", fetches(&upstream));
-        // Nobody was made a user on the way, and the good one is still good.
+        // No user was created, and the valid token still works.
         let count: (i64,) = app.db().query("select count(*) from users").fetch_one().await.unwrap();
         assert_eq!(count.0, 1);
         app.bearer(pair.token("k", &good)).get(ME).await.expect(200);

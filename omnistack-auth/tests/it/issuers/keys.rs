@@ -1,4 +1,4 @@
-//! The issuer's keys: rotation, floods, and bad days.
+//! Tests of the issuer's keys: rotation, floods of unknown keys, and failures.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn app(upstream: &Upstream) -> TestApp {
     start(TestDatabase::sqlite(), Auth::jwks(upstream.url())).await
 }
 
-/// A good token, at whatever time it is.
+/// Returns a token that is valid at the current time of the clock.
 fn token(app: &TestApp, pair: &Pair, kid: &str, upstream: &Upstream) -> String {
     let now = app.clock().clock().now().as_seconds();
     pair.token(kid, &with(claims(upstream.url()), json!({ "iat": now, "exp": now + 300 })))
@@ -46,7 +46,7 @@ async fn a_flood_of_unknown_keys_fetches_next_to_nothing() {
     let upstream = issuer(&[pair.jwk("k")]).await;
     let app = app(&upstream).await;
     me(&app, &token(&app, &pair, "k", &upstream)).await.expect(200);
-    // Ten minutes of it.
+    // For ten minutes.
     for second in 0..600 {
         for flood in 0..2 {
             me(&app, &token(&app, &other, &format!("k{second}-{flood}"), &upstream)).await.expect(401);
@@ -55,7 +55,7 @@ async fn a_flood_of_unknown_keys_fetches_next_to_nothing() {
     }
     assert!(fetches(&upstream) <= 1 + 600 / 30, "{}", fetches(&upstream));
 
-    // The same id again and again: at most every two minutes.
+    // Requests for the same unknown key id fetch the keys at most every two minutes.
     app.clock().advance(MINUTE);
     let before = fetches(&upstream);
     for _ in 0..60 {
@@ -82,7 +82,7 @@ async fn a_new_key_is_found_and_an_old_one_forgotten() {
     me(&app, &token(&app, &new, "new", &upstream)).await.expect(200);
     me(&app, &token(&app, &old, "old", &upstream)).await.expect(200);
 
-    // After ten minutes the keys are fetched behind a request that is answered with the old ones.
+    // After ten minutes the keys are fetched in the background, while the request uses the old ones.
     app.clock().advance(10 * MINUTE);
     me(&app, &token(&app, &old, "old", &upstream)).await.expect(200);
     upstream.received(6).await;
@@ -121,7 +121,7 @@ async fn an_issuer_that_is_away_signs_nobody_out() {
             let answer = me(&app, &token(&app, &pair, "k", &upstream)).await;
             assert_eq!(answer.status, 200, "{what} after {hour} hours");
         }
-        // A day is enough.
+        // After a day, the old keys are no longer used.
         app.clock().advance(HOUR);
         let refused = me(&app, &token(&app, &pair, "k", &upstream)).await;
         assert_eq!(refused.status, 503, "{what}");
@@ -187,14 +187,14 @@ async fn a_key_is_good_for_what_it_says() {
         ("private", &ec, json!({ "d": "c2VjcmV0" })),
         ("shared", &ec, json!({ "kty": "oct", "k": "c2VjcmV0" })),
     ] {
-        // Beside one that is good, which it doesn't spoil.
+        // Invalid keys don't affect a valid key in the same set.
         let upstream = issuer(&[with(pair.jwk("k"), changes), json!("no key"), ed.jwk("good")]).await;
         let app = app(&upstream).await;
         let answer = me(&app, &token(&app, pair, "k", &upstream)).await;
         assert_eq!(answer.status, 401, "{what}");
         me(&app, &token(&app, &ed, "good", &upstream)).await.expect(200);
     }
-    // Two keys of one algorithm, and a token that doesn't say by which: neither is tried.
+    // With two keys of one algorithm, a token without a key id is rejected.
     let other = Pair::ec();
     let upstream = issuer(&[ec.jwk("one"), other.jwk("two")]).await;
     let app = app(&upstream).await;

@@ -1,5 +1,6 @@
-//! Tokens of libraries nobody here wrote, in both directions. `cargo xtask test --peers` runs these: they need
-//! `TEST_PEERS_PYTHON`, a Python that has joserfc, and `TEST_PEERS_TOKENS`, a folder of scripts beside their Node packages.
+//! Tests against independent token libraries, in both directions. `cargo xtask test --peers` runs them: they need
+//! `TEST_PEERS_PYTHON`, a Python with joserfc, and `TEST_PEERS_TOKENS`, a folder of scripts beside their Node
+//! packages.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::support;
 const SECRET: &str = "a secret that is shared, of more than 32 bytes";
 const SHARED: &str = "https://shared.example.com";
 
-/// A program that answers each line with one.
+/// A program that writes one line for each line it reads.
 pub(crate) struct Peer {
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -43,7 +44,7 @@ impl Peer {
         Self::start("node", &Path::new(&setting("TEST_PEERS_TOKENS")).join(script))
     }
 
-    /// The next line that is an answer; oidc-provider says more than that.
+    /// Sends a command and returns the next line that is a reply, since oidc-provider also prints other lines.
     pub(crate) async fn ask(&mut self, command: Value) -> Value {
         self.input.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         loop {
@@ -60,12 +61,12 @@ impl Peer {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as `cargo xtask test --peers` does"))
 }
 
-/// Its tokens are good or refused here as they should be, and ours are good or refused there.
+/// Verifies the peer's tokens with the app, and the app's tokens with the peer.
 async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
     for alg in ["RS256", "ES256", "EdDSA", "Ed25519"] {
         let upstream = Upstream::start().await;
@@ -77,7 +78,7 @@ async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
         upstream.expect("GET", "/keys").reply(key_set(&[made["jwk"].clone()]));
         let app = start(TestDatabase::sqlite(), Auth::jwks(upstream.url())).await;
         me(&app, made["token"].as_str().unwrap()).await.expect(200);
-        // Of another key under the same id.
+        // Another key with the same id.
         me(&app, &peer.token(ask(&good)).await).await.expect(401);
     }
     let app = start(TestDatabase::sqlite(), Auth::accounts().and(Issuer::hs256(SHARED, SECRET))).await;
@@ -98,7 +99,7 @@ async fn both_directions(mut peer: Peer, makes_unsecured: bool) {
         me(&app, &token).await.expect(401);
     }
 
-    // Ours, by the key set we publish.
+    // The app's tokens, by its published key set.
     let ada = support::user(&app, "ada@example.com").await;
     let tokens = support::sign_in(&app, ada).await;
     let keys = app.anonymous().get("/.well-known/jwks.json").await.expect(200).json();
@@ -124,7 +125,7 @@ async fn joserfc() {
     both_directions(Peer::joserfc(), false).await;
 }
 
-/// Discovery, and keys that change.
+/// Discovery, and key rotation.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a peer: `cargo xtask test --peers`"]
 async fn oidc_provider() {
@@ -145,7 +146,7 @@ async fn oidc_provider() {
         app.clock().advance(Duration::from_secs(30));
         assert_eq!(me(&app, &next).await.expect(200).json()["id"], ada["id"], "{alg}");
     }
-    // The first key is published no more.
+    // The first key is no longer published.
     app.clock().advance(Duration::from_secs(60));
     me(&app, &first).await.expect(401);
 }

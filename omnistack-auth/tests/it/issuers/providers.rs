@@ -1,4 +1,4 @@
-//! What is particular to each provider, and what keeps an app from being built.
+//! Tests of the specifics of each provider, and of invalid settings.
 
 use omnistack_auth::{Auth, issuer::Issuer};
 use omnistack_core::{
@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::{NOW, Pair, claims, key_set, me, shared, with};
 
-/// Tells what is known of how the caller signed in.
+/// A module with a route that returns the caller's authentication details.
 struct Proofs;
 
 impl Module for Proofs {
@@ -51,7 +51,7 @@ async fn start(auth: Auth) -> TestApp {
     TestApp::start_with_own_identity(TestDatabase::sqlite(), |app| app.with(auth).with(Proofs)).await
 }
 
-/// An issuer whose keys are at this path.
+/// Starts an issuer whose keys are at this path.
 async fn issuer_at(path: &str, pair: &Pair) -> Upstream {
     let upstream = Upstream::start().await;
     upstream.expect("GET", path).times(..).reply(key_set(&[pair.jwk("k")]));
@@ -86,7 +86,7 @@ async fn clerk() {
             (json!({ "azp": null }), 401),
             (json!({ "azp": "https://evil.example.com" }), 401),
             (json!({ "azp": "https://app.example.com/" }), 401),
-            // From a template for somebody else.
+            // From a token template for another service.
             (json!({ "aud": "hasura" }), 401),
             (json!({ "sts": "pending" }), 401),
             (json!({ "act": { "sub": "user_support" } }), 401),
@@ -142,7 +142,7 @@ async fn supabase() {
         assert_eq!(proof, json!([NOW - 900, second]));
     }
 
-    // A project that still has a secret.
+    // A project that still has a shared secret.
     let secret = "the legacy secret of a project of supabase";
     let app = start(Auth::accounts().and(Issuer::supabase(upstream.url()).secret(secret))).await;
     super::me(&app, &shared(secret, &json!({ "alg": "HS256", "typ": "JWT" }), &good)).await.expect(200);
@@ -154,7 +154,7 @@ async fn auth0() {
     let pair = Pair::rsa();
     let upstream = issuer_at("/.well-known/jwks.json", &pair).await;
     let app = start(Auth::auth0(upstream.url(), "https://api.example.com")).await;
-    // Its issuer ends with a slash.
+    // The issuer ends with a slash.
     let good = with(
         claims(&format!("{}/", upstream.url())),
         json!({
@@ -168,7 +168,7 @@ async fn auth0() {
         &[
             (json!({}), 200),
             (json!({ "iss": upstream.url() }), 401),
-            // An ID token is for the client.
+            // The audience of an ID token is the client.
             (json!({ "aud": "client" }), 401),
             (json!({ "nonce": "n" }), 401),
             (json!({ "gty": "client-credentials", "sub": "client@clients" }), 401),
@@ -176,7 +176,7 @@ async fn auth0() {
     )
     .await;
     for (more, recent, factor) in [
-        // When a token was made says nothing of when its user signed in.
+        // The issue time of a token does not show when its user signed in.
         (json!({}), 401, 401),
         (json!({ "auth_time": NOW - 400 }), 401, 401),
         (json!({ "auth_time": NOW - 200 }), 200, 401),

@@ -1,4 +1,4 @@
-//! Whose user a token is: the first sight, what changes later, and who may not have whose account.
+//! Tests of the user of a token: provisioning, updates and linking.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ on_each_database! {
         assert_eq!(same, ada);
         assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (1, 1));
 
-        // The same subject of another issuer is somebody else; so is another of the same issuer.
+        // The same subject of another issuer is another user, and so is another subject of the same issuer.
         let other = with(claims(upstream.url()), json!({ "name": "\u{7}Eve\n", "email": "no address", "email_verified": true }));
         let eve = me(&app, &pair.token("k", &other)).await.expect(200).json();
         assert_ne!(eve["id"], ada["id"]);
@@ -72,14 +72,14 @@ on_each_database! {
         me(&app, &said(NOW - 100, json!({}))).await.expect(200);
         let newer = me(&app, &said(NOW - 50, json!({ "name": "Countess", "email": "countess@example.com" }))).await.json();
         assert_eq!((&newer["name"], &newer["email"]), (&json!("Countess"), &json!("countess@example.com")));
-        // A tab with a token of before.
+        // An older token, as from another browser tab.
         let older = me(&app, &said(NOW - 80, json!({}))).await.json();
         assert_eq!(older["name"], "Countess");
-        // An address nobody has verified changes nothing.
+        // An unverified address changes nothing.
         let unverified = json!({ "email": "eve@example.com", "email_verified": false, "name": "Countess" });
         let unverified = me(&app, &said(NOW - 40, unverified)).await.json();
         assert_eq!(unverified["email"], "countess@example.com");
-        // What the user has chosen here stays until the issuer says something new.
+        // The user's own changes are kept until the issuer sends a new value.
         let newest = said(NOW - 30, json!({ "name": "Countess" }));
         app.bearer(&newest).patch(ME, json!({ "name": "Ada" })).await.expect(200);
         let again = me(&app, &said(NOW - 20, json!({ "name": "Countess" }))).await.json();
@@ -94,7 +94,7 @@ on_each_database! {
         for (round, more) in [json!({}), json!({ "email": "ada@example.com", "email_verified": true })].iter().enumerate() {
             let claims = with(claims(upstream.url()), more.clone());
             let requests = (0..100).map(|request| {
-                // Each another token, so that none is remembered.
+                // Each request has another token, so that none is cached.
                 let client = app.bearer(pair.token("k", &with(claims.clone(), json!({ "jti": request }))));
                 tokio::spawn(async move { client.get(ME).await })
             });
@@ -107,7 +107,7 @@ on_each_database! {
             let expected = i64::try_from(round).unwrap() + 1;
             assert_eq!((count(&app, "users").await, count(&app, "tenants").await), (expected, expected));
         }
-        // And many subjects of one address: one has it.
+        // Of many subjects with one address, only one gets it.
         let requests = (0..20).map(|_| {
             let client = app.bearer(pair.token("k", &verified(upstream.url(), "shared@example.com")));
             tokio::spawn(async move { client.get(ME).await })
@@ -149,7 +149,7 @@ on_each_database! {
                 }
             }
         }
-        // Nor by changing to it later.
+        // A later change to the address does not link the account either.
         let stranger = claims(upstream.url());
         me(&app, &pair.token("k", &stranger)).await.expect(200);
         let later = with(stranger, json!({ "email": "ada@example.com", "email_verified": true, "iat": NOW }));
@@ -167,7 +167,7 @@ on_each_database! {
         assert_eq!(eve["email"], json!(null));
         let ada = me(&app, &pair.token("k", &unsaid(trusted.url()))).await.expect(200).json();
         assert_eq!(ada["email"], "ada@example.com");
-        // In its one spelling, whatever the issuer writes.
+        // The address is normalized, whatever spelling the issuer uses.
         let ida = with(claims(trusted.url()), json!({ "sub": "ida", "email": "Ida@exämple.com" }));
         let ida = me(&app, &pair.token("k", &ida)).await.expect(200).json();
         assert_eq!(ida["email"], "ida@xn--exmple-cua.com");
@@ -200,7 +200,7 @@ on_each_database! {
             let answer = app.bearer(&token).get(ME).header("x-tenant-id", &tenant).await;
             assert_eq!(answer.status.as_u16(), status, "{tenant}");
         }
-        // A member of another tenant, as a viewer.
+        // The user is a viewer in another tenant.
         let user: omnistack_core::identity::UserId = ada["id"].as_str().unwrap().parse().unwrap();
         let mut tx = app.db().all_tenants().begin().await.unwrap();
         let sql = "insert into members (tenant_id, user_id, role, created_at) values ($1, $2, 'viewer', $3)";
@@ -210,7 +210,8 @@ on_each_database! {
         let viewer = app.bearer(&token).get(ME).header("x-tenant-id", other.tenant.to_string()).await.expect(200);
         assert_eq!(viewer.json()["permissions"], json!(["*:read"]));
 
-        // An operator by what the app says, and locked out at once.
+        // The app's own data decides who is an operator and who is disabled. Changes apply once the cache is
+        // invalidated.
         let sessions: Sessions = app.app().ctx().get().unwrap();
         app.db().query("update users set operator = $2 where id = $1").bind(user).bind(true).execute().await.unwrap();
         sessions.forget(user).await;
@@ -236,7 +237,7 @@ on_each_database! {
             authenticator.authenticate(&request).await.unwrap().unwrap();
         }
         assert_eq!(queries.count(), 0);
-        // After a minute it is looked at again: one query, in its transaction.
+        // After a minute the user is read again: one query in its transaction.
         app.clock().advance(Duration::from_secs(60));
         authenticator.authenticate(&request).await.unwrap().unwrap();
         assert!((1..=3).contains(&queries.count()), "{}", queries.count());

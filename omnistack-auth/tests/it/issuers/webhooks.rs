@@ -1,4 +1,4 @@
-//! What Clerk and Supabase tell of their users.
+//! Tests of the webhooks of Clerk and Supabase.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_auth::{Auth, issuer::Issuer};
@@ -20,7 +20,7 @@ fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     format!("v1,{}", HmacKey::new(key).unwrap().sign(format!("{id}.{timestamp}.{body}")).to_base64())
 }
 
-/// A message as the provider sends it, by either name.
+/// Sends a message as the provider does, with either set of header names.
 async fn send(app: &TestApp, to: &str, names: &str, id: &str, body: &Value) -> Answer {
     let (timestamp, body) = (NOW.to_string(), body.to_string());
     let request = app.anonymous().request(http::Method::POST, format!("/api/v1/public/auth/webhooks/{to}"));
@@ -75,7 +75,7 @@ on_each_database! {
         assert_eq!(known["picture"], "https://img.clerk.com/ada");
         assert_eq!(users(&app).await, 1);
 
-        // Told again, it is done already; told late, it is old.
+        // A repeated message has no effect, and a late one is outdated.
         let changed = |name: &str, at: i64| clerk("user.updated", clerk_user("user_1", json!({ "first_name": name, "updated_at": at * 1000 })));
         send(&app, "clerk", "webhook", "msg_2", &changed("Augusta", NOW - 10)).await.expect(204);
         send(&app, "clerk", "webhook", "msg_2", &changed("Nobody", NOW - 5)).await.expect(204);
@@ -83,14 +83,14 @@ on_each_database! {
         let fresh = token(&pair, &upstream, "user_1", json!({ "jti": "fresh" }));
         assert_eq!(me(&app, &fresh).await.expect(200).json()["name"], "Augusta Lovelace");
 
-        // An address that isn't verified is not taken over, and another of theirs is not taken for it.
+        // An unverified address is not adopted, and no other address of the user replaces it.
         let unverified = json!([{ "id": "idn_2", "email_address": "eve@example.com", "verification": { "status": "unverified" } },
             { "id": "idn_1", "email_address": "old@example.com", "verification": { "status": "verified" } }]);
         let unverified = clerk_user("user_1", json!({ "email_addresses": unverified, "updated_at": NOW * 1000 }));
         send(&app, "clerk", "svix", "msg_4", &clerk("user.updated", unverified)).await.expect(204);
         assert_eq!(me(&app, &fresh).await.json()["email"], "ada@example.com");
 
-        // Gone: at once, though the token is still good.
+        // A deleted user is rejected at once, although the token is still valid.
         send(&app, "clerk", "svix", "msg_5", &clerk("user.deleted", json!({ "id": "user_1", "deleted": true }))).await.expect(204);
         me(&app, &fresh).await.expect(401);
         me(&app, &ada).await.expect(401);
@@ -136,7 +136,7 @@ on_each_database! {
         let pair = Pair::ec();
         let upstream = Upstream::start().await;
         upstream.expect("GET", "/auth/v1/.well-known/jwks.json").times(..).reply(key_set(&[pair.jwk("k")]));
-        // Supabase shows its secrets like this.
+        // Supabase displays its secrets in this form.
         let trusted = Issuer::supabase(upstream.url()).webhook_secret(format!("v1,{}", secret(KEY)));
         let app = start(database, Auth::accounts().and(trusted)).await;
         let user = |name: &str, more: Value| with(json!({
@@ -203,28 +203,28 @@ on_each_database! {
             }
         }
         assert_eq!(users(&app).await, 0);
-        // Another body under the same signature.
+        // Another body with the same signature.
         let post = |body: String, signature: String| {
             let request = app.anonymous().request(http::Method::POST, "/api/v1/public/auth/webhooks/clerk");
             request.header("svix-id", "msg").header("svix-timestamp", &now).header("svix-signature", signature).body(body)
         };
         post(body.replace("Ada", "Eve"), good.clone()).await.expect(401);
-        // Headers of both names don't complete each other.
+        // Headers of the two sets can't be mixed.
         let mixed = post(body.clone(), good.clone()).header("webhook-id", "msg").await;
         mixed.expect(401);
         post("x".repeat(300 * 1024), good.clone()).await.expect(413);
-        // Signed, and nonsense.
+        // Signed messages with invalid content.
         for nonsense in ["", "{}", "[]", r#"{"type":"user.created"}"#, r#"{"type":"user.created","data":{"id":""}}"#] {
             let signed = signature(KEY, "msg", &now, nonsense);
             post(nonsense.into(), signed).await.expect(422);
         }
         assert_eq!(users(&app).await, 0);
-        // Several signatures, of which one is good; and with the secret of before.
+        // Several signatures of which one is valid, and a signature with the previous secret.
         post(body.clone(), format!("v1,AAAA v1a,BBBB {good}")).await.expect(204);
         let before = signature(b"the secret of before, 32 bytes...", "msg", &now, &body);
         post(body, before).await.expect(204);
         assert_eq!(users(&app).await, 1);
-        // What isn't set up isn't there.
+        // The route of a provider that is not configured does not exist.
         app.anonymous().post("/api/v1/public/auth/webhooks/supabase", json!({})).await.expect(404);
     }
 

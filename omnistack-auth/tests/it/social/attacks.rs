@@ -1,4 +1,4 @@
-//! Who tries to get in.
+//! Tests of attacks on social sign-in.
 
 use omnistack_testkit::on_each_database;
 
@@ -38,7 +38,7 @@ on_each_database! {
     async fn a_sign_in_ends_what_the_browser_had(database: TestDatabase) {
         let acme = Oidc::start().await;
         let app = start(database, acme.auth()).await;
-        // Eve puts her session into Ada's browser.
+        // Eve plants her session in Ada's browser.
         let planted = jar(&acme.sign_in(&app, json!({ "sub": "eve", "email": null })).await.expect(303));
         app.anonymous().get(ME).header("cookie", &planted).await.expect(200);
         let away = depart(&app, "acme").await;
@@ -100,7 +100,7 @@ async fn an_id_token_that_is_not_of_this_sign_in_is_refused() {
             assert!(jar(&answer).is_empty() && is_over(&answer), "{changes}");
         }
     }
-    // By another key, by none, and by what is public.
+    // Tokens signed with another key, unsigned, signed with the public key as a secret, of another type, and invalid.
     let away = || depart(&app, "acme");
     let public = acme.pair.jwk("k").to_string();
     for what in ["another key", "none", "HS256", "at+jwt", "garbage"] {
@@ -116,11 +116,11 @@ async fn an_id_token_that_is_not_of_this_sign_in_is_refused() {
         acme.says(&away, &token);
         away.back(&app, "code=good+code").await.expect_error(401, "ID_TOKEN_REFUSED");
     }
-    // Somebody else's code, which was made for another challenge.
+    // Another user's code, which was issued for another challenge.
     let (mine, theirs) = (away().await, away().await);
     acme.says(&theirs, &acme.pair.token("k", &acme.claims(&mine, json!({}))));
     mine.back(&app, "code=good+code").await.expect_error(400, "CODE_REFUSED");
-    // An ID token is no access token.
+    // An ID token is not an access token.
     let way = away().await;
     let token = acme.pair.token("k", &acme.claims(&way, json!({})));
     app.bearer(token).get(ME).await.expect(401);
@@ -144,11 +144,11 @@ async fn one_provider_does_not_answer_for_another() {
         let iss = issuer.as_deref().map(|issuer| format!("&iss={}", encoded(issuer))).unwrap_or_default();
         assert_eq!(away.back(&app, &format!("code=good+code{iss}")).await.status.as_u16(), status, "{issuer:?}");
     }
-    // Where it isn't announced, it is right or absent.
+    // If the provider does not announce `iss`, it must be right or absent.
     let away = depart(&app, "evil").await;
     let iss = encoded(acme.upstream.url());
     away.back(&app, &format!("code=c&iss={iss}")).await.expect_error(400, "SIGN_IN_LOST");
-    // What was begun at one doesn't end at the other.
+    // A flow that was started at one provider can't end at another.
     let away = Away { provider: "evil".into(), ..depart(&app, "acme").await };
     away.back(&app, "code=good+code").await.expect_error(400, "SIGN_IN_LOST");
     assert!(!evil.upstream.requests().iter().any(|request| request.path == "/token"), "it was shown no code");

@@ -1,4 +1,4 @@
-//! Providers that are away, slow, or out of their minds.
+//! Tests of providers that are unavailable, slow or send invalid responses.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_provider_that_is_away_is_asked_again_later() {
     upstream.expect("GET", CONFIGURATION).reply(Reply::status(500));
     let url = upstream.url();
     let app = start(TestDatabase::sqlite(), provider(url)).await;
-    // However many come, it is asked once in a while.
+    // A failed fetch is not repeated for some seconds, whatever the number of sign-ins.
     for _ in 0..5 {
         begin(&app).await.expect_error(503, "IDENTITY_PROVIDER_UNAVAILABLE");
     }
@@ -39,7 +39,7 @@ async fn a_provider_that_is_away_is_asked_again_later() {
     for _ in 0..5 {
         begin(&app).await.expect(302);
     }
-    // It is known for a day while it is away.
+    // The configuration is cached for a day while the provider is unavailable.
     upstream.expect("GET", CONFIGURATION).times(..).reply(Reply::reset());
     app.clock().advance(Duration::from_secs(23 * 60 * 60));
     begin(&app).await.expect(302);
@@ -81,7 +81,7 @@ async fn a_provider_that_never_answers_is_given_up() {
     let upstream = Upstream::start().await;
     upstream.expect("GET", CONFIGURATION).times(..).reply(Reply::hang());
     let app = start(TestDatabase::sqlite(), provider(upstream.url())).await;
-    // Nothing but this call waits.
+    // Only this call waits.
     tokio::time::pause();
     let answer = begin(&app).await;
     tokio::time::resume();
@@ -110,7 +110,7 @@ async fn an_exchange_that_fails_signs_nobody_in() {
             "jwks_uri": format!("{url}/k"),
         });
         upstream.expect("GET", CONFIGURATION).reply(Reply::json(200, configuration.to_string()));
-        // A code is not tried twice.
+        // A code is not sent twice.
         upstream.expect("POST", "/t").reply(reply);
         let app = start(TestDatabase::sqlite(), provider(url)).await;
         let away = depart(&app, "acme").await;

@@ -1,4 +1,4 @@
-//! Linking for who is signed in.
+//! Tests of linking identities by signed-in users.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn depart_linking(client: &Client, provider: &str) -> Away {
 }
 
 impl Oidc {
-    /// Links whoever this is with this subject.
+    /// Links the client's user with this subject.
     async fn link(&self, app: &TestApp, client: &Client, subject: &str) -> Answer {
         let away = depart_linking(client, "acme").await;
         let claims = self.claims(&away, json!({ "sub": subject, "email": "somebody@example.com" }));
@@ -56,7 +56,7 @@ on_each_database! {
         client.delete(format!("{IDENTITIES}/github")).await.expect_error(404, "NOT_FOUND");
         client.delete(format!("{IDENTITIES}/nobody")).await.expect_error(404, "NOT_FOUND");
         client.delete(format!("{IDENTITIES}/acme")).await.expect(204);
-        // What it had signed in is over, and it signs in nobody any more.
+        // Sessions that the identity had created have ended, and it can't sign in any more.
         app.anonymous().get(ME).header("cookie", jar(&back)).await.expect(401);
         client.get(ME).await.expect(200);
         acme.sign_in(&app, json!({})).await.expect_error(409, "ACCOUNT_EXISTS");
@@ -65,14 +65,14 @@ on_each_database! {
             assert_eq!(actions.iter().filter(|known| *known == action).count(), 1, "{actions:?}");
         }
 
-        // Each is told by mail.
+        // A mail is sent for each change.
         app.run_jobs().await;
         let mails = app.mails().to("ada@example.com").template("notification");
         let subjects: Vec<_> = mails.iter().map(|mail| mail.subject.clone()).collect();
         assert!(subjects.iter().any(|subject| subject.contains("was linked with 127.0.0.1")), "{subjects:?}");
         assert!(subjects.iter().any(|subject| subject.contains("was unlinked from 127.0.0.1")), "{subjects:?}");
 
-        // Who stole the session long ago changes nothing.
+        // A thief with an old session can't change anything, because the sign-in is not fresh.
         app.clock().advance(Duration::from_secs(601));
         let old = support::sessions(&app).refresh(tokens.refresh.expose_secret()).await.unwrap();
         let client = support::client(&app, &old);
@@ -93,7 +93,7 @@ on_each_database! {
             request.header("cookie", &cookie).header(own.0, own.1)
         };
         unlink("acme").await.expect_error(409, "LAST_WAY_IN");
-        // Links with another, by cookies as well.
+        // Links another identity, with cookies.
         let start = app.anonymous().post(format!("{IDENTITIES}/github/start"), json!({})).header("cookie", &cookie);
         let answer = start.header(own.0, own.1).await.expect(200);
         let away = Away::of("github", answer.json()["url"].as_str().unwrap(), &answer);

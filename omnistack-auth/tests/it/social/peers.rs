@@ -1,5 +1,5 @@
-//! A whole sign-in with an identity provider nobody here wrote. `cargo xtask test --peers` runs it: it needs
-//! `TEST_PEERS_TOKENS`, a folder of scripts beside their Node packages.
+//! A test of a whole sign-in with an independent identity provider, oidc-provider. `cargo xtask test --peers` runs
+//! it: it needs `TEST_PEERS_TOKENS`, a folder of scripts beside their Node packages.
 
 use omnistack_core::http::client::{Client, ClientSettings};
 
@@ -9,7 +9,7 @@ use crate::issuers::peers::Peer;
 /// A browser that follows redirects until one leads to the app.
 struct Browser {
     client: Client,
-    /// Name, path and value.
+    /// The name, path and value of each cookie.
     cookies: Vec<(String, String, String)>,
 }
 
@@ -18,7 +18,7 @@ impl Browser {
         Self { client: ClientSettings::default().client().unwrap(), cookies: Vec::new() }
     }
 
-    /// Where it is sent, or the page it stays on.
+    /// Opens a URL. Returns the target of a redirect, or `None` if a page is shown.
     async fn open(&mut self, url: &Url, form: Option<&str>) -> Option<Url> {
         let request = match form {
             Some(form) => self.client.post(url.clone()).body(form.to_owned()),
@@ -41,12 +41,12 @@ impl Browser {
         answer.headers().get("location").map(|to| url.join(to.to_str().unwrap()).unwrap())
     }
 
-    /// Signs in and consents, up to the callback of the app.
+    /// Signs in and consents, and returns the URL of the app's callback.
     async fn walk(&mut self, mut url: Url) -> Url {
         for _ in 0..20 {
             let next = match self.open(&url, None).await {
                 Some(next) => next,
-                // First it asks who one is, and then whether the app may know.
+                // The provider first asks for a sign-in and then for consent.
                 None if !self.cookies.iter().any(|(name, ..)| name == "_session") => {
                     self.open(&url, Some("prompt=login&login=ada&password=any")).await.unwrap()
                 }
@@ -78,12 +78,12 @@ async fn oidc_provider() {
             let away = depart(&app, "acme").await;
             let back = browser.walk(away.url.clone()).await;
             assert!(back.as_str().starts_with(&redirect), "{back}");
-            // It announces `iss`, and says it.
+            // The provider announces `iss` and sends it.
             assert!(back.query().unwrap().contains("iss="), "{back}");
             let answer = away.back_with(&app, back.query().unwrap(), &away.cookie).await.expect(303);
             let ada = who(&app, &answer).await;
             ids.push(ada["id"].clone());
-            // Its ID tokens have what its scopes ask for.
+            // The ID token contains the claims of the requested scopes.
             assert_eq!((&ada["email"], &ada["name"]), (&json!("ada@example.com"), &json!("Ada Lovelace")));
         }
         assert_eq!(ids[0], ids[1]);

@@ -1,10 +1,10 @@
-//! The whole way.
+//! Tests of the whole flow of a sign-in.
 
 use omnistack_testkit::on_each_database;
 
 use super::*;
 
-/// GitHub, which knows the user 7 by these addresses.
+/// Starts a mock GitHub with the user 7 and these addresses.
 pub(super) async fn github(emails: Value) -> (Upstream, Provider) {
     let upstream = Upstream::start().await;
     upstream.expect("POST", "/login/oauth/access_token").times(..).reply_with(|request| {
@@ -14,7 +14,7 @@ pub(super) async fn github(emails: Value) -> (Upstream, Provider) {
             && is("client_secret", SECRET)
             && is("redirect_uri", &callback("github"))
             && field(request, "code_verifier").is_some_and(|verifier| verifier.len() == 43);
-        // As GitHub does, with 200 for both.
+        // GitHub responds with 200 to a wrong code too.
         Reply::json(200, if good { r#"{"access_token":"gho_1"}"# } else { r#"{"error":"bad_verification_code"}"# })
     });
     let user = json!({ "id": 7, "login": "ada", "name": null, "avatar_url": "https://pictures.example.com/7", "email": "x@y.z" });
@@ -58,7 +58,7 @@ on_each_database! {
         assert_eq!((&ada["email"], &ada["name"]), (&json!("ada@example.com"), &json!("Ada Lovelace")));
         assert_eq!(audited(&app).await, ["account.registered", "account.signed_in"]);
 
-        // She is known by her subject from now on, whatever else is said.
+        // From now on she is found by her subject, whatever the other claims.
         let changes = json!({ "name": "A. L.", "email": "other@example.com", "aud": [CLIENT], "azp": CLIENT });
         let again = acme.sign_in(&app, changes).await.expect(303);
         assert_eq!(location(&again), format!("{HOME}/"));
@@ -108,7 +108,7 @@ on_each_database! {
             back.expect(303);
         }
         assert_eq!(count(&app, "select count(*) from users").await, 1);
-        // And the same way, by a user who is impatient.
+        // Of several concurrent callbacks of one flow, one succeeds.
         let away = depart(&app, "github").await;
         let backs = futures_util::future::join_all((0..4).map(|_| away.back(&app, "code=c"))).await;
         assert_eq!(backs.iter().filter(|back| back.status == 303).count(), 1);
@@ -130,7 +130,7 @@ async fn a_provider_that_takes_its_secret_in_the_body_gets_it_there() {
     expect.reply(Reply::json(401, r#"{"error":"invalid_client"}"#));
     let expect = upstream.expect("POST", "/t").body_contains("client_secret=secret+%26%2B%25").times(..);
     expect.reply(Reply::json(401, r#"{"error":"invalid_client"}"#));
-    // By the URL of its configuration.
+    // With the URL of the configuration.
     let at = format!("{url}/.well-known/openid-configuration");
     let provider = Provider::oidc("acme", at, CLIENT, SECRET);
     let app = start(TestDatabase::sqlite(), Auth::accounts().sign_in_with(provider)).await;
@@ -152,7 +152,7 @@ async fn a_browser_that_looks_at_pages_is_shown_one() {
     let answer = app.anonymous().get(format!("{OAUTH}/nobody/start")).header("accept", "text/html").await.expect(303);
     assert_eq!(location(&answer), format!("{HOME}/auth/error#code=NOT_FOUND"));
     app.anonymous().get(format!("{OAUTH}/nobody/start")).await.expect_error(404, "NOT_FOUND");
-    // What a page may ask for is described.
+    // The routes for pages are in the OpenAPI document.
     let described = app.anonymous().get("/openapi.json").await.expect(200).json();
     for (path, method, names) in [
         (format!("{OAUTH}/{{provider}}/start"), "get", vec!["provider", "return_to"]),

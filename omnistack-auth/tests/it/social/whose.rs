@@ -1,4 +1,4 @@
-//! Whose account it is.
+//! Tests of the account an identity is matched with.
 
 use omnistack_auth::{
     Error,
@@ -21,7 +21,7 @@ on_each_database! {
         confirmed(&app, "ada@example.com").await;
         acme.sign_in(&app, json!({})).await.expect_error(409, "ACCOUNT_EXISTS");
         assert_eq!(count(&app, "select count(*) from identities").await, 0);
-        // An address that nobody has verified is not looked at, and not kept.
+        // An unverified address is neither matched nor stored.
         let back = acme.sign_in(&app, json!({ "email_verified": false })).await.expect(303);
         let ada = who(&app, &back).await;
         assert_eq!(ada["email"], json!(null));
@@ -32,7 +32,7 @@ on_each_database! {
         let acme = Oidc::start().await;
         let auth = Auth::accounts().sign_in_with(acme.provider().link_verified_emails());
         let app = start(database, auth).await;
-        // Whoever registered it has not shown that it is theirs.
+        // The user who registered the address has not verified it.
         let users: Users = app.app().ctx().get().unwrap();
         users.create(NewUser::of_email("eve@example.com")).await.unwrap();
         let eve = json!({ "sub": "eve", "email": "eve@example.com" });
@@ -47,7 +47,7 @@ on_each_database! {
             assert_eq!(who(&app, &back).await["id"], made.user.to_string());
         }
         assert_eq!(audited(&app).await.iter().filter(|action| *action == "account.identity_linked").count(), 1);
-        // One identity of a provider for an account.
+        // An account has one identity per provider.
         acme.sign_in(&app, json!({ "sub": "ada's other" })).await.expect_error(409, "ACCOUNT_EXISTS");
     }
 
@@ -73,7 +73,7 @@ on_each_database! {
         for path in ["", "?return_to=%2Fa%26b"] {
             let away = depart_to(&app, "acme", path).await;
             acme.says(&away, &acme.pair.token("k", &acme.claims(&away, json!({ "amr": ["mfa"] }))));
-            // The browser is signed in as somebody else.
+            // The browser is signed in as another user.
             let eve = confirmed(&app, &format!("eve{}@example.com", path.len())).await;
             let before = support::sign_in(&app, eve).await;
             let eve = support::client(&app, &before);
@@ -104,7 +104,7 @@ on_each_database! {
     }
 }
 
-/// Everybody has two.
+/// A second factor source with a factor for every user.
 struct Factors;
 
 #[async_trait::async_trait]

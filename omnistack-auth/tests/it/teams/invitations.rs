@@ -1,4 +1,4 @@
-//! From the mail to the membership.
+//! Tests of invitations, from the mail to the membership.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ on_each_database! {
         assert_eq!((mails.len(), mails[0].to[0].mailbox(), mails[0].subject.as_str()), (1, "ada@example.com", subject));
         let token = token_of(&mails[0]);
 
-        // The mail was forwarded to somebody else; and the address is not shown to be Ada's yet.
+        // The mail was forwarded to another user, or to a user whose address is not verified.
         let refused = team.stranger.1.post(ACCEPT, json!({ "token": token })).await;
         refused.expect_error(403, "INVITATION_OF_ANOTHER");
         let unverified = client(&team.app, &sign_in(&team.app, user(&team.app, "ada2@example.com").await).await);
@@ -84,7 +84,7 @@ on_each_database! {
         let twice = json!({ "email": "ada@example.com", "role": "viewer" });
         team.owner().post(team.path("/invitations"), &twice).await.expect_error(409, "ALREADY_INVITED");
 
-        // Sent again, only the later link is good.
+        // After a resend, only the later link works.
         team.owner().post(format!("{path}/resend"), ()).await.expect(200);
         let second = team.token().await;
         assert_ne!(first, second);
@@ -92,7 +92,7 @@ on_each_database! {
         team.owner().delete(&path).await.expect(204);
         assert_eq!(accept(&second).await, 404, "it was revoked");
         team.owner().delete(&path).await.expect(404);
-        // The mail of one that was revoked before it went out is not sent.
+        // If an invitation is revoked before its mail is sent, the mail is not sent.
         let made = invite(&team, "ada@example.com", "viewer").await;
         team.owner().delete(team.path(&format!("/invitations/{}", made["id"].as_str().unwrap()))).await.expect(204);
         team.app.run_jobs().await;
@@ -107,7 +107,7 @@ on_each_database! {
         team.app.clock().advance(WEEK);
         let again = client(&team.app, &sign_in(&team.app, ada).await);
         again.post(ACCEPT, json!({ "token": token })).await.expect_error(404, "INVITATION_INVALID");
-        // Another can be sent in its place.
+        // Another invitation can be created instead.
         let owner = omnistack_auth::users::Made { user: team.members[0].0, tenant: team.id };
         let owner = client(&team.app, &sign_in(&team.app, owner).await);
         let twice = json!({ "email": "ada@example.com", "role": "developer" });

@@ -1,4 +1,4 @@
-//! Owners, and those who would like to be.
+//! Tests of owners and of attempts to become one.
 
 use std::time::Duration;
 
@@ -38,24 +38,24 @@ on_each_database! {
         let team = Team::start(database).await;
         let [owner, admin, _, viewer] = &team.members;
         let path = |user| team.path(&format!("/members/{user}"));
-        // A viewer an admin, an admin an owner, and an admin the owner less.
+        // A viewer can't become an admin, nor an admin an owner, and an admin can't demote the owner.
         viewer.1.patch(path(viewer.0), json!({ "role": "admin" })).await.expect_error(403, "PERMISSION_DENIED");
         admin.1.patch(path(admin.0), json!({ "role": "owner" })).await.expect_error(403, "PERMISSION_DENIED");
         admin.1.patch(path(owner.0), json!({ "role": "viewer" })).await.expect_error(403, "PERMISSION_DENIED");
         admin.1.delete(path(owner.0)).await.expect_error(403, "PERMISSION_DENIED");
-        // A role with more than its author has, and one that stands for whatever is to come.
+        // A role can't have permissions that its author lacks, nor a wildcard permission.
         let role = |permission: &str| json!({ "name": "more", "permissions": [permission] });
         admin.1.post(team.path("/roles"), role("tenant:transfer")).await.expect_error(403, "PERMISSION_DENIED");
         for wrong in ["*", "*:write", "tenant:*", "tenant:conquer"] {
             owner.1.post(team.path("/roles"), role(wrong)).await.expect_error(422, "VALIDATION_FAILED");
         }
         owner.1.post(team.path("/roles"), role("tenant:transfer")).await.expect(201);
-        // Nor does one hand out, change or delete what others made above one.
+        // A member can't assign, change or delete roles with more permissions than their own.
         admin.1.patch(path(viewer.0), json!({ "role": "more" })).await.expect_error(403, "PERMISSION_DENIED");
         let change = json!({ "permissions": ["roles:read"] });
         admin.1.patch(team.path("/roles/more"), change).await.expect_error(403, "PERMISSION_DENIED");
         admin.1.delete(team.path("/roles/more")).await.expect_error(403, "PERMISSION_DENIED");
-        // Fields that are not for callers to set.
+        // Fields that callers can't set.
         for (path, body) in [
             (TEAMS.to_owned(), json!({ "name": "Mine", "owner": viewer.0 })),
             (TEAMS.to_owned(), json!({ "name": "Mine", "suspended_at": null })),
@@ -94,7 +94,7 @@ on_each_database! {
         owner.1.post(&to, json!({ "user_id": team.stranger.0 })).await.expect(404);
         owner.1.post(&to, json!({ "user_id": owner.0 })).await.expect_error(409, "ALREADY_OWNER");
         team.app.clock().advance(Duration::from_secs(15 * 60 + 1));
-        // The sign-in is older than that; so is the access token.
+        // The sign-in is no longer fresh, and the access token has expired.
         owner.1.post(&to, json!({ "user_id": admin.0 })).await.expect(401);
         let tokens = sign_in(&team.app, omnistack_auth::users::Made { user: owner.0, tenant: team.id }).await;
         let again = client(&team.app, &tokens);
@@ -169,7 +169,7 @@ on_each_database! {
         let next = client(&app, &next);
         assert_eq!(next.get(CURRENT).await.expect(200).json()["id"], made["id"]);
 
-        // A name in addresses that was given up opens nothing of the one before.
+        // A slug that the team has given up no longer selects the team.
         ada_client.patch(format!("{TEAMS}/{}", made["id"].as_str().unwrap()), json!({ "slug": "acme-2" })).await.expect(200);
         ada_client.get(CURRENT).header("host", "acme.example.com").await.expect_error(403, "NOT_A_MEMBER");
         ada_client.get(CURRENT).header("host", "acme-2.example.com").await.expect(200);
@@ -196,7 +196,7 @@ on_each_database! {
     }
 }
 
-/// The module's own job, as the clock would enqueue it.
+/// The module's own job, as its cron enqueues it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct TeamUpkeep {}
 

@@ -1,4 +1,4 @@
-//! Roles teams make themselves.
+//! Tests of custom roles.
 
 use omnistack_testkit::{TestDatabase, on_each_database};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Every route of teams, by every role.
+//! Tests of every route of teams with every role.
 
 use omnistack_core::http::Method;
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ROLES, Team};
 
-/// Puts everything back as it was; the ids of a spare member and of an invitation.
+/// Resets the team. Returns the ids of a spare member and of an invitation.
 async fn reset(team: &Team, spare: omnistack_core::identity::UserId) {
     for (at, role) in ROLES.iter().enumerate() {
         team.put(team.members[at].0, role).await;
@@ -31,7 +31,7 @@ on_each_database! {
         let (owner, none) = (team.members[0].0, Value::Null);
         let invite = |role: &str| json!({ "email": "new@example.com", "role": role });
         let role = |permission: &str| json!({ "name": "tester", "permissions": [permission] });
-        // By owner, admin, developer, viewer, a stranger and nobody.
+        // The statuses for owner, admin, developer, viewer, a stranger, and a caller without credentials.
         let all = [200, 200, 200, 200, 404, 401];
         let manage = |status| [status, status, 403, 403, 404, 401];
         let own = |status| [status, 403, 403, 403, 404, 401];

@@ -1,4 +1,4 @@
-//! One number after another, whoever records.
+//! Tests that entries of a chain are numbered without gaps when several transactions record.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ on_each_database! {
             let (db, log) = (if task % 2 == 0 { audited.db().clone() } else { other.clone() }, audited.log.clone());
             tokio::spawn(async move {
                 for number in 0..5 {
-                    // Each kind of transaction that may record for the tenant.
+                    // Every kind of transaction that can record for the tenant.
                     let mut tx = match (task + number) % 3 {
                         0 => db.tenant(tenant).begin().await?,
                         1 => db.all_tenants().begin().await?,

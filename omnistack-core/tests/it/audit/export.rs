@@ -1,4 +1,4 @@
-//! Chains as lines, checked without the database.
+//! Tests of the export of audit chains and its verification without the database.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Audited, broken, tenant};
 
-/// Made by another program from the book's description of the format: what is exported today is still read in ten years.
+/// An export that another program created from the format's description in the book. The format must stay readable.
 #[rustfmt::skip]
 const BY_THE_BOOK: [&str; 4] = [
     r#"{"type": "chain", "version": 1, "tenant": "01941f29-7c00-7000-8000-000000000001", "after": {"sequence": 0, "hash": "0000000000000000000000000000000000000000000000000000000000000000"}}"#,
@@ -44,7 +44,7 @@ on_each_database! {
         let entry: Value = serde_json::from_str(&lines[3]).unwrap();
         assert_eq!((&entry["sequence"], &entry["action"]), (&3.into(), &"thing.done3".into()));
 
-        // Each line removed, doubled, or after the next.
+        // Each line is removed, doubled, or moved after the next.
         for index in 0..lines.len() {
             let mut changed = lines.clone();
             changed.remove(index);
@@ -56,7 +56,7 @@ on_each_database! {
             changed.swap(index, (index + 1) % lines.len());
             verify_export(&changed).unwrap_err();
         }
-        // Each value of each line.
+        // Each value of each line is changed.
         for (index, line) in lines.iter().enumerate() {
             let Value::Object(fields) = serde_json::from_str(line).unwrap() else { panic!("{line}") };
             for (name, value) in &fields {
@@ -108,7 +108,7 @@ on_each_database! {
         assert_eq!(verify_export(export(&audited, tenant).await).unwrap().entries, 1_200);
         assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 1_200);
 
-        // What is recorded while it runs is not in it; what is removed ends it.
+        // Entries recorded during the export are not in it. Entries deleted during the export make it fail.
         let mut running = Box::pin(audited.store.export(tenant));
         let mut lines = vec![running.next().await.unwrap().unwrap()];
         audited.add(tenant, 3).await;
@@ -126,7 +126,7 @@ on_each_database! {
         audited.add(tenant, 3).await;
         let lines = export(&audited, tenant).await;
         assert_eq!(verify_export(&lines).unwrap().entries, 4);
-        // Without the entry that explains what is missing.
+        // Without the entry that records the deletion of older entries.
         let unexplained: Vec<_> = lines.iter().filter(|line| !line.contains("audit.retained")).collect();
         verify_export(unexplained).unwrap_err();
     }

@@ -1,4 +1,4 @@
-//! Entries by filter, newest first.
+//! Tests of lists of audit entries: filters and order.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn record(audited: &Audited, tenant: Option<TenantId>, actor: UserId, acti
     audited.app.clock().clock().now()
 }
 
-/// Every action that a filter lets through, over as many pages as it takes.
+/// Returns the actions of all entries that match a filter, over all pages.
 async fn all(audited: &Audited, filter: &AuditFilter, limit: u32) -> Vec<String> {
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -52,7 +52,7 @@ on_each_database! {
         .into_iter()
         .enumerate()
         {
-            // Two at the same moment.
+            // Two entries have the same time.
             audited.app.clock().advance(Duration::from_secs(u64::from(index != 2)));
             times.push(record(&audited, tenant, actor, action, thing).await);
         }
@@ -94,7 +94,7 @@ on_each_database! {
         }
         let expected: Vec<_> = (0..25).rev().map(|number| number.to_string()).collect();
         assert_eq!(all(&audited, &AuditFilter::of(tenant), 4).await, expected);
-        // Out of range is the nearest.
+        // A limit out of range is set to the nearest bound.
         assert_eq!(audited.store.list(&AuditFilter::of(tenant), 0, None).await.unwrap().items.len(), 1);
         for wrong in ["", "x", "W10", "eyJhIjoxfQ"] {
             let error = audited.store.list(&AuditFilter::of(tenant), 4, Some(wrong)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What is old goes every night.
+//! Tests of the nightly job that deletes old entries.
 
 use std::time::Duration;
 
@@ -33,16 +33,16 @@ on_each_database! {
         soon("the cron", seen).await;
         for (night, kept) in [("2030-01-01", 1), ("2030-01-02", 2)] {
             if kept == 2 {
-                // Not an hour old.
+                // This entry is less than an hour old at 03:00, so it is kept.
                 audited.app.clock().set(format!("{night}T02:30:00Z").parse().unwrap());
                 audited.add(tenant, 1).await;
             }
             audited.app.clock().set(format!("{night}T03:00:00Z").parse().unwrap());
             until("the night's end", &jobs, nightly(JobState::Done), kept).await;
-            // And the one that says what went.
+            // One of the entries records the deletion.
             assert_eq!(audited.store.verify(tenant).await.unwrap().entries, u64::try_from(kept).unwrap());
         }
-        // Tampered with, it is kept, and a dead letter says so.
+        // A chain that was tampered with is kept, and the job becomes a dead letter.
         audited.tamper(tenant, &["update audit_entries set action = 'x' where tenant_id = $1"]).await;
         audited.app.clock().set("2030-01-03T03:00:00Z".parse().unwrap());
         until("the dead letter", &jobs, nightly(JobState::Dead), 1).await;

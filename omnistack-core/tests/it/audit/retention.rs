@@ -1,4 +1,4 @@
-//! What is old goes, and the chain stays whole.
+//! Tests of retention: old entries are deleted and the chain stays valid.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ on_each_database! {
         assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 100)).await.unwrap(), 0);
         assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
 
-        // The last one is of now; so those of 9 to 7 seconds ago go.
+        // The newest entry is zero seconds old, so the entries of 9 to 7 seconds ago are deleted.
         assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 6)).await.unwrap(), 3);
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (8, 11), "seven, and one that says so");
@@ -35,7 +35,7 @@ on_each_database! {
         assert_eq!(audited.store.verify(tenant).await.unwrap().entries, 10);
         assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0)).await.unwrap(), 9, "the other explanation too");
         audited.app.clock().advance(Duration::from_secs(1));
-        // Everything, were it not for the clock.
+        // A time in the future is limited to the clock's time. Otherwise this would delete every entry.
         assert_eq!(audited.store.retain_chain(tenant, ago(&audited, 0) + Duration::from_hours(1)).await.unwrap(), 2);
         let verified = audited.store.verify(tenant).await.unwrap();
         assert_eq!((verified.entries, verified.head.sequence), (1, 15));

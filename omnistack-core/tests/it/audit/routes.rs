@@ -1,4 +1,4 @@
-//! Entries over HTTP.
+//! Tests of the audit log's HTTP routes.
 
 use omnistack_core::audit::{AuditApi, AuditEntry, AuditLog};
 use omnistack_testkit::{TestApp, TestDatabase, on_each_database};

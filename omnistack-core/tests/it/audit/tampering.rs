@@ -1,4 +1,4 @@
-//! What somebody with the database's password may try.
+//! Tests that tampering with the tables is detected.
 
 use omnistack_core::{
     audit::{Break, Chain},
@@ -8,9 +8,9 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 
 use super::{Audited, broken};
 
-/// On a chain of five entries: what is done, and where it shows.
+/// The statements run on a chain of five entries, and the number and kind of the break they cause.
 const CASES: &[(&[&str], i64, Break)] = &[
-    // Each column.
+    // A column is changed.
     (&["update audit_entries set tenant_id = id where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
     (&["update audit_entries set sequence = 99 where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
     (&["update audit_entries set id = tenant_id where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
@@ -31,20 +31,20 @@ const CASES: &[(&[&str], i64, Break)] = &[
     (&["update audit_entries set details = 'no JSON' where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
     (&["update audit_entries set previous = hash where tenant_id = $1 and sequence = 3"], 3, Break::Previous),
     (&["update audit_entries set hash = previous where tenant_id = $1 and sequence = 3"], 3, Break::Changed),
-    // What moves from one column to the next.
+    // A value is moved from one column to the next.
     (
         &["update audit_entries set action = action || resource, resource = '' where tenant_id = $1 and sequence = 3"],
         3,
         Break::Changed,
     ),
-    // Removed.
+    // An entry is removed.
     (&["delete from audit_entries where tenant_id = $1 and sequence = 1"], 1, Break::Gap),
     (&["delete from audit_entries where tenant_id = $1 and sequence = 3"], 3, Break::Gap),
     (&["delete from audit_entries where tenant_id = $1 and sequence in (2, 3)"], 2, Break::Gap),
     (&["delete from audit_entries where tenant_id = $1 and sequence = 5"], 5, Break::Truncated),
     (&["delete from audit_entries where tenant_id = $1 and sequence > 2"], 3, Break::Truncated),
     (&["delete from audit_entries where tenant_id = $1"], 1, Break::Truncated),
-    // Removed, and the numbers closed.
+    // An entry is removed and the later ones are renumbered.
     (
         &[
             "delete from audit_entries where tenant_id = $1 and sequence = 3",
@@ -54,7 +54,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
         3,
         Break::Previous,
     ),
-    // Reordered.
+    // Entries are reordered.
     (
         &[
             "update audit_entries set sequence = 9 where tenant_id = $1 and sequence = 2",
@@ -64,7 +64,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
         2,
         Break::Previous,
     ),
-    // Added.
+    // An entry is added.
     (
         &["insert into audit_entries (tenant_id, sequence, id, at, action, previous, hash)
            select tenant_id, 6, tenant_id, at, action, hash, hash from audit_entries
@@ -72,12 +72,12 @@ const CASES: &[(&[&str], i64, Break)] = &[
         6,
         Break::Changed,
     ),
-    // The head.
+    // The chain head is changed.
     (&["delete from audit_chains where tenant_id = $1"], 1, Break::Head),
     (&["update audit_chains set hash = previous where tenant_id = $1"], 5, Break::Head),
     (&["update audit_chains set sequence = 4, hash = previous where tenant_id = $1"], 5, Break::Unexpected),
     (&["update audit_chains set sequence = 6 where tenant_id = $1"], 6, Break::Truncated),
-    // A checkpoint nobody made.
+    // A checkpoint is forged.
     (&["update audit_chains set checkpoint = 2 where tenant_id = $1"], 1, Break::Unexpected),
     (
         &[
@@ -90,7 +90,7 @@ const CASES: &[(&[&str], i64, Break)] = &[
     ),
 ];
 
-/// What only `SQLite` has. It fires no trigger of the row that is replaced.
+/// `replace` statements, which only `SQLite` has. They fire no trigger for the replaced row.
 const REPLACING: &[&str] = &[
     "insert or replace into audit_entries select tenant_id, sequence, id, at, actor, 'x', resource, details, previous, hash
      from audit_entries where tenant_id = $1 and sequence = 2",
@@ -124,7 +124,7 @@ on_each_database! {
         audited.tamper(tenant, &[moment]).await;
         let (sequence, why) = broken(audited.store.verify(tenant).await, tenant);
         assert!(sequence == 3 && matches!(why, Break::Unreadable | Break::Changed), "{sequence} {why:?}");
-        // An earlier one comes first.
+        // The first break is reported.
         audited.tamper(tenant, &["update audit_entries set resource = null where tenant_id = $1 and sequence = 2"]).await;
         assert_eq!(broken(audited.store.verify(tenant).await, tenant), (2, Break::Changed));
     }

@@ -1,4 +1,4 @@
-//! Who may record where, and read what, on PostgreSQL.
+//! Tests of row-level security of the audit log, on PostgreSQL.
 
 use omnistack_core::{
     audit::{AuditEntry, Chain},
@@ -27,7 +27,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
     let (a, b) = (audited.tenant(2).await, audited.tenant(3).await);
     let db = audited.db();
 
-    // In the tenant's own: its chain and the app's, and it reads its own only.
+    // A transaction of a tenant records in the tenant's chain and the app's, and reads only its own entries.
     let mut tx = db.tenant(a).begin().await.unwrap();
     record(&audited, &mut tx, Some(a)).await.unwrap();
     record(&audited, &mut tx, None).await.unwrap();
@@ -37,7 +37,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
     assert_eq!(refused.kind(), ErrorKind::Other, "{refused}");
     drop(tx);
 
-    // In one without a tenant: any chain, and it reads nothing.
+    // A transaction without a tenant records in any chain and reads nothing.
     let mut tx = db.begin().await.unwrap();
     for tenant in [Some(a), Some(b), None, Some(tenant())] {
         record(&audited, &mut tx, tenant).await.unwrap();
@@ -48,7 +48,7 @@ async fn every_transaction_records_and_reads_its_own_only() {
     }
     tx.commit().await.unwrap();
 
-    // In one for all: any chain, and it reads all.
+    // A transaction for all tenants records in any chain and reads everything.
     let mut tx = db.all_tenants().begin().await.unwrap();
     record(&audited, &mut tx, Some(b)).await.unwrap();
     assert_eq!(count(&mut tx, ENTRIES).await, 2 + 3 + 4 + 1);
@@ -80,7 +80,7 @@ async fn two_that_wait_for_each_other_are_told() {
     let [mut first, mut second] = [audited.db().begin().await.unwrap(), audited.db().begin().await.unwrap()];
     record(&audited, &mut first, Some(a)).await.unwrap();
     record(&audited, &mut second, Some(b)).await.unwrap();
-    // The one that is refused ends its transaction, so that the other goes on.
+    // The rejected transaction ends, so that the other can continue.
     let end = async |mut tx: Tx, tenant| match record(&audited, &mut tx, Some(tenant)).await {
         Ok(()) => tx.commit().await,
         refused => refused,

@@ -1,4 +1,4 @@
-//! What isn't there is computed once.
+//! Tests that concurrent calls compute a missing value once.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::MINUTE;
 
-/// A computation a test lets end.
+/// A computation that ends when the test releases it.
 #[derive(Clone, Default)]
 struct Work {
     started: Arc<AtomicUsize>,
@@ -69,7 +69,7 @@ on_each_cache! {
         }).into_future();
         assert_eq!(cache.get::<u32>("other").await, None, "connected");
         let mut asking = join_all((0..5).map(|_| ask()));
-        // All five are under way before it fails: on Redis their reads are answered before this one's.
+        // All five calls are running before the computation fails. On Redis their reads return before this one's.
         assert!(futures_util::poll!(&mut asking).is_pending());
         assert_eq!(cache.get::<u32>("other").await, None);
         assert!(futures_util::poll!(&mut asking).is_pending());
@@ -132,7 +132,7 @@ on_each_cache! {
 async fn a_replica_that_dies_holds_others_up_for_its_lease_only() {
     let server = TestRedis::start().await;
     let cache = server.redis().cache();
-    // What a replica leaves behind that was killed while it computed.
+    // The lease of a replica that was killed during its computation.
     server.command("SET test:f:key 0123456789abcdef0123456789abcdef PX 300").unwrap();
     let value = cache.get_or_insert_with("key", MINUTE, async || Ok::<_, Infallible>(7));
     assert_eq!(soon(value.into_future()).await.unwrap(), 7);
@@ -151,7 +151,7 @@ async fn who_computes_for_longer_than_the_lease_keeps_it() {
     };
     let asking = [ask(&cache), ask(&replica)];
     soon(work.begun.notified()).await;
-    // Renewed after each third of it.
+    // The lease is renewed after each third of its duration.
     for _ in 0..4 {
         monitor.until(|command| command.contains("PEXPIRE") && command.contains("test:f:key")).await;
     }

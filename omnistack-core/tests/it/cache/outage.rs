@@ -1,4 +1,4 @@
-//! Redis away and back.
+//! Tests of Redis outages and recovery.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -12,10 +12,10 @@ use omnistack_testkit::TestRedis;
 use super::MINUTE;
 use crate::lines::Lines;
 
-/// What `TestRedis::redis` gives a command.
-const COMMAND: Duration = Duration::from_millis(500);
+/// The command timeout of `TestRedis::redis`.
+const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Every kind of use, once, all at the same time.
+/// Calls every operation once, all concurrently.
 async fn use_all(cache: &Cache) {
     let computed = cache.get_or_insert_with("computed", MINUTE, async || Ok::<_, Infallible>(1));
     let (read, (), computed, counted, locked, _, ()) = tokio::join!(
@@ -34,7 +34,7 @@ async fn use_all(cache: &Cache) {
     }
 }
 
-// On one thread, so that the log of everything is the test's.
+// On one thread, so that the captured log belongs to this test.
 #[tokio::test]
 async fn redis_killed_frozen_and_back() {
     let (lines, _guard) = Lines::hear();
@@ -54,8 +54,8 @@ async fn redis_killed_frozen_and_back() {
         let before = clock.elapsed();
         use_all(&cache).await;
         let first = clock.elapsed().saturating_sub(before);
-        // Reading, waiting for the lease and computing are at most two commands, one after another.
-        assert!(first < 2 * COMMAND + COMMAND / 2, "{outage}: {first:?}");
+        // Reading, waiting for the lease and computing take at most two commands, one after another.
+        assert!(first < 2 * COMMAND_TIMEOUT + COMMAND_TIMEOUT / 2, "{outage}: {first:?}");
 
         let before = clock.elapsed();
         for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Bots are told what people are told, and nothing comes of it.
+//! Tests that bots get the same responses as people, and that their messages are dropped.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{app, kept, open, send, with, written};
 
-/// All that a caller sees but the number, the request's id and the time.
+/// Returns what a caller sees of a response, without the message number, request id and time.
 fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, usize) {
     let varies = ["x-request-id", "ratelimit"];
     let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
@@ -34,7 +34,7 @@ on_each_database! {
         let numbers = [filled, hasty, person].map(|answer| answer.expect(202).json()["reference"].clone());
         assert!(numbers[0] != numbers[1] && numbers[1] != numbers[2]);
 
-        // A bot learns as little from what is wrong with its message.
+        // Validation errors do not reveal that the message was recognised as spam either.
         let wrong = json!({ "email": "nobody", "website": "https://spam.example" });
         let refused = send(&app, with(body, wrong)).await.expect(422).json();
         assert!(!refused.to_string().contains("website"));

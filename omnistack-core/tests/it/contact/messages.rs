@@ -1,4 +1,4 @@
-//! A message that is acceptable.
+//! Tests of accepted messages.
 
 use omnistack_core::email::Mail;
 use omnistack_testkit::{TestDatabase, on_each_database};
@@ -52,7 +52,7 @@ on_each_database! {
         assert_eq!(confirmed.subject, "Deine Nachricht ist angekommen");
         assert_eq!(confirmed.headers[0].name, "Auto-Submitted");
         assert!(confirmed.text.as_deref().unwrap().contains(&reference));
-        // Nobody has checked that the address is the sender's: nothing the sender wrote goes there.
+        // The sender's address is not verified, so the confirmation contains no text of the sender.
         let all = format!("{:?} {:?} {:?} {}", confirmed.to, confirmed.text, confirmed.html, confirmed.subject);
         for written in ["evil", "cost", "Lovelace", "Analytical", "plan", "friend"] {
             assert!(!all.contains(written), "{written} in {all}");

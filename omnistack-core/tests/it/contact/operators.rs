@@ -1,4 +1,4 @@
-//! What operators do with messages.
+//! Tests of the operators' routes for messages.
 
 use omnistack_core::{
     audit::{AuditFilter, AuditStore},

@@ -1,4 +1,4 @@
-//! A message that is not acceptable.
+//! Tests of rejected messages.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -67,7 +67,7 @@ on_each_database! {
     async fn an_address_sends_five_an_hour(database: TestDatabase) {
         let app = app(database, |app| app.set("CONTACT_SEND_CONFIRMATION", "false")).await;
         let body = written(&app).await;
-        // What is refused does not count.
+        // Rejected messages don't count towards the limit.
         for _ in 0..10 {
             send(&app, with(body.clone(), json!({ "email": "nobody" }))).await.expect(422);
         }
@@ -77,7 +77,7 @@ on_each_database! {
         let refused = send(&app, body.clone()).await;
         assert_eq!(refused.headers["retry-after"], "720");
         refused.expect_error(429, "RATE_LIMIT_EXCEEDED");
-        // A bot is counted as others are.
+        // A bot's messages count like others.
         send(&app, with(body.clone(), json!({ "website": "x" }))).await.expect(429);
         let elsewhere = |address: &str| address.parse::<IpAddr>().unwrap();
         app.anonymous().post(FORM, body.clone()).peer(elsewhere("198.51.100.7")).await.expect(202);
@@ -98,7 +98,8 @@ async fn a_form_that_is_too_old_is_to_be_opened_again() {
     app.clock().advance(Duration::from_secs(3591));
     let refused = send(&app, body.clone()).await;
     assert_eq!(fields(&refused.expect(422).json()), ["token"]);
-    // A replica whose clock is behind takes what another has just given; what says another day is none of ours.
+    // A replica whose clock is slightly behind accepts a new token of another replica, but a token of another day is
+    // rejected.
     let token = open(&app).await;
     app.clock().set("2029-12-31T23:59:00Z".parse().unwrap());
     send(&app, with(body, json!({ "token": token }))).await.expect(422);

@@ -1,4 +1,4 @@
-//! Each message is posted, signed, until it is taken.
+//! Tests of the contact webhook: each message is posted with a signature until it is accepted.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn secret() -> String {
     format!("whsec_{}", STANDARD.encode(SECRET))
 }
 
-/// As a receiver checks it, by the words of Standard Webhooks.
+/// Verifies the signature as a receiver does, by the specification of Standard Webhooks.
 fn is_signed(request: &Received) -> bool {
     let header = |name: &str| request.header(name).unwrap_or_default().to_owned();
     let text = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), request.text());

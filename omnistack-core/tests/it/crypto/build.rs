@@ -1,4 +1,4 @@
-//! The keys of an app.
+//! Tests of the key settings of an app.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use omnistack_core::{
@@ -63,7 +63,7 @@ async fn development_has_a_key_that_production_refuses() {
         assert!(problems[0].to_string().contains(expected), "{}", problems[0]);
         assert!(!problems[0].to_string().contains(&own[4..]), "no key in a message");
     }
-    // Random keys are never refused; elsewhere than in production, others do.
+    // Random keys are never rejected. Outside production, weak keys are accepted too.
     for _ in 0..20 {
         build("production", Some(&KeyRing::new_key("own"))).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Callers that hang up: a future dropped at any of its waits leaves the pool as it was.
+//! Tests that a dropped database future, at any of its await points, leaves the pool usable.
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
@@ -12,7 +12,7 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::{open_with, shelf::Shelf};
 
-/// One connection, so that whoever comes next gets the one that was hung up on.
+/// Settings with one connection, so that the next caller gets the connection of the dropped future.
 const ONE: [(&str, &str); 2] = [("DATABASE_MAX_CONNECTIONS", "1"), ("DATABASE_ACQUIRE_TIMEOUT", "5s")];
 
 on_each_database! {
@@ -29,7 +29,7 @@ on_each_database! {
                 tx.commit().await
             }));
             let done = done.await.transpose().unwrap().is_some();
-            // What a caller is told was written has been: no transaction was left open on the connection.
+            // A write reported as successful is committed: no transaction was left open on the connection.
             mark(&db, n).await.unwrap();
             assert_eq!(marks(&other, "next", n).await, 1, "after {polls} polls");
             let rows = marks(&other, "cut", n).await;
@@ -80,12 +80,13 @@ on_each_database! {
     }
 }
 
-/// Numbered: 1, 1, 1, 2, 2, 2, …, as where a wait falls depends on how fast the database is.
+/// Returns each number of polls three times (1, 1, 1, 2, 2, 2, …), because the await points depend on the database's
+/// speed.
 fn thrice() -> impl Iterator<Item = (i64, usize)> {
     (0..).zip((1..).flat_map(|polls| [polls; 3]))
 }
 
-/// Drops a future when it waits for the `polls`th time; `None` then.
+/// Polls a future and drops it when it is pending for the `polls`th time. Returns `None` if it was dropped.
 async fn cut<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! Resources: created, read, changed, deleted, restored, and whose they are.
+//! Tests of CRUD resources: create, read, update, delete, restore and scopes.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ on_each_database! {
         let alice = app.user();
         let colleague = app.caller(Identity::user(app.user().identity().unwrap().user)
             .for_tenant(alice.identity().unwrap().tenant.unwrap()));
-        // The same person, for another tenant.
+        // The same user in another tenant.
         let elsewhere = app.caller(Identity::user(alice.identity().unwrap().user)
             .for_tenant(app.user().identity().unwrap().tenant.unwrap()));
         let book = create(&alice, BOOKS, json!({"code": "b", "title": "t"})).await;
@@ -181,7 +181,7 @@ on_each_database! {
     }
 }
 
-/// Returns where it is.
+/// Creates a resource and returns its path.
 async fn create(client: &Client, path: &str, body: Value) -> String {
     client.post(path, body).await.expect(201).header("location").unwrap().to_owned()
 }

@@ -1,4 +1,4 @@
-//! Cursors that no list gave out.
+//! Tests of forged cursors.
 
 use base64::{
     Engine as _,
@@ -88,7 +88,7 @@ fn encode(cursor: &Value) -> String {
     URL_SAFE_NO_PAD.encode(cursor.to_string())
 }
 
-/// One that the kind of the column takes.
+/// Returns a value of the type of the sort column.
 fn value_of(sort: &str) -> Value {
     match sort {
         "pages" | "rating" => json!(1),

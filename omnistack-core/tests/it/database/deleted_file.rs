@@ -1,4 +1,4 @@
-//! A SQLite file that is deleted while the app runs.
+//! Tests of a SQLite file that is deleted while the app runs.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -32,7 +32,7 @@ async fn nothing_is_written_to_a_file_that_was_deleted_or_replaced() {
         assert_eq!(database["status"], "failing");
         assert_eq!(file.exists(), replaced, "no new, empty database is made");
     }
-    // Put back as it was, it serves.
+    // After the file is restored, the app serves again.
     std::fs::rename(&aside, &file).unwrap();
     caller.post(BOOKS, json!({"code": "more"})).await.expect(201);
     ready().await.expect(200);

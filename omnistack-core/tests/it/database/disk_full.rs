@@ -1,4 +1,4 @@
-//! SQLite on a disk without room.
+//! Tests of SQLite on a full disk.
 
 use std::{process::Command, time::Duration};
 
@@ -37,7 +37,7 @@ async fn a_full_sqlite_disk_is_a_503_until_there_is_room() {
             }
         }
         assert!(refused > 10, "the disk was to be full: {refused} refused");
-        // Reading goes on.
+        // Reads still work.
         let total = caller.get(format!("{BOOKS}?page=1")).await.expect(200).json()["total"].clone();
         assert_eq!(total, json!(written), "nothing is half-written");
 
@@ -47,7 +47,7 @@ async fn a_full_sqlite_disk_is_a_503_until_there_is_room() {
     }
     let (state,): (String,) = app.db().query("pragma integrity_check").fetch_one().await.unwrap();
     assert_eq!(state, "ok");
-    // What was refused is not there, what was accepted is, to a process of its own too.
+    // Another process finds the accepted rows and no rejected ones.
     let (kept,): (i64,) = app.database().open().query("select count(*) from books").fetch_one().await.unwrap();
     assert_eq!(kept, written);
 }
@@ -57,12 +57,12 @@ async fn page_count(db: &Db) -> i64 {
     pages
 }
 
-/// Holds for the writing connection, of which there is one: as a disk without room for another page.
+/// Limits the pages of the database on the only writing connection, like a disk without room for another page.
 async fn limit_pages(db: &Db, pages: i64) {
     db.query(AssertSqlSafe(format!("pragma max_page_count = {pages}"))).fetch_one::<(i64,)>().await.unwrap();
 }
 
-/// What SQLite does when the disk fills up while it writes a commit, without a disk to fill.
+/// Simulates a disk that is full during a commit.
 #[tokio::test]
 async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
     let database = TestDatabase::sqlite();
@@ -89,13 +89,13 @@ async fn a_transaction_that_sqlite_ends_by_itself_does_not_block_the_next() {
 
 const URL: &str = "TEST_FULL_DISK_URL";
 
-/// No file can grow in a process whose limit is 1 KiB.
+/// The process has a file size limit of 1 KiB, so that no file can grow.
 #[cfg(unix)]
 #[tokio::test]
 async fn an_app_starts_on_a_full_disk_to_read() {
     let app = TestApp::start(TestDatabase::sqlite(), |app| app.with(Shelf)).await;
     app.user().post(BOOKS, json!({"code": "kept"})).await.expect(201);
-    // As a process does that ends in good order: the `-wal` and `-shm` files are gone.
+    // As after an orderly shutdown: the `-wal` and `-shm` files are gone.
     app.db().close().await;
     let name = concat!(module_path!(), "::on_a_full_disk");
     let run = Command::new("bash")
@@ -109,10 +109,10 @@ async fn an_app_starts_on_a_full_disk_to_read() {
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// The process with the limit.
+/// The child process with the limit.
 #[tokio::test]
 #[ignore = "a part of `an_app_starts_on_a_full_disk_to_read`"]
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 async fn on_a_full_disk() {
     let Ok(url) = std::env::var(URL) else { return };
     let clock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());

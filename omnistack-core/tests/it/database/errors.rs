@@ -1,4 +1,4 @@
-//! What went wrong, told alike by both databases.
+//! Tests that both databases report the same errors.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ on_each_database! {
             sqlite: "create table strict (n integer) strict",
         };
         db.query(table).execute().await.unwrap();
-        // Literals, which no driver checks.
+        // Literals, which the driver does not check.
         let error = db.query("insert into strict values ('many')").execute().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidValue, "{error}");
     }

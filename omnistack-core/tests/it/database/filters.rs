@@ -1,4 +1,4 @@
-//! Lists: filters, search, deleted rows, and parameters that are not any.
+//! Tests of lists: filters, search, deleted rows, and unknown parameters.
 
 use omnistack_testkit::{Client, TestApp, TestDatabase, on_each_database};
 use serde_json::json;
@@ -196,7 +196,7 @@ async fn library(database: TestDatabase) -> (TestApp, Client) {
     (app, caller)
 }
 
-/// The codes of the books a query finds, in their order.
+/// Returns the codes of the books that a query finds, in order.
 async fn found(caller: &Client, query: &str) -> String {
     let items = caller.get(format!("{BOOKS}?{query}")).await.expect(200).json();
     let items = items["items"].as_array().unwrap();

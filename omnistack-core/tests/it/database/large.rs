@@ -1,4 +1,4 @@
-//! Lists of many rows: counted and searched within bounds.
+//! Tests of lists with many rows: bounded counts and searches.
 
 use std::time::Duration;
 
@@ -64,9 +64,9 @@ on_each_database! {
         for query in ["q=needles", "q=100%25%25", "q=edl_", "q=needle&deleted=only", "q=needle&title=x", "q=ne%22dle"] {
             assert!(found(&caller, query).await.is_empty(), "{query}");
         }
-        // Too short for trigrams.
+        // The word is too short for trigrams.
         assert_eq!(found(&caller, "q=,").await, [json!("1")]);
-        // Common: the newest come first.
+        // For a common word, the newest rows come first.
         assert_eq!(found(&caller, "q=volume&limit=2").await, [json!("3000"), json!("2999")]);
 
         let book = caller.get(format!("{BOOKS}?q=needle")).await.expect(200).json()["items"][0].clone();
@@ -80,7 +80,7 @@ on_each_database! {
         assert_eq!(found(&caller, "q=thimble&deleted=include").await, [json!("1")]);
         assert_eq!(found(&other, "q=needle").await, [json!("1")], "the other tenant's is its own");
 
-        // The index forgets a row with it.
+        // Removing a row removes it from the index.
         let mut tx = app.db().all_tenants().begin().await.unwrap();
         tx.query("delete from books").execute().await.unwrap();
         let (left,): (i64,) = tx.query("select count(*) from books_search").fetch_one().await.unwrap();

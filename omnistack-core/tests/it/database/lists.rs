@@ -1,4 +1,4 @@
-//! Lists: every row once, in order, however they are walked.
+//! Tests that every way of paging returns each row once and in order.
 
 use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
@@ -19,7 +19,7 @@ on_each_database! {
         let caller = app.user();
         let mut dice = Dice(42);
         let rows = fill(&app, &caller, &mut dice, 24).await;
-        // A neighbour's rows never appear.
+        // Another tenant's rows never appear.
         fill(&app, &app.user(), &mut dice, 4).await;
 
         let single = KEYS.iter().flat_map(|key| [(*key).to_owned(), format!("-{key}")]);
@@ -162,7 +162,7 @@ on_each_database! {
     }
 }
 
-/// Makes books with many equal values, and real numbers that no short text holds.
+/// Creates books with many equal values, and with real numbers that have no short decimal form.
 async fn fill(app: &TestApp, caller: &Client, dice: &mut Dice, count: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     for _ in 0..count {
@@ -183,7 +183,7 @@ async fn fill(app: &TestApp, caller: &Client, dice: &mut Dice, count: u64) -> Ve
     rows
 }
 
-/// Follows the links to the end.
+/// Follows the `next` links to the end and returns all rows.
 async fn walk(caller: &Client, first: String, limit: u64) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut next = Some(first);
@@ -200,7 +200,7 @@ async fn walk(caller: &Client, first: String, limit: u64) -> Vec<Value> {
     rows
 }
 
-/// As `sort` says, by values and then by id, in the direction of the last key.
+/// Sorts rows by `sort` and then by id, in the direction of the last key.
 fn sorted(rows: &[Value], sort: &str) -> Vec<Value> {
     let mut rows = rows.to_vec();
     rows.sort_by(|a, b| {

@@ -1,4 +1,4 @@
-//! A network that takes bytes and loses them: what waits for an answer waits for it with a limit.
+//! Tests of a network that loses bytes: waits for a response are limited.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::{
 use super::{open, wire::Wire};
 
 const CONNECTIONS: usize = 9;
-/// Long enough that a statement has gone out.
+/// Long enough for a statement to be sent.
 const MOMENT: Duration = Duration::from_millis(50);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,7 +36,7 @@ async fn the_pool_is_whole_soon_after_answers_were_lost() {
         let mut next = || open.next().unwrap();
         let (mut statement, mut cut, mut streaming, committing, rolling_back, dropped) =
             (next(), next(), next(), next(), next(), next());
-        // Three are idle.
+        // The pool has three idle connections.
         try_join_all(open.map(omnistack_core::db::Tx::commit)).await.unwrap();
         wire.quiet().await;
         wire.lose(true);
@@ -59,7 +59,7 @@ async fn the_pool_is_whole_soon_after_answers_were_lost() {
         for lost in [lost.0, lost.1, lost.2, lost.3, lost.4] {
             assert_eq!(lost.unwrap_err().kind(), ErrorKind::Unavailable);
         }
-        // What is used after its connection was lost doesn't wait once more.
+        // Using a transaction again after its connection was lost fails without another wait.
         let began = Instant::now();
         assert_eq!(statement.query(insert).execute().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(began.elapsed() < Duration::from_secs(1));
@@ -69,7 +69,7 @@ async fn the_pool_is_whole_soon_after_answers_were_lost() {
     }
 }
 
-/// Every connection of the pool can be had, all at once, within 30 s.
+/// Asserts that all connections of the pool can be acquired at once, within 30 s.
 async fn whole(db: &Db) {
     let all = timeout(Duration::from_secs(30), try_join_all((0..CONNECTIONS).map(|_| db.begin())));
     let all = all.await.expect("connections were lost for good").unwrap();
@@ -124,7 +124,7 @@ impl Module for Hearing {
     }
 }
 
-/// As after a failover, or on a device that has forgotten its connections: nothing comes on the old ones any more.
+/// After a failover, or a lost entry in a NAT device, nothing arrives on the old connections any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_hears_of_jobs_again_after_its_connections_were_lost_for_good() {
     let database = TestDatabase::postgres().await;

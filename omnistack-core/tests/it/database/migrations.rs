@@ -1,4 +1,4 @@
-//! Schema changes: once, in order, by one process at a time.
+//! Tests of migrations: each runs once, in order, in one process at a time.
 
 use futures_util::future::try_join_all;
 use omnistack_core::db::{Db, ErrorKind, Migration, Migrations};
@@ -83,7 +83,7 @@ on_each_database! {
         assert!(error.to_string().contains("nowhere"), "{error}");
         let missing = db.query("select 1 from half").execute().await.unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Schema);
-        // Repaired, another process goes on while the one that failed still lives.
+        // After the repair, another process continues while the failed one still runs.
         other.migrate("stars", STARS).await.unwrap();
         assert_eq!(states(&db, "stars", STARS).await, [true, true]);
         assert_eq!(stars(&other).await, 1);

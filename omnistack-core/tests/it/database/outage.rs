@@ -1,4 +1,4 @@
-//! PostgreSQL away and back, while requests flow.
+//! Tests of a PostgreSQL outage during requests.
 
 use std::{
     sync::{
@@ -49,10 +49,10 @@ async fn requests_are_answered_through_restarts_and_crashes() {
         lane.unwrap();
     }
 
-    // Every connection of the pool can be had again, all at once.
+    // All connections of the pool can be acquired at once.
     let open = try_join_all((0..CONNECTIONS).map(|_| app.db().begin())).await.unwrap();
     drop(open);
-    // What was accepted is there.
+    // All accepted rows are stored.
     let accepted = traffic.accepted.lock().unwrap().clone();
     for code in accepted {
         let mut tx = app.db().all_tenants().read().await.unwrap();
@@ -114,7 +114,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// One request after another, each answered 2xx or 503 in the one form.
+    /// Sends one request after another. Each response must be 2xx, or 503 in the error format.
     async fn flow(self, caller: Client, lane: usize) {
         for turn in 0.. {
             if self.end.load(Ordering::SeqCst) {
@@ -139,7 +139,7 @@ impl Traffic {
         }
     }
 
-    /// Waits until more requests of every lane had this outcome.
+    /// Waits until every lane has had more requests with this outcome.
     async fn more(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Served => &self.served,

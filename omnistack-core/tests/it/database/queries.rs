@@ -1,4 +1,4 @@
-//! Ways to run a statement, and who watches.
+//! Tests of the ways to run a statement, and of query observers.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::open_with;
 
-/// The numbers from 1 to `$1`, made by the database.
+/// A query of the numbers from 1 to `$1`.
 const NUMBERS: &str = "with recursive numbers (n) as (
     select cast(1 as bigint) union all select n + 1 from numbers where n < $1
 ) select n from numbers";
@@ -90,7 +90,7 @@ on_each_database! {
         let streamed: Vec<_> = db.query("select moons from planets where name = $1").stream::<(i64,)>().collect().await;
         assert_eq!(streamed.len(), 1);
         assert_eq!(streamed[0].as_ref().unwrap_err().kind(), ErrorKind::Other);
-        // What is quoted is no placeholder.
+        // A `$n` within quotes is not a placeholder.
         let (quoted,): (String,) = db.query("select '$1 it''s $2'").fetch_one().await.unwrap();
         assert_eq!(quoted, "$1 it's $2");
     }
@@ -148,7 +148,7 @@ async fn planets(database: &TestDatabase) -> Db {
     db
 }
 
-/// Each statement, and how it failed if it did.
+/// A statement, and its error if it failed.
 type Ended = (String, Option<ErrorKind>);
 
 #[derive(Clone, Default)]
@@ -160,7 +160,7 @@ impl QueryObserver for Seen {
     }
 }
 
-/// What the database logs, a line an event.
+/// The database's log, one line per event.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 

@@ -1,4 +1,4 @@
-//! Three resources, one for each scope.
+//! Three resources for tests, one for each scope.
 
 use garde::Validate;
 use omnistack_core::{
@@ -17,7 +17,7 @@ pub(crate) const BOOKS: &str = "/api/v1/app/books";
 pub(crate) const DRAFTS: &str = "/api/v1/app/drafts";
 pub(crate) const NOTICES: &str = "/api/v1/app/notices";
 
-/// The module.
+/// The module with the three resources.
 pub(crate) struct Shelf;
 
 impl Module for Shelf {
@@ -99,7 +99,7 @@ create trigger books_search_delete after delete on books begin
     delete from books_search_ids where id = old.id;
 end;";
 
-/// A tenant's, with a column of every kind.
+/// A resource of a tenant, with a column of every type.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 struct Book {
     id: Id<Book>,
@@ -176,7 +176,7 @@ impl Resource for Book {
     }
 }
 
-/// One user's.
+/// A resource of one user.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 struct Draft {
     id: Id<Draft>,
@@ -219,7 +219,7 @@ impl Resource for Draft {
     }
 }
 
-/// Everyone's, and gone when deleted.
+/// A resource of the whole app, without soft delete.
 #[derive(Serialize, ToSchema, sqlx::FromRow)]
 struct Notice {
     id: Id<Notice>,

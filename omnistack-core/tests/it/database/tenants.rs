@@ -1,4 +1,4 @@
-//! What a tenant sees when a query forgets its `where`.
+//! Tests of tenant isolation when a query has no `where`.
 
 use omnistack_core::{
     clock::Clock,
@@ -10,7 +10,7 @@ use omnistack_testkit::{TestApp, TestDatabase, on_each_database};
 
 use super::{open_with, shelf::Shelf, wire::Wire};
 
-/// Forgets its `where`.
+/// A query without a `where` clause.
 const WRONG: &str = "select tenant_id from books order by code";
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn beginning_for_a_tenant_takes_one_round_trip() {
     let db = open_with(&database, [("DATABASE_URL", wire.url()), ("DATABASE_MAX_CONNECTIONS", "1")]);
     db.ping().await.unwrap();
     let trips = async |begin: &dyn Fn() -> futures_util::future::BoxFuture<'static, Tx>| {
-        // After the check that a connection gets on its way back to the pool.
+        // Wait for the check of the connection on its return to the pool.
         wire.quiet().await;
         let before = wire.round_trips();
         let tx = begin().await;

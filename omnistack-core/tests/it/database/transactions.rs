@@ -1,4 +1,4 @@
-//! All or nothing, and one after another.
+//! Tests that transactions are atomic and serializable.
 
 use futures_util::future::{join_all, try_join_all};
 use omnistack_core::db::{Db, Error, ErrorKind, Sql};
@@ -149,7 +149,7 @@ async fn read(db: &Db) -> i64 {
     n
 }
 
-/// Reads, thinks, writes.
+/// Reads a counter, yields, and writes the incremented value.
 async fn increment(db: &Db) -> Result<(), Error> {
     let mut tx = db.begin().await?;
     let select = Sql { postgres: "select n from counter for update", sqlite: "select n from counter" };

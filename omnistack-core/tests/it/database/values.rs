@@ -1,4 +1,4 @@
-//! What is written is what is read, on both databases.
+//! Tests that values are read as they were written, on both databases.
 
 use omnistack_core::{
     clock::{Clock, Timestamp},
@@ -148,7 +148,7 @@ on_each_database! {
         let mut expected: Vec<_> = (0..400)
             .map(|_| {
                 let second = i64::try_from(dice.roll(250_000_000_000)).unwrap() - 62_000_000_000;
-                // Many in one second, some whole, some with trailing zeros.
+                // Many timestamps in one second, some without a fraction, some with trailing zeros.
                 let second = dice.pick(&[second, 0, 1_893_456_000, -1]);
                 Timestamp::from_micros(second * 1_000_000 + dice.pick(&[0, 1, 10, 100_000, 999_999, 500_000]))
             })

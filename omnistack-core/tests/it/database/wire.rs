@@ -1,4 +1,4 @@
-//! The wire to a PostgreSQL server, counting what goes over it.
+//! A TCP proxy to a PostgreSQL server that counts round trips and can lose bytes.
 
 use std::{
     net::Ipv4Addr,
@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Passes bytes on. A round trip is counted when the client speaks after the server has.
+/// A TCP proxy. A round trip is counted when the client sends after the server has sent.
 pub(super) struct Wire {
     url: String,
     counts: Arc<Counts>,
@@ -27,17 +27,17 @@ pub(super) struct Wire {
 
 #[derive(Default)]
 struct Counts {
-    /// Odd while the client waits: its turns and the server's.
+    /// The number of changes of direction. Odd while the client waits for the server.
     turns: AtomicUsize,
     passed: Notify,
     loses: AtomicBool,
     opened: AtomicUsize,
-    /// Connections with a lower number are lost for good.
+    /// Connections with a lower number lose all bytes for good.
     lost_below: AtomicUsize,
 }
 
 impl Wire {
-    /// To the server of a URL such as `postgres://user:password@host:port/name`.
+    /// Starts a proxy to the server of a URL such as `postgres://user:password@host:port/name`.
     pub(super) async fn to(url: &str) -> Self {
         let (before, rest) = url.split_once('@').unwrap();
         let (host, after) = rest.split_once('/').unwrap();
@@ -57,7 +57,7 @@ impl Wire {
         Self { url, counts }
     }
 
-    /// The way to the server over this wire.
+    /// Returns the URL of the server through the proxy.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
@@ -66,17 +66,18 @@ impl Wire {
         self.counts.turns.load(Ordering::SeqCst).div_ceil(2)
     }
 
-    /// From now on takes bytes and loses them, as a device on the way does that acknowledges and fails; or passes them on again.
+    /// Makes the proxy accept bytes and drop them, like a failing network device that acknowledges them, or pass them
+    /// on again.
     pub(super) fn lose(&self, loses: bool) {
         self.counts.loses.store(loses, Ordering::SeqCst);
     }
 
-    /// Loses what is sent on the connections that are open now, for good; those opened later are well.
+    /// Drops all bytes on the connections that are open now, for good. Later connections work.
     pub(super) fn lose_open(&self) {
         self.counts.lost_below.store(self.counts.opened.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// Waits until nothing has passed for a moment.
+    /// Waits until no bytes have passed for a moment.
     pub(super) async fn quiet(&self) {
         while timeout(Duration::from_millis(50), self.counts.passed.notified()).await.is_ok() {}
     }

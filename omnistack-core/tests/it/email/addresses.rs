@@ -1,4 +1,4 @@
-//! Which texts are addresses, and how they are written.
+//! Tests of parsing and formatting email addresses.
 
 use omnistack_core::email::{Address, AddressError};
 
@@ -73,7 +73,7 @@ fn what_is_none_says_why() {
     let long = [
         (format!("{}@example.com", "a".repeat(65)), AddressError::LocalTooLong),
         (format!("ada@{label}d.com"), AddressError::Domain),
-        // 64 + 1 + 4 × 64 - 1 are more than 254, and the domain alone is not too long.
+        // The length is 64 + 1 + 4 × 64 - 1, which is more than 254, while the domain alone is not too long.
         (format!("{}@{label}.{label}.{label}.com", "a".repeat(64)), AddressError::TooLong),
         (format!("{} <ada@example.com>", "N".repeat(256)), AddressError::NameTooLong),
     ];

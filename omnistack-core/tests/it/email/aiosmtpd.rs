@@ -1,5 +1,5 @@
-//! A mail server nobody here wrote, and what Python's `email` package reads of what it received. `cargo xtask test --peers` runs
-//! these: they need `TEST_PEERS_PYTHON`, a Python that has aiosmtpd.
+//! Tests against aiosmtpd, an independent mail server, with Python's `email` package as the parser of received mails.
+//! `cargo xtask test --peers` runs them: they need `TEST_PEERS_PYTHON`, a Python with aiosmtpd.
 
 use std::process::Stdio;
 
@@ -53,7 +53,7 @@ impl Peer {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("set {name}, as `cargo xtask test --peers` does"))
 }
@@ -127,7 +127,7 @@ async fn with_tls_and_a_password() {
         }
         let wrong = peer.smtp(&before.replace("s3cret", "guess"), after);
         assert_eq!(wrong.send(&full_email()).await.unwrap_err().kind(), ErrorKind::Configuration, "{tls}");
-        // A certificate of an authority nobody has heard of.
+        // The certificate's authority is unknown.
         peer.authority = None;
         let error = peer.smtp(before, after).send(&full_email()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration, "{tls}: {error}");

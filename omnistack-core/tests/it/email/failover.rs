@@ -1,4 +1,4 @@
-//! A second provider, and when it is asked.
+//! Tests of failover to a second provider.
 
 use async_trait::async_trait;
 use omnistack_core::email::{Email, EmailError, EmailProvider, ErrorKind, Failover, Memory, Sent};
@@ -52,7 +52,7 @@ async fn what_both_say_is_put_together() {
         (Unavailable, Unavailable, Unavailable),
         (Unavailable, Unknown, Unknown),
         (RateLimited, Unavailable, Unavailable),
-        // The first may take it when it is back.
+        // The first provider may accept the mail once it is available again.
         (Unavailable, Refused, Unavailable),
         (Unavailable, Configuration, Unavailable),
     ] {

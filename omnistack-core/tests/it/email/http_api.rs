@@ -1,4 +1,4 @@
-//! Resend and SendGrid: what they are sent, and what their answers mean.
+//! Tests of Resend and SendGrid: requests, and the meaning of responses.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ async fn sendgrid_is_sent_what_its_documentation_says() {
         })
     );
 
-    // It refuses a mail that names somebody twice.
+    // SendGrid rejects a mail that contains an address twice.
     let twice =
         small().also_to("Ada <ADA@example.com>").cc("ada@example.com").bcc("b@example.com").bcc("b@example.com");
     sendgrid(upstream.url()).send(&twice).await.unwrap();

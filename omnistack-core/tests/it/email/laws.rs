@@ -1,4 +1,4 @@
-//! The laws every provider keeps.
+//! The conformance tests of the mail providers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ async fn sendgrid(day: Day) -> Subject {
     .await
 }
 
-/// Silence is waited for in real time.
+/// Returns the provider's timeout, which is short for the silent server because the test waits for it.
 fn patience(day: Day) -> Duration {
     if day == Day::Silent { Duration::from_secs(1) } else { Duration::from_secs(20) }
 }

@@ -1,5 +1,5 @@
-//! npm's maildev, which nobody here wrote: a mail server whose API tells what it has received. `cargo xtask test --peers` runs
-//! this: it needs `TEST_PEERS_MAILDEV`, maildev's program, and Node.
+//! A test against maildev, an independent mail server with an API for received mails. `cargo xtask test --peers` runs
+//! it: it needs `TEST_PEERS_MAILDEV`, the path of maildev's program, and Node.
 
 use std::{net::TcpListener, process::Stdio, time::Duration};
 
@@ -21,13 +21,13 @@ struct Maildev {
     _process: Child,
 }
 
-/// One that nobody listens on just now.
+/// Returns a port that is free at this moment.
 fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Maildev {
-    #[expect(clippy::disallowed_methods, reason = "a test's setting and client, not the app's")]
+    #[expect(clippy::disallowed_methods, reason = "a setting and a client of the test, not of the app")]
     async fn start() -> Self {
         let program = std::env::var("TEST_PEERS_MAILDEV");
         let program = program.unwrap_or_else(|_| panic!("set TEST_PEERS_MAILDEV, as `cargo xtask test --peers` does"));
@@ -51,7 +51,7 @@ impl Maildev {
             panic!("maildev has ended");
         };
         tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap();
-        // It goes on writing: somebody has to read.
+        // maildev keeps writing, so its output must be read.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {
             smtp,
@@ -66,7 +66,7 @@ impl Maildev {
         answer.error_for_status().unwrap()
     }
 
-    /// The only mail it has, once it has read it.
+    /// Returns the only mail, once maildev has parsed it.
     async fn received(&self) -> Value {
         let ask = async {
             loop {
@@ -91,7 +91,7 @@ async fn shows_what_was_meant() {
     let lines = |text: &Value| text.as_str().unwrap().replace("\r\n", "\n").trim_end_matches('\n').to_owned();
     assert_eq!(received["subject"], email.subject);
     assert_eq!(lines(&received["text"]), email.text.unwrap());
-    // It shows the image where the HTML names it.
+    // maildev shows the image at its place in the HTML.
     let html = lines(&received["html"]);
     assert!(html.starts_with("<p>Hello</p><img src=\"") && !html.contains("cid:"), "{html}");
     let to: Vec<_> = received["envelope"]["to"].as_array().unwrap().iter().map(|to| &to["address"]).collect();

@@ -1,4 +1,4 @@
-//! A mail as data.
+//! Tests of the mail type.
 
 use omnistack_core::{
     email::{Attachment, Email, EmailError, ErrorKind, Invalid, Mailer, Memory, Unsubscribe},
@@ -39,7 +39,7 @@ async fn the_mailer_adds_the_sender_and_holds_the_limit() {
     let senders: Vec<_> = memory.take().into_iter().map(|email| email.from.unwrap().to_string()).collect();
     assert_eq!(senders, ["shop@example.com", "boss@example.com"]);
 
-    // 6 bytes of text, and 70 that are 96 as base64.
+    // 6 bytes of text, and 70 bytes that are 96 bytes in base64.
     let email = email.attach(Attachment::new("a.bin", "application/octet-stream", vec![0; 70]));
     let error = mailer.send(&email).await.unwrap_err();
     assert_eq!(error.invalid(), Some(&Invalid::TooLarge { size: 102, limit: 100 }));

@@ -1,4 +1,4 @@
-//! Who delivers is a setting.
+//! Tests of the settings that choose the provider.
 
 use omnistack_core::{
     app::{App, Module, Registry},
@@ -80,7 +80,7 @@ async fn in_production_no_mail_is_lost_without_a_word() {
     let mailer = provider(&[("APP_ENV", "production")], false).unwrap();
     let email = Email::to("ada@example.com").from("shop@example.com").subject("Hello").text("Hello.");
     assert_eq!(mailer.send(&email).await.unwrap_err().kind(), ErrorKind::Configuration);
-    // While developing it is in the log, and needs no sender.
+    // In development mails are written to the log, and no sender address is required.
     let mailer = provider(&[], false).unwrap();
     mailer.send(&Email::to("ada@example.com").subject("Hello").text("Hello.")).await.unwrap();
 }

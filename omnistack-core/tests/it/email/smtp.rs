@@ -1,4 +1,4 @@
-//! SMTP: what a mail looks like on the wire, and what is certain when a conversation breaks off.
+//! Tests of SMTP: the format of mails, and the outcome when a conversation fails.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn a_mail_arrives_as_it_was_meant() {
     assert_eq!(message.body_text(0).as_deref().map(str::trim_end), Some(&*text));
     assert_eq!(message.body_html(0).as_deref().map(str::trim_end), full_email().html.as_deref());
 
-    // Files beside (text or (HTML with its images)).
+    // The structure is: files beside (text or (HTML with its images)).
     let kinds: Vec<_> = message
         .parts
         .iter()
@@ -96,7 +96,7 @@ async fn the_parts_are_those_there_are() {
         (small().html("<p>Hello.</p>"), &["multipart/alternative", "text/plain", "text/html"]),
         (small().attach(file()), &["multipart/mixed", "text/plain", "text/plain"]),
         (html().attach(image()), &["multipart/related", "text/html", "image/png"]),
-        // Nothing shows it: it is a file.
+        // The HTML does not show the image, so it is sent as a file.
         (small().attach(image()), &["multipart/mixed", "text/plain", "image/png"]),
     ];
     let server = SmtpServer::start().await;
@@ -122,7 +122,7 @@ async fn nobody_is_told_twice_and_the_same_key_is_the_same_mail() {
 
     let keyed = email.idempotency_key("order/7");
     assert_eq!(smtp.send(&keyed).await.unwrap().id, smtp.send(&keyed).await.unwrap().id);
-    // One after another, over one connection.
+    // All mails are sent over one connection.
     assert_eq!((server.delivered().len(), server.connections()), (4, 1));
 }
 
@@ -152,7 +152,7 @@ async fn what_is_certain_depends_on_how_far_it_came() {
         ("DATA", line("554 5.5.1 no"), Refused),
         ("DATA", SmtpReply::close(), Unavailable),
         ("DATA", SmtpReply::hang(), Unavailable),
-        // From here on it may have been taken.
+        // From here on the mail may have been accepted.
         (".", line("552 5.3.4 too large"), Refused),
         (".", line("451 4.3.0 later"), Unavailable),
         (".", SmtpReply::close(), Unknown),
@@ -177,7 +177,7 @@ async fn what_is_certain_depends_on_how_far_it_came() {
             assert!(took < patience + Duration::from_secs(5) && waits == (took >= patience), "{what}: took {took:?}");
             assert!(!format!("{error} {error:?} {smtp:?}").contains("pass@word"), "{what}: {error:?}");
             assert!(server.delivered().is_empty(), "{what}: all recipients or none");
-            // And the next mail finds a server that is well again.
+            // The next mail is accepted.
             server.agree();
             let smtp = smtp.timeout(Duration::from_secs(20));
             smtp.send(&small()).await.unwrap_or_else(|error| panic!("after {what}: {error}"));
@@ -198,7 +198,7 @@ async fn without_tls_nothing_is_said_to_a_server_that_should_have_it() {
     assert!(error.to_string().contains("STARTTLS"), "{error}");
     assert!(server.commands().iter().all(|command| command.starts_with("EHLO")), "{:?}", server.commands());
 
-    // What answers speaks no TLS.
+    // The server does not support TLS.
     let url = server.url().replace("smtp://", "smtps://");
     let error = Smtp::new(&url, clock()).unwrap().send(&small()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");

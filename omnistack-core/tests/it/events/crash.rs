@@ -1,8 +1,9 @@
-//! A process that dies by SIGKILL after each of its statements in turn: a request with an idempotency key, and a dispatcher.
+//! Tests of a process that is killed by SIGKILL after each of its statements in turn, while it handles a request with
+//! an idempotency key or dispatches events.
 //!
-//! An observer of the child's statements kills it after the n-th, `begin` and `commit` among them. The parent then looks at what
-//! is there, does what a client or another replica would do, and checks that the promise was kept; then comes n + 1, until a
-//! child is done before it dies.
+//! An observer in the child process kills it after the n-th statement, including `begin` and `commit`. The parent
+//! then inspects the database, acts as the client or another replica would, and checks the guarantee. This repeats
+//! with n + 1 until a child finishes before it is killed.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -67,11 +68,11 @@ macro_rules! job {
     };
 }
 
-// The request's own job, and that of the event.
+// The job of the request, and the job of the event.
 job!(Pack, "pack");
 job!(Ship, "ship");
 
-/// Books an order in the delivery's transaction.
+/// A subscriber that books an order in the delivery's transaction.
 struct Book;
 
 #[async_trait]
@@ -86,7 +87,7 @@ impl Subscriber for Book {
 }
 
 struct Shop {
-    /// Whether orders have subscribers that do something.
+    /// Whether orders have subscribers.
     told: bool,
 }
 
@@ -131,7 +132,7 @@ async fn order(
     idempotency.commit(tx, (StatusCode::CREATED, Json(json!({ "id": id })))).await
 }
 
-/// Kills its process when the last of so many statements has ended.
+/// A query observer that kills its process at the end of the n-th statement.
 struct KillAfter(AtomicUsize);
 
 impl QueryObserver for KillAfter {
@@ -145,7 +146,7 @@ impl QueryObserver for KillAfter {
     }
 }
 
-/// Says what it is given: in a child to its parent, in the parent to itself.
+/// A pub/sub broker that reports each message: in a child to its parent, in the parent to itself.
 #[derive(Clone, Default)]
 struct Telling(Arc<Mutex<Vec<String>>>);
 
@@ -168,7 +169,7 @@ fn request(name: &str) -> http::Request<Body> {
     request.body(Body::from(name.to_owned())).unwrap()
 }
 
-/// The app of a child, which dies as its parent says; none when nobody says.
+/// Returns the app of a child process, which is killed as its environment says, or `None` if this is not a child.
 fn child(told: bool) -> Option<(App, String)> {
     let environment = Config::from_env();
     let setting = |name| environment.get(name).map(|(value, _)| value.to_owned());
@@ -197,7 +198,8 @@ async fn child_that_delivers() {
     assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 3);
 }
 
-/// Runs a child that dies after so many statements; whether it did, and what it told before.
+/// Runs a child that is killed after this many statements. Returns whether it was killed, and the number of its
+/// reports.
 async fn run(app: &TestApp, child: &str, statement: usize, key: &str) -> (bool, usize) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("events::crash::{child}"), "--ignored", "--nocapture"]);
@@ -211,7 +213,7 @@ async fn run(app: &TestApp, child: &str, statement: usize, key: &str) -> (bool, 
     (!status.success(), stdout.matches(&format!("told orders {key}")).count())
 }
 
-/// Waits until PostgreSQL has noticed that a client is gone, and has ended its transaction.
+/// Waits until PostgreSQL has ended the transactions of disconnected clients.
 async fn forgotten(db: &Db) {
     if db.dialect() == Dialect::Sqlite {
         return;
@@ -237,7 +239,7 @@ on_each_database! {
         loop {
             let key = format!("order-{deaths}-");
             let (died, _) = run(&app, "child_that_answers", deaths + 1, &key).await;
-            // The dead one's claim ends.
+            // The claim of the dead process expires.
             app.clock().advance(Duration::from_secs(61));
             let answer = app.app().service().oneshot(request(&key)).await.unwrap();
             assert_eq!(answer.status(), StatusCode::CREATED, "after {deaths}");
@@ -258,7 +260,7 @@ on_each_database! {
             deaths += 1;
         }
         assert!(deaths >= 9, "{deaths}");
-        // And each of those events is told.
+        // Each of these events is delivered.
         app.run_events().await;
         let (booked,): (i64,) = app.db().query("select count(*) from booked").fetch_one().await.unwrap();
         assert_eq!(booked, i64::try_from(deaths + 1).unwrap());
@@ -273,7 +275,7 @@ on_each_database! {
             let key = format!("order-{deaths}-");
             app.events().publish(&Ordered { order: key.clone() }).await.unwrap();
             let (died, told) = run(&app, "child_that_delivers", deaths + 1, &key).await;
-            // The dead one's leases end.
+            // The leases of the dead process expire.
             app.clock().advance(Duration::from_secs(60));
             app.run_events().await;
             assert_eq!(count(&app, "select count(*) from booked where name = $1", &key).await, 1, "after {deaths}");

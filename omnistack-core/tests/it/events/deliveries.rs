@@ -1,4 +1,4 @@
-//! One app, its subscribers, and what they are told.
+//! Tests of deliveries to the subscribers of one app.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn count(app: &TestApp, table: &str) -> i64 {
     app.db().query(sql).fetch_one::<(i64,)>().await.unwrap().0
 }
 
-/// Tenant and trace of each delivery, and whether its transaction is that tenant's.
+/// The tenant and trace of each delivery, and whether its transaction is bound to this tenant.
 type Seen = Arc<Mutex<Vec<(Option<TenantId>, Option<String>, bool)>>>;
 
 struct Seeing(Seen);
@@ -114,7 +114,7 @@ on_each_database! {
         assert_eq!(written(&app, "failing", "a").await, [""; 0], "what a failed attempt wrote is not there");
         let waiting = app.events().deliveries(&DeliveryFilter::subscriber("failing").key("a"), None, 10).await.unwrap();
         assert_eq!(waiting[1].error.as_deref(), Some("no luck"));
-        // Ten seconds, then twenty, a fifth more or less.
+        // The delays are ten and then twenty seconds, with a jitter of a fifth.
         for (pause, attempts) in [(7, 0), (5, 1), (15, 0), (9, 2)] {
             app.clock().advance(Duration::from_secs(pause));
             assert_eq!(app.run_events().await, attempts, "{pause}");
@@ -127,7 +127,8 @@ on_each_database! {
         #[async_trait]
         impl Subscriber for Hang {
             type Event = Noted;
-            // Longer than any database takes to begin: what it does not let happen is no attempt.
+            // Longer than it takes a database to begin a transaction. If the transaction can't begin, no attempt is
+            // counted.
             const TIMEOUT: Duration = Duration::from_secs(2);
             const MAX_ATTEMPTS: u32 = 1;
             async fn handle(&self, event: Noted, delivery: &mut Delivery) -> Result<(), JobError> {

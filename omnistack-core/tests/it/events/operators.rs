@@ -1,4 +1,4 @@
-//! Dead letters, and what operators do with them.
+//! Tests of dead letters and the operators' actions on them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Fails on every text that begins with `bad` while broken.
+/// Returns a subscriber that fails on every text that begins with `bad`, and the flag that turns the failures off.
 fn broken() -> (Writer, Arc<AtomicBool>) {
     let broken = Arc::new(AtomicBool::new(true));
     let now = Arc::clone(&broken);
@@ -21,7 +21,7 @@ fn broken() -> (Writer, Arc<AtomicBool>) {
     (writer, broken)
 }
 
-/// Runs until nothing changes by itself any more.
+/// Runs deliveries and advances the clock until all attempts are used up.
 async fn exhaust(app: &TestApp) {
     for _ in 0..4 {
         app.run_events().await;
@@ -45,7 +45,7 @@ on_each_database! {
         let counts: Vec<_> = standing[0].deliveries.values().copied().collect();
         assert_eq!((standing.len(), counts), (1, vec![2, 2, 1]), "waiting, dead, done");
         assert_eq!(standing[0].behind_since.unwrap().to_string(), "2030-01-01T00:00:00Z");
-        // What comes in meanwhile waits in line.
+        // Later events with the same key wait.
         events.publish(&Noted::new("a", "later a")).await.unwrap();
         assert_eq!(app.run_events().await, 0);
 

@@ -1,4 +1,4 @@
-//! Subscribers that are ready to use.
+//! Tests of the ready-made subscribers.
 
 use omnistack_core::{
     events::{Enqueue, Forward},

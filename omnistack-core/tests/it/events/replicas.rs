@@ -1,4 +1,4 @@
-//! Several publishers and several dispatchers on one database.
+//! Tests of several publishers and dispatchers on one database.
 
 use omnistack_core::{
     app::{App, Shutdown},
@@ -10,7 +10,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 use super::*;
 
-/// One of several apps on a database.
+/// Starts one of several apps on a database.
 async fn replica(database: &TestDatabase, clock: Clock, module: impl Module, settings: &[(&str, &str)]) -> App {
     let builder = App::builder(database.config()).clock(clock).with(Table).with(module);
     let app = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value)).build().unwrap();
@@ -38,7 +38,7 @@ async fn until(what: &str, app: &App, sql: &'static str, count: i64) {
     soon(what, look).await;
 }
 
-/// Says when it has begun, then waits for leave, and only then asks for its transaction.
+/// A subscriber that signals its start, waits to be released, and then uses its transaction.
 #[derive(Clone, Default)]
 struct Held {
     begun: Arc<Notify>,
@@ -77,7 +77,7 @@ on_each_database! {
     async fn a_keys_events_come_in_the_order_of_their_commits(database: TestDatabase) {
         const EACH: usize = 25;
         let writer = Writer::new("w");
-        // On SQLite nobody else tells a dispatcher: there it looks by itself.
+        // On SQLite other processes can't notify a dispatcher, so it polls.
         let poll = if database.url().starts_with("sqlite") { "5ms" } else { "1h" };
         let mut apps = Vec::new();
         for _ in 0..3 {
@@ -93,7 +93,7 @@ on_each_database! {
                     let event = Noted::new(key, format!("{key} {number}"));
                     let mut tx = db.begin().await.unwrap();
                     events.publish_in(&mut tx, &event).await.unwrap();
-                    // Whoever is here is alone with the key, so this is the order of the commits.
+                    // Only one delivery of a key runs at a time, so this is the order of the commits.
                     let place = "insert into ledger (key, text, place) select $1, $2, count(*) from ledger where key = $1";
                     tx.query(place).bind(event.key).bind(event.text).execute().await.unwrap();
                     for _ in 0..number * 7 % 20 {
@@ -150,7 +150,7 @@ on_each_database! {
         let app = replica(&database, Clock::system(), Holding(held.clone()), &[]).await;
         let events = app.ctx().get::<Events>().unwrap();
         events.publish(&Noted::new("k", "deadly")).await.unwrap();
-        // As after so many crashes: each attempt was counted when it began.
+        // As after this many crashes: each attempt is counted at its start.
         app.db().query("update event_deliveries set attempt = 10").execute().await.unwrap();
         assert_eq!(app.dispatcher().run_until_idle().await.unwrap(), 1);
         let delivery = events.deliveries(&DeliveryFilter::default(), None, 1).await.unwrap().remove(0);

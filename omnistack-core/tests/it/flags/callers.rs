@@ -1,4 +1,4 @@
-//! Flags for callers: routes, the extractor, what a route asks for, exposures.
+//! Tests of flags for callers: routes, the extractor, required flags and exposures.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::{APP, app, flags, make, operator};
 
-/// Asks for flags in each way there is.
+/// A module that evaluates flags in every way.
 struct Asking;
 
 impl Module for Asking {

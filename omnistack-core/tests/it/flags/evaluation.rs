@@ -1,4 +1,4 @@
-//! What is on for whom: rules without a database.
+//! Tests of flag evaluation, without a database.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Flags for operators: definitions, history, overrides, imports; on both databases.
+//! Tests of the operators' routes of flags: definitions, history, overrides, imports, on both databases.
 
 use http::Method;
 use omnistack_core::{
@@ -187,7 +187,7 @@ on_each_database! {
         assert_eq!(keys, ["a", "b", "kept"]);
         let preview = json!({ "attributes": { "country": "NO" } });
         assert_eq!(app.admin().post(format!("{ADMIN}/a/evaluate"), preview).await.expect(200).json()["reason"], "rule");
-        // All or none.
+        // An import with one invalid flag imports nothing.
         let bad = json!({ "features": [{ "name": "c", "enabled": true }, { "name": "has space", "enabled": true }] });
         let answer = app.admin().post(format!("{ADMIN}/import"), bad).await.expect(422).json();
         assert_eq!(fields(&answer), ["features.has space.key"]);
@@ -230,7 +230,8 @@ on_each_database! {
     async fn thousands_of_flags_are_taken_over_at_once(database: TestDatabase) {
         const FLAGS: usize = 3000;
         let app = app(database, |app| app).await;
-        // Each replaces one of before, and names a segment of its own; work for each pair of them would outlast the timeout.
+        // Each flag replaces an existing one and has its own segment. Work for each pair of them would exceed the
+        // timeout.
         let segments: Vec<_> = (0..FLAGS).map(|id| json!({ "id": id, "constraints": [] })).collect();
         let updates = (0..FLAGS).map(|id| {
             let strategies = json!([{ "name": "default", "segments": [id] }]);
@@ -263,7 +264,7 @@ on_each_database! {
 
     async fn what_is_too_long_is_refused_before_it_is_compiled(database: TestDatabase) {
         let app = app(database, |app| app).await;
-        // Each is refused when it is compiled.
+        // Each is rejected when its regular expression is compiled.
         let bad = json!({ "attribute": "a", "operator": "matches", "values": ["("] });
         let many = json!({ "key": "x", "rules": vec![json!({ "constraints": [bad] }); 3000] });
         let answer = app.admin().post(ADMIN, &many).await.expect_error(422, "VALIDATION_FAILED").json();

@@ -1,4 +1,4 @@
-//! Several replicas on one database, and the database away.
+//! Tests of flags with several replicas on one database, and with the database down.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{APP, app as start, flags, operator};
 
-/// A second app on the same database.
+/// Starts a second app on the same database.
 fn replica(app: &TestApp, settings: &[(&str, &str)], publisher: Option<Publisher>) -> Flags {
     let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(FeatureFlags::default());
     let builder = settings.iter().fold(builder, |app, (name, value)| app.set(*name, *value));
@@ -31,7 +31,7 @@ fn follow(flags: &Flags) -> (Shutdown, JoinHandle<()>) {
     (shutdown, tokio::spawn(async move { flags.follow(asked).await.unwrap() }))
 }
 
-/// Until a state is in force, and no longer than this.
+/// Waits until a revision is in force, at most `within`.
 async fn reaches(flags: &Flags, revision: i64, within: Duration) {
     let mut revisions = flags.revisions();
     let waited = timeout(within, revisions.wait_for(|known| *known >= revision)).await;
@@ -122,7 +122,7 @@ async fn while_the_database_is_away_the_last_state_stays() {
     let caller = app.user();
     assert_eq!(caller.get(format!("{APP}/a")).await.expect(200).json()["enabled"], true);
     server.resume().await;
-    // Another replica changes it, and this one finds out by itself.
+    // Another replica changes the flags, and this one polls the change.
     let sql = "update flag_state set revision = 2";
     timeout(Duration::from_secs(20), async { while app.db().query(sql).execute().await.is_err() {} }).await.unwrap();
     reaches(&flags, 2, Duration::from_secs(10)).await;

@@ -1,4 +1,4 @@
-//! The specification of Unleash's clients, every file of it. `cargo xtask test --peers` runs it: it needs
+//! Runs all files of Unleash's client specification. `cargo xtask test --peers` runs it: it needs
 //! `TEST_PEERS_UNLEASH`, the folder of the npm package `@unleash/client-specification`.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -14,7 +14,7 @@ fn read(path: PathBuf) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Evaluates for the context of a case.
+/// Calls `evaluate` with the context of a test case.
 fn with_context<T>(context: &Value, evaluate: impl FnOnce(&Context<'_>) -> T) -> T {
     let text = |name: &str| context.get(name).and_then(Value::as_str);
     let mut attributes = BTreeMap::new();
@@ -57,7 +57,7 @@ fn of(flags: &FlagSet, case: &Value) -> Value {
 #[test]
 #[ignore = "needs npm's @unleash/client-specification: `cargo xtask test --peers`"]
 fn unleash_specification() {
-    #[expect(clippy::disallowed_methods, reason = "tests are told where peers are by the environment")]
+    #[expect(clippy::disallowed_methods, reason = "tests find peers by environment variables")]
     let folder = std::env::var("TEST_PEERS_UNLEASH").expect("run `cargo xtask test --peers`");
     let folder = PathBuf::from(folder).join("specifications");
     let files = read(folder.join("index.json"));

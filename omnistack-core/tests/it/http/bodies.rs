@@ -1,4 +1,4 @@
-//! JSON and multipart bodies: read, limited, refused.
+//! Tests of JSON and multipart bodies: parsing, limits and errors.
 
 mod multipart;
 
@@ -63,7 +63,7 @@ async fn form(mut form: Multipart) -> Result<Json<Vec<Value>>, Error> {
     Ok(Json(fields))
 }
 
-/// Orders and forms of at most a thousand bytes.
+/// Starts an app that accepts orders and forms of at most a thousand bytes.
 async fn app() -> TestApp {
     let api = Api::new().hidden("/orders", post(order)).hidden("/forms", post(form));
     start(|app| app.with(routes(Mount::public("").body_limit(1000), api))).await
@@ -129,11 +129,11 @@ async fn deep_nesting_is_refused_and_never_overflows_the_stack() {
     for body in ["{\"a\":".repeat(100_000), format!(r#"{{"name":"a","free":{}"#, "[".repeat(100_000))] {
         send(&client, body).await.expect_error(400, "MALFORMED_JSON");
     }
-    // Not deep enough to be malformed before it is of another shape.
+    // The shape is wrong before the nesting is too deep.
     send(&client, "[".repeat(100_000)).await.expect_error(422, "VALIDATION_FAILED");
     let balanced = format!(r#"{{"name":"a","free":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     send(&client, balanced).await.expect_error(400, "MALFORMED_JSON");
-    // What nobody reads is skipped without recursion, however deep.
+    // Unknown fields are skipped without recursion, at any depth.
     let unread = format!(r#"{{"name":"a","unread":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let answer = send(&client, unread).await;
     assert!(answer.status.as_u16() < 500, "{}", answer.text());
@@ -277,6 +277,6 @@ async fn an_encoded_body_is_refused() {
             assert_eq!(answer.header("accept-encoding"), Some("identity"), "{coding}");
         }
     }
-    // Without a body there is nothing to decode.
+    // Without a body, the encoding is ignored.
     client.get("/health").header("content-encoding", "gzip").await.expect(200);
 }

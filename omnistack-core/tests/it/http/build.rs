@@ -1,4 +1,4 @@
-//! What keeps an app from being built: all of it at once, each with what to do about it.
+//! Tests that a failed build reports all problems, each with a fix.
 
 mod paths;
 mod schemas;
@@ -21,7 +21,7 @@ fn builder(settings: &[(&str, &str)]) -> AppBuilder {
 #[track_caller]
 fn refused(builder: AppBuilder, expected: &str) {
     let text = builder.build().err().map(|error| error.to_string()).unwrap_or_default();
-    // Named by the test binary it is in.
+    // The type name contains the path of the test binary.
     let text = text.replace(std::any::type_name::<Payments>(), "Payments");
     assert_eq!(text.trim_end(), expected.trim(), "\n{text}\n");
 }
@@ -288,11 +288,11 @@ async fn a_setting_with_a_secret_never_shows_it() {
 #[tokio::test]
 async fn problems_of_all_kinds_come_together() {
     omnistack_core::section! {
-        /// Billing.
+        /// Settings of billing.
         struct BillingSettings {
-            /// The key of the payment provider.
+            /// The API key of the payment provider.
             key: omnistack_core::SecretString = "BILLING_KEY";
-            /// Days a trial lasts.
+            /// The length of a trial in days.
             trial_days: u16 = "BILLING_TRIAL_DAYS", default "14", range "0"..="365";
         }
     }

@@ -1,4 +1,4 @@
-//! The client's address, behind proxies too.
+//! Tests of the client's address, with and without proxies.
 
 use axum::{Extension, routing::get};
 use omnistack_core::{
@@ -15,7 +15,7 @@ async fn client(trusted: &str) -> Client {
     start(|app| app.with(routes(Mount::public(""), api)).set("TRUSTED_PROXIES", trusted)).await.anonymous()
 }
 
-/// The peer, what it says in `X-Forwarded-For`, and whom we take it for.
+/// The peer, its `X-Forwarded-For` header, and the expected client address.
 type Case = (&'static str, &'static str, &'static str);
 
 async fn check(trusted: &str, cases: &[Case]) {
@@ -50,13 +50,13 @@ async fn the_first_from_the_right_that_is_no_proxy_is_the_client() {
             ("10.0.0.1", " 1.2.3.4 ", "1.2.3.4"),
             ("10.0.0.1", "1.2.3.4, 10.9.9.9", "1.2.3.4"),
             ("10.0.0.1", "1.2.3.4,192.168.1.1,10.9.9.9", "1.2.3.4"),
-            // What the client wrote itself is left of what the proxies did.
+            // Addresses written by the client are left of those added by proxies.
             ("10.0.0.1", "6.6.6.6, 1.2.3.4", "1.2.3.4"),
             ("10.0.0.1", "10.6.6.6, 1.2.3.4, 10.9.9.9", "1.2.3.4"),
             ("10.0.0.1", "1.2.3.4, 192.168.1.2", "192.168.1.2"),
-            // All the way proxies: the farthest.
+            // All addresses are proxies: the farthest is taken.
             ("10.0.0.1", "10.1.1.1, 10.2.2.2", "10.1.1.1"),
-            // The peer itself is no proxy.
+            // The peer is not a trusted proxy.
             ("1.2.3.4", "6.6.6.6", "1.2.3.4"),
             ("11.0.0.1", "6.6.6.6, 10.0.0.1", "11.0.0.1"),
             ("fd00::1", "2001:db8::7", "2001:db8::7"),

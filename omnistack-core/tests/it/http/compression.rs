@@ -1,4 +1,4 @@
-//! Smaller answers for those who accept them.
+//! Tests of response compression.
 
 use axum::routing::get;
 use omnistack_core::app::Api;
@@ -32,11 +32,11 @@ async fn only_what_gains_by_it_is_compressed() {
         ("/api/v1/public/short", Some("gzip"), false),
         ("/api/v1/public/image", Some("gzip"), false),
         ("/api/v1/public/events", Some("gzip"), false),
-        // It names exact bytes.
+        // A strong entity tag identifies exact bytes.
         ("/api/v1/public/strong", Some("gzip"), false),
         ("/api/v1/public/weak", Some("gzip"), true),
         ("/openapi.json", Some("gzip"), true),
-        // An error is rendered first.
+        // An error is rendered before compression.
         ("/nowhere", Some("gzip"), true),
     ] {
         let request = client.get(path);

@@ -1,4 +1,4 @@
-//! Browsers of other origins.
+//! Tests of cross-origin requests.
 
 use axum::routing::post;
 use omnistack_core::{

@@ -1,4 +1,4 @@
-//! The page at `/docs`, which needs no network.
+//! Tests that the page at `/docs` loads nothing from other servers.
 
 use super::support::start;
 
@@ -32,7 +32,7 @@ async fn the_page_and_all_it_loads_are_ours() {
         }
     }
     assert!(loaded > 3, "{html}");
-    // The policy forbids scripts in the page.
+    // The content security policy forbids inline scripts.
     for script in html.split("<script").skip(1) {
         let (head, rest) = script.split_once('>').unwrap();
         assert!(head.contains("src="), "{script}");

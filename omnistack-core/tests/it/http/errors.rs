@@ -1,4 +1,4 @@
-//! Every error in the one form, whoever makes it.
+//! Tests that every error has the same format.
 
 use std::future::Ready;
 
@@ -45,7 +45,7 @@ async fn app() -> TestApp {
 
 #[derive(serde::Deserialize)]
 struct Needed {
-    #[expect(dead_code, reason = "never there")]
+    #[expect(dead_code, reason = "the value is never created")]
     name: String,
 }
 
@@ -66,7 +66,7 @@ async fn text(ForeignPath(status): ForeignPath<u16>) -> impl IntoResponse {
     (StatusCode::from_u16(status).unwrap(), "as a framework says it: swordfish")
 }
 
-/// What is asked, and the status and code of the answer.
+/// A name, the request, and the status and error code of the response.
 type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str);
 
 const CASES: &[Case] = &[

@@ -1,4 +1,4 @@
-//! Who is let in where.
+//! Tests of the access levels of mounts.
 
 use axum::routing::{any, get};
 use omnistack_core::{

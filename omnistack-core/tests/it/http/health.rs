@@ -1,4 +1,4 @@
-//! Whether the app can serve.
+//! Tests of health checks.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::support::{Made, module, soon, start};
 
-/// A check under a test's control.
+/// A health check that the test controls.
 #[derive(Clone, Default)]
 struct Probe {
     ran: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ fn probed(probe: &Probe) -> Made {
                 let probe = probe.clone();
                 async move {
                     probe.ran.fetch_add(1, Ordering::SeqCst);
-                    // Gives the others a chance to come.
+                    // Let the other tasks run.
                     tokio::task::yield_now().await;
                     if probe.failing.load(Ordering::SeqCst) { Err("the cause: swordfish".into()) } else { Ok(()) }
                 }
@@ -80,7 +80,7 @@ async fn it_is_not_ready_while_a_check_fails_and_says_no_cause() {
     assert_eq!(answer.json()["status"], "failing");
     assert_eq!(statuses(&answer.json()), json!({"database": "ok", "database-writes": "ok", "probe": "failing"}));
     assert!(!answer.text().contains("swordfish"));
-    // People and dashboards are told with a 200.
+    // The report for people and dashboards has status 200 even if the app is failing.
     assert_eq!(client.get("/api/v1/public/health").await.expect(200).json()["status"], "failing");
 
     probe.failing.store(false, Ordering::SeqCst);
@@ -118,10 +118,10 @@ async fn fifty_callers_at_once_are_one_run() {
     }
 }
 
-/// Says when a statement has ended.
+/// A query observer that signals the end of a statement.
 struct Ended(Arc<Notify>, AtomicUsize);
 
-/// The statements of the checks of the database.
+/// The number of statements of the database's health checks.
 const STATEMENTS: usize = ["select 1", "begin", "read", "write", "commit"].len();
 
 impl QueryObserver for Ended {
@@ -142,7 +142,7 @@ async fn a_check_that_hangs_fails_after_two_seconds() {
     app.db().observe(Ended(Arc::clone(&ended), AtomicUsize::new(0)));
 
     tokio::time::pause();
-    // Time stands still as long as this runs, so that the database has all it needs.
+    // A paused clock does not advance while a blocking task runs, so the database has enough time.
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = tokio::task::spawn_blocking(move || held.recv());
     let began = tokio::time::Instant::now();

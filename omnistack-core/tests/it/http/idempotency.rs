@@ -1,4 +1,4 @@
-//! Requests that are sent again.
+//! Tests of idempotency keys.
 
 mod answers;
 mod keys;

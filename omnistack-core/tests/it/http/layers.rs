@@ -1,4 +1,4 @@
-//! Slots order layers, whatever the order of modules.
+//! Tests that slots order layers, independently of the order of modules.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +15,10 @@ use omnistack_core::{
 
 use super::support::{Made, module, routes, start};
 
-/// What each layer saw, in order.
+/// The records of the layers, in order.
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Notes its name, and whether it knows the caller and the request's id.
+/// Adds a layer that records its name, and whether it sees the caller and the request id.
 fn noting(registry: &mut Registry, slot: Slot, name: &'static str, log: &Log) {
     let log = Arc::clone(log);
     registry.layer(slot, move |_| {

@@ -1,4 +1,4 @@
-//! The description is the routes.
+//! Tests that the OpenAPI document describes the routes.
 
 use std::collections::BTreeSet;
 
@@ -21,28 +21,28 @@ use utoipa_axum::routes;
 
 use super::support::{Made, module, start};
 
-/// Something.
+/// A thing.
 #[derive(Serialize, ToSchema)]
 struct Thing {
     id: Id<Thing>,
     parent: Option<Box<Inner>>,
 }
 
-/// Something in it.
+/// A part of a thing.
 #[derive(Serialize, ToSchema)]
 struct Inner {
     name: String,
 }
 
-/// What to change.
+/// The fields to change.
 #[derive(Deserialize, ToSchema, garde::Validate)]
 struct Change {
     #[garde(skip)]
-    #[expect(dead_code, reason = "described only")]
+    #[expect(dead_code, reason = "used only in the OpenAPI document")]
     note: Patch<String>,
 }
 
-/// Lists things.
+/// List things
 #[utoipa::path(get, path = "/", responses((status = 200, body = Page<Thing>)))]
 async fn list() -> Json<Page<Thing>> {
     let inner = Inner { name: "a".into() };
@@ -50,7 +50,7 @@ async fn list() -> Json<Page<Thing>> {
     Json(Page { items: vec![thing], next_cursor: None })
 }
 
-/// Changes a thing.
+/// Change a thing
 #[utoipa::path(patch, path = "/{id}", params(("id" = Id<Thing>, Path, description = "Whose.")), request_body = Change,
     responses((status = 204), (status = 409, body = ErrorEnvelope)))]
 async fn change(Json(change): Json<Change>) {
@@ -89,7 +89,7 @@ async fn document(client: &Client, path: &str) -> Value {
     answer.json()
 }
 
-/// Path, method and operation of each.
+/// Returns the path, method and object of each operation.
 fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
     let paths = document["paths"].as_object().unwrap().iter();
@@ -137,7 +137,7 @@ async fn each_operation_has_an_id_a_tag_a_summary_and_the_errors() {
             assert_eq!(responses.contains_key("403"), path.contains("/admin/"), "{name}");
             assert_eq!(operation["security"], if guarded { Value::Null } else { json!([]) }, "{name}");
             for (status, response) in responses {
-                // An app that is not ready answers with its report.
+                // An app that is not ready returns its report.
                 let is_error = status == "default" || (status.starts_with(['4', '5']) && path != "/health/ready");
                 let expected = if is_error { json!("#/components/responses/ApiError") } else { Value::Null };
                 assert_eq!(response["$ref"], expected, "{name} {status}");
@@ -181,7 +181,7 @@ async fn what_a_module_says_of_callers_is_for_each_of_their_routes() {
     }
 }
 
-/// Bytes of whatever type they are.
+/// Get bytes of any type
 #[utoipa::path(post, path = "/bytes", request_body(content = String, content_type = "application/zip"),
     responses((status = 200, body = String, content_type = "*/*"), (status = 201, body = String, content_type = "text/csv")))]
 async fn send_bytes() {}
@@ -256,7 +256,7 @@ async fn what_is_described_answers_and_what_is_hidden_is_not_described() {
     for (path, method, _) in operations(&document) {
         let path = path.replace("{id}", &uuid::Uuid::nil().to_string());
         let answer = app.admin().request(method.to_uppercase().parse().unwrap(), &path).await;
-        // Where the route answers that there is no such thing, it says of what kind.
+        // A 404 of a route names the kind of resource that was not found.
         let no_route = answer.status == 404 && answer.text().contains("no route matches");
         assert!(!no_route && ![405, 500].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.status);
     }

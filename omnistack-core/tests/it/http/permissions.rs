@@ -1,4 +1,4 @@
-//! What a route asks of its caller.
+//! Tests of the permissions that routes require.
 
 use std::time::Duration;
 

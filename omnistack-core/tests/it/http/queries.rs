@@ -1,4 +1,4 @@
-//! Query strings and path parameters.
+//! Tests of query strings and path parameters.
 
 use axum::routing::get;
 use garde::Validate;

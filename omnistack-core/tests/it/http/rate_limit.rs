@@ -1,4 +1,4 @@
-//! How often somebody may come.
+//! Tests of rate limits.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -55,7 +55,7 @@ async fn every_answer_says_where_one_stands() {
     assert_eq!(refused.header("retry-after"), Some("20"), "19.5 s, rounded up");
     assert_eq!(refused.json()["error"]["details"], json!({"retry_after_seconds": 20}));
     assert_eq!(refused.header("x-api-version"), Some("v1"));
-    // Who waits as long as told is let in.
+    // A client that waits for the time in `Retry-After` is admitted.
     app.clock().advance(Duration::from_millis(19_500));
     client.get("/api/v1/public/hello").await.expect(200);
     client.get("/api/v1/public/hello").await.expect(429);
@@ -132,10 +132,10 @@ async fn callers_of_a_mount_are_counted_by_identity_over_all_its_routes() {
         let answer = client.get(format!("/api/v1/app/{path}")).await.expect(status);
         assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=2;w=60"));
     }
-    // Nobody's guesses use up somebody's quota.
+    // Unauthenticated requests don't use up a user's limit.
     app.anonymous().get("/api/v1/app/hello").await.expect(401);
     bob.get("/api/v1/app/hello").await.expect(200);
-    // Another mount has a count of its own, and one without a limit none.
+    // Each mount has its own count, and a mount without a limit has none.
     app.anonymous().get("/api/v1/public/strict/hello").await.expect(200);
     app.anonymous().get("/api/v1/public/strict/other").await.expect(429);
     assert_eq!(limits(&app.anonymous().get("/api/v1/public/hello").await.expect(200)), [None; 3]);
@@ -171,7 +171,7 @@ async fn a_balancer_may_look_as_often_as_it_likes() {
 async fn a_sliding_window_may_be_set() {
     let app = app("4/minute sliding").await;
     let client = app.anonymous();
-    // 2030 begins with a minute.
+    // The clock starts at the beginning of a minute.
     for (second, status, expected) in [
         (0, 200, ("\"default\";r=3;t=120", None)),
         (0, 200, ("\"default\";r=2;t=120", None)),
@@ -215,8 +215,8 @@ async fn a_mount_says_whose_requests_count_together_and_what_they_cost() {
     let same_tenant = app.caller(user().for_tenant(tenant));
     let same_key = app.caller(user().with_key(key));
     let stranger = app.caller(user());
-    // Four requests of mine for `hello`, how many of them are let in, and then one of each of the others and one more of mine for
-    // `other`.
+    // Four requests of one client for `hello`, of which some are admitted; then one request of each other client, and
+    // one more of the first client for `other`.
     for (path, let_in, expected) in [
         ("identity", 4, [429, 200, 200, 200, 429]),
         ("tenant", 4, [200, 429, 200, 200, 429]),

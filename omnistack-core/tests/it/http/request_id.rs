@@ -1,4 +1,4 @@
-//! `X-Request-Id`.
+//! Tests of `X-Request-Id`.
 
 use axum::routing::get;
 use omnistack_core::{
@@ -28,7 +28,7 @@ async fn it_is_kept_when_plain_and_replaced_when_not() {
     ];
     for (given, kept) in cases {
         let name = String::from_utf8_lossy(given);
-        // A control character that no HTTP library lets through can't be sent either.
+        // HTTP libraries reject this control character, so it can't be sent.
         if http::HeaderValue::from_bytes(given).is_err() {
             assert!(!kept, "{name}");
             continue;

@@ -1,4 +1,4 @@
-//! The response headers OWASP recommends.
+//! Tests of the response headers that OWASP recommends.
 
 use axum::{response::Html, routing::get};
 use omnistack_core::{
@@ -75,7 +75,7 @@ async fn a_handlers_own_are_kept() {
     }
 }
 
-/// A cache would put them in the place of those of the answer it has (RFC 9111, section 3.2).
+/// A cache would replace the headers of its stored response by these (RFC 9111, section 3.2).
 #[tokio::test]
 async fn an_answer_the_client_has_gets_none() {
     let client = app("production").await.anonymous();

@@ -1,4 +1,4 @@
-//! Apps of modules made on the spot, and what a socket says.
+//! Helpers to build apps from inline modules and to read responses.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::body::Body;
 use omnistack_core::app::{Api, AppBuilder, Module, Mount, Registry};
 use omnistack_testkit::{TestApp, TestDatabase};
 
-/// A module of a name and a closure.
+/// A module made of a name and a closure.
 pub(super) struct Made {
     name: &'static str,
     register: Box<dyn Fn(&mut Registry) + Send + Sync>,
@@ -16,7 +16,7 @@ pub(super) fn module(name: &'static str, register: impl Fn(&mut Registry) + Send
     Made { name, register: Box::new(register) }
 }
 
-/// A module of nothing but routes.
+/// Returns a module that only has routes.
 pub(super) fn routes(mount: Mount, api: Api) -> Made {
     module("test", move |registry| {
         registry.routes(mount.clone(), api.clone(), |_| Ok(()));
@@ -33,22 +33,22 @@ impl Module for Made {
     }
 }
 
-/// An app of what `assemble` adds, on SQLite.
+/// Starts an app on SQLite with the modules that `assemble` adds.
 pub(super) async fn start(assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> TestApp {
     TestApp::start(TestDatabase::sqlite(), assemble).await
 }
 
-/// An app of these routes for anybody, under `/api/v1/public`.
+/// Starts an app with these public routes, under `/api/v1/public`.
 pub(super) async fn public(api: Api) -> TestApp {
     start(|app| app.with(routes(Mount::public(""), api))).await
 }
 
-/// A body that comes in these pieces, without saying how long it is.
+/// Returns a body that is sent in pieces, without a content length.
 pub(super) fn pieces<const N: usize>(pieces: [&'static [u8]; N]) -> Body {
     Body::from_stream(futures_util::stream::iter(pieces.map(Ok::<_, std::io::Error>)))
 }
 
-/// What must happen soon; it panics after a time no working machine needs.
+/// Waits for a future. Panics after a time that no working machine needs.
 pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it should have happened long ago")
 }

@@ -1,4 +1,4 @@
-//! How long a request may take: on a clock that moves by itself when all wait.
+//! Tests of request timeouts, with paused time.
 
 use std::{future::pending, time::Duration};
 
@@ -20,7 +20,7 @@ async fn slow() -> &'static str {
     "done"
 }
 
-/// Reads the body, then hangs.
+/// Reads the body and never returns.
 async fn hangs(_: Bytes) {
     pending::<()>().await;
 }
@@ -49,13 +49,13 @@ async fn app() -> TestApp {
     app
 }
 
-/// A body whose end never comes.
+/// Returns a body that never ends.
 fn endless() -> Body {
     use futures_util::{StreamExt as _, stream};
     Body::from_stream(stream::iter([Ok::<_, std::io::Error>("{")]).chain(stream::pending()))
 }
 
-/// What is asked, the status and code, and after how many seconds.
+/// A name, the request, the status and error code, and the time until the response in seconds.
 type Case = (&'static str, fn(&Client) -> RequestBuilder, u16, &'static str, u64);
 
 const CASES: &[Case] = &[

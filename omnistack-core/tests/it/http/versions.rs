@@ -1,4 +1,4 @@
-//! Which version of the API answers, and what it says about itself.
+//! Tests of the selection of the API version.
 
 use axum::routing::get;
 use omnistack_core::{
@@ -33,7 +33,7 @@ async fn it_is_named_in_the_path_or_in_a_header_or_is_the_oldest() {
         ("/api/public/version", vec![("x-api-version", "V2")], "v2"),
         ("/api/public/version", vec![("x-api-version", "1")], "v1"),
         ("/api/public/version", vec![("accept-version", "v1"), ("x-api-version", "v2")], "v1"),
-        // The path is the more exact word.
+        // The path takes precedence over the header.
         ("/api/v1/public/version", vec![("accept-version", "v2")], "v1"),
         ("/api/v1/public/version", vec![("accept-version", "v9")], "v1"),
     ] {

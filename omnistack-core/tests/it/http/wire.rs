@@ -1,4 +1,4 @@
-//! What only shows on a socket: good clients and bad ones.
+//! Tests of well-behaved and misbehaving clients over real sockets.
 
 mod idle;
 mod peer;
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::support::{module, routes, soon, start};
 
-/// Short, so that tests need not wait, and long enough for a machine that is busy.
+/// Short timeouts, so that tests are fast, but long enough for a busy machine.
 const QUICK: ServerSettings =
     ServerSettings { header_timeout: Duration::from_millis(400), grace: Duration::from_millis(200) };
 const PATIENT: ServerSettings =
@@ -34,7 +34,7 @@ const PATIENT: ServerSettings =
 #[serde(transparent)]
 struct Text(#[garde(skip)] String);
 
-/// Says when it is dropped.
+/// Signals when it is dropped.
 struct Guard(mpsc::UnboundedSender<String>);
 
 impl Drop for Guard {
@@ -43,12 +43,12 @@ impl Drop for Guard {
     }
 }
 
-/// Routes under a test's control.
+/// An app with routes that the test controls.
 struct Wire {
     app: TestApp,
-    /// Lets `/held` and `/stream` go on.
+    /// Releases `/held` and `/stream`.
     release: Arc<Notify>,
-    /// What handlers noticed.
+    /// The notifications of the handlers.
     noticed: mpsc::UnboundedReceiver<String>,
 }
 

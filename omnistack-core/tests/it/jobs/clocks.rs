@@ -1,4 +1,4 @@
-//! Clocks that jump.
+//! Tests of clocks that jump.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -43,7 +43,7 @@ on_each_database! {
     async fn a_clock_that_jumps_takes_no_job_from_who_is_alive(database: TestDatabase) {
         let clock = clock();
         let holding = Holding::default();
-        // Long enough for a busy machine to speak in time.
+        // Long enough for a busy machine to send its heartbeat in time.
         let settings = [("JOBS_POLL", "10ms"), ("JOBS_LEASE", "4s")];
         let first = replica(&database, &clock, &holding, &settings).await;
         let second = replica(&database, &clock, &holding, &settings).await;
@@ -53,7 +53,8 @@ on_each_database! {
         soon("the attempt", holding.gate.begun.notified()).await;
         for (jump, forward) in [(DAY, true), (HOUR, false)] {
             if forward { clock.advance(jump) } else { clock.set(clock.clock().now() - jump) }
-            // This one is of a worker that is no more. When it has been taken over, the other has been looked at as closely.
+            // This job belongs to a dead worker. When it has been taken over, the other job has been checked equally
+            // often.
             let dead = jobs.enqueue(Draft::new(Held { fail: false }).queue("elsewhere")).await.unwrap().id;
             let silent = "update jobs set state = 'running', attempt = 1, lease = 1, lease_until = 0 where id = $1";
             first.db().query(silent).bind(dead).execute().await.unwrap();

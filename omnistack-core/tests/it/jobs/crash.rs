@@ -1,4 +1,4 @@
-//! Workers that die.
+//! Tests of workers that are killed.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run;
 
-/// In a worker that is to die it does that, or waits for it; anywhere else it is done at once.
+/// A job that kills its worker, or waits to be killed, in the worker that is to die. In other workers it ends at once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Doomed {
     kills: bool,
@@ -58,7 +58,7 @@ impl Module for Dooming {
 
 const URL: &str = "DOOMED_WORKER_URL";
 
-/// The worker that dies, in a process of its own.
+/// The worker that dies, in a child process.
 #[tokio::test]
 #[ignore = "a process of other tests here"]
 async fn doomed_worker() {

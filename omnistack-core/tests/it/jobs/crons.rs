@@ -1,4 +1,4 @@
-//! Crons, and clocks that are changed twice a year, or by mistake.
+//! Tests of cron schedules, daylight saving time and clock changes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ impl Job for Tick {
     }
 }
 
-/// Says that it runs.
+/// A job that records its run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Noted;
 
@@ -45,7 +45,7 @@ impl Job for Noted {
 #[derive(Clone, Default)]
 struct Ticking {
     noted: Arc<Notify>,
-    /// Patterns, with their zones.
+    /// The cron expressions with their time zones and policies for missed ticks.
     crons: Vec<(&'static str, &'static str, Missed)>,
 }
 
@@ -63,7 +63,7 @@ impl Module for Ticking {
     }
 }
 
-/// An app with crons, a clock, and what it takes to look at both.
+/// An app with crons, its clock, and the means to inspect both.
 struct Watch {
     app: App,
     clock: MockClock,
@@ -84,8 +84,8 @@ impl Watch {
         self.app.ctx().get().unwrap()
     }
 
-    /// Waits until the worker has looked at its crons since now: a job that comes due is found in each round before the
-    /// crons are looked at, so the second is found after they were.
+    /// Waits until the worker has checked its crons since now. Each round looks for due jobs before it checks the
+    /// crons, so the second due job is found after the check.
     async fn round(&self) {
         for _ in 0..2 {
             let due = self.clock.clock().now() + Duration::from_micros(1);
@@ -95,13 +95,13 @@ impl Watch {
         }
     }
 
-    /// Moves the clock there, and lets the worker look at its crons.
+    /// Sets the clock and waits until the worker has checked its crons.
     async fn at(&self, moment: &str) {
         self.clock.set(moment.parse().unwrap());
         self.round().await;
     }
 
-    /// Times at which a pattern ticked, hours and minutes in UTC.
+    /// Returns the times at which an expression ticked, as hours and minutes in UTC.
     async fn ticks(&self, pattern: &str) -> Vec<String> {
         let filter = JobFilter { name: Some(Tick::NAME.into()), ..JobFilter::default() };
         let jobs = self.jobs().list(&filter, None, 1000).await.unwrap();
@@ -118,8 +118,8 @@ on_each_database! {
             crons: patterns.map(|pattern| (pattern, BERLIN, Missed::Skip)).into(),
             ..Ticking::default()
         };
-        // One minute of one hour is a time of day; any other pattern takes hours as they pass.
-        // At 01:00 UTC clocks in Berlin go from 02:00 to 03:00 in spring, and from 03:00 to 02:00 in autumn.
+        // An expression with one minute of one hour is a time of day. All others count hours as they pass. At 01:00
+        // UTC, clocks in Berlin go from 02:00 to 03:00 in spring, and from 03:00 to 02:00 in autumn.
         for (day, expected) in [
             ("2030-03-31", [
                 "01:00",
@@ -165,7 +165,7 @@ on_each_database! {
         for (moment, expected) in [
             ("2030-01-01T12:00:00Z", "12:00"),
             ("2030-01-01T12:59:59Z", "12:00"),
-            // A day ahead: of the ticks in between the last one.
+            // A day ahead: only the last of the missed ticks runs.
             ("2030-01-02T12:30:00Z", "12:00 12:30"),
             // An hour back, and through the same hour again.
             ("2030-01-02T11:30:00Z", "12:00 12:30"),
@@ -177,7 +177,7 @@ on_each_database! {
             assert_eq!(watch.ticks(HOURLY).await.join(" "), expected, "{moment}");
         }
         end(worker).await;
-        // Nor by a worker that starts while the clock is behind.
+        // The same for a worker that starts while the clock is behind.
         watch.clock.set("2030-01-02T12:58:00Z".parse().unwrap());
         let worker = work(&watch.app);
         watch.at("2030-01-02T13:00:00Z").await;
@@ -193,13 +193,13 @@ on_each_database! {
         let ticking = Ticking { crons, ..Ticking::default() };
         let watch = Watch::start(&database, "2030-01-01T11:30:00Z", &ticking).await;
         for (from, to, skipped, made_up) in [
-            // Never seen before: nothing was missed.
+            // The cron is new, so nothing was missed.
             ("11:30", "11:40", "", ""),
-            // Missed before it ever ticked.
+            // The tick was missed before the first run.
             ("12:10", "12:20", "", "12:10"),
             // Nothing was missed.
             ("12:30", "13:00", "13:00", "12:10 13:00"),
-            // Three were missed: the last is made up for.
+            // Three ticks were missed, and the last one is made up for.
             ("16:05", "16:10", "13:00", "12:10 13:00 16:05"),
             ("16:20", "17:00", "13:00 17:00", "12:10 13:00 16:05 17:00"),
         ] {

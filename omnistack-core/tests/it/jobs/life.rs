@@ -1,4 +1,4 @@
-//! From enqueued to finished.
+//! Tests of a job's states, from enqueued to finished.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ on_each_database! {
             assert_eq!(job.error.as_deref(), Some("no luck"));
             let expected = if attempt == 3 { JobState::Dead } else { JobState::Scheduled };
             assert_eq!(job.state, expected);
-            // Backoff is stored, a fifth more or less.
+            // The backoff is stored with a jitter of a fifth.
             app.clock().advance(Duration::from_secs(u64::from(attempt) * 10) * 79 / 100);
             assert_eq!(run(&app).await, 0, "too early");
             app.clock().advance(Duration::from_secs(u64::from(attempt) * 10) * 42 / 100);
@@ -88,7 +88,7 @@ on_each_database! {
         app.clock().advance(Duration::from_secs(600));
         run(&app).await;
         assert_eq!(ran.take(), ["later#1"]);
-        // Waiting earns priority.
+        // A job that has waited gains priority.
         jobs.enqueue(draft("low").priority(Priority::Low)).await.unwrap();
         app.clock().advance(Duration::from_secs(61));
         jobs.enqueue(draft("normal")).await.unwrap();
@@ -143,7 +143,7 @@ on_each_database! {
         jobs.enqueue_batch_in(&mut tx, members, Act::new("after", How::Succeed)).await.unwrap();
         tx.commit().await.unwrap();
         run(&app).await;
-        // A dead letter that comes back counts again.
+        // A retried dead letter has its full number of attempts again.
         assert_eq!(jobs.retry(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
         run(&app).await;
         assert_eq!(ran.take(), ["member#1", "member#1", "member#2"]);
@@ -153,7 +153,7 @@ on_each_database! {
         jobs.retry(&JobFilter::default().state(JobState::Dead)).await.unwrap();
         run(&app).await;
         assert_eq!(ran.take(), ["member#3"]);
-        // Members that were there before are no members.
+        // A unique job that was enqueued before is not a member of the batch.
         let same = || Draft::new(Act::new("same", How::Succeed)).unique("same");
         jobs.enqueue(same()).await.unwrap();
         let mut tx = app.db().begin().await.unwrap();

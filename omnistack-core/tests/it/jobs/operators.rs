@@ -1,4 +1,4 @@
-//! The queue, as operators see it.
+//! Tests of the operators' routes of the job queue.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ on_each_database! {
         assert_eq!(refused["error"]["code"], "JOB_STATE");
         admin.post(format!("{JOBS}/{dead}/retry"), json!({})).await.expect(200);
 
-        // Everything only for who says so.
+        // A request without a filter must ask for all jobs explicitly.
         admin.post(format!("{JOBS}/cancel"), json!({})).await.expect(422);
         let changed = admin.post(format!("{JOBS}/cancel"), json!({"all": true})).await.expect(200).json();
         assert_eq!(changed["changed"], 2);

@@ -1,4 +1,4 @@
-//! PostgreSQL away and back, while jobs flow.
+//! Tests of a PostgreSQL outage while jobs run.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ async fn jobs_flow_through_restarts_and_crashes() {
     });
     let mut enqueued = 0;
     for crash in [false, true] {
-        // Somebody leaves a transaction open all the while.
+        // A transaction stays open all the time.
         let _open = app.db().begin().await.unwrap();
         for round in 0..20 {
             let batch = (0..50).map(|_| Act::new("flowing", How::Succeed));
-            // What could not be enqueued was not, and the caller knows.
+            // A failed call has enqueued nothing.
             enqueued += jobs.enqueue_all(batch).await.map_or(0, |jobs| jobs.len());
             match (round, crash) {
                 (5, true) => server.kill().await,
@@ -46,7 +46,7 @@ async fn jobs_flow_through_restarts_and_crashes() {
         }
     }
     assert!(enqueued >= 1000, "{enqueued}");
-    // Leases the worker took without hearing of it are over by then.
+    // By then the leases have expired that the worker acquired without receiving the response.
     app.clock().advance(Duration::from_secs(31));
     let all_done = async {
         loop {
@@ -55,7 +55,7 @@ async fn jobs_flow_through_restarts_and_crashes() {
             if done >= u64::try_from(enqueued).unwrap() {
                 return;
             }
-            // What is taken over waits for its backoff.
+            // Jobs that are taken over wait for their backoff.
             app.clock().advance(Duration::from_secs(1));
             tokio::task::yield_now().await;
         }

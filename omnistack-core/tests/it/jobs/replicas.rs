@@ -1,4 +1,4 @@
-//! Several workers on one database.
+//! Tests of several workers on one database.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use omnistack_testkit::{TestDatabase, on_each_database};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
-/// Says that it has begun, then waits for leave to end.
+/// A job that signals its start and waits to be released.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Held {
     pub(super) fail: bool,
@@ -30,7 +30,7 @@ pub(super) struct Gate {
     pub(super) begun: Arc<Notify>,
     pub(super) leave: Arc<Notify>,
     pub(super) times: Arc<AtomicUsize>,
-    /// What was answered to what it said of itself in the end.
+    /// Whether the final progress report of each job was accepted.
     heard: Arc<Mutex<Vec<bool>>>,
 }
 
@@ -72,7 +72,7 @@ impl Module for Holding {
 
 pub(super) const NOON: &str = "2030-01-01T12:00:00Z";
 
-/// One of several apps on a database, with a clock they share.
+/// Starts one of several apps on a database, with a shared clock.
 pub(super) async fn replica(
     database: &TestDatabase,
     clock: &MockClock,
@@ -100,7 +100,7 @@ pub(crate) async fn end((shutdown, worker): (Shutdown, JoinHandle<()>)) {
     soon("the end of the worker", worker).await.unwrap();
 }
 
-/// Asks again until it is so; the deadline is the test's.
+/// Waits until a filter finds this many jobs. The test's timeout limits the wait.
 pub(crate) async fn until(what: &str, jobs: &Jobs, filter: JobFilter, count: usize) {
     let look = async {
         while jobs.list(&filter, None, 100).await.unwrap().len() != count {
@@ -122,11 +122,11 @@ on_each_database! {
         let second = replica(&database, &clock, &other, &[]).await;
         let jobs = first.ctx().get::<Jobs>().unwrap();
         let id = jobs.enqueue(Held { fail: true }).await.unwrap().id;
-        // It leases what there is, and does nothing but wait for it.
+        // The worker leases the job and then only waits for it.
         let runner = first.runner().clone();
         let worker = tokio::spawn(async move { runner.run_until_idle().await.unwrap() });
         soon("the first attempt", frozen.gate.begun.notified()).await;
-        // Its lease passes without a word. Another takes the job over, and is done with it.
+        // Its lease expires without a heartbeat. Another worker takes the job over and finishes it.
         clock.advance(Duration::from_secs(31));
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 0, "its attempt counts, so it is tried again later");
         clock.advance(Duration::from_secs(5));
@@ -136,7 +136,7 @@ on_each_database! {
         first.db().query("update jobs set payload = '{\"fail\":false}' where id = $1").bind(id).execute().await.unwrap();
         assert_eq!(second.runner().run_until_idle().await.unwrap(), 1);
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.state, JobState::Done);
-        // The first wakes, and fails what is not its own any more.
+        // The first worker continues, and its failure report for a job that is no longer its own is ignored.
         frozen.gate.leave.notify_one();
         assert_eq!(soon("its end", worker).await.unwrap(), 1);
         let (job, failures) = jobs.get(id).await.unwrap().unwrap();
@@ -167,7 +167,7 @@ on_each_database! {
             holding.gate.leave.notify_one();
             until("the tick's end", &jobs, JobFilter::default().state(JobState::Done), tick).await;
         }
-        // Three at once: a tick missed by everybody is left out, the last counts once.
+        // Three ticks at once: the first two, missed by all workers, are skipped, and the last one runs once.
         clock.advance(Duration::from_secs(1800));
         soon("the last tick", holding.gate.begun.notified()).await;
         holding.gate.leave.notify_one();
@@ -209,7 +209,7 @@ on_each_database! {
         assert_eq!(jobs.get(id).await.unwrap().unwrap().0.attempt, 1);
         end(worker).await;
         let (job, failures) = jobs.get(id).await.unwrap().unwrap();
-        // Due at once: the worker's last look may have made it ready already.
+        // The job is due at once, and the worker's last poll may have made it ready already.
         assert!(matches!(job.state, JobState::Scheduled | JobState::Ready), "{}", job.state);
         assert_eq!((job.attempt, failures.len()), (0, 0));
         holding.gate.leave.notify_one();
@@ -232,7 +232,7 @@ on_each_database! {
     async fn a_worker_hears_of_jobs_enqueued_elsewhere(database: TestDatabase) {
         let clock = clock();
         let holding = Holding::default();
-        // On SQLite nobody else tells it: there it looks by itself.
+        // On SQLite other processes can't notify a worker, so it polls.
         let poll = if database.url().starts_with("sqlite") { "5ms" } else { "1h" };
         let app = replica(&database, &clock, &holding, &[("JOBS_POLL", poll)]).await;
         let elsewhere = replica(&database, &clock, &holding, &[]).await;

@@ -1,4 +1,4 @@
-//! The trace of a request, in the jobs it leads to.
+//! Tests that a request's trace is propagated to its jobs.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 struct Seen(Arc<Mutex<Vec<(String, Option<TraceContext>)>>>);
 
 impl Seen {
-    /// Names and traces, by name.
+    /// Removes and returns the names and traces of the jobs, sorted by name.
     fn take(&self) -> Vec<(String, Option<String>, Option<String>)> {
         let mut seen = std::mem::take(&mut *self.0.lock().unwrap());
         seen.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -42,7 +42,7 @@ impl Seen {
     }
 }
 
-/// Says in which trace it runs, and has children.
+/// A job that records its trace and enqueues further jobs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Traced {
     name: String,
@@ -69,7 +69,7 @@ fn traced(name: &str, children: u32) -> Traced {
     Traced { name: name.into(), children }
 }
 
-/// Enqueues in every way there is.
+/// Enqueues jobs in every way.
 #[utoipa::path(post, path = "/", operation_id = "enqueue_traced", responses((status = 200, body = bool)))]
 async fn enqueue(State((db, jobs)): State<(Db, Jobs)>) -> Result<Json<bool>, Error> {
     jobs.enqueue(traced("alone", 2)).await?;
@@ -109,7 +109,7 @@ on_each_database! {
         let seen = Seen::default();
         let app = TestApp::start(database, |app| app.with(Tracing(seen.clone()))).await;
         let send = || app.anonymous().post("/api/v1/public/traced", json!({})).header("traceparent", PARENT);
-        // With a key the handler runs on a task of its own.
+        // With an idempotency key, the handler runs on a separate task.
         for key in [None, Some("once")] {
             let request = send().header("tracestate", "vendor=1,tenant@other=two words");
             match key {
@@ -133,7 +133,7 @@ on_each_database! {
                 expected("then", Some(PARENT)),
             ], "{key:?}");
         }
-        // Nobody's trace is anybody else's, and an attempt made again is in the same.
+        // Traces of different requests differ, and a retry has the same trace.
         app.anonymous().post("/api/v1/public/traced", json!({})).await.expect(200);
         send().header("traceparent", "00-of-nothing").await.expect(200);
         run(&app).await;
@@ -213,7 +213,7 @@ fn which_states_are_valid() {
         (&[" a=1\t, ,b=2", "c=3"], Some("a=1,b=2,c=3")),
         (&["1tenant@system=x, a_-*/0=x y"], Some("1tenant@system=x,a_-*/0=x y")),
         (&[&thirty_two], Some(thirty_two.as_str())),
-        // 513 bytes: it is valid, and too much.
+        // With 513 bytes the header is valid but too long.
         (&[&longest], None),
         (&[&large], Some(&hundreds[..5].join(","))),
         (&[&thirty_three], None),

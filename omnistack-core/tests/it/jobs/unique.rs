@@ -1,4 +1,4 @@
-//! Jobs there is one of.
+//! Tests of unique jobs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The mailbox for developers.
+//! Tests of the dev mailbox.
 
 use omnistack_core::{
     app::App,

@@ -1,4 +1,4 @@
-//! What becomes of a mail, on good days and bad ones.
+//! Tests of sending a mail, with working and failing providers.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -70,7 +70,7 @@ on_each_database! {
         let [ours, theirs] = [(); 2].map(|()| app.user().identity().unwrap().tenant.unwrap());
         outbox.send(&mail("app@example.com")).await.unwrap();
         for tenant in [ours, theirs] {
-            // In their own transaction, and in one of nobody's.
+            // In a transaction of the tenant, and in one without a tenant.
             let mut tx = app.db().tenant(tenant).begin().await.unwrap();
             outbox.send_in(&mut tx, &mail("own@example.com").for_tenant(tenant)).await.unwrap();
             outbox.send_in(&mut tx, &mail("app@example.com")).await.unwrap();
@@ -85,7 +85,7 @@ on_each_database! {
             assert_eq!((unset, seen), (0, 2), "a query without its `where`");
             assert_eq!(tx.query("delete from email_messages").execute().await.unwrap(), 2);
             tx.rollback().await.unwrap();
-            // Nor does one send in the name of another.
+            // A transaction of one tenant can't send a mail for another tenant.
             let mut tx = app.db().tenant(ours).begin().await.unwrap();
             outbox.send_in(&mut tx, &mail("any@example.com").for_tenant(theirs)).await.unwrap_err();
         }
@@ -119,7 +119,7 @@ on_each_database! {
         assert_eq!(app.jobs().retry(&JobFilter::default().state(JobState::Dead)).await.unwrap(), 1);
         app.run_jobs().await;
         assert_eq!((provider.taken().len(), outbox.get(id).await.unwrap().unwrap().state), (1, MessageState::Sent));
-        // Run once more, as after a crash between the two: it is not sent again.
+        // Run again, as after a crash between sending and committing: the mail is not sent again.
         app.jobs().enqueue(SendMail { message: id }).await.unwrap();
         app.run_jobs().await;
         assert_eq!(provider.taken().len(), 1);

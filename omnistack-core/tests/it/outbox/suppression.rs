@@ -1,4 +1,4 @@
-//! Who gets no mail, and how that is known.
+//! Tests of suppression and of the delivery reports that cause it.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{mail, scripted};
 
 const SECRET: &[u8] = b"a secret of the test, long enough";
-/// 2030-01-01, when tests begin.
+/// The start of the test clock, 2030-01-01, as a Unix time in seconds.
 const NOW: i64 = 1_893_456_000;
 
 fn bounce(to: &[&str], kind: &str) -> Value {
@@ -90,7 +90,7 @@ on_each_database! {
         let mut found = list(&app).await;
         found.sort();
         assert_eq!(found, expected);
-        // Sent again after an operator took the address off the list: heeded once.
+        // After an operator removed the address, the same report has no effect, but a new one has.
         of(&app).remove(&"gone@example.com".parse().unwrap()).await.unwrap();
         let again = bounce(&["gone@example.com"], "Permanent").to_string();
         resend(&app, "1", NOW, &again, &again).await.expect(204);

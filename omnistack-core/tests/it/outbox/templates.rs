@@ -1,4 +1,4 @@
-//! Tenants' own versions of templates.
+//! Tests of template overrides of tenants.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ on_each_database! {
             assert!(matches!(error, OverrideError::Template(_)) && !error.is_retryable(), "{error}");
         }
 
-        // One that a later release broke is passed over.
+        // An override that a later release has made invalid is skipped.
         let mut tx = app.db().tenant(a).begin().await.unwrap();
         tx.query("insert into email_templates (tenant_id, name, locale, source, updated_at) values ($1, $2, 'en', $3, $4)")
             .bind(a).bind("verify").bind("subject: {{ removed }}\n---\n").bind(Timestamp::default())

@@ -1,4 +1,4 @@
-//! Not asking one who can't answer.
+//! Tests of the circuit breaker.
 
 use std::{
     future::pending,
@@ -27,7 +27,7 @@ fn breaker(clock: &MockClock) -> Breaker {
     Breaker::new("peer", settings(), clock.clock())
 }
 
-/// Makes calls that end so, and gives what came of the last.
+/// Makes calls with this result, and returns the result of the last one.
 async fn calls(breaker: &Breaker, times: usize, said: Said) -> Said {
     let mut last = ok("not called");
     for _ in 0..times {
@@ -88,7 +88,7 @@ async fn which_outcomes_count_is_told() {
         assert_eq!(breaker.state(), opens, "{class:?}");
     }
 
-    // A peer that says "too many requests" is not down.
+    // A peer that responds "too many requests" is not down.
     let counts = |class: &Class| if class.wait().is_some() { Count::Ignored } else { Count::of(class) };
     let breaker = Breaker::new("peer", BreakerSettings { counts, ..settings() }, clock().clock());
     calls(&breaker, 50, err("slow down", BUSY.retry_after(seconds(1)))).await.unwrap_err();
@@ -241,7 +241,7 @@ async fn who_listens_hears_of_every_change() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (first, second) = (Arc::clone(&heard), Arc::clone(&heard));
     let breaker = breaker(&clock).on_change(move |from, to| first.lock().unwrap().push(format!("{from} to {to}")));
-    // Who panics is nobody's problem, and a clone tells the same.
+    // A panic in an observer does not affect calls or other observers, and a clone notifies the same observers.
     let clone = breaker.clone().on_change(|_, _| panic!("not today"));
     let asked = breaker.clone();
     let breaker = breaker.on_change(move |_, to| {

@@ -1,4 +1,4 @@
-//! How many calls may run at once.
+//! Tests of the bulkhead.
 
 use std::{future::pending, sync::Arc};
 
@@ -35,7 +35,7 @@ async fn so_many_run_so_many_wait_and_the_rest_is_refused() {
     assert_eq!((outcome(&refused), began.elapsed().as_secs()), (Outcome::Failed, 5));
     assert_eq!((bulkhead.running(), bulkhead.waiting()), (2, 0));
 
-    // A call that is dropped leaves its place.
+    // A dropped call releases its permit.
     drop(first);
     assert_eq!(word(&bulkhead.run(async { ok("done") }).await), "done");
     assert_eq!(bulkhead.running(), 1);
@@ -97,7 +97,7 @@ async fn as_a_layer_it_refuses_too() {
     let mut service = ServiceBuilder::new()
         .layer(Bulkhead::new("exports", 0))
         .service(service_fn(|()| async { pending::<Said>().await }));
-    // A place is taken when the call is made, and there is always one.
+    // `call` acquires the permit, and there is always at least one.
     let running = service.ready().await.unwrap().call(());
     assert_eq!(word(&service.ready().await.unwrap().call(()).await), "full");
     drop(running);

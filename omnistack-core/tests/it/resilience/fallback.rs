@@ -1,4 +1,4 @@
-//! Asking somebody else.
+//! Tests of the fallback.
 
 use omnistack_core::resilience::{Fallback, Repeat};
 use tower::{ServiceBuilder, ServiceExt as _};

@@ -1,4 +1,4 @@
-//! What results mean.
+//! Tests of the classification of responses.
 
 use std::{error::Error as StdError, io, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Trying again.
+//! Tests of retries.
 
 use std::{
     future::pending,
@@ -41,7 +41,7 @@ async fn what_may_have_happened_is_repeated_only_when_the_caller_says_so() {
         let said = retry().repeating(repeat).run(|| peer.call()).await;
         assert_eq!((word(&said), peer.calls()), (expected, calls), "{name}");
 
-        // The same through the layer.
+        // The same with the layer.
         let peer = Peer::new(answers);
         let said = ServiceBuilder::new().layer(retry().repeating(repeat)).service(peer.service()).oneshot(()).await;
         assert_eq!((word(&said), peer.calls()), (expected, calls), "{name}, as a layer");
@@ -115,7 +115,7 @@ async fn it_waits_as_long_as_the_peer_asks_and_not_past_the_deadline() {
     assert_eq!(word(&retry().run(|| peer.call()).await), "busy");
     assert_eq!(began.elapsed(), seconds(0), "it does not wait for a deadline it can't meet");
 
-    // 1, 2 and 4 seconds fit, 5 more do not.
+    // Delays of 1, 2 and 4 seconds fit into the deadline, 5 more do not.
     let peer = Peer::new([err("busy", BUSY)]);
     let retry = Retry::new(100, seconds(10)).delays(seconds(1), seconds(5)).jitter(Jitter::none());
     retry.run(|| peer.call()).await.unwrap_err();
@@ -131,7 +131,7 @@ async fn the_deadline_cuts_an_attempt_and_its_outcome_is_unknown() {
     assert_eq!(said, Err(Fault::Policy(Error::Timeout { after: seconds(60) })));
     assert_eq!((outcome(&said), began.elapsed().as_secs()), (Outcome::Unknown, 60));
 
-    // Even the classifier can't take it for a failure.
+    // The classifier can't turn a timeout into a retryable failure.
     let calls = AtomicU32::new(0);
     let said: Said = retry()
         .classify(|_: Result<&&str, &Fault>| BUSY)
@@ -142,7 +142,7 @@ async fn the_deadline_cuts_an_attempt_and_its_outcome_is_unknown() {
         .await;
     assert_eq!((word(&said), calls.load(Ordering::SeqCst)), ("timeout", 1));
 
-    // No time at all: one attempt, as far as it comes without waiting.
+    // With a deadline of zero, one attempt is polled once.
     let peer = Peer::new([ok("done")]);
     assert_eq!(word(&Retry::new(0, seconds(0)).run(|| peer.call()).await), "done");
 }
@@ -161,7 +161,7 @@ async fn retries_are_a_share_of_calls() {
     }
     assert_eq!(attempts, [3, 1, 2, 1, 2, 1, 2, 1], "the two in the bucket, then one for every two calls");
 
-    // An outage, with all calls at once.
+    // An outage during which all calls run at once.
     let budget = Budget::new(10, 0.1);
     let retry = retry().budget(budget.clone());
     let peer = Peer::new([err("busy", BUSY)]);
@@ -170,10 +170,10 @@ async fn retries_are_a_share_of_calls() {
         tokio::spawn(async move { retry.run(|| peer.call()).await })
     });
     futures_util::future::join_all(calls).await;
-    // The first call's share finds the bucket full.
+    // The first call's deposit finds the budget full.
     assert_eq!((peer.calls(), budget.left()), (1_000 + 10 + 99, 0));
 
-    // What is not retried costs nothing.
+    // A call without retries costs no budget.
     let budget = Budget::new(1, 0.0);
     let peer = Peer::new([err("declined", DECLINED)]);
     retry.budget(budget.clone()).run(|| peer.call()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Policies in one another.
+//! Tests of combined policies.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ fn retry() -> Retry {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_waits_until_the_breaker_lets_it_through() {
-    // The breaker's time passes with tokio's.
+    // The breaker's clock advances with tokio's.
     let mock = MockClock::at("2030-01-01T00:00:00Z".parse().unwrap());
     let settings = BreakerSettings { minimum_calls: 1, open_for: seconds(30), ..BreakerSettings::default() };
     let breaker = Breaker::new("peer", settings, mock.clock());
@@ -34,7 +34,8 @@ async fn a_retry_waits_until_the_breaker_lets_it_through() {
     let began = Instant::now();
     let said = retry().run(|| breaker.run(peer.call())).await;
     moves.abort();
-    // Busy; after 1 second refused for some 29 more; then 2 seconds of backoff on top of those.
+    // The first attempt fails as busy. After 1 second the breaker rejects the second, for some 29 more seconds. Then
+    // 2 seconds of backoff follow.
     assert_eq!((word(&said), peer.calls()), ("done", 2));
     assert!((31..=33).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert_eq!(breaker.state(), State::Closed);
@@ -46,7 +47,7 @@ async fn an_attempt_that_may_have_happened_is_not_forgotten_behind_an_open_break
     let breaker = Breaker::new("payments", settings, Clock::system());
     let (first, second) = (Peer::new([err("lost", LOST)]), Peer::new([ok("charged twice")]));
     let said = Fallback::new().run(retry().idempotent().run(|| breaker.run(first.call())), || second.call()).await;
-    // The breaker refused the second attempt, which was not sent. The first was.
+    // The breaker rejected the second attempt, so it was not sent. The first one was.
     assert_eq!((word(&said), outcome(&said)), ("lost", Outcome::Unknown));
     assert_eq!((first.calls(), second.calls()), (1, 0));
 }

@@ -1,4 +1,4 @@
-//! Failed and unknown, over real connections.
+//! Tests of failed calls and unknown outcomes over real connections.
 
 use std::{
     io::{self, ErrorKind},
@@ -23,11 +23,11 @@ use super::seconds;
 
 #[derive(Debug)]
 enum ChargeError {
-    /// No connection: nothing was sent.
+    /// The connection failed, so nothing was sent.
     Connect,
-    /// The connection broke after the request was sent.
+    /// The connection was lost after the request was sent.
     Lost,
-    /// An answer that is not a success.
+    /// A response that is not a success.
     Status(Class),
 }
 
@@ -43,7 +43,7 @@ impl Classify for ChargeError {
 
 type Charged = Result<u16, CallError<ChargeError>>;
 
-/// The client under test, with the one thing that matters: it knows whether anything was sent.
+/// The client under test, which knows whether the request was sent.
 async fn charge(address: SocketAddr) -> Charged {
     let mut stream = TcpStream::connect(address).await.map_err(|_| CallError::Call(ChargeError::Connect))?;
     exchange(&mut stream).await.unwrap_or(Err(CallError::Call(ChargeError::Lost)))
@@ -83,8 +83,8 @@ async fn what_is_sent_again_and_what_is_sent_elsewhere_follows_from_what_happene
     let declined = || Reply::status(402);
     let down = || Reply::status(503).header("retry-after", "7");
     let busy = || Reply::status(429).header("retry-after", "7");
-    // What the first provider does, by what the caller says; what became of the charge, how many requests each provider
-    // got, and how many seconds it took.
+    // The first provider's behaviour, the call's retry safety, the result of the charge, the number of requests to
+    // each provider, and the seconds it took.
     let cases = [
         ("it charges", Reply::status(201), Repeat::Never, Success, 1, 0, 0),
         ("declined", declined(), Repeat::Never, Success, 1, 1, 0),
@@ -140,7 +140,7 @@ async fn a_provider_that_hangs_is_left_alone_until_it_answers() {
     for _ in 0..3 {
         assert_eq!(outcome(&call().await), Outcome::Unknown);
     }
-    // The calls that were given up are gone from the wire, too.
+    // The abandoned calls have closed their connections.
     upstream.abandoned(3).await;
     for _ in 0..20 {
         assert_eq!(outcome(&call().await), Outcome::Failed);
@@ -151,7 +151,7 @@ async fn a_provider_that_hangs_is_left_alone_until_it_answers() {
     assert_eq!(breaker.state(), State::Closed);
 }
 
-/// The same with nothing mocked.
+/// The same with real time.
 #[tokio::test]
 async fn it_works_in_real_time() {
     let upstream = Upstream::script([Reply::reset(), Reply::status(503), Reply::status(201)]).await;

@@ -1,4 +1,4 @@
-//! The laws every provider keeps.
+//! The conformance tests of the SMS providers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ async fn twilio(day: Day) -> Subject {
         Day::Silent => Reply::hang(),
     };
     upstream.expect_any().times(..).reply(reply);
-    // Silence is waited for in real time.
+    // The timeout is short for the silent server, because the test waits for it.
     let patience = Duration::from_secs(if day == Day::Silent { 1 } else { 20 });
     let provider = provider(upstream.url()).timeout(patience);
     let upstream = Arc::new(upstream);

@@ -1,4 +1,4 @@
-//! Numbers and parts.
+//! Tests of phone numbers and message segments.
 
 use omnistack_core::sms::{PhoneNumber, PhoneNumberError, SmsEncoding, SmsInvalid, SmsSegments};
 
@@ -43,7 +43,7 @@ fn parts_are_counted_as_networks_count_them() {
         (a(306), Gsm7, 306, 2),
         (a(307), Gsm7, 307, 3),
         ("€".repeat(80), Gsm7, 160, 1),
-        // 153 is odd: a character of two places does not fit into the last one of a part.
+        // 153 is odd, so a character of two septets does not fit into the last septet of a segment.
         ("€".repeat(153), Gsm7, 306, 3),
         (format!("{}€{}", a(152), a(10)), Gsm7, 164, 2),
         (format!("{}€{}", a(152), a(152)), Gsm7, 306, 3),
@@ -54,7 +54,7 @@ fn parts_are_counted_as_networks_count_them() {
         ("ы".repeat(70), Ucs2, 70, 1),
         ("ы".repeat(71), Ucs2, 71, 2),
         ("🎉".repeat(35), Ucs2, 70, 1),
-        // 67 is odd as well.
+        // 67 is odd too.
         ("🎉".repeat(67), Ucs2, 134, 3),
         ("🎉".repeat(66), Ucs2, 132, 2),
         (String::new(), Gsm7, 0, 1),

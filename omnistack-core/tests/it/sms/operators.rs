@@ -1,4 +1,4 @@
-//! The list of numbers no message is sent to, for operators.
+//! Tests of the operators' routes of suppressed numbers.
 
 use omnistack_core::{
     audit::{AuditFilter, AuditStore},

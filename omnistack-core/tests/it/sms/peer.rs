@@ -1,5 +1,5 @@
-//! Twilio's own SDK for Python signs webhooks, and the app heeds them. `cargo xtask test --peers` runs this: it needs
-//! `TEST_PEERS_PYTHON`, a Python that has the SDK.
+//! A test of webhooks signed by Twilio's SDK for Python. `cargo xtask test --peers` runs it: it needs
+//! `TEST_PEERS_PYTHON`, a Python with the SDK.
 
 use std::{
     io::Write as _,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{message, scripted};
 
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 fn signatures(requests: &Value) -> Vec<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/peers/sms.py");
     let mut process = Command::new(std::env::var("TEST_PEERS_PYTHON").unwrap())

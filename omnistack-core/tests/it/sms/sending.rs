@@ -1,4 +1,4 @@
-//! Messages sent by jobs: once, or not at all.
+//! Tests of messages sent by jobs, at most once.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ on_each_database! {
         let (app, outbox, provider) = scripted(database, |app| app).await;
         provider.then([Answer::Hang]);
         let id = outbox.send(&message("Hello")).await.unwrap();
-        // The attempt dies while it asks, as with its process.
+        // The attempt ends during the call, as if its process died.
         let runner = app.app().runner();
         let asked = async {
             while provider.offered().is_empty() {

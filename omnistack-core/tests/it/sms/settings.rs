@@ -1,4 +1,4 @@
-//! Who sends, by the settings.
+//! Tests of the settings that choose the provider.
 
 use omnistack_core::{
     app::App,

@@ -1,4 +1,4 @@
-//! Twilio: what it is sent, and what its answers mean.
+//! Tests of Twilio: requests, and the meaning of responses.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn it_is_sent_what_its_documentation_says() {
     ];
     assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
 
-    // By a key, and a service.
+    // With an API key and a messaging service.
     upstream
         .expect("POST", "/base/2010-04-01/Accounts/AC123/Messages.json")
         .header("authorization", &format!("Basic {}", STANDARD.encode("SK1:secret")))
@@ -40,7 +40,7 @@ async fn it_is_sent_what_its_documentation_says() {
     let service = TwilioFrom::Service("MG1".into());
     let twilio = Twilio::new(client(Duration::from_secs(20)), &url, "AC123", &key, service, clock()).unwrap();
     assert!(!format!("{twilio:?} {key:?}").contains("secret"));
-    // The status has said that it was taken.
+    // The status code shows that the message was accepted.
     assert_eq!(twilio.send(&message("Hello")).await.unwrap().id, None);
 }
 

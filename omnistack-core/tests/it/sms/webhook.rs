@@ -1,4 +1,4 @@
-//! What Twilio tells, and that it is Twilio who tells.
+//! Tests of Twilio's webhooks and their signatures.
 
 use omnistack_core::sms::{Sms, SmsErrorKind, SmsId, SmsInfo, SmsOutbox, SmsState, SmsSuppressions, twilio_signature};
 use omnistack_testkit::{Answer as HttpAnswer, TestApp, TestDatabase, on_each_database};
@@ -30,7 +30,7 @@ async fn post(app: &TestApp, query: &str, form: &[(&str, &str)], signature: &str
         .await
 }
 
-/// As Twilio posts it.
+/// Posts a webhook as Twilio does.
 async fn tell(app: &TestApp, query: &str, form: &[(&str, &str)]) {
     let signature = twilio_signature(&TOKEN.into(), &format!("{URL}{query}"), &pairs(form)).unwrap();
     post(app, query, form, &signature).await.expect(204);
@@ -52,7 +52,7 @@ fn signatures_are_those_of_the_documentation() {
     ];
     let signature = twilio_signature(&TOKEN.into(), url, &pairs(&form));
     assert_eq!(signature.as_deref(), Some("RSOYDt4T1cUTdK1PDd93/VVr8B8="));
-    // A name that comes more than once: each value once, in order.
+    // A field that occurs more than once: each distinct value is signed once, in order.
     let repeated =
         [("Sid", "CA123"), ("SidAccount", "AC123"), ("Digits", "5678"), ("Digits", "1234"), ("Digits", "1234")];
     let signature = twilio_signature(&TOKEN.into(), url, &pairs(&repeated));
@@ -71,7 +71,7 @@ on_each_database! {
         assert_eq!(state(&outbox, id).await.state, SmsState::Sent);
         tell(&app, &query, &[("MessageSid", "1"), ("MessageStatus", "delivered")]).await;
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
-        // What comes late, out of order or of another message changes nothing.
+        // Reports that are late, out of order, or about an unknown message change nothing.
         for form in [[("MessageSid", "1"), ("MessageStatus", "sent")], [("MessageSid", "1"), ("MessageStatus", "failed")], [("MessageSid", "2"), ("MessageStatus", "failed")]] {
             tell(&app, &query, &form).await;
         }
@@ -84,7 +84,7 @@ on_each_database! {
         }
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);
 
-        // Known by the provider's name too, where Twilio was not told ours.
+        // Messages are also found by the provider's id.
         let other = outbox.send(&message("Hello")).await.unwrap();
         app.run_jobs().await;
         let info = state(&outbox, other).await;
@@ -146,7 +146,7 @@ on_each_database! {
         }
         app.anonymous().post(format!("{PATH}{query}"), ()).body(encoded(&form)).await.expect(401);
         assert_eq!(state(&outbox, id).await.state, SmsState::Sent);
-        // With the port that goes without saying, as Twilio sometimes signs.
+        // With the default port, as Twilio sometimes signs.
         let with_port = sign(TOKEN, format!("https://app.example.com:443{PATH}{query}"), &form);
         post(&app, &query, &form, &with_port).await.expect(204);
         assert_eq!(state(&outbox, id).await.state, SmsState::Delivered);

@@ -1,4 +1,4 @@
-//! How many are open, and what one that is away does to others.
+//! Tests of the limit of open databases, and of an unavailable database.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{LONG, notes::NOTES, start, start_with, tenant_of};
 
-/// Takes a tenant's database away, and puts it nowhere.
+/// Deletes a tenant's database, so that it is unavailable.
 pub(super) async fn take_away(app: &TestApp, tenant: TenantId) {
     let url = app.database().tenant_url().replace("{tenant}", &tenant.uuid().simple().to_string());
     match app.db().dialect() {
@@ -39,7 +39,7 @@ on_each_database! {
                 assert!(databases.open_count() <= 2);
             }
         }
-        // Two that are in use are not closed: whoever comes waits, and is told that it takes too long.
+        // Two databases in use are not closed: another caller waits and then times out.
         let first = app.db().tenant(tenant_of(&clients[0])).begin().await.unwrap();
         let mut second = app.db().tenant(tenant_of(&clients[1])).begin().await.unwrap();
         let refused = clients[2].get(NOTES).await.expect_error(503, "DATABASE_UNAVAILABLE");
@@ -47,14 +47,14 @@ on_each_database! {
         assert_eq!(databases.open_count(), 2);
         second.query("delete from notes").execute().await.unwrap();
         second.commit().await.unwrap();
-        // One waits until the other is done.
+        // One waits until the other is released.
         let (third, ()) = tokio::join!(clients[2].get(NOTES), async {
             tokio::task::yield_now().await;
             first.rollback().await.unwrap();
         });
         third.expect_ok();
         assert_eq!(databases.open_count(), 2);
-        // Nobody asks for a while.
+        // No request comes for a while.
         app.clock().advance(LONG);
         assert_eq!(databases.close_idle().await, 2);
         assert_eq!(databases.open_count(), 0);
@@ -74,18 +74,18 @@ on_each_database! {
         ada.get(NOTES).await.expect_error(503, "DATABASE_UNAVAILABLE");
         assert!(began.elapsed() < Duration::from_secs(30));
         bob.get(NOTES).await.expect_ok();
-        // An empty one is not put in its place.
+        // No empty database is created in its place.
         ada.post(NOTES, json!({ "title": "y" })).await.expect_error(503, "DATABASE_UNAVAILABLE");
         let health = app.anonymous().get("/health/ready").await.expect_ok().json();
         assert_eq!(health["status"], "degraded", "{health}");
-        // What is to be done for all of them goes on.
+        // Work on all databases continues.
         assert_eq!(app.run_jobs().await, 0);
         let error = app.app().migrate_tenant(tenant_of(&ada)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(app.app().migrate_tenant(tenant_of(&bob)).await.unwrap(), 0);
     }
 
-    /// Statements and connections of one tenant's are that one's alone.
+    /// Transactions of one tenant don't block those of another.
     async fn a_transaction_holds_up_nobody_else(database: TestDatabase) {
         let app = start(database).await;
         let (ada, bob) = (app.user(), app.user());

@@ -1,4 +1,4 @@
-//! What is enqueued, published and recorded with a tenant's rows.
+//! Tests of the outbox relay: jobs, events and audit entries written with a tenant's rows.
 
 use std::time::Duration;
 
@@ -17,21 +17,20 @@ use super::{
     start, tenant_of,
 };
 
-/// What waits in a tenant's database, as it is there.
+/// Returns the outbox of a tenant's database.
 async fn outbox(app: &TestApp, tenant: omnistack_core::identity::TenantId) -> Vec<(String, String)> {
     let mut tx = app.db().tenant(tenant).read().await.unwrap();
     tx.query("select kind, content from tenant_outbox order by seq").fetch_all().await.unwrap()
 }
 
 on_each_database! {
-    /// The process ends right after the commit, before anything is carried; and another right after it has carried, before it
-    /// could say so.
+    /// The process ends right after the commit, before the relay; or right after the relay, before it is acknowledged.
     async fn a_crash_loses_nothing_and_doubles_nothing(database: TestDatabase) {
         let app = start(database).await;
         let ada = app.user();
         let tenant = tenant_of(&ada);
         ada.post(FULL, json!({ "title": "one" })).await.expect(201);
-        // No service of this process runs: it is as if it had died.
+        // No background service of this process runs, as if it had died.
         assert!(app.jobs().list(&JobFilter::default(), None, 10).await.unwrap().is_empty());
         let waiting = outbox(&app, tenant).await;
         assert_eq!(waiting.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), ["jobs", "events"]);
@@ -39,7 +38,7 @@ on_each_database! {
         let (second, told) = another(&app);
         second.carry().await.unwrap();
         assert_eq!(outbox(&app, tenant).await, []);
-        // It had not come to delete what it had carried.
+        // The relayed rows were not deleted yet.
         let put_back = async || {
             let mut tx = app.db().tenant(tenant).begin().await.unwrap();
             for (kind, content) in &waiting {
@@ -66,7 +65,7 @@ on_each_database! {
         assert_eq!(store.chains().await.unwrap(), [Chain::App, Chain::Tenant(tenant)]);
     }
 
-    /// It commits the tenant's rows and dies before it can acknowledge.
+    /// The subscriber commits the tenant's rows and dies before the acknowledgement.
     async fn what_is_told_is_written_once(database: TestDatabase) {
         let app = start(database).await;
         let ada = app.user();
@@ -81,13 +80,13 @@ on_each_database! {
         tx.commit().await.unwrap();
         assert_eq!(app.run_events().await, 1);
         assert_eq!(count(&app, Some(tenant), "told").await, 1);
-        // It is acknowledged, and does not come again.
+        // The delivery is acknowledged and not repeated.
         assert_eq!(app.run_events().await, 0);
         let subscribers = app.events().subscribers().await.unwrap();
         assert!(subscribers.iter().all(|subscriber| subscriber.behind_since.is_none()), "{subscribers:?}");
     }
 
-    /// While the app works, long before it would look through all of them.
+    /// The relay runs right after the commit, long before its periodic run.
     async fn what_is_committed_is_carried_at_once(database: TestDatabase) {
         let told = Told::default();
         let app = TestApp::start(database.with_tenant_databases(), |app| {
@@ -101,7 +100,7 @@ on_each_database! {
             for (client, title) in [(&ada, "one"), (&bob, "two"), (&ada, "three")] {
                 client.post(FULL, json!({ "title": title })).await.expect(201);
             }
-            // A key somebody is just publishing with is looked at again in a moment, by this clock.
+            // A key that another transaction is publishing with is checked again shortly, by this clock.
             let mut moments = tokio::time::interval(Duration::from_millis(10));
             let time = async {
                 loop {
@@ -148,7 +147,7 @@ on_each_database! {
         assert_eq!((app.run_jobs().await, app.run_events().await), (0, 0));
     }
 
-    /// Events of one key in the order of their commits, jobs once while one of their key waits.
+    /// Events of one key are in the order of their commits, and a unique job is enqueued once while one waits.
     async fn order_and_keys_hold(database: TestDatabase) {
         let told = Told::default();
         let app = TestApp::start(database.with_tenant_databases(), |app| app.with(Notes::new(told.clone()))).await;
@@ -161,7 +160,7 @@ on_each_database! {
             tx.commit().await.unwrap();
         }
         app.run_events().await;
-        // As they were told: a table has no order of its own.
+        // In the order of delivery, because a table has no order.
         let expected: Vec<_> = (0..250).map(|number| format!("event {number:03}")).collect();
         assert_eq!(told.all(), expected);
         assert_eq!(count(&app, Some(tenant), "told").await, 250);
@@ -183,7 +182,7 @@ on_each_database! {
         }
     }
 
-    /// Who is a member is the app's to say, and the tenant's to read.
+    /// Memberships are in the app's database, and their audit entries are in the tenant's chain.
     async fn what_the_app_records_of_a_tenant_is_in_its_chain(database: TestDatabase) {
         let app = start(database).await;
         let (ada, other) = (app.user(), tenant_of(&app.user()));
@@ -196,7 +195,7 @@ on_each_database! {
             tx.commit().await.unwrap();
         };
         record("member.added").await;
-        // It has a database as soon as somebody wants to know.
+        // Reading the chain creates the tenant's database.
         let read = async || {
             let page = store.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
             let mut actions: Vec<_> = page.items.into_iter().map(|entry| (entry.sequence, entry.action)).collect();
@@ -212,7 +211,7 @@ on_each_database! {
         app.app().carry().await.unwrap();
         assert_eq!(count(&app, None, "tenant_outbox").await, 0);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 4);
-        // Asking for one that never was makes none.
+        // Verifying a tenant that never existed creates no database.
         assert_eq!(store.verify(other).await.unwrap().entries, 0);
         assert_eq!(app.db().tenant_databases().unwrap().all().await.unwrap(), [tenant]);
     }

@@ -1,4 +1,4 @@
-//! Requests that are sent again.
+//! Tests of idempotency keys with tenant databases.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ on_each_database! {
         ada.post(FULL, json!({ "title": "two" })).header("Idempotency-Key", "key").await.expect_error(409, "IDEMPOTENCY_KEY_REUSED");
     }
 
-    /// The process dies when the tenant's rows are there and the app's database does not know it yet.
+    /// The process dies after the commit in the tenant's database, before the app's database is updated.
     async fn a_crash_between_the_databases_carries_nothing_out_twice(database: TestDatabase) {
         let app = start(database).await;
         let ada = app.user();
@@ -34,7 +34,7 @@ on_each_database! {
         let first = ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
         let forget = "update idempotency_keys set status = null, head = null, body = null";
         assert_eq!(app.db().query(forget).execute().await.unwrap(), 1);
-        // As long as its lease lasts, it may still be at it.
+        // During its lease, the dead process may still be running.
         app.clock().advance(Duration::from_secs(120));
         for _ in 0..2 {
             let again = ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
@@ -42,7 +42,7 @@ on_each_database! {
             assert_eq!(count(&app, Some(tenant), "notes").await, 1);
         }
         assert_eq!((app.run_jobs().await, app.run_events().await), (1, 1));
-        // When the key is forgotten, it is a new request.
+        // After the key has expired, it is a new request.
         app.clock().advance(100 * LONG);
         ada.post(FULL, json!({ "title": "one" })).header("Idempotency-Key", "key").await.expect(201);
         assert_eq!(count(&app, Some(tenant), "notes").await, 2);

@@ -1,4 +1,4 @@
-//! A module of an app: notes, and a route that does all that can be done with rows in one transaction.
+//! A module with notes, and a route that writes rows, jobs, events and audit entries in one transaction.
 
 use std::{
     sync::{Arc, Mutex},
@@ -28,7 +28,7 @@ use utoipa_axum::routes;
 pub(super) const NOTES: &str = "/api/v1/app/notes";
 pub(super) const FULL: &str = "/api/v1/app/full";
 
-/// What jobs and subscribers were told.
+/// The records of jobs and subscribers.
 #[derive(Clone, Default)]
 pub(super) struct Told(Arc<(Mutex<Vec<String>>, Notify)>);
 
@@ -48,7 +48,7 @@ impl Told {
         told
     }
 
-    /// Waits until it was told this much.
+    /// Waits until there are this many records.
     pub(super) async fn wait_for(&self, much: usize) {
         while self.sorted().len() < much {
             tokio::time::timeout(Duration::from_secs(20), self.0.1.notified()).await.unwrap();
@@ -66,7 +66,7 @@ impl Notes {
         Self { told, migrations: &[FIRST] }
     }
 
-    /// The next release.
+    /// Returns the module of the next release.
     pub(super) fn newer(told: Told) -> Self {
         Self { told, migrations: &[FIRST, SECOND] }
     }
@@ -74,7 +74,7 @@ impl Notes {
 
 const FIRST: Migration = Migration {
     name: "0001_notes",
-    // Without a policy: nothing but the database keeps tenants apart.
+    // Without a policy, so that only the separate databases isolate tenants.
     postgres: "create table notes (id uuid primary key, tenant_id uuid not null, title text not null,
         created_at timestamptz not null, updated_at timestamptz not null, deleted_at timestamptz);
         create table told (text text not null)",
@@ -147,7 +147,7 @@ impl Resource for Note {
     }
 }
 
-/// Says that a note was counted.
+/// A job that records that a note was counted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Count {
     pub(super) title: String,
@@ -177,7 +177,7 @@ impl Event for Noted {
     }
 }
 
-/// Writes what it hears into the tenant's database.
+/// A subscriber that writes events into the tenant's database.
 struct Listener(Told);
 
 #[async_trait]
@@ -206,7 +206,7 @@ impl Full {
     }
 }
 
-/// Notes, enqueues, publishes and records.
+/// Writes a note, enqueues a job, publishes an event and records an audit entry.
 #[utoipa::path(post, path = "/", request_body = NewNote, responses((status = 201)))]
 async fn full(
     State(Full { db, jobs, events, audit }): State<Full>,

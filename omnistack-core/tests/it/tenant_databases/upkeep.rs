@@ -1,4 +1,4 @@
-//! Migrations of all of them, and tenants that are gone.
+//! Tests of migrations of all tenant databases, and of deleted tenants.
 
 use omnistack_core::{
     app::App,
@@ -28,7 +28,7 @@ async fn stars(app: &App, tenant: TenantId) -> i64 {
 }
 
 on_each_database! {
-    /// By opening it, or before that by `migrate`, which one that is away does not end.
+    /// A database is migrated when it is opened, or before by `migrate`, which continues past an unavailable database.
     async fn a_release_migrates_every_tenant(database: TestDatabase) {
         let app = start(database).await;
         let clients: Vec<_> = (0..3).map(|_| app.user()).collect();
@@ -73,7 +73,7 @@ on_each_database! {
         app.app().carry().await.unwrap();
         ada.get(NOTES).await.expect_ok();
         leave(true).await;
-        // From now on, whether or not it is removed yet.
+        // Access ends at once, whether or not the database is already dropped.
         ada.get(NOTES).await.expect_error(404, "NOT_FOUND");
         app.app().carry().await.unwrap();
         ada.get(NOTES).await.expect_error(404, "NOT_FOUND");
@@ -90,7 +90,7 @@ on_each_database! {
                 assert!(there.fetch_optional::<(String,)>().await.unwrap().is_none());
             }
         }
-        // What was recorded of its end is the app's to keep.
+        // Audit entries of the deletion are in the app's database.
         let page = store.list(&AuditFilter::of(tenant), 10, None).await.unwrap();
         assert_eq!(page.items.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["left"]);
         assert_eq!(store.verify(tenant).await.unwrap().entries, 1);

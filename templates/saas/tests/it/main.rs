@@ -1,4 +1,4 @@
-//! The app, through its public door.
+//! Tests of the app over its HTTP API.
 
 use omnistack_testkit::{TestApp, TestDatabase};
 use serde_json::json;

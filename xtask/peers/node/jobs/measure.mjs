@@ -1,5 +1,6 @@
-// One burn-down of a peer: JOBS jobs enqueued in one batch, then run and acknowledged, on a fresh database of the server that
-// DATABASE_URL names. Prints `<enqueued a second> <run and acknowledged a second>`, each the best of RUNS.
+// Measures a job queue: enqueues JOBS jobs in one batch, then runs and acknowledges them, on a new database of the
+// server at DATABASE_URL. Prints `<enqueued per second> <run and acknowledged per second>`, each the best of RUNS
+// runs.
 
 import pg from "pg";
 
@@ -7,8 +8,8 @@ const jobs = Number(process.env.JOBS);
 const runs = Number(process.env.RUNS);
 
 /**
- * `open(url)` prepares a database and gives back `{ enqueue(count), run(count), left(), close() }`. `run` ends when every
- * acknowledgement is stored; `left` counts the jobs that are not done.
+ * `open(url)` prepares a database and returns `{ enqueue(count), run(count), left(), close() }`. `run` ends when every
+ * acknowledgement is stored; `left` returns the number of unfinished jobs.
  */
 export async function measure(open) {
   const server = new URL(process.env.DATABASE_URL);
@@ -30,7 +31,7 @@ export async function measure(open) {
     await peer.close();
     console.log(`${Math.round(best.enqueued)} ${Math.round(best.ran)}`);
   } finally {
-    // Without `force`, which may not end the server's own work in it.
+    // Without `force`, which is not allowed to end autovacuum workers in the database.
     await admin.query(`drop database ${name}`).catch((error) => console.error(`${name} stays: ${error.message}`));
     await admin.end();
   }
@@ -42,7 +43,7 @@ async function seconds(work) {
   return (performance.now() - began) / 1000;
 }
 
-/** Counts rows of a database. */
+/** Returns the number of rows of a query. */
 export async function count(url, sql) {
   const client = new pg.Client({ connectionString: url });
   await client.connect();

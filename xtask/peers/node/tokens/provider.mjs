@@ -1,10 +1,11 @@
-// An identity provider, oidc-provider, that changes its keys when told to. A JSON object a line, and one a line for an answer.
+// An identity provider (oidc-provider) that rotates its keys on command. Reads one JSON object per line and writes
+// one for each.
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import Provider from "oidc-provider";
 
-// Where the clock of the tests stands.
+// The time of the tests' clock.
 Date.now = () => Date.UTC(2030, 0, 1);
 
 let provider;
@@ -16,7 +17,7 @@ let keys = [];
 const algorithms = { RS256: ["rsa", { modulusLength: 2048 }], ES256: ["ec", { namedCurve: "P-256" }], EdDSA: ["ed25519", {}] };
 
 const commands = {
-  // The newest key signs; as many of those before as are kept are published beside it.
+  // The newest key signs. The previous keys that are kept are published too.
   rotate({ alg, keep }) {
     const [type, options] = algorithms[alg];
     const jwk = generateKeyPairSync(type, options).privateKey.export({ format: "jwk" });
@@ -25,7 +26,7 @@ const commands = {
     provider = new Provider(issuer, { jwks: { keys }, clients, cookies: { keys: ["secret"] } });
     return { issuer };
   },
-  // An access token of RFC 9068, as its authorization endpoints make it.
+  // An access token of RFC 9068, as the provider's authorization endpoint issues it.
   async token({ subject, audience, alg }) {
     const client = await provider.Client.find("web");
     const token = new provider.AccessToken({ accountId: subject, client, scope: "api", grantId: "grant", gty: "authorization_code" });
@@ -34,7 +35,7 @@ const commands = {
     });
     return { token: await token.save() };
   },
-  // An ID token, which is for the client alone.
+  // An ID token, whose audience is only the client.
   async idToken({ subject }) {
     const client = await provider.Client.find("web");
     const token = new provider.IdToken({ sub: subject }, { client });

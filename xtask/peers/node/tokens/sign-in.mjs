@@ -1,10 +1,10 @@
-// An identity provider, oidc-provider, at which anybody signs in by a form: users are who they say. One line for an answer.
+// An identity provider (oidc-provider) with a form that signs in any user without a password. Prints one line.
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import Provider from "oidc-provider";
 
-// Where the clock of the tests stands.
+// The time of the tests' clock.
 Date.now = () => Date.UTC(2030, 0, 1);
 
 let provider;

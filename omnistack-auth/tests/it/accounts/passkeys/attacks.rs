@@ -1,12 +1,12 @@
-//! What is not let in.
+//! Tests of rejected passkeys.
 
 use super::*;
 
-/// What a passkey shows that should not sign in.
+/// A manipulation of a passkey's response.
 struct Attack {
     name: &'static str,
     spoil: fn(&mut Device),
-    /// Whether no passkey is made so either.
+    /// Whether the manipulation prevents the creation of a passkey too.
     for_new: bool,
 }
 
@@ -35,7 +35,7 @@ on_each_database! {
         let (pair, id, user) = (laptop.pair, laptop.id, laptop.user);
         laptop = Device { pair, id: id.clone(), user: user.clone(), ..Device::new() };
         for Attack { name, spoil, for_new } in ATTACKS {
-            // The same device, spoilt for once.
+            // The same device, with a manipulation.
             let document = laptop.pair.to_pkcs8v1().unwrap();
             let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref()).unwrap();
             let mut spoilt = Device { pair, id: id.clone(), user: user.clone(), counter: 100, ..Device::new() };
@@ -50,7 +50,7 @@ on_each_database! {
                 assert_eq!(answer.status.as_u16(), 422, "{name}: {}", answer.text());
             }
         }
-        // Whatever the reason, it is told alike.
+        // Every failure has the same response.
         let mut stranger = Device { user: base64([7; 16]), ..Device::new() };
         let one = told(&post.sign_in_with(&mut stranger).await);
         laptop.spoilt = true;
@@ -68,27 +68,27 @@ on_each_database! {
         let shown = laptop.get(&body);
         post.show(&body, shown.clone()).await.expect(200);
         post.show(&body, shown.clone()).await.expect_error(400, "TOKEN_INVALID");
-        // Of two at once, one.
+        // Of two concurrent requests, one succeeds.
         let body = post.asked().await;
         let shown = laptop.get(&body);
         let (one, two) = tokio::join!(post.show(&body, shown.clone()), post.show(&body, shown.clone()));
         let (one, two) = (one.status.as_u16(), two.status.as_u16());
         assert_eq!((one.min(two), one.max(two)), (200, 400));
-        // What was signed for one is nothing for another, which is used up by it.
+        // A response to one challenge is rejected for another, which is used up.
         let other = post.asked().await;
         post.show(&other, shown).await.expect_error(401, "PASSKEY_REFUSED");
         let shown = laptop.get(&other);
         post.show(&other, shown).await.expect_error(400, "TOKEN_INVALID");
-        // Late.
+        // The challenge has expired.
         let body = post.asked().await;
         post.app.clock().advance(5 * MINUTE);
         let shown = laptop.get(&body);
         post.show(&body, shown).await.expect_error(400, "TOKEN_INVALID");
-        // Made up.
+        // The challenge is invented.
         let shown = laptop.get(&body);
         post.show(&json!({ "ceremony": "omo_x" }), shown).await.expect_error(400, "TOKEN_INVALID");
 
-        // Somebody else's, and one that is for signing in.
+        // A challenge of another user, and a challenge for sign-in.
         let ada = Signed::of(post.refresh(&ada).await);
         let eve = { post.registered("eve@example.com").await; post.signed_in("eve@example.com").await };
         let start = |who: &Signed| post.client(who).post(format!("{PASSKEYS}/start"), json!({}));
@@ -103,11 +103,11 @@ on_each_database! {
         let mut made = body.clone();
         made["options"]["challenge"] = asked["options"]["challenge"].clone();
         finish(&ada, &asked, device.create(&made)).await.expect_error(400, "TOKEN_INVALID");
-        // A passkey is one user's.
+        // A passkey belongs to one user.
         let body = start(&eve).await.expect(200).json();
         finish(&eve, &body, laptop.create(&body)).await.expect_error(409, "PASSKEY_EXISTS");
         assert_eq!(post.list(&eve).await.len(), 0);
-        // Who shows Ada's passkey as their own, shows nothing.
+        // A response with Ada's passkey and another user handle is rejected.
         let body = post.asked().await;
         let shown = laptop.get(&body);
         post.show(&body, shown).await.expect_error(401, "PASSKEY_REFUSED");

@@ -1,8 +1,10 @@
-//! `cargo xtask test --peers` runs this: it needs `TEST_PEERS_PYTHON`, a Python that has soft-webauthn.
+//! A test against soft-webauthn. `cargo xtask test --peers` runs it: it needs `TEST_PEERS_PYTHON`, a Python with
+//! soft-webauthn.
 
 use super::*;
 
-/// Registers and signs in over HTTP, first as the package does it, whose device knows no user, and then as one that does.
+/// Registers and signs in over HTTP, first with the package's device, which stores no user handle, and then with one
+/// that stores it.
 const SCRIPT: &str = r#"
 import base64, json, sys, urllib.error, urllib.request
 from cryptography.hazmat.primitives import hashes
@@ -100,7 +102,7 @@ print(body["access_token"])
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a peer: `cargo xtask test --peers`"]
-#[expect(clippy::disallowed_methods, reason = "a test's setting, not the app's")]
+#[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the app")]
 async fn soft_webauthn_registers_and_signs_in() {
     let post = start(TestDatabase::sqlite()).await;
     post.registered(ADA).await;

@@ -1,4 +1,4 @@
-//! Forms.
+//! Tests of multipart forms.
 
 use super::*;
 

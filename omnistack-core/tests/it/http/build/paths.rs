@@ -1,4 +1,4 @@
-//! Paths that can't stand side by side, or at all.
+//! Tests of conflicting and invalid paths.
 
 use super::*;
 
@@ -72,7 +72,7 @@ async fn slashes_are_added_where_they_were_left_out() {
         (Mount::public(""), "hello/", "/api/v1/public/hello/"),
         (Mount::root("v1", Audience::Public), "chat", "/v1/chat"),
         (Mount::root("", Audience::Public), "chat", "/chat"),
-        // A page of one's own takes the place of core's index.
+        // The app's own page replaces core's index.
         (Mount::root("/", Audience::Public), "/", "/"),
         (Mount::root("", Audience::Public), "", "/"),
     ] {

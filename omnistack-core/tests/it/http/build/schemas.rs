@@ -1,4 +1,4 @@
-//! Schemas that are called alike: the description has room for one of them.
+//! Tests of schemas with the same name, of which the OpenAPI document can contain only one.
 
 use omnistack_core::{
     app::{Api, Mount},
@@ -14,7 +14,7 @@ mod orders {
         paid: bool,
     }
 
-    /// Whether it is paid.
+    /// Get the payment status
     #[utoipa::path(get, path = "/", responses((status = 200, body = Status)))]
     pub(super) async fn status() -> super::Json<Status> {
         super::Json(Status { paid: true })
@@ -27,7 +27,7 @@ mod parcels {
         place: String,
     }
 
-    /// Where it is.
+    /// Get the delivery status
     #[utoipa::path(get, path = "/", responses((status = 200, body = Status)))]
     pub(super) async fn status() -> super::Json<Status> {
         super::Json(Status { place: String::new() })

@@ -1,4 +1,4 @@
-//! What is kept, and what is given again.
+//! Tests of stored and replayed responses.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ on_each_database! {
             let path = format!("{TILL}/{act}");
             let first = keyed(&client, &path, act).body("1").await.expect(201);
             assert!(!replayed(&first));
-            // With quotes it is the same key.
+            // A quoted key is the same key.
             for key in [act.to_owned(), format!("\"{act}\"")] {
                 let again = keyed(&client, &path, &key).body("1").await.expect(201);
                 assert!(replayed(&again));
@@ -32,7 +32,7 @@ on_each_database! {
             }
             assert_eq!((till.calls(), count(&app, "sales").await), (calls, i64::try_from(calls).unwrap()));
         }
-        // Without a key each request is a new one; with another key too.
+        // A request without a key, or with another key, is a new request.
         for request in [client.request(http::Method::POST, format!("{TILL}/sell")), keyed(&client, format!("{TILL}/sell"), "new")] {
             assert!(!replayed(&request.body("1").await.expect(201)));
         }
@@ -72,7 +72,7 @@ on_each_database! {
             }
             assert_eq!(till.calls() - before, if kept { 1 } else { 3 }, "{status}");
         }
-        // What a handler commits with such an answer stays done, and is done again.
+        // The handler's commits persist although the response is not stored, and a retry runs the handler again.
         for _ in 0..2 {
             assert!(!replayed(&keyed(&client, format!("{TILL}/again"), "k").await.expect(429)));
         }
@@ -130,7 +130,7 @@ on_each_database! {
         assert!(replayed(&keyed(&client, &path, "k").body("1").await));
         assert_eq!(layer.sweep().await.unwrap(), 0);
         minutes(1);
-        // It may be used for something else then.
+        // The key can then be used for another request.
         assert!(!replayed(&keyed(&client, &path, "k").body("2").await.expect(201)));
         assert!(replayed(&keyed(&client, &path, "k").body("2").await.expect(201)));
         assert_eq!((till.calls(), count(&app, "keys").await), (3, 2));

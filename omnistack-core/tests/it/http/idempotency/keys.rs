@@ -1,4 +1,4 @@
-//! What a key is, and whose.
+//! Tests of the format and the scope of keys.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ async fn a_key_is_visible_ascii_with_or_without_quotes() {
     let (app, till) = open(TestDatabase::sqlite(), |app| app).await;
     let client = app.user();
     let (longest, too_long) = ("k".repeat(255), "k".repeat(256));
-    // What is left of it; nothing of one that is refused.
+    // The header value and the parsed key, or `None` if it is rejected.
     let keys: &[(&[u8], Option<&str>)] = &[
         (b"k", Some("k")),
         (b"\"k\"", Some("k")),
@@ -51,7 +51,7 @@ async fn a_key_is_visible_ascii_with_or_without_quotes() {
         let same_as_before = replayed(&answer);
         assert!(same_as_before || last.0.as_deref() == *expected, "{shown}: {last:?}");
     }
-    // Those written twice were one each.
+    // Two spellings of a key are one key.
     let written = keys.iter().filter_map(|(_, key)| *key).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(till.calls(), written.len());
 }
@@ -100,12 +100,12 @@ on_each_database! {
             assert!(!replayed(&answer), "{who}");
             assert_eq!(till.calls(), number, "{who}");
         }
-        // The same caller by another token, and without the version in the path.
+        // The same caller with another token, and a path without the version.
         let again = app.caller(Identity::user(user).for_tenant(tenant));
         assert!(replayed(&keyed(&again, &app_path, "k").await));
         assert!(replayed(&keyed(&again, app_path.replace("/v1/", "/"), "k").await));
         assert!(replayed(&from("1.2.3.4").await));
-        // Nothing of them is kept in plain.
+        // Keys and callers are stored only as hashes.
         for (scope,) in app.db().query("select scope from idempotency_keys").fetch_all::<(Vec<u8>,)>().await.unwrap() {
             assert_eq!(scope.len(), 32);
         }

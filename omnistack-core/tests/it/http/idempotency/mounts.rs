@@ -1,4 +1,4 @@
-//! Which routes heed a key.
+//! Tests of the routes that support keys.
 
 use axum::{Router, body::Body, routing::post};
 use omnistack_core::{
@@ -34,12 +34,12 @@ async fn a_mount_may_require_a_key_or_ignore_it() {
         assert!(!replayed(&keyed(&client, "/api/v1/app/lax/sell", "not a key").await.expect(201)));
         assert_eq!(till.calls(), calls);
     }
-    // Reading takes no notice.
+    // Requests that only read ignore the key.
     for calls in 5..7 {
         client.get(format!("{TILL}/sell")).header("idempotency-key", "k").await.expect(201);
         assert_eq!(till.calls(), calls);
     }
-    // The guard comes first.
+    // The caller is authenticated first.
     keyed(&app.anonymous(), "/api/v1/app/strict/sell", "k").await.expect_error(401, "UNAUTHORIZED");
     app.anonymous().request(Method::POST, "/api/v1/app/strict/sell").await.expect_error(401, "UNAUTHORIZED");
 }
@@ -54,7 +54,7 @@ async fn a_body_is_held_to_the_routes_limit() {
     let broken = Body::from_stream(futures_util::stream::iter(broken));
     request().body(broken).await.expect_error(400, "INCOMPLETE_BODY");
     assert_eq!((till.calls(), count(&app, "keys").await), (0, 0));
-    // In pieces or whole, it is the same body.
+    // A body in pieces is equal to the same body as a whole.
     let first = request().body(pieces([b"01234", b"56789"])).await.expect(201);
     assert_eq!(first.json()["body"], "0123456789");
     assert!(replayed(&request().body("0123456789").await));
@@ -72,7 +72,7 @@ on_each_database! {
         assert_eq!((again.json(), again.header("location")), (first.json(), first.header("location")));
         client.post(BOOKS, json!({"code": "b-2"})).header("idempotency-key", "k").await
             .expect_error(409, "IDEMPOTENCY_KEY_REUSED");
-        // A refusal is kept as well.
+        // An error response is stored too.
         for time in 0..2 {
             let refused = client.post(BOOKS, &book).header("idempotency-key", "other").await;
             assert_eq!(replayed(&refused.expect_error(409, "ALREADY_EXISTS")), time > 0);
@@ -98,7 +98,7 @@ on_each_database! {
         let layer = || IdempotencyLayer::new(db.clone(), Clock::system(), IdempotencySettings::default());
         let made = || Router::new().route("/made", post(|body: String| async move { body }));
         let nested = || Router::new().nest("/a", made().layer(layer())).nest("/b", made().layer(layer()));
-        // Alone, and within another one that sees every request first.
+        // Alone, and nested within another router that sees every request first.
         for (round, app) in [nested(), nested().layer(layer().required())].into_iter().enumerate() {
             let send = async |path: &str, key: Option<&str>, body: String| {
                 let key = key.map(|key| format!("{key}-{round}"));
@@ -109,9 +109,9 @@ on_each_database! {
             assert_eq!(send("/a/made", None, String::new()).await, (if round == 0 { 200 } else { 400 }, false));
             assert_eq!(send("/a/made", Some("k"), "1".into()).await, (200, false));
             assert_eq!(send("/a/made", Some("k"), "1".into()).await, (200, true));
-            // The rest of its path is the same.
+            // The rest of the path is the same.
             assert_eq!(send("/b/made", Some("k"), "2".into()).await, (200, false));
-            // axum's own limit of 2 MiB holds where no other does.
+            // Without another limit, axum's default limit of 2 MiB applies.
             assert_eq!(send("/b/made", Some("large"), "x".repeat(3 << 20)).await, (413, false));
         }
     }

@@ -1,4 +1,4 @@
-//! Who carries a request out, and what becomes of it when they fail.
+//! Tests of the process that owns a request, and of its failures.
 
 use std::time::Duration;
 
@@ -66,10 +66,10 @@ on_each_database! {
         till.looked().await;
         app.clock().advance(WAIT);
         let refused = answer(second).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
-        // Rounded up: by then it has ended, or may be carried out again.
+        // The time is rounded up: by then the request has ended or its lease has expired.
         let left = LEASE.saturating_sub(WAIT).as_secs().to_string();
         assert_eq!((refused.header("retry-after"), replayed(&refused)), (Some(left.as_str()), false));
-        // With another body nobody waits.
+        // A request with another body fails at once.
         keyed(&client, &path, "k").body("2").await.expect_error(409, "IDEMPOTENCY_KEY_REUSED");
         till.open();
         answer(first).await.expect(201);
@@ -103,7 +103,7 @@ on_each_database! {
         for (act, status, code, both) in [
             ("freeze", 409, "IDEMPOTENCY_IN_PROGRESS", true),
             ("stubborn", 503, "CONCURRENT_UPDATE", true),
-            // With the effect in a transaction that is open all the while; SQLite lets nobody else write then.
+            // The effect is in an open transaction. On SQLite no other transaction can write then.
             ("hold", 409, "IDEMPOTENCY_IN_PROGRESS", false),
         ] {
             if !both && !postgres {
@@ -121,9 +121,9 @@ on_each_database! {
             app.clock().advance(MICROSECOND);
             till.arrived().await;
             assert_eq!(till.calls() - calls, 2);
-            // With another fingerprint nobody takes over.
+            // A request with another fingerprint does not take over the key.
             keyed(&client, &path, "k").body("2").await.expect_error(409, "IDEMPOTENCY_KEY_REUSED");
-            // Those who are held go on in the order they came.
+            // The held handlers continue in the order of their arrival.
             till.open();
             answer(frozen).await.expect_error(status, code);
             assert_eq!(count(&app, "sales").await, sales, "what the old owner did is undone");
@@ -153,7 +153,8 @@ on_each_database! {
     async fn effect_and_answer_are_one(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
         let client = app.user();
-        // After the answer was stored and before it was committed: neither is there, and a retry is carried out.
+        // After the response was stored but before the commit: neither effect nor response is stored, and a retry
+        // runs the handler.
         for (act, status) in [("panic", 500), ("forget", 201)] {
             let path = format!("{TILL}/{act}");
             for time in 1..=2 {
@@ -163,7 +164,7 @@ on_each_database! {
                 assert_eq!((count(&app, "sales").await, count(&app, "keys").await), (0, 0), "{act} {time}");
             }
         }
-        // After it was committed: both are, whatever the first client was told.
+        // After the commit: both are stored, whatever response the first client got.
         let path = format!("{TILL}/panic-after");
         keyed(&client, &path, "k").await.expect_error(500, "INTERNAL_ERROR");
         assert_eq!((count(&app, "sales").await, count(&app, "keys").await), (1, 1));
@@ -207,9 +208,9 @@ on_each_database! {
         app.clock().advance(Duration::from_secs(29));
         let second = send(keyed(&client, &path, "k"));
         till.looked().await;
-        // Less than it waits, wherever it is after that look.
+        // Less than the waiting time, wherever the request is after that lookup.
         app.clock().advance(Duration::from_secs(3));
-        // It looks once more, and the 30 s are over.
+        // The next lookup is after the 30 s have passed.
         till.arrived().await;
         assert_eq!(till.calls(), 2);
         till.open();
@@ -239,7 +240,7 @@ on_each_database! {
     async fn what_a_dead_process_was_at_is_carried_out_when_its_lease_ends(database: TestDatabase) {
         let (app, till) = open(database, |app| app).await;
         let client = app.user();
-        // The first round leaves a claim, the second an open transaction with an effect as well.
+        // The first round leaves only a claim, the second also an open transaction with an effect.
         for (round, act) in (1..).zip(["freeze", "hold"]) {
             let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let request = public(act);
@@ -251,7 +252,7 @@ on_each_database! {
             till.arrived().await;
             process.shutdown_background();
             let path = format!("{TILL}/sell");
-            // Others go on as if nothing were.
+            // Other requests are not affected.
             keyed(&client, &path, act).await.expect(201);
             till.forget_looks();
             let retry = tokio::spawn(app.app().service().oneshot(public(act)));
@@ -273,7 +274,7 @@ on_each_database! {
         let path = format!("{TILL}/freeze");
         let first = send(keyed(&client, &path, "k"));
         till.arrived().await;
-        // As if another process of this machine had claimed it, and been killed.
+        // As if another process of this machine had claimed the key and been killed.
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let (own,): (String,) = app.db().query("select process from idempotency_keys").fetch_one().await.unwrap();
@@ -287,7 +288,7 @@ on_each_database! {
             let retry = send(keyed(&client, &path, "k"));
             if is_dead {
                 till.arrived().await;
-                // The old owner's answer is no more.
+                // The old owner's response is discarded.
                 till.open();
                 answer(first).await.expect_error(409, "IDEMPOTENCY_IN_PROGRESS");
                 till.open();
@@ -319,7 +320,7 @@ on_each_database! {
     }
 }
 
-/// The clock stands still: no lease ends.
+/// The app's clock does not advance, so no lease expires.
 #[tokio::test]
 async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_request() {
     let mut server = TestPostgres::start().await;
@@ -341,14 +342,14 @@ async fn a_key_is_free_as_soon_as_a_database_is_back_that_crashed_under_its_requ
     assert_eq!((till.calls(), count(&app, "sales").await), (2, 1));
 }
 
-/// Another process of the app, on the same database.
+/// Starts another process of the app on the same database.
 fn replica(app: &TestApp, till: &Till) -> App {
     let authenticator: Authenticator = app.app().ctx().get().unwrap();
     let builder = App::builder(app.database().config()).clock(app.clock().clock()).with(till.clone());
     builder.replace(authenticator).build().unwrap()
 }
 
-/// A request of anybody's.
+/// Returns a request without credentials.
 fn public(act: &str) -> http::Request<Body> {
     let path = format!("{TILL}/{act}").replace("/app/", "/public/");
     http::Request::post(path).header("idempotency-key", "k").body(Body::empty()).unwrap()

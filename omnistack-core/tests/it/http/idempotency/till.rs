@@ -1,4 +1,4 @@
-//! A till that sells when told how, and can be held while it does.
+//! A module with a till, whose handlers sell in the way the path says and can be held.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ use super::super::support::soon;
 
 pub(super) const TILL: &str = "/api/v1/app/till";
 
-/// What its handlers did, and what they wait for.
+/// The state of the till: the calls of its handlers and the gate they wait at.
 #[derive(Clone)]
 pub(super) struct Till(Arc<Inner>);
 
@@ -39,27 +39,27 @@ struct Inner {
 }
 
 impl Till {
-    /// How often a handler was called.
+    /// Returns the number of handler calls.
     pub(super) fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
 
-    /// Waits until a handler has come to where it is held.
+    /// Waits until a handler has reached the gate.
     pub(super) async fn arrived(&self) {
         soon(self.0.arrived.acquire()).await.unwrap().forget();
     }
 
-    /// Lets one that is held go on.
+    /// Releases one held handler.
     pub(super) fn open(&self) {
         self.0.gate.add_permits(1);
     }
 
-    /// Waits until a request has looked for its key once more.
+    /// Waits until a request has looked up its key again.
     pub(super) async fn looked(&self) {
         soon(self.0.looked.acquire()).await.unwrap().forget();
     }
 
-    /// Forgets the looks so far.
+    /// Resets the lookups counted so far.
     pub(super) fn forget_looks(&self) {
         self.0.looked.forget_permits(usize::MAX >> 4);
     }
@@ -78,7 +78,7 @@ impl QueryObserver for Till {
     }
 }
 
-/// An app with a till on every kind of mount.
+/// Starts an app with a till on every kind of mount.
 pub(super) async fn open(database: TestDatabase, assemble: impl FnOnce(AppBuilder) -> AppBuilder) -> (TestApp, Till) {
     let semaphore = || Semaphore::new(0);
     let inner = Inner { calls: AtomicUsize::new(0), arrived: semaphore(), gate: semaphore(), looked: semaphore() };
@@ -122,7 +122,7 @@ impl Module for Till {
     }
 }
 
-/// Answers with any status, and counts.
+/// Returns the status in the path, and counts the call.
 async fn status(State((_, till)): State<(Db, Till)>, Path(code): Path<u16>) -> StatusCode {
     till.0.calls.fetch_add(1, Ordering::SeqCst);
     StatusCode::from_u16(code).unwrap()
@@ -137,18 +137,18 @@ async fn act(
     let call = till.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
     let answer = (StatusCode::CREATED, [("location", "/sales/1")], Json(json!({"call": call, "body": body})));
     match act.as_str() {
-        // The effect and the answer are one.
+        // The effect and the response are in one transaction.
         "sell" => {
             let tx = sale(&db, &idempotency).await?;
             idempotency.commit(tx, answer).await
         }
-        // Held with the effect done, before the answer is stored.
+        // Held after the effect, before the response is stored.
         "hold" => {
             let tx = sale(&db, &idempotency).await?;
             till.hold().await;
             idempotency.commit(tx, answer).await
         }
-        // Held with the answer stored, before it is committed.
+        // Held after the response is stored, before the commit.
         "stored" => {
             let mut tx = sale(&db, &idempotency).await?;
             let answer = idempotency.complete_in(&mut tx, answer).await?;
@@ -156,13 +156,13 @@ async fn act(
             tx.commit().await?;
             Ok(answer)
         }
-        // Held before anything is done: on SQLite the only way to leave the writer to others.
+        // Held before any effect, since on SQLite an open write transaction would block other writers.
         "freeze" => {
             till.hold().await;
             let tx = sale(&db, &idempotency).await?;
             idempotency.commit(tx, answer).await
         }
-        // Overlooks that the request is no longer its own.
+        // Ignores that the request is no longer its own.
         "stubborn" => {
             till.hold().await;
             let mut tx = sale(&db, &idempotency).await?;
@@ -184,12 +184,12 @@ async fn act(
             let mut tx = sale(&db, &idempotency).await?;
             idempotency.complete_in(&mut tx, answer).await
         }
-        // What a handler commits, and wants done again.
+        // Commits an effect and allows a retry.
         "again" => {
             let tx = sale(&db, &idempotency).await?;
             idempotency.commit(tx, StatusCode::TOO_MANY_REQUESTS).await
         }
-        // The layer keeps the answer.
+        // The layer stores the response.
         "plain" => {
             sale(&db, &idempotency).await?.commit().await?;
             let headers = [
@@ -217,13 +217,13 @@ async fn sale(db: &Db, idempotency: &Idempotency) -> Result<Tx, Error> {
     Ok(tx)
 }
 
-/// A request with a key.
+/// Returns a request with an idempotency key.
 #[track_caller]
 pub(super) fn keyed(client: &Client, path: impl AsRef<str>, key: &str) -> RequestBuilder {
     client.request(http::Method::POST, path).header("idempotency-key", key)
 }
 
-/// Sends it on a task of its own.
+/// Sends a request on a new task.
 pub(super) fn send(request: RequestBuilder) -> JoinHandle<Answer> {
     tokio::spawn(async move { request.await })
 }

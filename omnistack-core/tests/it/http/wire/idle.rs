@@ -1,7 +1,7 @@
-//! Ten thousand connections that say nothing.
+//! A test with ten thousand idle connections.
 //!
 //! Both ends in one process would need twice the file descriptors, so the server is this test binary again, in a
-//! process of its own.
+//! child process.
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
 use super::peer::Peer;
 use crate::http::support::{soon, start};
 
-/// The server: says where it listens, and ends with its input.
+/// Runs the server: prints its address and ends with its standard input.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "`ten_thousand_idle_connections_are_held` starts it in a process of its own"]
 async fn server() {
@@ -45,18 +45,18 @@ async fn start_server() -> (Child, SocketAddr) {
         }
     });
     let address = address.await;
-    // Whatever else it prints must not fill the pipe.
+    // Read the rest of its output, so that the pipe does not fill up.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, address)
 }
 
-/// Kilobytes of memory the process has; Linux tells.
+/// Returns the process's memory in kilobytes, on Linux.
 fn resident(child: &Child) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()?)).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// As many as were asked for, unless this machine lets a process open fewer files.
+/// Returns `wanted`, or fewer if the limit of open files of a process is lower.
 fn attainable(wanted: u64) -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files =
@@ -65,7 +65,7 @@ fn attainable(wanted: u64) -> u64 {
 }
 
 async fn open(address: SocketAddr, count: u64) -> Vec<Peer> {
-    // No more at once than a listener's queue holds.
+    // At most as many at once as the listener's queue holds.
     stream::iter(0..count).map(|_| Peer::connect(address)).buffer_unordered(200).collect().await
 }
 
@@ -75,14 +75,14 @@ async fn ten_thousand_idle_connections_are_held() {
     println!("holding {count} connections");
     assert!(count >= 100, "this machine lets a process open only {} files: raise `ulimit -n`", count + 150);
     let (mut server, address) = start_server().await;
-    // What the first requests need is not a connection's.
+    // Memory allocated by the first requests is not counted as that of connections.
     for mut peer in open(address, 50).await {
         assert_eq!(peer.get("/health").await.status, 200);
     }
     let before = resident(&server);
     let mut held = open(address, count / 2).await;
     let silent = resident(&server);
-    // The other half have been of use and are kept alive.
+    // The other half have served a request and are kept alive.
     let used = stream::iter(open(address, count - count / 2).await).map(|mut peer| async move {
         assert_eq!(peer.get("/health").await.status, 200);
         peer
@@ -102,11 +102,11 @@ async fn ten_thousand_idle_connections_are_held() {
         let each = |from: u64, to: u64, count: u64| to.saturating_sub(from) as f64 / count as f64;
         let (fresh, used) = (each(before, silent, count / 2), each(silent, after, count - count / 2));
         println!("{before} kB before; {fresh:.1} kB each silent, {used:.1} kB each used");
-        // hyper keeps two buffers of 8 KiB for a connection that was of use.
+        // hyper keeps two buffers of 8 KiB for a connection that has served a request.
         assert!(fresh < 10.0 && used < 26.0, "{fresh:.1} kB each silent, {used:.1} kB each used");
         assert!(each(before, after, count) < 20.0, "on average");
     }
-    // All are still there.
+    // All connections are still open.
     drop(held);
     assert_eq!(soon(new.get("/health")).await.status, 200);
     drop(server.stdin.take());

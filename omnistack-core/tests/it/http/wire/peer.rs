@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told, byte by byte.
+//! A raw TCP client that sends exactly the given bytes.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -11,7 +11,7 @@ use crate::http::support::soon;
 
 pub(super) struct Peer(BufReader<TcpStream>);
 
-/// An answer as it came over the wire.
+/// A response as received.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -35,7 +35,7 @@ impl Peer {
         soon(self.0.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    /// As much as the other end takes: it may hang up.
+    /// Sends bytes and ignores an error, since the server may have closed the connection.
     pub(super) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         _ = soon(self.0.write_all(bytes.as_ref())).await;
     }
@@ -45,12 +45,12 @@ impl Peer {
         self.reply().await
     }
 
-    /// The next answer, its body as long as `Content-Length` says.
+    /// Reads the next response, with a body of the length in `Content-Length`.
     pub(super) async fn reply(&mut self) -> Reply {
         soon(self.read_reply(true)).await
     }
 
-    /// The next answer to a `HEAD`.
+    /// Reads the next response to a `HEAD` request.
     pub(super) async fn reply_to_head(&mut self) -> Reply {
         soon(self.read_reply(false)).await
     }
@@ -69,7 +69,7 @@ impl Peer {
         reply
     }
 
-    /// The next bytes, however many.
+    /// Reads the next bytes, of any number.
     pub(super) async fn some(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 1024];
         let length = soon(self.0.read(&mut bytes)).await.unwrap();
@@ -77,16 +77,16 @@ impl Peer {
         bytes
     }
 
-    /// How many bytes come next; 0 at the end, and a reset is an end as well.
+    /// Returns the number of bytes read next, or 0 at the end of the connection or after a reset.
     pub(super) async fn try_some(&mut self) -> usize {
         let mut bytes = vec![0; 1 << 16];
         soon(self.0.read(&mut bytes)).await.unwrap_or(0)
     }
 
-    /// What still comes until the other end hangs up.
+    /// Reads until the server closes the connection.
     pub(super) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        // A reset is an end as well.
+        // A reset counts as the end.
         _ = soon(self.0.read_to_end(&mut rest)).await;
         rest
     }

@@ -1,4 +1,4 @@
-//! What is too large, or no HTTP.
+//! Tests of requests that are too large or not HTTP.
 
 use super::{PATIENT, QUICK, peer::Peer, wire};
 

@@ -1,4 +1,4 @@
-//! Good clients that use what HTTP allows.
+//! Tests of well-behaved clients that use the features of HTTP.
 
 use super::{PATIENT, peer::Peer, wire};
 
@@ -37,7 +37,7 @@ async fn a_client_may_ask_before_it_sends() {
     peer.send("\"ab\"").await;
     assert_eq!(peer.reply().await.status, 200);
     assert_eq!(wire.noticed().await, "ab");
-    // One that is too large is refused before any of it is sent.
+    // A body that is too large is rejected before any of it is sent.
     peer.send(ask(2_000_000)).await;
     assert_eq!(peer.reply().await.status, 413);
 }
@@ -48,7 +48,7 @@ async fn http_2_is_spoken_to_those_who_begin_with_it() {
     let listening = wire.app.listen(PATIENT).await;
     let mut peer = Peer::connect(listening.address).await;
     peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
-    // RFC 9113, section 3.4: the server's preface is a SETTINGS frame, type 4.
+    // RFC 9113, section 3.4: the server's preface is a SETTINGS frame (type 4).
     let frame = peer.some().await;
     assert_eq!(frame[3], 4, "{frame:?}");
 }

@@ -1,4 +1,4 @@
-//! Clients that are slow, say nothing or go away.
+//! Tests of clients that are slow, idle or disconnect.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn one_byte_at_a_time_is_cut_off() {
             if sent == 4 {
                 assert_eq!(other.get("/health").await.status, 200, "others are served meanwhile");
             }
-            // Ten times what it may take.
+            // Ten times the allowed time.
             assert!(sent < 80, "still connected");
             let end = tokio::time::timeout(Duration::from_millis(1), slow.rest());
             if let Ok(rest) = end.await {
@@ -68,11 +68,11 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
         let listening = wire.app.listen(QUICK).await;
         let mut deaf = Peer::connect(listening.address).await;
         deaf.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
-        // It reads nothing while another connection comes and is ended for idling, twice.
+        // The client reads nothing while another connection is opened and closed for idling, twice.
         for _ in 0..2 {
             assert!(Peer::connect(listening.address).await.rest().await.is_empty());
         }
-        // The kernel's buffers hold some megabytes at most.
+        // The kernel's buffers hold a few megabytes at most.
         let mut taken = 0;
         let read = async {
             loop {
@@ -97,7 +97,7 @@ async fn an_open_request_is_not_idle() {
     let mut stream = Peer::connect(listening.address).await;
     stream.send("GET /stream HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert!(String::from_utf8(stream.some().await).unwrap().starts_with("HTTP/1.1 200"));
-    // As long as it takes to end an idle one, twice.
+    // Wait for the time it takes to close an idle connection, twice.
     for _ in 0..2 {
         assert!(Peer::connect(listening.address).await.rest().await.is_empty());
     }

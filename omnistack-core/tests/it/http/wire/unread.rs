@@ -1,4 +1,4 @@
-//! Answers that come before the request's body.
+//! Tests of responses sent before the request body is read.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ async fn app(rate: &str) -> TestApp {
     start(|app| app.with(routes).set("HTTP_BODY_LIMIT", "100KB").set("HTTP_RATE_LIMIT", rate)).await
 }
 
-/// Where, with which headers, and what is answered before the body is read.
+/// The path, the headers, and the status of the response sent before the body is read.
 const EARLY: [(&str, &str, u16); 8] = [
     ("/api/v1/app/guarded", "", 401),
     ("/forbidden", "", 403),
@@ -41,7 +41,7 @@ fn head(path: &str, headers: &str, framing: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: test\r\n{headers}{framing}\r\n\r\n")
 }
 
-/// Sends head and body in segments of their own, and looks at what follows on the connection. Returns whether it is kept.
+/// Sends head and body in separate segments, and returns whether the connection is kept open afterwards.
 async fn is_kept(address: SocketAddr, head: &str, body: &[u8], status: u16) -> bool {
     let mut peer = Peer::connect(address).await;
     peer.send(head).await;
@@ -71,7 +71,7 @@ async fn the_next_request_is_answered_after_a_body_nobody_read() {
         let chunks = [b"ea60\r\n", &body[..], b"\r\n0\r\n\r\n"].concat();
         assert!(is_kept(listening.address, &chunked, &chunks, status).await, "{path} {status} in chunks");
     }
-    // Part of it is read, up to the limit.
+    // The body is read up to the limit.
     let chunked = head("/json", "content-type: application/json\r\n", "transfer-encoding: chunked");
     let chunks = [b"1adb0\r\n", &vec![b'x'; 110_000][..], b"\r\n0\r\n\r\n"].concat();
     is_kept(listening.address, &chunked, &chunks, 413).await;
@@ -92,12 +92,12 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let listening = app.listen(PATIENT).await;
     for (path, headers, status) in EARLY {
         for framing in [
-            // It would be too much to read.
+            // The body is too long to be read and discarded.
             "content-length: 65537",
-            // It may come, and doesn't.
+            // The client could send the body but does not.
             "content-length: 3",
             "transfer-encoding: chunked",
-            // It comes only if it is asked for.
+            // The client sends the body only after `100 Continue`.
             "content-length: 3\r\nexpect: 100-continue",
         ] {
             let mut peer = Peer::connect(listening.address).await;
