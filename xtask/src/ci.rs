@@ -9,6 +9,7 @@ use crate::{
     report::Report,
     template, test,
     tools::Tool,
+    words,
 };
 
 /// The name of a check, its description, and the function that runs it and returns a note for the table.
@@ -16,6 +17,7 @@ struct Step(&'static str, &'static str, fn() -> Result<&'static str>);
 
 const STEPS: &[Step] = &[
     Step("fmt", "formatting", fmt),
+    Step("words", "plain words in docs, messages and names", words),
     Step("clippy", "lints, as errors", clippy),
     Step("deny", "forbidden crates, licences, sources, security advisories", deny),
     Step("hack", "each library with each feature alone, and with all", hack),
@@ -67,6 +69,10 @@ fn run_step(mut command: Command, arguments: &str) -> Result<&'static str> {
 
 fn fmt() -> Result<&'static str> {
     run_step(command::cargo(), "fmt --all --check")
+}
+
+fn words() -> Result<&'static str> {
+    words::run(&host::root())
 }
 
 fn clippy() -> Result<&'static str> {

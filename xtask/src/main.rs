@@ -23,6 +23,7 @@ mod supervise;
 mod template;
 mod test;
 mod tools;
+mod words;
 
 use std::{ffi::OsString, process::ExitCode};
 
