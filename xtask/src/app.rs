@@ -32,6 +32,11 @@ impl App {
         Ok(Self { port, owner, token, process })
     }
 
+    /// Returns the app's process.
+    pub(crate) fn process(&self) -> &Supervised {
+        &self.process
+    }
+
     /// Returns the `Authorization` header line of the first operator.
     pub(crate) fn authorization(&self) -> String {
         format!("Authorization: Bearer {}", self.token)
